@@ -1,0 +1,51 @@
+"""Text-pretrained encoders on DNA, protein, music and token-shifted text, beside arms that show what it was worth.
+
+Importing this package costs milliseconds: each public name is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_NAMES: dict[str, tuple[str, ...]] = {
+    "disciplines": ("DISCIPLINES", "Discipline", "get_discipline"),
+    "tokenization_discipline": ("DisciplineTokenizer", "UnknownSymbolError"),
+    "configuration_discipline": ("DISCIPLINE_CONFIGS",),
+    "modeling_discipline": (
+        "AlbertForDisciplineClassification",
+        "AutoModelForDisciplineClassification",
+        "BertForDisciplineClassification",
+        "DistilBertForDisciplineClassification",
+        "ElectraForDisciplineClassification",
+        "MPNetForDisciplineClassification",
+        "ModernBertForDisciplineClassification",
+        "RobertaForDisciplineClassification",
+    ),
+    "backbones": ("BACKBONES", "Backbone", "resolve_backbone"),
+    "arms": ("ARMS", "Arm", "get_arm"),
+    "tasks": ("TASKS", "Task", "get_task"),
+    "protocols": ("PROTOCOLS", "Protocol", "get_protocol"),
+    "callbacks": ("LossConvergedCallback", "ModelCardCallback", "RunRecordCallback", "ThroughputCallback"),
+    "training": ("RunSpec", "build_trainer", "run"),
+    "report": ("collect_runs", "write_report"),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = sorted(_MODULE_OF)
+
+if TYPE_CHECKING:
+    from .arms import ARMS, Arm, get_arm
+    from .backbones import BACKBONES, Backbone, resolve_backbone
+    from .disciplines import DISCIPLINES, Discipline, get_discipline
+    from .protocols import PROTOCOLS, Protocol, get_protocol
+    from .tasks import TASKS, Task, get_task
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

