@@ -1,0 +1,1 @@
+"""Builders that turn original files into typed Parquet with a data set card."""

@@ -1,0 +1,193 @@
+"""Trainer plugins; each works in anybody's own `Trainer`."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from . import run_files
+
+
+class RunRecordCallback(TrainerCallback):
+    """Writes the log history to a JSON file at every log, whole or not at all, and stops a run whose loss is lost.
+
+    It also marks each checkpoint once all of its files are written, so that a killed process never resumes from half
+    a checkpoint ([`run_files.last_complete_checkpoint`]), and logs what is left at the end of an epoch, so that the
+    mean training loss of an epoch can be computed exactly.
+
+    Args:
+        path: the JSON file.
+
+    Example:
+        ```python
+        >>> trainer = Trainer(model, args, callbacks=[RunRecordCallback("my_run/log_history.json")], ...)
+        ```
+
+    Raises:
+        FloatingPointError: a logged loss is not a number (set `logging_nan_inf_filter=False` to see it).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        control.should_log = True
+        return control
+
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        last = state.log_history[-1] if state.log_history else {}
+        for name in ("loss", "eval_loss"):
+            if name in last and not math.isfinite(last[name]):
+                raise FloatingPointError(f"{name} is {last[name]} at step {state.global_step}: lower the learning rate")
+        if state.is_world_process_zero:
+            run_files.write_json(self.path, state.log_history)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        if state.is_world_process_zero and checkpoint.is_dir():
+            run_files.mark_complete(checkpoint, state.global_step)
+
+
+class LossConvergedCallback(TrainerCallback, ExportableState):
+    """Stops when the training loss has converged: the mean of the last logged losses is at or below a threshold.
+
+    Source: the paper, section 3.2: models see 1% of the data "until their training loss converges to zero". What is
+    near enough to zero, and for how long, the paper does not say. The cap is the `Trainer`'s own
+    `num_train_epochs` or `max_steps`.
+
+    Args:
+        threshold: the loss that counts as converged.
+        window: how many logged losses are averaged.
+
+    Attributes:
+        reason: a sentence, once the run was stopped; `None` before, and when the cap came first.
+
+    Example:
+        ```python
+        >>> stop = LossConvergedCallback(threshold=0.01, window=5)
+        >>> trainer = Trainer(model, args, callbacks=[stop], ...)
+        >>> trainer.train()
+        >>> stop.reason
+        'the mean of the last 5 logged losses, 0.0087, is at or below 0.01 at step 730'
+        ```
+    """
+
+    def __init__(self, threshold: float = 0.01, window: int = 5, recent: list[float] | None = None) -> None:
+        if threshold <= 0 or window < 1:
+            raise ValueError(f"threshold is {threshold} and window {window}; both must be positive")
+        self.threshold = threshold
+        self.window = window
+        self.recent = list(recent or [])
+        self.reason: str | None = None
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, so that a resumed run stops at the same step."""
+        return {
+            "args": {"threshold": self.threshold, "window": self.window},
+            "attributes": {"recent": self.recent, "reason": self.reason},
+        }
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> TrainerControl:
+        if logs is None or "loss" not in logs:
+            return control
+        self.recent = [*self.recent, float(logs["loss"])][-self.window :]
+        mean = sum(self.recent) / len(self.recent)
+        if len(self.recent) == self.window and mean <= self.threshold:
+            self.reason = (
+                f"the mean of the last {self.window} logged losses, {mean:.2g}, is at or below {self.threshold} "
+                f"at step {state.global_step}"
+            )
+            control.should_training_stop = True
+        return control
+
+
+class ThroughputCallback(TrainerCallback):
+    """Adds `tokens_per_second` and `seconds_left` to every training log; padding does not count as tokens.
+
+    Needs `TrainingArguments(include_num_input_tokens_seen="non_padding")`. The time left is from the steps since the
+    last log, validation included, up to `max_steps`; early stopping is not foreseen.
+
+    Example:
+        ```python
+        >>> args = TrainingArguments(..., include_num_input_tokens_seen="non_padding")
+        >>> trainer = Trainer(model, args, callbacks=[ThroughputCallback()], ...)
+        ```
+
+    Raises:
+        ValueError: at the start of training, if the `Trainer` does not count tokens.
+    """
+
+    def __init__(self) -> None:
+        self._since: tuple[float, int, int] = (0.0, 0, 0)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if args.include_num_input_tokens_seen not in ("all", "non_padding", True):
+            raise ValueError('ThroughputCallback needs TrainingArguments(include_num_input_tokens_seen="non_padding")')
+        self._since = (time.perf_counter(), state.num_input_tokens_seen, state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        then, tokens, step = self._since
+        seconds, steps = time.perf_counter() - then, state.global_step - step
+        if logs is None or "loss" not in logs or steps <= 0 or seconds <= 0:
+            return
+        speed = {
+            "tokens_per_second": round((state.num_input_tokens_seen - tokens) / seconds, 1),
+            "seconds_left": round(seconds / steps * (state.max_steps - state.global_step), 1),
+        }
+        logs.update(speed)
+        state.log_history[-1].update(speed)
+        self._since = (time.perf_counter(), state.num_input_tokens_seen, state.global_step)
+
+
+class ModelCardCallback(TrainerCallback):
+    """Writes the project's model card where the `Trainer` would push its own.
+
+    The `Trainer`'s card says "fine-tuned version of [](https://huggingface.co/)" for a random start and gives
+    validation numbers as the model's results. This plugin writes `README.md` into `args.output_dir` right before
+    each push, after the `Trainer` has written its own.
+
+    Args:
+        render: gives the card's text, or None while there is nothing to say yet (then no card is pushed).
+
+    Example:
+        ```python
+        >>> from hf_bertx.cards import model_card
+        >>> card = ModelCardCallback(lambda: model_card("my_run"))
+        >>> trainer = Trainer(model, args, callbacks=[card], ...)
+        ```
+    """
+
+    def __init__(self, render: Callable[[], str | None]) -> None:
+        self.render = render
+
+    def on_push_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if not state.is_world_process_zero:
+            return
+        path = Path(args.output_dir or ".") / "README.md"
+        text = self.render()
+        if text is None:
+            path.unlink(missing_ok=True)
+        else:
+            run_files.write_text(path, text)

@@ -1,0 +1,106 @@
+"""The fields that a discipline model's config carries, added to the stock config of each architecture.
+
+They are saved in `config.json` as a record. A plain `AutoConfig` keeps them as attributes and obeys none of them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import (
+    AlbertConfig,
+    BertConfig,
+    DistilBertConfig,
+    ElectraConfig,
+    ModernBertConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+    RobertaConfig,
+)
+
+from .arms import STARTS
+
+
+@dataclass(kw_only=True, repr=False)
+class DisciplineConfigMixin:
+    """What a discipline model knows of itself beyond its architecture.
+
+    Args:
+        reinit_embeddings (`bool`, defaults to `False`): an order, obeyed once by the model's `from_pretrained`: draw
+            the word embeddings anew. The config says `False` again as soon as it is carried out, so that a saved
+            model never gives the order on reload.
+        started_as (`str`, *optional*): a record, in the past tense: `pretrained`, `re_emb`, `random`, `random_body`.
+        started_from (`str`, *optional*): a record: the backbone, with its revision.
+        discipline (`str`, *optional*): a record: whose sequences the model reads.
+        shifted_by (`str`, *optional*): a record: how the rows of the word embeddings were permuted at the start.
+
+    Raises:
+        ValueError: a start that does not exist, or a keyword that is nearly one of these.
+    """
+
+    reinit_embeddings: bool = False
+    started_as: str | None = None
+    started_from: str | None = None
+    discipline: str | None = None
+    shifted_by: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        for key in kwargs:  # a config takes unknown keywords without a word, misspelt ones too
+            near = difflib.get_close_matches(key, DisciplineConfigMixin.__dataclass_fields__, n=1, cutoff=0.8)
+            if near:
+                raise ValueError(f"unknown config field {key!r}; did you mean {near[0]!r}?")
+        super().__post_init__(**kwargs)  # type: ignore[misc]
+        if not isinstance(self.reinit_embeddings, bool):
+            raise ValueError(f"reinit_embeddings is {self.reinit_embeddings!r}; allowed: True, False")
+        if self.started_as is not None and self.started_as not in STARTS:
+            raise ValueError(f"started_as is {self.started_as!r}; allowed: {', '.join(STARTS)}")
+
+    def save_pretrained(self, *args: Any, **kwargs: Any) -> None:
+        """Saves `config.json` with the stock class under `architectures`: that is what plain transformers loads."""
+        ours, stock = "ForDisciplineClassification", "ForSequenceClassification"
+        self.architectures = [name.replace(ours, stock) for name in getattr(self, "architectures", None) or []]
+        super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
+
+
+class AlbertDisciplineConfig(DisciplineConfigMixin, AlbertConfig):
+    """[`AlbertConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+class BertDisciplineConfig(DisciplineConfigMixin, BertConfig):
+    """[`BertConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+class DistilBertDisciplineConfig(DisciplineConfigMixin, DistilBertConfig):
+    """[`DistilBertConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+class ElectraDisciplineConfig(DisciplineConfigMixin, ElectraConfig):
+    """[`ElectraConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+class ModernBertDisciplineConfig(DisciplineConfigMixin, ModernBertConfig):
+    """[`ModernBertConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+class MPNetDisciplineConfig(DisciplineConfigMixin, MPNetConfig):
+    """[`MPNetConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+class RobertaDisciplineConfig(DisciplineConfigMixin, RobertaConfig):
+    """[`RobertaConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+DISCIPLINE_CONFIGS: dict[str, type[PreTrainedConfig]] = {
+    config.model_type: config
+    for config in (
+        AlbertDisciplineConfig,
+        BertDisciplineConfig,
+        DistilBertDisciplineConfig,
+        ElectraDisciplineConfig,
+        ModernBertDisciplineConfig,
+        MPNetDisciplineConfig,
+        RobertaDisciplineConfig,
+    )
+}

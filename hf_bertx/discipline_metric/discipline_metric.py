@@ -1,0 +1,40 @@
+"""The project's metrics in the form that `evaluate.load` takes from a local path.
+
+`evaluate.load(hf_bertx.metrics.evaluate_module(), "mcc")` gives one metric,
+`evaluate.load(hf_bertx.metrics.evaluate_module(), "dna-splice")` every metric of a task.
+"""
+
+import datasets
+import evaluate
+
+from hf_bertx.metrics import METRICS, compute
+from hf_bertx.tasks import TASKS
+
+_DESCRIPTION = "Accuracy, F1, macro F1, Matthews correlation, Spearman and Pearson correlation, by name or by task."
+_INPUTS = """
+Args:
+    predictions: class numbers, or values of a regression.
+    references: the true ones, as many.
+Returns:
+    a dictionary of fractions, such as {"accuracy": 0.96, "mcc": 0.93}.
+"""
+
+
+class DisciplineMetric(evaluate.Metric):
+    """The metric of this name, or the metrics of this task."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        names = [*METRICS, *TASKS]
+        if self.config_name not in names:
+            raise ValueError(f"name a metric or a task, not {self.config_name!r}: {', '.join(names)}")
+        value = datasets.Value("float64")
+        return evaluate.MetricInfo(
+            description=_DESCRIPTION,
+            citation="",
+            inputs_description=_INPUTS,
+            features=datasets.Features({"predictions": value, "references": value}),
+        )
+
+    def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        names = TASKS[self.config_name].metrics if self.config_name in TASKS else (self.config_name,)
+        return {name: compute(name, predictions, references) for name in names}

@@ -1,0 +1,96 @@
+"""Predictions -> numbers; voting over the segments of one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from .tasks import Task
+
+# name -> function of (predictions, references), each of shape (items,)
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": lambda predictions, references: float(accuracy_score(references, predictions)),
+    "f1": lambda predictions, references: float(f1_score(references, predictions)),
+    "macro_f1": lambda predictions, references: float(f1_score(references, predictions, average="macro")),
+    "mcc": lambda predictions, references: float(matthews_corrcoef(references, predictions)),
+    "spearman": lambda predictions, references: _correlation(spearmanr, predictions, references),
+    "pearson": lambda predictions, references: _correlation(pearsonr, predictions, references),
+}
+
+
+def evaluate_module() -> str:
+    """The folder of the metric module that `evaluate.load` takes: `evaluate.load(evaluate_module(), "mcc")`.
+
+    The second argument is a metric's name, or a task's, which gives all metrics of the task. Nothing is downloaded.
+    """
+    return str(Path(__file__).parent / "discipline_metric")
+
+
+def compute(name: str, predictions: Sequence[float], references: Sequence[float]) -> float:
+    """One metric, as a fraction (0.96, not 96).
+
+    Raises:
+        ValueError: an unknown metric, no items, counts that differ, or a value that is not a number.
+    """
+    if name not in METRICS:
+        raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
+    predicted, true = np.asarray(predictions), np.asarray(references)
+    if predicted.shape != true.shape or predicted.ndim != 1 or not len(predicted):
+        raise ValueError(f"{name}: predictions {predicted.shape} and references {true.shape} must be as many, at least 1")
+    for what, values in (("prediction", predicted), ("reference", true)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: {what} {int(np.argmin(np.isfinite(values)))} is not a number")
+    return METRICS[name](predicted, true)
+
+
+def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
+    """The class most segments of each group were given; among equally many, the lowest number wins.
+
+    Source: the paper, appendix G.4: "we inference on all the segments and decide the final output by voting".
+
+    Args:
+        predictions: class numbers of shape `(segments,)`.
+        groups: the piece of each segment.
+    """
+    votes: dict[str, list[int]] = {}
+    for group, prediction in zip(groups, predictions, strict=True):
+        votes.setdefault(group, []).append(int(prediction))
+    return {group: int(np.bincount(cast).argmax()) for group, cast in votes.items()}
+
+
+def score(task: Task, logits: np.ndarray, references: Sequence[float], groups: Sequence[str] | None) -> dict[str, float]:
+    """All metrics of a task.
+
+    Args:
+        logits: `(items, classes)`, or `(items, 1)` or `(items,)` for a regression.
+        references: class numbers or targets, of shape `(items,)`.
+        groups: the piece of each item, where the task votes.
+
+    Raises:
+        ValueError: the task votes and there are no groups, or the segments of a piece disagree about its class.
+    """
+    true = np.asarray(references)
+    predicted = logits.reshape(-1) if task.regression else logits.argmax(axis=-1)
+    if not task.votes:
+        return {name: compute(name, predicted, true) for name in task.metrics}
+    if groups is None:
+        raise ValueError(f"task {task.name} votes over the segments of a piece, and the data has no `group` column")
+    truth: dict[str, float] = {}
+    for group, reference in zip(groups, true, strict=True):
+        if truth.setdefault(group, reference) != reference:
+            raise ValueError(f"the segments of {group!r} have two classes: {truth[group]} and {reference}")
+    voted = vote(predicted, groups)
+    pieces = list(truth)
+    scores = {name: compute(name, [voted[p] for p in pieces], [truth[p] for p in pieces]) for name in task.metrics}
+    return {**scores, "segment_accuracy": compute("accuracy", predicted, true)}
+
+
+def _correlation(function: Callable, predictions: np.ndarray, references: np.ndarray) -> float:
+    """0.0 where one side is constant: a model that always answers the same ranks nothing."""
+    if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(references) == 0:
+        return 0.0
+    return float(function(predictions, references).statistic)

@@ -1,0 +1,221 @@
+"""BertForDisciplineClassification and its siblings: stock classifiers that know how they started.
+
+Weights are saved under the names of the stock classes, so plain `AutoModelForSequenceClassification` loads them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import (
+    AlbertForSequenceClassification,
+    AutoConfig,
+    BertForSequenceClassification,
+    DistilBertForSequenceClassification,
+    ElectraForSequenceClassification,
+    ModernBertForSequenceClassification,
+    MPNetForSequenceClassification,
+    PreTrainedModel,
+    RobertaForSequenceClassification,
+)
+
+from .arms import STARTS
+from .configuration_discipline import (
+    DISCIPLINE_CONFIGS,
+    AlbertDisciplineConfig,
+    BertDisciplineConfig,
+    DistilBertDisciplineConfig,
+    ElectraDisciplineConfig,
+    ModernBertDisciplineConfig,
+    MPNetDisciplineConfig,
+    RobertaDisciplineConfig,
+)
+
+
+class DisciplineClassificationMixin:
+    """Adds the start of an arm to a stock sequence classifier: `class X(DisciplineClassificationMixin, StockClass)`."""
+
+    config: Any
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """As the stock `from_pretrained`; afterwards the config's `reinit_embeddings` is obeyed, once, and recorded.
+
+        Example:
+            ```python
+            >>> model = BertForDisciplineClassification.from_pretrained("bert-base-uncased", reinit_embeddings=True)
+            >>> model.config.reinit_embeddings, model.config.started_as
+            (False, 're_emb')
+            ```
+        """
+        loaded = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)  # type: ignore[misc]
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if model.config.reinit_embeddings:
+            model.reinit_word_embeddings()
+            model.config.reinit_embeddings = False
+            model.config.started_as = "re_emb"
+        elif model.config.started_as is None:
+            model.config.started_as = "pretrained"
+        return loaded
+
+    @classmethod
+    def from_backbone(cls, source: str, start: str = "pretrained", revision: str | None = None, **kwargs: Any) -> Any:
+        """A model to fine-tune, started from a text backbone.
+
+        Args:
+            source: a Hub id or a folder.
+            start: `pretrained` (every weight is kept), `re_emb` (the word embeddings are drawn anew), `random`
+                (everything is), `random_body` (everything but the embedding block is).
+            revision: of the Hub id.
+            **kwargs: fields of the config: `num_labels`, `id2label`, `problem_type`, ...
+
+        Returns:
+            The model in float32; the classifier's head is random in any case. Draws come from torch's global generator.
+
+        Raises:
+            ValueError: an unknown start.
+        """
+        if start not in STARTS:
+            raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
+        kwargs.setdefault("started_from", f"{source}@{revision}" if revision else source)
+        if start in ("pretrained", "re_emb"):
+            flag = {"reinit_embeddings": True} if start == "re_emb" else {}
+            return cls.from_pretrained(source, revision=revision or "main", dtype=torch.float32, **flag, **kwargs)
+        config = cls.config_class.from_pretrained(source, revision=revision or "main", **kwargs)  # type: ignore[attr-defined]
+        config.dtype = torch.float32
+        config.started_as = start
+        model = cls(config)  # type: ignore[call-arg]
+        if start == "random_body":
+            kept = cls.from_pretrained(source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            model.base_model.embeddings.load_state_dict(kept.base_model.embeddings.state_dict())  # type: ignore[attr-defined]
+        return model
+
+    @torch.no_grad()
+    def reinit_word_embeddings(self) -> None:
+        """Draws the word embeddings from a normal distribution of the config's `initializer_range`, padding row zero.
+
+        Position and token-type embeddings stay. `model._init_weights(embedding)` would leave a loaded table as it is,
+        without a word: loaded tensors are marked as initialised.
+        """
+        embedding = self.get_input_embeddings()  # type: ignore[attr-defined]
+        torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)
+        if embedding.padding_idx is not None:
+            embedding.weight[embedding.padding_idx].zero_()
+
+    @torch.no_grad()
+    def shift_tokens(self, table: np.ndarray, record: str) -> None:
+        """Permutes the rows of the word embeddings, so that id `i` is read as id `table[i]` was.
+
+        Gives the logits that mapping the ids by `table` would give, and leaves the standard tokenizer valid. Mapped
+        ids would put a real word on the padding row, whose gradient is zero.
+
+        Args:
+            table: integers of shape `(vocab_size,)`; see [`token_map.shift_table`].
+            record: what was done, for the config.
+
+        Raises:
+            ValueError: the table has another length than the embedding table.
+        """
+        embedding = self.get_input_embeddings()  # type: ignore[attr-defined]
+        if len(table) != embedding.num_embeddings:
+            raise ValueError(f"the table maps {len(table)} ids; the model has {embedding.num_embeddings}")
+        embedding.weight.copy_(embedding.weight[torch.as_tensor(table)])
+        self.config.shifted_by = record
+
+
+class AlbertForDisciplineClassification(DisciplineClassificationMixin, AlbertForSequenceClassification):
+    """[`AlbertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = AlbertDisciplineConfig
+
+
+class BertForDisciplineClassification(DisciplineClassificationMixin, BertForSequenceClassification):
+    """[`BertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = BertDisciplineConfig
+
+
+class DistilBertForDisciplineClassification(DisciplineClassificationMixin, DistilBertForSequenceClassification):
+    """[`DistilBertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = DistilBertDisciplineConfig
+
+
+class ElectraForDisciplineClassification(DisciplineClassificationMixin, ElectraForSequenceClassification):
+    """[`ElectraForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = ElectraDisciplineConfig
+
+
+class ModernBertForDisciplineClassification(DisciplineClassificationMixin, ModernBertForSequenceClassification):
+    """[`ModernBertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = ModernBertDisciplineConfig
+
+
+class MPNetForDisciplineClassification(DisciplineClassificationMixin, MPNetForSequenceClassification):
+    """[`MPNetForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = MPNetDisciplineConfig
+
+
+class RobertaForDisciplineClassification(DisciplineClassificationMixin, RobertaForSequenceClassification):
+    """[`RobertaForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
+
+    config_class = RobertaDisciplineConfig
+
+
+_CLASSES: dict[str, type] = {
+    cls.config_class.model_type: cls
+    for cls in (
+        AlbertForDisciplineClassification,
+        BertForDisciplineClassification,
+        DistilBertForDisciplineClassification,
+        ElectraForDisciplineClassification,
+        ModernBertForDisciplineClassification,
+        MPNetForDisciplineClassification,
+        RobertaForDisciplineClassification,
+    )
+}
+
+
+class AutoModelForDisciplineClassification:
+    """Picks the class by the checkpoint's `model_type`, as `AutoModelForSequenceClassification` does."""
+
+    def __init__(self) -> None:
+        raise OSError("use AutoModelForDisciplineClassification.from_pretrained, .from_backbone or .from_config")
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> PreTrainedModel:
+        """See [`DisciplineClassificationMixin.from_pretrained`]."""
+        found = cls._class_of(pretrained_model_name_or_path, kwargs.get("revision"))
+        return found.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+
+    @classmethod
+    def from_backbone(
+        cls, source: str, start: str = "pretrained", revision: str | None = None, **kwargs: Any
+    ) -> PreTrainedModel:
+        """See [`DisciplineClassificationMixin.from_backbone`]."""
+        return cls._class_of(source, revision).from_backbone(source, start, revision, **kwargs)
+
+    @classmethod
+    def from_config(cls, config: Any) -> PreTrainedModel:
+        """A model with random weights, in the shape of a discipline config or a stock one."""
+        found = cls._class_for_type(config.model_type)
+        if not isinstance(config, found.config_class):
+            config = found.config_class(**{**config.to_dict(), "started_as": "random"})
+        return found(config)
+
+    @classmethod
+    def _class_of(cls, source: Any, revision: str | None) -> Any:
+        return cls._class_for_type(AutoConfig.from_pretrained(source, revision=revision or "main").model_type)
+
+    @staticmethod
+    def _class_for_type(model_type: str) -> Any:
+        if model_type not in _CLASSES:
+            raise ValueError(
+                f"no discipline model for model_type {model_type!r}; supported: {', '.join(DISCIPLINE_CONFIGS)}"
+            )
+        return _CLASSES[model_type]

@@ -1,0 +1,163 @@
+"""The rows of a task: which copy is taken, whether it is whole, what identifies it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
+from transformers.utils import logging
+
+from .tasks import Task
+
+logger = logging.get_logger(__name__)
+SPLITS = ("paper", "grouped")
+_EMBEDDED = Path(__file__).parent / "data"
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The rows of a task, checked.
+
+    Args:
+        splits: `train`, `validation` and `test` with the columns `id`, `sequence`, `label` and, where the task has
+            them, `second_sequence` and `group`. A task that is tested on its validation set has both under one name.
+        origin: where the rows are from.
+        fingerprint: sha256 over the rows of every split.
+        test_duplicates: test items whose sequences occur in the training rows too, letter for letter.
+    """
+
+    splits: dict[str, Dataset]
+    origin: str
+    fingerprint: str
+    test_duplicates: int
+
+
+def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None) -> TaskData:
+    """Loads a task from `data_dir`, else from the copy in the package, else from the Hub, and checks its rows.
+
+    Args:
+        split: `paper`, or `grouped` (no test item that a training item gives away).
+        data_dir: a folder that `load_dataset` reads, with a configuration of the split's name or without any.
+
+    Raises:
+        FileNotFoundError: there is no copy; the message says what to do.
+        ValueError: an unknown split, a missing one, a missing column or a label that the task does not have.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    loaded, origin = _load(task, split, data_dir)
+    splits = {}
+    for name in dict.fromkeys(("train", "validation", task.test_split)):
+        if name not in loaded:
+            raise ValueError(f"task {task.name}: {origin} has no split {name!r}; it has {', '.join(loaded)}")
+        splits[name] = _checked(loaded[name], task, f"{origin}, split {name!r}")
+    logger.info("task %s: %s from %s", task.name, _counts(splits), origin)
+    train = set(_items(splits["train"]))
+    duplicates = sum(item in train for item in _items(splits[task.test_split]))
+    return TaskData(splits, origin, _fingerprint(splits), duplicates)
+
+
+def subset(rows: Dataset, fraction: float, seed: int) -> Dataset:
+    """A random share of the rows, at least one, the same for the same seed; all of them for 1.0.
+
+    Raises:
+        ValueError: a fraction outside (0, 1].
+    """
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction is {fraction}; allowed: more than 0, at most 1")
+    if fraction == 1:
+        return rows
+    order = np.random.Generator(np.random.PCG64(seed)).permutation(len(rows))
+    return rows.select(sorted(order[: max(1, round(fraction * len(rows)))].tolist()))
+
+
+def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, str]:
+    embedded = _EMBEDDED / task.name
+    if data_dir is not None:
+        folder = Path(data_dir).expanduser()
+        if not folder.is_dir():
+            raise FileNotFoundError(f"--data_dir {data_dir}: no such folder")
+        configured = (folder / split).is_dir()
+        return load_dataset(str(folder / split if configured else folder)), f"the folder {folder}"
+    if embedded.is_dir():
+        return load_dataset(str(embedded), split), "the copy in the package"
+    try:
+        return load_dataset(task.hub_id, split), f"the Hub: {task.hub_id}"
+    except (OSError, ValueError) as error:
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise FileNotFoundError(
+            f"task {task.name}: its data is not in the package and could not be loaded from {task.hub_id}: {first_line} "
+            f"What to do: connect to the Hub, or pass --data_dir with a folder of Parquet files that hold id, sequence "
+            f"and label. The package itself holds {', '.join(sorted(p.name for p in _EMBEDDED.iterdir()))}"
+        ) from None
+
+
+def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
+    needed = ["id", "sequence", *(["second_sequence"] if task.pair else []), "label", *(["group"] if task.votes else [])]
+    for column in needed:
+        if column not in rows.column_names:
+            raise ValueError(f"{where}: no column {column!r}; a row of {task.name} has {', '.join(needed)}")
+    if not len(rows):
+        raise ValueError(f"{where}: no rows")
+    labels = rows.with_format("numpy")["label"][:]
+    if task.labels is None:
+        bad = np.flatnonzero(~np.isfinite(np.asarray(labels, dtype=float)))
+        if len(bad):
+            raise ValueError(f"{where}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")
+        return rows
+    feature = rows.features["label"]
+    if isinstance(feature, ClassLabel) and tuple(feature.names) != task.labels:
+        raise ValueError(f"{where}: classes are {', '.join(feature.names)}; {task.name} has {', '.join(task.labels)}")
+    if not isinstance(feature, ClassLabel):
+        rows = _named_labels(rows, task.labels, where)
+        labels = rows.with_format("numpy")["label"][:]
+    bad = np.flatnonzero((labels < 0) | (labels >= len(task.labels)))
+    if len(bad):
+        raise ValueError(f"{where}, id {rows[int(bad[0])]['id']!r}: label {labels[bad[0]]} is not one of {task.labels}")
+    return rows
+
+
+def _named_labels(rows: Dataset, names: tuple[str, ...], where: str) -> Dataset:
+    """Integer or string labels as a `ClassLabel` of the task's names."""
+    feature = ClassLabel(names=list(names))
+    if rows.features["label"].dtype in ("string", "large_string"):
+        unknown = next((row for row in rows if row["label"] not in names), None)
+        if unknown is not None:
+            raise ValueError(f"{where}, id {unknown['id']!r}: label {unknown['label']!r} is not one of {names}")
+    elif not rows.features["label"].dtype.startswith(("int", "uint")):
+        raise ValueError(f"{where}: labels are {rows.features['label'].dtype}; allowed: {', '.join(names)} or their numbers")
+    return rows.cast_column("label", feature)
+
+
+def _items(rows: Dataset) -> Iterable[Any]:
+    columns = [rows[name] for name in ("sequence", "second_sequence") if name in rows.column_names]
+    return zip(*columns, strict=True)
+
+
+def _fingerprint(splits: dict[str, Dataset]) -> str:
+    digest = hashlib.sha256()
+    for name, rows in splits.items():
+        for row_id, item, label in zip(rows["id"], _items(rows), rows["label"], strict=True):
+            digest.update("\x1f".join((name, str(row_id), *item, repr(label))).encode())
+            digest.update(b"\x1e")
+    return digest.hexdigest()
+
+
+def _counts(splits: dict[str, Dataset]) -> str:
+    return ", ".join(f"{len(rows)} {name}" for name, rows in splits.items())
+
+
+def features(labels: tuple[str, ...] | None, pair: bool = False, group: bool = True) -> Features:
+    """The columns of a discipline data set, typed."""
+    columns: dict[str, Any] = {"id": Value("string"), "sequence": Value("string")}
+    if pair:
+        columns["second_sequence"] = Value("string")
+    columns["label"] = Value("float32") if labels is None else ClassLabel(names=list(labels))
+    if group:
+        columns["group"] = Value("string")
+    return Features(columns)
