@@ -38,6 +38,9 @@ class DisciplineClassificationMixin:
     """Adds the start of an arm to a stock sequence classifier: `class X(DisciplineClassificationMixin, StockClass)`."""
 
     config: Any
+    # The stock forward takes **kwargs, from which the Trainer concludes that the loss is already divided by the number
+    # of accumulation steps. A classifier's is not: 16 x 2 would train with twice the gradient of 32 x 1.
+    accepts_loss_kwargs = False
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:

@@ -48,7 +48,6 @@ _COMMON: dict[str, Any] = {
     "logging_steps": 10,
     "logging_nan_inf_filter": False,  # a loss that is not a number is to be seen, not averaged away
     "report_to": "none",
-    "include_num_input_tokens_seen": "non_padding",
     "per_device_eval_batch_size": 64,
 }
 

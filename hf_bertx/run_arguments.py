@@ -1,0 +1,223 @@
+"""What a run is told: the command line, a JSON or YAML file, a protocol's defaults."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from transformers import HfArgumentParser, TrainingArguments
+
+from .arms import ARMS, Arm, get_arm
+from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
+from .protocols import PROTOCOLS, Protocol, get_protocol
+from .task_data import SPLITS
+from .tasks import TASKS, Task, get_task
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass
+class RunArguments:
+    """What `train.py` takes beside every field of `transformers.TrainingArguments`."""
+
+    task: str = field(default="dna-splice", metadata={"help": f"One of: {', '.join(TASKS)}."})
+    arm: list[str] = field(
+        default_factory=lambda: ["bert"],
+        metadata={"help": f"One or more, trained one after the other: {', '.join(ARMS)}. `bertx tasks` says what each is."},
+    )
+    backbone: str = field(
+        default="minilm-l6",
+        metadata={"help": f"One of: {', '.join(BACKBONES)}, multiberts-seed_S[-step_Nk]; a Hub id, or a folder."},
+    )
+    protocol: str = field(
+        default="recommended",
+        metadata={"help": f"Defaults of all hyperparameters: {', '.join(PROTOCOLS)}. Each can be overridden."},
+    )
+    split: str | None = field(
+        default=None, metadata={"help": f"Of the data: {' or '.join(SPLITS)}. By default what the protocol says."}
+    )
+    fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder with the task's Parquet files."})
+    precision: str = field(
+        default="auto",
+        metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},
+    )
+    global_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Examples an update, over all processes and accumulation steps. By default what the protocol says. "
+            "--per_device_train_batch_size only bounds how many are in memory at once."
+        },
+    )
+    attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
+    stop_at_loss: float | None = field(
+        default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
+    )
+    threads: int | None = field(
+        default=None,
+        metadata={
+            "help": "CPU threads of this process. By default all cores, shared among the processes of the machine; "
+            "accelerate launch alone would leave one."
+        },
+    )
+    resume: bool = field(
+        default=True,
+        metadata={"help": "Skip a finished run, go on with an interrupted one. --no_resume starts anew."},
+    )
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training: task x backbone x arm x seed x fraction of the data, by a protocol."""
+
+    task: Task
+    backbone: ResolvedBackbone
+    arm: Arm
+    protocol: Protocol
+    seed: int
+    fraction: float
+    split: str
+    data_dir: str | None
+    precision: str
+    global_batch_size: int
+    attention_dropout: float | None
+    stop_at_loss: float | None
+    resume: bool
+
+    @property
+    def assignment(self) -> str:
+        """Which subwords the symbols get; a protocol may replace `frequent` by `random`."""
+        return "random" if self.protocol.random_assignment and self.arm.assignment == "frequent" else self.arm.assignment
+
+    def folder(self, root: Path) -> Path:
+        """Where the run writes: `root/protocol/task/backbone/arm/seed-N`."""
+        backbone = self.backbone.name.strip("/").replace("/", "--")
+        share = "" if self.fraction == 1 else f"-fraction-{self.fraction:g}"
+        grouped = "" if self.split == "paper" else f"-{self.split}"
+        return root / self.protocol.name / self.task.name / backbone / self.arm.name / f"seed-{self.seed}{share}{grouped}"
+
+
+class _Parser(HfArgumentParser):
+    """An argument error is one line that names the allowed values, without 200 lines of usage before it."""
+
+    def error(self, message: str) -> Any:
+        raise ValueError(f"{message}. `train.py --help` explains each argument")
+
+
+def fast_bfloat16() -> bool:
+    """Whether this machine multiplies bfloat16 matrices in hardware; elsewhere it is slower than float32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check is not None and check() for check in checks)
+
+
+def use_threads(threads: int | None) -> None:
+    """Lets a process on a CPU compute on its share of the cores.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu` or a number of threads.
+    """
+    if threads is None and torch.cuda.is_available():
+        return
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
+def parse_arguments(argv: list[str]) -> tuple[list[RunSpec], TrainingArguments]:
+    """Reads the command line: the protocol's defaults, overridden by a file (`file.yaml` or `.json`, first), overridden
+    by options.
+
+    Returns:
+        One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
+
+    Raises:
+        ValueError: a value that is not allowed; the message names it and the allowed ones.
+    """
+    given, argv = _read_file(argv)
+    first = argparse.ArgumentParser(add_help=False)
+    for name, default in (("protocol", "recommended"), ("precision", "auto"), ("task", "dna-splice")):
+        first.add_argument(f"--{name}", default=given.get(name, default))
+    known, _ = first.parse_known_args(argv)
+    if known.precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {known.precision!r}; allowed: {', '.join(PRECISIONS)}")
+    protocol, task = get_protocol(known.protocol), get_task(known.task)
+
+    parser = _Parser(
+        (RunArguments, TrainingArguments),  # type: ignore[arg-type]
+        prog="train.py",
+        description="Fine-tunes a text-pretrained encoder on a task, by an arm. Without any argument: the `bert` arm of "
+        "dna-splice. A YAML or JSON file of arguments may come first: train.py my.yaml --seed 1",
+    )
+    bfloat16 = known.precision == "bfloat16" or (known.precision == "auto" and fast_bfloat16())
+    parser.set_defaults(
+        output_dir="runs",
+        num_train_epochs=protocol.train_epochs(task),
+        bf16=bfloat16,
+        per_device_train_batch_size=0,  # 0: as many as the global batch size asks for
+        dataloader_pin_memory=torch.cuda.is_available(),
+        restore_callback_states_from_checkpoint=True,
+        save_total_limit=2,
+    )
+    parser.set_defaults(**{**protocol.training, "num_train_epochs": protocol.train_epochs(task)})
+    parser.set_defaults(**given)
+    run, training = parser.parse_args_into_dataclasses(argv)
+    use_threads(run.threads)
+    training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
+    return [_specify(run, training, task, protocol, get_arm(name)) for name in run.arm], training
+
+
+def _read_file(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+    if not argv or argv[0].startswith("-"):
+        return {}, argv
+    path = Path(argv[0])
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        raise ValueError(f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    text = path.read_text(encoding="utf-8")
+    values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds {type(values).__name__}, not a mapping of argument names to values")
+    names = {f.name for cls in (RunArguments, TrainingArguments) for f in fields(cls)}
+    unknown = sorted(set(values) - names)
+    if unknown:
+        raise ValueError(f"{path}: unknown argument {unknown[0]!r}; `train.py --help` lists them")
+    if isinstance(values.get("arm"), str):
+        values["arm"] = [values["arm"]]
+    return values, argv[1:]
+
+
+def _specify(run: RunArguments, training: TrainingArguments, task: Task, protocol: Protocol, arm: Arm) -> RunSpec:
+    split = run.split or protocol.split
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    if not 0 < run.fraction <= 1:
+        raise ValueError(f"--fraction is {run.fraction}; allowed: more than 0, at most 1")
+    if arm.shift != "none" and task.discipline != "text":
+        raise ValueError(f"arm {arm.name!r} shifts the ids of text, and task {task.name} is {task.discipline}")
+    if arm.assignment != "frequent" and task.discipline == "text":
+        raise ValueError(f"arm {arm.name!r} assigns subwords to symbols, and task {task.name} is text")
+    batch = run.global_batch_size or protocol.global_batch_size
+    if batch < 1:
+        raise ValueError(f"--global_batch_size is {batch}; allowed: at least 1")
+    return RunSpec(
+        task=task,
+        backbone=resolve_backbone(run.backbone),
+        arm=arm,
+        protocol=protocol,
+        seed=training.seed,
+        fraction=run.fraction,
+        split=split,
+        data_dir=run.data_dir,
+        precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
+        global_batch_size=batch,
+        attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
+        stop_at_loss=run.stop_at_loss,
+        resume=run.resume,
+    )

@@ -1,0 +1,373 @@
+"""A ready Trainer for one run, and the run itself: train, select on validation, test once, save."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import platform
+import shutil
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.utils import logging
+
+from . import __version__, metrics, run_files
+from .backbones import unavailable
+from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallback
+from .modeling_discipline import AutoModelForDisciplineClassification
+from .run_arguments import RunSpec
+from .task_data import TaskData, load_task_data, subset
+from .token_map import permutation_table, shift_table
+from .tokenization_discipline import DisciplineTokenizer
+
+logger = logging.get_logger(__name__)
+
+# What of TrainingArguments changes the numbers, and so belongs to a run's specification.
+_HYPERPARAMETERS = (
+    "learning_rate num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay "
+    "max_grad_norm optim optim_args adam_beta1 adam_beta2 adam_epsilon label_smoothing_factor data_seed "
+    "train_sampling_strategy neftune_noise_alpha dataloader_drop_last eval_strategy eval_steps"
+).split()
+_EVALUATIONS_AN_EPOCH = 4
+_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
+
+
+def build_tokenizer(spec: RunSpec) -> Any:
+    """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else."""
+    text = _load(spec, AutoTokenizer.from_pretrained)
+    if spec.task.discipline == "text":
+        return text
+    random = spec.assignment == "random"
+    return DisciplineTokenizer.from_backbone(
+        text,
+        spec.task.discipline,
+        assignment=spec.assignment,
+        seed=spec.seed if random else None,
+        remap_special_tokens=random and spec.protocol.remap_special_tokens,
+    )
+
+
+def build_model(spec: RunSpec, tokenizer: Any) -> Any:
+    """The arm's model: started as the arm says, with a random head of the task's size."""
+    config = _load(spec, AutoConfig.from_pretrained)
+    labels = spec.task.labels
+    fields: dict[str, Any] = {"discipline": spec.task.discipline, "started_from": _origin(spec)}
+    if labels is None:
+        fields |= {"num_labels": 1, "problem_type": "regression"}
+    else:
+        fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+        fields |= {"problem_type": "single_label_classification"}
+    if spec.attention_dropout is not None:
+        stock = "attention_probs_dropout_prob"
+        fields[stock if hasattr(config, stock) else "attention_dropout"] = spec.attention_dropout
+    model = _load(spec, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
+    if spec.arm.shift != "none":
+        fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)
+        size = model.get_input_embeddings().num_embeddings
+        if spec.arm.shift == "constant":
+            table, record = shift_table(spec.arm.shift_offset, size, fixed), f"constant {spec.arm.shift_offset}"
+        else:
+            table, record = permutation_table(spec.seed, size, fixed), f"random permutation, seed {spec.seed}"
+        model.shift_tokens(table, record + (", special tokens fixed" if fixed else ", special tokens included"))
+    return model
+
+
+def tokenize(rows: Dataset, tokenizer: Any, spec: RunSpec) -> Dataset:
+    """`input_ids`, what else the model reads, and `labels`; cut to the task's `max_length`."""
+    columns = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
+    # authors' code: music has neither [CLS] nor [SEP]
+    special = not (spec.protocol.name == "authors" and spec.task.discipline == "music")
+    length = min(spec.task.max_length, tokenizer.model_max_length)
+    encoded = tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=special)
+    labels = np.asarray(rows["label"][:], dtype=np.float32 if spec.task.regression else np.int64)
+    return Dataset.from_dict({**encoded, "labels": labels.tolist()})
+
+
+def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> Trainer:
+    """A `Trainer` with model, tokenizer, tokenized data, metrics and callbacks, ready to train.
+
+    Args:
+        args: as parsed; it is completed here (batch sizes, evaluation steps, output folder), in place.
+        folder: the run's; checkpoints go below it.
+    """
+    set_seed(spec.seed)
+    tokenizer = build_tokenizer(spec)
+    model = build_model(spec, tokenizer)
+    train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
+    validation = data.splits["validation"]
+    groups = validation["group"][:] if spec.task.votes else None
+    args.output_dir = str(folder / run_files.CHECKPOINTS)
+    set_batch_size(args, spec.global_batch_size)
+    _set_schedule(args, spec, len(train_rows))
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        return metrics.score(spec.task, prediction.predictions, prediction.label_ids, groups)
+
+    callbacks: list[TrainerCallback] = [_LastStep(), ThroughputCallback(), RunRecordCallback(folder / run_files.LOG)]
+    if args.load_best_model_at_end and spec.protocol.patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
+    if spec.stop_at_loss is not None:
+        callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
+    return Trainer(
+        model=model,
+        args=args,
+        train_dataset=tokenize(train_rows, tokenizer, spec),
+        eval_dataset=tokenize(validation, tokenizer, spec),
+        data_collator=DataCollatorWithPadding(tokenizer),
+        processing_class=tokenizer,
+        compute_metrics=compute_metrics,
+        callbacks=callbacks,
+    )
+
+
+class _LastStep(TrainerCallback):
+    """Evaluates and saves after the last step too, so that the end of training is among what is selected from."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
+        if state.global_step >= state.max_steps:
+            control.should_log = control.should_save = True
+            control.should_evaluate = args.eval_strategy != IntervalStrategy.NO
+        return control
+
+
+def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
+    """Sets batch size a device and accumulation steps so that an update sees `global_batch_size` examples.
+
+    A given `per_device_train_batch_size` bounds how many examples are in memory at once.
+
+    Raises:
+        ValueError: the global batch size cannot be divided among the processes.
+    """
+    share, rest = divmod(global_batch_size, args.world_size)
+    if rest or not share:
+        raise ValueError(f"a global batch of {global_batch_size} cannot be divided among {args.world_size} processes")
+    largest = min(args.per_device_train_batch_size or share, share)
+    steps = next(n for n in range(math.ceil(share / largest), share + 1) if share % n == 0)
+    args.per_device_train_batch_size = share // steps
+    args.gradient_accumulation_steps = steps
+
+
+def _set_schedule(args: TrainingArguments, spec: RunSpec, train_size: int) -> None:
+    """When to log, evaluate and save. Evaluation and saving fall on logged steps, so that a resumed log has no gap."""
+    select = spec.task.test_split != "validation"  # what is tested on validation is not selected on it
+    steps = math.ceil(train_size / spec.global_batch_size)
+    args.logging_steps = max(1, min(int(args.logging_steps), steps))
+    if args.eval_steps is None:
+        args.eval_steps = max(1, round(steps / _EVALUATIONS_AN_EPOCH / args.logging_steps)) * int(args.logging_steps)
+    args.eval_strategy = IntervalStrategy.STEPS if select else IntervalStrategy.NO
+    args.save_strategy = SaveStrategy.STEPS
+    args.save_steps = args.eval_steps
+    args.load_best_model_at_end = select
+    args.metric_for_best_model = f"eval_{spec.task.metric}" if select else None
+    args.greater_is_better = True if select else None
+
+
+def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback, ...] = ()) -> Path:
+    """Trains one run, or what is left of it, tests it once and saves it; a finished run is skipped.
+
+    Args:
+        args: `output_dir` is the root of all runs; not changed.
+
+    Returns:
+        The run's folder.
+
+    Raises:
+        ValueError: the folder holds a run of another specification; the message names the difference.
+        BackboneUnavailableError, FileNotFoundError: the backbone or the data cannot be had.
+    """
+    args = copy.deepcopy(args)
+    folder = spec.folder(Path(args.output_dir or "runs"))
+    state = PartialState()
+    with state.main_process_first():
+        data = load_task_data(spec.task, spec.split, spec.data_dir)
+    _set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
+    order = _order(spec, args, data)
+    if not spec.resume and state.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+    state.wait_for_everyone()
+    if (folder / run_files.RUN).is_file():
+        _check_same(folder, order)
+        if (folder / run_files.RESULTS).is_file():
+            logger.warning(f"skipped: {folder} holds this run, finished")
+            return folder
+    elif state.is_main_process:
+        run_files.write_json(folder / run_files.RUN, {**order, "versions": _versions(), "machine": _machine()})
+    state.wait_for_everyone()
+    logger.warning(f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}")
+    trainer = build_trainer(spec, args, data, folder)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+    checkpoint = run_files.last_complete_checkpoint(folder / run_files.CHECKPOINTS)
+    if checkpoint is not None:
+        logger.warning(f"going on from {checkpoint.name}")
+    started = time.perf_counter()
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    seconds = time.perf_counter() - started
+    _finish(trainer, spec, data, folder, seconds, checkpoint)
+    return folder
+
+
+def _finish(
+    trainer: Trainer, spec: RunSpec, data: TaskData, folder: Path, seconds: float, checkpoint: Path | None
+) -> None:
+    """Predictions, metrics and model of the selected weights; `results.json` last."""
+    scores = {}
+    # validation has been looked at many times; test is looked at here, once
+    for name in dict.fromkeys(("validation", spec.task.test_split)):
+        rows = data.splits[name]
+        output = trainer.predict(tokenize(rows, trainer.processing_class, spec))
+        groups = rows["group"][:] if spec.task.votes else None
+        scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
+        file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS
+        if trainer.is_world_process_zero():
+            _write_predictions(folder / file, rows, output.predictions)
+    stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
+    state = trainer.state
+    if not trainer.is_world_process_zero():
+        return
+    run_files.write_json(folder / run_files.LOG, state.log_history)
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+
+    def save(path: Path) -> None:
+        model.save_pretrained(path)
+        trainer.processing_class.save_pretrained(path)  # type: ignore[union-attr]
+
+    run_files.write_folder(folder / run_files.MODEL, save)
+    results = {
+        "metrics": scores,
+        "test_split": spec.task.test_split,
+        "counts": {name: len(rows) for name, rows in data.splits.items()},
+        "train_items": len(trainer.train_dataset),  # type: ignore[arg-type]
+        "test_duplicates": data.test_duplicates,
+        "steps": state.global_step,
+        "max_steps": state.max_steps,
+        "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
+        "stopped": _stop_reason(state, stop),
+        "train_seconds": round(seconds, 1),
+        "resumed_from_step": None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]),
+        "tokens_seen": int(state.num_input_tokens_seen),
+        "tokenizer": getattr(trainer.processing_class, "assignment", None),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+    run_files.write_json(folder / run_files.RESULTS, results)
+    shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
+
+
+def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:
+    if stop is not None and stop.reason is not None:
+        return stop.reason
+    if state.global_step >= state.max_steps:
+        return f"all {state.max_steps} steps were trained"
+    return f"no better validation score for several evaluations, at step {state.global_step}"
+
+
+def _write_predictions(path: Path, rows: Dataset, logits: np.ndarray) -> None:
+    """One row an item: `id`, `label` (number or target) and `logits`, shape `(classes,)` or `(1,)`."""
+    values = np.asarray(logits, dtype=np.float32).reshape(len(rows), -1)
+    columns: dict[str, Any] = {"id": rows["id"][:], "label": rows["label"][:], "logits": values.tolist()}
+    if "group" in rows.column_names:
+        columns["group"] = rows["group"][:]
+    table = pa.table(columns)
+    table = table.set_column(2, "logits", table["logits"].cast(pa.list_(pa.float32())))
+    run_files.write_whole(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def _order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
+    """What was ordered, JSON-ready: the same order with the same data gives the same run."""
+    hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
+    plain = {k: v.value if hasattr(v, "value") else v for k, v in hyperparameters.items()}
+    plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
+    plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
+    return {
+        "specification": {
+            "task": spec.task.name,
+            "backbone": spec.backbone.name,
+            "backbone_revision": spec.backbone.revision,
+            "arm": spec.arm.name,
+            "start": spec.arm.start,
+            "assignment": spec.assignment if spec.task.discipline != "text" else None,
+            "shift": spec.arm.shift,
+            "protocol": spec.protocol.name,
+            "split": spec.split,
+            "seed": spec.seed,
+            "fraction": spec.fraction,
+            "precision": spec.precision,
+            "hyperparameters": plain,
+        },
+        "data_fingerprint": data.fingerprint,
+        "data_origin": data.origin,
+        "backbone_origin": spec.backbone.origin,
+    }
+
+
+def _check_same(folder: Path, order: dict[str, Any]) -> None:
+    found = run_files.read_json(folder / run_files.RUN)
+    old, new = (_flat({k: o.get(k) for k in ("specification", "data_fingerprint")}) for o in (found, order))
+    different = [f"{name} is {old.get(name)!r} there, {new.get(name)!r} asked" for name in new if old.get(name) != new[name]]
+    if different:
+        raise ValueError(
+            f"{folder} holds a run of another specification: {'; '.join(different)}. "
+            "Choose another --output_dir, or pass --no_resume to replace it"
+        )
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    out = {}
+    for key, item in value.items():
+        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
+    return {name.removeprefix("specification.").removeprefix("hyperparameters."): item for name, item in out.items()}
+
+
+def _load(spec: RunSpec, load: Any, **kwargs: Any) -> Any:
+    try:
+        return load(spec.backbone.source, revision=spec.backbone.revision or "main", **kwargs)
+    except OSError as error:
+        raise unavailable(spec.backbone, error) from None
+
+
+def _origin(spec: RunSpec) -> str:
+    """The backbone as a Hub id with its commit; a folder by its last name, since paths are nobody else's business."""
+    known, source = spec.backbone.backbone, spec.backbone.source
+    if known is None and Path(source).is_dir():
+        return Path(source).resolve().name
+    revision = spec.backbone.revision
+    if revision is None:  # an unpinned Hub id: the commit that was loaded is the name of its folder in the cache
+        cached = try_to_load_from_cache(source, "config.json")
+        revision = Path(cached).parent.name if isinstance(cached, str) else None
+    name = known.hub_id if known is not None else source
+    return f"{name}@{revision}" if revision else name
+
+
+def _versions() -> dict[str, str]:
+    return {"hf_bertx": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
+
+
+def _machine() -> dict[str, Any]:
+    """What computed, without names of hosts or paths."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return {"system": platform.system(), "processor": name, "cores": os.cpu_count(), "gpu": gpu}
