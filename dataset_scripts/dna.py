@@ -1,6 +1,6 @@
 """DNA data sets from their original files. Knows raw files and no model.
 
-    python -m dataset_scripts.dna --raw_file splice.data --output hf_bertx/data/dna-splice
+python -m dataset_scripts.dna --raw_file splice.data --output hf_bertx/data/dna-splice
 """
 
 from __future__ import annotations
@@ -43,13 +43,17 @@ def read_splice(path: Path) -> Iterator[tuple[str, str]]:
             elif len(fields) == 3:
                 label, sequence = fields[0], fields[2]
             else:
-                raise ValueError(f"{path}, line {number}: {len(fields)} fields; allowed: `CLASS, NAME, SEQUENCE` or 61")
+                raise ValueError(
+                    f"{path}, line {number}: {len(fields)} fields; allowed: `CLASS, NAME, SEQUENCE` or 61"
+                )
             sequence = sequence.upper()
             if label not in (SPLICE.labels or ()):
                 raise ValueError(f"{path}, line {number}: class {label!r}; allowed: {', '.join(SPLICE.labels or ())}")
             foreign = set(sequence) - set(DNA.symbols)
             if foreign or not sequence:
-                what = f"letter {min(foreign)!r} is not in the alphabet {DNA.alphabet()}" if foreign else "empty sequence"
+                what = (
+                    f"letter {min(foreign)!r} is not in the alphabet {DNA.alphabet()}" if foreign else "empty sequence"
+                )
                 raise ValueError(f"{path}, line {number}: {what}")
             yield sequence, label
 

@@ -41,7 +41,9 @@ class Arm:
         if self.start not in STARTS:
             raise ValueError(f"arm {self.name!r}: start is {self.start!r}; allowed: {', '.join(STARTS)}")
         if self.assignment not in ("frequent", "random", "unused"):
-            raise ValueError(f"arm {self.name!r}: assignment is {self.assignment!r}; allowed: frequent, random, unused")
+            raise ValueError(
+                f"arm {self.name!r}: assignment is {self.assignment!r}; allowed: frequent, random, unused"
+            )
         if self.shift not in SHIFTS:
             raise ValueError(f"arm {self.name!r}: shift is {self.shift!r}; allowed: {', '.join(SHIFTS)}")
 
@@ -54,9 +56,21 @@ _EVERY = (
     Arm("unused", assignment="unused", about="Symbols on unused vocabulary entries, which pre-training never saw."),
     Arm("random_tokens", assignment="random", about="Symbols on random subwords, as in the authors' code."),
     Arm("shift_1000", shift="constant", about="Text with every id moved by 1000.", paper_row="shift 1000"),
-    Arm("shift_1000_rand", start="random", shift="constant", about="`shift_1000`, from scratch.", paper_row="shift 1000 (rand)"),
+    Arm(
+        "shift_1000_rand",
+        start="random",
+        shift="constant",
+        about="`shift_1000`, from scratch.",
+        paper_row="shift 1000 (rand)",
+    ),
     Arm("random_shift", shift="random", about="Text with ids permuted.", paper_row="random shift"),
-    Arm("random_shift_rand", start="random", shift="random", about="`random_shift`, from scratch.", paper_row="random shift (rand)"),
+    Arm(
+        "random_shift_rand",
+        start="random",
+        shift="random",
+        about="`random_shift`, from scratch.",
+        paper_row="random shift (rand)",
+    ),
 )
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _EVERY}
 
@@ -69,5 +83,7 @@ def get_arm(name: str) -> Arm:
     """
     if name not in ARMS:
         near = difflib.get_close_matches(name, ARMS, n=1)
-        raise ValueError(f"unknown arm {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(ARMS)}")
+        raise ValueError(
+            f"unknown arm {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(ARMS)}"
+        )
     return ARMS[name]

@@ -139,7 +139,11 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
         packaged = _packaged_folder(found)
         if packaged is not None and found.package is not None:
             return ResolvedBackbone(
-                name, str(packaged), found.revision, f"the installed package {found.package[0]} (sha256 checked)", found
+                name,
+                str(packaged),
+                found.revision,
+                f"the installed package {found.package[0]} (sha256 checked)",
+                found,
             )
         at = f" at revision {found.revision[:12]}" if found.revision else ""
         return ResolvedBackbone(name, found.hub_id, found.revision, f"the Hub: {found.hub_id}{at}", found)
@@ -174,7 +178,9 @@ def _packaged_folder(backbone: Backbone) -> Path | None:
     path = Path(spec.origin).parent / folder
     weights = path / "model.safetensors"
     with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(weights)
+        digest = (
+            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(weights)
+        )
     if digest != sha256:
         raise BackboneUnavailableError(
             f"{weights.name} of the installed package {module} has sha256 {digest[:12]}..., published is {sha256[:12]}...: "

@@ -46,7 +46,9 @@ class RunRecordCallback(TrainerCallback):
         last = state.log_history[-1] if state.log_history else {}
         for name in ("loss", "eval_loss"):
             if name in last and not math.isfinite(last[name]):
-                raise FloatingPointError(f"{name} is {last[name]} at step {state.global_step}: lower the learning rate")
+                raise FloatingPointError(
+                    f"{name} is {last[name]} at step {state.global_step}: lower the learning rate"
+                )
         if state.is_world_process_zero:
             run_files.write_json(self.path, state.log_history)
 
@@ -135,7 +137,9 @@ class ThroughputCallback(TrainerCallback):
     def __init__(self) -> None:
         self._since: tuple[float, int, int] = (0.0, 0, 0)
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if args.include_num_input_tokens_seen not in ("all", "non_padding", True):
             raise ValueError('ThroughputCallback needs TrainingArguments(include_num_input_tokens_seen="non_padding")')
         self._since = (time.perf_counter(), state.num_input_tokens_seen, state.global_step)
@@ -154,7 +158,7 @@ class ThroughputCallback(TrainerCallback):
             return
         speed = {
             "tokens_per_second": round((state.num_input_tokens_seen - tokens) / seconds, 1),
-            "seconds_left": round(seconds / steps * (state.max_steps - state.global_step), 1),
+            "seconds_left": round(seconds / steps * (state.max_steps - state.global_step), 2),
         }
         logs.update(speed)
         state.log_history[-1].update(speed)
@@ -182,7 +186,9 @@ class ModelCardCallback(TrainerCallback):
     def __init__(self, render: Callable[[], str | None]) -> None:
         self.render = render
 
-    def on_push_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_push_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         if not state.is_world_process_zero:
             return
         path = Path(args.output_dir or ".") / "README.md"

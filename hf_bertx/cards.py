@@ -30,7 +30,9 @@ def model_card(folder: Path) -> str:
     order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
     record = RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
     # jinja's default renders a missing value as nothing, and the heading came out as "# "
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
     template = environment.from_string((files("model_cards") / "model_card.md").read_text(encoding="utf-8"))
     return template.render(**_facts(record), card_data=_metadata(record).to_yaml())
 
@@ -44,7 +46,9 @@ def write_model_card(folder: Path) -> Path:
 
 def _name(record: RunRecord) -> str:
     s = record.specification
-    return f"{s['backbone'].strip('/').replace('/', '--')}-{s['task']}" + ("" if s["arm"] == "bert" else f"-{s['arm']}")
+    return f"{s['backbone'].strip('/').replace('/', '--')}-{s['task']}" + (
+        "" if s["arm"] == "bert" else f"-{s['arm']}"
+    )
 
 
 def _license(task: Task, backbone_license: str | None) -> str | None:
@@ -92,7 +96,13 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     backbone = known_backbone(s["backbone"])
     discipline = DISCIPLINES.get(task.discipline)
     paper = task.published_score(arm.paper_row) if arm.paper_row else None
-    example = "60 64 67 72" if task.discipline == "music" else "A sentence." if discipline is None else discipline.symbols[0] * 12
+    example = (
+        "60 64 67 72"
+        if task.discipline == "music"
+        else "A sentence."
+        if discipline is None
+        else discipline.symbols[0] * 12
+    )
     return {
         "name": _name(record),
         "task": task,

@@ -65,7 +65,9 @@ def _tasks(arguments: argparse.Namespace) -> None:
         print(f"  {arm.name:<22}{arm.about}")
     print("\nBACKBONES (any Hub id as owner/name[@revision], any folder, multiberts-seed_S[-step_Nk])")
     for backbone in BACKBONES.values():
-        print(f"  {backbone.name:<22}{backbone.hub_id}" + (f" @ {backbone.revision[:12]}" if backbone.revision else ""))
+        print(
+            f"  {backbone.name:<22}{backbone.hub_id}" + (f" @ {backbone.revision[:12]}" if backbone.revision else "")
+        )
     print("\nPROTOCOLS")
     for protocol in PROTOCOLS.values():
         print(f"  {protocol.name:<22}{protocol.about}")

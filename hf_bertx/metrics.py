@@ -40,7 +40,9 @@ def compute(name: str, predictions: Sequence[float], references: Sequence[float]
         raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
     predicted, true = np.asarray(predictions), np.asarray(references)
     if predicted.shape != true.shape or predicted.ndim != 1 or not len(predicted):
-        raise ValueError(f"{name}: predictions {predicted.shape} and references {true.shape} must be as many, at least 1")
+        raise ValueError(
+            f"{name}: predictions {predicted.shape} and references {true.shape} must be as many, at least 1"
+        )
     for what, values in (("prediction", predicted), ("reference", true)):
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: {what} {int(np.argmin(np.isfinite(values)))} is not a number")
@@ -62,7 +64,9 @@ def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
     return {group: int(np.bincount(cast).argmax()) for group, cast in votes.items()}
 
 
-def score(task: Task, logits: np.ndarray, references: Sequence[float], groups: Sequence[str] | None) -> dict[str, float]:
+def score(
+    task: Task, logits: np.ndarray, references: Sequence[float], groups: Sequence[str] | None
+) -> dict[str, float]:
     """All metrics of a task.
 
     Args:

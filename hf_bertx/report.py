@@ -76,7 +76,9 @@ def collect_runs(root: Path) -> list[RunRecord]:
             raise ValueError(f"{path}: its task is not one of {', '.join(TASKS)}")
         log = run_files.read_json(folder / run_files.LOG) if (folder / run_files.LOG).is_file() else []
         done = (folder / run_files.RESULTS).is_file()
-        records.append(RunRecord(folder, order, log, run_files.read_json(folder / run_files.RESULTS) if done else None))
+        records.append(
+            RunRecord(folder, order, log, run_files.read_json(folder / run_files.RESULTS) if done else None)
+        )
     if not records:
         raise ValueError(f"{root}: holds no run; a run's folder has a {run_files.RUN}")
     rank = {name: i for i, name in enumerate(ARMS)}
@@ -151,7 +153,12 @@ def markdown(table: dict[str, Any]) -> str:
         cells = [f"`{row['arm']}`" + ("" if row["finished"] else " (unfinished)"), str(row["seed"])]
         cells += [_number(row["test"][name], 3) for name in table["metrics"]]
         cells += [_number(loss, 3) for loss in losses]
-        cells += [_number(row["best_validation"], 3), _text(row["steps_to_rand_best"]), _text(minutes), _text(row["paper"])]
+        cells += [
+            _number(row["best_validation"], 3),
+            _text(row["steps_to_rand_best"]),
+            _text(minutes),
+            _text(row["paper"]),
+        ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", *_footnotes(table), ""])
 
@@ -173,7 +180,10 @@ def _footnotes(table: dict[str, Any]) -> list[str]:
     ]
     if table["counts"] is not None:
         counts = ", ".join(f"{count} {name}" for name, count in table["counts"].items())
-        lines.insert(1, f"- Items: {counts}; {table['test_duplicates']} test items occur in the training data, letter for letter.")
+        lines.insert(
+            1,
+            f"- Items: {counts}; {table['test_duplicates']} test items occur in the training data, letter for letter.",
+        )
     return lines
 
 
@@ -202,7 +212,9 @@ def picture(records: list[RunRecord], path: Path) -> None:
             curve = record.curve(name)
             arm, seed = record.specification["arm"], record.specification["seed"]
             if curve:
-                axis.plot(*zip(*curve, strict=True), label=f"{arm}, seed {seed}", color=colors[arm], marker="o", ms=3, lw=1.5)
+                axis.plot(
+                    *zip(*curve, strict=True), label=f"{arm}, seed {seed}", color=colors[arm], marker="o", ms=3, lw=1.5
+                )
         axis.set(xlabel="step", ylabel=label)
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)

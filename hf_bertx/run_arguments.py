@@ -29,7 +29,9 @@ class RunArguments:
     task: str = field(default="dna-splice", metadata={"help": f"One of: {', '.join(TASKS)}."})
     arm: list[str] = field(
         default_factory=lambda: ["bert"],
-        metadata={"help": f"One or more, trained one after the other: {', '.join(ARMS)}. `bertx tasks` says what each is."},
+        metadata={
+            "help": f"One or more, trained one after the other: {', '.join(ARMS)}. `bertx tasks` says what each is."
+        },
     )
     backbone: str = field(
         default="minilm-l6",
@@ -58,6 +60,12 @@ class RunArguments:
     attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
+    )
+    prune_unread: bool = field(
+        default=True,
+        metadata={
+            "help": "Let the last layer compute only the position that the classifier's head reads (same function)."
+        },
     )
     threads: int | None = field(
         default=None,
@@ -88,19 +96,24 @@ class RunSpec:
     global_batch_size: int
     attention_dropout: float | None
     stop_at_loss: float | None
+    prune_unread: bool
     resume: bool
 
     @property
     def assignment(self) -> str:
         """Which subwords the symbols get; a protocol may replace `frequent` by `random`."""
-        return "random" if self.protocol.random_assignment and self.arm.assignment == "frequent" else self.arm.assignment
+        return (
+            "random" if self.protocol.random_assignment and self.arm.assignment == "frequent" else self.arm.assignment
+        )
 
     def folder(self, root: Path) -> Path:
         """Where the run writes: `root/protocol/task/backbone/arm/seed-N`."""
         backbone = self.backbone.name.strip("/").replace("/", "--")
         share = "" if self.fraction == 1 else f"-fraction-{self.fraction:g}"
         grouped = "" if self.split == "paper" else f"-{self.split}"
-        return root / self.protocol.name / self.task.name / backbone / self.arm.name / f"seed-{self.seed}{share}{grouped}"
+        return (
+            root / self.protocol.name / self.task.name / backbone / self.arm.name / f"seed-{self.seed}{share}{grouped}"
+        )
 
 
 class _Parser(HfArgumentParser):
@@ -219,5 +232,6 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         global_batch_size=batch,
         attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
         stop_at_loss=run.stop_at_loss,
+        prune_unread=run.prune_unread,
         resume=run.resume,
     )

@@ -67,6 +67,21 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def write_predictions(path: Path, rows: Any, logits: Any) -> None:
+    """One row an item: `id`, `label` (number or target) and `logits`, shape `(classes,)` or `(1,)`."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values = np.asarray(logits, dtype=np.float32).reshape(len(rows), -1)
+    columns: dict[str, Any] = {"id": rows["id"][:], "label": rows["label"][:], "logits": values.tolist()}
+    if "group" in rows.column_names:
+        columns["group"] = rows["group"][:]
+    table = pa.table(columns)
+    table = table.set_column(2, "logits", table["logits"].cast(pa.list_(pa.float32())))
+    write_whole(path, lambda temporary: pq.write_table(table, temporary))
+
+
 def read_json(path: Path) -> Any:
     """A JSON file of a run.
 
@@ -76,9 +91,13 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{path}: the file is missing; a run's folder holds {RUN} and, once finished, {RESULTS}") from None
+        raise ValueError(
+            f"{path}: the file is missing; a run's folder holds {RUN} and, once finished, {RESULTS}"
+        ) from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the folder to run again") from None
+        raise ValueError(
+            f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the folder to run again"
+        ) from None
 
 
 def mark_complete(checkpoint: Path, step: int) -> None:

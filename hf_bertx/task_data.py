@@ -98,7 +98,13 @@ def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, st
 
 
 def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
-    needed = ["id", "sequence", *(["second_sequence"] if task.pair else []), "label", *(["group"] if task.votes else [])]
+    needed = [
+        "id",
+        "sequence",
+        *(["second_sequence"] if task.pair else []),
+        "label",
+        *(["group"] if task.votes else []),
+    ]
     for column in needed:
         if column not in rows.column_names:
             raise ValueError(f"{where}: no column {column!r}; a row of {task.name} has {', '.join(needed)}")
@@ -118,7 +124,9 @@ def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
         labels = rows.with_format("numpy")["label"][:]
     bad = np.flatnonzero((labels < 0) | (labels >= len(task.labels)))
     if len(bad):
-        raise ValueError(f"{where}, id {rows[int(bad[0])]['id']!r}: label {labels[bad[0]]} is not one of {task.labels}")
+        raise ValueError(
+            f"{where}, id {rows[int(bad[0])]['id']!r}: label {labels[bad[0]]} is not one of {task.labels}"
+        )
     return rows
 
 
@@ -130,7 +138,9 @@ def _named_labels(rows: Dataset, names: tuple[str, ...], where: str) -> Dataset:
         if unknown is not None:
             raise ValueError(f"{where}, id {unknown['id']!r}: label {unknown['label']!r} is not one of {names}")
     elif not rows.features["label"].dtype.startswith(("int", "uint")):
-        raise ValueError(f"{where}: labels are {rows.features['label'].dtype}; allowed: {', '.join(names)} or their numbers")
+        raise ValueError(
+            f"{where}: labels are {rows.features['label'].dtype}; allowed: {', '.join(names)} or their numbers"
+        )
     return rows.cast_column("label", feature)
 
 

@@ -83,7 +83,9 @@ class Task:
         return None
 
 
-def _table_2(specific: float | None, model: str, bert: float, re_emb: float, rand: float) -> tuple[PublishedScore, ...]:
+def _table_2(
+    specific: float | None, model: str, bert: float, re_emb: float, rand: float
+) -> tuple[PublishedScore, ...]:
     rows = [("BERT", bert), ("re-emb", re_emb), ("rand", rand)]
     scores = tuple(PublishedScore(row, "BERT", value, _TABLE_2) for row, value in rows)
     return scores if specific is None else (PublishedScore("specific", model, specific, _TABLE_2), *scores)
@@ -338,5 +340,7 @@ def get_task(name: str) -> Task:
     """
     if name not in TASKS:
         near = difflib.get_close_matches(name, TASKS, n=1)
-        raise ValueError(f"unknown task {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(TASKS)}")
+        raise ValueError(
+            f"unknown task {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(TASKS)}"
+        )
     return TASKS[name]

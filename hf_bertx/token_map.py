@@ -47,7 +47,9 @@ def random_subword_table(seed: int, size: int) -> np.ndarray:
     from an unseeded generator; these are seeded and repeatable, and not the tables the authors shipped.
     """
     if size <= _AUTHORS_FIRST_SUBWORD:
-        raise ValueError(f"a random assignment needs more than {_AUTHORS_FIRST_SUBWORD} subwords; the vocabulary has {size}")
+        raise ValueError(
+            f"a random assignment needs more than {_AUTHORS_FIRST_SUBWORD} subwords; the vocabulary has {size}"
+        )
     generator = np.random.Generator(np.random.PCG64(seed))
     shuffled = generator.permutation(np.arange(_AUTHORS_FIRST_SUBWORD, size))
     return np.concatenate([shuffled, np.arange(_AUTHORS_FIRST_SUBWORD)])

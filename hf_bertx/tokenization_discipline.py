@@ -11,8 +11,9 @@ import numpy as np
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
-from transformers.utils import PaddingStrategy, logging
+from transformers.utils import logging
 
+from .batch_layout import cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
 from .token_map import assign, random_subword_table
 
@@ -100,7 +101,9 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     def _check(self) -> None:
         symbols = self.discipline.symbols
         if len(self.symbol_ids) != len(symbols):
-            raise ValueError(f"{len(self.symbol_ids)} symbol_ids for the {len(symbols)} symbols of {self.discipline.name}")
+            raise ValueError(
+                f"{len(self.symbol_ids)} symbol_ids for the {len(symbols)} symbols of {self.discipline.name}"
+            )
         taken = [*self.symbol_ids, *self.special_ids.values()]
         if len(set(taken)) != len(taken):
             raise ValueError("two symbols or special tokens share one id")
@@ -248,7 +251,9 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         known = self._known_symbols
         try:
-            ids = np.fromiter(map(known.__getitem__, chain.from_iterable(rows)), dtype=np.int64, count=int(lengths.sum()))
+            ids = np.fromiter(
+                map(known.__getitem__, chain.from_iterable(rows)), dtype=np.int64, count=int(lengths.sum())
+            )
         except KeyError:
             row, at = next((r, i) for r, symbols in enumerate(rows) for i, s in enumerate(symbols) if s not in known)
             raise self._unknown(rows[row][at], row, at) from None
@@ -270,7 +275,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         text: Any,
         text_pair: Any = None,
         add_special_tokens: bool = True,
-        padding_strategy: PaddingStrategy = PaddingStrategy.DO_NOT_PAD,
+        padding_strategy: Any = None,
         truncation_strategy: Any = None,
         max_length: int | None = None,
         is_split_into_words: bool = False,
@@ -295,24 +300,31 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         if getattr(truncation_strategy, "value", "do_not_truncate") != "do_not_truncate":
             room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
             columns = self._truncate(columns, room, truncation_strategy.value)
-        rows = _fill_template(items, columns)
+        rows = fill_template(items, columns)
         if room is None:
             self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, True)
         side = padding_side or self.padding_side
-        width = _padded_width(rows.lengths, padding_strategy, max_length, pad_to_multiple_of)
+        padding = getattr(padding_strategy, "value", "do_not_pad")
+        width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of)
         if width is None and return_tensors is not None and len(set(rows.lengths.tolist())) == 1:
             width = int(rows.lengths[0])
         names = self.model_input_names
         wanted = {
             "input_ids": (rows.ids, self.pad_token_id),
-            "token_type_ids": (rows.types, self.pad_token_type_id) if _wanted(return_token_type_ids, "token_type_ids", names) else None,
-            "attention_mask": (np.ones_like(rows.ids), 0) if _wanted(return_attention_mask, "attention_mask", names) else None,
+            "token_type_ids": (rows.types, self.pad_token_type_id)
+            if _wanted(return_token_type_ids, "token_type_ids", names)
+            else None,
+            "attention_mask": (np.ones_like(rows.ids), 0)
+            if _wanted(return_attention_mask, "attention_mask", names)
+            else None,
             "special_tokens_mask": (rows.special, 1) if return_special_tokens_mask else None,
         }
         data: dict[str, Any] = {}
         for name, column in wanted.items():
             if column is not None:
-                data[name] = _layout(column[0], rows.lengths, width, column[1], side, as_array=return_tensors is not None)
+                data[name] = layout(
+                    column[0], rows.lengths, width, column[1], side, as_array=return_tensors is not None
+                )
         if return_length:
             data["length"] = rows.lengths.tolist() if width is None else [width] * len(rows.lengths)
         if single and return_tensors is None:
@@ -348,13 +360,15 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             return columns
         if room < len(columns):
             raise ValueError(f"max_length leaves room for {room} symbols; it must leave at least {len(columns)}")
-        targets = _target_lengths(lengths, room, strategy)
+        targets = target_lengths(lengths, room, strategy)
         logger.warning(
             f"cut {int((total > room).sum())} of {len(total)} sequences to {room} symbols, keeping the "
             f"{'head' if self.truncation_keeps == 'head' else 'head and the tail'}; the longest had {int(total.max())}"
         )
         keeps = "tail" if self.truncation_side == "left" else self.truncation_keeps
-        return [(_cut(ids, length, target, keeps), target) for (ids, length), target in zip(columns, targets, strict=True)]
+        return [
+            (cut(ids, length, target, keeps), target) for (ids, length), target in zip(columns, targets, strict=True)
+        ]
 
     def num_special_tokens_to_add(self, pair: bool = False) -> int:
         return sum(not isinstance(item, str) for item, _ in self.template["pair" if pair else "single"])
@@ -397,7 +411,9 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             tokenizer.decoder = decoders.Fuse()
         token_of = self._token_of_id
         written = {
-            name: " ".join(f"${item}:{kind}" if isinstance(item, str) else f"{token_of[item]}:{kind}" for item, kind in items)
+            name: " ".join(
+                f"${item}:{kind}" if isinstance(item, str) else f"{token_of[item]}:{kind}" for item, kind in items
+            )
             for name, items in self.template.items()
         }
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -405,94 +421,6 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         )
         tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in self.special_ids])
         return tokenizer
-
-
-class _Rows:
-    """Filled templates of a batch, flat: `ids`, `types` and `special` of shape `(tokens,)`, `lengths` `(batch,)`."""
-
-    def __init__(self, lengths: np.ndarray) -> None:
-        self.lengths = lengths
-        self.starts = np.cumsum(lengths) - lengths
-        self.ids = np.empty(int(lengths.sum()), dtype=np.int64)
-        self.types = np.zeros_like(self.ids)
-        self.special = np.zeros_like(self.ids)
-
-
-def _fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.ndarray]]) -> _Rows:
-    parts = {"A": columns[0], "B": columns[-1]}
-    lengths = [parts[item][1] if isinstance(item, str) else np.ones_like(columns[0][1]) for item, _ in items]
-    rows = _Rows(np.sum(lengths, axis=0))
-    at = rows.starts.copy()
-    for (item, kind), length in zip(items, lengths, strict=True):
-        if isinstance(item, str):
-            where = _spans(at, length)
-            rows.ids[where] = parts[item][0]
-        else:
-            where = at
-            rows.ids[where] = item
-            rows.special[where] = 1
-        if kind:
-            rows.types[where] = kind
-        at = at + length
-    return rows
-
-
-def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """Indices of the concatenation of `range(start, start + length)` over all rows."""
-    before = np.cumsum(lengths) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
-
-
-def _cut(ids: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str) -> np.ndarray:
-    starts = np.cumsum(lengths) - lengths
-    if keeps == "head":
-        return ids[_spans(starts, targets)]
-    tail = targets if keeps == "tail" else targets // 2
-    head = targets - tail
-    both = np.stack([starts, starts + lengths - tail], axis=1).ravel()
-    return ids[_spans(both, np.stack([head, tail], axis=1).ravel())]
-
-
-def _target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[np.ndarray]:
-    """How many symbols each part keeps. Pairs are cut as `tokenizers` cuts them, so that both give the same ids."""
-    if len(lengths) == 1:
-        return [np.minimum(lengths[0], room)]
-    a, b = lengths
-    if strategy in ("only_first", "only_second"):
-        keep, cut = (b, a) if strategy == "only_first" else (a, b)
-        if (keep >= room).any():
-            raise ValueError(f"{strategy}: the part that is not cut leaves no room in {room} symbols")
-        cut = np.minimum(cut, room - keep)
-        return [cut, keep] if strategy == "only_first" else [keep, cut]
-    short, long = np.minimum(a, b), np.maximum(a, b)
-    cut_long = np.maximum(short, room - short)
-    halve = short + cut_long > room
-    short_kept = np.where(halve, room // 2, short)
-    long_kept = np.where(halve, room // 2 + room % 2, np.minimum(long, cut_long))
-    return [np.where(a > b, long_kept, short_kept), np.where(a > b, short_kept, long_kept)]
-
-
-def _padded_width(lengths: np.ndarray, strategy: PaddingStrategy, max_length: int | None, multiple: int | None) -> int | None:
-    if strategy == PaddingStrategy.DO_NOT_PAD or not len(lengths):
-        return None
-    longest = int(lengths.max())
-    width = max(longest, max_length or 0) if strategy == PaddingStrategy.MAX_LENGTH else longest
-    return width if not multiple else -(-width // multiple) * multiple
-
-
-def _layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
-    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of their own lengths."""
-    if width is None:
-        values, ends = flat.tolist(), np.cumsum(lengths).tolist()
-        return [values[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
-    if (lengths == width).all():
-        out = flat.reshape(len(lengths), width)
-    else:
-        out = np.full((len(lengths), width), pad, dtype=np.int64)
-        columns = np.arange(width)
-        kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
-        out[kept] = flat
-    return out if as_array else out.tolist()
 
 
 def _wanted(asked: bool | None, name: str, model_input_names: list[str]) -> bool:

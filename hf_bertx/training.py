@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-import os
-import platform
 import shutil
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-import torch
 from accelerate import PartialState
 from datasets import Dataset
-from huggingface_hub import try_to_load_from_cache
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -33,25 +26,19 @@ from transformers import (
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
-from . import __version__, metrics, run_files
+from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallback
-from .modeling_discipline import AutoModelForDisciplineClassification
+from .modeling_discipline import AutoModelForDisciplineClassification, prune_unread_positions
 from .run_arguments import RunSpec
+from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .task_data import TaskData, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
 
 logger = logging.get_logger(__name__)
 
-# What of TrainingArguments changes the numbers, and so belongs to a run's specification.
-_HYPERPARAMETERS = (
-    "learning_rate num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay "
-    "max_grad_norm optim optim_args adam_beta1 adam_beta2 adam_epsilon label_smoothing_factor data_seed "
-    "train_sampling_strategy neftune_noise_alpha dataloader_drop_last eval_strategy eval_steps"
-).split()
 _EVALUATIONS_AN_EPOCH = 4
-_PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
 def build_tokenizer(spec: RunSpec) -> Any:
@@ -73,7 +60,7 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     """The arm's model: started as the arm says, with a random head of the task's size."""
     config = _load(spec, AutoConfig.from_pretrained)
     labels = spec.task.labels
-    fields: dict[str, Any] = {"discipline": spec.task.discipline, "started_from": _origin(spec)}
+    fields: dict[str, Any] = {"discipline": spec.task.discipline, "started_from": backbone_origin(spec)}
     if labels is None:
         fields |= {"num_labels": 1, "problem_type": "regression"}
     else:
@@ -91,6 +78,8 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
         else:
             table, record = permutation_table(spec.seed, size, fixed), f"random permutation, seed {spec.seed}"
         model.shift_tokens(table, record + (", special tokens fixed" if fixed else ", special tokens included"))
+    if spec.prune_unread:
+        prune_unread_positions(model)
     return model
 
 
@@ -203,19 +192,21 @@ def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback
     with state.main_process_first():
         data = load_task_data(spec.task, spec.split, spec.data_dir)
     _set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
-    order = _order(spec, args, data)
+    order = run_order(spec, args, data)
     if not spec.resume and state.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
     state.wait_for_everyone()
     if (folder / run_files.RUN).is_file():
-        _check_same(folder, order)
+        check_same(folder, order)
         if (folder / run_files.RESULTS).is_file():
             logger.warning(f"skipped: {folder} holds this run, finished")
             return folder
     elif state.is_main_process:
-        run_files.write_json(folder / run_files.RUN, {**order, "versions": _versions(), "machine": _machine()})
+        run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
     state.wait_for_everyone()
-    logger.warning(f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}")
+    logger.warning(
+        f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
+    )
     trainer = build_trainer(spec, args, data, folder)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -242,7 +233,7 @@ def _finish(
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS
         if trainer.is_world_process_zero():
-            _write_predictions(folder / file, rows, output.predictions)
+            run_files.write_predictions(folder / file, rows, output.predictions)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
     state = trainer.state
     if not trainer.is_world_process_zero():
@@ -283,91 +274,8 @@ def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:
     return f"no better validation score for several evaluations, at step {state.global_step}"
 
 
-def _write_predictions(path: Path, rows: Dataset, logits: np.ndarray) -> None:
-    """One row an item: `id`, `label` (number or target) and `logits`, shape `(classes,)` or `(1,)`."""
-    values = np.asarray(logits, dtype=np.float32).reshape(len(rows), -1)
-    columns: dict[str, Any] = {"id": rows["id"][:], "label": rows["label"][:], "logits": values.tolist()}
-    if "group" in rows.column_names:
-        columns["group"] = rows["group"][:]
-    table = pa.table(columns)
-    table = table.set_column(2, "logits", table["logits"].cast(pa.list_(pa.float32())))
-    run_files.write_whole(path, lambda temporary: pq.write_table(table, temporary))
-
-
-def _order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
-    """What was ordered, JSON-ready: the same order with the same data gives the same run."""
-    hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
-    plain = {k: v.value if hasattr(v, "value") else v for k, v in hyperparameters.items()}
-    plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
-    plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
-    return {
-        "specification": {
-            "task": spec.task.name,
-            "backbone": spec.backbone.name,
-            "backbone_revision": spec.backbone.revision,
-            "arm": spec.arm.name,
-            "start": spec.arm.start,
-            "assignment": spec.assignment if spec.task.discipline != "text" else None,
-            "shift": spec.arm.shift,
-            "protocol": spec.protocol.name,
-            "split": spec.split,
-            "seed": spec.seed,
-            "fraction": spec.fraction,
-            "precision": spec.precision,
-            "hyperparameters": plain,
-        },
-        "data_fingerprint": data.fingerprint,
-        "data_origin": data.origin,
-        "backbone_origin": spec.backbone.origin,
-    }
-
-
-def _check_same(folder: Path, order: dict[str, Any]) -> None:
-    found = run_files.read_json(folder / run_files.RUN)
-    old, new = (_flat({k: o.get(k) for k in ("specification", "data_fingerprint")}) for o in (found, order))
-    different = [f"{name} is {old.get(name)!r} there, {new.get(name)!r} asked" for name in new if old.get(name) != new[name]]
-    if different:
-        raise ValueError(
-            f"{folder} holds a run of another specification: {'; '.join(different)}. "
-            "Choose another --output_dir, or pass --no_resume to replace it"
-        )
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out = {}
-    for key, item in value.items():
-        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
-    return {name.removeprefix("specification.").removeprefix("hyperparameters."): item for name, item in out.items()}
-
-
 def _load(spec: RunSpec, load: Any, **kwargs: Any) -> Any:
     try:
         return load(spec.backbone.source, revision=spec.backbone.revision or "main", **kwargs)
     except OSError as error:
         raise unavailable(spec.backbone, error) from None
-
-
-def _origin(spec: RunSpec) -> str:
-    """The backbone as a Hub id with its commit; a folder by its last name, since paths are nobody else's business."""
-    known, source = spec.backbone.backbone, spec.backbone.source
-    if known is None and Path(source).is_dir():
-        return Path(source).resolve().name
-    revision = spec.backbone.revision
-    if revision is None:  # an unpinned Hub id: the commit that was loaded is the name of its folder in the cache
-        cached = try_to_load_from_cache(source, "config.json")
-        revision = Path(cached).parent.name if isinstance(cached, str) else None
-    name = known.hub_id if known is not None else source
-    return f"{name}@{revision}" if revision else name
-
-
-def _versions() -> dict[str, str]:
-    return {"hf_bertx": __version__, "python": platform.python_version(), **{name: version(name) for name in _PACKAGES}}
-
-
-def _machine() -> dict[str, Any]:
-    """What computed, without names of hosts or paths."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {"system": platform.system(), "processor": name, "cores": os.cpu_count(), "gpu": gpu}

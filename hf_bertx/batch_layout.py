@@ -1,0 +1,98 @@
+"""A batch of sequences as flat arrays: templates, cuts and padding without a loop over symbols. numpy only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+class Rows:
+    """Filled templates of a batch, flat: `ids`, `types` and `special` of shape `(tokens,)`, `lengths` `(batch,)`."""
+
+    def __init__(self, lengths: np.ndarray) -> None:
+        self.lengths = lengths
+        self.starts = np.cumsum(lengths) - lengths
+        self.ids = np.empty(int(lengths.sum()), dtype=np.int64)
+        self.types = np.zeros_like(self.ids)
+        self.special = np.zeros_like(self.ids)
+
+
+def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.ndarray]]) -> Rows:
+    """Puts one or two columns of `(ids, lengths)` into a template of ids and `"A"`/`"B"`, each with its token type."""
+    parts = {"A": columns[0], "B": columns[-1]}
+    lengths = [parts[item][1] if isinstance(item, str) else np.ones_like(columns[0][1]) for item, _ in items]
+    rows = Rows(np.sum(lengths, axis=0))
+    at = rows.starts.copy()
+    for (item, kind), length in zip(items, lengths, strict=True):
+        if isinstance(item, str):
+            where = _spans(at, length)
+            rows.ids[where] = parts[item][0]
+        else:
+            where = at
+            rows.ids[where] = item
+            rows.special[where] = 1
+        if kind:
+            rows.types[where] = kind
+        at = at + length
+    return rows
+
+
+def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Indices of the concatenation of `range(start, start + length)` over all rows."""
+    before = np.cumsum(lengths) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
+
+
+def cut(ids: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str) -> np.ndarray:
+    """Keeps `targets` symbols of each sequence: its `head`, its `tail`, or both ends (`head_tail`)."""
+    starts = np.cumsum(lengths) - lengths
+    if keeps == "head":
+        return ids[_spans(starts, targets)]
+    tail = targets if keeps == "tail" else targets // 2
+    head = targets - tail
+    both = np.stack([starts, starts + lengths - tail], axis=1).ravel()
+    return ids[_spans(both, np.stack([head, tail], axis=1).ravel())]
+
+
+def target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[np.ndarray]:
+    """How many symbols each part keeps. Pairs are cut as `tokenizers` cuts them, so that both give the same ids."""
+    if len(lengths) == 1:
+        return [np.minimum(lengths[0], room)]
+    a, b = lengths
+    if strategy in ("only_first", "only_second"):
+        keep, cut = (b, a) if strategy == "only_first" else (a, b)
+        if (keep >= room).any():
+            raise ValueError(f"{strategy}: the part that is not cut leaves no room in {room} symbols")
+        cut = np.minimum(cut, room - keep)
+        return [cut, keep] if strategy == "only_first" else [keep, cut]
+    short, long = np.minimum(a, b), np.maximum(a, b)
+    cut_long = np.maximum(short, room - short)
+    halve = short + cut_long > room
+    short_kept = np.where(halve, room // 2, short)
+    long_kept = np.where(halve, room // 2 + room % 2, np.minimum(long, cut_long))
+    return [np.where(a > b, long_kept, short_kept), np.where(a > b, short_kept, long_kept)]
+
+
+def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, multiple: int | None) -> int | None:
+    """Columns of the padded batch; None where rows keep their own lengths."""
+    if padding == "do_not_pad" or not len(lengths):
+        return None
+    longest = int(lengths.max())
+    width = max(longest, max_length or 0) if padding == "max_length" else longest
+    return width if not multiple else -(-width // multiple) * multiple
+
+
+def layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
+    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of their own lengths."""
+    if width is None:
+        values, ends = flat.tolist(), np.cumsum(lengths).tolist()
+        return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+    if (lengths == width).all():
+        out = flat.reshape(len(lengths), width)
+    else:
+        out = np.full((len(lengths), width), pad, dtype=np.int64)
+        columns = np.arange(width)
+        kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
+        out[kept] = flat
+    return out if as_array else out.tolist()

@@ -1,0 +1,131 @@
+"""Each plugin in a plain `Trainer` that knows nothing else of this package. Trap 7 of the installed libraries."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
+
+from hf_bertx import run_files
+from hf_bertx.callbacks import LossConvergedCallback, ModelCardCallback, RunRecordCallback, ThroughputCallback
+
+
+def make_trainer(folder: Path, callbacks: list, **arguments: Any) -> Trainer:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=20,
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    rows = [{"input_ids": [2, 3 + i % 2, 5], "attention_mask": [1, 1, i // 32], "labels": i % 2} for i in range(64)]
+    settings: dict[str, Any] = {
+        "output_dir": str(folder),
+        "per_device_train_batch_size": 8,
+        "logging_steps": 3,
+        "report_to": "none",
+        "save_strategy": "no",
+        "learning_rate": 1e-2,
+        "use_cpu": True,
+        "include_num_input_tokens_seen": "non_padding",
+        "logging_nan_inf_filter": False,
+        **arguments,
+    }
+    model = BertForSequenceClassification(config)
+    return Trainer(model, TrainingArguments(**settings), train_dataset=Dataset.from_list(rows), callbacks=callbacks)
+
+
+def test_run_record_is_the_log_and_covers_every_step(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [RunRecordCallback(tmp_path / "log.json")], num_train_epochs=2)
+    trainer.train()
+    log = json.loads((tmp_path / "log.json").read_text())
+    assert log == trainer.state.log_history
+    assert [entry["step"] for entry in log if "loss" in entry] == [3, 6, 8, 9, 12, 15, 16]  # epochs end at 8 and 16
+
+
+def test_run_record_stops_a_run_whose_loss_is_lost(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [RunRecordCallback(tmp_path / "log.json")], learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="loss is nan at step"):
+        trainer.train()
+
+
+def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
+    trainer = make_trainer(
+        tmp_path, [RunRecordCallback(tmp_path / "log.json")], save_strategy="steps", save_steps=5, num_train_epochs=2
+    )
+    trainer.train()
+    names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
+    assert names == ["checkpoint-10", "checkpoint-15", "checkpoint-16", "checkpoint-5"]
+    (tmp_path / "checkpoint-16" / "complete.json").unlink()
+    last = run_files.last_complete_checkpoint(tmp_path)
+    assert last is not None
+    assert last.name == "checkpoint-15"
+    assert not (tmp_path / "checkpoint-16").exists()  # half of a checkpoint is in the way of the next one
+
+
+def test_loss_converged_stops_and_says_why(tmp_path: Path) -> None:
+    stop = LossConvergedCallback(threshold=0.05, window=3)
+    trainer = make_trainer(tmp_path, [stop], num_train_epochs=50)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    assert trainer.state.global_step < trainer.state.max_steps == 400
+    assert sum(losses[-3:]) / 3 <= 0.05 < sum(losses[-4:-1]) / 3
+    assert stop.reason is not None
+    assert re.fullmatch(
+        r"the mean of the last 3 logged losses, 0\.0\d+, is at or below 0\.05 at step \d+", stop.reason
+    )
+
+
+def test_loss_converged_leaves_the_cap_alone(tmp_path: Path) -> None:
+    stop = LossConvergedCallback(threshold=1e-9)
+    make_trainer(tmp_path, [stop], num_train_epochs=1).train()
+    assert stop.reason is None
+    with pytest.raises(ValueError, match="both must be positive"):
+        LossConvergedCallback(threshold=0)
+
+
+def test_throughput_counts_tokens_without_padding(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [ThroughputCallback()], num_train_epochs=1, max_grad_norm=0.0)
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert trainer.state.num_input_tokens_seen == 32 * 3 + 32 * 2
+    assert all(entry["tokens_per_second"] > 0 for entry in logs)
+    assert logs[-1]["seconds_left"] == 0
+    with pytest.raises(ValueError, match='include_num_input_tokens_seen="non_padding"'):
+        make_trainer(tmp_path, [ThroughputCallback()], include_num_input_tokens_seen=False).train()
+
+
+def test_model_card_takes_the_place_of_the_trainers(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [ModelCardCallback(lambda: "# Ours\n")])
+    trainer.create_model_card()
+    assert "fine-tuned version of [](" in (tmp_path / "README.md").read_text()  # what would be pushed otherwise
+    trainer.callback_handler.on_push_begin(trainer.args, trainer.state, trainer.control)
+    assert (tmp_path / "README.md").read_text() == "# Ours\n"
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    run_files.write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="Out of range float"):
+        run_files.write_json(path, {"a": float("nan")})
+
+    def fails(temporary: Path) -> None:
+        (temporary / "half").write_text("x")
+        raise OSError("disk full")
+
+    run_files.write_folder(tmp_path / "model", lambda folder: (folder / "w").write_text("good"))  # type: ignore[arg-type,return-value]
+    with pytest.raises(OSError, match="disk full"):
+        run_files.write_folder(tmp_path / "model", fails)
+    assert (tmp_path / "model" / "w").read_text() == "good"
+    assert run_files.read_json(path) == {"a": 1}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "model"]
+    path.write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"a\.json, line 1: not JSON"):
+        run_files.read_json(path)

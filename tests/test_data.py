@@ -1,0 +1,163 @@
+"""Traps 4, 12 and 14 of the installed libraries, on the embedded data and its builder."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, DatasetDict, load_dataset
+
+from dataset_scripts.dna import build_splice, read_splice, split_groups
+from hf_bertx.disciplines import DNA
+from hf_bertx.task_data import load_task_data, subset
+from hf_bertx.tasks import TASKS
+
+SPLICE = TASKS["dna-splice"]
+
+
+def test_the_embedded_splice_data_is_the_published_one() -> None:
+    data = load_task_data(SPLICE)
+    rows = [row for split in data.splits.values() for row in split]
+    assert {name: len(split) for name, split in data.splits.items()} == {"train": 2871, "validation": 159, "test": 160}
+    assert Counter(SPLICE.labels[row["label"]] for row in rows) == {"N": 1655, "IE": 768, "EI": 767}
+    letters = Counter("".join(row["sequence"] for row in rows))
+    assert {k: v for k, v in letters.items() if k not in "ACGT"} == {"N": 56, "D": 2, "R": 1, "S": 1}
+    assert set(letters) <= set(DNA.symbols)
+    assert {len(row["sequence"]) for row in rows} == {60}
+    assert len(rows) - len({row["sequence"] for row in rows}) == 185
+    assert len({row["id"] for row in rows}) == 3190
+    assert data.fingerprint == "e960759b91f608f9b5f2be0353eafcaabf63d5e102a6ac33a37f670e7cf84401"
+
+
+def test_the_papers_split_shares_sequences_and_the_grouped_one_does_not() -> None:
+    assert load_task_data(SPLICE, "paper").test_duplicates == 18
+    grouped = load_task_data(SPLICE, "grouped")
+    assert grouped.test_duplicates == 0
+    groups = [set(split["group"]) for split in grouped.splits.values()]
+    assert not groups[0] & groups[1]
+    assert not groups[0] & groups[2]
+    assert not groups[1] & groups[2]
+
+
+def test_load_dataset_reads_the_folder_as_it_will_read_the_hub() -> None:
+    folder = Path(__file__).parent.parent / "hf_bertx" / "data" / "dna-splice"
+    loaded = load_dataset(str(folder))
+    assert loaded["train"].features["label"].names == ["EI", "IE", "N"]
+    assert len(load_dataset(str(folder), "grouped")["test"]) == 160
+
+
+def uci_lines(n: int = 3190) -> list[str]:
+    return [
+        f"{('EI', 'IE', 'N')[i % 3]},  NAME-{i},   {i:060b}".translate(str.maketrans("01", "AC")) for i in range(n)
+    ]
+
+
+def test_both_forms_of_the_file_read_alike(tmp_path: Path) -> None:
+    (tmp_path / "uci").write_text("EI,   ATRINS-DONOR-521,    ccagctgcat\n\nN, X, ACGTNDRS\n")
+    assert list(read_splice(tmp_path / "uci")) == [("CCAGCTGCAT", "EI"), ("ACGTNDRS", "N")]
+    (tmp_path / "keel").write_text(", ".join("ACGT" * 15) + ", IE\n")
+    assert list(read_splice(tmp_path / "keel")) == [("ACGT" * 15, "IE")]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("EI, A, ACGT!", "line 2: letter '!' is not in the alphabet A C G T"),
+        ("EI, A, ", "line 2: empty sequence"),
+        ("XX, A, ACGT", "line 2: class 'XX'; allowed: EI, IE, N"),
+        ("EI, ACGT", "line 2: 2 fields"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
+    path = tmp_path / "splice.data"
+    path.write_text(f"N, FIRST, ACGT\n{line}\n")
+    with pytest.raises(ValueError, match=message):
+        list(read_splice(path))
+
+
+def test_a_changed_file_never_gives_the_old_rows(tmp_path: Path) -> None:
+    raw, out = tmp_path / "splice.data", tmp_path / "out"
+    lines = uci_lines()
+    raw.write_text("\n".join(lines))
+    counts = build_splice(raw, out)
+    assert counts["paper"] == {"train": 2871, "validation": 159, "test": 160}
+    raw.write_text("\n".join([lines[0].replace("EI", "IE", 1), *lines[1:]]))
+    build_splice(raw, out)
+    built = load_dataset(str(out / "paper"))
+    labels = Counter(label for split in built.values() for label in split["label"])
+    assert labels == {0: 1063, 1: 1064, 2: 1063}
+    raw.write_text("\n".join(lines[:-1]))
+    with pytest.raises(Exception, match=r"3189 records; published are 3190"):
+        build_splice(raw, out)
+    assert len(load_dataset(str(out / "paper"))["train"]) == 2871  # the good build is still there
+
+
+def test_groups_never_part() -> None:
+    groups = [f"g{i // 7}" for i in range(1000)]
+    chosen = split_groups(groups, grouped=True)
+    assert sorted(row for rows in chosen.values() for row in rows) == list(range(1000))
+    where = {}
+    for name, rows in chosen.items():
+        for row in rows:
+            assert where.setdefault(groups[row], name) == name
+    assert [len(rows) for rows in split_groups(groups, grouped=False).values()] == [900, 50, 50]
+
+
+def dataset(**columns: list) -> DatasetDict:
+    return DatasetDict({name: Dataset.from_dict(columns) for name in ("train", "validation", "test")})
+
+
+def save(data: DatasetDict, folder: Path) -> str:
+    for name, rows in data.items():
+        rows.to_parquet(folder / f"{name}.parquet")
+    return str(folder)
+
+
+GOOD = {"id": ["a", "b"], "sequence": ["AC", "GT"], "label": ["EI", "N"]}
+
+
+def test_own_folder_with_class_names_as_text(tmp_path: Path) -> None:
+    data = load_task_data(SPLICE, data_dir=save(dataset(**GOOD), tmp_path))
+    assert data.splits["train"]["label"][:] == [0, 2]
+    assert data.test_duplicates == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "change", "message"),
+    [
+        ("dna-splice", {"label": ["EI", "XX"]}, "id 'b': label 'XX' is not one of"),
+        ("dna-splice", {"label": [0, 3]}, "id 'b': label 3 is not one of"),
+        ("dna-splice", {"label": [0.5, 1.0]}, "labels are float64"),
+        ("dna-splice", {"sequence": None}, "no column 'sequence'"),
+        ("protein-stability", {"label": [1.0, float("nan")]}, "id 'b': the target is nan"),
+        ("music-maestro-v1", {"label": [0, 1]}, "no column 'group'"),
+        ("glue-rte", {"label": [0, 1]}, "no column 'second_sequence'"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path: Path, task: str, change: dict, message: str) -> None:
+    columns = {k: v for k, v in {**GOOD, **change}.items() if v is not None}
+    with pytest.raises(ValueError, match=message):
+        load_task_data(TASKS[task], data_dir=save(dataset(**columns), tmp_path))
+
+
+def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"pass --data_dir .* The package itself holds dna-splice"):
+        load_task_data(TASKS["dna-h3"])
+    with pytest.raises(FileNotFoundError, match="no such folder"):
+        load_task_data(SPLICE, data_dir=str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="unknown split 'random'; allowed: paper, grouped"):
+        load_task_data(SPLICE, "random")
+    rows = dataset(**GOOD)
+    del rows["validation"]
+    (tmp_path / "two").mkdir()
+    with pytest.raises(ValueError, match="has no split 'validation'"):
+        load_task_data(SPLICE, data_dir=save(rows, tmp_path / "two"))
+
+
+def test_subset_is_seeded() -> None:
+    rows = load_task_data(SPLICE).splits["train"]
+    assert len(subset(rows, 0.01, seed=1)) == 29
+    assert subset(rows, 0.01, seed=1)["id"][:] == subset(rows, 0.01, seed=1)["id"][:]
+    assert subset(rows, 0.01, seed=1)["id"][:] != subset(rows, 0.01, seed=2)["id"][:]
+    assert subset(rows, 1.0, seed=1) is rows
+    with pytest.raises(ValueError, match="fraction is 0; allowed"):
+        subset(rows, 0, seed=1)

@@ -1,0 +1,74 @@
+"""Trap 20 of the installed libraries, and numbers worked out by hand."""
+
+from dataclasses import replace
+
+import evaluate
+import numpy as np
+import pytest
+
+from hf_bertx.metrics import compute, evaluate_module, score, vote
+from hf_bertx.tasks import TASKS
+
+SPLICE, MUSIC, STABILITY = TASKS["dna-splice"], TASKS["music-maestro-v1"], TASKS["protein-stability"]
+
+
+@pytest.mark.parametrize(
+    ("name", "predictions", "references", "expected"),
+    [
+        ("accuracy", [0, 1, 2, 2], [0, 1, 2, 1], 0.75),
+        ("f1", [1, 1, 0, 1], [1, 0, 0, 1], 0.8),  # precision 2/3, recall 1
+        ("mcc", [1, 1, 0, 0], [1, 0, 1, 0], 0.0),
+        ("mcc", [1, 1, 0, 0], [0, 0, 1, 1], -1.0),
+        ("spearman", [1.0, 20.0, 300.0], [0.1, 0.2, 0.3], 1.0),
+        ("spearman", [1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], 0.8),
+        ("pearson", [1.0, 2.0, 3.0], [-1.0, -2.0, -3.0], -1.0),
+        ("spearman", [1.0, 1.0], [1.0, 2.0], 0.0),  # a constant answer ranks nothing
+    ],
+)
+def test_known_values(name: str, predictions: list, references: list, expected: float) -> None:
+    assert compute(name, predictions, references) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("acc", [1], [1]), "unknown metric 'acc'; known: accuracy"),
+        (("accuracy", [1, 2], [1]), "must be as many"),
+        (("accuracy", [], []), "at least 1"),
+        (("pearson", [1.0, float("nan")], [1.0, 2.0]), "prediction 1 is not a number"),
+    ],
+)
+def test_bad_input(arguments: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compute(*arguments)
+
+
+def test_vote_takes_the_majority_and_the_lowest_of_equals() -> None:
+    assert vote(np.array([2, 2, 1, 3, 0, 0, 1]), ["a", "a", "a", "b", "c", "c", "c"]) == {"a": 2, "b": 3, "c": 0}
+    assert vote(np.array([3, 1]), ["a", "a"]) == {"a": 1}
+
+
+def test_score_votes_where_the_task_does() -> None:
+    logits = np.eye(58)[[5, 5, 7, 9]]
+    scores = score(MUSIC, logits, [5, 5, 5, 3], ["p", "p", "p", "q"])
+    assert scores["accuracy"] == 0.5  # piece p is right, piece q is wrong
+    assert scores["segment_accuracy"] == 0.5
+    with pytest.raises(ValueError, match="no `group` column"):
+        score(MUSIC, logits, [5, 5, 5, 3], None)
+    with pytest.raises(ValueError, match="segments of 'p' have two classes"):
+        score(MUSIC, logits, [5, 5, 4, 3], ["p", "p", "p", "q"])
+
+
+def test_score_of_a_regression_takes_one_column() -> None:
+    scores = score(STABILITY, np.array([[1.0], [2.0], [3.0]]), [1.0, 2.0, 3.0], None)
+    assert scores == pytest.approx({"spearman": 1.0, "pearson": 1.0})
+    assert set(score(replace(SPLICE, extra_metrics=()), np.eye(3), [0, 1, 2], None)) == {"accuracy"}
+
+
+def test_evaluate_loads_the_module_from_its_folder_without_a_network() -> None:
+    one = evaluate.load(evaluate_module(), "mcc")
+    assert one.compute(predictions=[1, 1, 0, 0], references=[0, 0, 1, 1]) == {"mcc": -1.0}
+    task = evaluate.load(evaluate_module(), "dna-splice")
+    assert set(task.compute(predictions=[0, 1, 2], references=[0, 1, 1])) == {"accuracy", "mcc", "macro_f1"}
+    with pytest.raises(ValueError, match="name a metric or a task, not 'bleu'"):
+        evaluate.load(evaluate_module(), "bleu")

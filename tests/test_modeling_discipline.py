@@ -1,0 +1,206 @@
+"""Traps 2, 3, 5 and 8 of the installed libraries, and plain loading."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+
+from hf_bertx.backbones import resolve_backbone
+from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS, BertDisciplineConfig
+from hf_bertx.modeling_discipline import (
+    _CLASSES,
+    AutoModelForDisciplineClassification,
+    BertForDisciplineClassification,
+    prune_unread_positions,
+)
+from hf_bertx.token_map import permutation_table, shift_table
+
+IDS = torch.tensor([[101, 7, 8, 9, 102, 0], [101, 5, 102, 0, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 0, 0]])
+
+
+def words(model: Any) -> torch.Tensor:
+    return model.get_input_embeddings().weight.detach()
+
+
+def small_config(model_type: str) -> Any:
+    sizes: dict[str, Any] = {"vocab_size": 120, "num_labels": 3}
+    if model_type == "distilbert":
+        sizes |= {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    else:
+        sizes |= {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    if model_type in ("albert", "electra"):
+        sizes["embedding_size"] = 16
+    if model_type == "modernbert":
+        sizes |= {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    return DISCIPLINE_CONFIGS[model_type](**sizes)
+
+
+def test_reinit_embeddings_really_draws_them_anew(tiny_backbone: Path) -> None:
+    kept = BertForDisciplineClassification.from_pretrained(tiny_backbone)
+    before = words(kept).clone()
+    kept._init_weights(kept.get_input_embeddings())  # what one would reach for; it does nothing to loaded tensors
+    assert torch.equal(words(kept), before), "transformers changed: `_init_weights` now touches loaded tensors"
+    model = BertForDisciplineClassification.from_pretrained(tiny_backbone, reinit_embeddings=True)
+    assert abs(words(model).std().item() - model.config.initializer_range) < 0.005
+    assert not torch.isclose(words(model), before).all(dim=1)[1:].any()
+    assert words(model)[0].abs().sum() == 0  # the padding row
+    for name, tensor in kept.base_model.state_dict().items():
+        if "word_embeddings" not in name and "pooler" not in name:
+            assert torch.equal(tensor, model.base_model.state_dict()[name]), name
+
+
+def test_the_flag_is_obeyed_once_and_recorded(tiny_backbone: Path, tmp_path: Path) -> None:
+    model = BertForDisciplineClassification.from_pretrained(tiny_backbone, reinit_embeddings=True)
+    assert (model.config.reinit_embeddings, model.config.started_as) == (False, "re_emb")
+    with torch.no_grad():
+        model.get_input_embeddings().weight.add_(1.0)  # as training would
+    model.save_pretrained(tmp_path)
+    again = BertForDisciplineClassification.from_pretrained(tmp_path)
+    assert torch.equal(words(again), words(model))
+    assert (again.config.reinit_embeddings, again.config.started_as) == (False, "re_emb")
+
+
+@pytest.mark.parametrize("start", ["pretrained", "re_emb", "random", "random_body"])
+@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+def test_every_start_of_every_sibling_loads_plainly(tmp_path: Path, model_type: str, start: str) -> None:
+    torch.manual_seed(1)
+    backbone = _CLASSES[model_type](small_config(model_type))
+    backbone.save_pretrained(tmp_path / "backbone")
+    model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path / "backbone"), start, num_labels=3)
+    assert type(model) is _CLASSES[model_type]
+    assert model.config.started_as == start
+    same = torch.equal(words(model), words(backbone))
+    assert same == (start in ("pretrained", "random_body"))
+    body = {n for n, t in backbone.base_model.state_dict().items() if "embeddings" not in n and t.ndim == 2}
+    kept = {n for n in body if torch.equal(backbone.base_model.state_dict()[n], model.base_model.state_dict()[n])}
+    assert kept == (body if start in ("pretrained", "re_emb") else set())
+    assert body
+    model.eval().save_pretrained(tmp_path / "saved")
+    plain, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
+    assert not any(info.values()), info
+    assert plain.config.architectures == [type(plain).__name__]
+    ids = torch.tensor([[1, 5, 6, 2]])
+    assert torch.equal(plain.eval()(input_ids=ids).logits, model(input_ids=ids).logits)
+    model.train()(input_ids=ids, labels=torch.tensor([1])).loss.backward()
+
+
+def test_regression_has_one_output_and_a_squared_loss(tiny_backbone: Path) -> None:
+    model = AutoModelForDisciplineClassification.from_backbone(
+        str(tiny_backbone), "random", num_labels=1, problem_type="regression"
+    )
+    out = model.eval()(input_ids=IDS, attention_mask=MASK, labels=torch.tensor([0.5, -1.0]))
+    assert out.logits.shape == (2, 1)
+    expected = ((out.logits[:, 0] - torch.tensor([0.5, -1.0])) ** 2).mean()
+    assert torch.isclose(out.loss, expected)
+
+
+@pytest.mark.parametrize("fixed", [(), (0, 100, 101, 102, 103)], ids=["specials shifted", "specials fixed"])
+@pytest.mark.parametrize("kind", ["constant", "random"])
+def test_mapping_ids_and_permuting_rows_give_the_same_logits(tiny_backbone: Path, kind: str, fixed: tuple) -> None:
+    torch.manual_seed(0)
+    model = BertForDisciplineClassification.from_pretrained(tiny_backbone).eval()
+    size = model.config.vocab_size
+    table = shift_table(1000, size, fixed) if kind == "constant" else permutation_table(5, size, fixed)
+    mapped = model(input_ids=torch.as_tensor(table)[IDS], attention_mask=MASK).logits
+    unshifted = model(input_ids=IDS, attention_mask=MASK).logits
+    model.shift_tokens(table, "test")
+    assert torch.equal(model(input_ids=IDS, attention_mask=MASK).logits, mapped)
+    assert not torch.allclose(mapped, unshifted)
+    assert model.config.shifted_by == "test"
+
+
+def test_permuted_rows_all_learn_where_mapped_ids_would_not(tiny_backbone: Path) -> None:
+    model = BertForDisciplineClassification.from_pretrained(tiny_backbone).eval()
+    size = model.config.vocab_size
+    table = shift_table(1000, size)
+    word = size - 1000  # the word whose id the shift maps to 0, the padding row
+    ids = torch.tensor([[101, word, 102]])
+    model(input_ids=torch.as_tensor(table)[ids], labels=torch.tensor([1])).loss.backward()
+    assert model.get_input_embeddings().weight.grad[0].abs().sum() == 0  # frozen, without a word
+    model.zero_grad()
+    model.shift_tokens(table, "test")
+    model(input_ids=ids, labels=torch.tensor([1])).loss.backward()
+    assert model.get_input_embeddings().weight.grad[word].abs().sum() > 0
+
+
+def test_the_papers_example_of_shift_1000() -> None:
+    """ "his healthy sense of satire is light and fun..." becomes, word for word, what section 2.1 prints."""
+    tokenizer = AutoTokenizer.from_pretrained(resolve_backbone("minilm-l6").source)
+    ids = tokenizer("his healthy sense of satire is light and fun...", add_special_tokens=False).input_ids
+    shifted = shift_table(1000, 30522)[ids]
+    assert (
+        tokenizer.decode(shifted).split()
+        == "canadian franz ##me 1988 ##pia leader watch sports czech at at at".replace(" ##", "").split()
+    )
+
+
+@pytest.mark.parametrize("keyword", ["startd_as", "reinit_embedding", "started_form"])
+def test_a_misspelt_field_is_an_error(tiny_backbone: Path, keyword: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown config field '{keyword}'; did you mean"):
+        BertDisciplineConfig(**{keyword: "random"})
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{keyword}'"):
+        BertForDisciplineClassification.from_pretrained(tiny_backbone, **{keyword: True})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("started_as", "scratch", "allowed: pretrained, re_emb"), ("reinit_embeddings", "yes", "allowed: True, False")],
+)
+def test_a_wrong_value_is_an_error(field: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BertDisciplineConfig(**{field: value})
+
+
+def test_unknown_start_and_unsupported_architecture(tiny_backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown start 'scratch'; allowed"):
+        AutoModelForDisciplineClassification.from_backbone(str(tiny_backbone), "scratch")
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(ValueError, match="'gpt2'; supported: albert, bert"):
+        AutoModelForDisciplineClassification.from_pretrained(str(tmp_path))
+    with pytest.raises(OSError, match="from_backbone"):
+        AutoModelForDisciplineClassification()
+
+
+def test_from_config_takes_a_stock_config() -> None:
+    config = BertConfig(vocab_size=50, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    model = AutoModelForDisciplineClassification.from_config(config)
+    assert isinstance(model, BertForDisciplineClassification)
+    assert model.config.started_as == "random"
+
+
+@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+def test_pruning_unread_positions_changes_no_logit_and_no_gradient(model_type: str) -> None:
+    torch.manual_seed(2)
+    config = small_config(model_type)
+    for name in (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "seq_classif_dropout",
+        "classifier_dropout_prob",
+    ):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    model = _CLASSES[model_type](config).train()
+    ids, labels = IDS % 120, torch.tensor([0, 2])
+    results = []
+    for prune in (False, True):
+        if prune:
+            assert prune_unread_positions(model) == (model_type in ("bert", "electra", "roberta"))
+        model.zero_grad()
+        out = model(input_ids=ids, attention_mask=MASK, labels=labels)
+        out.loss.backward()
+        results.append(
+            (out.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        )
+    (logits, gradients), (pruned_logits, pruned_gradients) = results
+    assert torch.allclose(logits, pruned_logits, atol=1e-6)
+    assert gradients.keys() == pruned_gradients.keys()
+    for name in gradients:
+        assert torch.allclose(gradients[name], pruned_gradients[name], atol=1e-6), name
+    padded = model(input_ids=ids, labels=labels).logits  # without the mask, padding is read: the test can fail
+    assert not torch.allclose(padded, pruned_logits, atol=1e-6)

@@ -1,0 +1,206 @@
+"""Traps 1, 11, 12, 16, 21 of the installed libraries, and what the class promises."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoTokenizer, BertConfig, BertModel
+
+from hf_bertx.backbones import resolve_backbone
+from hf_bertx.disciplines import DISCIPLINES, Discipline
+from hf_bertx.tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
+
+SEQUENCES = {"dna": ["ACGTN", "acg", "TTTTTTTT"], "protein": ["MKV*", "lagx"], "music": ["60 64 67", "0 127"]}
+CHORDS = Discipline("chords", ("C", "Cm", "G7", "F#"), separator=" ")
+
+
+def plain(encoding: Any) -> dict[str, Any]:
+    return {key: value.tolist() if hasattr(value, "tolist") else value for key, value in encoding.items()}
+
+
+@pytest.fixture(scope="module")
+def dna(tiny_backbone: Path) -> DisciplineTokenizer:
+    return DisciplineTokenizer.from_backbone(tiny_backbone, "dna")
+
+
+def test_golden_ids_over_the_real_vocabulary() -> None:
+    source = resolve_backbone("minilm-l6").source
+    tokenizer = DisciplineTokenizer.from_backbone(source, "dna")
+    assert tokenizer("ACGT").input_ids == [101, 1996, 1997, 1998, 1999, 102]  # the of and in
+    padded = tokenizer(["ACGT", "A"], padding=True)
+    assert padded.input_ids[1] == [101, 1996, 102, 0, 0, 0]
+    assert padded.attention_mask[1] == [1, 1, 1, 0, 0, 0]
+    assert tokenizer.model_max_length == 512
+    unused = DisciplineTokenizer.from_backbone(source, "dna", "unused")
+    assert unused("ACGT", add_special_tokens=False).input_ids == [1, 2, 3, 4]
+    random = DisciplineTokenizer.from_backbone(source, "dna", "random", seed=100)
+    assert min(random("ACGTNRYSWKMBDHV", add_special_tokens=False).input_ids) >= 1000
+
+
+@pytest.mark.parametrize("discipline", [*DISCIPLINES, CHORDS], ids=[*DISCIPLINES, "own"])
+@pytest.mark.parametrize(("assignment", "seed"), [("frequent", None), ("random", 3), ("unused", None)])
+def test_saved_it_gives_the_same_ids_in_its_own_class_and_in_auto_tokenizer(
+    tiny_backbone: Path, tmp_path: Path, discipline: Any, assignment: str, seed: int | None
+) -> None:
+    name = discipline if isinstance(discipline, str) else discipline.name
+    texts = SEQUENCES.get(name, ["C G7 F#", "Cm"])
+    tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, discipline, assignment, seed=seed)
+    tokenizer.save_pretrained(tmp_path)
+    own, auto = DisciplineTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    assert not isinstance(auto, DisciplineTokenizer)
+    assert (own.discipline, own.assignment) == (tokenizer.discipline, tokenizer.assignment)
+    options: list[dict[str, Any]] = [
+        {},
+        {"padding": True, "return_tensors": "pt"},
+        {"truncation": True, "max_length": 5},
+        {"padding": "max_length", "max_length": 14, "truncation": True},
+        {"add_special_tokens": False, "padding": True, "pad_to_multiple_of": 8, "padding_side": "left"},
+    ]
+    for option in options:
+        expected = plain(tokenizer(texts, **option))
+        assert expected == plain(own(texts, **option)) == plain(auto(texts, **option)), option
+    ids = tokenizer(texts[0]).input_ids
+    upper = texts[0].upper() if tokenizer.discipline.ignore_case else texts[0]
+    for each in (tokenizer, own, auto):
+        assert each.decode(ids, skip_special_tokens=True) == upper
+    assert auto.model_max_length == 128
+    saved = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert saved["tokenizer_class"] == "PreTrainedTokenizerFast"  # transformers 4.57 refuses TokenizersBackend
+
+
+@pytest.mark.parametrize("family", ["unigram_tokenizer", "roberta_tokenizer"])
+def test_templates_of_other_families(family: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    text = request.getfixturevalue(family)
+    tokenizer = DisciplineTokenizer.from_backbone(text, "dna")
+    tokenizer.save_pretrained(tmp_path)
+    auto = AutoTokenizer.from_pretrained(tmp_path)
+    pads = {"unigram_tokenizer": 0, "roberta_tokenizer": 1}
+    assert tokenizer.pad_token_id == pads[family]
+    for batch in (["ACGT", "A"], [("AC", "GT"), ("A", "TTT")]):
+        assert plain(tokenizer(batch, padding=True)) == plain(auto(batch, padding=True))
+    pair = tokenizer("A", "C").input_ids
+    a, c = tokenizer.convert_tokens_to_ids(["A", "C"])
+    expected = {"unigram_tokenizer": [2, a, 3, c, 3], "roberta_tokenizer": [0, a, 2, 2, c, 2]}
+    assert pair == expected[family]
+    assert ("token_type_ids" in tokenizer("A")) == (family == "unigram_tokenizer")
+
+
+@pytest.mark.parametrize("room", range(5, 13))
+def test_pairs_are_cut_as_auto_tokenizer_cuts_them(dna: DisciplineTokenizer, tmp_path: Path, room: int) -> None:
+    dna.save_pretrained(tmp_path)
+    auto = AutoTokenizer.from_pretrained(tmp_path)
+    pairs = [("ACGTACGT", "AC"), ("A", "ACGTACGT"), ("ACGTA", "TGCAT"), ("ACGTACG", "TGCATG"), ("A", "C")]
+    for truncation in ("longest_first", "only_first") if room > 11 else ("longest_first",):
+        options = {"truncation": truncation, "max_length": room}
+        ours, theirs = plain(dna(pairs, **options)), plain(auto(pairs, **options))
+        assert ours == theirs
+
+
+def test_pair_has_token_types_and_single_matches_batch(dna: DisciplineTokenizer) -> None:
+    pair = dna("AC", "G", return_special_tokens_mask=True, return_length=True)
+    assert pair.token_type_ids == [0, 0, 0, 0, 1, 1]
+    assert pair.special_tokens_mask == [1, 0, 0, 1, 0, 1]
+    assert pair.length == 6
+    assert plain(dna([("AC", "G")])) == {k: [v] for k, v in dna("AC", "G").items()}
+    first, second = dna("AC", add_special_tokens=False).input_ids, dna("G", add_special_tokens=False).input_ids
+    assert dna.build_inputs_with_special_tokens(first, second) == pair.input_ids
+    assert dna.num_special_tokens_to_add(pair=True) == 3
+    assert dna(["A", "C"], is_split_into_words=True).input_ids == dna("AC").input_ids
+
+
+def test_lower_case_is_upper_case(dna: DisciplineTokenizer) -> None:
+    assert dna("acgtn").input_ids == dna("ACGTN").input_ids
+    assert dna.tokenize("acg") == ["A", "C", "G"]
+
+
+@pytest.mark.parametrize("text", ["ACGTXACG", "ACG TAC", "ACGTé", "ACGT\n", "ACGT中"])
+def test_a_foreign_symbol_is_an_error_with_its_place(dna: DisciplineTokenizer, tmp_path: Path, text: str) -> None:
+    at = next(i for i, letter in enumerate(text) if letter not in "ACGT")
+    message = f"symbol {text[at]!r} at position {at} of sequence 1 is not in the dna alphabet: A C G T"
+    with pytest.raises(UnknownSymbolError) as caught:
+        dna(["ACGT", text])
+    assert message in str(caught.value)
+    dna.save_pretrained(tmp_path)
+    with pytest.raises(Exception, match="WordLevel error"):  # loud without hf_bertx too, never [UNK]
+        AutoTokenizer.from_pretrained(tmp_path)(text)
+
+
+def test_a_foreign_pitch_is_an_error_with_its_place(tiny_backbone: Path) -> None:
+    music = DisciplineTokenizer.from_backbone(tiny_backbone, "music")
+    with pytest.raises(UnknownSymbolError, match="symbol '128' at position 2 of sequence 0"):
+        music(["60 64 128"])
+
+
+@pytest.mark.parametrize("batch", [[1, 2], [None], ["A", 3]])
+def test_what_is_not_text_is_an_error(dna: DisciplineTokenizer, batch: list) -> None:
+    with pytest.raises(TypeError, match="not a string"):
+        dna(batch)
+
+
+def test_truncation_keeps_head_or_head_and_tail_and_counts(
+    tiny_backbone: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    options = {"truncation": True, "max_length": 6, "add_special_tokens": False}
+    head = DisciplineTokenizer.from_backbone(tiny_backbone, "dna")
+    both = DisciplineTokenizer.from_backbone(tiny_backbone, "dna", truncation_keeps="head_tail")
+    decode = lambda tokenizer: tokenizer.decode(tokenizer(["AAAACCCCGGG", "AC"], **options).input_ids)  # noqa: E731
+    assert decode(head) == ["AAAACC", "AC"]
+    assert "cut 1 of 2 sequences to 6 symbols, keeping the head; the longest had 11" in caplog.text
+    assert decode(both) == ["AAAGGG", "AC"]
+    head.truncation_side = "left"
+    assert decode(head) == ["CCCGGG", "AC"]
+    with pytest.raises(ValueError, match="leaves room for 0 symbols"):
+        both("ACGT", truncation=True, max_length=2)
+
+
+def test_length_is_the_table_so_that_resizing_to_it_changes_nothing(dna: DisciplineTokenizer) -> None:
+    config = BertConfig(
+        vocab_size=dna.vocab_size, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    model = BertModel(config)
+    model.resize_token_embeddings(len(dna))
+    assert model.get_input_embeddings().num_embeddings == len(dna) == 1600
+    assert model(**dna(["ACGT"], return_tensors="pt")).last_hidden_state.isfinite().all()
+
+
+def test_tensors_and_empty_batches(dna: DisciplineTokenizer) -> None:
+    tensors = dna(["ACG", "TTT"], return_tensors="pt")
+    assert tensors.input_ids.shape == (2, 5)
+    assert tensors.input_ids.dtype == torch.int64
+    assert dna([]).input_ids == []
+    assert dna("").input_ids == [dna.cls_token_id, dna.sep_token_id]
+
+
+def test_the_alphabet_cannot_be_extended(dna: DisciplineTokenizer) -> None:
+    with pytest.raises(ValueError, match="'Q' cannot be added"):
+        dna.add_tokens(["Q"])
+
+
+def test_special_tokens_can_be_sent_to_random_subwords(tiny_backbone: Path, tmp_path: Path) -> None:
+    tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, "dna", "random", seed=1, remap_special_tokens=True)
+    ids = tokenizer("ACGT").input_ids
+    assert len(set(ids)) == 6
+    assert min(ids) >= 1000
+    tokenizer.save_pretrained(tmp_path)
+    assert AutoTokenizer.from_pretrained(tmp_path)("ACGT").input_ids == ids
+    assert DisciplineTokenizer.from_pretrained(tmp_path)("ACGT").input_ids == ids
+    with pytest.raises(ValueError, match="needs assignment='random'"):
+        DisciplineTokenizer.from_backbone(tiny_backbone, "dna", remap_special_tokens=True)
+
+
+def test_it_loads_in_a_process_that_cannot_import_hf_bertx(dna: DisciplineTokenizer, tmp_path: Path) -> None:
+    dna.save_pretrained(tmp_path)
+    code = (
+        "import sys; sys.modules['hf_bertx'] = None\n"
+        "from transformers import AutoTokenizer\n"
+        f"print(AutoTokenizer.from_pretrained({str(tmp_path)!r})('acgtN').input_ids)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(dna("ACGTN").input_ids)
