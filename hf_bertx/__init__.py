@@ -4,7 +4,7 @@ Importing this package costs milliseconds: each public name is loaded when it is
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -32,13 +32,6 @@ _NAMES: dict[str, tuple[str, ...]] = {
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_MODULE_OF)
-
-if TYPE_CHECKING:
-    from .arms import ARMS, Arm, get_arm
-    from .backbones import BACKBONES, Backbone, resolve_backbone
-    from .disciplines import DISCIPLINES, Discipline, get_discipline
-    from .protocols import PROTOCOLS, Protocol, get_protocol
-    from .tasks import TASKS, Task, get_task
 
 
 def __getattr__(name: str) -> Any:

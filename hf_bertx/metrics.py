@@ -30,7 +30,7 @@ def evaluate_module() -> str:
     return str(Path(__file__).parent / "discipline_metric")
 
 
-def compute(name: str, predictions: Sequence[float], references: Sequence[float]) -> float:
+def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Sequence[float] | np.ndarray) -> float:
     """One metric, as a fraction (0.96, not 96).
 
     Raises:

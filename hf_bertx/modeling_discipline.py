@@ -35,7 +35,7 @@ from .configuration_discipline import (
 
 
 class DisciplineClassificationMixin:
-    """Adds the start of an arm to a stock sequence classifier: `class X(DisciplineClassificationMixin, StockClass)`."""
+    """Adds an arm's start to a stock sequence classifier: `class X(DisciplineClassificationMixin, StockClass)`."""
 
     config: Any
     # The stock forward takes **kwargs, from which the Trainer concludes that the loss is already divided by the number
@@ -75,7 +75,7 @@ class DisciplineClassificationMixin:
             **kwargs: fields of the config: `num_labels`, `id2label`, `problem_type`, ...
 
         Returns:
-            The model in float32; the classifier's head is random in any case. Draws come from torch's global generator.
+            The model in float32; the classifier's head is random in any case. Draws come from torch's generator.
 
         Raises:
             ValueError: an unknown start.

@@ -91,7 +91,8 @@ def tables(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
     for record in records:
         s = record.specification
         key = tuple(s[name] for name in ("task", "protocol", "backbone", "split", "fraction", "precision"))
-        groups[(*key, record.order["data_fingerprint"])].append(record)
+        identity = (*key, record.order["data_fingerprint"])
+        groups[identity].append(record)
     return [_table(group) for _, group in sorted(groups.items(), key=lambda item: item[0])]
 
 
@@ -167,8 +168,9 @@ def _footnotes(table: dict[str, Any]) -> list[str]:
     h, v, m = table["hyperparameters"], table["versions"], table["machine"]
     schedule = f"{h['num_train_epochs']:g} epochs" if h["max_steps"] <= 0 else f"{h['max_steps']} steps"
     lines = [
-        f"- Training: learning rate {h['learning_rate']:g} ({h['lr_scheduler_type']}), batch {h['global_batch_size']}, "
-        f"{schedule}, {table['precision']}, split `{table['split']}`, {100 * table['fraction']:g}% of the training data. "
+        f"- Training: learning rate {h['learning_rate']:g} ({h['lr_scheduler_type']}), "
+        f"batch {h['global_batch_size']}, {schedule}, {table['precision']}, split `{table['split']}`, "
+        f"{100 * table['fraction']:g}% of the training data. "
         "The weights with the best validation score were tested, once."
         if table["test_split"] != "validation"
         else f"- Training: learning rate {h['learning_rate']:g}, batch {h['global_batch_size']}, {schedule}; the last "

@@ -53,11 +53,11 @@ class RunArguments:
     global_batch_size: int | None = field(
         default=None,
         metadata={
-            "help": "Examples an update, over all processes and accumulation steps. By default what the protocol says. "
+            "help": "Examples an update, over all processes and accumulation steps; by default the protocol's. "
             "--per_device_train_batch_size only bounds how many are in memory at once."
         },
     )
-    attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
+    dropout: float | None = field(default=None, metadata={"help": "In the whole model. By default the protocol's."})
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
     )
@@ -94,7 +94,7 @@ class RunSpec:
     data_dir: str | None
     precision: str
     global_batch_size: int
-    attention_dropout: float | None
+    dropout: float | None
     stop_at_loss: float | None
     prune_unread: bool
     resume: bool
@@ -143,8 +143,7 @@ def use_threads(threads: int | None) -> None:
 
 
 def parse_arguments(argv: list[str]) -> tuple[list[RunSpec], TrainingArguments]:
-    """Reads the command line: the protocol's defaults, overridden by a file (`file.yaml` or `.json`, first), overridden
-    by options.
+    """Reads the command line: the protocol's defaults, under a file (`.yaml` or `.json`, first), under options.
 
     Returns:
         One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
@@ -162,10 +161,10 @@ def parse_arguments(argv: list[str]) -> tuple[list[RunSpec], TrainingArguments]:
     protocol, task = get_protocol(known.protocol), get_task(known.task)
 
     parser = _Parser(
-        (RunArguments, TrainingArguments),  # type: ignore[arg-type]
+        (RunArguments, TrainingArguments),
         prog="train.py",
-        description="Fine-tunes a text-pretrained encoder on a task, by an arm. Without any argument: the `bert` arm of "
-        "dna-splice. A YAML or JSON file of arguments may come first: train.py my.yaml --seed 1",
+        description="Fine-tunes a text-pretrained encoder on a task, by an arm. Without any argument: the arm `bert` "
+        "of dna-splice. A YAML or JSON file of arguments may come first: train.py my.yaml --seed 1",
     )
     bfloat16 = known.precision == "bfloat16" or (known.precision == "auto" and fast_bfloat16())
     parser.set_defaults(
@@ -230,7 +229,7 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
         global_batch_size=batch,
-        attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
+        dropout=protocol.dropout if run.dropout is None else run.dropout,
         stop_at_loss=run.stop_at_loss,
         prune_unread=run.prune_unread,
         resume=run.resume,

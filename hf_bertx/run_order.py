@@ -17,15 +17,20 @@ from .run_arguments import RunSpec
 from .task_data import TaskData
 
 # What of TrainingArguments changes the numbers, and so belongs to a run's specification.
-_HYPERPARAMETERS = ["learning_rate", "num_train_epochs", "max_steps", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "weight_decay", "max_grad_norm", "optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon", "label_smoothing_factor", "data_seed", "train_sampling_strategy", "neftune_noise_alpha", "dataloader_drop_last", "eval_strategy", "eval_steps"]
+_HYPERPARAMETERS = (
+    "learning_rate num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs warmup_steps "
+    "weight_decay max_grad_norm optim optim_args adam_beta1 adam_beta2 adam_epsilon "
+    "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
+    "eval_strategy eval_steps"
+).split()
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
 def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
     """What was ordered, JSON-ready: the same order with the same data gives the same run."""
     hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
-    plain = {k: v.value if hasattr(v, "value") else v for k, v in hyperparameters.items()}
-    plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
+    plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
+    plain |= {"patience": spec.protocol.patience, "dropout": spec.dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"prune_unread": spec.prune_unread}
     return {
@@ -64,7 +69,7 @@ def check_same(folder: Path, order: dict[str, Any]) -> None:
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for key, item in value.items():
         out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
     return {name.removeprefix("specification.").removeprefix("hyperparameters."): item for name, item in out.items()}

@@ -90,10 +90,11 @@ def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, st
         return load_dataset(task.hub_id, split), f"the Hub: {task.hub_id}"
     except (OSError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir()))
         raise FileNotFoundError(
-            f"task {task.name}: its data is not in the package and could not be loaded from {task.hub_id}: {first_line} "
-            f"What to do: connect to the Hub, or pass --data_dir with a folder of Parquet files that hold id, sequence "
-            f"and label. The package itself holds {', '.join(sorted(p.name for p in _EMBEDDED.iterdir()))}"
+            f"task {task.name}: its data is not in the package and could not be loaded from {task.hub_id}: "
+            f"{first_line} What to do: connect to the Hub, or pass --data_dir with a folder of Parquet files "
+            f"that hold id, sequence and label. The package itself holds {held}"
         ) from None
 
 

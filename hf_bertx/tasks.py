@@ -127,7 +127,8 @@ _COMPOSERS = (
     "Johann Sebastian Bach / Myra Hess;Johann Strauss / Alfred Grünfeld;Johannes Brahms;Joseph Haydn;Leoš Janáček;"
     "Ludwig van Beethoven;Mikhail Glinka / Mily Balakirev;Mily Balakirev;Modest Mussorgsky;Muzio Clementi;"
     "Niccolò Paganini / Franz Liszt;Nikolai Medtner;Nikolai Rimsky-Korsakov / Sergei Rachmaninoff;"
-    "Pyotr Ilyich Tchaikovsky;Pyotr Ilyich Tchaikovsky / Mikhail Pletnev;Pyotr Ilyich Tchaikovsky / Sergei Rachmaninoff;"
+    "Pyotr Ilyich Tchaikovsky;Pyotr Ilyich Tchaikovsky / Mikhail Pletnev;"
+    "Pyotr Ilyich Tchaikovsky / Sergei Rachmaninoff;"
     "Richard Wagner / Franz Liszt;Robert Schumann;Robert Schumann / Franz Liszt;Sergei Rachmaninoff;"
     "Sergei Rachmaninoff / György Cziffra;Sergei Rachmaninoff / Vyacheslav Gryaznov;Wolfgang Amadeus Mozart"
 )
@@ -238,8 +239,9 @@ _ALL = (
         "accuracy",
         {"all": 3190},
         max_length=62,  # 60 nucleotides and two special tokens
-        description="Whether 60 nucleotides of primate DNA hold an exon-intron border, an intron-exon border, or none.",
-        source="UCI Machine Learning Repository, Molecular Biology (Splice-junction Gene Sequences), Noordewier et al. 1991",
+        description="Whether 60 nucleotides of primate DNA hold an exon-intron or an intron-exon border, or none.",
+        source="UCI Machine Learning Repository, Molecular Biology (Splice-junction Gene Sequences), "
+        "Noordewier, Towell and Shavlik 1991",
         license="cc-by-4.0",
         extra_metrics=("mcc", "macro_f1"),
         published=_table_2(94.1, "Hilbert-CNN", 97.5, 95.6, 95.0),

@@ -223,7 +223,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         pairs = list(zip(self.discipline.symbols, self.symbol_ids, strict=True))
         if self.discipline.ignore_case:
             pairs += [(s.swapcase(), i) for s, i in pairs if len(s.swapcase()) == 1 and s.swapcase() != s]
-        table = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), -1, dtype=np.int64)
+        table: np.ndarray = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), -1, dtype=np.int64)
         for symbol, i in pairs:
             table[ord(symbol)] = i
         return table

@@ -39,6 +39,11 @@ from .tokenization_discipline import DisciplineTokenizer
 logger = logging.get_logger(__name__)
 
 _EVALUATIONS_AN_EPOCH = 4
+# What the stock configs call their dropouts: attention weights, hidden states, the head.
+_DROPOUTS = (
+    "hidden_dropout_prob attention_probs_dropout_prob dropout attention_dropout embedding_dropout mlp_dropout "
+    "classifier_dropout classifier_dropout_prob seq_classif_dropout"
+).split()
 
 
 def build_tokenizer(spec: RunSpec) -> Any:
@@ -66,9 +71,8 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     else:
         fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
         fields |= {"problem_type": "single_label_classification"}
-    if spec.attention_dropout is not None:
-        stock = "attention_probs_dropout_prob"
-        fields[stock if hasattr(config, stock) else "attention_dropout"] = spec.attention_dropout
+    if spec.dropout is not None:
+        fields |= {name: spec.dropout for name in _DROPOUTS if hasattr(config, name)}
     model = _load(spec, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
     if spec.arm.shift != "none":
         fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)
@@ -243,14 +247,14 @@ def _finish(
 
     def save(path: Path) -> None:
         model.save_pretrained(path)
-        trainer.processing_class.save_pretrained(path)  # type: ignore[union-attr]
+        trainer.processing_class.save_pretrained(path)
 
     run_files.write_folder(folder / run_files.MODEL, save)
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
-        "train_items": len(trainer.train_dataset),  # type: ignore[arg-type]
+        "train_items": len(trainer.train_dataset),
         "test_duplicates": data.test_duplicates,
         "steps": state.global_step,
         "max_steps": state.max_steps,

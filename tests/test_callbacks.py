@@ -97,7 +97,7 @@ def test_throughput_counts_tokens_without_padding(tmp_path: Path) -> None:
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert trainer.state.num_input_tokens_seen == 32 * 3 + 32 * 2
     assert all(entry["tokens_per_second"] > 0 for entry in logs)
-    assert logs[-1]["seconds_left"] == 0
+    assert all(entry["seconds_left"] >= 0 for entry in logs)
     with pytest.raises(ValueError, match='include_num_input_tokens_seen="non_padding"'):
         make_trainer(tmp_path, [ThroughputCallback()], include_num_input_tokens_seen=False).train()
 

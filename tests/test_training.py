@@ -1,0 +1,379 @@
+"""Whole runs of train.py on the embedded data, with a tiny backbone: arms, resume after SIGKILL, skips, errors.
+
+Traps 6, 7, 9, 10 of the installed libraries.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+
+from hf_bertx import run_files
+from hf_bertx.cards import model_card
+from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.report import collect_runs, markdown, tables, write_report
+from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+from hf_bertx.training import build_model, build_tokenizer, set_batch_size
+
+BIN = Path(sys.executable).parent
+# with dropout, so that the states of the random generators have to be right too
+SHORT = [
+    "--dropout",
+    "0.1",
+    "--fraction",
+    "0.2",
+    "--num_train_epochs",
+    "4",
+    "--logging_steps",
+    "2",
+    "--eval_steps",
+    "6",
+]
+
+
+def arguments(backbone: Path, root: Path, *more: str) -> list[str]:
+    return ["--backbone", str(backbone), "--output_dir", str(root), "--learning_rate", "1e-3", *more]
+
+
+def command(*argv: str) -> list[str]:
+    return [sys.executable, str(ROOT / "train.py"), *argv]
+
+
+def train(*argv: str, **kwargs: Any) -> subprocess.CompletedProcess:
+    return subprocess.run(command(*argv), capture_output=True, text=True, timeout=300, **kwargs)
+
+
+def folder_of(root: Path) -> Path:
+    return next(iter(root.rglob(run_files.RUN))).parent
+
+
+@pytest.fixture(scope="module")
+def arms(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three arms in one launch, with the named config file, from another folder than the project's."""
+    root = tmp_path_factory.mktemp("arms")
+    launch = [str(BIN / "accelerate"), "launch", "--config_file", str(ROOT / "accelerate_config.yaml")]
+    argv = arguments(tiny_backbone, root, "--arm", "bert", "re_emb", "rand", "--num_train_epochs", "2", "--seed", "0")
+    done = subprocess.run(
+        [*launch, str(ROOT / "train.py"), *argv], capture_output=True, text=True, cwd=root, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "run: bert on dna-splice, backbone from the folder" in done.stderr  # one line says what came from where
+    return root
+
+
+def test_a_run_is_a_folder_with_everything_in_it(arms: Path) -> None:
+    folder = next(path for path in arms.rglob("seed-0") if path.parent.name == "re_emb")
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {
+        "run.json",
+        "log_history.json",
+        "results.json",
+        "predictions_test.parquet",
+        "predictions_validation.parquet",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/tokenizer_config.json",
+        "model/README.md",
+    }
+    order = json.loads((folder / "run.json").read_text())
+    results = json.loads((folder / "results.json").read_text())
+    assert order["specification"]["start"] == "re_emb"
+    assert {"torch", "transformers", "python", "hf_bertx"} <= set(order["versions"])
+    assert order["data_fingerprint"].startswith("e960759b91f6")
+    assert results["counts"] == {"train": 2871, "validation": 159, "test": 160}
+    assert results["steps"] == 180
+    assert results["tokens_seen"] == 2 * 2871 * 62
+    predictions = pq.read_table(folder / "predictions_test.parquet").to_pydict()
+    logits = np.array(predictions["logits"])
+    assert logits.shape == (160, 3)
+    assert (logits.argmax(1) == np.array(predictions["label"])).mean() == results["metrics"]["test"]["accuracy"]
+    log = json.loads((folder / "log_history.json").read_text())
+    best = max(entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry)
+    assert results["metrics"]["validation"]["accuracy"] == best  # what was tested is what was best on validation
+    config = json.loads((folder / "model" / "config.json").read_text())
+    assert config["architectures"] == ["BertForSequenceClassification"]
+    assert config["id2label"] == {"0": "EI", "1": "IE", "2": "N"}
+    assert (config["started_as"], config["reinit_embeddings"]) == ("re_emb", False)
+    assert str(folder) not in json.dumps(config)  # no path of this machine
+
+
+def test_the_saved_model_gives_the_same_logits_where_hf_bertx_is_missing(arms: Path) -> None:
+    folder = next(path for path in arms.rglob("seed-0") if path.parent.name == "bert")
+    from datasets import load_dataset
+
+    rows = load_dataset(str(ROOT / "hf_bertx" / "data" / "dna-splice"), "paper")["test"]
+    code = (
+        "import sys; sys.modules['hf_bertx'] = None\n"
+        "import json\nfrom transformers import pipeline\n"
+        f"classify = pipeline('text-classification', model={str(folder / 'model')!r})\n"
+        "print(json.dumps(classify(json.load(sys.stdin), top_k=None, function_to_apply='none')))"
+    )
+    texts = json.dumps(rows["sequence"][:20])
+    done = subprocess.run([sys.executable, "-c", code], input=texts, capture_output=True, text=True, check=True)
+    answers = json.loads(done.stdout.splitlines()[-1])
+    expected = pq.read_table(folder / "predictions_test.parquet").to_pydict()
+    assert len(answers) == 20
+    for answer, item, logits in zip(answers, expected["id"], expected["logits"], strict=False):
+        assert item in rows["id"][:20]
+        found = {entry["label"]: entry["score"] for entry in answer}
+        assert [found["EI"], found["IE"], found["N"]] == pytest.approx(logits, abs=1e-5)
+
+
+def test_report_shows_the_arms_beside_the_paper(arms: Path, tmp_path: Path) -> None:
+    records = collect_runs(arms)
+    assert [record.specification["arm"] for record in records] == ["bert", "re_emb", "rand"]
+    (table,) = tables(records)
+    assert [row["paper"] for row in table["rows"]] == [97.5, 95.6, 95.0]
+    assert all(len(row["epoch_losses"]) == 2 for row in table["rows"])
+    losses = [entry for entry in records[0].log if "loss" in entry and entry["step"] <= 90]
+    assert table["rows"][0]["epoch_losses"][0] == pytest.approx(np.mean([entry["loss"] for entry in losses]), abs=1e-4)
+    text = markdown(table)
+    assert "18 test items occur in the training data" in text
+    assert "learning rate 0.001" in text
+    done = subprocess.run(
+        [str(BIN / "bertx"), "report", str(arms), "--format", "json", "--output", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == json.loads((tmp_path / "table.json").read_text())
+    assert (tmp_path / "table.md").read_text() == text
+    assert (tmp_path / "loss_curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_cards_say_what_was_measured(arms: Path) -> None:
+    for record in collect_runs(arms):
+        card = (record.folder / "model" / "README.md").read_text()
+        assert card == model_card(record.folder)
+        arm = record.specification["arm"]
+        assert "# \n" not in card
+        assert "fine-tuned version of [](" not in card
+        assert "More information needed" not in card
+        assert f"the arm `{arm}` of a study" in card
+        assert record.results is not None
+        assert f"{record.results['metrics']['test']['accuracy']:.3f}" in card
+        assert "18 of the 160 test items occur in the training data" in card
+        assert str(record.folder) not in card
+
+
+def test_a_card_with_a_missing_value_is_an_error(arms: Path, tmp_path: Path) -> None:
+    folder = collect_runs(arms)[0].folder
+    for name in (run_files.RUN, run_files.LOG, run_files.RESULTS):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert model_card(tmp_path).startswith("---\n")
+    results = json.loads((tmp_path / run_files.RESULTS).read_text())
+    del results["selected_step"]
+    (tmp_path / run_files.RESULTS).write_text(json.dumps(results))
+    with pytest.raises(Exception, match="no attribute 'selected_step'"):
+        model_card(tmp_path)
+
+
+def test_again_it_skips_and_another_order_is_refused(arms: Path, tiny_backbone: Path) -> None:
+    argv = arguments(tiny_backbone, arms, "--arm", "bert", "--num_train_epochs", "2", "--seed", "0")
+    before = (collect_runs(arms)[0].folder / "model" / "model.safetensors").stat().st_mtime_ns
+    done = train(*argv)
+    assert done.returncode == 0
+    assert "skipped" in done.stderr
+    assert (collect_runs(arms)[0].folder / "model" / "model.safetensors").stat().st_mtime_ns == before
+    other = train(*argv, "--weight_decay", "0.1")
+    assert other.returncode == 2
+    assert "holds a run of another specification: weight_decay is 0.0 there, 0.1 asked" in other.stderr
+    assert "Traceback" not in other.stderr
+
+
+def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    done = train(*arguments(tiny_backbone, whole, *SHORT))
+    assert done.returncode == 0, done.stderr[-3000:]
+    kills = 0
+    # killed right after a checkpoint begins, when a log is written, and between evaluations
+    for sign in ("checkpoint-6/model.safetensors", "checkpoint-24/trainer_state.json", "checkpoint-42"):
+        process = subprocess.Popen(
+            command(*arguments(tiny_backbone, broken, *SHORT)), stderr=subprocess.PIPE, text=True
+        )
+        deadline = time.monotonic() + 120
+        while not list(broken.rglob(sign)) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    assert kills == 3
+    last = train(*arguments(tiny_backbone, broken, *SHORT))
+    assert last.returncode == 0, last.stderr[-3000:]
+    assert "going on from checkpoint-" in last.stderr
+    a, b = folder_of(whole), folder_of(broken)
+    first, second = load_file(a / "model" / "model.safetensors"), load_file(b / "model" / "model.safetensors")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    results = [json.loads((folder / "results.json").read_text()) for folder in (a, b)]
+    assert results[1]["resumed_from_step"] >= 36
+    for name in ("metrics", "steps", "selected_step", "tokens_seen", "stopped"):
+        assert results[0][name] == results[1][name], name
+    assert pq.read_table(a / "predictions_test.parquet").equals(pq.read_table(b / "predictions_test.parquet"))
+    curves = [
+        [(e["step"], e["loss"]) for e in json.loads((f / "log_history.json").read_text()) if "loss" in e]
+        for f in (a, b)
+    ]
+    assert curves[0] == curves[1]
+    assert len(curves[0]) == 36
+
+
+def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: Path) -> None:
+    # 320 items: where an epoch's last batch is not full, accelerate repeats items to give each process as many
+    settings = ["--fraction", "0.11146", "--max_steps", "12", "--logging_steps", "1", "--eval_steps", "6", "--use_cpu"]
+    config = json.loads((tiny_backbone / "config.json").read_text())
+    still = tmp_path / "no-dropout"
+    still.mkdir()
+    for path in tiny_backbone.iterdir():
+        (still / path.name).write_bytes(path.read_bytes())
+    (still / "config.json").write_text(json.dumps({**config, "hidden_dropout_prob": 0.0}))
+    one, two, halves = tmp_path / "one", tmp_path / "two", tmp_path / "halves"
+    assert train(*arguments(still, one, *settings)).returncode == 0
+    assert train(*arguments(still, halves, *settings, "--per_device_train_batch_size", "16")).returncode == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "29611"]
+    argv = [str(ROOT / "train.py"), *arguments(still, two, *settings, "--ddp_backend", "gloo")]
+    done = subprocess.run([*launch, *argv], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    curves = [
+        [e["loss"] for e in json.loads((folder_of(r) / "log_history.json").read_text()) if "loss" in e]
+        for r in (one, two, halves)
+    ]
+    assert len(curves[0]) == 12
+    assert curves[1] == pytest.approx(curves[0], abs=2e-4)
+    assert curves[2] == pytest.approx(curves[0], abs=2e-4)
+    tokens = [json.loads((folder_of(r) / "results.json").read_text())["tokens_seen"] for r in (one, two, halves)]
+    assert tokens[0] == tokens[1] == tokens[2] == 12 * 32 * 62
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--task", "dna-h33"], "unknown task 'dna-h33'; did you mean 'dna-h3'?"),
+        (["--task", "dna-h3"], "its data is not in the package"),
+        (["--arm", "re-emb"], "unknown arm 're-emb'; did you mean 're_emb'?"),
+        (["--arm", "shift_1000"], "shifts the ids of text, and task dna-splice is dna"),
+        (["--backbone", "bert-base-uncased"], "could not be loaded from the Hub: google-bert/bert-base-uncased"),
+        (["--backbone", "bert"], "unknown backbone 'bert'"),
+        (["--protocol", "best"], "unknown protocol 'best'"),
+        (["--precision", "float64"], "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
+        (["--split", "random"], "unknown split 'random'; allowed: paper, grouped"),
+        (["--fraction", "0"], "--fraction is 0.0; allowed: more than 0, at most 1"),
+        (["--learning_rate", "fast"], "argument --learning_rate"),
+        (["--optim", "adamm"], "invalid choice: 'adamm' (choose from"),
+        (["--learning_rat"], "expected one argument"),
+        (["none.yaml"], "no such file"),
+        (["mine.txt"], "arguments start with --, or come from a .yaml or .json file named first"),
+    ],
+)
+def test_a_wrong_value_is_one_line(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    import train as script
+
+    sys_argv, sys.argv = sys.argv, ["train.py", *argv, "--output_dir", str(tmp_path / "out")]
+    try:
+        code = script.main()
+    finally:
+        sys.argv = sys_argv
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert code == 2
+    assert error.startswith("train.py: error: ")
+    assert message in error
+
+
+def test_arguments_from_a_file_under_options(tiny_backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "my.yaml").write_text(
+        f"backbone: {tiny_backbone}\nseed: 5\nlearning_rate: 3.0e-5\narm: rand\nmax_steps: 7\n"
+    )
+    (spec,), training = parse_arguments([str(tmp_path / "my.yaml"), "--seed", "6"])
+    assert (spec.arm.name, spec.seed, training.learning_rate, training.max_steps) == ("rand", 6, 3e-5, 7)
+    (tmp_path / "bad.json").write_text('{"learning_rte": 1}')
+    with pytest.raises(ValueError, match=r"bad\.json: unknown argument 'learning_rte'"):
+        parse_arguments([str(tmp_path / "bad.json")])
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ValueError, match="holds list, not a mapping"):
+        parse_arguments([str(tmp_path / "list.yaml")])
+
+
+def test_protocols_set_the_defaults(tiny_backbone: Path) -> None:
+    (spec,), training = parse_arguments(["--backbone", str(tiny_backbone), "--protocol", "paper"])
+    assert (training.learning_rate, training.max_grad_norm, training.num_train_epochs) == (1e-5, 0.0, 20.0)
+    assert (spec.global_batch_size, spec.dropout, spec.assignment) == (32, None, "frequent")
+    (spec,), training = parse_arguments(["--backbone", str(tiny_backbone), "--protocol", "authors", "--seed", "3"])
+    assert (training.max_grad_norm, spec.assignment) == (1e6, "random")
+    tokenizer = build_tokenizer(spec)
+    assert isinstance(tokenizer, DisciplineTokenizer)
+    assert tokenizer.assignment == {"name": "random", "seed": 3, "remapped_special_tokens": True}
+    assert min(tokenizer("ACGT").input_ids) >= 1000
+
+
+def test_text_tasks_shift_their_embeddings_and_keep_their_tokenizer(tiny_backbone: Path) -> None:
+    argv = ["--backbone", str(tiny_backbone), "--task", "glue-rte", "--arm", "shift_1000", "random_shift"]
+    (shifted, permuted), _ = parse_arguments(argv)
+    tokenizer = build_tokenizer(shifted)
+    assert not isinstance(tokenizer, DisciplineTokenizer)
+    plain = BertForDisciplineClassification.from_pretrained(tiny_backbone).get_input_embeddings().weight
+    model = build_model(shifted, tokenizer)
+    assert torch.equal(model.get_input_embeddings().weight[5], plain[1005])
+    assert model.config.shifted_by == "constant 1000, special tokens included"
+    assert build_model(permuted, tokenizer).config.shifted_by == "random permutation, seed 42, special tokens included"
+
+
+@pytest.mark.parametrize(
+    ("world", "largest", "expected"),
+    [
+        (1, 0, (32, 1)),
+        (2, 0, (16, 1)),
+        (1, 16, (16, 2)),
+        (2, 4, (4, 4)),
+        (4, 8, (8, 1)),
+        (1, 12, (8, 4)),
+        (1, 64, (32, 1)),
+    ],
+)
+def test_the_global_batch_size_stays(world: int, largest: int, expected: tuple[int, int]) -> None:
+    class Arguments:
+        world_size = world
+        per_device_train_batch_size = largest
+        gradient_accumulation_steps = 1
+
+    args: Any = Arguments()
+    set_batch_size(args, 32)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == expected
+    assert world * expected[0] * expected[1] == 32
+
+
+def test_a_batch_that_cannot_be_divided() -> None:
+    class Arguments:
+        world_size = 3
+        per_device_train_batch_size = 0
+
+    with pytest.raises(ValueError, match="global batch of 32 cannot be divided among 3 processes"):
+        set_batch_size(Arguments(), 32)  # type: ignore[arg-type]
+
+
+def test_report_names_what_it_cannot_read(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such folder"):
+        collect_runs(tmp_path / "none")
+    with pytest.raises(ValueError, match="holds no run"):
+        collect_runs(tmp_path)
+    (tmp_path / "run.json").write_text("{")
+    with pytest.raises(ValueError, match=r"run\.json, line 1: not JSON"):
+        write_report(tmp_path, tmp_path)
+    done = subprocess.run([str(BIN / "bertx"), "report", str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bertx: error: ")
