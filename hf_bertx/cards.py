@@ -96,13 +96,10 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     backbone = known_backbone(s["backbone"])
     discipline = DISCIPLINES.get(task.discipline)
     paper = task.published_score(arm.paper_row) if arm.paper_row else None
-    example = (
-        "60 64 67 72"
-        if task.discipline == "music"
-        else "A sentence."
-        if discipline is None
-        else discipline.symbols[0] * 12
-    )
+    if task.discipline == "music":
+        example = "60 64 67 72"
+    else:
+        example = "A sentence." if discipline is None else "".join(discipline.symbols[:4]) * 3
     return {
         "name": _name(record),
         "task": task,

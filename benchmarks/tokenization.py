@@ -1,0 +1,103 @@
+"""DisciplineTokenizer beside what users would otherwise write, in one run, alternately, on the same sequences.
+
+    python benchmarks/tokenization.py [--sequences 2000] [--length 500] [--rounds 5] [--goal 20]
+
+Peers: a `PreTrainedTokenizer` subclass that splits symbol by symbol in `_tokenize`, and `BertTokenizer` (Rust) on
+blank-separated letters. Exits with 1 when the first ratio is below the goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizer
+
+from hf_bertx import DisciplineTokenizer, resolve_backbone
+from hf_bertx.run_files import write_json
+
+
+class SymbolBySymbolTokenizer(PreTrainedTokenizer):
+    """How tutorials write a DNA tokenizer; the ids are those of `DisciplineTokenizer`."""
+
+    def __init__(self, vocabulary: dict[str, int], **kwargs: Any) -> None:
+        self.vocabulary = vocabulary
+        self.symbols = {i: token for token, i in vocabulary.items()}
+        super().__init__(special_tokens_pattern="cls_sep", **kwargs)
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self.vocabulary)
+
+    def get_vocab(self) -> dict[str, int]:
+        return dict(self.vocabulary)
+
+    def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
+        return list(text)
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return self.vocabulary[token]
+
+    def _convert_id_to_token(self, index: int) -> str:
+        return self.symbols[index]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=2000)
+    parser.add_argument("--length", type=int, default=500)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--goal", type=float, default=20.0, help="how many times the symbol-by-symbol class")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    generator = random.Random(0)
+    sequences = ["".join(generator.choices("ACGT", k=options.length)) for _ in range(options.sequences)]
+    spaced = [" ".join(sequence) for sequence in sequences]
+
+    text = AutoTokenizer.from_pretrained(resolve_backbone("minilm-l6").source)
+    ours = DisciplineTokenizer.from_backbone(text, "dna")
+    names = {name: ours.special_tokens_map[name] for name in ("cls_token", "sep_token", "pad_token")}
+    by_symbol = SymbolBySymbolTokenizer(ours.get_vocab(), **names)
+    assert by_symbol(sequences[:3]).input_ids == ours(sequences[:3]).input_ids
+    cases: dict[str, Callable[[], Any]] = {
+        "DisciplineTokenizer, lists": lambda: ours(sequences),
+        "DisciplineTokenizer, arrays": lambda: ours(sequences, return_tensors="np"),
+        "symbol by symbol": lambda: by_symbol(sequences[: max(1, options.sequences // 10)]),
+        "BertTokenizer, blanks": lambda: text(spaced),
+    }
+    counts = {name: options.sequences for name in cases} | {"symbol by symbol": max(1, options.sequences // 10)}
+    rates: dict[str, list[float]] = {name: [] for name in cases}
+    for _ in range(options.rounds):
+        for name, case in cases.items():
+            started = time.perf_counter()
+            case()
+            rates[name].append(counts[name] / (time.perf_counter() - started))
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(f"sequences of {options.length} letters a second, median of {options.rounds} rounds (lowest to highest)")
+    for name, values in rates.items():
+        print(f"  {name:<28}{medians[name]:>10,.0f}   ({min(values):,.0f} to {max(values):,.0f})")
+    ratio = {
+        form: medians[f"DisciplineTokenizer, {form}"] / medians["symbol by symbol"] for form in ("lists", "arrays")
+    }
+    fast = medians["DisciplineTokenizer, arrays"] / medians["BertTokenizer, blanks"]
+    print(
+        f"times symbol by symbol: {ratio['lists']:.0f} as lists, {ratio['arrays']:.0f} as arrays (goal {options.goal:g})"
+    )
+    print(f"times BertTokenizer: {fast:.0f} as arrays")
+    if options.output is not None:
+        machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
+        write_json(options.output, {"medians": medians, "rates": rates, "machine": machine})
+        print(json.dumps(ratio))
+    return int(ratio["lists"] < options.goal)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
