@@ -73,7 +73,7 @@ def main() -> int:
         "symbol by symbol": lambda: by_symbol(sequences[: max(1, options.sequences // 10)]),
         "BertTokenizer, blanks": lambda: text(spaced),
     }
-    counts = {name: options.sequences for name in cases} | {"symbol by symbol": max(1, options.sequences // 10)}
+    counts = dict.fromkeys(cases, options.sequences) | {"symbol by symbol": max(1, options.sequences // 10)}
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(options.rounds):
         for name, case in cases.items():

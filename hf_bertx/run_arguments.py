@@ -61,10 +61,11 @@ class RunArguments:
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
     )
-    prune_unread: bool = field(
+    shortcuts: bool = field(
         default=True,
         metadata={
-            "help": "Let the last layer compute only the position that the classifier's head reads (same function)."
+            "help": "Leave out of a step what changes nothing: positions of the last layer that no head reads, rows "
+            "of the embedding table that no item uses."
         },
     )
     threads: int | None = field(
@@ -96,7 +97,7 @@ class RunSpec:
     global_batch_size: int
     dropout: float | None
     stop_at_loss: float | None
-    prune_unread: bool
+    shortcuts: bool
     resume: bool
 
     @property
@@ -231,6 +232,6 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         global_batch_size=batch,
         dropout=protocol.dropout if run.dropout is None else run.dropout,
         stop_at_loss=run.stop_at_loss,
-        prune_unread=run.prune_unread,
+        shortcuts=run.shortcuts,
         resume=run.resume,
     )

@@ -32,7 +32,7 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
     plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
     plain |= {"patience": spec.protocol.patience, "dropout": spec.dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
-    plain |= {"prune_unread": spec.prune_unread}
+    plain |= {"shortcuts": spec.shortcuts}
     return {
         "specification": {
             "task": spec.task.name,

@@ -7,14 +7,31 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
 
+from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
+
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 600
+
+
+def small_config(model_type: str) -> Any:
+    """The config of a sibling, in miniature."""
+    sizes: dict[str, Any] = {"vocab_size": 120, "num_labels": 3}
+    if model_type == "distilbert":
+        sizes |= {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
+    else:
+        sizes |= {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    if model_type in ("albert", "electra"):
+        sizes["embedding_size"] = 16
+    if model_type == "modernbert":
+        sizes |= {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    return DISCIPLINE_CONFIGS[model_type](**sizes)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import hf_bertx
 
 ORDER = (
     "disciplines token_map batch_layout tokenization_discipline arms configuration_discipline "
-    "modeling_discipline backbones tasks protocols task_data metrics discipline_metric run_files "
+    "modeling_discipline shortcuts backbones tasks protocols task_data metrics discipline_metric run_files "
     "callbacks run_arguments run_order training report cards cli"
 ).split()
 NO_TORCH = (

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import small_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS, BertDisciplineConfig
+from hf_bertx.configuration_discipline import BertDisciplineConfig
 from hf_bertx.modeling_discipline import (
     _CLASSES,
     AutoModelForDisciplineClassification,
     BertForDisciplineClassification,
-    prune_unread_positions,
 )
 from hf_bertx.token_map import permutation_table, shift_table
 
@@ -23,19 +23,6 @@ MASK = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 0, 0]])
 
 def words(model: Any) -> torch.Tensor:
     return model.get_input_embeddings().weight.detach()
-
-
-def small_config(model_type: str) -> Any:
-    sizes: dict[str, Any] = {"vocab_size": 120, "num_labels": 3}
-    if model_type == "distilbert":
-        sizes |= {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
-    else:
-        sizes |= {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    if model_type in ("albert", "electra"):
-        sizes["embedding_size"] = 16
-    if model_type == "modernbert":
-        sizes |= {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
-    return DISCIPLINE_CONFIGS[model_type](**sizes)
 
 
 def test_reinit_embeddings_really_draws_them_anew(tiny_backbone: Path) -> None:
@@ -169,38 +156,3 @@ def test_from_config_takes_a_stock_config() -> None:
     model = AutoModelForDisciplineClassification.from_config(config)
     assert isinstance(model, BertForDisciplineClassification)
     assert model.config.started_as == "random"
-
-
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
-def test_pruning_unread_positions_changes_no_logit_and_no_gradient(model_type: str) -> None:
-    torch.manual_seed(2)
-    config = small_config(model_type)
-    for name in (
-        "hidden_dropout_prob",
-        "attention_probs_dropout_prob",
-        "dropout",
-        "attention_dropout",
-        "seq_classif_dropout",
-        "classifier_dropout_prob",
-    ):
-        if hasattr(config, name):
-            setattr(config, name, 0.0)
-    model = _CLASSES[model_type](config).train()
-    ids, labels = IDS % 120, torch.tensor([0, 2])
-    results = []
-    for prune in (False, True):
-        if prune:
-            assert prune_unread_positions(model) == (model_type in ("bert", "electra", "roberta"))
-        model.zero_grad()
-        out = model(input_ids=ids, attention_mask=MASK, labels=labels)
-        out.loss.backward()
-        results.append(
-            (out.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
-        )
-    (logits, gradients), (pruned_logits, pruned_gradients) = results
-    assert torch.allclose(logits, pruned_logits, atol=1e-6)
-    assert gradients.keys() == pruned_gradients.keys()
-    for name in gradients:
-        assert torch.allclose(gradients[name], pruned_gradients[name], atol=1e-6), name
-    padded = model(input_ids=ids, labels=labels).logits  # without the mask, padding is read: the test can fail
-    assert not torch.allclose(padded, pruned_logits, atol=1e-6)

@@ -1,0 +1,39 @@
+"""What README says is run: its Python blocks, its default command, its claims about files."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from hf_bertx.backbones import resolve_backbone
+from hf_bertx.run_arguments import parse_arguments
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", README, flags=re.S) if "runs/demo" not in block]
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_python_blocks_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert len(BLOCKS) == 2
+    # the Hub is out of reach; the packaged backbone has the same vocabulary and architecture
+    exec(block.replace('"bert-base-uncased"', repr(resolve_backbone("minilm-l6").source)), {})
+
+
+def test_the_default_run() -> None:
+    (spec,), training = parse_arguments([])
+    assert (spec.task.name, spec.arm.name, spec.backbone.name) == ("dna-splice", "bert", "minilm-l6")
+    assert (training.output_dir, spec.resume, spec.protocol.name) == ("runs", True, "recommended")
+    assert spec.folder(Path("runs")).as_posix() == "runs/recommended/dna-splice/minilm-l6/bert/seed-42"
+
+
+def test_files_that_readme_and_makefile_name_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "--config_file accelerate_config.yaml train.py" in makefile  # accelerate does not look for it by itself
+    config = yaml.safe_load((ROOT / "accelerate_config.yaml").read_text(encoding="utf-8"))
+    assert config["distributed_type"] == "NO"  # MULTI_CPU would run one process and not say so
+    assert config["num_processes"] == 1

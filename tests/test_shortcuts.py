@@ -1,0 +1,85 @@
+"""A shortcut changes nothing that is learned: compared with the long way round."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_config
+
+from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.shortcuts import UsedRowsEmbedding, keep_used_rows, prune_unread_positions, restore_all_rows
+
+IDS = torch.tensor([[101, 7, 8, 9, 102, 0], [101, 5, 102, 0, 0, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 0, 0]])
+USED = [0, 5, 7, 8, 9, 101, 102]
+
+
+@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+def test_pruning_unread_positions_changes_no_logit_and_no_gradient(model_type: str) -> None:
+    torch.manual_seed(2)
+    config = small_config(model_type)
+    for name in (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+        "seq_classif_dropout",
+        "classifier_dropout_prob",
+    ):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    model = _CLASSES[model_type](config).train()
+    ids, labels = IDS % 120, torch.tensor([0, 2])
+    results = []
+    for prune in (False, True):
+        if prune:
+            assert prune_unread_positions(model) == (model_type in ("bert", "electra", "roberta"))
+        model.zero_grad()
+        out = model(input_ids=ids, attention_mask=MASK, labels=labels)
+        out.loss.backward()
+        results.append(
+            (out.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+        )
+    (logits, gradients), (pruned_logits, pruned_gradients) = results
+    assert torch.allclose(logits, pruned_logits, atol=1e-6)
+    assert gradients.keys() == pruned_gradients.keys()
+    for name in gradients:
+        assert torch.allclose(gradients[name], pruned_gradients[name], atol=1e-6), name
+    padded = model(input_ids=ids, labels=labels).logits  # without the mask, padding is read: the test can fail
+    assert not torch.allclose(padded, pruned_logits, atol=1e-6)
+
+
+def learn(model: Any) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
+    for step in range(5):
+        torch.manual_seed(step)  # dropout draws alike
+        model(input_ids=IDS % 120, attention_mask=MASK, labels=torch.tensor([0, 2])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+
+@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+def test_learning_the_used_rows_alone_gives_the_same_weights_bit_for_bit(model_type: str) -> None:
+    torch.manual_seed(3)
+    long_way = _CLASSES[model_type](small_config(model_type)).train()
+    short = copy.deepcopy(long_way)
+    untouched = long_way.get_input_embeddings().weight.detach().clone()
+    learn(long_way)
+    keep_used_rows(short, USED)
+    assert sum(p.numel() for p in short.parameters()) < sum(p.numel() for p in long_way.parameters())
+    learn(short)
+    restore_all_rows(short)
+    assert short.state_dict().keys() == long_way.state_dict().keys()
+    for name, tensor in long_way.state_dict().items():
+        assert torch.equal(short.state_dict()[name], tensor), name
+    changed = (untouched != long_way.get_input_embeddings().weight).any(dim=1)
+    assert set(torch.flatten(changed.nonzero()).tolist()) <= set(USED)
+    assert changed[7]
+
+
+def test_an_id_outside_the_used_rows_is_an_error() -> None:
+    embedding = UsedRowsEmbedding(torch.nn.Embedding(10, 4), [1, 2])
+    assert embedding(torch.tensor([2, 1])).shape == (2, 4)
+    with pytest.raises(IndexError):
+        embedding(torch.tensor([3]))
