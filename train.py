@@ -3,19 +3,28 @@
     accelerate launch train.py
     accelerate launch --config_file accelerate_config.yaml train.py --task dna-splice --arm bert re_emb rand --seed 1
 
-Expected of the first one, on two cores, in about six minutes: test accuracy about 0.97.
+The first one is the default run: the arm `bert` of dna-splice, seed 42, in a few minutes on two cores.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
+from pathlib import Path
 
 from accelerate import PartialState
 from transformers.utils import logging
 
-from hf_bertx.cards import write_model_card
+from hf_bertx import run_files
+from hf_bertx.callbacks import ModelCardCallback
+from hf_bertx.cards import model_card, write_model_card
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.training import run
+
+
+def _card(folder: Path) -> str | None:
+    """What a push carries as README.md: the run's card once it is finished, nothing before."""
+    return model_card(folder) if (folder / run_files.RESULTS).is_file() else None
 
 
 def main() -> int:
@@ -24,7 +33,8 @@ def main() -> int:
     try:
         specs, args = parse_arguments(sys.argv[1:])
         for spec in specs:
-            folder = run(spec, args)
+            expected = spec.folder(Path(args.output_dir or "runs"))
+            folder = run(spec, args, callbacks=(ModelCardCallback(partial(_card, expected)),))
             if PartialState().is_main_process:
                 write_model_card(folder)
                 print(f"wrote {folder}")

@@ -88,9 +88,8 @@ def main() -> int:
         form: medians[f"DisciplineTokenizer, {form}"] / medians["symbol by symbol"] for form in ("lists", "arrays")
     }
     fast = medians["DisciplineTokenizer, arrays"] / medians["BertTokenizer, blanks"]
-    print(
-        f"times symbol by symbol: {ratio['lists']:.0f} as lists, {ratio['arrays']:.0f} as arrays (goal {options.goal:g})"
-    )
+    forms = ", ".join(f"{value:.0f} as {form}" for form, value in ratio.items())
+    print(f"times symbol by symbol: {forms} (goal {options.goal:g})")
     print(f"times BertTokenizer: {fast:.0f} as arrays")
     if options.output is not None:
         machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
