@@ -8,6 +8,7 @@ The first one is the default run: the arm `bert` of dna-splice, seed 42, in a fe
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,10 @@ def _card(folder: Path) -> str | None:
 
 
 def main() -> int:
-    """Returns 2 for an order that cannot be carried out, after one line that says why."""
+    """Returns 2 for an order that cannot be carried out, after one line that says why.
+
+    TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
+    """
     logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
     try:
         specs, args = parse_arguments(sys.argv[1:])
@@ -38,7 +42,9 @@ def main() -> int:
             if PartialState().is_main_process:
                 write_model_card(folder)
                 print(f"wrote {folder}")
-    except (ValueError, FileNotFoundError, OSError) as error:
+    except (ValueError, OSError) as error:
+        if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
+            raise
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
 from .batch_layout import cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
+from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
 from .token_map import assign, random_subword_table
 
 logger = logging.get_logger(__name__)
 
 TRUNCATION_KEEPS = ("head", "head_tail")
-# A WordLevel model whose unknown token is not in its vocabulary raises, where [UNK] would be silent.
-_RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
 
 
 class UnknownSymbolError(ValueError):
@@ -142,19 +141,18 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         """
         text = AutoTokenizer.from_pretrained(backbone) if isinstance(backbone, (str, Path)) else backbone
         found = get_discipline(discipline)
-        vocabulary = _vocabulary(text)
+        vocabulary = read_vocabulary(text)
         special = {token: text.convert_tokens_to_ids(token) for token in text.all_special_tokens}
         names = {name: str(token) for name, token in text.special_tokens_map.items() if isinstance(token, str)}
         names = {name: token for name, token in names.items() if name != "unk_token"}
         ids, record = assign(len(found.symbols), vocabulary, special.values(), assignment, seed, counts_file)
         kept = {token: special[token] for token in dict.fromkeys(names.values())}
-        template = _probe_template(text)
+        template = probe_template(text)
         if remap_special_tokens:
             if seed is None or assignment != "random":
                 raise ValueError("remap_special_tokens needs assignment='random' and its seed")
             table = random_subword_table(seed, len(vocabulary))
-            names = {name: vocabulary[table[kept[token]]] for name, token in names.items()}
-            kept = {vocabulary[table[i]]: int(table[i]) for i in kept.values()}
+            kept = {token: int(table[i]) for token, i in kept.items()}
             template = {
                 name: [[item if isinstance(item, str) else int(table[item]), kind] for item, kind in items]
                 for name, items in template.items()
@@ -399,54 +397,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
 
     def to_tokenizers(self) -> Tokenizer:
         """The same mapping as a `tokenizers.Tokenizer`, which plain `transformers` loads from `tokenizer.json`."""
-        separated = bool(self.discipline.separator)
-        tokenizer = Tokenizer(models.WordLevel(self.get_vocab(), unk_token=_RAISES_ON_UNKNOWN))
-        if self.discipline.ignore_case:
-            lower = [(s.swapcase(), s) for s in self.discipline.symbols if s.swapcase() != s]
-            tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(a, b) for a, b in lower])
-        tokenizer.pre_tokenizer = (
-            pre_tokenizers.WhitespaceSplit() if separated else pre_tokenizers.Split(Regex("."), "isolated")
-        )
-        if not separated:
-            tokenizer.decoder = decoders.Fuse()
-        token_of = self._token_of_id
-        written = {
-            name: " ".join(
-                f"${item}:{kind}" if isinstance(item, str) else f"{token_of[item]}:{kind}" for item, kind in items
-            )
-            for name, items in self.template.items()
-        }
-        tokenizer.post_processor = processors.TemplateProcessing(
-            single=written["single"], pair=written["pair"], special_tokens=list(self.special_ids.items())
-        )
-        tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in self.special_ids])
-        return tokenizer
+        return plain_tokenizer(self.discipline, self.get_vocab(), self.special_ids, self.template)
 
 
 def _wanted(asked: bool | None, name: str, model_input_names: list[str]) -> bool:
     return name in model_input_names if asked is None else asked
-
-
-def _vocabulary(tokenizer: Any) -> list[str]:
-    """The subwords in order of their ids; a hole is `""`."""
-    vocabulary = tokenizer.get_vocab()
-    tokens = [""] * (max(vocabulary.values()) + 1)
-    for token, i in vocabulary.items():
-        tokens[i] = token
-    return tokens
-
-
-def _probe_template(tokenizer: Any) -> dict[str, list[list[Any]]]:
-    """What a text tokenizer puts around a sequence and around a pair, read off two encodings of the letter `a`."""
-    templates = {}
-    for name, texts in (("single", ("a",)), ("pair", ("a", "a"))):
-        probe = tokenizer(*texts, return_special_tokens_mask=True, return_token_type_ids=True)
-        items: list[list[Any]] = []
-        parts = iter("AB")
-        for i, special, kind in zip(probe.input_ids, probe.special_tokens_mask, probe.token_type_ids, strict=True):
-            if special:
-                items.append([int(i), int(kind)])
-            elif not items or not isinstance(items[-1][0], str):
-                items.append([next(parts), int(kind)])
-        templates[name] = items
-    return templates

@@ -10,7 +10,7 @@ from conftest import ROOT
 import hf_bertx
 
 ORDER = (
-    "disciplines token_map batch_layout tokenization_discipline arms configuration_discipline "
+    "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts backbones tasks protocols task_data metrics discipline_metric run_files "
     "callbacks run_arguments run_order training report cards cli"
 ).split()
