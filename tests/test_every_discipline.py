@@ -1,4 +1,4 @@
-"""A short run of every discipline, on a few rows that the test writes: pairs, regression, votes, shifts, assignments."""
+"""A short run of every discipline, on a few rows that the test writes: pairs, regression, votes, shifts."""
 
 import json
 import random
