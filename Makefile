@@ -5,15 +5,14 @@ BIN := $(VENV)/bin
 # --no-compile: modules are compiled when they are first used, which takes a minute off a fresh install
 PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 DEMO_RUNS := runs/demo
-# The demo trains 2 epochs, so that three arms fit into a few minutes on two cores.
-DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --num_train_epochs 2 --seed 0
+DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --seed 0
 export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 
 .PHONY: demo test lint install clean help
 
 help:
-	@echo "make demo     fine-tune three arms on real DNA and print the table (about ten minutes on two cores)"
+	@echo "make demo     fine-tune three arms on real DNA and print the table"
 	@echo "make test     run the tests"
 	@echo "make lint     ruff format check, ruff check, mypy"
 	@echo "make install  .venv with every extra"

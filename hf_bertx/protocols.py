@@ -77,7 +77,7 @@ AUTHORS = Protocol(
 )
 RECOMMENDED = Protocol(
     "recommended",
-    "What single runs of `bert` on splice, judged on validation, support so far; not yet a search over arms and seeds.",
+    "What single runs of `bert` on splice, judged on validation, support so far; no search over arms and seeds yet.",
     {
         **_COMMON,
         # the loss of splice stays on a plateau near 0.8 for a while; with these three it left it after 40 steps, with
