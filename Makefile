@@ -50,7 +50,7 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-lint: pyproject.toml | $(BIN)/python
-	$(PIP) 'ruff>=0.14' 'mypy>=1.18' types-PyYAML
+	$(PIP) 'ruff>=0.14' 'mypy>=1.18'
 	@touch $@
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python
