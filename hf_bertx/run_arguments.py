@@ -95,7 +95,7 @@ class RunSpec:
     data_dir: str | None
     precision: str
     global_batch_size: int
-    dropout: float | None
+    attention_dropout: float | None
     stop_at_loss: float | None
     shortcuts: bool
     resume: bool
@@ -230,7 +230,7 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
         global_batch_size=batch,
-        dropout=protocol.dropout if run.dropout is None else run.dropout,
+        attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
         stop_at_loss=run.stop_at_loss,
         shortcuts=run.shortcuts,
         resume=run.resume,

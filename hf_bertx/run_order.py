@@ -30,7 +30,7 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
     """What was ordered, JSON-ready: the same order with the same data gives the same run."""
     hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
     plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
-    plain |= {"patience": spec.protocol.patience, "dropout": spec.dropout}
+    plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"shortcuts": spec.shortcuts}
     return {

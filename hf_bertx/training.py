@@ -40,11 +40,8 @@ from .tokenization_discipline import DisciplineTokenizer
 logger = logging.get_logger(__name__)
 
 _EVALUATIONS_AN_EPOCH = 3
-# What the stock configs call their dropouts: attention weights, hidden states, the head.
-_DROPOUTS = (
-    "hidden_dropout_prob attention_probs_dropout_prob dropout attention_dropout embedding_dropout mlp_dropout "
-    "classifier_dropout classifier_dropout_prob seq_classif_dropout"
-).split()
+# What the stock configs call the dropout of attention weights.
+_ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 def build_tokenizer(spec: RunSpec) -> Any:
@@ -72,8 +69,8 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     else:
         fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
         fields |= {"problem_type": "single_label_classification"}
-    if spec.dropout is not None:
-        fields |= {name: spec.dropout for name in _DROPOUTS if hasattr(config, name)}
+    if spec.attention_dropout is not None:
+        fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
     model = _load(spec, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
     if spec.arm.shift != "none":
         fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)

@@ -50,7 +50,16 @@ def test_a_short_run(tiny_backbone: Path, tmp_path: Path, task: str, arm: str, p
     for seed, (name, n) in enumerate((("train", 64), ("validation", 12), ("test", 16))):
         Dataset.from_dict(rows(task, n, seed)).to_parquet(data / f"{name}.parquet")
     argv = ["--task", task, "--arm", arm, "--protocol", protocol, "--backbone", str(tiny_backbone), "--max_steps", "4"]
-    argv += ["--data_dir", str(data), "--output_dir", str(tmp_path / "runs"), "--logging_steps", "1", "--disable_tqdm"]
+    argv += [
+        "--data_dir",
+        str(data),
+        "--output_dir",
+        str(tmp_path / "runs"),
+        "--logging_steps",
+        "1",
+        "--disable_tqdm",
+        "True",
+    ]
     (spec,), args = parse_arguments(argv)
     folder = run(spec, args)
     results = json.loads((folder / "results.json").read_text())
