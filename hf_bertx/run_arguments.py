@@ -57,7 +57,7 @@ class RunArguments:
             "--per_device_train_batch_size only bounds how many are in memory at once."
         },
     )
-    dropout: float | None = field(default=None, metadata={"help": "In the whole model. By default the protocol's."})
+    attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
     )

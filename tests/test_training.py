@@ -28,10 +28,8 @@ from hf_bertx.tokenization_discipline import DisciplineTokenizer
 from hf_bertx.training import build_model, build_tokenizer, set_batch_size
 
 BIN = Path(sys.executable).parent
-# with dropout, so that the states of the random generators have to be right too
+# the tiny backbone has dropout, so that the states of the random generators have to be right too
 SHORT = [
-    "--dropout",
-    "0.1",
     "--fraction",
     "0.2",
     "--num_train_epochs",
@@ -312,7 +310,7 @@ def test_arguments_from_a_file_under_options(tiny_backbone: Path, tmp_path: Path
 def test_protocols_set_the_defaults(tiny_backbone: Path) -> None:
     (spec,), training = parse_arguments(["--backbone", str(tiny_backbone), "--protocol", "paper"])
     assert (training.learning_rate, training.max_grad_norm, training.num_train_epochs) == (1e-5, 0.0, 20.0)
-    assert (spec.global_batch_size, spec.dropout, spec.assignment) == (32, None, "frequent")
+    assert (spec.global_batch_size, spec.attention_dropout, spec.assignment) == (32, None, "frequent")
     (spec,), training = parse_arguments(["--backbone", str(tiny_backbone), "--protocol", "authors", "--seed", "3"])
     assert (training.max_grad_norm, spec.assignment) == (1e6, "random")
     tokenizer = build_tokenizer(spec)
