@@ -234,6 +234,7 @@ def _finish(
 ) -> None:
     """Predictions, metrics and model of the selected weights; `results.json` last."""
     scores = {}
+    trainer.compute_metrics = None  # it knows the groups of the validation items alone
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
