@@ -86,6 +86,8 @@ def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, mult
 def layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
     """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths."""
     if width is None:
+        if flat.size and flat.min() == flat.max():  # a mask of ones, types of zeros
+            return [[int(flat[0])] * length for length in lengths.tolist()]
         values, ends = flat.tolist(), np.cumsum(lengths).tolist()
         return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
     if (lengths == width).all():
