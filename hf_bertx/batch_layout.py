@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+
+_MANY = 4096  # entries from which sharing integers is worth a table of them
 
 
 class Rows:
@@ -88,8 +91,9 @@ def layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, s
     if width is None:
         if flat.size and flat.min() == flat.max():  # a mask of ones, types of zeros
             return [[int(flat[0])] * length for length in lengths.tolist()]
-        values, ends = flat.tolist(), np.cumsum(lengths).tolist()
-        return [values[end - length : end] for end, length in zip(ends, lengths.tolist(), strict=True)]
+        take = _as_python(flat)
+        ends = np.cumsum(lengths).tolist()
+        return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
     if (lengths == width).all():
         out = flat.reshape(len(lengths), width)
     else:
@@ -97,4 +101,16 @@ def layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, s
         columns = np.arange(width)
         kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
         out[kept] = flat
-    return out if as_array else out.tolist()
+    return out if as_array else _as_python(out).tolist()
+
+
+def _as_python(ids: np.ndarray) -> np.ndarray:
+    """Ids as references to few Python integers, so that a list of a large batch makes no new object an entry."""
+    if ids.size < _MANY or ids.min() < 0:
+        return ids
+    return _python_integers(int(ids.max()) // _MANY * _MANY + _MANY)[ids]
+
+
+@lru_cache(maxsize=4)
+def _python_integers(size: int) -> np.ndarray:
+    return np.arange(size).astype(object)

@@ -32,7 +32,7 @@ from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallb
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
-from .shortcuts import keep_used_rows, prune_unread_positions, restore_all_rows
+from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
@@ -86,6 +86,7 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
 def take_shortcuts(model: Any, tokenizer: Any, weight_decay: float) -> None:
     """Leaves out of a step what changes nothing; see [`shortcuts`]. Undone by `restore_all_rows`."""
     prune_unread_positions(model)
+    draw_dropout_at_once(model)
     if isinstance(tokenizer, DisciplineTokenizer) and weight_decay == 0:
         keep_used_rows(model, tokenizer.get_vocab().values())
 

@@ -8,7 +8,14 @@ import torch
 from conftest import small_config
 
 from hf_bertx.modeling_discipline import _CLASSES
-from hf_bertx.shortcuts import UsedRowsEmbedding, keep_used_rows, prune_unread_positions, restore_all_rows
+from hf_bertx.shortcuts import (
+    DrawnDropout,
+    UsedRowsEmbedding,
+    draw_dropout_at_once,
+    keep_used_rows,
+    prune_unread_positions,
+    restore_all_rows,
+)
 
 IDS = torch.tensor([[101, 7, 8, 9, 102, 0], [101, 5, 102, 0, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 0, 0]])
@@ -83,3 +90,38 @@ def test_an_id_outside_the_used_rows_is_an_error() -> None:
     assert embedding(torch.tensor([2, 1])).shape == (2, 4)
     with pytest.raises(IndexError):
         embedding(torch.tensor([3]))
+
+
+def test_drawn_dropout_zeroes_at_the_rate_keeps_the_mean_and_passes_the_same_mask_back() -> None:
+    states = torch.ones(101, 1001, requires_grad=True)
+    torch.manual_seed(4)
+    out = DrawnDropout(0.1)(states)
+    out.sum().backward()
+    dropped = out == 0
+    assert abs(dropped.float().mean().item() - 0.1) < 0.003
+    assert torch.equal(out[~dropped], torch.full_like(out[~dropped], 1 / 0.9))
+    assert states.grad is not None
+    assert torch.equal(states.grad, out.detach())
+    by_column = dropped.float().mean(dim=0)
+    assert by_column.max() < 0.25  # no column is favoured
+    assert by_column.min() > 0.0
+    torch.manual_seed(4)
+    assert torch.equal(DrawnDropout(0.1)(torch.ones(101, 1001)), out)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_drawn_dropout_at_its_ends_and_in_evaluation(p: float) -> None:
+    states = torch.ones(3, 5)
+    assert torch.equal(DrawnDropout(p)(states), states * (1 - p))
+    assert torch.equal(DrawnDropout(0.5).eval()(states), states)
+
+
+def test_every_dropout_of_a_model_is_replaced_and_no_weight_is_touched() -> None:
+    model = _CLASSES["bert"](small_config("bert"))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    rates = [m.p for m in model.modules() if type(m) is torch.nn.Dropout]
+    draw_dropout_at_once(model)
+    assert rates
+    assert [m.p for m in model.modules() if type(m) is DrawnDropout] == rates
+    assert not any(type(m) is torch.nn.Dropout for m in model.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
