@@ -1,39 +1,34 @@
-"""DNA data sets from their original files. Knows raw files and no model.
-
-python -m dataset_scripts.dna --raw_file splice.data --output hf_bertx/data/dna-splice
-"""
+"""DNA: splice junctions and histone marks, from every form in which their files circulate."""
 
 from __future__ import annotations
 
-import argparse
-import random
-import tempfile
-from collections import Counter
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import datasets
-
-from hf_bertx import run_files
-from hf_bertx.disciplines import DNA
-from hf_bertx.task_data import features
 from hf_bertx.tasks import get_task
 
-SPLICE = get_task("dna-splice")
-_SHARES = (("train", 0.90), ("validation", 0.05), ("test", 0.05))  # "randomly chosen 90% ... 5% ... 5%" (appendix G.3)
-_SEED = 100  # authors' code: shuffle with seed 100, then contiguous 90/5/5
+from .builder import ALL, BuildConfig, DisciplineBuilder, Form
+from .records import Record, checked_sequence, open_text, read_fasta, read_table
+from .sources import HISTONE_NUMBERS
+from .splits import TEST, TRAIN, VALIDATION
+
+_SPLICE = get_task("dna-splice")
+_MARKS = {"0": "negative", "1": "positive"}
+# Systematic names of yeast: the letter after Y is the chromosome, A to P for 1 to 16; so is the one after a tRNA's
+# anticodon. Intergenic windows have an i before the name. Source: Saccharomyces Genome Database, "Gene naming".
+_CHROMOSOME = re.compile(r"(?:i|_)?Y([A-P])[LR][0-9CW]|it\w\([ACGTU]{3}\)([A-P])\d*")
+_TELOMERE = re.compile(r"iTEL.*?Chr(\d+)", re.IGNORECASE)
 
 
-def read_splice(path: Path) -> Iterator[tuple[str, str]]:
-    """Yields `(sequence, class)` from either form of the splice-junction file.
+def read_splice(path: Path) -> Iterator[Record]:
+    """The splice-junction file: UCI's `EI, ATRINS-DONOR-521, CCAGC...`, or KEEL's 60 letters and the class.
 
-    UCI: `EI, ATRINS-DONOR-521, CCAGC...`. KEEL: 60 letters and the class, divided by commas.
-
-    Raises:
-        ValueError: a line of another form, a class or letter that is not allowed; with file and line.
+    Names repeat in the file (12 do), so ids number the records in alphabetical order of sequence and class, which is
+    the same for both forms. The group of a record is its sequence.
     """
-    with path.open(encoding="utf-8") as file:
+    rows = []
+    with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             fields = [part.strip() for part in line.split(",")]
             if fields == [""]:
@@ -46,101 +41,95 @@ def read_splice(path: Path) -> Iterator[tuple[str, str]]:
                 raise ValueError(
                     f"{path}, line {number}: {len(fields)} fields; allowed: `CLASS, NAME, SEQUENCE` or 61"
                 )
-            sequence = sequence.upper()
-            if label not in (SPLICE.labels or ()):
-                raise ValueError(f"{path}, line {number}: class {label!r}; allowed: {', '.join(SPLICE.labels or ())}")
-            foreign = set(sequence) - set(DNA.symbols)
-            if foreign or not sequence:
-                what = (
-                    f"letter {min(foreign)!r} is not in the alphabet {DNA.alphabet()}" if foreign else "empty sequence"
-                )
-                raise ValueError(f"{path}, line {number}: {what}")
-            yield sequence, label
+            where = f"{path}, line {number}"
+            rows.append((checked_sequence(sequence, _SPLICE, where), label, number, where))
+    rows.sort()
+    number_of = {sequence: n for n, sequence in enumerate(sorted({row[0] for row in rows}))}
+    for n, (sequence, label, _, where) in enumerate(rows):
+        yield Record(f"splice-{n:04d}", sequence, label, where, f"sequence-{number_of[sequence]:04d}")
 
 
-def split_groups(groups: list[str], grouped: bool) -> dict[str, list[int]]:
-    """Row numbers of the random 90/5/5 split; with `grouped`, rows of one group never part."""
-    units: list[list[int]] = [[row] for row in range(len(groups))]
-    if grouped:
-        by_group: dict[str, list[int]] = {}
-        for row, group in enumerate(groups):
-            by_group.setdefault(group, []).append(row)
-        units = list(by_group.values())
-    random.Random(_SEED).shuffle(units)
-    order = [row for unit in units for row in unit]
-    counts = [int(share * len(order)) for _, share in _SHARES[:-1]]
-    ends = [counts[0], sum(counts), len(order)]
-    if grouped:  # a border inside a group moves to the group's end
-        borders = set()
-        at = 0
-        for unit in units:
-            at += len(unit)
-            borders.add(at)
-        ends = [min(border for border in borders if border >= end) for end in ends]
-    starts = [0, *ends[:-1]]
-    return {name: order[a:b] for (name, _), a, b in zip(_SHARES, starts, ends, strict=True)}
+def chromosome(name: str) -> str | None:
+    """The chromosome of a window by the name of its place in the yeast genome: `iYAL067W-A_5085` is on `chr1`."""
+    found = _CHROMOSOME.match(name)
+    if found:
+        return f"chr{ord(found[1] or found[2]) - ord('A') + 1}"
+    found = _TELOMERE.match(name)
+    return f"chr{found[1]}" if found else None
 
 
-class SpliceConfig(datasets.BuilderConfig):
-    """A split of the splice data: `paper` (random) or `grouped` (equal sequences stay together)."""
+def read_three_lines(path: Path) -> Iterator[Record]:
+    """Hilbert-CNN's and the original histone files: `>id`, sequence, `0` or `1`. Not FASTA: the label has a line."""
+    with open_text(path) as file:
+        lines = ((number, line.strip()) for number, line in enumerate(file, start=1))
+        for number, header in lines:
+            if not header:
+                continue
+            if not header.startswith(">"):
+                raise ValueError(f"{path}, line {number}: {header[:20]!r}; allowed: >ID, then a line each for sequence "
+                                 "and label")  # fmt: skip
+            name = header[1:].strip()
+            _, sequence = next(lines, (0, ""))
+            _, label = next(lines, (0, ""))
+            yield Record(name, sequence, label, f"{path}, line {number}", chromosome(name))
 
 
-class Splice(datasets.GeneratorBasedBuilder):
-    """`dna-splice`: 3,190 windows of 60 nucleotides in three classes."""
-
-    BUILDER_CONFIGS = [SpliceConfig(name="paper"), SpliceConfig(name="grouped")]
-    DEFAULT_CONFIG_NAME = "paper"
-
-    def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(description=SPLICE.description, features=features(SPLICE.labels))
-
-    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        path = Path(self.config.data_files["train"][0])
-        # sorted, so that ids and splits do not depend on the order of the file at hand
-        rows = sorted(read_splice(path))
-        published = SPLICE.paper_sizes["all"]
-        if len(rows) != published:
-            raise ValueError(f"{path}: {len(rows)} records; published are {published}")
-        group_of = {sequence: f"sequence-{n:04d}" for n, sequence in enumerate(sorted({s for s, _ in rows}))}
-        groups = [group_of[sequence] for sequence, _ in rows]
-        chosen = split_groups(groups, grouped=self.config.name == "grouped")
-        return [
-            datasets.SplitGenerator(name=name, gen_kwargs={"rows": rows, "groups": groups, "chosen": sorted(indices)})
-            for name, indices in chosen.items()
-        ]
-
-    def _generate_examples(
-        self, rows: list[tuple[str, str]], groups: list[str], chosen: list[int]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
-        for row in chosen:
-            sequence, label = rows[row]
-            row_id = f"splice-{row:04d}"
-            yield row_id, {"id": row_id, "sequence": sequence, "label": label, "group": groups[row]}
+def read_nucleotide_transformer(path: Path) -> Iterator[Record]:
+    """FASTA with the label after the last bar of the header: `>YAL001C_100|1`."""
+    for number, (header, sequence, where) in enumerate(read_fasta(path)):
+        name, bar, label = header.rpartition("|")
+        if not bar:
+            raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: >NAME|LABEL")
+        # names of another kind than the genome's repeat in these files, so the number is part of the id
+        yield Record(f"{path.stem}-{number:05d}-{name}", sequence, label, where, chromosome(name))
 
 
-def build_splice(raw_file: Path, output: Path) -> dict[str, dict[str, int]]:
-    """Writes `output/{paper,grouped}/{train,validation,test}.parquet`; returns the counts."""
-    counts: dict[str, dict[str, int]] = {}
-    with tempfile.TemporaryDirectory() as cache:  # a cache that outlives the build would serve old rows to new code
-        for config in ("paper", "grouped"):
-            builder = Splice(config_name=config, data_files={"train": str(raw_file)}, cache_dir=cache)
-            builder.download_and_prepare()
-            built = builder.as_dataset()
-            for name, rows in built.items():
-                run_files.write_whole(output / config / f"{name}.parquet", rows.to_parquet)
-            counts[config] = {name: len(rows) for name, rows in built.items()}
-    return counts
+def read_gue(path: Path) -> Iterator[Record]:
+    """GUE's CSV, `sequence,label`; it names no window, so ids are file and row."""
+    for number, (row, where) in enumerate(read_table(path, ",", ("sequence", "label"), quoting=True)):
+        yield Record(f"{path.stem}-{number:05d}", row["sequence"], row["label"], where)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Builds dna-splice from the UCI file, or from KEEL's form of it.")
-    parser.add_argument("--raw_file", type=Path, required=True, help="splice.data (UCI) or splice.dat (KEEL)")
-    parser.add_argument("--output", type=Path, required=True, help="folder for paper/ and grouped/")
-    arguments = parser.parse_args()
-    for config, counts in build_splice(arguments.raw_file, arguments.output).items():
-        print(config, counts)
-    print("classes", Counter(label for _, label in read_splice(arguments.raw_file)))
+def _histone_forms(mark: str) -> tuple[Form, ...]:
+    sizes = get_task(f"dna-{mark.lower()}").paper_sizes
+    return (
+        Form(
+            "Hilbert-CNN",
+            {ALL: (f"{mark}.txt", f"dataset{HISTONE_NUMBERS[mark]}.txt")},
+            read_three_lines,
+            _MARKS,
+            sizes,
+            ids_tell_groups=True,
+        ),
+        Form(
+            "Nucleotide Transformer",
+            {TRAIN: (f"{mark}/train.fna",), TEST: (f"{mark}/test.fna",)},
+            read_nucleotide_transformer,
+            _MARKS,
+            ids_tell_groups=True,
+        ),
+        Form(
+            "GUE",
+            {TRAIN: (f"{mark}/train.csv",), VALIDATION: (f"{mark}/dev.csv",), TEST: (f"{mark}/test.csv",)},
+            read_gue,
+            _MARKS,
+        ),
+    )
 
 
-if __name__ == "__main__":
-    main()
+class Dna(DisciplineBuilder):
+    """Windows of DNA with their class; the group is the chromosome of a histone window, a splice window's sequence."""
+
+    FORMS = {
+        "dna-splice": (
+            Form(
+                "UCI or KEEL",
+                {ALL: ("splice.data", "splice.txt", "splice.dat")},
+                read_splice,
+                published=_SPLICE.paper_sizes,
+                ids_tell_groups=True,
+            ),
+        ),
+        **{f"dna-{mark.lower()}": _histone_forms(mark) for mark in HISTONE_NUMBERS},
+    }
+    BUILDER_CONFIGS = [BuildConfig(name=name, task=name) for name in FORMS]

@@ -1,4 +1,4 @@
-"""A run -> its model card. A value that was not measured makes no sentence; a missing one is an error."""
+"""A run -> its model card; a built data set -> its card. A value that was not measured makes no sentence; a missing one is an error."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, StrictUndefined
+from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
+from jinja2 import Environment, StrictUndefined, Template
 
 from . import run_files
 from .arms import ARMS
@@ -17,6 +17,7 @@ from .protocols import get_protocol
 from .report import RunRecord
 from .tasks import Task
 
+BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
 _METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
 
 
@@ -29,12 +30,15 @@ def model_card(folder: Path) -> str:
     """
     order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
     record = RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
+    return _template("model_card.md").render(**_facts(record), card_data=_metadata(record).to_yaml())
+
+
+def _template(name: str) -> Template:
     # jinja's default renders a missing value as nothing, and the heading came out as "# "
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    template = environment.from_string((files("model_cards") / "model_card.md").read_text(encoding="utf-8"))
-    return template.render(**_facts(record), card_data=_metadata(record).to_yaml())
+    return environment.from_string((files("model_cards") / name).read_text(encoding="utf-8"))
 
 
 def write_model_card(folder: Path) -> Path:
@@ -118,3 +122,94 @@ def _facts(record: RunRecord) -> dict[str, Any]:
         "minutes": round(results["train_seconds"] / 60, 1),
         "license": _license(task, backbone.license if backbone is not None else None),
     }
+
+
+_COLUMNS = {
+    "id": "The same from build to build.",
+    "sequence": "The item: letters, or numbers or words divided by blanks.",
+    "second_sequence": "The second of the pair.",
+    "label": "The class, by name and number, or the target.",
+    "group": "Items of one group belong together; a split called `grouped` never parts them.",
+    "input_ids": "Ids of the backbone's vocabulary, one a symbol, between the special tokens.",
+    "token_type_ids": "0 for the first sequence of the pair, 1 for the second.",
+    "labels": "The class, or the target.",
+}
+
+
+def dataset_card(folder: Path) -> str:
+    """The card of a built data set: metadata that the Hub's viewer reads, and what a reader has to know.
+
+    Raises:
+        ValueError: the folder holds no build.
+        jinja2.UndefinedError: the template asks for a value that is not there.
+    """
+    builds = [run_files.read_json(path) for path in sorted((folder / BUILDS).glob("*.json"))]
+    builds.sort(key=lambda build: (build["tokenizer"] is not None, build["config"] != "paper", build["config"]))
+    if not builds:
+        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
+    task = Task.from_dict(builds[0]["task"])
+    infos = {build["config"]: _dataset_info(folder, build) for build in builds}
+    for build in builds:
+        build["balance_names"] = list(next(iter(build["balance"].values())))
+        build["balance"] = {split: list(values.values()) for split, values in build["balance"].items()}
+    columns = dict.fromkeys(column for info in infos.values() for column in info.features)
+    return _template("dataset_card.md").render(
+        card_data=_dataset_metadata(task, builds, infos).to_yaml(),
+        task=task,
+        hub_id=task.hub_id,
+        default=builds[0]["config"],
+        builds=builds,
+        columns={name: _COLUMNS[name] for name in columns},
+    )
+
+
+def write_dataset_card(folder: Path) -> Path:
+    """Writes the card of a built data set as its `README.md`."""
+    path = folder / "README.md"
+    run_files.write_text(path, dataset_card(folder))
+    return path
+
+
+def _dataset_info(folder: Path, build: dict[str, Any]) -> Any:
+    import pyarrow.parquet as pq
+    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+
+    files = {split: sorted((folder / build["config"]).glob(f"{split}*.parquet")) for split in build["counts"]}
+    schema = pq.read_schema(next(iter(files.values()))[0])
+    splits = SplitDict()
+    for split, paths in files.items():
+        size = sum(pq.ParquetFile(path).metadata.row_group(i).total_byte_size for path in paths
+                   for i in range(pq.ParquetFile(path).num_row_groups))  # fmt: skip
+        splits.add(SplitInfo(split, num_bytes=size, num_examples=build["counts"][split]))
+    download = sum(path.stat().st_size for paths in files.values() for path in paths)
+    return DatasetInfo(
+        features=Features.from_arrow_schema(schema),
+        splits=splits,
+        download_size=download,
+        dataset_size=sum(info.num_bytes for info in splits.values()),
+    )
+
+
+def _dataset_metadata(task: Task, builds: list[dict[str, Any]], infos: dict[str, Any]) -> DatasetCardData:
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+
+    items = sum(builds[0]["counts"].values())
+    sizes = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+    data = DatasetCardData(
+        pretty_name=task.name,
+        license=task.license or "other",
+        task_categories=["text-classification"],
+        size_categories=next((name for limit, name in sizes if items < limit), "1M<n<10M"),
+        tags=[task.discipline, "hf_bertx"],
+    )
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    configs = {
+        name: {
+            "data_files": [{"split": str(split), "path": f"{name}/{split}*.parquet"} for split in info.splits],
+            **({"default": True} if name == builds[0]["config"] else {}),
+        }
+        for name, info in infos.items()
+    }
+    MetadataConfigs(configs).to_dataset_card_data(data)
+    return data

@@ -1,4 +1,4 @@
-"""The 16 tasks of Kao and Lee 2021 and the scores they published, as data.
+"""The 16 tasks of Kao and Lee 2021 and the scores they published, as data, and seven more of the same files.
 
 To add one: `TASKS["my-task"] = Task("my-task", "dna", ("no", "yes"), "accuracy", ...)`.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
+from typing import Any
 
 PAPER = "Kao and Lee 2021"
 # Table 2's columns in the paper's order; Table 1 of the appendix for GLUE. Values x 100 as printed.
@@ -75,6 +76,14 @@ class Task:
     def metrics(self) -> tuple[str, ...]:
         return (self.metric, *self.extra_metrics)
 
+    @classmethod
+    def from_dict(cls, record: dict[str, Any]) -> Task:
+        """The task that `dataclasses.asdict` made a record of, also after a way through JSON."""
+        published = tuple(PublishedScore(**score) for score in record["published"])
+        labels = None if record["labels"] is None else tuple(record["labels"])
+        extra = tuple(record["extra_metrics"])
+        return cls(**{**record, "labels": labels, "extra_metrics": extra, "published": published})
+
     def published_score(self, row: str, model: str = "BERT") -> PublishedScore | None:
         """The paper's number of an arm (`BERT`, `re-emb`, `rand`, ...) of a model; None if there is none."""
         for score in self.published:
@@ -134,13 +143,13 @@ _COMPOSERS = (
 )
 
 
-def _histone(name: str, mark: str, size: int, scores: tuple[PublishedScore, ...]) -> Task:
+def _histone(name: str, mark: str, size: int | None = None, scores: tuple[PublishedScore, ...] = ()) -> Task:
     return Task(
         name,
         "dna",
         ("negative", "positive"),
         "accuracy",
-        {"all": size},
+        {} if size is None else {"all": size},
         max_length=502,  # authors' code: padded to 502
         description=f"Whether a window of 500 nucleotides of yeast DNA carries {mark}.",
         source=_HISTONE,
@@ -330,6 +339,14 @@ _ALL = (
         (2490, 277),
         _table_1(60.2, 54.2, 56.0, 54.0, 58.5, 51.0, 51.5, 50.8, 49.0),
     ),
+    # not in the paper: the other marks of the same files
+    _histone("dna-h3k14ac", "acetylated H3K14"),
+    _histone("dna-h4ac", "acetylated H4"),
+    _histone("dna-h3k4me1", "monomethylated H3K4"),
+    _histone("dna-h3k4me2", "dimethylated H3K4"),
+    _histone("dna-h3k4me3", "trimethylated H3K4"),
+    _histone("dna-h3k36me3", "trimethylated H3K36"),
+    _histone("dna-h3k79me3", "trimethylated H3K79"),
 )
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 

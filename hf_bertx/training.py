@@ -9,9 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -34,6 +32,7 @@ from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, load_task_data, subset
+from .tokenized_data import tokenize
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
 
@@ -91,17 +90,6 @@ def take_shortcuts(model: Any, tokenizer: Any, weight_decay: float) -> None:
         keep_used_rows(model, tokenizer.get_vocab().values())
 
 
-def tokenize(rows: Dataset, tokenizer: Any, spec: RunSpec) -> Dataset:
-    """`input_ids`, what else the model reads, and `labels`; cut to the task's `max_length`."""
-    columns = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
-    # authors' code: music has neither [CLS] nor [SEP]
-    special = not (spec.protocol.name == "authors" and spec.task.discipline == "music")
-    length = min(spec.task.max_length, tokenizer.model_max_length)
-    encoded = tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=special)
-    labels = np.asarray(rows["label"][:], dtype=np.float32 if spec.task.regression else np.int64)
-    return Dataset.from_dict({**encoded, "labels": labels.tolist()})
-
-
 def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> Trainer:
     """A `Trainer` with model, tokenizer, tokenized data, metrics and callbacks, ready to train.
 
@@ -129,16 +117,22 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
+    special = _special_tokens(spec)
     return Trainer(
         model=model,
         args=args,
-        train_dataset=tokenize(train_rows, tokenizer, spec),
-        eval_dataset=tokenize(validation, tokenizer, spec),
+        train_dataset=tokenize(train_rows, tokenizer, spec.task, special),
+        eval_dataset=tokenize(validation, tokenizer, spec.task, special),
         data_collator=DataCollatorWithPadding(tokenizer),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
         callbacks=callbacks,
     )
+
+
+def _special_tokens(spec: RunSpec) -> bool:
+    # authors' code: music has neither [CLS] nor [SEP]
+    return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
 
 
 class _LastStep(TrainerCallback):
@@ -239,7 +233,7 @@ def _finish(
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        output = trainer.predict(tokenize(rows, trainer.processing_class, spec))
+        output = trainer.predict(tokenize(rows, trainer.processing_class, spec.task, _special_tokens(spec)))
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS

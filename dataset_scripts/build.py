@@ -1,0 +1,204 @@
+"""Original files -> a folder of Parquet with its card, that `load_dataset` reads; whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import datasets
+from filelock import FileLock
+
+from hf_bertx import __version__, run_files
+from hf_bertx.cards import BUILDS, write_dataset_card
+from hf_bertx.leaks import leak_report
+from hf_bertx.tasks import Task, get_task
+from hf_bertx.tokenized_data import tokenized_rows, tokenizer_for
+
+from .builder import SPLITS, DisciplineBuilder
+from .dna import Dna
+from .glue import Glue
+from .music import Music
+from .protein import Protein
+from .splits import SEED, TEST, TRAIN, VALIDATION
+
+_BUILDERS: tuple[type[DisciplineBuilder], ...] = (Dna, Protein, Music, Glue)
+_ABOUT = {
+    "paper": "The division that the paper or the published files have.",
+    "authors": "The division of the authors' released code.",
+    "grouped": "Items that give each other away are on one side: no group is in two splits.",
+}
+
+
+def build_dataset(
+    task: Task | str,
+    output: Path,
+    raw_dir: Path | None = None,
+    split: str = "paper",
+    seed: int = SEED,
+    strict: bool = False,
+    tokenized: str | None = None,
+    builder_options: Mapping[str, Any] | None = None,
+) -> dict[str, dict[str, int]]:
+    """Builds one configuration of a data set, and a tokenized one if asked, into `output`, beside those there.
+
+    Args:
+        raw_dir: folder of the original files, or one file; None fetches them.
+        split: `paper`, `authors` or `grouped`; also the configuration's name.
+        strict: a count that differs from the published one is an error, not a warning.
+        tokenized: `BACKBONE[:ASSIGNMENT]`.
+
+    Returns:
+        Items by split, of each configuration that was written.
+
+    Raises:
+        ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
+    """
+    name = task if isinstance(task, str) else task.name
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    # a cache that outlives the build would serve old rows to new code
+    with _staged(output) as stage, tempfile.TemporaryDirectory(prefix=".cache.", dir=stage) as cache:
+        options = {"split": split, "seed": seed, "strict": strict, **(builder_options or {})}
+        builder = _builder(name)(
+            config_name=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
+        )
+        found = builder.task
+        splits = _write_rows(builder, stage / split, Path(cache))
+        command = f"bertx data build {name} --split {split} --seed {seed}"
+        report = _leaks(splits, found)
+        record: dict[str, Any] = {
+            "config": split,
+            "task": asdict(found),
+            "about": _ABOUT[split],
+            "counts": {part: len(rows) for part, rows in splits.items()},
+            "balance": {part: _balance(rows) for part, rows in splits.items()},
+            "leaks": None if report is None else report.to_dict(),
+            "leak_sentences": [] if report is None else report.sentences(),
+            "command": command,
+            "source": builder.provenance(),
+            "notes": list(builder.notes),
+            "tokenizer": None,
+            "versions": {"hf_bertx": __version__, "datasets": datasets.__version__},
+        }
+        records = [record]
+        if tokenized is not None:
+            records.append(_tokenize(splits, found, tokenized, seed, record, stage))
+        for made in records:
+            run_files.write_json(stage / BUILDS / f"{made['config']}.json", made)
+        shutil.rmtree(cache)
+        _install(stage, output)
+    return {made["config"]: made["counts"] for made in records}
+
+
+def _builder(name: str) -> type[DisciplineBuilder]:
+    get_task(name)
+    return next(builder for builder in _BUILDERS if name in builder.FORMS)
+
+
+@contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """A folder beside `output` for what is being made; gone afterwards, whatever happens."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.building.", dir=output.parent))
+    try:
+        yield stage
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise error.__cause__ or error from None
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            f"the disk that holds {output} is full; what stood there before is as it was. Free some space, or choose "
+            "another --output"
+        ) from None
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[str, datasets.Dataset]:
+    """Parquet files of each split, `train.parquet` or `train-00000-of-00003.parquet`, and the rows read from them."""
+    folder.mkdir()
+    builder.download_and_prepare(str(cache / "parquet"), file_format="parquet")
+    files: dict[str, list[str]] = {}
+    for path in sorted((cache / "parquet").glob("*.parquet")):
+        target = folder / path.name.partition("-")[2]
+        path.rename(target)
+        files.setdefault(target.stem.partition("-")[0], []).append(str(target))
+    ordered = {part: files[part] for part in (TRAIN, VALIDATION, TEST) if part in files}
+    return {
+        part: datasets.Dataset.from_parquet(paths, cache_dir=str(cache / part), split=part)
+        for part, paths in ordered.items()
+    }
+
+
+def _balance(rows: datasets.Dataset) -> dict[str, float]:
+    """Items of each class; of a target mean, lowest and highest."""
+    labels = rows.with_format("numpy")["label"][:]
+    feature = rows.features["label"]
+    if isinstance(feature, datasets.ClassLabel):
+        return {name: int((labels == number).sum()) for number, name in enumerate(feature.names)}
+    return {name: round(float(getattr(labels, name)()), 4) for name in ("mean", "min", "max")}
+
+
+def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
+    if TRAIN not in splits or not {VALIDATION, TEST} & set(splits):
+        return None
+    return leak_report(splits, task.discipline)
+
+
+def _tokenize(
+    splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], stage: Path
+) -> dict[str, Any]:
+    backbone, _, assignment = asked.partition(":")
+    assignment = assignment or "frequent"
+    tokenizer = tokenizer_for(task, backbone, assignment, seed)
+    seeded = f"-seed-{seed}" if assignment == "random" else ""
+    short = backbone.strip("/").rpartition("/")[2]
+    name = f"{short}-{assignment}{seeded}" if task.discipline != "text" else short
+    if record["config"] != "paper":
+        name = f"{record['config']}-{name}"
+    for part, rows in splits.items():
+        made = tokenized_rows(rows, tokenizer, task)
+        run_files.write_whole(stage / name / f"{part}.parquet", made.to_parquet)
+    back = (
+        f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.'
+        if task.discipline == "text"
+        else f'`DisciplineTokenizer.from_backbone("{backbone}", "{task.discipline}", "{assignment}"'
+        + (f", seed={seed}" if seeded else "")
+        + ").decode(ids, skip_special_tokens=True)`, in hf_bertx."
+    )
+    about = f"The configuration `{record['config']}` as ids of `{backbone}`"
+    return {
+        **record,
+        "config": name,
+        "about": about + (f", symbols assigned `{assignment}`." if task.discipline != "text" else "."),
+        "leaks": None,
+        "leak_sentences": [],
+        "command": f"{record['command']} --tokenized {asked}",
+        "tokenizer": back,
+    }
+
+
+def _install(stage: Path, output: Path) -> None:
+    """Puts what was made in the place of what stood there, under a lock, and writes the card of all that is there."""
+    with FileLock(output.parent / f".{output.name}.lock"):
+        output.mkdir(exist_ok=True)
+        for folder in sorted(path for path in stage.iterdir() if path.name != BUILDS):
+            old = stage / f".old-{folder.name}"
+            target = output / folder.name
+            if target.exists():
+                target.rename(old)
+            folder.rename(target)
+        (output / BUILDS).mkdir(exist_ok=True)
+        for path in (stage / BUILDS).iterdir():
+            path.replace(output / BUILDS / path.name)
+        write_dataset_card(output)
+
+
+

@@ -1,0 +1,264 @@
+"""The builder that every discipline's data sets share: locate the files, read, check, split, emit rows."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datasets
+
+from hf_bertx.task_data import features
+from hf_bertx.tasks import Task, get_task
+
+from . import sources
+from .records import Record, checked
+from .splits import SEED, TEST, TRAIN, VALIDATION, grouped_split, random_split
+
+logger = datasets.utils.logging.get_logger(__name__)
+SPLITS = ("paper", "authors", "grouped")
+ALL = "all"  # files that are not divided into training, validation and test
+Reader = Callable[[Path], Iterator[Record]]
+
+
+@dataclass(frozen=True)
+class Form:
+    """One of the forms in which a task's data circulates.
+
+    Args:
+        files: part (`train`, `validation`, `test`, or `all` where the files are not divided) -> patterns of paths
+            below the raw folder; `*` spans folders too. Of one part every pattern that matches is read.
+        read: yields the records of one file.
+        names: what the files call the labels, where the task calls them otherwise.
+        published: how many items the publisher counts, by part.
+        groups_hold: the published parts share no group: they are homology or work-wise splits already.
+        ids_tell_groups: records carry a `group`.
+    """
+
+    name: str
+    files: Mapping[str, tuple[str, ...]]
+    read: Reader
+    names: Mapping[str, str] | None = None
+    published: Mapping[str, int] = field(default_factory=dict)
+    groups_hold: bool = False
+    ids_tell_groups: bool = False
+
+
+class _Key(NamedTuple):
+    id: str
+    group: str | None
+    part: str | None
+
+
+@dataclass
+class BuildConfig(datasets.BuilderConfig):
+    """What is built: a task, from where, divided how. `strict`: a count that differs from the published is an error."""
+
+    task: str = ""
+    raw_dir: str | None = None
+    split: str = "paper"
+    seed: int = SEED
+    strict: bool = False
+
+
+class DisciplineBuilder(datasets.GeneratorBasedBuilder):
+    """Rows with `id`, `sequence`, `label` and, where known, `second_sequence` and `group`, from original files.
+
+    A subclass names its `FORMS`, by task. Files are read twice or more, never held in memory whole.
+    """
+
+    BUILDER_CONFIG_CLASS = BuildConfig
+    FORMS: Mapping[str, tuple[Form, ...]] = {}
+    config: BuildConfig
+    notes: tuple[str, ...] = ()  # what a reader of the data set's card has to know
+
+    def note(self, message: str) -> None:
+        """Says it now, and in the card."""
+        logger.warning(message)
+        self.notes = (*self.notes, message)
+
+    @property
+    def task(self) -> Task:
+        return get_task(self.config.task)
+
+    @property
+    def forms(self) -> tuple[Form, ...]:
+        """The forms of the task's files, the first one found is read."""
+        return self.FORMS[self.config.task]
+
+    def _info(self) -> datasets.DatasetInfo:
+        return datasets.DatasetInfo(
+            description=self.task.description,
+            features=features(self.task.labels, self.task.pair, any(form.ids_tell_groups for form in self.forms)),
+        )
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        self.form, self.files = self.find_files(dl_manager)
+        missing = [part for part in self.form.files if part not in self.files]
+        if missing:
+            message = f"{self.task.name}: the {self.form.name} files of {', '.join(missing)} are not at hand"
+            if self.config.strict:
+                raise FileNotFoundError(message)
+            self.note(message)
+        chosen = self.choose()
+        counts = Counter(part for parts in chosen.values() for part in parts)
+        self._compare_counts(counts)
+        parts = [part for part in (TRAIN, VALIDATION, TEST) if counts[part]]
+        return [datasets.SplitGenerator(name=part, gen_kwargs={"part": part, "chosen": chosen}) for part in parts]
+
+    def find_files(self, dl_manager: datasets.DownloadManager) -> tuple[Form, dict[str, list[Path]]]:
+        """The files at hand, by part: from `raw_dir`, or fetched."""
+        if self.config.raw_dir is None:
+            folder = sources.download(self.task, dl_manager)
+        else:
+            folder = Path(self.config.raw_dir).expanduser()
+        return locate(self.task, self.forms, folder)
+
+    def choose(self) -> dict[str, Sequence[str]]:
+        """For each part of the files, the split that each of its records goes to, in the order of reading."""
+        split, form = self.config.split, self.form
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+        rows = {part: list(self._keys(part)) for part in self.files}
+        if split == "grouped" and not form.groups_hold:
+            if not form.ids_tell_groups:
+                raise ValueError(
+                    f"{self.task.name}: nothing in the {form.name} files tells which items belong together, so that "
+                    "--split grouped cannot be made of them; allowed here: paper, authors"
+                )
+            return self._grouped(rows)
+        chosen: dict[str, Sequence[str]] = {}
+        for part, keys in rows.items():
+            if part != ALL:
+                chosen[part] = [part] * len(keys)
+            elif any(key.part for key in keys):
+                chosen[part] = [key.part or TRAIN for key in keys]
+            else:
+                chosen[part] = self._drawn(keys, (TRAIN, VALIDATION, TEST))
+        if not any(VALIDATION in parts for parts in chosen.values()):
+            self._draw_validation(rows, chosen)
+        return chosen
+
+    def _draw_validation(self, rows: dict[str, list[_Key]], chosen: dict[str, Sequence[str]]) -> None:
+        for part, parts in chosen.items():
+            training = [row for row, own in enumerate(parts) if own == TRAIN]
+            if training:
+                self.note(f"the {self.form.name} files have no validation part: 5% of the training items become one")
+                parts = list(parts)
+                drawn = self._drawn([rows[part][row] for row in training], (TRAIN, VALIDATION))
+                for row, own in zip(training, drawn, strict=True):
+                    parts[row] = own
+                chosen[part] = parts
+
+    def _keys(self, part: str) -> Iterator[_Key]:
+        """What the division needs of every record: a first reading, which also finds what is wrong with the files."""
+        for row in self.rows(part):
+            yield _Key(row["id"], row["group"], row["part"])
+
+    def _drawn(self, keys: list[_Key], parts: Sequence[str]) -> list[str]:
+        order = list(range(len(keys)))
+        if self.config.split != "authors":  # by id, so that the split does not depend on the order of the file at hand
+            order.sort(key=lambda row: keys[row].id)
+        seed = SEED if self.config.split == "authors" else self.config.seed
+        chosen = [""] * len(keys)
+        for row, part in zip(order, random_split(len(keys), seed, parts), strict=True):
+            chosen[row] = part
+        return chosen
+
+    def _grouped(self, rows: dict[str, list[_Key]]) -> dict[str, Sequence[str]]:
+        keys = [key for own in rows.values() for key in own]
+        order = sorted((i for i, key in enumerate(keys) if key.group is not None), key=lambda i: keys[i].id)
+        drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
+        flat = [""] * len(keys)  # a record without a group is left out: nobody knows what it gives away
+        for i, part in zip(order, drawn, strict=True):
+            flat[i] = part
+        if len(order) < len(keys):
+            self.note(f"{len(keys) - len(order)} of {len(keys)} records name no group and are left out")
+        chosen: dict[str, Sequence[str]] = {}
+        start = 0
+        for part, own in rows.items():
+            chosen[part] = flat[start : start + len(own)]
+            start += len(own)
+        return chosen
+
+    def rows(self, part: str) -> Iterator[dict[str, Any]]:
+        """The checked rows of one part of the files."""
+        records: Iterable[Record] = (record for path in self.files[part] for record in self.form.read(path))
+        return checked(records, self.task, self.form.names)
+
+    def _generate_examples(
+        self, part: str, chosen: dict[str, Sequence[str]]
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        columns = list(self.info.features)
+        for source, parts in chosen.items():
+            if part not in parts:
+                continue
+            for row, goes_to in zip(self.rows(source), parts, strict=True):
+                if goes_to == part:
+                    yield row["id"], {column: row[column] for column in columns}
+
+    def _compare_counts(self, counts: Mapping[str, int]) -> None:
+        published = self.form.published
+        found = {**counts, ALL: sum(counts.values())}
+        differing = [f"{found.get(p, 0)} {p}, published {n}" for p, n in published.items() if found.get(p, 0) != n]
+        if not differing:
+            return
+        message = f"{self.task.name}: counts differ from the published ones: {'; '.join(differing)}"
+        if self.config.strict:
+            raise ValueError(message)
+        self.note(message)
+
+    def provenance(self) -> dict[str, Any]:
+        """What was read: the form of the files, their names, sizes and sha256."""
+        files = [
+            {"part": part, "file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+            for part, paths in self.files.items()
+            for path in paths
+        ]
+        digest = hashlib.sha256("".join(str(file["sha256"]) for file in files).encode()).hexdigest()
+        return {"form": self.form.name, "files": files, "digest": digest}
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def locate(task: Task, forms: Sequence[Form], folder: Path) -> tuple[Form, dict[str, list[Path]]]:
+    """The first form of which the folder holds files, and those files by part.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or it holds none of the forms; the message lists what is looked for.
+    """
+    if folder.is_file():
+        names = {folder.name: folder}
+    elif folder.is_dir():
+        names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    else:
+        raise FileNotFoundError(f"--raw_dir {folder}: no such folder")
+    for form in forms:
+        found = {part: _matching(names, patterns) for part, patterns in form.files.items()}
+        found = {part: paths for part, paths in found.items() if paths}
+        if found:
+            return form, found
+    looked = "; ".join(
+        f"{form.name}: {', '.join(p for patterns in form.files.values() for p in patterns)}" for form in forms
+    )
+    raise FileNotFoundError(f"{folder} holds no file of {task.name}. Looked for, in any subfolder: {looked}")
+
+
+def _matching(names: Mapping[str, Path], patterns: Iterable[str]) -> list[Path]:
+    """Each pattern's matches, without regard to case, below any folder."""
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        for name, path in names.items():
+            if fnmatch.fnmatch("/" + name.lower(), "*/" + pattern.lower()):
+                found[path] = None
+    return list(found)

@@ -1,0 +1,161 @@
+"""Proteins: localization, stability and fluorescence, from every form in which their files circulate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+from .builder import ALL, BuildConfig, DisciplineBuilder, Form, Reader
+from .lmdb_records import read_lmdb
+from .records import Record, read_fasta, read_json_lines, read_table
+from .splits import TEST, TRAIN, VALIDATION
+
+_TAPE_PARTS = {TRAIN: "train", VALIDATION: "valid", TEST: "test"}
+# 14,004 proteins less the 146 of Cytoplasm-Nucleus. Source: DeepLoc 1.0, table 1, by PLUS's and PEER's counts.
+_DEEPLOC_SIZE = 13858
+# Source: TAPE, table of tasks.
+_TAPE_SIZES = {
+    "protein-fluorescence": {TRAIN: 21446, VALIDATION: 5362, TEST: 27217},
+    "protein-stability": {TRAIN: 53571, VALIDATION: 2512, TEST: 12851},
+}
+# avGFP as TAPE's data has it: without the first methionine, so that position 0 of a mutation is its S.
+# Source: Sarkisyan et al. 2016; equal to the record `WT` of the published data.
+_AVGFP = (
+    "SKGEELFTGVVPILVELDGDVNGHKFSVSGEGEGDATYGKLTLKFICTTGKLPVPWPTLVTTLSYGVQCFSRYPDHMKQHDFFKSAMPEGYVQERTIFFKDDGNYKTRAEVKFEG"
+    "DTLVNRIELKGIDFKEDGNILGHKLEYNYNSHNVYIMADKQKNGIKVNFKIRHNIEDGSVQLADHYQQNTPIGDGPVLLPDNHYLSTQSALSKDPNEKRDHMVLLEFVTAAGITHG"
+    "MDELYK"
+)
+_MUTATION = re.compile(r"S([A-Z*])(\d+)([A-Z*])")
+
+
+def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Record]:
+    """PLUS's `>name label`, and DeepLoc's `>ACC Label-M test`, which marks its test set.
+
+    Args:
+        compartments: the label is a compartment and, after a hyphen, M, S or U for membrane-bound, soluble, unknown;
+            proteins of both cytoplasm and nucleus are left out.
+    """
+    for header, sequence, where in read_fasta(path):
+        fields = header.split()
+        if len(fields) < 2:
+            raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: >NAME LABEL")
+        label = re.sub(r"-[MSU]$", "", fields[1]) if compartments else fields[1]
+        if compartments and label == "Cytoplasm-Nucleus":
+            continue
+        part = (TEST if fields[-1] == "test" else TRAIN) if compartments else None
+        yield Record(fields[0], sequence, label, where, part=part)
+
+
+def read_tape_json(path: Path, target: str) -> Iterator[Record]:
+    """TAPE's JSON: `primary` is the sequence, `log_fluorescence` or `stability_score` the target, in a list."""
+    yield from _tape(read_json_lines(path, ("primary", target)), path, target)
+
+
+def read_tape_lmdb(path: Path, target: str) -> Iterator[Record]:
+    """TAPE's LMDB: the same records, each a pickle; only its plain values are read, nothing of it is executed."""
+    yield from _tape(read_lmdb(path), path.parent, target)
+
+
+def _tape(rows: Iterator[tuple[Mapping, str]], path: Path, target: str) -> Iterator[Record]:
+    for number, (row, where) in enumerate(rows):
+        value = row.get(target)
+        if isinstance(value, list):
+            value = value[0] if value else ""
+        yield Record(f"{path.stem}-{number:05d}", str(row["primary"]), "" if value is None else str(value), where)
+
+
+def read_sarkisyan(path: Path) -> Iterator[Record]:
+    """Sarkisyan's `amino_acid_genotypes_to_brightness.tsv`: mutations of avGFP and their median brightness."""
+    columns = ("aaMutations", "medianBrightness")
+    for number, (row, where) in enumerate(read_table(path, "\t", columns, quoting=False)):
+        letters = list(_AVGFP)
+        mutations = [mutation for mutation in row["aaMutations"].split(":") if mutation]
+        for mutation in mutations:
+            found = _MUTATION.fullmatch(mutation)
+            if found is None or int(found[2]) >= len(letters) or letters[int(found[2])] != found[1]:
+                raise ValueError(f"{where}: mutation {mutation!r} is none of avGFP; allowed: S, the letter, 0 to "
+                                 f"{len(letters) - 1}, the new letter")  # fmt: skip
+            letters[int(found[2])] = found[3]
+        # TAPE's division: "train on up to three mutations, test on four and more"
+        part = TRAIN if len(mutations) <= 3 else TEST
+        yield Record(f"avgfp-{number:05d}", "".join(letters), row["medianBrightness"], where, part=part)
+
+
+def read_rocklin(path: Path) -> Iterator[Record]:
+    """Rocklin's tables of designs: tab-separated, `name`, `sequence`, `stabilityscore`."""
+    for row, where in read_table(path, "\t", ("name", "sequence", "stabilityscore"), quoting=False):
+        yield Record(f"{path.stem}-{row['name']}", row["sequence"], row["stabilityscore"], where)
+
+
+def _plus(folder: str, compartments: bool = False, published: Mapping[str, int] | None = None) -> Form:
+    parts = {TRAIN: "train", VALIDATION: "dev", TEST: "test"}
+    return Form(
+        "PLUS",
+        {part: (f"{folder}_{name}.fa",) for part, name in parts.items()},
+        partial(read_labelled_fasta, compartments=compartments),
+        published=published or {},
+        groups_hold=True,
+    )
+
+
+def _tape_forms(name: str, target: str) -> tuple[Form, ...]:
+    sizes = _TAPE_SIZES[f"protein-{name}"]
+    forms = []
+    readers: tuple[tuple[str, str, Reader], ...] = (
+        ("TAPE's JSON", ".json", partial(read_tape_json, target=target)),
+        ("TAPE's LMDB", ".lmdb/data.mdb", partial(read_tape_lmdb, target=target)),
+    )
+    for form, ending, read in readers:
+        files = {part: (f"{name}_{word}{ending}",) for part, word in _TAPE_PARTS.items()}
+        forms.append(Form(form, files, read, published=sizes, groups_hold=True))
+    return (_plus(name, published=sizes), *forms)
+
+
+class Protein(DisciplineBuilder):
+    """Proteins with their class or target.
+
+    The published parts are homology or mutation-distance splits, so `grouped` keeps them as they are: DeepLoc's test
+    set shares no protein family with the rest, TAPE's fluorescence tests on more mutations than it trains on, its
+    stability on other designs.
+    """
+
+    FORMS = {
+        "protein-localization": (
+            _plus("localization", compartments=True, published={ALL: _DEEPLOC_SIZE, TEST: 2768}),
+            Form(
+                "DeepLoc",
+                {ALL: ("deeploc_data.fasta",)},
+                partial(read_labelled_fasta, compartments=True),
+                published={ALL: _DEEPLOC_SIZE},
+                groups_hold=True,
+            ),
+            Form(
+                "Light Attention's parts of DeepLoc",
+                {
+                    TRAIN: ("deeploc_our_train_set.fasta",),
+                    VALIDATION: ("deeploc_our_val_set.fasta",),
+                    TEST: ("deeploc_test_set.fasta",),
+                },
+                partial(read_labelled_fasta, compartments=True),
+                published={TEST: 2768},
+                groups_hold=True,
+            ),
+        ),
+        "protein-stability": (
+            *_tape_forms("stability", "stability_score"),
+            Form("Rocklin's tables", {ALL: ("*stability_scores*.t*", "rd?_*.tsv")}, read_rocklin),
+        ),
+        "protein-fluorescence": (
+            *_tape_forms("fluorescence", "log_fluorescence"),
+            Form(
+                "Sarkisyan's table",
+                {ALL: ("amino_acid_genotypes_to_brightness.tsv",)},
+                read_sarkisyan,
+                published={ALL: 54025, TEST: 27217},
+                groups_hold=True,
+            ),
+        ),
+    }
+    BUILDER_CONFIGS = [BuildConfig(name=name, task=name) for name in FORMS]

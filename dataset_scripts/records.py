@@ -1,0 +1,207 @@
+"""Raw files -> records, one at a time, each with the place it was read at; and what a record has to satisfy."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from hf_bertx.disciplines import DISCIPLINES
+from hf_bertx.tasks import Task
+
+
+class Record(NamedTuple):
+    """One item as a raw file has it.
+
+    Args:
+        where: file and line, or record, for messages.
+        label: as it is written in the file; a target of a regression too.
+        group: items of one group belong together (a chromosome, a piece, a family); None where nothing tells.
+        second: the second sequence of a pair.
+        part: `train` or `test` where the file itself divides its records.
+    """
+
+    id: str
+    sequence: str
+    label: str
+    where: str
+    group: str | None = None
+    second: str | None = None
+    part: str | None = None
+
+
+def open_text(path: Path) -> IO[str]:
+    """A text file in UTF-8, gzipped or not. Lines end at line feeds alone: GLUE's hold other separators.
+
+    Raises:
+        ValueError: the file is empty.
+    """
+    if path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty")
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
+    return path.open(encoding="utf-8-sig", newline="\n")
+
+
+def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Yields `(header without >, sequence, where)`; a sequence may span lines.
+
+    Not `load_dataset("fasta")`: it came after datasets 4.0 and tells no line of a bad record.
+    """
+    header, parts, at = None, [], 0
+    with open_text(path) as file:
+        for number, line in enumerate(file, start=1):
+            line = line.strip()
+            if line.startswith(">"):
+                if header is not None:
+                    yield header, "".join(parts), f"{path}, line {at}"
+                header, parts, at = line[1:].strip(), [], number
+            elif line:
+                if header is None:
+                    raise ValueError(f"{path}, line {number}: {line[:20]!r} stands before any header; allowed: >ID LABEL")
+                parts.append(line)
+    if header is None:
+        raise ValueError(f"{path}: no record; a FASTA file has lines that begin with >")
+    yield header, "".join(parts), f"{path}, line {at}"
+
+
+def read_table(
+    path: Path, delimiter: str, columns: Iterable[str], quoting: bool, short_rows: bool = False
+) -> Iterator[tuple[dict[str, str], str]]:
+    """Yields `(row by column name, where)` of a table with a header line.
+
+    Args:
+        quoting: fields may stand in quotation marks, as in CSV.
+        short_rows: a row with fewer fields than the header is given as it is, without the last columns.
+
+    Raises:
+        ValueError: a column of `columns` is missing, or a row has another number of fields than the header.
+    """
+    with open_text(path) as file:
+        if quoting:
+            rows: Iterator[list[str]] = csv.reader(file, delimiter=delimiter)
+        else:
+            rows = (line.rstrip("\r\n").split(delimiter) for line in file)
+        header = next(rows)
+        for column in columns:
+            if column not in header:
+                raise ValueError(f"{path}: no column {column!r}; it has {', '.join(header)}")
+        for number, row in enumerate(rows, start=2):
+            place = f"{path}, line {rows.line_num if quoting else number}"  # type: ignore[attr-defined]
+            if len(row) < len(header) and not short_rows:
+                if not any(row):
+                    continue
+                raise ValueError(f"{place}: {len(row)} fields; the header has {len(header)}")
+            yield dict(zip(header, row, strict=False)), place
+
+
+def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields `(object, where)` of a JSON-lines file, or of a file that is one JSON list (TAPE's form)."""
+    with open_text(path) as file:
+        if file.read(1) == "[":
+            file.seek(0)
+            rows = ((item, f"{path}, record {number}") for number, item in enumerate(json.load(file)))
+        else:
+            file.seek(0)
+            rows = ((_json(line, path, n), f"{path}, line {n}") for n, line in enumerate(file, start=1) if line.strip())
+        for row, where in rows:
+            for column in columns:
+                if column not in row:
+                    raise ValueError(f"{where}: no {column!r}; it has {', '.join(row)}")
+            yield row, where
+
+
+def _json(line: str, path: Path, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from None
+
+
+def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yields `(row, where)` of a Parquet file, a batch in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path}: not a Parquet file ({error})") from None
+    for column in columns:
+        if column not in file.schema_arrow.names:
+            raise ValueError(f"{path}: no column {column!r}; it has {', '.join(file.schema_arrow.names)}")
+    number = 0
+    for batch in file.iter_batches(batch_size=1000):
+        for row in batch.to_pylist():
+            yield row, f"{path}, row {number}"
+            number += 1
+
+
+def checked(records: Iterable[Record], task: Task, names: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a data set, and the `part` of each, checked against the task's alphabet and labels.
+
+    Args:
+        names: what the file's labels are called in the task, where they differ: `{"0": "negative"}`.
+
+    Raises:
+        ValueError: a repeated id, an empty sequence, a symbol outside the alphabet, a label that is missing or was
+            never declared, a target that is not a number; with the place and what is allowed.
+    """
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            raise ValueError(f"{record.where}: id {record.id!r} occurs a second time; ids are unique")
+        seen.add(record.id)
+        row: dict[str, Any] = {"id": record.id, "sequence": checked_sequence(record.sequence, task, record.where)}
+        if task.pair:
+            row["second_sequence"] = checked_sequence(record.second or "", task, record.where)
+        row["label"] = _label(record, task, names)
+        row["group"] = record.group
+        row["part"] = record.part
+        yield row
+    if not seen:
+        raise ValueError(f"{task.name}: the files hold no record")
+
+
+def checked_sequence(sequence: str, task: Task, where: str) -> str:
+    """The sequence as it is stored: blanks around it gone, in upper case where case means nothing."""
+    sequence = sequence.strip()
+    if not sequence:
+        raise ValueError(f"{where}: the sequence is empty")
+    discipline = DISCIPLINES.get(task.discipline)
+    if discipline is None:
+        return sequence
+    if discipline.ignore_case:
+        sequence = sequence.upper()
+    symbols = set(sequence.split()) if discipline.separator else set(sequence)
+    foreign = symbols.difference(discipline.symbols)
+    if foreign:
+        parts = sequence.split() if discipline.separator else list(sequence)
+        symbol = min(foreign, key=parts.index)
+        raise ValueError(
+            f"{where}: {symbol!r} at position {parts.index(symbol)} of the sequence is not in the "
+            f"{discipline.name} alphabet: {discipline.alphabet()}"
+        )
+    return sequence
+
+
+def _label(record: Record, task: Task, names: Mapping[str, str] | None) -> str | float:
+    label = record.label.strip()
+    if task.labels is None:
+        try:
+            value = float(label)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise ValueError(f"{record.where}: the target is {label!r}; allowed: a finite number")
+        return value
+    if not label:
+        raise ValueError(f"{record.where}: no label; allowed: {', '.join(names or task.labels)}")
+    name = label if names is None else names.get(label, label)
+    if name not in task.labels:
+        raise ValueError(f"{record.where}: label {label!r}; allowed: {', '.join(names or task.labels)}")
+    return name

@@ -1,0 +1,191 @@
+"""Where the original files are: addresses, checksums; and how they are fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+
+from hf_bertx.tasks import Task
+
+logger = datasets.utils.logging.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One original file.
+
+    Args:
+        file: what it is called below a raw folder; a `.zip` or `.tar.gz` is unpacked there.
+        addresses: tried one after the other.
+        checksum: `sha256:...` or `md5:...` where the file's publisher or a library's list gives one.
+    """
+
+    file: str
+    addresses: tuple[str, ...]
+    checksum: str | None = None
+
+
+_GLUE = "https://dl.fbaipublicfiles.com/glue/data/"
+_NT = "https://huggingface.co/datasets/InstaDeepAI/nucleotide_transformer_downstream_tasks/resolve/main/"
+_HILBERT = "https://raw.githubusercontent.com/Doulrs/Hilbert-CNN/master/data/"
+_JAIST = "http://www.jaist.ac.jp/~tran/nucleosome/ten_dataset/"
+_UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/molecular-biology/splice-junction-gene-sequences/"
+_TAPE = "http://s3.amazonaws.com/songlabdata/proteindata/"
+_MAESTRO = "https://storage.googleapis.com/magentadata/datasets/maestro/v1.0.0/"
+_DEEPLOC = "services/DeepLoc-1.0/deeploc_data.fasta"
+# Of the jaist site: dataset01 is H3, and so on.
+HISTONE_NUMBERS = {
+    "H3": "01",
+    "H4": "02",
+    "H3K9ac": "04",
+    "H3K14ac": "05",
+    "H4ac": "08",
+    "H3K4me1": "10",
+    "H3K4me2": "11",
+    "H3K4me3": "12",
+    "H3K36me3": "13",
+    "H3K79me3": "14",
+}
+
+
+def _histone(mark: str) -> tuple[Source, ...]:
+    number = HISTONE_NUMBERS[mark]
+    return (Source(f"{mark}.txt", (f"{_HILBERT}{mark}.txt", f"{_JAIST}dataset{number}.txt")),)
+
+
+def _glue(file: str, checksum: str | None) -> tuple[Source, ...]:
+    # the checksums are of an older address, by tensorflow/datasets `url_checksums/glue.txt`
+    return (Source(f"{file}.zip", (f"{_GLUE}{file}.zip",), f"sha256:{checksum}" if checksum else None),)
+
+
+SOURCES: dict[str, tuple[Source, ...]] = {
+    "dna-splice": (
+        Source(
+            "splice.data",
+            (f"{_UCI}splice.data", f"{_HILBERT}splice.txt"),
+            "sha256:ebbae10c85d3c285e2a2489a37e42bc2ee8d91d15005e391a9962fa3389a114f",  # measured, 319,000 bytes
+        ),
+    ),
+    **{f"dna-{mark.lower()}": _histone(mark) for mark in HISTONE_NUMBERS},
+    "protein-localization": (
+        Source(
+            "deeploc_data.fasta",
+            (f"https://services.healthtech.dtu.dk/{_DEEPLOC}", f"http://www.cbs.dtu.dk/{_DEEPLOC}"),
+        ),
+    ),
+    "protein-stability": (
+        Source("stability.tar.gz", (f"{_TAPE}data_raw_pytorch/stability.tar.gz",)),
+    ),
+    "protein-fluorescence": (
+        Source("fluorescence.tar.gz", (f"{_TAPE}data_raw_pytorch/fluorescence.tar.gz",)),
+    ),
+    "music-maestro-v1": (
+        Source(
+            "maestro-v1.0.0-midi.zip",
+            (f"{_MAESTRO}maestro-v1.0.0-midi.zip",),
+            "sha256:f620f9e1eceaab8beea10617599add2e9c83234199b550382a2f603098ae7135",  # MusPy's list
+        ),
+    ),
+    "glue-mnli": _glue("MNLI", "e7c1d896d26ed6caf700110645df426cc2d8ebf02a5ab743d5a5c68ac1c83633"),
+    "glue-qqp": _glue("QQP-clean", None),
+    "glue-qnli": _glue("QNLIv2", "e634e78627a29adaecd4f955359b22bf5e70f2cbd93b493f2d624138a0c0e5f5"),
+    "glue-sst2": _glue("SST-2", "d67e16fb55739c1b32cdce9877596db1c127dc322d93c082281f64057c16deaa"),
+    "glue-cola": _glue("CoLA", "f212fcd832b8f7b435fb991f101abf89f96b933ab400603bf198960dfc32cbff"),
+    "glue-stsb": _glue("STS-B", "e60a6393de5a8b5b9bac5020a1554b54e3691f9d600b775bd131e613ac179c85"),
+    "glue-mrpc": (
+        Source(
+            "msr_paraphrase_train.txt",
+            ("https://dl.fbaipublicfiles.com/senteval/senteval_data/msr_paraphrase_train.txt",),
+            "sha256:60a9b09084528f0673eedee2b69cb941920f0b8cd0eeccefc464a98768457f89",
+        ),
+        Source("mrpc_dev_ids.tsv", (f"{_GLUE}mrpc_dev_ids.tsv",)),
+    ),
+    "glue-rte": _glue("RTE", "6bf86de103ecd335f3441bd43574d23fef87ecc695977a63b82d5efb206556ee"),
+}
+
+
+def download(task: Task, dl_manager: datasets.DownloadManager, sources: Sequence[Source] | None = None) -> Path:
+    """Fetches the original files of a task into a folder of the download cache, and unpacks archives there.
+
+    `datasets`' download manager resumes, retries and shows progress.
+
+    Raises:
+        FileNotFoundError: none of a file's addresses answers; the message says which file to put where.
+        ValueError: a checksum differs, or an archive would write outside its folder.
+    """
+    folder = Path(dl_manager.download_config.cache_dir or datasets.config.DOWNLOADED_DATASETS_PATH) / task.name
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in SOURCES[task.name] if sources is None else sources:
+        path = _fetch(source, task, dl_manager)
+        if source.file.endswith((".zip", ".tar.gz")):
+            unpack(path, folder)
+        else:
+            shutil.copyfile(path, folder / source.file)
+    return folder
+
+
+def _fetch(source: Source, task: Task, dl_manager: datasets.DownloadManager) -> Path:
+    reasons = []
+    for address in source.addresses:
+        try:
+            path = Path(str(dl_manager.download(address)))
+        except Exception as error:  # each back end raises its own; whatever it was, the next address is tried
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            reasons.append(f"{address}: {type(error).__name__} {first_line}".rstrip())
+            continue
+        found = checksum(path, source.checksum)
+        if found != source.checksum:
+            path.unlink(missing_ok=True)  # not kept: the next attempt is to fetch it again
+            reasons.append(f"{address}: {found}, expected {source.checksum}")
+            continue
+        return path
+    raise FileNotFoundError(
+        f"{source.file} of {task.name} could not be had. Tried {'; '.join(reasons)}. "
+        f"What to do: put {source.file} (or another form of it) into a folder and pass --raw_dir FOLDER"
+    )
+
+
+def checksum(path: Path, like: str | None) -> str | None:
+    """The file's checksum by the same algorithm as `like`, e.g. `sha256:...`; None for None."""
+    if like is None:
+        return None
+    algorithm = like.partition(":")[0]
+    digest = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return f"{algorithm}:{digest.hexdigest()}"
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Unpacks a zip or tar archive; nothing is written when one of its entries points outside the folder.
+
+    Raises:
+        ValueError: such an entry, or a file that is not a whole archive.
+    """
+    root = folder.resolve()
+
+    def refuse(name: str) -> None:
+        if not (root / name).resolve().is_relative_to(root):
+            raise ValueError(f"{archive}: entry {name!r} points outside the folder that it is unpacked in")
+
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as opened:
+                for name in opened.namelist():
+                    refuse(name)
+                opened.extractall(folder)
+            return
+        with tarfile.open(archive) as tar:
+            for member in tar.getmembers():
+                refuse(member.name)
+            tar.extractall(folder, filter="data")
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise ValueError(f"{archive}: not a whole archive ({error}); remove it and fetch it again") from None

@@ -1,0 +1,67 @@
+"""Rows of a task as a model reads them: ids of subwords in place of symbols."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from datasets import ClassLabel, Dataset, Features, List, Value
+from transformers import AutoTokenizer
+
+from .backbones import resolve_backbone, unavailable
+from .tasks import Task
+from .tokenization_discipline import DisciplineTokenizer
+
+_BATCH = 1000  # rows in memory at a time, where rows are streamed
+
+
+def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:
+    """`input_ids`, what else the model reads, and `labels`; cut to the task's `max_length`."""
+    encoded = _encode({name: rows[name][:] for name in rows.column_names}, tokenizer, task, add_special_tokens)
+    labels = np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+    return Dataset.from_dict({**encoded, "labels": labels.tolist()})
+
+
+def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
+    columns = [rows[name] for name in ("sequence", "second_sequence") if name in rows]
+    length = min(task.max_length, tokenizer.model_max_length)
+    return tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=add_special_tokens)
+
+
+def tokenizer_for(task: Task, backbone: str, assignment: str = "frequent", seed: int = 0) -> Any:
+    """The tokenizer of a task: a `DisciplineTokenizer` over the backbone's vocabulary, or for text its own.
+
+    Raises:
+        ValueError: an unknown backbone or assignment. BackboneUnavailableError: it cannot be had.
+    """
+    resolved = resolve_backbone(backbone)
+    try:
+        text = AutoTokenizer.from_pretrained(resolved.source, revision=resolved.revision or "main")
+    except OSError as error:
+        raise unavailable(resolved, error) from None
+    if task.discipline == "text":
+        return text
+    return DisciplineTokenizer.from_backbone(
+        text, task.discipline, assignment=assignment, seed=seed if assignment == "random" else None
+    )
+
+
+def tokenized_rows(rows: Dataset, tokenizer: Any, task: Task) -> Dataset:
+    """`input_ids` and `labels` alone, as a plain `Trainer` takes them; `token_type_ids` too where pairs have them."""
+    names = ["input_ids", *(["token_type_ids"] if task.pair and "token_type_ids" in tokenizer.model_input_names else [])]
+    label = Value("float32") if task.labels is None else ClassLabel(names=list(task.labels))
+    ids = {name: List(Value("int32")) for name in names}
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        encoded = _encode(batch, tokenizer, task, True)
+        return {**{name: encoded[name] for name in names}, "labels": batch["label"]}
+
+    return rows.map(
+        encode,
+        batched=True,
+        batch_size=_BATCH,
+        remove_columns=rows.column_names,
+        features=Features({**ids, "labels": label}),
+        load_from_cache_file=False,
+        desc="Tokenizing",
+    )
