@@ -18,7 +18,6 @@ from hf_bertx import __version__, run_files
 from hf_bertx.cards import BUILDS, write_dataset_card
 from hf_bertx.leaks import leak_report
 from hf_bertx.tasks import Task, get_task
-from hf_bertx.tokenized_data import tokenized_rows, tokenizer_for
 
 from .builder import SPLITS, DisciplineBuilder
 from .dna import Dna
@@ -155,6 +154,8 @@ def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
 def _tokenize(
     splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], stage: Path
 ) -> dict[str, Any]:
+    from hf_bertx.tokenized_data import tokenized_rows, tokenizer_for  # imports torch, which takes seconds
+
     backbone, _, assignment = asked.partition(":")
     assignment = assignment or "frequent"
     tokenizer = tokenizer_for(task, backbone, assignment, seed)
@@ -199,6 +200,3 @@ def _install(stage: Path, output: Path) -> None:
         for path in (stage / BUILDS).iterdir():
             path.replace(output / BUILDS / path.name)
         write_dataset_card(output)
-
-
-

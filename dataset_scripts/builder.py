@@ -106,7 +106,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             self.note(message)
         chosen = self.choose()
         counts = Counter(part for parts in chosen.values() for part in parts)
-        self._compare_counts(counts)
+        self.compare_counts(counts, self.form.published)
         parts = [part for part in (TRAIN, VALIDATION, TEST) if counts[part]]
         return [datasets.SplitGenerator(name=part, gen_kwargs={"part": part, "chosen": chosen}) for part in parts]
 
@@ -190,9 +190,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         records: Iterable[Record] = (record for path in self.files[part] for record in self.form.read(path))
         return checked(records, self.task, self.form.names)
 
-    def _generate_examples(
-        self, part: str, chosen: dict[str, Sequence[str]]
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _generate_examples(self, part: str, chosen: dict[str, Sequence[str]]) -> Iterator[tuple[str, dict[str, Any]]]:
         columns = list(self.info.features)
         for source, parts in chosen.items():
             if part not in parts:
@@ -201,13 +199,13 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
                 if goes_to == part:
                     yield row["id"], {column: row[column] for column in columns}
 
-    def _compare_counts(self, counts: Mapping[str, int]) -> None:
-        published = self.form.published
+    def compare_counts(self, counts: Mapping[str, int], published: Mapping[str, int], what: str = "items") -> None:
+        """Notes counts that differ from the published ones; an error under `strict`."""
         found = {**counts, ALL: sum(counts.values())}
         differing = [f"{found.get(p, 0)} {p}, published {n}" for p, n in published.items() if found.get(p, 0) != n]
         if not differing:
             return
-        message = f"{self.task.name}: counts differ from the published ones: {'; '.join(differing)}"
+        message = f"{self.task.name}: counts of {what} differ from the published ones: {'; '.join(differing)}"
         if self.config.strict:
             raise ValueError(message)
         self.note(message)

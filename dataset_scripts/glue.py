@@ -37,7 +37,9 @@ def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     QQP's original holds a few rows without a question, or cut; they are left out and counted, as in the Hub's copy.
     """
     dropped = 0
-    for number, (row, where) in enumerate(read_table(path, "\t", columns, quoting=False, short_rows="question1" in columns)):
+    for number, (row, where) in enumerate(
+        read_table(path, "\t", columns, quoting=False, short_rows="question1" in columns)
+    ):
         texts = [row.get(column, "") for column in columns]
         if "question1" in columns and not all(text.strip() for text in texts):
             dropped += 1
@@ -54,7 +56,9 @@ def read_cola(path: Path) -> Iterator[Record]:
         for number, line in enumerate(file):
             fields = line.rstrip("\r\n").split("\t")
             if len(fields) != 4:
-                raise ValueError(f"{path}, line {number + 1}: {len(fields)} fields; allowed: source, label, mark, sentence")
+                raise ValueError(
+                    f"{path}, line {number + 1}: {len(fields)} fields; allowed: source, label, mark, sentence"
+                )
             yield Record(f"{path.stem}-{number}", fields[3], fields[1], f"{path}, line {number + 1}")
 
 

@@ -34,7 +34,9 @@ def read_lmdb(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     try:
         import lmdb
     except ImportError:
-        raise ValueError(f"{path}: reading LMDB needs `pip install hf-bertx[tape]`; TAPE's JSON files need nothing") from None
+        raise ValueError(
+            f"{path}: reading LMDB needs `pip install hf-bertx[tape]`; TAPE's JSON files need nothing"
+        ) from None
     try:
         database = lmdb.open(str(path), subdir=False, readonly=True, lock=False)
     except lmdb.Error as error:

@@ -62,7 +62,9 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
                 header, parts, at = line[1:].strip(), [], number
             elif line:
                 if header is None:
-                    raise ValueError(f"{path}, line {number}: {line[:20]!r} stands before any header; allowed: >ID LABEL")
+                    raise ValueError(
+                        f"{path}, line {number}: {line[:20]!r} stands before any header; allowed: >ID LABEL"
+                    )
                 parts.append(line)
     if header is None:
         raise ValueError(f"{path}: no record; a FASTA file has lines that begin with >")
@@ -107,7 +109,9 @@ def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[s
             rows = ((item, f"{path}, record {number}") for number, item in enumerate(json.load(file)))
         else:
             file.seek(0)
-            rows = ((_json(line, path, n), f"{path}, line {n}") for n, line in enumerate(file, start=1) if line.strip())
+            rows = (
+                (_json(line, path, n), f"{path}, line {n}") for n, line in enumerate(file, start=1) if line.strip()
+            )
         for row, where in rows:
             for column in columns:
                 if column not in row:

@@ -80,12 +80,8 @@ SOURCES: dict[str, tuple[Source, ...]] = {
             (f"https://services.healthtech.dtu.dk/{_DEEPLOC}", f"http://www.cbs.dtu.dk/{_DEEPLOC}"),
         ),
     ),
-    "protein-stability": (
-        Source("stability.tar.gz", (f"{_TAPE}data_raw_pytorch/stability.tar.gz",)),
-    ),
-    "protein-fluorescence": (
-        Source("fluorescence.tar.gz", (f"{_TAPE}data_raw_pytorch/fluorescence.tar.gz",)),
-    ),
+    "protein-stability": (Source("stability.tar.gz", (f"{_TAPE}data_raw_pytorch/stability.tar.gz",)),),
+    "protein-fluorescence": (Source("fluorescence.tar.gz", (f"{_TAPE}data_raw_pytorch/fluorescence.tar.gz",)),),
     "music-maestro-v1": (
         Source(
             "maestro-v1.0.0-midi.zip",

@@ -149,9 +149,9 @@ def dataset_card(folder: Path) -> str:
         raise ValueError(f"{folder}: no build; `bertx data build` makes one")
     task = Task.from_dict(builds[0]["task"])
     infos = {build["config"]: _dataset_info(folder, build) for build in builds}
-    for build in builds:
-        build["balance_names"] = list(next(iter(build["balance"].values())))
-        build["balance"] = {split: list(values.values()) for split, values in build["balance"].items()}
+    for build in builds:  # by class, then by split
+        splits = list(build["balance"].values())
+        build["balance"] = {name: [split[name] for split in splits] for name in splits[0]}
     columns = dict.fromkeys(column for info in infos.values() for column in info.features)
     return _template("dataset_card.md").render(
         card_data=_dataset_metadata(task, builds, infos).to_yaml(),

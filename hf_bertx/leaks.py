@@ -16,11 +16,9 @@ from .metrics import compute
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MAX_SCORED_ITEMS = 2_000
-MAX_SEARCHED_ITEMS = 100_000
+MAX_SCORED_ITEMS, MAX_SEARCHED_ITEMS = 2_000, 100_000
 MAX_HOLDERS = 500  # a k-mer of more training items than this tells nothing, and would make the search quadratic
-_BLOCK_SYMBOLS = 500_000
-_BLOCK_ITEMS = 4_000  # bounds the table of scored items x items of a block where items are short
+_BLOCK_SYMBOLS, _BLOCK_ITEMS = 500_000, 4_000  # they bound the tables of long items, and of short ones
 _ROWS_READ = 100
 _SIEVE = np.uint64(2**22 - 1)
 # Multipliers and increment of splitmix64. Source: Steele, Lea and Flood 2014.
@@ -234,8 +232,7 @@ def _block(first: int, count: int, pieces: list[Any], length: int) -> _Block:
 def _window_hashes(codes: np.ndarray, length: int) -> np.ndarray:
     """A 64-bit hash of each window, made of those of two windows of half the length, or more where they overlap.
 
-    A polynomial modulo 2^64 would take fewer steps, and whatever its base is it gives different windows of
-    self-similar sequences (Thue-Morse) the same hash.
+    A polynomial modulo 2^64 would confuse windows of self-similar sequences (Thue-Morse), whatever its base.
     """
     hashes, reached = _scrambled(codes), 1
     while reached < length:
@@ -258,8 +255,7 @@ def _overlapping(tested: Dataset, train: Dataset, notation: _Notation, length: i
     items = np.concatenate([block.first + block.items for block in blocks])
     shared: np.ndarray = np.zeros(len(known), bool)
     for block in _blocks(train, notation, length):
-        # a search for sorted hashes walks through memory in order, which is several times as fast
-        shared[_found(known, np.sort(block.hashes))[1]] = True
+        shared[_found(known, np.sort(block.hashes))[1]] = True  # sorted ones are found several times as fast
     return len(np.unique(items[shared[places]]))
 
 

@@ -48,7 +48,10 @@ def tokenizer_for(task: Task, backbone: str, assignment: str = "frequent", seed:
 
 def tokenized_rows(rows: Dataset, tokenizer: Any, task: Task) -> Dataset:
     """`input_ids` and `labels` alone, as a plain `Trainer` takes them; `token_type_ids` too where pairs have them."""
-    names = ["input_ids", *(["token_type_ids"] if task.pair and "token_type_ids" in tokenizer.model_input_names else [])]
+    names = [
+        "input_ids",
+        *(["token_type_ids"] if task.pair and "token_type_ids" in tokenizer.model_input_names else []),
+    ]
     label = Value("float32") if task.labels is None else ClassLabel(names=list(task.labels))
     ids = {name: List(Value("int32")) for name in names}
 

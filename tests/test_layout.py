@@ -51,7 +51,8 @@ def test_every_module_is_in_the_order_and_imports_point_upwards() -> None:
             if parts[0] == "hf_bertx" and len(parts) > 1 and parts[1] in ORDER:
                 assert ORDER.index(parts[1]) < ORDER.index(name), f"{name} imports {parts[1]}, which stands below it"
                 checked += 1
-            assert parts[0] != "dataset_scripts", f"{name} knows raw files"
+            # the command only hands on what `bertx data build` was told
+            assert parts[0] != "dataset_scripts" or name == "cli", f"{name} knows raw files"
     assert checked > 20
 
 
