@@ -23,6 +23,7 @@ from .builder import SPLITS, DisciplineBuilder
 from .dna import Dna
 from .glue import Glue
 from .music import Music
+from .own import Own
 from .protein import Protein
 from .splits import SEED, TEST, TRAIN, VALIDATION
 
@@ -59,22 +60,26 @@ def build_dataset(
         ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
     """
     name = task if isinstance(task, str) else task.name
+    own = bool(builder_options and "train_file" in builder_options)
+    config = "default" if own else split
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
     # a cache that outlives the build would serve old rows to new code
     with _staged(output) as stage, tempfile.TemporaryDirectory(prefix=".cache.", dir=stage) as cache:
         options = {"split": split, "seed": seed, "strict": strict, **(builder_options or {})}
-        builder = _builder(name)(
-            config_name=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
+        builder = (Own if own else _builder(name))(
+            config_name=name, task=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
         )
         found = builder.task
-        splits = _write_rows(builder, stage / split, Path(cache))
+        splits = _write_rows(builder, stage / config, Path(cache))
         command = f"bertx data build {name} --split {split} --seed {seed}"
+        if own:
+            command = f"bertx data build {name} --from {builder.files[TRAIN][0].name} --seed {seed}"
         report = _leaks(splits, found)
         record: dict[str, Any] = {
-            "config": split,
+            "config": config,
             "task": asdict(found),
-            "about": _ABOUT[split],
+            "about": "The user's own files." if own else _ABOUT[split],
             "counts": {part: len(rows) for part, rows in splits.items()},
             "balance": {part: _balance(rows) for part, rows in splits.items()},
             "leaks": None if report is None else report.to_dict(),
@@ -162,7 +167,7 @@ def _tokenize(
     seeded = f"-seed-{seed}" if assignment == "random" else ""
     short = backbone.strip("/").rpartition("/")[2]
     name = f"{short}-{assignment}{seeded}" if task.discipline != "text" else short
-    if record["config"] != "paper":
+    if record["config"] not in ("paper", "default"):
         name = f"{record['config']}-{name}"
     for part, rows in splits.items():
         made = tokenized_rows(rows, tokenizer, task)

@@ -48,7 +48,9 @@ class Form:
     ids_tell_groups: bool = False
 
 
-class _Key(NamedTuple):
+class Key(NamedTuple):
+    """What the division into splits needs of a record."""
+
     id: str
     group: str | None
     part: str | None
@@ -56,7 +58,7 @@ class _Key(NamedTuple):
 
 @dataclass
 class BuildConfig(datasets.BuilderConfig):
-    """What is built: a task, from where, divided how. `strict`: a count that differs from the published is an error."""
+    """What is built: a task, from where, divided how. `strict`: a count unlike the published one is an error."""
 
     task: str = ""
     raw_dir: str | None = None
@@ -143,7 +145,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             self._draw_validation(rows, chosen)
         return chosen
 
-    def _draw_validation(self, rows: dict[str, list[_Key]], chosen: dict[str, Sequence[str]]) -> None:
+    def _draw_validation(self, rows: dict[str, list[Key]], chosen: dict[str, Sequence[str]]) -> None:
         for part, parts in chosen.items():
             training = [row for row, own in enumerate(parts) if own == TRAIN]
             if training:
@@ -154,12 +156,12 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
                     parts[row] = own
                 chosen[part] = parts
 
-    def _keys(self, part: str) -> Iterator[_Key]:
+    def _keys(self, part: str) -> Iterator[Key]:
         """What the division needs of every record: a first reading, which also finds what is wrong with the files."""
         for row in self.rows(part):
-            yield _Key(row["id"], row["group"], row["part"])
+            yield Key(row["id"], row["group"], row["part"])
 
-    def _drawn(self, keys: list[_Key], parts: Sequence[str]) -> list[str]:
+    def _drawn(self, keys: list[Key], parts: Sequence[str]) -> list[str]:
         order = list(range(len(keys)))
         if self.config.split != "authors":  # by id, so that the split does not depend on the order of the file at hand
             order.sort(key=lambda row: keys[row].id)
@@ -169,7 +171,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             chosen[row] = part
         return chosen
 
-    def _grouped(self, rows: dict[str, list[_Key]]) -> dict[str, Sequence[str]]:
+    def _grouped(self, rows: dict[str, list[Key]]) -> dict[str, Sequence[str]]:
         keys = [key for own in rows.values() for key in own]
         order = sorted((i for i, key in enumerate(keys) if key.group is not None), key=lambda i: keys[i].id)
         drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
@@ -233,7 +235,7 @@ def locate(task: Task, forms: Sequence[Form], folder: Path) -> tuple[Form, dict[
     """The first form of which the folder holds files, and those files by part.
 
     Raises:
-        FileNotFoundError: there is no such folder, or it holds none of the forms; the message lists what is looked for.
+        FileNotFoundError: there is no such folder, or it holds none of the forms; the message lists them.
     """
     if folder.is_file():
         names = {folder.name: folder}

@@ -66,8 +66,9 @@ def read_three_lines(path: Path) -> Iterator[Record]:
             if not header:
                 continue
             if not header.startswith(">"):
-                raise ValueError(f"{path}, line {number}: {header[:20]!r}; allowed: >ID, then a line each for sequence "
-                                 "and label")  # fmt: skip
+                raise ValueError(
+                    f"{path}, line {number}: {header[:20]!r}; allowed: >ID, then a line each for sequence and label"
+                )
             name = header[1:].strip()
             _, sequence = next(lines, (0, ""))
             _, label = next(lines, (0, ""))

@@ -42,7 +42,7 @@ def read_lmdb(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
     except lmdb.Error as error:
         raise ValueError(f"{path}: not an LMDB file ({error})") from None
     with database, database.begin() as transaction:
-        keys = sorted((int(key) for key in transaction.cursor().iternext(values=False) if bytes(key).isdigit()))
+        keys = sorted(int(key) for key in transaction.cursor().iternext(values=False) if bytes(key).isdigit())
         for key in keys:
             where = f"{path}, key {key}"
             value = read_data_pickle(bytes(transaction.get(str(key).encode())), where)
@@ -58,6 +58,7 @@ def read_data_pickle(data: bytes, where: str) -> Any:
     """
     stack: list[Any] = []
     memo: dict[int, Any] = {}
+    argument: Any
     for opcode, argument, _ in pickletools.genops(data):
         name = opcode.name
         if name in _VALUES:

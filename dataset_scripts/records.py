@@ -52,7 +52,9 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
 
     Not `load_dataset("fasta")`: it came after datasets 4.0 and tells no line of a bad record.
     """
-    header, parts, at = None, [], 0
+    header: str | None = None
+    parts: list[str] = []
+    at = 0
     with open_text(path) as file:
         for number, line in enumerate(file, start=1):
             line = line.strip()

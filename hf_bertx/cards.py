@@ -1,4 +1,7 @@
-"""A run -> its model card; a built data set -> its card. A value that was not measured makes no sentence; a missing one is an error."""
+"""A run -> its model card; a built data set -> its card.
+
+A value that was not measured makes no sentence; a missing one is an error.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +74,7 @@ def _metadata(record: RunRecord) -> ModelCardData:
         EvalResult(
             task_type="text-classification",
             task_name=task.description,
-            dataset_type=task.hub_id,
+            dataset_type=task.hub_id if task.hosted else task.name,
             dataset_name=task.name,
             dataset_config=s["split"],
             dataset_split=split,
@@ -85,7 +88,7 @@ def _metadata(record: RunRecord) -> ModelCardData:
         model_name=_name(record),
         eval_results=evaluations,
         base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else None,
-        datasets=[task.hub_id],
+        datasets=[task.hub_id] if task.hosted else None,
         license=_license(task, backbone.license if backbone is not None else None),
         library_name="transformers",
         pipeline_tag="text-classification",
@@ -156,11 +159,16 @@ def dataset_card(folder: Path) -> str:
     return _template("dataset_card.md").render(
         card_data=_dataset_metadata(task, builds, infos).to_yaml(),
         task=task,
-        hub_id=task.hub_id,
+        hub_id=task.hub_id if task.hosted else folder.name,
         default=builds[0]["config"],
         builds=builds,
         columns={name: _COLUMNS[name] for name in columns},
     )
+
+
+def built_task(folder: Path) -> Task:
+    """The task of a data set that `bertx data build` made."""
+    return Task.from_dict(run_files.read_json(next((folder / BUILDS).glob("*.json")))["task"])
 
 
 def write_dataset_card(folder: Path) -> Path:

@@ -64,8 +64,8 @@ def _add_data_verbs(verbs: Any) -> None:
     building.add_argument(
         "--split",
         default="paper",
-        help="paper: as the paper or the published files say; authors: as the authors' code does; grouped: no test item "
-        "that a training item gives away",
+        help="paper: as the paper or the published files say; authors: as the authors' code does; grouped: no test "
+        "item that a training item gives away",
     )
     building.add_argument("--seed", type=int, default=100, help="of random and grouped splits (%(default)s)")
     building.add_argument("--strict", action="store_true", help="a count that differs from the published is an error")
@@ -74,6 +74,25 @@ def _add_data_verbs(verbs: Any) -> None:
         metavar="BACKBONE[:ASSIGNMENT]",
         help="also as ids, ready for a plain Trainer: minilm-l6:frequent",
     )
+    building.add_argument(
+        "--from",
+        dest="train_file",
+        metavar="FILE",
+        help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files; TASK then names it",
+    )
+    own = building.add_argument_group("with --from")
+    for name, what in (
+        ("validation_file", "FILE"),
+        ("test_file", "FILE"),
+        ("discipline", "dna, protein, music or text"),
+        ("sequence_column", "by default sequence"),
+        ("second_sequence_column", "of pairs"),
+        ("label_column", "by default label"),
+        ("group_column", "by default group: items of one group stay on one side of a split"),
+        ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
+        ("labels_file", "CSV with the columns file and label, for MIDI"),
+    ):
+        own.add_argument(f"--{name}", help=what)
     building.set_defaults(act=_data_build)
 
     leaking = data_verbs.add_parser("leaks", help="what the training items of a split give away of its test items")
@@ -86,23 +105,33 @@ def _add_data_verbs(verbs: Any) -> None:
 
 
 def _data_build(arguments: argparse.Namespace) -> None:
-    if arguments.task is None:
-        raise ValueError(f"no task is named; one of: {', '.join(TASKS)}")
-    get_task(arguments.task)
     from dataset_scripts.build import build_dataset
 
+    from .task_data import OWN_ARGUMENTS
+
+    told = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
+    name = arguments.task
+    if "train_file" in told:
+        name = name or Path(arguments.train_file).name.partition(".")[0]
+    elif told:
+        raise ValueError(f"--{next(iter(told))} describes data of your own: name its file with --from FILE")
+    elif name is None:
+        raise ValueError(f"no task is named; one of: {', '.join(TASKS)}")
+    else:
+        get_task(name)
     counts = build_dataset(
-        arguments.task,
+        name,
         arguments.output,
         raw_dir=arguments.raw_dir,
         split=arguments.split,
         seed=arguments.seed,
         strict=arguments.strict,
         tokenized=arguments.tokenized,
+        builder_options=told,
     )
     for config, parts in counts.items():
         print(f"{arguments.output / config}: " + ", ".join(f"{n} {part}" for part, n in parts.items()))
-    print(f'load_dataset("{arguments.output}", "{arguments.split}")')
+    print(f'load_dataset("{arguments.output}", "{next(iter(counts))}")')
 
 
 def _data_leaks(arguments: argparse.Namespace) -> None:

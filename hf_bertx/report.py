@@ -31,7 +31,8 @@ class RunRecord:
 
     @property
     def task(self) -> Task:
-        return TASKS[self.specification["task"]]
+        record = self.order.get("task")  # runs of older versions name a known task alone
+        return TASKS[self.specification["task"]] if record is None else Task.from_dict(record)
 
     def score(self, split: str, metric: str) -> float | None:
         """A metric of a finished run, as a fraction; None where there is none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import HfArgumentParser, TrainingArguments
 from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
 from .protocols import PROTOCOLS, Protocol, get_protocol
-from .task_data import SPLITS
+from .task_data import OWN_ARGUMENTS, SPLITS
 from .tasks import TASKS, Task, get_task
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -45,7 +46,33 @@ class RunArguments:
         default=None, metadata={"help": f"Of the data: {' or '.join(SPLITS)}. By default what the protocol says."}
     )
     fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
-    data_dir: str | None = field(default=None, metadata={"help": "Folder with the task's Parquet files."})
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},
+    )
+    train_file: str | None = field(
+        default=None,
+        metadata={
+            "help": "Your own data instead of a known task: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI "
+            "files. --task then names it. Parts without a file are drawn from this one."
+        },
+    )
+    validation_file: str | None = field(default=None, metadata={"help": "Of your own data."})
+    test_file: str | None = field(default=None, metadata={"help": "Of your own data."})
+    discipline: str | None = field(default=None, metadata={"help": "Of your own data: dna, protein, music or text."})
+    sequence_column: str = field(default="sequence", metadata={"help": "Of your own data."})
+    second_sequence_column: str | None = field(default=None, metadata={"help": "Of your own data, for pairs."})
+    label_column: str = field(default="label", metadata={"help": "Of your own data."})
+    group_column: str = field(
+        default="group", metadata={"help": "Of your own data: items of one group stay on one side of a split."}
+    )
+    label_pattern: str | None = field(
+        default=None, metadata={"help": "Regular expression for FASTA headers; its ( ) encloses the label."}
+    )
+    labels_file: str | None = field(
+        default=None,
+        metadata={"help": "CSV with the columns file and label, for MIDI. By default folders are labels."},
+    )
     precision: str = field(
         default="auto",
         metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},
@@ -143,8 +170,23 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def parse_arguments(argv: list[str]) -> tuple[list[RunSpec], TrainingArguments]:
+@dataclass(frozen=True)
+class OwnData:
+    """A user's own data set, built: the task it is, and the folder of its Parquet files."""
+
+    task: Task
+    folder: Path
+
+
+# takes the name, the folder of all built data, and the arguments of `OWN_ARGUMENTS` that were given
+BuildOwn = Callable[[str, Path, dict[str, str]], OwnData]
+
+
+def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[RunSpec], TrainingArguments]:
     """Reads the command line: the protocol's defaults, under a file (`.yaml` or `.json`, first), under options.
+
+    Args:
+        build_own: builds a user's own data, where a `--train_file` is named.
 
     Returns:
         One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
@@ -154,12 +196,19 @@ def parse_arguments(argv: list[str]) -> tuple[list[RunSpec], TrainingArguments]:
     """
     given, argv = _read_file(argv)
     first = argparse.ArgumentParser(add_help=False)
-    for name, default in (("protocol", "recommended"), ("precision", "auto"), ("task", "dna-splice")):
-        first.add_argument(f"--{name}", default=given.get(name, default))
+    defaults = {"protocol": "recommended", "precision": "auto", "task": None, "output_dir": "runs"}
+    for name in (*defaults, *OWN_ARGUMENTS):
+        first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)))
     known, _ = first.parse_known_args(argv)
     if known.precision not in PRECISIONS:
         raise ValueError(f"unknown precision {known.precision!r}; allowed: {', '.join(PRECISIONS)}")
-    protocol, task = get_protocol(known.protocol), get_task(known.task)
+    protocol = get_protocol(known.protocol)
+    own = None
+    if known.train_file is not None and build_own is not None:
+        name = known.task or Path(known.train_file).name.partition(".")[0]
+        told = {name: getattr(known, name) for name in OWN_ARGUMENTS if getattr(known, name) is not None}
+        own = build_own(name, Path(known.output_dir) / "data", told)
+    task = own.task if own is not None else get_task(known.task or "dna-splice")
 
     parser = _Parser(
         (RunArguments, TrainingArguments),
@@ -181,6 +230,8 @@ def parse_arguments(argv: list[str]) -> tuple[list[RunSpec], TrainingArguments]:
     parser.set_defaults(**given)
     run, training = parser.parse_args_into_dataclasses(argv)
     use_threads(run.threads)
+    if own is not None:
+        run.data_dir = str(own.folder)
     training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
     return [_specify(run, training, task, protocol, get_arm(name)) for name in run.arm], training
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
             "precision": spec.precision,
             "hyperparameters": plain,
         },
+        "task": asdict(spec.task),
         "data_fingerprint": data.fingerprint,
         "data_origin": data.origin,
         "backbone_origin": spec.backbone.origin,

@@ -16,6 +16,12 @@ from .tasks import Task
 
 logger = logging.get_logger(__name__)
 SPLITS = ("paper", "grouped")
+# What describes a user's own data, on every command line.
+OWN_ARGUMENTS = (
+    "train_file validation_file test_file discipline sequence_column second_sequence_column label_column group_column "
+    "label_pattern labels_file"
+).split()
+_LONGEST = 512  # tokens: what BERT's position embeddings reach
 _EMBEDDED = Path(__file__).parent / "data"
 
 
@@ -60,6 +66,54 @@ def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
     return TaskData(splits, origin, _fingerprint(splits), duplicates)
+
+
+def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: bool, votes: bool, where: str) -> Task:
+    """A task of a user's own data: a regression when every label is a number and one has a decimal point.
+
+    Args:
+        labels: those of the training items, as they are written.
+        longest: symbols of the longest item.
+        where: the training file, for the message.
+
+    Raises:
+        ValueError: an item without a label, or fewer than two classes.
+    """
+    if "" in labels:
+        raise ValueError(f"{where}: a record has no label")
+    numbers = all(_is_number(label) for label in labels)
+    words = sorted(label for label in labels if not _is_number(label))
+    if words and 2 * sum("." in label for label in labels - set(words)) > len(labels):
+        raise ValueError(
+            f"{where}: label {words[0]!r} is not a number, and most others are: a target has to be finite"
+        )
+    regression = numbers and any(not label.lstrip("+-").isdigit() for label in labels)
+    if not regression and len(labels) < 2:
+        raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
+    order = sorted(labels, key=(lambda label: (float(label), label)) if numbers else None)
+    return Task(
+        name,
+        discipline,
+        None if regression else tuple(order),
+        "spearman" if regression else "accuracy",
+        {},
+        max_length=min(_LONGEST, longest + 3),
+        description=f"{'Targets' if regression else f'{len(order)} classes'} of the user's own {discipline} data.",
+        source="The user's own files",
+        license=None,
+        pair=pair,
+        extra_metrics=("pearson",) if regression else ("mcc", "macro_f1"),
+        votes=votes,
+        hosted=False,
+    )
+
+
+def _is_number(label: str) -> bool:
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return True
 
 
 def subset(rows: Dataset, fraction: float, seed: int) -> Dataset:

@@ -45,6 +45,7 @@ class Task:
         votes: whether validation and test items are segments whose majority answers for their `group`.
         test_split: the split that the paper tests on (GLUE keeps its test labels; the paper used validation).
         train_epochs: of the authors' code.
+        hosted: whether the data set has a place on the Hub, `bertx/` and the name; a user's own has none.
         published: the scores that others printed.
     """
 
@@ -62,6 +63,7 @@ class Task:
     votes: bool = False
     test_split: str = "test"
     train_epochs: int = 20  # authors' code: 20 epochs by default for DNA
+    hosted: bool = True
     published: tuple[PublishedScore, ...] = field(default=(), repr=False)
 
     @property

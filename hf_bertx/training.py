@@ -32,9 +32,9 @@ from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, load_task_data, subset
-from .tokenized_data import tokenize
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
+from .tokenized_data import tokenize
 
 logger = logging.get_logger(__name__)
 
