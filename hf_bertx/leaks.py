@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -116,7 +117,7 @@ def leak_report(
         discipline: `dna`, `protein` (letters, in either case), `music` (pitches between blanks), `text` (words, in
             either case); sequences of any other are compared character by character.
         window: length in symbols of a stretch that counts as shared. By default 100 nucleotides, 50 residues or 64
-            notes; not measured for text and other disciplines.
+            notes; not measured for text, other disciplines, and where no tested item is that long.
         seed: draws 2,000 items to score and 100,000 training items to search, where there are more.
 
     Raises:
@@ -128,7 +129,8 @@ def leak_report(
     train, tested = splits["train"], splits[split]
     train_labels, test_labels = _labels(train, "train"), _labels(tested, split)
     notation = _NOTATIONS.get(discipline, _CHARACTERS)
-    window = notation.window if window is None else window
+    if window is None and notation.window is not None and _longest(tested, notation) >= notation.window:
+        window = notation.window
     generator = np.random.Generator(np.random.PCG64(seed))
     scored = _drawn(len(tested), MAX_SCORED_ITEMS, generator)
     searched = _drawn(len(train), MAX_SEARCHED_ITEMS, generator)
@@ -154,6 +156,11 @@ def leak_report(
         train_items=len(train),
         train_items_searched=len(searched),
     )
+
+
+def _longest(rows: Dataset, notation: _Notation) -> int:
+    texts = chain.from_iterable(_items(rows, notation))
+    return max(len(text) if notation.split is None else len(notation.split(text)) for text in texts)
 
 
 def _tested_split(splits: Mapping[str, Dataset]) -> str:

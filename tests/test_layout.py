@@ -15,6 +15,7 @@ ORDER = (
     "run_files callbacks run_arguments run_order training report cards cli"
 ).split()
 NO_TORCH = (
+    "leaks",
     "disciplines",
     "token_map",
     "arms",

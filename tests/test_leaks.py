@@ -45,7 +45,7 @@ def test_a_hundred_shared_nucleotides_are_an_overlap_and_ninety_nine_are_none() 
 def test_windows_do_not_cross_the_border_of_two_sequences() -> None:
     left, right = letters(60, 1), letters(60, 2)
     assert overlapping([left, right], [left + right], "dna") == 0
-    assert overlapping([left + right], [left, right], "dna") == 0
+    assert overlapping([left + right], [left, right], "dna", window=100) == 0
     assert overlapping([left + right], [left, right], "dna", window=60) == 2
     pair = {"train": rows((left, right, 0)), "test": rows((left + right, "A", 0), ("A", right, 0))}
     assert leak_report(pair, "dna").overlapping == 0
@@ -53,8 +53,8 @@ def test_windows_do_not_cross_the_border_of_two_sequences() -> None:
 
 
 def test_sequences_shorter_than_a_window_or_empty_overlap_with_nothing() -> None:
-    assert overlapping(["ACGT", ""], ["ACGT", ""], "dna") == 0
-    assert overlapping(["", ""], [""], "dna") == 0
+    assert overlapping(["ACGT", ""], ["ACGT", ""], "dna", window=5) == 0
+    assert overlapping(["", ""], [""], "dna", window=1) == 0
     assert overlapping(["ACGT", ""], ["ACGT", ""], "dna", window=1) == 1
 
 
@@ -63,6 +63,12 @@ def test_the_default_window_of_a_discipline(discipline: str, alphabet: str, wind
     shared = letters(window, 1, alphabet)
     train = letters(30, 2, alphabet) + shared + letters(30, 3, alphabet)
     assert overlapping([train], [shared, shared[1:], shared[:-1]], discipline) == 1
+
+
+def test_where_no_tested_item_is_as_long_as_the_default_window_nothing_is_measured() -> None:
+    train = [letters(200, 1)]
+    assert overlapping(train, [train[0][:99], "ACGT"], "dna") is None
+    assert overlapping(train, [train[0][:100], "ACGT"], "dna") == 1
 
 
 def test_a_note_is_a_symbol_whatever_number_of_digits_it_has() -> None:
@@ -138,7 +144,7 @@ def test_the_label_of_the_training_item_with_the_most_shared_stretches_is_copied
         (other[:11], 0),  # none: the most frequent class, 2: wrong
         (letters(60, 4), 2),  # none: right
     )
-    report = leak_report({"train": train, "test": test}, "dna")
+    report = leak_report({"train": train, "test": test}, "dna", window=100)
     assert report == LeakReport(
         split="test",
         items=6,

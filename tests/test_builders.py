@@ -1,0 +1,977 @@
+"""Data sets from their original files: every form of every task, splits, cards, tokenized rows, a user's own files."""
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pretty_midi
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import DatasetDict, load_dataset
+from huggingface_hub import DatasetCard
+
+from dataset_scripts.build import build_dataset
+from dataset_scripts.dna import chromosome
+from dataset_scripts.lmdb_records import read_data_pickle
+from dataset_scripts.splits import grouped_split, random_split
+from hf_bertx.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+Row = tuple[Any, ...]
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    """Files by name: text, bytes, or a function that is given the path."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if callable(content):
+            content(path)
+        else:
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def load(output: Path, config: str | None = None) -> DatasetDict:
+    return load_dataset(str(output), config, cache_dir=str(output.parent / "hf"))
+
+
+def rows(data: DatasetDict) -> dict[str, list[Row]]:
+    """The rows of each split without their column names; classes by name."""
+    found = {}
+    for part, own in data.items():
+        label = own.features["label"]
+        found[part] = [
+            tuple(label.int2str(value) if name == "label" and hasattr(label, "names") else value
+                  for name, value in row.items())
+            for row in own
+        ]  # fmt: skip
+    return found
+
+
+def together(found: dict[str, list[Row]]) -> list[Row]:
+    return sorted(row for part in found.values() for row in part)
+
+
+def midi(*pitches: int, starts: list[float] | None = None, drums: bool = False) -> Callable[[Path], None]:
+    """A piece of half-second notes, one after the other or at the given seconds."""
+    piece = pretty_midi.PrettyMIDI()
+    piece.instruments.append(pretty_midi.Instrument(0, is_drum=drums))
+    for pitch, start in zip(pitches, starts or [n * 0.5 for n in range(len(pitches))], strict=True):
+        piece.instruments[0].notes.append(pretty_midi.Note(80, pitch, start, start + 0.5))
+    return lambda path: piece.write(str(path))
+
+
+def parquet(**columns: list) -> Callable[[Path], None]:
+    return lambda path: pq.write_table(pa.table(columns), path)
+
+
+# --- every form of every task: the files, and the rows that they are to give -----------------------------------------
+
+P42212 = (  # UniProt's GFP_AEQVI
+    "MSKGEELFTGVVPILVELDGDVNGHKFSVSGEGEGDATYGKLTLKFICTTGKLPVPWPTLVTTFSYGVQCFSRYPDHMKQHDFFKSAMPEGYVQERTIFFKDDGNYKTRAEVKFE"
+    "GDTLVNRIELKGIDFKEDGNILGHKLEYNYNSHNVYIMADKQKNGIKVNFKIRHNIEDGSVQLADHYQQNTPIGDGPVLLPDNHYLSTQSALSKDPNEKRDHMVLLEFVTAAGIT"
+    "HGMDELYK"
+)
+AVGFP = P42212[1:].replace("TTFSYG", "TTLSYG")  # without M, with F64L, as Sarkisyan's
+
+
+def with_mutations(*mutations: str) -> str:
+    letters = list(AVGFP)
+    for mutation in mutations:
+        letters[int(mutation[2:-1])] = mutation[-1]
+    return "".join(letters)
+
+
+def localization(name: str) -> str:
+    return f">{name}1 Nucleus-M\nMKAA\nGG\n>{name}2 Cytoplasm-Nucleus-U\nMM\n>{name}3 Lysosome/Vacuole\nmktl\n"
+
+
+def localized(name: str) -> list[Row]:
+    return [(f"{name}1", "MKAAGG", "Nucleus"), (f"{name}3", "MKTL", "Lysosome/Vacuole")]
+
+
+def tape(target: str, *, lines: bool = False) -> Callable[[float], str]:
+    def content(value: float) -> str:
+        records = [{"primary": "MKV", target: [value]}, {"primary": "mka", target: value + 1, "id": "x"}]
+        return "\n".join(map(json.dumps, records)) if lines else json.dumps(records)
+
+    return content
+
+
+def target_rows(name: str) -> dict[str, list[Row]]:
+    """What the files of `tape` and `fasta_targets` hold."""
+    return {
+        part: [(f"{name}_{word}-00000", "MKV", value), (f"{name}_{word}-00001", "MKA", value + 1)]
+        for part, word, value in (("train", "train", 0.5), ("validation", "valid", 1.5), ("test", "test", -2.25))
+    }
+
+
+def tape_files(name: str, content: Callable[[float], Any], ending: str = ".json") -> dict[str, Any]:
+    return {
+        f"{name}/{name}_{word}{ending}": content(v) for word, v in (("train", 0.5), ("valid", 1.5), ("test", -2.25))
+    }
+
+
+def tsv(*lines: str) -> str:
+    return "".join(line.replace("|", "\t") + "\n" for line in lines)
+
+
+HISTONE = ">iTELL-Chr1_61\nACGTAC\n0\n\n>iYAL067W-A_5085\n acgtnn \n1\n"
+HISTONE_ROWS = [
+    ("iTELL-Chr1_61", "ACGTAC", "negative", "chr1"),
+    ("iYAL067W-A_5085", "ACGTNN", "positive", "chr1"),
+]
+STS = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2|score"
+QQP = "id|qid1|qid2|question1|question2|is_duplicate"
+MRPC = "Quality|#1 ID|#2 ID|#1 String|#2 String"
+MNLI = "index|promptID|sentence1|sentence2|label1|gold_label"
+
+FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
+    "nucleotide transformer": (
+        "dna-h4",
+        {
+            "x/H4/train.fna": ">YAL001C_100|1\nACGT\nAC\n>lcl|isnR24_3|0\nacgn\n",
+            "x/H4/test.fna": ">iYBR100C_7|0\nTTTT\n",
+        },
+        {
+            "train": [
+                ("train-00000-YAL001C_100", "ACGTAC", "positive", "chr1"),
+                ("train-00001-lcl|isnR24_3", "ACGN", "negative", None),
+            ],
+            "test": [("test-00000-iYBR100C_7", "TTTT", "negative", "chr2")],
+        },
+    ),
+    "GUE": (
+        "dna-h3k4me3",
+        {
+            "GUE/EMP/H3K4me3/train.csv": "sequence,label\nACGT,1\nacga,0\n",
+            "GUE/EMP/H3K4me3/dev.csv": "sequence,label\nCC,0\n",
+            "GUE/EMP/H3K4me3/test.csv": "sequence,label\nGG,1\n",
+        },
+        {
+            "train": [("train-00000", "ACGT", "positive", None), ("train-00001", "ACGA", "negative", None)],
+            "validation": [("dev-00000", "CC", "negative", None)],
+            "test": [("test-00000", "GG", "positive", None)],
+        },
+    ),
+    "PLUS localization": (
+        "protein-localization",
+        {f"localization_{part}.fa": localization(part) for part in ("train", "dev", "test")},
+        {"train": localized("train"), "validation": localized("dev"), "test": localized("test")},
+    ),
+    "Light Attention": (
+        "protein-localization",
+        {
+            f"deeploc_{part}_set.fasta": localization(part).replace("Nucleus-M", "Nucleus-S test")
+            for part in ("our_train", "our_val", "test")
+        },
+        {"train": localized("our_train"), "validation": localized("our_val"), "test": localized("test")},
+    ),
+    "PLUS stability": (
+        "protein-stability",
+        {f"stability_{part}.fa": f">{part}.pdb -0.25\nMKV\n" for part in ("train", "dev", "test")},
+        {
+            "train": [("train.pdb", "MKV", -0.25)],
+            "validation": [("dev.pdb", "MKV", -0.25)],
+            "test": [("test.pdb", "MKV", -0.25)],
+        },
+    ),
+    "PLUS fluorescence": (
+        "protein-fluorescence",
+        {f"fluorescence_{part}.fa": f">{part}1 3.5\nMKV*\n" for part in ("train", "dev", "test")},
+        {
+            "train": [("train1", "MKV*", 3.5)],
+            "validation": [("dev1", "MKV*", 3.5)],
+            "test": [("test1", "MKV*", 3.5)],
+        },
+    ),
+    "TAPE JSON": (
+        "protein-fluorescence",
+        tape_files("fluorescence", tape("log_fluorescence")),
+        target_rows("fluorescence"),
+    ),
+    "TAPE JSON lines": (
+        "protein-stability",
+        tape_files("stability", tape("stability_score", lines=True)),
+        target_rows("stability"),
+    ),
+    "MNLI": (
+        "glue-mnli",
+        {
+            "MNLI/train.tsv": tsv(MNLI, '0|a|He said "no.|So so|neutral|neutral', "1|b|P|H|x|contradiction"),
+            "MNLI/dev_matched.tsv": tsv(MNLI, "0|a|A|B|x|entailment"),
+            "MNLI/dev_mismatched.tsv": tsv(MNLI, "0|a|C|D|x|neutral"),
+        },
+        {
+            "train": [("train-0", 'He said "no.', "So so", "neutral"), ("train-1", "P", "H", "contradiction")],
+            "validation": [("dev_matched-0", "A", "B", "entailment"), ("dev_mismatched-0", "C", "D", "neutral")],
+        },
+    ),
+    "QQP": (
+        "glue-qqp",
+        {
+            "QQP-clean/train.tsv": tsv(QQP, "1|3|4|Why?|How?|1", "2|5|6||How?|1", "3|7|8|Cut off", "4|9|1|Who?|Me?|0"),
+            "QQP-clean/dev.tsv": tsv(QQP, "1|3|4|A?|B?|0"),
+        },
+        {
+            "train": [("train-0", "Why?", "How?", "duplicate"), ("train-3", "Who?", "Me?", "not_duplicate")],
+            "validation": [("dev-0", "A?", "B?", "not_duplicate")],
+        },
+    ),
+    "QNLI": (
+        "glue-qnli",
+        {
+            "QNLIv2/train.tsv": tsv("index|question|sentence|label", "7|Q?|S|not_entailment"),
+            "QNLIv2/dev.tsv": tsv("index|question|sentence|label", "8|R?|T|entailment"),
+        },
+        {"train": [("train-0", "Q?", "S", "not_entailment")], "validation": [("dev-0", "R?", "T", "entailment")]},
+    ),
+    "SST-2": (
+        "glue-sst2",
+        {
+            "SST-2/train.tsv": tsv("sentence|label", "hide new secretions |0", "fine|1"),
+            "SST-2/dev.tsv": tsv("sentence|label", "good|1"),
+        },
+        {
+            "train": [("train-0", "hide new secretions", "negative"), ("train-1", "fine", "positive")],
+            "validation": [("dev-0", "good", "positive")],
+        },
+    ),
+    "CoLA": (
+        "glue-cola",
+        {"CoLA/train.tsv": tsv("gj04|1||It sails.", "gj04|0|*|Sails it."), "CoLA/dev.tsv": tsv("x|0|*|Go they.")},
+        {
+            "train": [("train-0", "It sails.", "acceptable"), ("train-1", "Sails it.", "unacceptable")],
+            "validation": [("dev-0", "Go they.", "unacceptable")],
+        },
+    ),
+    "STS-B": (
+        "glue-stsb",
+        {
+            "STS-B/train.tsv": tsv(STS, "0|g|f|2012|1|none|none|A plane.|An air plane.|3.75"),
+            "STS-B/dev.tsv": tsv(STS, "0|g|f|2012|1|none|none|A.|B.|0.000"),
+        },
+        {"train": [("train-0", "A plane.", "An air plane.", 3.75)], "validation": [("dev-0", "A.", "B.", 0.0)]},
+    ),
+    "MRPC": (
+        "glue-mrpc",
+        {
+            "MRPC/train.tsv": "\ufeff" + tsv(MRPC, "1|17|18|One.|Two."),
+            "MRPC/dev.tsv": "\ufeff" + tsv(MRPC, "0|19|20|Three.|Four."),
+        },
+        {
+            "train": [("train-0", "One.", "Two.", "equivalent")],
+            "validation": [("dev-0", "Three.", "Four.", "not_equivalent")],
+        },
+    ),
+    "MRPC by Microsoft": (
+        "glue-mrpc",
+        {
+            "msr_paraphrase_train.txt": "\ufeff" + tsv(MRPC, "1|17|18|One.|Two.", "0|19|20|Three.|Four."),
+            "mrpc_dev_ids.tsv": "19\t20\n",
+        },
+        {
+            "train": [("17-18", "One.", "Two.", "equivalent")],
+            "validation": [("19-20", "Three.", "Four.", "not_equivalent")],
+        },
+    ),
+    "RTE": (
+        "glue-rte",
+        {
+            "RTE/train.tsv": tsv("index|sentence1|sentence2|label", "0|A|B|not_entailment"),
+            "RTE/dev.tsv": tsv("index|sentence1|sentence2|label", "0|C|D|entailment"),
+        },
+        {"train": [("train-0", "A", "B", "not_entailment")], "validation": [("dev-0", "C", "D", "entailment")]},
+    ),
+    "Hub MNLI": (
+        "glue-mnli",
+        {
+            "mnli/train-00000-of-00002.parquet": parquet(premise=["A"], hypothesis=["B"], label=[2], idx=[0]),
+            "mnli/train-00001-of-00002.parquet": parquet(premise=["C"], hypothesis=["D"], label=[0], idx=[1]),
+            "mnli/validation_matched-00000-of-00001.parquet": parquet(premise=["E"], hypothesis=["F"], label=[1]),
+            "mnli/validation_mismatched-00000-of-00001.parquet": parquet(premise=["G"], hypothesis=["H"], label=[0]),
+        },
+        {
+            "train": [
+                ("train-00000-of-00002-0", "A", "B", "contradiction"),
+                ("train-00001-of-00002-0", "C", "D", "entailment"),
+            ],
+            "validation": [
+                ("validation_matched-0", "E", "F", "neutral"),
+                ("validation_mismatched-0", "G", "H", "entailment"),
+            ],
+        },
+    ),
+    "Hub STS-B": (
+        "glue-stsb",
+        {
+            f"stsb/{part}-00000-of-00001.parquet": parquet(sentence1=["A"], sentence2=["B"], label=[2.5])
+            for part in ("train", "validation")
+        },
+        {"train": [("train-0", "A", "B", 2.5)], "validation": [("validation-0", "A", "B", 2.5)]},
+    ),
+    "Hub CoLA": (
+        "glue-cola",
+        {
+            f"cola/{part}-00000-of-00001.parquet": parquet(sentence=["A", "B"], label=[0, 1])
+            for part in ("train", "validation")
+        },
+        {
+            part: [(f"{part}-0", "A", "unacceptable"), (f"{part}-1", "B", "acceptable")]
+            for part in ("train", "validation")
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_with_published_parts_gives_the_rows_written_here(tmp_path: Path, form: str) -> None:
+    task, files, expected = FORMS[form]
+    counts = build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    assert counts == {"paper": {part: len(own) for part, own in expected.items()}}
+    assert rows(load(tmp_path / "out")) == expected
+
+
+# files that are not divided: 20 records or more, so that each part gets some
+UNDIVIDED: dict[str, tuple[str, dict[str, Any], list[Row]]] = {
+    "Hilbert-CNN": (
+        "dna-h3",
+        {"H3.txt": HISTONE + "".join(f">w{n}\nACGT\n1\n" for n in range(20))},
+        [*HISTONE_ROWS, *((f"w{n}", "ACGT", "positive", None) for n in range(20))],
+    ),
+    "the original site's name": (
+        "dna-h3k9ac",
+        {"dataset04.txt": HISTONE + "".join(f">w{n}\nACGT\n0\n" for n in range(20))},
+        [*HISTONE_ROWS, *((f"w{n}", "ACGT", "negative", None) for n in range(20))],
+    ),
+    "Rocklin": (
+        "protein-stability",
+        {
+            "scores/rd1_stability_scores": "dssp\tname\tsequence\tec50_t\tstabilityscore\n"
+            + "".join(f"HH\tHHH_rd1_{n:04d}.pdb\tMKV\t1.0\t{n}.5\n" for n in range(20)),
+            "scores/ssm2_stability_scores.txt": "name\tsequence\tstabilityscore\nvillin\tMK\t-0.5\n",
+        },
+        [
+            *((f"rd1_stability_scores-HHH_rd1_{n:04d}.pdb", "MKV", n + 0.5) for n in range(20)),
+            ("ssm2_stability_scores-villin", "MK", -0.5),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("form", UNDIVIDED)
+def test_an_undivided_form_gives_the_rows_written_here(tmp_path: Path, form: str) -> None:
+    task, files, expected = UNDIVIDED[form]
+    counts = build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    assert together(rows(load(tmp_path / "out"))) == sorted(expected, key=lambda row: row[0])
+    assert list(counts["paper"].values()) == [len(expected) - 2, 1, 1]
+
+
+def test_deeploc_headers_say_which_proteins_test(tmp_path: Path) -> None:
+    proteins = "".join(f">T{n:02d} Plastid-S\nMK\n" for n in range(20))
+    files = {"deeploc_data.fasta": proteins + ">E1 Golgi.apparatus-M test\nMKW\n>C Cytoplasm-Nucleus-U test\nMM\n"}
+    build_dataset("protein-localization", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    found = rows(load(tmp_path / "out"))
+    assert found.pop("test") == [("E1", "MKW", "Golgi.apparatus")]
+    assert [len(found["train"]), len(found["validation"])] == [19, 1]
+    assert together(found) == [(f"T{n:02d}", "MK", "Plastid") for n in range(20)]
+
+
+def test_sarkisyans_mutations_are_applied_and_divided_by_their_number(tmp_path: Path) -> None:
+    assert (len(AVGFP), AVGFP[108], AVGFP[0], AVGFP[236]) == (237, "A", "S", "K")
+    lines = [("", 3.75), ("SA108D", 1.5), ("SS0P:SA108D:SK236*", 1.25), ("SS0P:SA108D:SK1E:SK236*", 1.0)]
+    lines += [("SA108N", 2.0)] * 16
+    text = "aaMutations\tuniqueBarcodes\tmedianBrightness\tstd\n"
+    text += "".join(f"{mutations}\t3\t{brightness}\t0.1\n" for mutations, brightness in lines)
+    files = {"amino_acid_genotypes_to_brightness.tsv": text}
+    build_dataset("protein-fluorescence", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    found = rows(load(tmp_path / "out"))
+    assert found.pop("test") == [("avgfp-00003", with_mutations("SS0P", "SA108D", "SK1E", "SK236*"), 1.0)]
+    assert [len(found["train"]), len(found["validation"])] == [18, 1]
+    assert together(found)[:3] == [
+        ("avgfp-00000", AVGFP, 3.75),
+        ("avgfp-00001", AVGFP[:108] + "D" + AVGFP[109:], 1.5),
+        ("avgfp-00002", "P" + AVGFP[1:108] + "D" + AVGFP[109:236] + "*", 1.25),
+    ]
+
+
+SPLICE = [(label, f"NAME-{n}", f"{n:060b}".translate(str.maketrans("01", "AC")))
+          for n, label in enumerate(["EI", "IE", "N"] * 13 + ["EI"])]  # fmt: skip
+
+
+def test_both_forms_of_the_splice_file_give_the_same_bytes(tmp_path: Path) -> None:
+    uci = "".join(f"{label},   {name},      {sequence.lower()}\n" for label, name, sequence in SPLICE)
+    keel = "".join(f"{', '.join(sequence)}, {label}\n" for label, _, sequence in reversed(SPLICE))
+    made = []
+    for form, files in (("uci", {"splice.data": uci}), ("keel", {"splice.dat": keel})):
+        build_dataset("dna-splice", tmp_path / form / "out", raw_dir=write(tmp_path / form / "raw", files))
+        made.append({path.name: path.read_bytes() for path in (tmp_path / form / "out" / "paper").iterdir()})
+    assert made[0] == made[1]
+    assert sorted(made[0]) == ["test.parquet", "train.parquet", "validation.parquet"]
+    found = together(rows(load(tmp_path / "keel" / "out")))
+    assert found[:2] == [
+        ("splice-0000", "A" * 60, "EI", "sequence-0000"),
+        ("splice-0001", "A" * 59 + "C", "IE", "sequence-0001"),
+    ]
+    assert len(found) == 40
+
+
+# --- TAPE's LMDB -----------------------------------------------------------------------------------------------------
+
+
+def tape_records(protocol: int, value: float) -> dict[str, bytes]:
+    first = {"primary": "MKV", "log_fluorescence": np.array([value], np.float32), "num_mutations": np.int64(3)}
+    second = {"primary": "mka", "log_fluorescence": [value + 1], "id": b"x", "ok": (True, None, 2**40, {"a": 1.5})}
+    return {
+        "0": pickle.dumps(first, protocol),
+        "1": pickle.dumps(second, protocol),
+        "num_examples": pickle.dumps(2, protocol),
+    }
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_the_lmdb_form_gives_the_rows_of_the_json_form(tmp_path: Path, protocol: int) -> None:
+    lmdb = pytest.importorskip("lmdb", reason="the LMDB form needs the lmdb package")
+
+    def database(path: Path, value: float) -> None:
+        path.mkdir()
+        with lmdb.open(str(path), map_size=1 << 20) as file, file.begin(write=True) as transaction:
+            for key, data in tape_records(protocol, value).items():
+                transaction.put(key.encode(), data)
+
+    files = tape_files("fluorescence", lambda value: partial(database, value=value), ".lmdb")
+    build_dataset("protein-fluorescence", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    assert rows(load(tmp_path / "out")) == target_rows("fluorescence")
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_a_pickle_is_read_as_data(protocol: int) -> None:
+    data = tape_records(protocol, 0.5)
+    assert read_data_pickle(data["0"], "x") == {"primary": "MKV", "log_fluorescence": [0.5], "num_mutations": 3}
+    assert read_data_pickle(data["1"], "x") == {
+        "primary": "mka",
+        "log_fluorescence": [1.5],
+        "id": b"x",
+        "ok": (True, None, 2**40, {"a": 1.5}),
+    }
+    table = np.arange(6, dtype=">i4").reshape(2, 3)
+    assert read_data_pickle(pickle.dumps(table, protocol), "x") == [[0, 1, 2], [3, 4, 5]]
+
+
+class Evil:
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+def test_a_pickle_that_would_call_something_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
+    data = pickle.dumps({"primary": Evil(tmp_path / "called")}, protocol)
+    with pytest.raises(ValueError, match=r"^f\.mdb, key 7: the pickle would call posix system; allowed: plain data"):
+        read_data_pickle(data, "f.mdb, key 7")
+    assert not (tmp_path / "called").exists()
+    pickle.loads(data)  # noqa: S301  the same bytes do call it where nobody refuses
+    assert (tmp_path / "called").exists()
+
+
+@pytest.mark.parametrize("data", [pickle.dumps({"a": [1, 2]}, 4)[:-4], b"", b"not a pickle", pickle.dumps({1, 2}, 4)])
+def test_a_broken_pickle_is_named(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"^f\.mdb, key 7: "):
+        read_data_pickle(data, "f.mdb, key 7")
+
+
+# --- music -----------------------------------------------------------------------------------------------------------
+
+CHOPIN, BACH = "Frédéric Chopin", "Johann Sebastian Bach"
+MAESTRO = "canonical_composer,canonical_title,split,year,midi_filename,audio_filename,duration\n"
+
+
+def maestro(*pieces: tuple[str, str, str, str]) -> str:
+    return MAESTRO + "".join(f'{who},"{work}",{part},2004,{file},x.wav,1.5\n' for who, work, part, file in pieces)
+
+
+def test_maestro_gives_segments_in_order_of_onset(tmp_path: Path) -> None:
+    long = [20 + n % 100 for n in range(300)]
+    chord = midi(64, 60, 67, 50, starts=[1.0, 1.0, 1.0, 0.0])
+    raw = write(
+        tmp_path / "raw",
+        {
+            "maestro-v1.0.0/maestro-v1.0.0.csv": maestro(
+                (CHOPIN, "Nocturne, op. 9", "train", "2004/long.midi"),
+                (BACH, "Fugue", "validation", "2004/chord.midi"),
+                (BACH, "Prelude", "test", "2006/two.midi"),
+            ),
+            "maestro-v1.0.0/2004/long.midi": midi(*long),
+            "maestro-v1.0.0/2004/chord.midi": chord,
+            "maestro-v1.0.0/2006/two.midi": midi(1, 2),
+        },
+    )
+    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw)
+    text = [" ".join(map(str, long[i : i + 128])) for i in (0, 128, 256)]
+    assert rows(load(tmp_path / "out")) == {
+        "train": [(f"long#{n:03d}", text[n], CHOPIN, "long") for n in range(3)],
+        "validation": [("chord#000", "50 60 64 67", BACH, "chord")],
+        "test": [("two#000", "1 2", BACH, "two")],
+    }
+    assert [len(part.split()) for part in text] == [128, 128, 44]
+
+
+def test_maestro_as_the_authors_code_has_it(tmp_path: Path) -> None:
+    # 256 notes: the authors' loop drops the last chunk, though it is full; 257: it drops the note that is left over
+    pitches = [*range(10, 120), *range(10, 120), *range(10, 46)]
+    assert len(pitches) == 256
+    raw = write(
+        tmp_path / "raw",
+        {
+            "maestro-v1.0.0.csv": maestro(
+                (CHOPIN, "A", "train", "full.midi"),
+                (BACH, "B", "validation", "over.midi"),
+                (BACH, "C", "test", "held.midi"),
+            ),
+            "full.midi": midi(*pitches),
+            "over.midi": midi(*pitches, 50),
+            "held.midi": held_note,
+        },
+    )
+    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw, split="authors")
+    found = rows(load(tmp_path / "out", "authors"))
+    chunks = [" ".join(map(str, pitches[i : i + 128])) for i in (0, 128)]
+    assert found["train"] == [("full#000", chunks[0], CHOPIN, "full")]
+    assert found["validation"] == [(f"over#{n:03d}", chunks[n], BACH, "over") for n in range(2)]
+    # pretty_midi lists notes by their ends: the long first note comes after 200 others, so not in the first chunk
+    assert found["test"] == [("held#000", " ".join(str(20 + n % 50) for n in range(128)), BACH, "held")]
+    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw)
+    assert rows(load(tmp_path / "out", "paper"))["test"][0][1].split()[:3] == ["100", "20", "21"]
+
+
+def held_note(path: Path) -> None:
+    """A note that sounds from before the first of 200 others until after the last."""
+    piece = pretty_midi.PrettyMIDI()
+    notes = [pretty_midi.Note(80, 20 + n % 50, 1 + n * 0.5, 1.4 + n * 0.5) for n in range(200)]
+    piece.instruments.append(pretty_midi.Instrument(0))
+    piece.instruments[0].notes = [pretty_midi.Note(80, 100, 0.0, 200.0), *notes]
+    piece.write(str(path))
+
+
+def test_a_work_in_two_parts_is_for_training_alone_when_grouped(tmp_path: Path) -> None:
+    names = {"a": "train", "b": "validation", "c": "test", "d": "test"}
+    works = {"a": "Étude  1", "b": "Suite", "c": "étude 1", "d": "Gigue"}
+    raw = write(tmp_path / "raw", {f"{name}.midi": midi(60 + n) for n, name in enumerate(names)})
+    pieces = [(BACH, works[name], part, f"{name}.midi") for name, part in names.items()]
+    write(raw, {"maestro-v3.0.0.csv": maestro(*pieces)})
+    counts = build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw, split="grouped")
+    assert counts == {"grouped": {"train": 2, "validation": 1, "test": 1}}
+    assert [row[3] for row in rows(load(tmp_path / "out", "grouped"))["train"]] == ["a", "c"]
+    assert "Note: 1 works stand in more than one part" in (tmp_path / "out" / "README.md").read_text()
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("iYAL067W-A_5085", "chr1"),
+        ("iTELL-Chr1_61", "chr1"),
+        ("itL(CAA)G1_5", "chr7"),
+        ("_YBR208C_DUR1_2__637225", "chr2"),
+        ("YPL283C_1", "chr16"),
+        ("iTEL-Chr16_9", "chr16"),
+        ("isnR24_3", None),
+        ("YQL001C", None),
+    ],
+)
+def test_chromosomes_are_told_by_the_name_of_a_place(name: str, found: str | None) -> None:
+    assert chromosome(name) == found
+
+
+def windows(n: int = 200) -> list[str]:
+    """Windows on eight chromosomes, 25 each."""
+    letters = "".join("ACGT"[(i * i * 7 + i // 3) % 4] for i in range(400))
+    return [f">iY{'ABCDEFGH'[i % 8]}L{i:03d}W_{i}\n{letters[i : i + 130]}\n{i // 3 % 2}\n" for i in range(n)]
+
+
+def ids(output: Path, config: str) -> dict[str, list[str]]:
+    return {part: list(own["id"]) for part, own in load(output, config).items()}
+
+
+def test_the_papers_split_does_not_depend_on_the_order_of_the_file_and_the_authors_does(tmp_path: Path) -> None:
+    lines = windows()
+    made: dict[str, list[dict[str, list[str]]]] = {"paper": [], "authors": []}
+    for order, content in (("as it is", lines), ("turned", lines[::-1])):
+        raw = write(tmp_path / order / "raw", {"H3.txt": "".join(content)})
+        for split, found in made.items():
+            build_dataset("dna-h3", tmp_path / order / "out", raw_dir=raw, split=split, seed=7)
+            found.append(ids(tmp_path / order / "out", split))
+    assert {part: len(own) for part, own in made["paper"][0].items()} == {"train": 180, "validation": 10, "test": 10}
+    assert [set(own) for own in made["paper"][0].values()] == [set(own) for own in made["paper"][1].values()]
+    assert [set(own) for own in made["authors"][0].values()] != [set(own) for own in made["authors"][1].values()]
+    # the authors' code: random.seed(100), shuffle, then 90/5/5 in a row; whatever --seed says
+    chosen = random_split(200, 100)
+    names = [line.split("\n")[0][1:] for line in lines]
+    assert set(made["authors"][0]["test"]) == {names[i] for i, part in enumerate(chosen) if part == "test"}
+
+
+def test_random_split_is_90_5_5_of_a_seeded_shuffle() -> None:
+    chosen = random_split(100)
+    assert [chosen.count(part) for part in ("train", "validation", "test")] == [90, 5, 5]
+    assert [i for i, part in enumerate(chosen) if part == "validation"] == [44, 50, 55, 64, 93]
+    assert random_split(100) == chosen
+    assert random_split(100, seed=101) != chosen
+
+
+def test_grouped_split_never_parts_a_group() -> None:
+    groups = [f"g{n % 40}" for n in range(1000)]
+    chosen = grouped_split(groups)
+    assert [chosen.count(part) for part in ("train", "validation", "test")] == [900, 50, 50]
+    where: dict[str, str] = {}
+    for group, part in zip(groups, chosen, strict=True):
+        assert where.setdefault(group, part) == part
+    assert grouped_split(groups) == chosen
+    assert grouped_split(groups, seed=1) != chosen
+    with pytest.raises(
+        ValueError, match=r"^2 groups cannot be divided into train, validation, test; use --split paper"
+    ):
+        grouped_split(["a", "b", "b"])
+
+
+def test_grouped_windows_share_no_chromosome(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": "".join([*windows(), ">isnR24_3\nACGT\n1\n"])})
+    counts = build_dataset("dna-h3", tmp_path / "out", raw_dir=raw, split="grouped")
+    assert counts == {"grouped": {"train": 150, "validation": 25, "test": 25}}
+    groups = {part: set(own["group"]) for part, own in load(tmp_path / "out", "grouped").items()}
+    assert [len(own) for own in groups.values()] == [6, 1, 1]
+    assert set.union(*groups.values()) == {f"chr{n}" for n in range(1, 9)}
+    assert "Note: 1 of 201 records name no group and are left out" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_grouped_splice_keeps_copies_together(tmp_path: Path) -> None:
+    text = "".join(f"N, A-{n}, {sequence}\n" for n in range(3) for _, _, sequence in SPLICE)
+    build_dataset(
+        "dna-splice", tmp_path / "out", raw_dir=write(tmp_path / "raw", {"splice.data": text}), split="grouped"
+    )
+    found = {part: set(own["sequence"]) for part, own in load(tmp_path / "out", "grouped").items()}
+    assert [len(own) for own in found.values()] == [36, 2, 2]
+    assert len(set.union(*found.values())) == 40
+
+
+def test_grouped_is_refused_where_nothing_tells_groups(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", FORMS["GUE"][1])
+    message = (
+        "dna-h3k4me3: nothing in the GUE files tells which items belong together, so that --split grouped cannot be "
+        "made of them; allowed here: paper, authors"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build_dataset("dna-h3k4me3", tmp_path / "out", raw_dir=raw, split="grouped")
+    with pytest.raises(ValueError, match=r"^unknown split 'random'; allowed: paper, authors, grouped$"):
+        build_dataset("dna-h3k4me3", tmp_path / "out", raw_dir=raw, split="random")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+
+
+def test_two_builds_are_equal_byte_for_byte_and_another_seed_is_not(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(windows())})
+    digests = []
+    for name, seed in (("a", 100), ("b", 100), ("c", 5)):
+        for split in ("paper", "grouped"):
+            build_dataset("dna-h3", tmp_path / name, raw_dir=raw, split=split, seed=seed)
+        files = sorted(tmp_path.glob(f"{name}/*/*.parquet"))
+        assert len(files) == 6
+        digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
+    assert digests[0] == digests[1]
+    assert not set(digests[0]) & set(digests[2])
+
+
+# --- the card --------------------------------------------------------------------------------------------------------
+
+
+def settled(card: str) -> str:
+    """The card with what changes from version to version, and from machine to machine, replaced."""
+    card = re.sub(r"(num_bytes|download_size|dataset_size): \d+", r"\1: 0", card)
+    card = re.sub(r"\(hf_bertx [^ ,]+, datasets [^ )]+\)", "(hf_bertx 0.0.0, datasets 0.0.0)", card)
+    return re.sub(r"[^ \"]*tiny-bert\d+", "tiny-bert", card)
+
+
+def test_the_whole_card(tmp_path: Path, tiny_backbone: Path) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(windows())})
+    build_dataset("dna-h3", tmp_path / "dna-h3", raw_dir=raw, tokenized=f"{tiny_backbone}:random")
+    build_dataset("dna-h3", tmp_path / "dna-h3", raw_dir=raw, split="grouped", seed=3)
+    card = (tmp_path / "dna-h3" / "README.md").read_text()
+    golden = ROOT / "model_cards" / "examples" / "dataset_card.md"
+    assert settled(card) == golden.read_text()
+    assert "None" not in card
+    lines = [line for line in card.splitlines() if line]
+    headings = [n for n, line in enumerate(lines) if re.match(r"#+ ?", line)]
+    assert len(headings) == 7
+    assert all(lines[n].lstrip("# ") for n in headings)
+    empty = [lines[n] for n in headings if n + 1 == len(lines) or lines[n + 1].startswith("#")]
+    assert empty == ["## Configurations"]  # its parts follow it
+
+    data = DatasetCard.load(tmp_path / "dna-h3" / "README.md").data
+    assert data.pretty_name == "dna-h3"
+    names = ["paper", "grouped", f"{tiny_backbone.name}-random-seed-100"]
+    assert [info["config_name"] for info in data["dataset_info"]] == sorted(names)
+    assert {config["config_name"]: config.get("default", False) for config in data["configs"]} == {
+        "paper": True,
+        "grouped": False,
+        names[2]: False,
+    }
+    sizes = {name: {p: len(own) for p, own in load(tmp_path / "dna-h3", name).items()} for name in names}
+    assert sizes["paper"] == sizes[names[2]] == {"train": 180, "validation": 10, "test": 10}
+    assert sizes["grouped"] == {"train": 150, "validation": 25, "test": 25}
+    assert load(tmp_path / "dna-h3")["test"]["id"][:] == load(tmp_path / "dna-h3", "paper")["test"]["id"][:]
+
+
+def test_the_card_of_a_regression_shows_mean_and_range(tmp_path: Path) -> None:
+    files = tape_files("fluorescence", tape("log_fluorescence"))
+    build_dataset("protein-fluorescence", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "| target | train | validation | test |\n|---|---|---|---|\n| items | 2 | 2 | 2 |\n"
+        "| mean | 1.0 | 2.0 | -1.75 |\n"
+        "| min | 0.5 | 1.5 | -2.25 |\n| max | 1.5 | 2.5 | -1.25 |\n" in card
+    )
+    assert "nan" not in card
+
+
+def test_the_card_holds_no_heading_without_text_for_any_form(tmp_path: Path) -> None:
+    for name in ("GUE", "MRPC", "Hub STS-B"):
+        task, files, _ = FORMS[name]
+        build_dataset(task, tmp_path / name, raw_dir=write(tmp_path / f"raw {name}", files))
+        card = (tmp_path / name / "README.md").read_text()
+        assert "None" not in card, name
+        assert not re.search(r"^#+ *$", card, re.MULTILINE), name
+        assert not re.search(r"nan|undefined", card.casefold().replace("dominant", "")), name
+
+
+# --- tokenized -------------------------------------------------------------------------------------------------------
+
+
+def test_tokenized_rows_are_those_of_the_tokenizer_and_train_a_plain_trainer(
+    tmp_path: Path, tiny_backbone: Path
+) -> None:
+    from transformers import BertForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
+
+    from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(windows(40))})
+    counts = build_dataset("dna-h3", tmp_path / "out", raw_dir=raw, tokenized=str(tiny_backbone))
+    name = f"{tiny_backbone.name}-frequent"
+    assert counts == {config: {"train": 36, "validation": 2, "test": 2} for config in ("paper", name)}
+    plain, ready = load(tmp_path / "out", "paper"), load(tmp_path / "out", name)
+    tokenizer = DisciplineTokenizer.from_backbone(str(tiny_backbone), "dna", "frequent")
+    for part in ("train", "validation", "test"):
+        expected = tokenizer(plain[part]["sequence"][:], truncation=True, max_length=128)["input_ids"]
+        assert ready[part]["input_ids"][:] == expected
+        assert ready[part]["labels"][:] == plain[part]["label"][:]
+    assert ready["train"].column_names == ["input_ids", "labels"]
+    assert ready["train"].features["labels"].names == ["negative", "positive"]
+    first = ready["test"][0]["input_ids"]
+    back = "".join(tokenizer.decode(first, skip_special_tokens=True).split())
+    assert back.upper() == plain["test"][0]["sequence"][:126]
+
+    arguments = TrainingArguments(
+        str(tmp_path / "run"),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = Trainer(
+        BertForSequenceClassification.from_pretrained(tiny_backbone),
+        arguments,
+        train_dataset=ready["train"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+    )
+    assert 0.3 < trainer.train().training_loss < 1.5
+
+
+def test_a_tokenized_pair_has_token_types(tmp_path: Path, tiny_backbone: Path) -> None:
+    task, files, _ = FORMS["RTE"]
+    build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files), tokenized=str(tiny_backbone))
+    row = load(tmp_path / "out", tiny_backbone.name)["train"][0]  # [CLS] a [SEP] b [SEP]
+    assert row == {"input_ids": [101, 973, 102, 974, 102], "token_type_ids": [0, 0, 0, 1, 1], "labels": 1}
+
+
+# --- rebuilding ------------------------------------------------------------------------------------------------------
+
+
+def test_a_changed_file_never_gives_the_old_rows(tmp_path: Path) -> None:
+    for text, label, sequence in (
+        (HISTONE, "negative", "ACGTAC"),
+        (HISTONE.replace("AC\n0", "GG\n1"), "positive", "ACGTGG"),
+    ):
+        raw = write(tmp_path / "raw", {"H3.txt": text + "".join(f">w{n}\nACGT\n1\n" for n in range(20))})
+        build_dataset("dna-h3", tmp_path / "out", raw_dir=raw)
+        found = together(rows(load(tmp_path / "out")))
+        assert found[0] == ("iTELL-Chr1_61", sequence, label, "chr1")
+        assert len(found) == 22
+    write(tmp_path / "raw", {"H3.txt": HISTONE + "".join(f">w{n}\nACGT\n1\n" for n in range(60))})
+    build_dataset("dna-h3", tmp_path / "out", raw_dir=tmp_path / "raw")
+    assert len(together(rows(load(tmp_path / "out")))) == 62  # the card's counts are the new ones too
+
+
+def test_two_processes_may_build_into_one_folder(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(windows())})
+    code = (
+        "import sys; from pathlib import Path; from dataset_scripts.build import build_dataset\n"
+        "output, raw, *splits = sys.argv[1:]\n"
+        "for split in splits * 2: build_dataset('dna-h3', Path(output), raw_dir=Path(raw), split=split)"
+    )
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(tmp_path / "out"), str(raw), *splits],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for splits in (("paper", "grouped"), ("paper", "authors"))
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    for config in ("paper", "grouped", "authors"):
+        assert sum(len(own) for own in load(tmp_path / "out", config).values()) == 200
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lock", "hf", "out", "raw"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "README.md",
+        "authors",
+        "builds",
+        "grouped",
+        "paper",
+    ]
+
+
+# --- a user's own data -----------------------------------------------------------------------------------------------
+
+OWN = [(f"s{n}", "ACGT"[n % 4] * (n + 1), "yes" if n % 2 else "no") for n in range(40)]
+OWN_FILES: dict[str, Any] = {
+    "x.csv": "id,sequence,label\n" + "".join(f'{i},"{s}",{label}\n' for i, s, label in OWN),
+    "x.tsv": "id\tsequence\tlabel\n" + "".join(f"{i}\t{s}\t{label}\n" for i, s, label in OWN),
+    "x.jsonl": "".join(json.dumps({"id": i, "sequence": s, "label": label}) + "\n" for i, s, label in OWN),
+    "x.parquet": parquet(**{name: [row[n] for row in OWN] for n, name in enumerate(("id", "sequence", "label"))}),
+    "x.fasta": "".join(f">{i} organism=yeast label={label}\n{s[:3]}\n{s[3:]}\n" for i, s, label in OWN),
+    "x.fa": "".join(f">{i} {label} and more\n{s}\n" for i, s, label in OWN),
+}
+
+
+@pytest.mark.parametrize("file", OWN_FILES)
+def test_own_data_of_every_kind_gives_the_same_rows(tmp_path: Path, file: str) -> None:
+    raw = write(tmp_path / "raw", {file: OWN_FILES[file]}) / file
+    command = ["data", "build", "mine", "--from", str(raw), "--discipline", "dna", "--output", str(tmp_path / "out")]
+    assert main(command) == 0
+    found = rows(load(tmp_path / "out"))
+    assert {part: len(own) for part, own in found.items()} == {"train": 36, "validation": 2, "test": 2}
+    assert together(found) == sorted(OWN)
+    assert load(tmp_path / "out")["train"].features["label"].names == ["no", "yes"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "2 classes of the user's own dna data." in card
+    assert "No licence is stated: state one before you publish this data." in card
+    assert "None" not in card
+
+
+def own(tmp_path: Path, files: dict[str, Any], **options: Any) -> dict[str, list[Row]]:
+    raw = write(tmp_path / "raw", files)
+    named = {name: str(raw / value) if name.endswith("_file") else value for name, value in options.items()}
+    build_dataset("mine", tmp_path / "out", builder_options={"discipline": "dna", **named})
+    return rows(load(tmp_path / "out"))
+
+
+def test_own_fasta_labels_by_a_pattern(tmp_path: Path) -> None:
+    text = "".join(f">{i}|class_{label}|z other\n{s}\n" for i, s, label in OWN)
+    found = own(tmp_path, {"x.fna": text}, train_file="x.fna", label_pattern=r"class_(\w+)")
+    assert together(found) == sorted((f"{i}|class_{label}|z", s, label) for i, s, label in OWN)
+
+
+def test_own_parts_columns_and_groups(tmp_path: Path) -> None:
+    lines = [f"{label},{s},fam{n % 20}" for n, (_, s, label) in enumerate(OWN)]
+    text = "kind,dna,family\n" + "\n".join(lines) + "\n"
+    files = {"train.csv": text, "held.csv": "kind,dna,family\nno,ACGT,other\nyes,AC,\n"}
+    columns = {"sequence_column": "dna", "label_column": "kind", "group_column": "family"}
+    found = own(tmp_path, files, train_file="train.csv", test_file="held.csv", **columns)
+    assert found["test"] == [("held-0", "ACGT", "no", "other"), ("held-1", "AC", "yes", None)]
+    assert [len(found["train"]), len(found["validation"])] == [38, 2]
+    assert not {row[3] for row in found["train"]} & {row[3] for row in found["validation"]}
+    assert "validation: 5% each of the training file, drawn by group" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_own_groups_divide_one_file(tmp_path: Path) -> None:
+    text = "sequence,label,group\n" + "".join(f"{s},{label},fam{n % 20}\n" for n, (_, s, label) in enumerate(OWN))
+    found = own(tmp_path, {"x.csv": text}, train_file="x.csv")
+    groups = [{row[3] for row in part} for part in found.values()]
+    assert [len(part) for part in found.values()] == [36, 2, 2]
+    assert [len(part) for part in groups] == [18, 1, 1]
+    assert len(set.union(*groups)) == 20
+
+
+def test_own_pairs(tmp_path: Path) -> None:
+    text = "sequence\tother\tlabel\n" + "".join(f"{s}\tGG\t{label}\n" for _, s, label in OWN)
+    found = own(tmp_path, {"x.tsv": text}, train_file="x.tsv", second_sequence_column="other")
+    assert together(found)[0] == ("x-0", "A", "GG", "no")
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "values"),
+    [
+        (["1.5", "2"], "float32", {1.5, 2.0}),
+        (["5e-1", "2"], "float32", {0.5, 2.0}),
+        (["10", "9"], ["9", "10"], {"9", "10"}),
+        (["b", "2"], ["2", "b"], {"b", "2"}),
+    ],
+)
+def test_own_labels_are_targets_when_one_has_a_point(
+    tmp_path: Path, labels: list[str], kind: Any, values: set[Any]
+) -> None:
+    text = "sequence,label\n" + "".join(f"{s},{labels[n % 2]}\n" for n, (_, s, _) in enumerate(OWN))
+    found = own(tmp_path, {"x.csv": text}, train_file="x.csv")
+    feature = load(tmp_path / "out")["train"].features["label"]
+    assert getattr(feature, "names", feature.dtype) == kind
+    assert sorted({row[2] for row in together(found)}) == sorted(values, key=float if kind == "float32" else None)
+
+
+@pytest.mark.parametrize("by", ["folder", "table"])
+def test_own_midi(tmp_path: Path, by: str) -> None:
+    names = [f"{'left' if n % 2 else 'right'}/{n:02d}.{'mid' if n % 3 else 'MIDI'}" for n in range(6)]
+    raw = write(tmp_path / "raw", {f"train/{name}": midi(60 + n, 60) for n, name in enumerate(names)})
+    write(raw, {"test/left/x.mid": midi(1, 2), "test/right/y.mid": midi(3)})
+    options = {"train_file": "train", "validation_file": "test"}
+    labels = [("left" if n % 2 else "right") for n in range(6)]
+    if by == "table":
+        labels = [f"c{n % 2}" for n in range(4)]
+        write(raw, {"labels.csv": "file,label\n" + "".join(f"{names[n]},{labels[n]}\n" for n in range(4))})
+        options = {"train_file": "train", "labels_file": "labels.csv"}
+    found = own(tmp_path, {}, discipline="music", **options)
+    pieces = sorted((f"{names[n]}#000", f"{60 + n} 60", label, names[n]) for n, label in enumerate(labels))
+    if by == "folder":
+        assert found["validation"] == [
+            ("left/x.mid#000", "1 2", "left", "left/x.mid"),
+            ("right/y.mid#000", "3", "right", "right/y.mid"),
+        ]
+        assert together({part: own for part, own in found.items() if part != "validation"}) == pieces
+    else:
+        assert together(found) == pieces
+        assert sorted(found) == ["test", "train", "validation"]
+    assert "MIDI" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_command_says_how_to_load_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    raw = write(tmp_path / "raw", FORMS["GUE"][1])
+    out = tmp_path / "out"
+    assert main(["data", "build", "dna-h3k4me3", "--raw_dir", str(raw), "--output", str(out)]) == 0
+    assert capsys.readouterr().out == (
+        f'{out / "paper"}: 2 train, 1 validation, 1 test\nload_dataset("{out}", "paper")\n'
+    )
+    assert rows(load_dataset(str(out), "paper", cache_dir=str(tmp_path / "hf"))) == FORMS["GUE"][2]
