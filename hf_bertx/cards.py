@@ -18,9 +18,9 @@ from .backbones import known_backbone
 from .disciplines import DISCIPLINES
 from .protocols import get_protocol
 from .report import RunRecord
+from .task_data import BUILDS
 from .tasks import Task
 
-BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
 _METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
 
 

@@ -24,7 +24,6 @@ class Protocol:
         attention_dropout: of the attention weights; None keeps the backbone's.
         random_assignment: symbols go to random subwords even where the arm says `frequent`.
         remap_special_tokens: [CLS] and the others are mapped with them.
-        split: which split of the data is used: `paper` or `grouped`.
     """
 
     name: str
@@ -35,7 +34,10 @@ class Protocol:
     attention_dropout: float | None = None
     random_assignment: bool = False
     remap_special_tokens: bool = False
-    split: str = "paper"
+
+    def split(self, task: Task) -> str:
+        """Which split of the data is used by default. The authors' music has other segments than the paper's text."""
+        return "authors" if self.name == "authors" and task.discipline == "music" else "paper"
 
     def train_epochs(self, task: Task) -> float:
         """Passes over the training data, unless the run stops early."""

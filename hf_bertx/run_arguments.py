@@ -258,7 +258,7 @@ def _read_file(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _specify(run: RunArguments, training: TrainingArguments, task: Task, protocol: Protocol, arm: Arm) -> RunSpec:
-    split = run.split or protocol.split
+    split = run.split or protocol.split(task)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
     if not 0 < run.fraction <= 1:

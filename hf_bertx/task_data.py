@@ -15,7 +15,8 @@ from transformers.utils import logging
 from .tasks import Task
 
 logger = logging.get_logger(__name__)
-SPLITS = ("paper", "grouped")
+BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
+SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
     "train_file validation_file test_file discipline sequence_column second_sequence_column label_column group_column "
@@ -47,7 +48,8 @@ def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None
     """Loads a task from `data_dir`, else from the copy in the package, else from the Hub, and checks its rows.
 
     Args:
-        split: `paper`, or `grouped` (no test item that a training item gives away).
+        split: `paper`, `authors` (the division of their code), or `grouped` (no test item that a training item gives
+            away); the name of a configuration of the data set.
         data_dir: a folder that `load_dataset` reads, with a configuration of the split's name or without any.
 
     Raises:
@@ -137,19 +139,31 @@ def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, st
         if not folder.is_dir():
             raise FileNotFoundError(f"--data_dir {data_dir}: no such folder")
         configured = (folder / split).is_dir()
+        if not configured and (folder / BUILDS).is_dir():
+            raise FileNotFoundError(_no_split(task, split, folder))
         return load_dataset(str(folder / split if configured else folder)), f"the folder {folder}"
     if embedded.is_dir():
+        if not (embedded / split).is_dir():
+            raise FileNotFoundError(_no_split(task, split, embedded))
         return load_dataset(str(embedded), split), "the copy in the package"
     try:
         return load_dataset(task.hub_id, split), f"the Hub: {task.hub_id}"
     except (OSError, ValueError) as error:
         first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir()))
+        held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if path.is_dir()))
         raise FileNotFoundError(
             f"task {task.name}: its data is not in the package and could not be loaded from {task.hub_id}: "
-            f"{first_line} What to do: connect to the Hub, or pass --data_dir with a folder of Parquet files "
-            f"that hold id, sequence and label. The package itself holds {held}"
+            f"{first_line} What to do: `bertx data build {task.name} --split {split} --output DIR`, which fetches the "
+            f"original files or reads them from --raw_dir, then --data_dir DIR. The package itself holds {held}"
         ) from None
+
+
+def _no_split(task: Task, split: str, folder: Path) -> str:
+    held = ", ".join(sorted(path.stem for path in (folder / BUILDS).glob("*.json")))
+    return (
+        f"task {task.name}: {folder} has no split {split!r}; it has {held}. What to do: "
+        f"`bertx data build {task.name} --split {split} --output DIR`, then --data_dir DIR"
+    )
 
 
 def _checked(rows: Dataset, task: Task, where: str) -> Dataset:

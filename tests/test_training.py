@@ -268,7 +268,7 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
         (["--backbone", "bert"], "unknown backbone 'bert'"),
         (["--protocol", "best"], "unknown protocol 'best'"),
         (["--precision", "float64"], "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
-        (["--split", "random"], "unknown split 'random'; allowed: paper, grouped"),
+        (["--split", "random"], "unknown split 'random'; allowed: paper, authors, grouped"),
         (["--fraction", "0"], "--fraction is 0.0; allowed: more than 0, at most 1"),
         (["--learning_rate", "fast"], "argument --learning_rate"),
         (["--optim", "adamm"], "invalid choice: 'adamm' (choose from"),
