@@ -18,6 +18,17 @@ from .tasks import TASKS, get_task
 
 def main(argv: list[str] | None = None) -> int:
     """Runs a verb; returns 2 for an order that cannot be carried out, after one line that says why."""
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.act(arguments)
+    except (ValueError, OSError) as error:
+        print(f"bertx: error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line; `act` of what it parses carries the order out."""
     parser = argparse.ArgumentParser(
         prog="bertx",
         description="Text-pretrained encoders on DNA, protein, music and shifted text: what pre-training was worth.",
@@ -37,14 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     reporting.set_defaults(act=_report)
 
     _add_data_verbs(verbs)
-
-    arguments = parser.parse_args(argv)
-    try:
-        arguments.act(arguments)
-    except (ValueError, OSError) as error:
-        print(f"bertx: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return parser
 
 
 def _add_data_verbs(verbs: Any) -> None:

@@ -73,7 +73,7 @@ def collect_runs(root: Path) -> list[RunRecord]:
     for path in sorted(root.rglob(run_files.RUN)):
         folder = path.parent
         order = run_files.read_json(path)
-        if order.get("specification", {}).get("task") not in TASKS:
+        if "task" not in order and order.get("specification", {}).get("task") not in TASKS:
             raise ValueError(f"{path}: its task is not one of {', '.join(TASKS)}")
         log = run_files.read_json(folder / run_files.LOG) if (folder / run_files.LOG).is_file() else []
         done = (folder / run_files.RESULTS).is_file()

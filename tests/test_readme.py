@@ -1,6 +1,7 @@
 """What README says is run: its Python blocks, its default command, its claims about files."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import yaml
 from conftest import ROOT
 
 from hf_bertx.backbones import resolve_backbone
+from hf_bertx.cli import build_parser
 from hf_bertx.run_arguments import parse_arguments
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,6 +22,13 @@ def test_python_blocks_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(BLOCKS) == 2
     # the Hub is out of reach; the packaged backbone has the same vocabulary and architecture
     exec(block.replace('"bert-base-uncased"', repr(resolve_backbone("minilm-l6").source)), {})
+
+
+def test_the_commands_of_bertx_are_understood() -> None:
+    lines = re.findall(r"^\.venv/bin/bertx (.*?)(?:\s+#.*)?$", README, flags=re.M)
+    assert len(lines) >= 6
+    for line in lines:
+        assert callable(build_parser().parse_args(shlex.split(line)).act), line
 
 
 def test_the_default_run() -> None:

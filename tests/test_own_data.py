@@ -1,0 +1,111 @@
+"""A user's own files through train.py: from a FASTA file or a table to a model, its card and a report."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+from hf_bertx import report, run_files
+from hf_bertx.task_data import own_task
+from hf_bertx.tasks import TASKS
+
+
+def train(folder: Path, backbone: Path, *argv: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "train.py"), "--backbone", str(backbone), "--max_steps", "4"]
+    return subprocess.run([*command, *argv], capture_output=True, text=True, cwd=folder, timeout=300)
+
+
+def write_fasta(path: Path, n: int) -> None:
+    draw = random.Random(1)
+    records = [f">seq{i} label={'yes' if i % 2 else 'no'}\n{''.join(draw.choices('acgt', k=30))}\n" for i in range(n)]
+    path.write_text("".join(records))
+
+
+def test_a_fasta_file_becomes_a_model_with_its_card(tiny_backbone: Path, tmp_path: Path) -> None:
+    write_fasta(tmp_path / "promoters.fasta", 80)
+    done = train(tmp_path, tiny_backbone, "--train_file", "promoters.fasta", "--discipline", "dna")
+    assert done.returncode == 0, done.stderr[-2000:]
+    (record,) = report.collect_runs(tmp_path / "runs")
+    assert record.task.name == "promoters" not in TASKS
+    assert record.task.labels == ("no", "yes")
+    assert record.results is not None
+    assert record.results["counts"] == {"train": 72, "validation": 4, "test": 4}
+    card = (record.folder / run_files.MODEL / "README.md").read_text()
+    assert "the data set promoters" in card
+    assert "huggingface.co/datasets" not in card
+    assert "| test | 4 |" in card
+    assert "promoters" in report.markdown(report.tables([record])[0])
+    again = train(tmp_path, tiny_backbone, "--train_file", "promoters.fasta", "--discipline", "dna")
+    assert "holds this run, finished" in again.stderr
+    write_fasta(tmp_path / "promoters.fasta", 100)  # another file under the same name is another run
+    changed = train(tmp_path, tiny_backbone, "--train_file", "promoters.fasta", "--discipline", "dna")
+    assert changed.returncode == 2
+    assert "data_fingerprint" in changed.stderr.splitlines()[-1]
+
+
+def test_targets_in_a_table_make_a_regression(tiny_backbone: Path, tmp_path: Path) -> None:
+    rows = [f"ACDEFGHIK{'LMN'[i % 3] * (i % 7 + 1)},{i / 10:.1f},family-{i % 30}\n" for i in range(120)]
+    (tmp_path / "stability.csv").write_text("peptide,score,family\n" + "".join(rows))
+    columns = ("--sequence_column", "peptide", "--label_column", "score", "--group_column", "family")
+    done = train(tmp_path, tiny_backbone, "--train_file", "stability.csv", "--discipline", "protein", *columns)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (record,) = report.collect_runs(tmp_path / "runs")
+    assert record.task.metrics == ("spearman", "pearson")
+    assert record.task.max_length == 19  # the longest of 16 residues, two special tokens and one to spare
+    assert json.loads((record.folder / "model" / "config.json").read_text())["problem_type"] == "regression"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--train_file", "none.fasta", "--discipline", "dna"), "none.fasta: no such file or folder"),
+        (("--train_file", "a.fasta"), "--discipline is 'not given'; allowed: dna, protein, music, text"),
+        (("--train_file", "a.fasta", "--discipline", "rna"), "--discipline is 'rna'; allowed: dna, protein"),
+        (("--train_file", "a.fasta", "--discipline", "dna", "--task", "dna-h3"), "give your own data another name"),
+        (("--train_file", "bad.fasta", "--discipline", "dna"), "line 1: 'E' at position 1 of the sequence is not in"),
+        (("--train_file", "one.fasta", "--discipline", "dna"), "every record has the label 'x'; a task needs two"),
+    ],
+)
+def test_a_wrong_file_is_one_line(
+    argv: tuple[str, ...],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import train as script
+
+    write_fasta(tmp_path / "a.fasta", 40)
+    (tmp_path / "bad.fasta").write_text(">a x\nAEC\n>b y\nACG\n")
+    (tmp_path / "one.fasta").write_text(">a x\nACC\n>b x\nACG\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
+    assert script.main() == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("train.py: error: ")
+    assert message in error
+    assert not list((tmp_path / "runs").rglob("run.json"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ({"b", "a"}, ("a", "b")),
+        ({"10", "9"}, ("9", "10")),
+        ({"1", "2.0"}, None),
+        ({"-1.5", "1e-3"}, None),
+        ({"nan", "0.5"}, None),  # a target, and refused as one that is not finite
+    ],
+)
+def test_what_makes_classes_and_what_a_regression(labels: set[str], classes: tuple[str, ...] | None) -> None:
+    assert own_task("mine", "dna", labels, 10, False, False, "file").labels == classes
+
+
+def test_one_word_among_many_numbers_is_an_error_not_a_class() -> None:
+    labels = {"missing", *(f"{i / 10:.1f}" for i in range(20))}
+    with pytest.raises(ValueError, match="label 'missing' is not a number, and most others are"):
+        own_task("mine", "dna", labels, 10, False, False, "file")
