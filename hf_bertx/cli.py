@@ -86,8 +86,8 @@ def _add_data_verbs(verbs: Any) -> None:
     )
     own = building.add_argument_group("with --from")
     for name, what in (
-        ("validation_file", "FILE"),
-        ("test_file", "FILE"),
+        ("validation_file", "by default 5% of the training items are drawn"),
+        ("test_file", "by default 5% of the training items are drawn"),
         ("discipline", "dna, protein, music or text"),
         ("sequence_column", "by default sequence"),
         ("second_sequence_column", "of pairs"),
@@ -96,7 +96,7 @@ def _add_data_verbs(verbs: Any) -> None:
         ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
         ("labels_file", "CSV with the columns file and label, for MIDI"),
     ):
-        own.add_argument(f"--{name}", help=what)
+        own.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
     building.set_defaults(act=_data_build)
 
     leaking = data_verbs.add_parser("leaks", help="what the training items of a split give away of its test items")
