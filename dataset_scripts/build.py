@@ -113,11 +113,12 @@ def _staged(output: Path) -> Iterator[Path]:
     stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.building.", dir=output.parent))
     try:
         yield stage
-    except datasets.exceptions.DatasetGenerationError as error:
-        raise error.__cause__ or error from None
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
+    except (datasets.exceptions.DatasetGenerationError, OSError) as error:
+        generating = isinstance(error, datasets.exceptions.DatasetGenerationError)
+        cause = (error.__cause__ or error) if generating else error
+        # the library's own check beforehand has no number
+        if getattr(cause, "errno", None) != errno.ENOSPC and not str(cause).startswith("Not enough disk space"):
+            raise cause from None
         raise OSError(
             f"the disk that holds {output} is full; what stood there before is as it was. Free some space, or choose "
             "another --output"
@@ -129,7 +130,9 @@ def _staged(output: Path) -> Iterator[Path]:
 def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[str, datasets.Dataset]:
     """Parquet files of each split, `train.parquet` or `train-00000-of-00003.parquet`, and the rows read from them."""
     folder.mkdir()
-    builder.download_and_prepare(str(cache / "parquet"), file_format="parquet")
+    # what was fetched outlives the cache of this build: the next configuration is made of the same files
+    kept = datasets.DownloadConfig(cache_dir=datasets.config.DOWNLOADED_DATASETS_PATH, use_etag=False)
+    builder.download_and_prepare(str(cache / "parquet"), file_format="parquet", download_config=kept)
     files: dict[str, list[str]] = {}
     for path in sorted((cache / "parquet").glob("*.parquet")):
         target = folder / path.name.partition("-")[2]
@@ -193,16 +196,25 @@ def _tokenize(
 
 
 def _install(stage: Path, output: Path) -> None:
-    """Puts what was made in the place of what stood there, under a lock, and writes the card of all that is there."""
+    """Puts what was made in the place of what stood there, and writes the card of all there is, or does neither."""
     with FileLock(output.parent / f".{output.name}.lock"):
         output.mkdir(exist_ok=True)
-        for folder in sorted(path for path in stage.iterdir() if path.name != BUILDS):
-            old = stage / f".old-{folder.name}"
-            target = output / folder.name
-            if target.exists():
-                target.rename(old)
-            folder.rename(target)
-        (output / BUILDS).mkdir(exist_ok=True)
-        for path in (stage / BUILDS).iterdir():
-            path.replace(output / BUILDS / path.name)
-        write_dataset_card(output)
+        for path in (output / BUILDS).glob("*.json"):  # of the configurations that stay
+            if not (stage / BUILDS / path.name).exists():
+                shutil.copy2(path, stage / BUILDS)
+        swapped: list[tuple[Path, Path, Path]] = []
+        try:
+            for new in sorted(stage.iterdir()):
+                target, old = output / new.name, stage / f".old-{new.name}"
+                if target.exists():
+                    target.rename(old)
+                swapped.append((target, new, old))
+                new.rename(target)
+            write_dataset_card(output)
+        except BaseException:
+            for target, new, old in reversed(swapped):
+                if target.exists():
+                    target.rename(new)
+                if old.exists():
+                    old.rename(target)
+            raise

@@ -114,11 +114,16 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
 
     def find_files(self, dl_manager: datasets.DownloadManager) -> tuple[Form, dict[str, list[Path]]]:
         """The files at hand, by part: from `raw_dir`, or fetched."""
+        fetched = Path(self._cache_dir_root) / "raw"
         if self.config.raw_dir is None:
-            folder = sources.download(self.task, dl_manager)
-        else:
-            folder = Path(self.config.raw_dir).expanduser()
-        return locate(self.task, self.forms, folder)
+            return locate(self.task, self.forms, sources.download(self.task, dl_manager, fetched))
+        folder = Path(self.config.raw_dir).expanduser()
+        try:
+            return locate(self.task, self.forms, folder)
+        except FileNotFoundError:
+            if folder.exists() and sources.unpack_at_hand(self.task, folder, fetched):
+                return locate(self.task, self.forms, fetched)
+            raise
 
     def choose(self) -> dict[str, Sequence[str]]:
         """For each part of the files, the split that each of its records goes to, in the order of reading."""

@@ -78,7 +78,7 @@ def read_msr(path: Path) -> Iterator[Record]:
 
 def read_hub(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     """A Parquet file of the Hub's copy (`nyu-mll/glue`): labels are numbers in the task's own order."""
-    stem = path.stem.partition("-0")[0]
+    stem = path.stem.removesuffix("-00000-of-00001")
     for number, (row, where) in enumerate(read_parquet(path, (*columns, "label"))):
         second = str(row[columns[1]]) if len(columns) == 2 else None
         yield Record(f"{stem}-{number}", str(row[columns[0]]), str(row["label"]), where, second=second)

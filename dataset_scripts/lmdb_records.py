@@ -45,7 +45,7 @@ def read_lmdb(path: Path) -> Iterator[tuple[dict[str, Any], str]]:
         keys = sorted(int(key) for key in transaction.cursor().iternext(values=False) if bytes(key).isdigit())
         for key in keys:
             where = f"{path}, key {key}"
-            value = read_data_pickle(bytes(transaction.get(str(key).encode())), where)
+            value = read_data_pickle(bytes(transaction.get(str(key).encode()) or b""), where)
             if not isinstance(value, dict):
                 raise ValueError(f"{where}: {type(value).__name__}; allowed: a record with names")
             yield value, where
@@ -55,11 +55,24 @@ def read_data_pickle(data: bytes, where: str) -> Any:
     """The plain data of a pickle: strings, numbers, lists, dictionaries and numpy arrays (as lists).
 
     The opcodes are interpreted here, so that a pickle which would call anything else is refused, not run.
+
+    Raises:
+        ValueError: such a pickle, or one that is not whole.
     """
+    try:
+        opcodes = list(pickletools.genops(data))
+    except ValueError as error:
+        raise ValueError(f"{where}: not a whole pickle ({error})") from None
+    try:
+        return _interpret(opcodes, where)
+    except (IndexError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{where}: not a whole pickle ({type(error).__name__}: {error})") from None
+
+
+def _interpret(opcodes: list[Any], where: str) -> Any:
     stack: list[Any] = []
     memo: dict[int, Any] = {}
-    argument: Any
-    for opcode, argument, _ in pickletools.genops(data):
+    for opcode, argument, _ in opcodes:
         name = opcode.name
         if name in _VALUES:
             stack.append(argument.encode("latin1") if name.endswith("BINSTRING") else argument)

@@ -93,14 +93,18 @@ def _read_fasta(path: Path, config: OwnConfig) -> Iterator[Record]:
         words = header.split()
         found = (pattern or _LABEL).search(header)
         label = found[1] if found else words[1] if pattern is None and len(words) > 1 else None
-        if label is None:
+        if label is None or not words:
             wanted = f"a match of {config.label_pattern}" if pattern else ">NAME LABEL or >NAME label=LABEL"
             raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: {wanted}")
         yield Record(words[0], sequence, label, where)
 
 
+def _midi_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and path.is_file())
+
+
 def _read_midi(folder: Path, config: OwnConfig) -> Iterator[Record]:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    files = _midi_files(folder)
     if not files:
         raise ValueError(f"{folder}: no file that ends in .mid or .midi")
     labels: dict[str, str] = {}
@@ -129,6 +133,8 @@ def _scan(path: Path, config: OwnConfig) -> _Scan:
     scan = _Scan()
     blanks = config.discipline in ("music", "text")
     for record in read_own(path, config):
+        if not record.label.strip():
+            raise ValueError(f"{record.where}: the record has no label")
         scan.labels.add(record.label.strip())
         scan.longest = max(scan.longest, len(record.sequence.split()) if blanks else len(record.sequence))
         scan.grouped |= record.group is not None
@@ -211,7 +217,6 @@ class Own(DisciplineBuilder):
         folders = [path for path in self._given.values() if path.is_dir()]
         if folders:
             self.files = {
-                part: sorted(p for p in paths[0].rglob("*.mid*") if p.is_file()) if paths[0].is_dir() else paths
-                for part, paths in self.files.items()
+                part: _midi_files(paths[0]) if paths[0].is_dir() else paths for part, paths in self.files.items()
             }
         return super().provenance()

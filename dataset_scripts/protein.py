@@ -50,7 +50,7 @@ def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Reco
 
 def read_tape_json(path: Path, target: str) -> Iterator[Record]:
     """TAPE's JSON: `primary` is the sequence, `log_fluorescence` or `stability_score` the target, in a list."""
-    yield from _tape(read_json_lines(path, ("primary", target)), path, target)
+    yield from _tape(read_json_lines(path, ()), path, target)
 
 
 def read_tape_lmdb(path: Path, target: str) -> Iterator[Record]:
@@ -60,7 +60,10 @@ def read_tape_lmdb(path: Path, target: str) -> Iterator[Record]:
 
 def _tape(rows: Iterator[tuple[Mapping, str]], path: Path, target: str) -> Iterator[Record]:
     for number, (row, where) in enumerate(rows):
-        value = row.get(target)
+        for name in ("primary", target):
+            if name not in row:
+                raise ValueError(f"{where}: no {name!r}; it has {', '.join(map(str, row))}")
+        value = row[target]
         if isinstance(value, list):
             value = value[0] if value else ""
         yield Record(f"{path.stem}-{number:05d}", str(row["primary"]), "" if value is None else str(value), where)
@@ -145,7 +148,7 @@ class Protein(DisciplineBuilder):
         ),
         "protein-stability": (
             *_tape_forms("stability", "stability_score"),
-            Form("Rocklin's tables", {ALL: ("*stability_scores*.t*", "rd?_*.tsv")}, read_rocklin),
+            Form("Rocklin's tables", {ALL: ("*stability_scores", "*stability_scores.t*", "rd?_*.tsv")}, read_rocklin),
         ),
         "protein-fluorescence": (
             *_tape_forms("fluorescence", "log_fluorescence"),

@@ -6,7 +6,9 @@ import csv
 import gzip
 import json
 import math
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -34,17 +36,23 @@ class Record(NamedTuple):
     part: str | None = None
 
 
-def open_text(path: Path) -> IO[str]:
+@contextmanager
+def open_text(path: Path) -> Iterator[IO[str]]:
     """A text file in UTF-8, gzipped or not. Lines end at line feeds alone: GLUE's hold other separators.
 
     Raises:
-        ValueError: the file is empty.
+        ValueError: the file is empty, breaks off, or is not UTF-8.
     """
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="\n")
-    return path.open(encoding="utf-8-sig", newline="\n")
+    opened: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="\n") as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not text in UTF-8 ({error.reason}: {error.object[error.start]:#x})") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not a whole gzip file ({error})") from None
 
 
 def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -87,20 +95,31 @@ def read_table(
     """
     with open_text(path) as file:
         if quoting:
-            rows: Iterator[list[str]] = csv.reader(file, delimiter=delimiter)
+            rows = _csv_rows(file, delimiter, path)
         else:
-            rows = (line.rstrip("\r\n").split(delimiter) for line in file)
-        header = next(rows)
+            rows = ((n, line.rstrip("\r\n").split(delimiter)) for n, line in enumerate(file, start=1))
+        _, header = next(rows)
         for column in columns:
             if column not in header:
                 raise ValueError(f"{path}: no column {column!r}; it has {', '.join(header)}")
-        for number, row in enumerate(rows, start=2):
-            place = f"{path}, line {rows.line_num if quoting else number}"  # type: ignore[attr-defined]
-            if len(row) < len(header) and not short_rows:
-                if not any(row):
-                    continue
+        for number, row in rows:
+            place = f"{path}, line {number}"
+            if len(row) < len(header) and not short_rows and not any(row):
+                continue
+            surplus = quoting and any(row[len(header) :])  # a comma that nothing quotes
+            if surplus or (len(row) < len(header) and not short_rows):
                 raise ValueError(f"{place}: {len(row)} fields; the header has {len(header)}")
             yield dict(zip(header, row, strict=False)), place
+
+
+def _csv_rows(file: IO[str], delimiter: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(2**31 - 1)  # a chromosome in a field is longer than the 131,072 letters of the default
+    reader = csv.reader(file, delimiter=delimiter)
+    try:
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
 
 
 def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
@@ -108,13 +127,15 @@ def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[s
     with open_text(path) as file:
         if file.read(1) == "[":
             file.seek(0)
-            rows = ((item, f"{path}, record {number}") for number, item in enumerate(json.load(file)))
+            rows = ((item, f"{path}, record {number}") for number, item in enumerate(_json(file.read(), path, 1)))
         else:
             file.seek(0)
             rows = (
                 (_json(line, path, n), f"{path}, line {n}") for n, line in enumerate(file, start=1) if line.strip()
             )
         for row, where in rows:
+            if not isinstance(row, dict):
+                raise ValueError(f"{where}: {str(row)[:20]!r}; allowed: an object with names")
             for column in columns:
                 if column not in row:
                     raise ValueError(f"{where}: no {column!r}; it has {', '.join(row)}")
@@ -125,7 +146,7 @@ def _json(line: str, path: Path, number: int) -> Any:
     try:
         return json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        raise ValueError(f"{path}, line {number + error.lineno - 1}: not JSON ({error.msg})") from None
 
 
 def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:

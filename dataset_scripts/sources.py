@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import datasets
 
 from hf_bertx.tasks import Task
 
-logger = datasets.utils.logging.get_logger(__name__)
+_ARCHIVES = (".zip", ".tar.gz")
+_ATTEMPTS = 2
 
 
 @dataclass(frozen=True)
@@ -107,43 +109,54 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 }
 
 
-def download(task: Task, dl_manager: datasets.DownloadManager, sources: Sequence[Source] | None = None) -> Path:
-    """Fetches the original files of a task into a folder of the download cache, and unpacks archives there.
+def download(
+    task: Task, dl_manager: datasets.DownloadManager, folder: Path, sources: Sequence[Source] | None = None
+) -> Path:
+    """Fetches the original files of a task into `folder`, and unpacks archives there.
 
-    `datasets`' download manager resumes, retries and shows progress.
+    `datasets`' download manager shows progress, and keeps what it fetched whole for the next time.
 
     Raises:
-        FileNotFoundError: none of a file's addresses answers; the message says which file to put where.
-        ValueError: a checksum differs, or an archive would write outside its folder.
+        FileNotFoundError: no address gives a whole file with its checksum; the message says which file to put where.
+        ValueError: an archive would write outside its folder.
     """
-    folder = Path(dl_manager.download_config.cache_dir or datasets.config.DOWNLOADED_DATASETS_PATH) / task.name
     folder.mkdir(parents=True, exist_ok=True)
     for source in SOURCES[task.name] if sources is None else sources:
         path = _fetch(source, task, dl_manager)
-        if source.file.endswith((".zip", ".tar.gz")):
+        if source.file.endswith(_ARCHIVES):
             unpack(path, folder)
         else:
             shutil.copyfile(path, folder / source.file)
     return folder
 
 
+def unpack_at_hand(task: Task, given: Path, folder: Path) -> bool:
+    """Whether `given` is an archive, or holds one of the task's by its published name, which is then in `folder`."""
+    names = {source.file for source in SOURCES[task.name]}
+    found = [given] if given.is_file() else [path for path in sorted(given.rglob("*")) if path.name in names]
+    archives = [path for path in found if path.name.endswith(_ARCHIVES)]
+    for path in archives:
+        unpack(path, folder)
+    return bool(archives)
+
+
 def _fetch(source: Source, task: Task, dl_manager: datasets.DownloadManager) -> Path:
-    reasons = []
-    for address in source.addresses:
+    reasons: dict[str, str] = {}
+    for address in (address for address in source.addresses for _ in range(_ATTEMPTS)):
         try:
             path = Path(str(dl_manager.download(address)))
         except Exception as error:  # each back end raises its own; whatever it was, the next address is tried
             first_line = (str(error).strip().splitlines() or [""])[0]
-            reasons.append(f"{address}: {type(error).__name__} {first_line}".rstrip())
+            reasons[address] = f"{address}: {type(error).__name__} {first_line}".rstrip()
             continue
         found = checksum(path, source.checksum)
         if found != source.checksum:
             path.unlink(missing_ok=True)  # not kept: the next attempt is to fetch it again
-            reasons.append(f"{address}: {found}, expected {source.checksum}")
+            reasons[address] = f"{address}: {found}, expected {source.checksum}"
             continue
         return path
     raise FileNotFoundError(
-        f"{source.file} of {task.name} could not be had. Tried {'; '.join(reasons)}. "
+        f"{source.file} of {task.name} could not be had. Tried {'; '.join(reasons.values())}. "
         f"What to do: put {source.file} (or another form of it) into a folder and pass --raw_dir FOLDER"
     )
 
@@ -183,5 +196,8 @@ def unpack(archive: Path, folder: Path) -> None:
             for member in tar.getmembers():
                 refuse(member.name)
             tar.extractall(folder, filter="data")
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{archive}: not a whole archive ({error}); remove it and fetch it again") from None
+    except tarfile.FilterError as error:
+        raise ValueError(f"{archive}: an entry points outside the folder that it is unpacked in ({error})") from None
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise ValueError(f"{archive}: not a whole archive ({reason}); remove it and fetch it again") from None

@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 
-from dataset_scripts.dna import build_splice, read_splice, split_groups
+from dataset_scripts.build import build_dataset
+from dataset_scripts.dna import read_splice
+from dataset_scripts.records import Record, checked
+from dataset_scripts.splits import grouped_split, random_split
 from hf_bertx.disciplines import DNA
 from hf_bertx.task_data import load_task_data, subset
 from hf_bertx.tasks import TASKS
@@ -42,7 +45,7 @@ def test_load_dataset_reads_the_folder_as_it_will_read_the_hub() -> None:
     folder = Path(__file__).parent.parent / "hf_bertx" / "data" / "dna-splice"
     loaded = load_dataset(str(folder))
     assert loaded["train"].features["label"].names == ["EI", "IE", "N"]
-    assert len(load_dataset(str(folder), "grouped")["test"]) == 160
+    assert len(load_dataset(str(folder), "grouped")["test"]) == 162
 
 
 def uci_lines(n: int = 3190) -> list[str]:
@@ -52,18 +55,23 @@ def uci_lines(n: int = 3190) -> list[str]:
 
 
 def test_both_forms_of_the_file_read_alike(tmp_path: Path) -> None:
-    (tmp_path / "uci").write_text("EI,   ATRINS-DONOR-521,    ccagctgcat\n\nN, X, ACGTNDRS\n")
-    assert list(read_splice(tmp_path / "uci")) == [("CCAGCTGCAT", "EI"), ("ACGTNDRS", "N")]
-    (tmp_path / "keel").write_text(", ".join("ACGT" * 15) + ", IE\n")
-    assert list(read_splice(tmp_path / "keel")) == [("ACGT" * 15, "IE")]
+    letters = "ACGT" * 15
+    (tmp_path / "uci").write_text(f"EI,   ATRINS-DONOR-521,    {letters.lower()}\n\nN, X, ACGTNDRS\n")
+    (tmp_path / "keel").write_text(", ".join(letters) + ", EI\n")
+    uci, keel = (list(read_splice(tmp_path / name)) for name in ("uci", "keel"))
+    assert uci == [
+        Record("splice-0000", letters, "EI", f"{tmp_path}/uci, line 1", "sequence-0000"),
+        Record("splice-0001", "ACGTNDRS", "N", f"{tmp_path}/uci, line 3", "sequence-0001"),
+    ]
+    assert keel == [uci[0]._replace(where=f"{tmp_path}/keel, line 1")]
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("EI, A, ACGT!", "line 2: letter '!' is not in the alphabet A C G T"),
-        ("EI, A, ", "line 2: empty sequence"),
-        ("XX, A, ACGT", "line 2: class 'XX'; allowed: EI, IE, N"),
+        ("EI, A, ACGT!", r"line 2: '!' at position 4 of the sequence is not in the dna alphabet: A C G T"),
+        ("EI, A, ", "line 2: the sequence is empty"),
+        ("XX, A, ACGT", "line 2: label 'XX'; allowed: EI, IE, N"),
         ("EI, ACGT", "line 2: 2 fields"),
     ],
 )
@@ -71,35 +79,34 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "splice.data"
     path.write_text(f"N, FIRST, ACGT\n{line}\n")
     with pytest.raises(ValueError, match=message):
-        list(read_splice(path))
+        list(checked(read_splice(path), SPLICE))
 
 
 def test_a_changed_file_never_gives_the_old_rows(tmp_path: Path) -> None:
     raw, out = tmp_path / "splice.data", tmp_path / "out"
     lines = uci_lines()
     raw.write_text("\n".join(lines))
-    counts = build_splice(raw, out)
+    counts = build_dataset(SPLICE, out, raw_dir=raw)
     assert counts["paper"] == {"train": 2871, "validation": 159, "test": 160}
     raw.write_text("\n".join([lines[0].replace("EI", "IE", 1), *lines[1:]]))
-    build_splice(raw, out)
+    build_dataset(SPLICE, out, raw_dir=raw)
     built = load_dataset(str(out / "paper"))
     labels = Counter(label for split in built.values() for label in split["label"])
     assert labels == {0: 1063, 1: 1064, 2: 1063}
     raw.write_text("\n".join(lines[:-1]))
-    with pytest.raises(Exception, match=r"3189 records; published are 3190"):
-        build_splice(raw, out)
+    with pytest.raises(ValueError, match=r"3189 all, published 3190"):
+        build_dataset(SPLICE, out, raw_dir=raw, strict=True)
     assert len(load_dataset(str(out / "paper"))["train"]) == 2871  # the good build is still there
 
 
 def test_groups_never_part() -> None:
     groups = [f"g{i // 7}" for i in range(1000)]
-    chosen = split_groups(groups, grouped=True)
-    assert sorted(row for rows in chosen.values() for row in rows) == list(range(1000))
-    where = {}
-    for name, rows in chosen.items():
-        for row in rows:
-            assert where.setdefault(groups[row], name) == name
-    assert [len(rows) for rows in split_groups(groups, grouped=False).values()] == [900, 50, 50]
+    chosen = grouped_split(groups)
+    where: dict[str, str] = {}
+    for group, part in zip(groups, chosen, strict=True):
+        assert where.setdefault(group, part) == part
+    assert Counter(chosen) == {"train": 888, "validation": 56, "test": 56}
+    assert Counter(random_split(1000)) == {"train": 900, "validation": 50, "test": 50}
 
 
 def dataset(**columns: list) -> DatasetDict:
@@ -140,11 +147,13 @@ def test_bad_rows_are_named(tmp_path: Path, task: str, change: dict, message: st
 
 
 def test_missing_data_says_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"pass --data_dir .* The package itself holds dna-splice"):
+    with pytest.raises(
+        FileNotFoundError, match=r"`bertx data build dna-h3 --split paper .* The package itself holds dna-splice$"
+    ):
         load_task_data(TASKS["dna-h3"])
     with pytest.raises(FileNotFoundError, match="no such folder"):
         load_task_data(SPLICE, data_dir=str(tmp_path / "none"))
-    with pytest.raises(ValueError, match="unknown split 'random'; allowed: paper, grouped"):
+    with pytest.raises(ValueError, match="unknown split 'random'; allowed: paper, authors, grouped"):
         load_task_data(SPLICE, "random")
     rows = dataset(**GOOD)
     del rows["validation"]

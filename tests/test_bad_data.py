@@ -1,0 +1,738 @@
+"""Bad input: one clear message each, and the previous good build stays as it was, byte for byte."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pretty_midi
+import pytest
+
+from dataset_scripts.build import build_dataset
+from dataset_scripts.sources import SOURCES, Source, unpack
+from hf_bertx.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+HISTONE = "".join(f">iYAL0{n:02d}W_{n}\nACGTAC{'ACGT'[n % 4]}\n{n % 2}\n" for n in range(40))
+AMINO_ACIDS = "L A G V E S I K R D T P N Q F Y M H C W X B Z J U O *"
+NUCLEOTIDES = "A C G T N R Y S W K M B D H V"
+MAESTRO = "canonical_composer,canonical_title,split,year,midi_filename,audio_filename,duration\n"
+PIECES = MAESTRO + "".join(
+    f"Frédéric Chopin,Waltz {part},{part},2004,{part}.midi,x.wav,1\n" for part in ("train", "validation", "test")
+)
+
+
+def midi(*pitches: int) -> bytes:
+    piece = pretty_midi.PrettyMIDI()
+    piece.instruments.append(pretty_midi.Instrument(0))
+    piece.instruments[0].notes = [pretty_midi.Note(80, p, n * 0.5, n * 0.5 + 0.4) for n, p in enumerate(pitches)]
+    written = io.BytesIO()
+    piece.write(written)
+    return written.getvalue()
+
+
+GOOD: dict[str, dict[str, str | bytes]] = {
+    "dna-h3": {"H3.txt": HISTONE},
+    "dna-h4": {"H4/train.fna": ">a|1\nAC\n>b|0\nGT\n", "H4/test.fna": ">a|1\nAC\n"},
+    "dna-splice": {"splice.data": "".join(f"{'EI IE N'.split()[n % 3]}, A-{n}, ACGT{n * 'G'}\n" for n in range(30))},
+    "protein-localization": {f"localization_{p}.fa": f">{p} Nucleus-M\nMKAA\n" for p in ("train", "dev", "test")},
+    "protein-fluorescence": {f"fluorescence_{p}.fa": f">{p} 3.5\nMKAA\n" for p in ("train", "dev", "test")},
+    "protein-stability": {
+        f"stability_{p}.json": json.dumps([{"primary": "MK", "stability_score": [0.5]}])
+        for p in ("train", "valid", "test")
+    },
+    "glue-rte": {
+        f"RTE/{p}.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n" for p in ("train", "dev")
+    },
+    "glue-cola": {f"CoLA/{p}.tsv": "gj04\t1\t\tIt sails.\n" for p in ("train", "dev")},
+    "music-maestro-v1": {
+        "maestro-v1.0.0.csv": PIECES,
+        **{f"{part}.midi": midi(60, 64) for part in ("train", "validation", "test")},
+    },
+}
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, hidden ones too, but the lock."""
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if not path.is_dir()}
+    return {name: path.read_bytes() for name, path in files.items() if not name.endswith(".lock")}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A good build of a task, in a folder of its own; no test may change it."""
+    made: dict[str, Path] = {}
+
+    def build(task: str) -> Path:
+        if task not in made:
+            folder = tmp_path_factory.mktemp("good")
+            build_dataset(task, folder / "out", raw_dir=write(folder / "raw", GOOD[task]))
+            shutil.rmtree(folder / "raw")
+            made[task] = folder / "out"
+        return made[task]
+
+    return build
+
+
+BAD: dict[str, tuple[str, dict[str, str | bytes | None], str]] = {
+    "letter outside the alphabet": (
+        "dna-h3",
+        {"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
+        f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
+    ),
+    "letter outside the alphabet of proteins": (
+        "protein-localization",
+        {"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
+        f"RAW/localization_dev.fa, line 1: '4' at position 3 of the sequence is not in the protein alphabet: "
+        f"{AMINO_ACIDS}",
+    ),
+    "empty sequence": (
+        "protein-localization",
+        {"localization_dev.fa": ">x Nucleus-M\nMK\n>y Nucleus-M\n>z Plastid\nMM\n"},
+        "RAW/localization_dev.fa, line 3: the sequence is empty",
+    ),
+    "empty sequence at the end": (
+        "dna-h3",
+        {"H3.txt": HISTONE + ">last\n"},
+        "RAW/H3.txt, line 121: the sequence is empty",
+    ),
+    "empty sentence": (
+        "glue-rte",
+        {"RTE/dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\t \tentailment\n"},
+        "RAW/RTE/dev.tsv, line 2: the sequence is empty",
+    ),
+    "empty file": ("dna-h3", {"H3.txt": ""}, "RAW/H3.txt: the file is empty"),
+    "empty FASTA file": (
+        "protein-fluorescence",
+        {"fluorescence_test.fa": "\n\n"},
+        "RAW/fluorescence_test.fa: no record; a FASTA file has lines that begin with >",
+    ),
+    "text before the first header": (
+        "protein-fluorescence",
+        {"fluorescence_test.fa": "MKV\n>a 1.0\nMK\n"},
+        "RAW/fluorescence_test.fa, line 1: 'MKV' stands before any header; allowed: >ID LABEL",
+    ),
+    "header without a label": (
+        "protein-localization",
+        {"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
+        "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL",
+    ),
+    "header without a bar": (
+        "dna-h4",
+        {"H4/train.fna": ">a|1\nAC\n>YAL001C\nAC\n"},
+        "RAW/H4/train.fna, line 3: header 'YAL001C' holds no label; allowed: >NAME|LABEL",
+    ),
+    "a record without its label's line": (
+        "dna-h3",
+        {"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
+        "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1",
+    ),
+    "the last record without its label": (
+        "dna-h3",
+        {"H3.txt": HISTONE + ">last\nACGT\n"},
+        "RAW/H3.txt, line 121: no label; allowed: 0, 1",
+    ),
+    "label never declared": (
+        "protein-localization",
+        {"localization_test.fa": ">x Nowhere-M\nMK\n"},
+        "RAW/localization_test.fa, line 1: label 'Nowhere'; allowed: Cell.membrane, Cytoplasm, Endoplasmic.reticulum, "
+        "Extracellular, Golgi.apparatus, Lysosome/Vacuole, Mitochondrion, Nucleus, Peroxisome, Plastid",
+    ),
+    "label of a sentence never declared": (
+        "glue-rte",
+        {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tmaybe\n"},
+        "RAW/RTE/train.tsv, line 2: label 'maybe'; allowed: entailment, not_entailment",
+    ),
+    "class of a junction never declared": (
+        "dna-splice",
+        {"splice.data": "N, A, ACGT\nXX, B, ACGT\n"},
+        "RAW/splice.data, line 2: label 'XX'; allowed: EI, IE, N",
+    ),
+    "a line of too few fields": (
+        "dna-splice",
+        {"splice.data": "N, A, ACGT\nEI, ACGT\n"},
+        "RAW/splice.data, line 2: 2 fields; allowed: `CLASS, NAME, SEQUENCE` or 61",
+    ),
+    "a target that is NaN": (
+        "protein-fluorescence",
+        {"fluorescence_dev.fa": ">a 1.0\nMK\n>b nan\nMK\n"},
+        "RAW/fluorescence_dev.fa, line 3: the target is 'nan'; allowed: a finite number",
+    ),
+    "a target in JSON that is NaN": (
+        "protein-stability",
+        {"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
+        "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number",
+    ),
+    "a target that is infinite": (
+        "protein-stability",
+        {"stability_test.json": '{"primary": "M", "stability_score": 1}\n{"primary": "M", "stability_score": 1e999}'},
+        "RAW/stability_test.json, line 2: the target is 'inf'; allowed: a finite number",
+    ),
+    "a target that is no number": (
+        "protein-fluorescence",
+        {"fluorescence_dev.fa": ">a bright\nMK\n"},
+        "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number",
+    ),
+    "a target that is missing": (
+        "protein-stability",
+        {"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
+        "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number",
+    ),
+    "an object without its sequence": (
+        "protein-stability",
+        {"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},
+        "RAW/stability_valid.json, record 0: no 'primary'; it has protein, stability_score",
+    ),
+    "JSON that breaks off": (
+        "protein-stability",
+        {"stability_valid.json": '[{"primary": "MK",\n"stability_score": [1'},
+        "RAW/stability_valid.json, line 2: not JSON (Expecting ',' delimiter)",
+    ),
+    "JSON that is no object": (
+        "protein-stability",
+        {"stability_valid.json": "[1, 2]"},
+        "RAW/stability_valid.json, record 0: '1'; allowed: an object with names",
+    ),
+    "a repeated id": (
+        "dna-h3",
+        {"H3.txt": HISTONE + ">iYAL003W_3\nACGT\n0\n"},
+        "RAW/H3.txt, line 121: id 'iYAL003W_3' occurs a second time; ids are unique",
+    ),
+    "a table without the column": (
+        "glue-rte",
+        {"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
+        "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label",
+    ),
+    "a row of too few fields": (
+        "glue-rte",
+        {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tA\tB\n"},
+        "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4",
+    ),
+    "a sentence without its fields": (
+        "glue-cola",
+        {"CoLA/train.tsv": "gj04\t1\t\tIt sails.\n1\tIt sails.\n"},
+        "RAW/CoLA/train.tsv, line 2: 2 fields; allowed: source, label, mark, sentence",
+    ),
+    "a MIDI file that breaks off": (
+        "music-maestro-v1",
+        {"validation.midi": midi(60, 64)[:-9]},
+        "RAW/validation.midi: not a whole MIDI file (EOFError)",
+    ),
+    "a file that is not MIDI at all": (
+        "music-maestro-v1",
+        {"test.midi": "<html>404 Not Found, said the server</html>"},
+        "RAW/test.midi: not a whole MIDI file (MThd not found. Probably not a MIDI file)",
+    ),
+    "an empty MIDI file": ("music-maestro-v1", {"test.midi": b""}, "RAW/test.midi: not a whole MIDI file (EOFError)"),
+    "a MIDI file without a note": ("music-maestro-v1", {"test.midi": midi()}, "RAW/test.midi: no note"),
+    "a piece without its file": (
+        "music-maestro-v1",
+        {"test.midi": None},
+        "RAW/maestro-v1.0.0.csv, line 4: the piece's file test.midi is not below RAW",
+    ),
+    "a piece outside the folder": (
+        "music-maestro-v1",
+        {"maestro-v1.0.0.csv": PIECES.replace("train.midi", "../train.midi")},
+        "RAW/maestro-v1.0.0.csv, line 2: '../train.midi' points outside the folder of the CSV",
+    ),
+    "a piece in no split": (
+        "music-maestro-v1",
+        {"maestro-v1.0.0.csv": PIECES.replace(",test,", ",held out,")},
+        "RAW/maestro-v1.0.0.csv, line 4: split 'held out'; allowed: train, validation, test",
+    ),
+    "a piece that occurs twice": (
+        "music-maestro-v1",
+        {"maestro-v1.0.0.csv": PIECES + "Frédéric Chopin,Waltz,train,2004,test.midi,x.wav,1\n"},
+        "RAW/maestro-v1.0.0.csv, line 5: 'test' occurs a second time, after RAW/maestro-v1.0.0.csv, line 4",
+    ),
+    "a composer never declared": (
+        "music-maestro-v1",
+        {"maestro-v1.0.0.csv": PIECES.replace("Frédéric Chopin,Waltz test", "Nobody,Waltz test")},
+        "RAW/maestro-v1.0.0.csv, line 4: label 'Nobody'; allowed: Alban Berg, Alexander Scriabin, ",
+    ),
+    "metadata without the column": (
+        "music-maestro-v1",
+        {"maestro-v1.0.0.csv": PIECES.replace("canonical_composer", "composer")},
+        "RAW/maestro-v1.0.0.csv: no column 'canonical_composer'; it has composer, canonical_title, split, year, "
+        "midi_filename, audio_filename, duration",
+    ),
+    "no file at all": (
+        "dna-splice",
+        {"splice.data": None, "notes.txt": "x"},
+        "RAW holds no file of dna-splice. Looked for, in any subfolder: UCI or KEEL: splice.data, splice.txt, "
+        "splice.dat",
+    ),
+    "text that is not UTF-8": (
+        "glue-cola",
+        {"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
+        "RAW/CoLA/dev.tsv: not text in UTF-8 (invalid continuation byte: 0xe9)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_named_and_leaves_the_build_alone(
+    tmp_path: Path, built: Callable[[str], Path], capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    task, changes, message = BAD[name]
+    output = built(task)
+    before = snapshot(output.parent)
+    assert {"out/README.md", "out/builds/paper.json", "out/paper/train.parquet"} <= set(before)
+    capsys.readouterr()
+    raw = write(tmp_path / "raw", {**GOOD[task], **{k: v for k, v in changes.items() if v is not None}})
+    for file, content in changes.items():
+        if content is None:
+            (raw / file).unlink()
+    assert main(["data", "build", task, "--raw_dir", str(raw), "--output", str(output)]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    line = f"bertx: error: {message.replace('RAW', str(raw))}"
+    errors = printed.err.splitlines()
+    # MIDI files are read while the library shows how far it is; all others are read before it begins
+    assert len(errors) == 1 or task == "music-maestro-v1"
+    assert errors[-1].startswith(line) if line.endswith(" ") else errors[-1] == line
+    assert snapshot(output.parent) == before
+
+
+OWN: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
+    "an undeclared discipline": (
+        {"x.csv": "sequence,label\nAC,a\nAC,b\n"},
+        ["x.csv", "--discipline", "rna"],
+        "--discipline is 'rna'; allowed: dna, protein, music, text",
+    ),
+    "no such file": ({}, ["x.csv", "--discipline", "dna"], "RAW/x.csv: no such file or folder"),
+    "an unknown ending": (
+        {"x.xlsx": "PK"},
+        ["x.xlsx", "--discipline", "dna"],
+        "RAW/x.xlsx: ending '.xlsx'; allowed: .fasta, .fa, .fna, .faa, .csv, .tsv, .jsonl, .json, .parquet, or a "
+        "folder of MIDI files",
+    ),
+    "an empty file": ({"x.csv": ""}, ["x.csv", "--discipline", "dna"], "RAW/x.csv: the file is empty"),
+    "no row": ({"x.csv": "sequence,label\n"}, ["x.csv", "--discipline", "dna"], "RAW/x.csv: no record"),
+    "no such column": (
+        {"x.csv": "seq,label\nAC,a\n"},
+        ["x.csv", "--discipline", "dna"],
+        "RAW/x.csv: no column 'sequence'; it has seq, label",
+    ),
+    "a comma that nothing quotes": (
+        {"x.csv": "sequence,label\nA fine day,a\nSo, so,b\n"},
+        ["x.csv", "--discipline", "text"],
+        "RAW/x.csv, line 3: 3 fields; the header has 2",
+    ),
+    "an empty label": (
+        {"x.csv": "sequence,label\nAC,a\nAC,\nAC,b\n"},
+        ["x.csv", "--discipline", "dna"],
+        "RAW/x.csv, line 3: the record has no label",
+    ),
+    "an empty sequence": (
+        {"x.tsv": "sequence\tlabel\nAC\ta\n\tb\n"},
+        ["x.tsv", "--discipline", "dna"],
+        "RAW/x.tsv, line 3: the sequence is empty",
+    ),
+    "a letter outside the alphabet": (
+        {"x.jsonl": '{"sequence": "AC", "label": "a"}\n{"sequence": "A!", "label": "b"}\n'},
+        ["x.jsonl", "--discipline", "dna"],
+        f"RAW/x.jsonl, line 2: '!' at position 1 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
+    ),
+    "a pitch that is none": (
+        {"x.csv": "sequence,label\n60 64,a\n60 128,b\n"},
+        ["x.csv", "--discipline", "music"],
+        "RAW/x.csv, line 3: '128' at position 1 of the sequence is not in the music alphabet: 0 1 2 3 ... 126 127 "
+        "(128 symbols)",
+    ),
+    "a target that is NaN": (
+        {"x.csv": "sequence,label\nAC,1.5\nAC,nan\n"},
+        ["x.csv", "--discipline", "dna"],
+        "RAW/x.csv, line 3: the target is 'nan'; allowed: a finite number",
+    ),
+    "a repeated id": (
+        {"x.csv": "id,sequence,label\ni,AC,a\ni,AG,b\n"},
+        ["x.csv", "--discipline", "dna"],
+        "RAW/x.csv, line 3: id 'i' occurs a second time; ids are unique",
+    ),
+    "one class": (
+        {"x.csv": "sequence,label\nAC,a\nAG,a\n"},
+        ["x.csv", "--discipline", "dna"],
+        "RAW/x.csv: every record has the label 'a'; a task needs two classes or more",
+    ),
+    "a label never declared": (
+        {"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},
+        ["x.csv", "--discipline", "dna", "--test_file", "y.csv", "--validation_file", "y.csv"],
+        "RAW/y.csv, line 2: label 'c'; allowed: a, b",
+    ),
+    "a header without a label": (
+        {"x.fasta": ">a label=p\nAC\n>b\nAG\n"},
+        ["x.fasta", "--discipline", "dna"],
+        "RAW/x.fasta, line 3: header 'b' holds no label; allowed: >NAME LABEL or >NAME label=LABEL",
+    ),
+    "a header without anything": (
+        {"x.fasta": ">a label=p\nAC\n>\nAG\n"},
+        ["x.fasta", "--discipline", "dna"],
+        "RAW/x.fasta, line 3: header '' holds no label; allowed: >NAME LABEL or >NAME label=LABEL",
+    ),
+    "a header unlike the pattern": (
+        {"x.fasta": ">a class:p\nAC\n>b label=q\nAG\n"},
+        ["x.fasta", "--discipline", "dna", "--label_pattern", "class:(.)"],
+        "RAW/x.fasta, line 3: header 'b label=q' holds no label; allowed: a match of class:(.)",
+    ),
+    "a pattern without a group": (
+        {"x.fasta": ">a class:p\nAC\n"},
+        ["x.fasta", "--discipline", "dna", "--label_pattern", "class:."],
+        "--label_pattern 'class:.' has no group; the label is what ( ) encloses",
+    ),
+    "a Parquet file that is none": (
+        {"x.parquet": "sequence,label\nAC,a\n"},
+        ["x.parquet", "--discipline", "dna"],
+        "RAW/x.parquet: not a Parquet file (",
+    ),
+    "a gzip file that breaks off": (
+        {"x.csv.gz": bytes.fromhex("1f8b0800000000000003") + b"\x2b\x4e"},
+        ["x.csv.gz", "--discipline", "dna"],
+        "RAW/x.csv.gz: not a whole gzip file (",
+    ),
+    "a folder without MIDI": (
+        {"pieces/a.txt": "x"},
+        ["pieces", "--discipline", "music"],
+        "RAW/pieces: no file that ends in .mid or .midi",
+    ),
+    "a piece without its file": (
+        {"pieces/a.mid": midi(60), "labels.csv": "file,label\na.mid,p\nb.mid,q\n"},
+        ["pieces", "--discipline", "music", "--labels_file", "labels.csv"],
+        "RAW/labels.csv, line 3: the piece's file b.mid is not below RAW/pieces",
+    ),
+    "a file that is not MIDI": (
+        {"pieces/p/a.mid": midi(60), "pieces/q/b.mid": "RIFF"},
+        ["pieces", "--discipline", "music"],
+        "RAW/pieces/q/b.mid: not a whole MIDI file (",
+    ),
+    "too few records": (
+        {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
+        ["x.csv", "--discipline", "dna"],
+        "RAW/x.csv: 2 records are too few to draw validation from; give --validation_file and --test_file",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_bad_files_of_a_users_own_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    files, options, message = OWN[name]
+    raw = write(tmp_path / "raw", files)
+    given = [str(raw / option) if re.fullmatch(r"\w+(\.\w+)+|pieces", option) else option for option in options]
+    output = tmp_path / "made" / "out"
+    write(output, {"README.md": "good", "default/train.parquet": "good"})
+    before = snapshot(output.parent)
+    assert main(["data", "build", "mine", "--from", *given, "--output", str(output)]) == 2
+    printed = capsys.readouterr().err.splitlines()
+    line = f"bertx: error: {message.replace('RAW', str(raw))}"
+    assert len(printed) == 1
+    assert printed[0].startswith(line) if line.endswith("(") else printed[0] == line
+    assert snapshot(output.parent) == before
+
+
+def test_orders_that_cannot_be_carried_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path / "made" / "out")
+    for order, message in (
+        (["dna-h33"], "unknown task 'dna-h33'; did you mean 'dna-h3'? Known: "),
+        (["dna-h3", "--split", "random"], "unknown split 'random'; allowed: paper, authors, grouped"),
+        (["dna-h3", "--raw_dir", f"{tmp_path}/none"], f"--raw_dir {tmp_path}/none: no such folder"),
+        (["--discipline", "dna"], "--discipline describes data of your own: name its file with --from FILE"),
+        ([], "no task is named; one of: "),
+    ):
+        assert main(["data", "build", *order, "--output", output]) == 2
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"bertx: error: {message}")
+        assert printed.count("\n") == 1
+    assert not any((tmp_path / "made").glob("*") if (tmp_path / "made").exists() else [])
+
+
+def test_the_command_ends_with_one_line_and_no_traceback(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)})
+    command = [sys.executable, "-m", "hf_bertx.cli", "data", "build", "dna-h3", "--raw_dir", str(raw), "--output"]
+    ended = subprocess.run([*command, str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == (
+        f"bertx: error: {raw}/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: "
+        f"{NUCLEOTIDES}\n"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_count_unlike_the_published_one_is_a_warning_or_with_strict_an_error(
+    tmp_path: Path, built: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    message = "dna-h3: counts of items differ from the published ones: 39 all, published 14965"
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(HISTONE.splitlines(keepends=True)[3:])})
+    output = built("dna-h3")
+    before = snapshot(output.parent)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        build_dataset("dna-h3", output, raw_dir=raw, strict=True)
+    assert snapshot(output.parent) == before
+    datasets.utils.logging.enable_propagation()
+    build_dataset("dna-h3", tmp_path / "out", raw_dir=raw)
+    assert message in [record.getMessage() for record in caplog.records]
+    assert f"Note: {message}\n" in (tmp_path / "out" / "README.md").read_text()
+    missing = write(tmp_path / "rte", {"RTE/train.tsv": GOOD["glue-rte"]["RTE/train.tsv"]})
+    with pytest.raises(FileNotFoundError, match=r"^glue-rte: the GLUE's TSV files of validation are not at hand$"):
+        build_dataset("glue-rte", tmp_path / "rte_out", raw_dir=missing, strict=True)
+
+
+def test_a_card_that_cannot_be_written_brings_the_old_build_back(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": HISTONE})
+    for split in ("paper", "authors"):
+        build_dataset("dna-h3", tmp_path / "data" / "out", raw_dir=raw, split=split)
+    (tmp_path / "data" / "out" / "README.md").unlink()
+    write(tmp_path / "data", {"out/README.md/x": "a folder in the card's place"})
+    before = snapshot(tmp_path / "data")
+    write(raw, {"H3.txt": HISTONE.replace("ACGTAC", "TTTTTT")})
+    with pytest.raises(IsADirectoryError):
+        build_dataset("dna-h3", tmp_path / "data" / "out", raw_dir=raw)
+    assert snapshot(tmp_path / "data") == before
+    shutil.rmtree(tmp_path / "data" / "out" / "README.md")
+    build_dataset("dna-h3", tmp_path / "data" / "out", raw_dir=raw)
+    after = snapshot(tmp_path / "data")
+    assert {name for name in before if after.get(name) != before[name]} == {
+        "out/README.md/x",
+        "out/builds/paper.json",
+        *(f"out/paper/{part}.parquet" for part in ("train", "validation", "test")),
+    }
+
+
+# --- archives and downloads ------------------------------------------------------------------------------------------
+
+
+def zipped(files: dict[str, str]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return written.getvalue()
+
+
+def tarred(files: dict[str, str], link: str | None = None) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content.encode()))
+        if link is not None:
+            entry = tarfile.TarInfo("link")
+            entry.type, entry.linkname = tarfile.SYMTYPE, link
+            archive.addfile(entry)
+    return written.getvalue()
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+@pytest.mark.parametrize("name", ["../outside.txt", "a/../../outside.txt", "/tmp/outside_of_the_archive.txt"])
+def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, make: Callable[..., bytes], name: str) -> None:
+    archive = tmp_path / "bad.bin"
+    archive.write_bytes(make({"inside.txt": "fine", name: "not fine"}))
+    message = f"{archive}: entry {name!r} points outside the folder that it is unpacked in"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        unpack(archive, tmp_path / "folder")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["bad.bin"]
+    assert not Path("/tmp/outside_of_the_archive.txt").exists()
+    archive.write_bytes(make({"a/inside.txt": "fine"}))
+    unpack(archive, tmp_path / "folder")
+    assert (tmp_path / "folder" / "a" / "inside.txt").read_text() == "fine"
+
+
+def test_a_link_in_an_archive_cannot_lead_outside(tmp_path: Path) -> None:
+    archive = write(tmp_path, {"bad.tar.gz": tarred({}, link="/etc")}) / "bad.tar.gz"
+    with pytest.raises(
+        ValueError, match=r"bad\.tar\.gz: an entry points outside the folder that it is unpacked in \("
+    ):
+        unpack(archive, tmp_path / "folder")
+    assert not (tmp_path / "folder" / "link").exists()
+
+
+@pytest.mark.parametrize("content", [zipped({"a": "x" * 999})[:-40], tarred({"a": "x" * 999})[:-40], b"<html>"])
+def test_a_broken_archive_is_named(tmp_path: Path, content: bytes) -> None:
+    archive = write(tmp_path, {"bad.zip": content}) / "bad.zip"
+    with pytest.raises(ValueError, match=r"bad\.zip: not a whole archive \([^\n]+\); remove it and fetch it again$"):
+        unpack(archive, tmp_path / "folder")
+
+
+@pytest.fixture
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The library's download cache, for this test alone, and leave to reach this machine's own addresses."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    return tmp_path / "downloads"
+
+
+class Server(ThreadingHTTPServer):
+    """Serves files by name; the next `cuts` answers stop half-way."""
+
+    files: dict[str, bytes]
+    cuts = 0
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        content = self.server.files.get(self.path)
+        if content is None:
+            self.send_error(404)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        if self.server.cuts:
+            self.server.cuts -= 1
+            self.wfile.write(content[: len(content) // 2])
+            self.wfile.flush()
+            self.connection.close()
+            return
+        self.wfile.write(content)
+
+    def log_message(self, *_: Any) -> None: ...
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server(("127.0.0.1", 0), Handler) as running:
+        running.files = {"/H3.txt": HISTONE.encode()}
+        thread = threading.Thread(target=partial(running.serve_forever, poll_interval=0.02))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def address(server: Server, name: str) -> str:
+    return f"http://127.0.0.1:{server.server_address[1]}/{name}"
+
+
+def test_a_download_that_is_cut_off_leaves_the_build_and_a_later_one_succeeds(
+    tmp_path: Path,
+    built: Callable[[str], Path],
+    server: Server,
+    downloads: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (address(server, "H3.txt"),)),))
+    output = built("dna-h3")
+    before = snapshot(output.parent)
+    order = ["data", "build", "dna-h3", "--output", str(output)]
+    server.cuts = 2  # the first attempt and the second
+    assert main(order) == 2
+    printed = capsys.readouterr().err
+    line = printed[printed.index("bertx: error: ") :].rstrip("\n")  # after what the library shows of the download
+    assert "\n" not in line
+    assert line.startswith(
+        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {address(server, 'H3.txt')}: ClientPayloadError "
+    )
+    assert line.endswith("What to do: put H3.txt (or another form of it) into a folder and pass --raw_dir FOLDER")
+    assert snapshot(output.parent) == before
+    assert not [path for path in downloads.rglob("*.txt") if path.is_file()]
+    fresh = ["data", "build", "dna-h3", "--output", str(tmp_path / "out")]
+    server.cuts = 1  # the second attempt succeeds
+    assert main(fresh) == 0
+    assert snapshot(tmp_path / "out" / "paper") == snapshot(output / "paper")
+
+
+def test_a_checksum_that_differs_is_named_and_the_file_is_not_kept(
+    tmp_path: Path,
+    built: Callable[[str], Path],
+    server: Server,
+    downloads: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    good = "sha256:c8a2cb2cd9e1e4ce5bd01bde4e6f8de7e0a4e0a0c9bc3f3e4fcee2bd1ee71be3"
+    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (address(server, "H3.txt"),), good),))
+    output = built("dna-h3")
+    before = snapshot(output.parent)
+    server.files["/H3.txt"] = b"another"
+    assert main(["data", "build", "dna-h3", "--output", str(output)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {address(server, 'H3.txt')}: "
+        "sha256:ae448ac86c4e8e4dec645729708ef41873ae79c6dff84eff73360989487f08e5, expected "
+        f"{good}. What to do: put H3.txt (or another form of it) into a folder and pass --raw_dir FOLDER"
+    )
+    assert snapshot(output.parent) == before
+    assert not [path for path in downloads.rglob("*") if path.is_file() and path.read_bytes() == b"another"]
+
+
+# --- a full disk -----------------------------------------------------------------------------------------------------
+
+# In a mount namespace of its own the process may mount a small tmpfs, which is gone when it ends. The second build is
+# tried with hardly any space, then with a page more, and so on until it fits: so it breaks off at every point.
+_ON_A_SMALL_DISK = """
+import contextlib, io, json, sys
+from pathlib import Path
+from hf_bertx.cli import main
+disk, raw = Path(sys.argv[1]), Path(sys.argv[2])
+def files():
+    return {str(path.relative_to(disk)): path.read_bytes().hex() for path in disk.rglob("*") if path.is_file()}
+def build(name):
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        code = main(["data", "build", "dna-h3", "--output", str(disk / "out"), "--raw_dir", str(raw / name)])
+    return code, errors.getvalue().splitlines()[-1]
+outcomes = [build("old")]
+before = files()
+ballast = disk / "ballast"
+while len(outcomes) < 200:
+    with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(bytes(4096)) == 4096:
+            pass
+    with ballast.open("r+b") as file:
+        file.truncate(max(0, (ballast.stat().st_size // 4096 - len(outcomes)) * 4096))
+    code, message = build("new")
+    ballast.unlink()
+    outcomes.append([code, message, files() == before])
+    if code == 0:
+        break
+print(json.dumps(outcomes))
+"""
+
+
+def test_a_full_disk_leaves_the_build_as_it_was(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    raw = write(tmp_path / "raw", {"old/H3.txt": HISTONE, "new/H3.txt": HISTONE.replace("ACGTAC", "TTTTTT")})
+    mount = f"mount -t tmpfs -o size=1m none '{disk}'"
+    if subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True).returncode:
+        pytest.skip("this user may not mount a tmpfs")
+    script = ["sh", "-c", f'{mount} && exec "$@"', "sh", sys.executable, "-c", _ON_A_SMALL_DISK, str(disk), str(raw)]
+    ended = subprocess.run(["unshare", "-rm", *script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+    first, *failed, last = json.loads(ended.stdout.splitlines()[-1])
+    assert first[0] == 0
+    assert (last[0], last[2]) == (0, False)
+    assert len(failed) >= 10
+    line = (
+        f"bertx: error: the disk that holds {disk / 'out'} is full; what stood there before is as it was. Free some "
+        "space, or choose another --output"
+    )
+    for code, message, same in failed:
+        assert (code, message) == (2, line)
+        assert same
