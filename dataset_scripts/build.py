@@ -88,6 +88,7 @@ def build_dataset(
             "command": command,
             "source": builder.provenance(),
             "notes": list(builder.notes),
+            "made_from": None,
             "tokenizer": None,
             "versions": {"hf_bertx": __version__, "datasets": datasets.__version__},
         }
@@ -187,6 +188,7 @@ def _tokenize(
     return {
         **record,
         "config": name,
+        "made_from": record["config"],
         "about": about + (f", symbols assigned `{assignment}`." if task.discipline != "text" else "."),
         "leaks": None,
         "leak_sentences": [],
@@ -196,20 +198,30 @@ def _tokenize(
 
 
 def _install(stage: Path, output: Path) -> None:
-    """Puts what was made in the place of what stood there, and writes the card of all there is, or does neither."""
+    """Puts what was made in the place of what stood there, and writes the card of all there is, or does neither.
+
+    A tokenized configuration goes when the rows that it was made from are built anew.
+    """
     with FileLock(output.parent / f".{output.name}.lock"):
         output.mkdir(exist_ok=True)
-        for path in (output / BUILDS).glob("*.json"):  # of the configurations that stay
-            if not (stage / BUILDS / path.name).exists():
+        made = {path.stem for path in (stage / BUILDS).iterdir()}
+        stale = []  # ids of rows that were there before
+        for path in (output / BUILDS).glob("*.json"):
+            if path.stem in made or not (output / path.stem).is_dir():
+                continue
+            if run_files.read_json(path)["made_from"] in made:
+                stale.append(path.stem)
+            else:
                 shutil.copy2(path, stage / BUILDS)
         swapped: list[tuple[Path, Path, Path]] = []
         try:
-            for new in sorted(stage.iterdir()):
-                target, old = output / new.name, stage / f".old-{new.name}"
+            for name in sorted((*(path.name for path in stage.iterdir()), *stale)):
+                target, new, old = output / name, stage / name, stage / f".old-{name}"
                 if target.exists():
                     target.rename(old)
                 swapped.append((target, new, old))
-                new.rename(target)
+                if new.exists():
+                    new.rename(target)
             write_dataset_card(output)
         except BaseException:
             for target, new, old in reversed(swapped):

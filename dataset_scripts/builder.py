@@ -220,20 +220,12 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
     def provenance(self) -> dict[str, Any]:
         """What was read: the form of the files, their names, sizes and sha256."""
         files = [
-            {"part": part, "file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+            {"part": part, "file": path.name, "bytes": path.stat().st_size, "sha256": sources.digest(path)}
             for part, paths in self.files.items()
             for path in paths
         ]
         digest = hashlib.sha256("".join(str(file["sha256"]) for file in files).encode()).hexdigest()
         return {"form": self.form.name, "files": files, "digest": digest}
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def locate(task: Task, forms: Sequence[Form], folder: Path) -> tuple[Form, dict[str, list[Path]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def read_own(path: Path, config: OwnConfig) -> Iterator[Record]:
         ValueError: an ending that is none of those known, or a file that is not what its ending says.
     """
     if path.is_dir():
-        yield from _read_midi(path, config)
+        yield from _read_midi(path, config.labels_file, config.label_column)
         return
     ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
     if ending in _FASTA:
@@ -103,21 +104,24 @@ def _midi_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and path.is_file())
 
 
-def _read_midi(folder: Path, config: OwnConfig) -> Iterator[Record]:
+@lru_cache(maxsize=3)  # a training, a validation and a test folder: pitches are small, and reading them takes long
+def _read_midi(folder: Path, labels_file: str | None, label_column: str) -> tuple[Record, ...]:
     files = _midi_files(folder)
     if not files:
         raise ValueError(f"{folder}: no file that ends in .mid or .midi")
     labels: dict[str, str] = {}
-    if config.labels_file is not None:
-        for row, where in read_table(Path(config.labels_file), ",", ("file", config.label_column), quoting=True):
+    if labels_file is not None:
+        for row, where in read_table(Path(labels_file), ",", ("file", label_column), quoting=True):
             if not (folder / row["file"]).is_file():
                 raise ValueError(f"{where}: the piece's file {row['file']} is not below {folder}")
-            labels[row["file"]] = row[config.label_column]
+            labels[row["file"]] = row[label_column]
         files = [folder / name for name in labels]
+    records = []
     for path, parts in zip(files, read_all(files), strict=True):
         name = path.relative_to(folder).as_posix()
-        for number, sequence in enumerate(parts):
-            yield Record(f"{name}#{number:03d}", sequence, labels.get(name, path.parent.name), str(path), name)
+        label = labels.get(name, path.parent.name)
+        records += [Record(f"{name}#{n:03d}", sequence, label, str(path), name) for n, sequence in enumerate(parts)]
+    return tuple(records)
 
 
 @dataclass

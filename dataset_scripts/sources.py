@@ -109,6 +109,15 @@ SOURCES: dict[str, tuple[Source, ...]] = {
 }
 
 
+# Another form of a task's files, for when the first cannot be had.
+ALTERNATIVES: dict[str, tuple[Source, ...]] = {
+    f"dna-{mark.lower()}": tuple(
+        Source(f"{mark}/{part}.fna", (f"{_NT}{mark}/{part}.fna",)) for part in ("train", "test")
+    )
+    for mark in HISTONE_NUMBERS
+}
+
+
 def download(
     task: Task, dl_manager: datasets.DownloadManager, folder: Path, sources: Sequence[Source] | None = None
 ) -> Path:
@@ -121,11 +130,19 @@ def download(
         ValueError: an archive would write outside its folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for source in SOURCES[task.name] if sources is None else sources:
+    if sources is None:
+        try:
+            return download(task, dl_manager, folder, SOURCES[task.name])
+        except FileNotFoundError:
+            if task.name not in ALTERNATIVES:
+                raise
+            return download(task, dl_manager, folder, ALTERNATIVES[task.name])
+    for source in sources:
         path = _fetch(source, task, dl_manager)
         if source.file.endswith(_ARCHIVES):
             unpack(path, folder)
         else:
+            (folder / source.file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / source.file)
     return folder
 
@@ -166,11 +183,16 @@ def checksum(path: Path, like: str | None) -> str | None:
     if like is None:
         return None
     algorithm = like.partition(":")[0]
-    digest = hashlib.new(algorithm)
+    return f"{algorithm}:{digest(path, algorithm)}"
+
+
+def digest(path: Path, algorithm: str = "sha256") -> str:
+    """Of a file's bytes, in hexadecimal."""
+    made = hashlib.new(algorithm)  # hashlib.file_digest came with Python 3.11
     with path.open("rb") as file:
         while block := file.read(1 << 20):
-            digest.update(block)
-    return f"{algorithm}:{digest.hexdigest()}"
+            made.update(block)
+    return made.hexdigest()
 
 
 def unpack(archive: Path, folder: Path) -> None:
