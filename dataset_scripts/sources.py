@@ -133,10 +133,11 @@ def download(
     if sources is None:
         try:
             return download(task, dl_manager, folder, SOURCES[task.name])
-        except FileNotFoundError:
-            if task.name not in ALTERNATIVES:
-                raise
-            return download(task, dl_manager, folder, ALTERNATIVES[task.name])
+        except FileNotFoundError as first:
+            try:
+                return download(task, dl_manager, folder, ALTERNATIVES[task.name])
+            except (KeyError, FileNotFoundError):
+                raise first from None
     for source in sources:
         path = _fetch(source, task, dl_manager)
         if source.file.endswith(_ARCHIVES):

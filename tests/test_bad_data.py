@@ -490,7 +490,7 @@ def test_a_count_unlike_the_published_one_is_a_warning_or_with_strict_an_error(
     datasets.utils.logging.enable_propagation()
     build_dataset("dna-h3", tmp_path / "out", raw_dir=raw)
     assert message in [record.getMessage() for record in caplog.records]
-    assert f"Note: {message}\n" in (tmp_path / "out" / "README.md").read_text()
+    assert f"Note: {message}.\n" in (tmp_path / "out" / "README.md").read_text()
     missing = write(tmp_path / "rte", {"RTE/train.tsv": GOOD["glue-rte"]["RTE/train.tsv"]})
     with pytest.raises(FileNotFoundError, match=r"^glue-rte: the GLUE's TSV files of validation are not at hand$"):
         build_dataset("glue-rte", tmp_path / "rte_out", raw_dir=missing, strict=True)

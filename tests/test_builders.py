@@ -6,6 +6,7 @@ import os
 import pickle
 import random
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -798,6 +799,24 @@ def test_tokenized_rows_are_those_of_the_tokenizer_and_train_a_plain_trainer(
         data_collator=DataCollatorWithPadding(tokenizer),
     )
     assert 0.3 < trainer.train().training_loss < 1.5
+
+
+def test_tokenized_rows_go_when_those_that_they_were_made_from_are_built_anew(
+    tmp_path: Path, tiny_backbone: Path
+) -> None:
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(windows(40))})
+    out = tmp_path / "out"
+    build_dataset("dna-h3", out, raw_dir=raw, tokenized=str(tiny_backbone))
+    ids = f"{tiny_backbone.name}-frequent"
+    build_dataset("dna-h3", out, raw_dir=raw, split="authors")
+    assert sorted(path.stem for path in (out / "builds").iterdir()) == sorted(["authors", "paper", ids])
+    build_dataset("dna-h3", out, raw_dir=raw, split="paper")
+    assert sorted(path.name for path in out.iterdir()) == ["README.md", "authors", "builds", "paper"]
+    assert sorted(path.stem for path in (out / "builds").iterdir()) == ["authors", "paper"]
+    assert ids not in (out / "README.md").read_text()
+    shutil.rmtree(out / "authors")  # a configuration that somebody removed is no longer in the card
+    build_dataset("dna-h3", out, raw_dir=raw, split="paper")
+    assert "authors" not in (out / "README.md").read_text()
 
 
 def test_a_tokenized_pair_has_token_types(tmp_path: Path, tiny_backbone: Path) -> None:

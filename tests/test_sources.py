@@ -17,7 +17,7 @@ import pytest
 from datasets import load_dataset
 
 from dataset_scripts.build import _BUILDERS, build_dataset
-from dataset_scripts.sources import SOURCES, Source, checksum, download
+from dataset_scripts.sources import ALTERNATIVES, SOURCES, Source, checksum, download
 from hf_bertx.tasks import TASKS, get_task
 
 H3 = get_task("dna-h3")
@@ -154,6 +154,21 @@ def test_a_source_that_is_gone_says_which_file_to_put_where(tmp_path: Path, serv
     (folder / "bad.txt").write_bytes(b"abc")  # put right: what was wrong before was not kept
     download(H3, manager(), tmp_path / "raw", [source])
     assert (tmp_path / "raw" / "H3.txt").read_bytes() == b"abc"
+
+
+def test_another_form_is_fetched_when_the_first_is_gone(
+    tmp_path: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = served
+    (folder / "train.fna").write_bytes(b">YAL001C_1|1\nACGT\n")
+    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (f"{address}/gone.txt",)),))
+    monkeypatch.setitem(ALTERNATIVES, "dna-h3", (Source("H3/train.fna", (f"{address}/train.fna",)),))
+    download(H3, manager(), tmp_path / "raw")
+    assert (tmp_path / "raw" / "H3" / "train.fna").read_bytes() == b">YAL001C_1|1\nACGT\n"
+    (folder / "train.fna").unlink()
+    monkeypatch.setitem(ALTERNATIVES, "dna-h3", (Source("H3/test.fna", (f"{address}/test.fna",)),))
+    with pytest.raises(FileNotFoundError, match=r"^H3\.txt of dna-h3 could not be had"):
+        download(H3, manager(), tmp_path / "again")
 
 
 def histone() -> str:
