@@ -11,14 +11,24 @@ _MANY = 4096  # entries from which sharing integers is worth a table of them
 
 
 class Rows:
-    """Filled templates of a batch, flat: `ids`, `types` and `special` of shape `(tokens,)`, `lengths` `(batch,)`."""
+    """Filled templates of a batch, flat: `ids` and `types` of shape `(tokens,)`, `lengths` of shape `(batch,)`.
+
+    `types` is 0 where every token's type is; `specials` holds the indices of special tokens.
+    """
 
     def __init__(self, lengths: np.ndarray) -> None:
         self.lengths = lengths
         self.starts = np.cumsum(lengths) - lengths
         self.ids: np.ndarray = np.empty(int(lengths.sum()), dtype=np.int64)
-        self.types = np.zeros_like(self.ids)
-        self.special = np.zeros_like(self.ids)
+        self.types: np.ndarray | int = 0
+        self.specials: list[np.ndarray] = []
+
+    def special(self) -> np.ndarray:
+        """1 for special tokens, 0 for symbols, shape `(tokens,)`."""
+        marks = np.zeros_like(self.ids)
+        for where in self.specials:
+            marks[where] = 1
+        return marks
 
 
 def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.ndarray]]) -> Rows:
@@ -26,6 +36,8 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
     parts = {"A": columns[0], "B": columns[-1]}
     lengths = [parts[item][1] if isinstance(item, str) else np.ones_like(columns[0][1]) for item, _ in items]
     rows = Rows(np.sum(lengths, axis=0))
+    if any(kind for _, kind in items):
+        rows.types = np.zeros_like(rows.ids)
     at = rows.starts.copy()
     for (item, kind), length in zip(items, lengths, strict=True):
         if isinstance(item, str):
@@ -34,8 +46,8 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
         else:
             where = at
             rows.ids[where] = item
-            rows.special[where] = 1
-        if kind:
+            rows.specials.append(where)
+        if kind and isinstance(rows.types, np.ndarray):
             rows.types[where] = kind
         at = at + length
     return rows
@@ -86,16 +98,21 @@ def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, mult
     return width if not multiple else -(-width // multiple) * multiple
 
 
-def layout(flat: np.ndarray, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
-    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths."""
+def layout(
+    flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool
+) -> Any:
+    """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths.
+
+    A number stands for as many tokens of that value.
+    """
     if width is None:
-        if flat.size and flat.min() == flat.max():  # a mask of ones, types of zeros
-            return [[int(flat[0])] * length for length in lengths.tolist()]
+        if isinstance(flat, int):
+            return [[flat] * length for length in lengths.tolist()]
         take = _as_python(flat)
         ends = np.cumsum(lengths).tolist()
         return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
     if (lengths == width).all():
-        out = flat.reshape(len(lengths), width)
+        out = np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
     else:
         out = np.full((len(lengths), width), pad, dtype=np.int64)
         columns = np.arange(width)
