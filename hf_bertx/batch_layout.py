@@ -98,9 +98,7 @@ def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, mult
     return width if not multiple else -(-width // multiple) * multiple
 
 
-def layout(
-    flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool
-) -> Any:
+def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
     """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths.
 
     A number stands for as many tokens of that value.

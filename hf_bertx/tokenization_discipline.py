@@ -312,9 +312,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             "token_type_ids": (rows.types, self.pad_token_type_id)
             if _wanted(return_token_type_ids, "token_type_ids", names)
             else None,
-            "attention_mask": (1, 0)
-            if _wanted(return_attention_mask, "attention_mask", names)
-            else None,
+            "attention_mask": (1, 0) if _wanted(return_attention_mask, "attention_mask", names) else None,
             "special_tokens_mask": (rows.special(), 1) if return_special_tokens_mask else None,
         }
         data: dict[str, Any] = {}
