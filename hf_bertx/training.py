@@ -18,9 +18,11 @@ from transformers import (
     EvalPrediction,
     Trainer,
     TrainerCallback,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
@@ -218,10 +220,27 @@ def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
     started = time.perf_counter()
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if checkpoint is not None and _was_last(checkpoint):
+        _take_up(trainer, checkpoint)
+    else:
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     seconds = time.perf_counter() - started
     _finish(trainer, spec, data, folder, seconds, checkpoint)
     return folder
+
+
+def _was_last(checkpoint: Path) -> bool:
+    """Whether training was over when the checkpoint was saved: the Trainer would go on for a step, or for epochs."""
+    state = run_files.read_json(checkpoint / TRAINER_STATE_NAME)
+    stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
+    return stopped or state["global_step"] >= state["max_steps"]
+
+
+def _take_up(trainer: Trainer, checkpoint: Path) -> None:
+    """Gives a trainer what it had at the end of training: the selected weights, its state and its callbacks'."""
+    trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    trainer._load_callback_state()
+    trainer._load_from_checkpoint(trainer.state.best_model_checkpoint or str(checkpoint))
 
 
 def _finish(

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import ROOT
 from safetensors.torch import load_file
+from transformers import TrainerCallback
 
 from hf_bertx import run_files
 from hf_bertx.cards import model_card
@@ -25,7 +26,7 @@ from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.report import collect_runs, markdown, tables, write_report
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
-from hf_bertx.training import build_model, build_tokenizer, set_batch_size
+from hf_bertx.training import build_model, build_tokenizer, run, set_batch_size
 
 BIN = Path(sys.executable).parent
 # the tiny backbone has dropout, so that the states of the random generators have to be right too
@@ -190,6 +191,39 @@ def test_again_it_skips_and_another_order_is_refused(arms: Path, tiny_backbone: 
     assert other.returncode == 2
     assert "holds a run of another specification: weight_decay is 0.0 there, 0.1 asked" in other.stderr
     assert "Traceback" not in other.stderr
+
+
+class Interrupted(Exception): ...
+
+
+class InterruptAtTheEnd(TrainerCallback):
+    """Ends the run after its last checkpoint, before anything is predicted."""
+
+    def on_train_end(self, *_: Any, **__: Any) -> None:
+        raise Interrupted
+
+
+@pytest.mark.parametrize(
+    "more", [["--max_steps", "8"], ["--stop_at_loss", "9.0", "--max_steps", "80", "--logging_steps", "4"]]
+)
+def test_interrupted_after_the_last_step_it_trains_no_step_more(
+    more: list[str], tiny_backbone: Path, tmp_path: Path
+) -> None:
+    results, weights = [], []
+    for root in (tmp_path / "whole", tmp_path / "broken"):
+        argv = arguments(tiny_backbone, root, "--logging_steps", "2", "--eval_steps", "4", *more)
+        (spec,), training_arguments = parse_arguments(argv)
+        if root.name == "broken":
+            with pytest.raises(Interrupted):
+                run(spec, training_arguments, callbacks=(InterruptAtTheEnd(),))
+        folder = run(spec, training_arguments)
+        results.append(json.loads((folder / "results.json").read_text()))
+        weights.append(load_file(folder / "model" / "model.safetensors"))
+    whole, broken = results
+    assert broken["resumed_from_step"] == whole["steps"]
+    for name in ("metrics", "steps", "selected_step", "tokens_seen", "stopped"):
+        assert whole[name] == broken[name], name
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def is_there(root: Path, name: str) -> bool:
