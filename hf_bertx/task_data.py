@@ -141,7 +141,7 @@ def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, st
         configured = (folder / split).is_dir()
         if not configured and (folder / BUILDS).is_dir():
             raise FileNotFoundError(_no_split(task, split, folder))
-        return load_dataset(str(folder / split if configured else folder)), f"the folder {folder}"
+        return load_dataset(str(folder / split if configured else folder)), f"the folder {folder.resolve().name}"
     if embedded.is_dir():
         if not (embedded / split).is_dir():
             raise FileNotFoundError(_no_split(task, split, embedded))
