@@ -12,11 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import requests
+from datasets.utils.file_utils import hash_url_to_filename
+from filelock import FileLock
 
 from hf_bertx.tasks import Task
 
 _ARCHIVES = (".zip", ".tar.gz")
 _ATTEMPTS = 2
+_TIMEOUT = 60.0  # seconds without a byte
+
+logger = datasets.utils.logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ def download(
 ) -> Path:
     """Fetches the original files of a task into `folder`, and unpacks archives there.
 
-    `datasets`' download manager shows progress, and keeps what it fetched whole for the next time.
+    `datasets`' download manager keeps what was fetched whole for the next time; a download that broke off goes on.
 
     Raises:
         FileNotFoundError: no address gives a whole file with its checksum; the message says which file to put where.
@@ -158,10 +164,45 @@ def unpack_at_hand(task: Task, given: Path, folder: Path) -> bool:
     return bool(archives)
 
 
+def _go_on(address: str, cache_dir: str) -> None:
+    """Fetches a file to where the download manager looks for it, and goes on where an attempt before broke off.
+
+    The manager of datasets 5.2 begins anew each time. Whatever fails here is left to it: it says what is wrong.
+    """
+    target = Path(cache_dir) / hash_url_to_filename(address)
+    partial = target.with_name(target.name + ".partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(target.name + ".lock")):
+        if target.exists():
+            return
+        start = partial.stat().st_size if partial.exists() else 0
+        headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
+        try:
+            with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+                if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                    partial.unlink()
+                answer.raise_for_status()
+                _save(answer, partial, start if answer.status_code == requests.codes.partial_content else 0)
+        except requests.RequestException as error:
+            logger.info("%s: %s", address, error)
+            return
+        partial.replace(target)
+
+
+def _save(answer: requests.Response, partial: Path, start: int) -> None:
+    rest = int(answer.headers.get("Content-Length", 0))
+    bar = datasets.utils.tqdm(total=start + rest or None, initial=start, unit="B", unit_scale=True, desc="Downloading")
+    with partial.open("ab" if start else "wb") as file, bar:
+        for block in answer.iter_content(1 << 18):
+            file.write(block)
+            bar.update(len(block))
+
+
 def _fetch(source: Source, task: Task, dl_manager: datasets.DownloadManager) -> Path:
     reasons: dict[str, str] = {}
     for address in (address for address in source.addresses for _ in range(_ATTEMPTS)):
         try:
+            _go_on(address, str(dl_manager.download_config.cache_dir))
             path = Path(str(dl_manager.download(address)))
         except Exception as error:  # each back end raises its own; whatever it was, the next address is tried
             first_line = (str(error).strip().splitlines() or [""])[0]

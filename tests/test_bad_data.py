@@ -642,7 +642,7 @@ def test_a_download_that_is_cut_off_leaves_the_build_and_a_later_one_succeeds(
     output = built("dna-h3")
     before = snapshot(output.parent)
     order = ["data", "build", "dna-h3", "--output", str(output)]
-    server.cuts = 2  # the first attempt and the second
+    server.cuts = 4  # two attempts, each of which asks for the rest and then, in vain, for the whole
     assert main(order) == 2
     printed = capsys.readouterr().err
     line = printed[printed.index("bertx: error: ") :].rstrip("\n")  # after what the library shows of the download

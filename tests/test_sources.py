@@ -171,6 +171,36 @@ def test_another_form_is_fetched_when_the_first_is_gone(
         download(H3, manager(), tmp_path / "again")
 
 
+class BreaksOff(Handler):
+    """Gives the first 300,000 bytes of 500,000 to whoever asks for all, and the rest to whoever asks for the rest."""
+
+    content = bytes(range(250)) * 2000
+    ranges: list[str | None] = []
+
+    def do_GET(self) -> None:
+        asked = self.headers["Range"]
+        self.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        self.wfile.write(self.content[start:] if asked else self.content[:300_000])
+
+
+def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    BreaksOff.ranges = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as server:
+        threading.Thread(target=partial(server.serve_forever, poll_interval=0.02)).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}/big.bin"
+        source = Source("big.bin", (address,), sha256(BreaksOff.content))
+        folder = download(H3, manager(), tmp_path / "raw", [source])
+        server.shutdown()
+    assert (folder / "big.bin").read_bytes() == BreaksOff.content
+    kept = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in BreaksOff.ranges if asked]
+    assert len(kept) == 1
+    assert 0 < kept[0] <= 300_000
+
+
 def histone() -> str:
     return "".join(f">iYAL0{n:02d}W_{n}\nACGT{'ACGT'[n % 4]}\n{n % 2}\n" for n in range(40))
 
