@@ -167,8 +167,15 @@ def dataset_card(folder: Path) -> str:
 
 
 def built_task(folder: Path) -> Task:
-    """The task of a data set that `bertx data build` made."""
-    return Task.from_dict(run_files.read_json(next((folder / BUILDS).glob("*.json")))["task"])
+    """The task of a data set that `bertx data build` made.
+
+    Raises:
+        ValueError: the folder holds no build.
+    """
+    build = next((folder / BUILDS).glob("*.json"), None)
+    if build is None:
+        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
+    return Task.from_dict(run_files.read_json(build)["task"])
 
 
 def write_dataset_card(folder: Path) -> Path:

@@ -106,6 +106,26 @@ def _add_data_verbs(verbs: Any) -> None:
     leaking.add_argument("--window", type=int, help="symbols in a row that count as shared (dna 100, protein 50)")
     leaking.add_argument("--format", choices=("text", "json"), default="text")
     leaking.set_defaults(act=_data_leaks)
+    _add_publish_verb(data_verbs)
+
+
+def _add_publish_verb(data_verbs: Any) -> None:
+    publishing = data_verbs.add_parser("publish", help="a built data set -> its repository on the Hub")
+    publishing.add_argument("folder", type=Path, help="that `data build` made")
+    publishing.add_argument("--repo_id", metavar="OWNER/NAME", help="by default bertx/ and the task's name")
+    publishing.add_argument("--private", action="store_true")
+    publishing.add_argument(
+        "--i-have-permission",
+        action="store_true",
+        help="of those who hold the rights, where the data's publisher states no licence",
+    )
+    publishing.set_defaults(act=_data_publish)
+
+
+def _data_publish(arguments: argparse.Namespace) -> None:
+    from .publish import publish_dataset
+
+    print(publish_dataset(arguments.folder, arguments.repo_id, arguments.i_have_permission, arguments.private))
 
 
 def _data_build(arguments: argparse.Namespace) -> None:
