@@ -37,7 +37,7 @@ _ABOUT = {
 
 
 def build_dataset(
-    task: Task | str,
+    name: str,
     output: Path,
     raw_dir: Path | None = None,
     split: str = "paper",
@@ -49,10 +49,12 @@ def build_dataset(
     """Builds one configuration of a data set, and a tokenized one if asked, into `output`, beside those there.
 
     Args:
+        name: of a task, or of a user's own data.
         raw_dir: folder of the original files, or one file; None fetches them.
         split: `paper`, `authors` or `grouped`; also the configuration's name.
         strict: a count that differs from the published one is an error, not a warning.
         tokenized: `BACKBONE[:ASSIGNMENT]`.
+        builder_options: of a user's own data: the fields of [`OwnConfig`].
 
     Returns:
         Items by split, of each configuration that was written.
@@ -60,7 +62,6 @@ def build_dataset(
     Raises:
         ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
     """
-    name = task if isinstance(task, str) else task.name
     own = bool(builder_options and "train_file" in builder_options)
     config = "default" if own else split
     if split not in SPLITS:

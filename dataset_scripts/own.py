@@ -140,7 +140,8 @@ def _scan(path: Path, config: OwnConfig) -> _Scan:
         if not record.label.strip():
             raise ValueError(f"{record.where}: the record has no label")
         scan.labels.add(record.label.strip())
-        scan.longest = max(scan.longest, len(record.sequence.split()) if blanks else len(record.sequence))
+        texts = (record.sequence, record.second or "")
+        scan.longest = max(scan.longest, sum(len(text.split()) if blanks else len(text) for text in texts))
         scan.grouped |= record.group is not None
     if not scan.longest:
         raise ValueError(f"{path}: no record")

@@ -75,7 +75,7 @@ def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: b
 
     Args:
         labels: those of the training items, as they are written.
-        longest: symbols of the longest item.
+        longest: symbols of the longest item, of both its sequences if it has two.
         where: the training file, for the message.
 
     Raises:
@@ -99,7 +99,8 @@ def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: b
         None if regression else tuple(order),
         "spearman" if regression else "accuracy",
         {},
-        max_length=min(_LONGEST, longest + 3),
+        # a word of text may be several tokens; a symbol is one, and a pair has three special tokens
+        max_length=_LONGEST if discipline == "text" else min(_LONGEST, longest + 3),
         description=f"{'Targets' if regression else f'{len(order)} classes'} of the user's own {discipline} data.",
         source="The user's own files",
         license=None,

@@ -86,16 +86,16 @@ def test_a_changed_file_never_gives_the_old_rows(tmp_path: Path) -> None:
     raw, out = tmp_path / "splice.data", tmp_path / "out"
     lines = uci_lines()
     raw.write_text("\n".join(lines))
-    counts = build_dataset(SPLICE, out, raw_dir=raw)
+    counts = build_dataset(SPLICE.name, out, raw_dir=raw)
     assert counts["paper"] == {"train": 2871, "validation": 159, "test": 160}
     raw.write_text("\n".join([lines[0].replace("EI", "IE", 1), *lines[1:]]))
-    build_dataset(SPLICE, out, raw_dir=raw)
+    build_dataset(SPLICE.name, out, raw_dir=raw)
     built = load_dataset(str(out / "paper"))
     labels = Counter(label for split in built.values() for label in split["label"])
     assert labels == {0: 1063, 1: 1064, 2: 1063}
     raw.write_text("\n".join(lines[:-1]))
     with pytest.raises(ValueError, match=r"3189 all, published 3190"):
-        build_dataset(SPLICE, out, raw_dir=raw, strict=True)
+        build_dataset(SPLICE.name, out, raw_dir=raw, strict=True)
     assert len(load_dataset(str(out / "paper"))["train"]) == 2871  # the good build is still there
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
+from dataset_scripts.build import build_dataset
 from hf_bertx import report, run_files
+from hf_bertx.cards import built_task
 from hf_bertx.task_data import own_task
 from hf_bertx.tasks import TASKS
 
@@ -103,6 +105,16 @@ def test_a_wrong_file_is_one_line(
 )
 def test_what_makes_classes_and_what_a_regression(labels: set[str], classes: tuple[str, ...] | None) -> None:
     assert own_task("mine", "dna", labels, 10, False, False, "file").labels == classes
+
+
+def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
+    assert own_task("mine", "text", {"a", "b"}, 4, False, False, "file").max_length == 512  # words, not tokens
+    assert own_task("mine", "dna", {"a", "b"}, 2000, False, False, "file").max_length == 512
+    rows = "".join(f"{'ACDE' * 5},{'FGHI' * 3},{'xy'[i % 2]}\n" for i in range(60))
+    (tmp_path / "pairs.csv").write_text("sequence,partner,label\n" + rows)
+    told = {"train_file": str(tmp_path / "pairs.csv"), "discipline": "protein", "second_sequence_column": "partner"}
+    build_dataset("pairs", tmp_path / "built", builder_options=told)
+    assert built_task(tmp_path / "built").max_length == 20 + 12 + 3
 
 
 def test_one_word_among_many_numbers_is_an_error_not_a_class() -> None:
