@@ -1,6 +1,6 @@
 """Arms: what is kept of a backbone, which subwords the symbols get, what is trained. A row of a table.
 
-To add one: `ARMS["my_arm"] = Arm("my_arm", start="pretrained", assignment="random", about="...")`.
+To add one: `ARMS["my_arm"] = Arm("my_arm", start="pretrained", assignment="random", tuning="lora", about="...")`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 STARTS = ("pretrained", "re_emb", "random", "random_body")
 SHIFTS = ("none", "constant", "random")
+TUNINGS = ("full", "frozen", "frozen_norm", "lora")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A named combination of start, assignment and shift.
+    """A named combination of start, assignment, shift and tuning.
 
     Args:
         start: what of the backbone is kept: everything (`pretrained`), all but the word embeddings (`re_emb`),
@@ -24,6 +25,8 @@ class Arm:
         shift_offset: the paper's c, for the `constant` shift.
         shift_special_tokens: whether [CLS], [SEP] and the others are mapped too. The paper does not say; the
             authors' code maps them.
+        tuning: what is trained: `full` (every weight), `frozen` (the head), `frozen_norm` (the head and every
+            LayerNorm), `lora` (the head and low-rank adapters of the attention); see [`tuning`].
         about: one sentence for tables and cards.
         paper_row: the row of the paper's tables that this arm stands beside.
     """
@@ -34,6 +37,7 @@ class Arm:
     shift: str = "none"
     shift_offset: int = 1000
     shift_special_tokens: bool = True
+    tuning: str = "full"
     about: str = ""
     paper_row: str | None = None
 
@@ -46,6 +50,8 @@ class Arm:
             )
         if self.shift not in SHIFTS:
             raise ValueError(f"arm {self.name!r}: shift is {self.shift!r}; allowed: {', '.join(SHIFTS)}")
+        if self.tuning not in TUNINGS:
+            raise ValueError(f"arm {self.name!r}: tuning is {self.tuning!r}; allowed: {', '.join(TUNINGS)}")
 
 
 _EVERY = (
@@ -55,6 +61,12 @@ _EVERY = (
     Arm("random_body", start="random_body", about="Embeddings are kept, the layers are drawn anew."),
     Arm("unused", assignment="unused", about="Symbols on unused vocabulary entries, which pre-training never saw."),
     Arm("random_tokens", assignment="random", about="Symbols on random subwords, as in the authors' code."),
+    Arm("frozen", tuning="frozen", about="Every pre-trained weight is kept as it was; the head alone is trained."),
+    Arm("frozen_rand", start="random", tuning="frozen", about="`frozen`, on weights that were drawn anew."),
+    Arm("frozen_norm", tuning="frozen_norm", about="As `frozen`, but every LayerNorm is trained too."),
+    Arm("frozen_norm_rand", start="random", tuning="frozen_norm", about="`frozen_norm`, on weights drawn anew."),
+    Arm("lora", tuning="lora", about="Low-rank adapters of the attention and the head are trained."),
+    Arm("lora_rand", start="random", tuning="lora", about="`lora`, on weights that were drawn anew."),
     Arm("shift_1000", shift="constant", about="Text with every id moved by 1000.", paper_row="shift 1000"),
     Arm(
         "shift_1000_rand",

@@ -10,6 +10,7 @@ import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
+from .arms import Arm
 from .tasks import Task
 
 
@@ -22,6 +23,7 @@ class Protocol:
         global_batch_size: examples an update, over all processes and accumulation steps.
         patience: validations without improvement before a run of a non-text task stops; None: never.
         attention_dropout: of the attention weights; None keeps the backbone's.
+        learning_rates: of arms that differ from the rest.
         random_assignment: symbols go to random subwords even where the arm says `frequent`.
         remap_special_tokens: [CLS] and the others are mapped with them.
     """
@@ -32,12 +34,17 @@ class Protocol:
     global_batch_size: int = 32
     patience: int | None = None
     attention_dropout: float | None = None
+    learning_rates: dict[str, float] = field(default_factory=dict)
     random_assignment: bool = False
     remap_special_tokens: bool = False
 
     def split(self, task: Task) -> str:
         """Which split of the data is used by default. The authors' music has other segments than the paper's text."""
         return "authors" if self.name == "authors" and task.discipline == "music" else "paper"
+
+    def learning_rate(self, arm: Arm) -> float:
+        """What an arm is trained with: its own rate where it has one."""
+        return self.learning_rates.get(arm.name, float(self.training["learning_rate"]))
 
     def train_epochs(self, task: Task) -> float:
         """Passes over the training data, unless the run stops early."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -14,13 +16,17 @@ import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
+from . import run_files
 from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
+from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .task_data import OWN_ARGUMENTS, SPLITS
 from .tasks import TASKS, Task, get_task
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+_BY_ARM = -1.0  # as a learning rate: what the protocol gives the arm
+_VARIANT = re.compile(r"[\w.+=-]*")
 
 
 @dataclass
@@ -46,6 +52,17 @@ class RunArguments:
         default=None, metadata={"help": f"Of the data: {' or '.join(SPLITS)}. By default what the protocol says."}
     )
     fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
+    max_eval_items: int | None = field(
+        default=None,
+        metadata={
+            "help": "Validate and test on at most so many items, drawn once and the same for every arm and seed; "
+            "whole pieces where segments vote. By default on all."
+        },
+    )
+    variant: str = field(
+        default="",
+        metadata={"help": "A word for what differs from the protocol; it ends the name of the run's folder."},
+    )
     data_dir: str | None = field(
         default=None,
         metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},
@@ -84,6 +101,10 @@ class RunArguments:
             "--per_device_train_batch_size only bounds how many are in memory at once."
         },
     )
+    optimizer: str | None = field(
+        default=None,
+        metadata={"help": f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."},
+    )
     attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
@@ -119,8 +140,12 @@ class RunSpec:
     seed: int
     fraction: float
     split: str
+    max_eval_items: int | None
+    variant: str
     data_dir: str | None
     precision: str
+    learning_rate: float
+    optimizer: str | None
     global_batch_size: int
     attention_dropout: float | None
     stop_at_loss: float | None
@@ -135,13 +160,9 @@ class RunSpec:
         )
 
     def folder(self, root: Path) -> Path:
-        """Where the run writes: `root/protocol/task/backbone/arm/seed-N`."""
-        backbone = self.backbone.name.strip("/").replace("/", "--")
-        share = "" if self.fraction == 1 else f"-fraction-{self.fraction:g}"
-        grouped = "" if self.split == "paper" else f"-{self.split}"
-        return (
-            root / self.protocol.name / self.task.name / backbone / self.arm.name / f"seed-{self.seed}{share}{grouped}"
-        )
+        """Where the run writes; see [`run_files.run_folder`]."""
+        names = (self.protocol.name, self.task.name, self.backbone.name, self.arm.name)
+        return root / run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant)
 
 
 class _Parser(HfArgumentParser):
@@ -227,6 +248,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         save_total_limit=2,
     )
     parser.set_defaults(**{**protocol.training, "num_train_epochs": protocol.train_epochs(task)})
+    parser.set_defaults(learning_rate=_BY_ARM)
     parser.set_defaults(**given)
     run, training = parser.parse_args_into_dataclasses(argv)
     use_threads(run.threads)
@@ -267,6 +289,14 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         raise ValueError(f"arm {arm.name!r} shifts the ids of text, and task {task.name} is {task.discipline}")
     if arm.assignment != "frequent" and task.discipline == "text":
         raise ValueError(f"arm {arm.name!r} assigns subwords to symbols, and task {task.name} is text")
+    if run.max_eval_items is not None and run.max_eval_items < 1:
+        raise ValueError(f"--max_eval_items is {run.max_eval_items}; allowed: at least 1")
+    if not _VARIANT.fullmatch(run.variant):
+        raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
+    if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
+        near = difflib.get_close_matches(run.optimizer, OPTIMIZERS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(f"unknown optimizer {run.optimizer!r}{hint} Known: {', '.join(OPTIMIZERS)}")
     batch = run.global_batch_size or protocol.global_batch_size
     if batch < 1:
         raise ValueError(f"--global_batch_size is {batch}; allowed: at least 1")
@@ -278,8 +308,12 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         seed=training.seed,
         fraction=run.fraction,
         split=split,
+        max_eval_items=run.max_eval_items,
+        variant=run.variant,
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
+        learning_rate=protocol.learning_rate(arm) if training.learning_rate == _BY_ARM else training.learning_rate,
+        optimizer=run.optimizer,
         global_batch_size=batch,
         attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
         stop_at_loss=run.stop_at_loss,

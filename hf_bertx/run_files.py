@@ -16,8 +16,25 @@ RESULTS = "results.json"  # what came out; written last, so a folder that has it
 TEST_PREDICTIONS = "predictions_test.parquet"
 VALIDATION_PREDICTIONS = "predictions_validation.parquet"
 MODEL = "model"
+ADAPTER = "adapter"  # of a LoRA run, beside the model that it is merged into
+FAILURE = "failure.json"  # why the last try failed; gone once the run is finished
 CHECKPOINTS = "checkpoints"
 _COMPLETE = "complete.json"  # in a checkpoint: every file of it was written
+
+
+def run_folder(
+    protocol: str, task: str, backbone: str, arm: str, seed: int, fraction: float, split: str, variant: str
+) -> Path:
+    """Where a run lies below the root of all runs.
+
+    Returns:
+        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-variant]`.
+    """
+    share = "" if fraction == 1 else f"-fraction-{fraction:g}"
+    grouped = "" if split == "paper" else f"-{split}"
+    varied = f"-{variant}" if variant else ""
+    name = f"seed-{seed}{share}{grouped}{varied}"
+    return Path(protocol, task, backbone.strip("/").replace("/", "--"), arm, name)
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:

@@ -24,6 +24,7 @@ _HYPERPARAMETERS = (
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
     "eval_strategy eval_steps"
 ).split()
+_OF_OLDER_RUNS = {"tuning": "full", "variant": ""}  # what runs were before there was a choice
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
@@ -31,6 +32,7 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
     """What was ordered, JSON-ready: the same order with the same data gives the same run."""
     hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
     plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
+    plain |= {"learning_rate": spec.learning_rate, "optimizer": spec.optimizer}
     plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"shortcuts": spec.shortcuts}
@@ -43,10 +45,13 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
             "start": spec.arm.start,
             "assignment": spec.assignment if spec.task.discipline != "text" else None,
             "shift": spec.arm.shift,
+            "tuning": spec.arm.tuning,
             "protocol": spec.protocol.name,
             "split": spec.split,
             "seed": spec.seed,
             "fraction": spec.fraction,
+            "max_eval_items": spec.max_eval_items,
+            "variant": spec.variant,
             "precision": spec.precision,
             "hyperparameters": plain,
         },
@@ -61,7 +66,9 @@ def check_same(folder: Path, order: dict[str, Any]) -> None:
     found = run_files.read_json(folder / run_files.RUN)
     old, new = (_flat({k: o.get(k) for k in ("specification", "data_fingerprint")}) for o in (found, order))
     different = [
-        f"{name} is {old.get(name)!r} there, {new.get(name)!r} asked" for name in new if old.get(name) != new[name]
+        f"{name} is {old.get(name)!r} there, {new[name]!r} asked"
+        for name in new
+        if old.get(name, _OF_OLDER_RUNS.get(name)) != new[name]
     ]
     if different:
         raise ValueError(

@@ -23,6 +23,7 @@ OWN_ARGUMENTS = (
     "label_pattern labels_file"
 ).split()
 _LONGEST = 512  # tokens: what BERT's position embeddings reach
+_EVALUATION_SEED = 20210707  # one for all runs, so that arms and seeds are compared on the same items
 _EMBEDDED = Path(__file__).parent / "data"
 
 
@@ -131,6 +132,32 @@ def subset(rows: Dataset, fraction: float, seed: int) -> Dataset:
         return rows
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(rows))
     return rows.select(sorted(order[: max(1, round(fraction * len(rows)))].tolist()))
+
+
+def evaluation_subset(rows: Dataset, count: int | None) -> Dataset:
+    """At most so many random rows, the same ones for every arm and seed; where rows have groups, whole groups.
+
+    A group that does not fit any more is left out; the first one is always in.
+
+    Raises:
+        ValueError: a count below 1.
+    """
+    if count is None or count >= len(rows):
+        return rows
+    if count < 1:
+        raise ValueError(f"max_eval_items is {count}; allowed: at least 1")
+    order = np.random.Generator(np.random.PCG64(_EVALUATION_SEED)).permutation
+    if "group" not in rows.column_names:
+        return rows.select(sorted(order(len(rows))[:count].tolist()))
+    members: dict[str, list[int]] = {}
+    for row, group in enumerate(rows["group"][:]):
+        members.setdefault(group, []).append(row)
+    names = list(members)
+    taken: list[int] = []
+    for n in order(len(names)):
+        if not taken or len(taken) + len(members[names[n]]) <= count:
+            taken += members[names[n]]
+    return rows.select(sorted(taken))
 
 
 def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, str]:

@@ -6,6 +6,7 @@ import copy
 import math
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,15 @@ from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .modeling_discipline import AutoModelForDisciplineClassification
+from .optimizers import optimizer
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
-from .task_data import TaskData, load_task_data, subset
+from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
 from .tokenized_data import tokenize
+from .tuning import apply_tuning, merged
 
 logger = logging.get_logger(__name__)
 
@@ -88,7 +91,8 @@ def take_shortcuts(model: Any, tokenizer: Any, weight_decay: float) -> None:
     """Leaves out of a step what changes nothing; see [`shortcuts`]. Undone by `restore_all_rows`."""
     prune_unread_positions(model)
     draw_dropout_at_once(model)
-    if isinstance(tokenizer, DisciplineTokenizer) and weight_decay == 0:
+    trained = model.get_input_embeddings().weight.requires_grad
+    if trained and isinstance(tokenizer, DisciplineTokenizer) and weight_decay == 0:
         keep_used_rows(model, tokenizer.get_vocab().values())
 
 
@@ -102,8 +106,10 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     set_seed(spec.seed)
     tokenizer = build_tokenizer(spec)
     model = build_model(spec, tokenizer)
+    model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
     if spec.shortcuts:
-        take_shortcuts(model, tokenizer, args.weight_decay)
+        take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, args.weight_decay)
+    args.learning_rate = spec.learning_rate
     train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
@@ -120,8 +126,10 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
     special = _special_tokens(spec)
+    chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     return Trainer(
         model=model,
+        optimizer_cls_and_kwargs=chosen,
         args=args,
         train_dataset=tokenize(train_rows, tokenizer, spec.task, special),
         eval_dataset=tokenize(validation, tokenizer, spec.task, special),
@@ -192,11 +200,12 @@ def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback
         ValueError: the folder holds a run of another specification; the message names the difference.
         BackboneUnavailableError, FileNotFoundError: the backbone or the data cannot be had.
     """
+    begun = time.perf_counter()
     args = copy.deepcopy(args)
     folder = spec.folder(Path(args.output_dir or "runs"))
     state = PartialState()
     with state.main_process_first():
-        data = load_task_data(spec.task, spec.split, spec.data_dir)
+        data = _limited(load_task_data(spec.task, spec.split, spec.data_dir), spec.max_eval_items)
     _set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
     order = run_order(spec, args, data)
     if not spec.resume and state.is_main_process:
@@ -225,8 +234,17 @@ def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback
     else:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     seconds = time.perf_counter() - started
-    _finish(trainer, spec, data, folder, seconds, checkpoint)
+    _finish(trainer, spec, data, folder, (begun, seconds), checkpoint)
     return folder
+
+
+def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:
+    """The data with fewer items to validate and test on; its fingerprint stays that of all rows."""
+    splits = {
+        name: rows if name == "train" else evaluation_subset(rows, max_eval_items)
+        for name, rows in data.splits.items()
+    }
+    return replace(data, splits=splits)
 
 
 def _was_last(checkpoint: Path) -> bool:
@@ -244,9 +262,14 @@ def _take_up(trainer: Trainer, checkpoint: Path) -> None:
 
 
 def _finish(
-    trainer: Trainer, spec: RunSpec, data: TaskData, folder: Path, seconds: float, checkpoint: Path | None
+    trainer: Trainer, spec: RunSpec, data: TaskData, folder: Path, times: tuple[float, float], checkpoint: Path | None
 ) -> None:
-    """Predictions, metrics and model of the selected weights; `results.json` last."""
+    """Predictions, metrics and model of the selected weights; `results.json` last.
+
+    Args:
+        times: when the run began, and how many seconds were spent in training.
+    """
+    begun, seconds = times
     scores = {}
     trainer.compute_metrics = None  # it knows the groups of the validation items alone
     # validation has been looked at many times; test is looked at here, once
@@ -263,14 +286,7 @@ def _finish(
     if not trainer.is_world_process_zero():
         return
     run_files.write_json(folder / run_files.LOG, state.log_history)
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    restore_all_rows(model)
-
-    def save(path: Path) -> None:
-        model.save_pretrained(path)
-        trainer.processing_class.save_pretrained(path)
-
-    run_files.write_folder(folder / run_files.MODEL, save)
+    parameters, trained = _save_model(trainer, spec, folder)
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
@@ -282,13 +298,44 @@ def _finish(
         "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
         "stopped": _stop_reason(state, stop),
         "train_seconds": round(seconds, 1),
+        "total_seconds": round(time.perf_counter() - begun, 1),
         "resumed_from_step": None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]),
         "tokens_seen": int(state.num_input_tokens_seen),
         "tokenizer": getattr(trainer.processing_class, "assignment", None),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": parameters,
+        "trained_parameters": trained,
     }
     run_files.write_json(folder / run_files.RESULTS, results)
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
+
+
+def _save_model(trainer: Trainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
+    """Writes the model, plain in any case, and an adapter beside it where one was trained on published weights.
+
+    Returns:
+        How many parameters the model has, and how many of them were trained.
+    """
+    model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    if spec.arm.tuning == "lora" and spec.arm.start == "pretrained":  # on weights drawn here it would be of no use
+        run_files.write_folder(folder / run_files.ADAPTER, lambda path: _save(model, trainer, path))
+    # a row that no item uses got no gradient, but belongs to what a full tuning trains
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    plain = merged(model)
+    restore_all_rows(plain)
+    parameters = sum(p.numel() for p in plain.parameters())
+    run_files.write_folder(folder / run_files.MODEL, lambda path: _save(plain, trainer, path))
+    return parameters, parameters if spec.arm.tuning == "full" else trained
+
+
+def _save(model: Any, trainer: Trainer, path: Path) -> None:
+    model.save_pretrained(path)
+    trainer.processing_class.save_pretrained(path)
+
+
+def _base_model(spec: RunSpec) -> tuple[str, str | None]:
+    """What an adapter names as its base: the Hub id and revision, or a folder's last name."""
+    name, _, revision = backbone_origin(spec).partition("@")
+    return name, revision or None
 
 
 def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:
