@@ -13,7 +13,7 @@ from pathlib import Path
 
 from accelerate import PartialState
 
-from hf_bertx.one_run import main
+from hf_bertx import one_run
 from hf_bertx.run_arguments import OwnData
 from hf_bertx.tasks import TASKS
 
@@ -31,5 +31,10 @@ def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
     return OwnData(built_task(folder / name), folder / name / "default")
 
 
+def main() -> int:
+    """See [`one_run.main`]."""
+    return one_run.main(sys.argv[1:], _build_own)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], _build_own))
+    sys.exit(main())

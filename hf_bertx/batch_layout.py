@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -104,11 +107,12 @@ def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: 
     A number stands for as many tokens of that value.
     """
     if width is None:
-        if isinstance(flat, int):
-            return [[flat] * length for length in lengths.tolist()]
-        take = _as_python(flat)
-        ends = np.cumsum(lengths).tolist()
-        return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
+        with _no_collection():
+            if isinstance(flat, int):
+                return [[flat] * length for length in lengths.tolist()]
+            take = _as_python(flat)
+            ends = np.cumsum(lengths).tolist()
+            return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
     if (lengths == width).all():
         out = np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
     else:
@@ -117,6 +121,18 @@ def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: 
         kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
         out[kept] = flat
     return out if as_array else _as_python(out).tolist()
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without the cyclic garbage collector, which every few hundred new lists would look at each of their entries."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _as_python(ids: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from . import run_files
 from .study import PlannedRun, Study, load_study
+from .study_choice import Choice, write_choices
 from .study_estimate import estimate
 from .study_execution import (
     Outcome,
@@ -49,12 +50,17 @@ def run_study(name: str, where: Where, executor: str, workers: int | None, dry_r
     if not child:
         write_plan(study, where.root)
     if not todo:
+        _tell_choices(write_choices(study, where.root))
         return 0
     if executor == "ray":
-        return _summary(execute_on_ray(todo, where, _Teller(len(todo)), workers), where.root)
-    if (workers or 1) > 1 and not child:
-        return _run_children(name, where, workers or 1)
-    return _summary(execute_here(todo, where, _Teller(len(todo))), where.root)
+        status = _summary(execute_on_ray(todo, where, _Teller(len(todo)), workers), where.root)
+    elif (workers or 1) > 1 and not child:
+        status = _run_children(name, where, workers or 1)
+    else:
+        status = _summary(execute_here(todo, where, _Teller(len(todo))), where.root)
+    if not child:
+        _tell_choices(write_choices(study, where.root))
+    return status
 
 
 def _run_children(name: str, where: Where, workers: int) -> int:
@@ -80,6 +86,13 @@ def _tell_plan(study: Study, todo: list[PlannedRun], where: Where, workers: int)
     if todo:
         # cores are shared: what several processes gain is little, and not promised
         print(f"about {_duration(sum(known))} of this machine's time{at_once}{rest}")
+
+
+def _tell_choices(choices: list[Choice]) -> None:
+    for choice in choices:
+        rest = "" if choice.complete else " so far"
+        means = ", ".join(f"{variant} {sum(v) / len(v):.4f}" for variant, v in choice.points.items() if v)
+        print(f"best{rest} by {choice.by}: {choice.task} {choice.backbone} {choice.arm}: {choice.chosen} ({means})")
 
 
 class _Teller:

@@ -12,7 +12,8 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts tuning optimizers backbones tasks protocols task_data tokenized_data metrics "
-    "discipline_metric leaks run_files callbacks run_arguments run_order training report cards publish cli"
+    "discipline_metric leaks run_files study callbacks run_arguments run_order training report cards publish one_run "
+    "study_execution study_choice study_estimate study_command cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -23,6 +24,11 @@ NO_TORCH = (
     "tasks",
     "protocols",
     "run_files",
+    "study",
+    "study_execution",
+    "study_choice",
+    "study_estimate",
+    "study_command",
     "report",
     "cards",
     "cli",

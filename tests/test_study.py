@@ -1,0 +1,374 @@
+"""Studies: what a file plans, what is skipped, shared, retried and taken over; a real local Ray."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+
+from hf_bertx import run_files
+from hf_bertx.cli import main
+from hf_bertx.study import NAMED, PlannedRun, load_study, named_studies
+from hf_bertx.study_choice import choose
+from hf_bertx.study_estimate import estimate, measured_seconds
+from hf_bertx.study_execution import Where, is_finished, missing, write_plan
+from hf_bertx.task_data import load_task_data
+from hf_bertx.tasks import TASKS
+
+SMALL: dict[str, Any] = {
+    "about": "Small.",
+    "tasks": ["dna-splice"],
+    "arms": ["bert", "rand"],
+    "seeds": [0, 1],
+    "overrides": {"max_steps": 4, "eval_steps": 2, "logging_steps": 1, "max_eval_items": 30},
+}
+
+
+def write(folder: Path, content: Any, name: str = "mine.yaml") -> str:
+    path = folder / name
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+    return str(path)
+
+
+def small(folder: Path, backbone: Path, **more: Any) -> str:
+    return write(folder, {**SMALL, "backbones": [str(backbone)], **more})
+
+
+def command(*argv: str) -> list[str]:
+    return [sys.executable, "-m", "hf_bertx.cli", "study", *argv]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def test_every_named_study_loads_and_says_what_it_is() -> None:
+    sizes = {name: len(load_study(name).runs) for name in named_studies()}
+    wanted = {"table1", "table2", "table2-small", "figure2", "figure3", "one-percent", "grid-search", "smoke"}
+    assert wanted <= set(sizes)
+    assert sizes["table1"] == (5 + 2) * 8 * 3
+    assert sizes["table2-small"] == 5 * 5 * 3
+    assert sizes["grid-search"] == 10 * 5 * 3
+    assert sizes["figure3"] == 9 * 7 * 3
+    assert all(yaml.safe_load(path.read_text())["about"] for path in NAMED.glob("*.yaml"))
+
+
+def test_a_file_is_the_product_of_its_lists(tmp_path: Path) -> None:
+    content = {
+        "tasks": {"dna-splice": {"max_steps": 9}, "dna-h3": None},
+        "arms": {"bert": None, "frozen": {"learning_rate": "1e-3"}},
+        "fractions": [1.0, 0.1],
+        "seeds": [3, 4],
+        "overrides": {"max_steps": 7},
+    }
+    runs = load_study(write(tmp_path, content)).runs
+    assert len(runs) == 2 * 2 * 2 * 2
+    assert [run.seed for run in runs] == [3] * 8 + [4] * 8  # a table is complete for one seed first
+    splice = [run for run in runs if run.task == "dna-splice"]
+    assert {run.overrides["max_steps"] for run in splice} == {9}
+    assert {run.overrides["max_steps"] for run in runs if run.task == "dna-h3"} == {7}
+    # YAML takes 1e-3 for a word
+    assert {run.overrides.get("learning_rate") for run in runs if run.arm == "frozen"} == {0.001}
+    assert runs[-1].folder == Path("recommended/dna-h3/minilm-l6/frozen/seed-4-fraction-0.1")
+
+
+def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
+    grid = {"learning_rate": ["1e-4", 0.00001], "optimizer": ["adam", "radam"]}
+    runs = load_study(write(tmp_path, {**SMALL, "seeds": [0], "arms": ["rand"], "grid": grid})).runs
+    assert [run.variant for run in runs] == [
+        "learning_rate=0.0001-optimizer=adam",
+        "learning_rate=0.0001-optimizer=radam",
+        "learning_rate=1e-05-optimizer=adam",
+        "learning_rate=1e-05-optimizer=radam",
+    ]
+    arguments = runs[2].arguments(Path("out"), None)
+    assert arguments[arguments.index("--learning_rate") + 1] == "1e-05"
+    assert "--data_dir" not in arguments
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tasks": ["dna-splce"]}, "unknown task 'dna-splce'; did you mean 'dna-splice'?"),
+        ({"arms": ["re-emb"]}, "unknown arm 're-emb'; did you mean 're_emb'?"),
+        ({"arms": []}, "arms is []; a study needs at least one"),
+        ({"backbones": ["minilm"]}, "unknown backbone 'minilm'; did you mean 'minilm-l6'?"),
+        ({"protocol": "papers"}, "unknown protocol 'papers'; did you mean 'paper'?"),
+        ({"seed": [1]}, "unknown field 'seed'; did you mean 'seeds'?"),
+        ({"seeds": 3}, "seeds is 3; give a list, e.g. [0, 1, 2]"),
+        ({"fractions": [0.0]}, "fraction 0.0 is not allowed: more than 0, at most 1"),
+        ({"overrides": {"learning_rat": 1}}, "unknown argument 'learning_rat'; did you mean 'learning_rate'?"),
+        ({"overrides": 3}, "overrides: holds 3, not a mapping"),
+        ({"grid": {}}, "grid is {}; give arguments with lists of values, or leave it out"),
+        ({"grid": {"learning_rate": []}}, "grid, learning_rate is []; give a list of values"),
+        ({"arms": ["shift_1000"]}, "arm 'shift_1000' shifts the ids of text, and dna-splice is dna"),
+        (
+            {"tasks": ["glue-rte"], "arms": ["unused"]},
+            "arm 'unused' assigns subwords to symbols, and glue-rte is text",
+        ),
+        ({"choose_by": "test"}, "choose_by is 'test'; allowed: validation, train_loss; what is tested on is not"),
+        (
+            {"tasks": ["glue-mrpc"], "grid": {"learning_rate": [1e-4, 1e-5]}},
+            "glue-mrpc is tested on its validation set, so a grid must not be chosen by it",
+        ),
+        ({"parts": [{"arms": ["bert"]}, {"arms": ["bert"], "overrides": {"max_steps": 5}}]}, "two different runs"),
+        ({"parts": ["bert"]}, "part 1: holds str, not a mapping of fields"),
+    ],
+)
+def test_a_wrong_file_is_one_message(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"mine.yaml|unknown") as error:
+        load_study(write(tmp_path, {**SMALL, **change}))
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tabel2", None, "unknown study 'tabel2'; did you mean 'table2'?"),
+        ("none.yaml", None, "no such file"),
+        ("list.yaml", "- a\n- b\n", "holds list, not a mapping of fields"),
+        ("half.yaml", "tasks: [dna-splice\narms:", "not YAML"),
+    ],
+)
+def test_what_is_no_study(name: str, content: str | None, message: str, tmp_path: Path, capsys: Any) -> None:
+    given = name if content is None else write(tmp_path, content, name)
+    assert main(["study", given, "--runs", str(tmp_path / "runs")]) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert len(told.splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, str]:
+    """A study that two processes made together, started on one folder at once."""
+    folder = tmp_path_factory.mktemp("study")
+    file, root = small(folder, tiny_backbone), folder / "runs"
+    both = [
+        subprocess.Popen(
+            command(file, "--runs", str(root), "--threads", "1"), stdout=subprocess.PIPE, text=True, env=environment()
+        )
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    return file, root, "".join(told)
+
+
+def test_two_processes_share_a_study_and_never_a_run(finished: tuple[str, Path, str]) -> None:
+    file, root, told = finished
+    study = load_study(file)
+    assert all(is_finished(run, root) for run in study.runs)
+    assert len(study.runs) == 4
+    for run in study.runs:
+        results = run_files.read_json(root / run.folder / run_files.RESULTS)
+        assert results["resumed_from_step"] is None
+        steps = [entry["step"] for entry in run_files.read_json(root / run.folder / run_files.LOG) if "loss" in entry]
+        assert steps == [1, 2, 3, 4]  # one process wrote it
+    assert "4 runs, 0 finished, 4 to do" in told
+    plan = run_files.read_json(root / "studies" / "mine.json")
+    assert (plan["format"], len(plan["runs"])) == (1, 4)
+    assert plan["runs"][0]["folder"] == study.runs[0].folder.as_posix()
+
+
+def test_what_is_finished_is_skipped(finished: tuple[str, Path, str], capsys: pytest.CaptureFixture) -> None:
+    file, root, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("results.json")}
+    assert main(["study", file, "--runs", str(root)]) == 0
+    assert "4 runs, 4 finished, 0 to do" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("results.json")} == before
+
+
+def test_another_order_or_other_data_in_the_folder_is_refused(
+    finished: tuple[str, Path, str], tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    _, root, _ = finished
+    other = small(tmp_path, tiny_backbone, overrides={**SMALL["overrides"], "learning_rate": 0.5})
+    assert main(["study", other, "--runs", str(root)]) == 2
+    assert "learning_rate is 0.0001 there, 0.5 asked. Choose another --runs" in capsys.readouterr().err
+    run = load_study(small(tmp_path, tiny_backbone)).runs[0]
+    with pytest.raises(ValueError, match=r"holds a run on other data: sha256 .* there, 000000000000 now"):
+        is_finished(run, root, "0" * 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("run.json", '{"specification": ', "run.json, line 1: not JSON"),
+        ("run.json", '{"task": 1}', "no specification; was it written by another version?"),
+        ("studies/mine.json", '{"format": 7}', "format 7, this version writes 1; choose another --runs"),
+    ],
+)
+def test_a_file_of_the_runs_that_cannot_be_read(
+    name: str, content: str, message: str, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, root = small(tmp_path, tiny_backbone), tmp_path / "runs"
+    path = root / (name if "/" in name else load_study(file).runs[0].folder / name)
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    assert main(["study", file, "--runs", str(root)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_failed_run_is_recorded_and_tried_again(tiny_backbone: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken-bert"
+    broken.mkdir()
+    for path in tiny_backbone.iterdir():
+        if path.name != "model.safetensors":
+            (broken / path.name).write_bytes(path.read_bytes())
+    file = small(tmp_path, broken, arms=["bert", "rand"], seeds=[0])
+    root, argv = tmp_path / "runs", ["--threads", "1"]
+    for attempt in (1, 2):
+        done = subprocess.run(
+            command(file, "--runs", str(root), *argv), capture_output=True, text=True, env=environment()
+        )
+        assert done.returncode == 1
+        assert "1 failed" in done.stdout
+        bert, rand = load_study(file).runs
+        failure = run_files.read_json(root / bert.folder / run_files.FAILURE)
+        assert failure["attempts"] == attempt
+        assert "could not be loaded" in failure["error"]
+        assert is_finished(rand, root)  # the others were trained
+    (broken / "model.safetensors").write_bytes((tiny_backbone / "model.safetensors").read_bytes())
+    done = subprocess.run(command(file, "--runs", str(root), *argv), capture_output=True, text=True, env=environment())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert is_finished(bert, root)
+    assert not (root / bert.folder / run_files.FAILURE).exists()
+
+
+def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(tiny_backbone: Path, tmp_path: Path) -> None:
+    overrides = {"max_steps": 400, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
+    file = small(tmp_path, tiny_backbone, arms=["rand"], seeds=[0], overrides=overrides)
+    root = tmp_path / "runs"
+    process = subprocess.Popen(command(file, "--runs", str(root), "--threads", "1"), env=environment())
+    deadline = time.monotonic() + 120
+    while not list(root.rglob("checkpoint-60/complete.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (run,) = load_study(file).runs
+    assert not is_finished(run, root)  # and nobody holds its lock
+    done = subprocess.run(
+        command(file, "--runs", str(root), "--threads", "1"), capture_output=True, text=True, env=environment()
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    results = run_files.read_json(root / run.folder / run_files.RESULTS)
+    assert results["resumed_from_step"] >= 60
+    assert results["steps"] == 400
+
+
+def test_several_workers_and_a_launcher(tiny_backbone: Path, tmp_path: Path) -> None:
+    file, root = small(tmp_path, tiny_backbone, seeds=[0]), tmp_path / "runs"
+    launch = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 1"
+    argv = [file, "--runs", str(root), "--workers", "2", "--launch", launch]
+    done = subprocess.run(command(*argv), capture_output=True, text=True, env=environment(), timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert all(is_finished(run, root) for run in load_study(file).runs)
+
+
+def test_a_plan_says_how_long_it_takes(
+    finished: tuple[str, Path, str], tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, root, _ = finished
+    runs = load_study(file).runs
+    seconds = [run_files.read_json(root / run.folder / run_files.RESULTS)["total_seconds"] for run in runs]
+    assert estimate(runs, runs, Where(root)) == [sorted(seconds)[1] / 2 + sorted(seconds)[2] / 2] * 4
+    assert measured_seconds(runs, tmp_path) == {}
+    assert main(["study", small(tmp_path, tiny_backbone), "--runs", str(tmp_path / "new"), "--dry_run"]) == 0
+    told = capsys.readouterr().out
+    assert "4 runs, 0 finished, 4 to do" in told
+    assert "about" in told
+    assert "not measured" not in told  # a few steps were timed
+    assert not (tmp_path / "new").exists()
+    unknown = PlannedRun("dna-h4", str(tiny_backbone), "bert", "recommended", "paper", 0, 1.0)
+    assert estimate([unknown], [unknown], Where(tmp_path)) == [None]  # its data is not here
+
+
+def test_ten_thousand_runs_are_planned_in_seconds(tiny_backbone: Path, tmp_path: Path) -> None:
+    file = small(tmp_path, tiny_backbone, seeds=list(range(5000)))
+    study, root = load_study(file), tmp_path / "runs"
+    assert len(study.runs) == 10_000
+    fingerprint = load_task_data(TASKS["dna-splice"]).fingerprint
+    order = {"specification": {"hyperparameters": {"learning_rate": 1e-4}}, "data_fingerprint": fingerprint}
+    for run in study.runs[:-10]:
+        folder = root / run.folder
+        folder.mkdir(parents=True)
+        (folder / run_files.RUN).write_text(json.dumps(order))
+        (folder / run_files.RESULTS).write_text("{}")
+    began = time.process_time()  # of this process: the machine may be busy
+    left = missing(load_study(file), Where(root))
+    write_plan(study, root)
+    assert time.process_time() - began < 5
+    assert [run.seed for run in left] == [seed for seed in range(4995, 5000) for _ in range(2)]
+
+
+def test_the_best_point_of_a_grid_is_chosen_without_the_test_set(tiny_backbone: Path, tmp_path: Path) -> None:
+    grid = {"learning_rate": [1e-4, 1e-3, 1e-2]}
+    file = small(tmp_path, tiny_backbone, arms=["rand"], grid=grid)
+    study, root = load_study(file), tmp_path / "runs"
+    # validation, test and last loss point at three different rates
+    made = {"learning_rate=0.0001": (0.6, 0.9, 0.5), "learning_rate=0.001": (0.8, 0.3, 0.4)}
+    made["learning_rate=0.01"] = (0.7, 0.5, 0.1)
+    for run in study.runs:
+        validation, test, loss = made[run.variant]
+        if run.seed == 1 and run.variant == "learning_rate=0.01":
+            continue
+        metrics = {"validation": {"accuracy": validation + 0.01 * run.seed}, "test": {"accuracy": test}}
+        run_files.write_json(root / run.folder / run_files.RESULTS, {"metrics": metrics})
+        run_files.write_json(root / run.folder / run_files.LOG, [{"loss": 9.0}, {"loss": loss}, {"eval_loss": 0}])
+    (choice,) = choose(study, root)
+    assert (choice.by, choice.chosen, choice.complete) == ("validation accuracy", "learning_rate=0.001", False)
+    assert choice.points["learning_rate=0.001"] == [0.8, 0.81]
+    (by_loss,) = choose(replace(study, choose_by="train_loss"), root)
+    assert by_loss.chosen == "learning_rate=0.01"
+    assert choose(load_study(small(tmp_path, tiny_backbone)), root) == []
+
+
+_ON_RAY = """
+import os, signal, sys, threading, time
+from pathlib import Path
+import ray
+from hf_bertx.cli import main
+
+root = Path(sys.argv[2])
+ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+
+def kill_one() -> None:
+    while not (begun := list(root.rglob("checkpoint-*/complete.json"))):
+        time.sleep(0.05)
+    from ray.util.state import list_workers
+    alive = [w for w in list_workers(detail=True) if w.is_alive and w.worker_type == "WORKER" and w.pid != os.getpid()]
+    busy = [w.pid for w in alive if b"_execute_waiting" in Path(f"/proc/{w.pid}/cmdline").read_bytes()]
+    os.kill(busy[0], signal.SIGKILL)
+    print("killed one of", len(busy), "workers", flush=True)
+
+threading.Thread(target=kill_one, daemon=True).start()
+sys.exit(main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray", "--threads", "1"]))
+"""
+
+
+def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra [ray] is not installed; Ray has no wheel for this Python")
+    overrides = {"max_steps": 300, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
+    file = small(tmp_path, tiny_backbone, overrides=overrides)
+    root = tmp_path / "runs"
+    done = subprocess.run(
+        [sys.executable, "-c", _ON_RAY, file, str(root)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+        timeout=300,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    assert "killed one of 2 workers" in done.stdout
+    assert "4 finished, 0 failed" in done.stdout
+    results = [run_files.read_json(root / run.folder / run_files.RESULTS) for run in load_study(file).runs]
+    assert [r["steps"] for r in results] == [300] * 4
+    assert sum(r["resumed_from_step"] is not None for r in results) >= 1

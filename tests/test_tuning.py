@@ -1,0 +1,172 @@
+"""What each tuning trains, in every sibling; what a frozen and a LoRA run leave behind."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import small_config
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, TrainerCallback
+
+from hf_bertx.arms import ARMS, Arm
+from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
+from hf_bertx.modeling_discipline import AutoModelForDisciplineClassification
+from hf_bertx.protocols import RECOMMENDED
+from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.training import run
+from hf_bertx.tuning import apply_tuning, merged
+
+SHORT = [
+    "--fraction",
+    "0.1",
+    "--max_steps",
+    "6",
+    "--logging_steps",
+    "1",
+    "--eval_steps",
+    "2",
+    "--max_eval_items",
+    "40",
+]
+IDS = torch.arange(10, 30).reshape(2, 10)
+
+
+def small_model(model_type: str) -> Any:
+    torch.manual_seed(0)
+    return AutoModelForDisciplineClassification.from_config(small_config(model_type))
+
+
+def trained_names(model: Any) -> set[str]:
+    return {name for name, weights in model.named_parameters() if weights.requires_grad}
+
+
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_CONFIGS))
+def test_a_frozen_body_trains_the_head_alone(model_type: str) -> None:
+    names = trained_names(apply_tuning(small_model(model_type), "frozen", "a/b"))
+    assert names
+    heads = ("classifier.", "pre_classifier.", "head.", "bert.pooler.", "albert.pooler.", "mpnet.pooler.")
+    assert all(name.startswith(heads) for name in names), names
+    with_norms = trained_names(apply_tuning(small_model(model_type), "frozen_norm", "a/b"))
+    more = with_norms - names
+    assert more
+    assert all("norm" in name.lower() for name in more), more
+
+
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_CONFIGS))
+def test_adapters_train_and_merge(model_type: str) -> None:
+    model = small_model(model_type)
+    untouched = {name: weights.clone() for name, weights in model.state_dict().items()}
+    adapted = apply_tuning(model, "lora", "owner/name", "0123")
+    names = trained_names(adapted)
+    assert any("lora_A" in name for name in names)
+    assert any("classifier" in name for name in names)
+    assert not any("embedding" in name for name in names)
+    optimizer = torch.optim.SGD([w for w in adapted.parameters() if w.requires_grad], lr=0.5)
+    for _ in range(3):
+        adapted(input_ids=IDS, labels=torch.tensor([0, 1])).loss.backward()
+        optimizer.step()
+    adapted.eval()
+    expected = adapted(input_ids=IDS).logits
+    plain = merged(adapted)
+    assert type(plain) is type(model)
+    assert torch.allclose(plain(input_ids=IDS).logits, expected, atol=1e-5)
+    moved = {name for name, weights in plain.state_dict().items() if not torch.equal(weights, untouched[name])}
+    assert any("classifier" in name for name in moved)
+    assert len(moved) > 2  # the adapted matrices as well
+    assert not any("embedding" in name for name in moved)
+
+
+def test_an_unknown_tuning_is_refused() -> None:
+    with pytest.raises(ValueError, match="unknown tuning 'froze'; allowed: full, frozen, frozen_norm, lora"):
+        apply_tuning(small_model("bert"), "froze", "a/b")
+    with pytest.raises(ValueError, match="arm 'mine': tuning is 'some'; allowed: full"):
+        Arm("mine", tuning="some")
+
+
+def order(backbone: Path, root: Path, arm: str, *more: str) -> tuple[Any, Any]:
+    argv = ["--backbone", str(backbone), "--arm", arm, "--output_dir", str(root), "--learning_rate", "1e-2"]
+    specs, args = parse_arguments([*argv, *SHORT, *more])
+    return specs[0], args
+
+
+def test_a_frozen_run_leaves_the_body_as_it_was(tiny_backbone: Path, tmp_path: Path) -> None:
+    folder = run(*order(tiny_backbone, tmp_path, "frozen"))
+    before = load_file(tiny_backbone / "model.safetensors")
+    after = load_file(folder / "model" / "model.safetensors")
+    compared = 0
+    for name, weights in before.items():
+        if not name.startswith("pooler"):
+            assert torch.equal(weights, after[f"bert.{name}"]), name
+            compared += 1
+    assert compared > 30
+    assert not torch.equal(before["pooler.dense.weight"], after["bert.pooler.dense.weight"])
+    results = json.loads((folder / "results.json").read_text())
+    assert results["trained_parameters"] == 32 * 32 + 32 + 3 * 32 + 3
+    order_of_run = json.loads((folder / "run.json").read_text())["specification"]
+    assert order_of_run["tuning"] == "frozen"
+    assert order_of_run["max_eval_items"] == 40
+    assert results["counts"]["validation"] == results["counts"]["test"] == 40
+
+
+def test_a_lora_run_leaves_an_adapter_and_the_model_it_is_merged_into(tiny_backbone: Path, tmp_path: Path) -> None:
+    folder = run(*order(tiny_backbone, tmp_path, "lora"))
+    plain = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    told = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert told["base_model_name_or_path"] == tiny_backbone.name  # no path of this machine
+    base = AutoModelForSequenceClassification.from_pretrained(tiny_backbone, num_labels=3)
+    adapted = PeftModel.from_pretrained(base, folder / "adapter").eval()
+    ids = torch.randint(1000, 1600, (4, 20))
+    assert torch.allclose(plain(ids).logits, adapted(ids).logits, atol=1e-5)
+    random = run(*order(tiny_backbone, tmp_path, "lora_rand"))
+    assert (random / "model" / "model.safetensors").is_file()
+    assert not (random / "adapter").exists()  # on weights that were drawn here it would be of no use
+
+
+class _Stop(TrainerCallback):
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 5:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("arm", ["lora_rand", "frozen_norm"])
+def test_an_interrupted_run_ends_as_if_it_had_not_been(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
+    whole = run(*order(tiny_backbone, tmp_path / "whole", arm))
+    with pytest.raises(KeyboardInterrupt):
+        run(*order(tiny_backbone, tmp_path / "broken", arm), callbacks=(_Stop(),))
+    broken = run(*order(tiny_backbone, tmp_path / "broken", arm))
+    assert json.loads((broken / "results.json").read_text())["resumed_from_step"] == 4
+    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (whole, broken))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_every_arm_of_a_tuning_has_its_random_start(tiny_backbone: Path, tmp_path: Path) -> None:
+    tuned = [arm for arm in ARMS.values() if arm.tuning != "full" and arm.start == "pretrained"]
+    assert len(tuned) == 3
+    for arm in tuned:
+        control = ARMS[f"{arm.name}_rand"]
+        assert (control.start, control.tuning, control.assignment) == ("random", arm.tuning, arm.assignment)
+
+
+def test_an_arm_has_the_learning_rate_of_its_protocol_unless_it_is_told(tiny_backbone: Path, tmp_path: Path) -> None:
+    argv = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), "--arm", "bert", "frozen"]
+    specs, _ = parse_arguments(argv)
+    assert specs[0].learning_rate == RECOMMENDED.training["learning_rate"]
+    assert specs[1].learning_rate == RECOMMENDED.learning_rates["frozen"] != specs[0].learning_rate
+    assert {spec.learning_rate for spec in parse_arguments([*argv, "--learning_rate", "3e-4"])[0]} == {3e-4}
+
+
+def test_an_optimizer_of_the_paper_is_what_trains(tiny_backbone: Path, tmp_path: Path) -> None:
+    folder = run(*order(tiny_backbone, tmp_path, "bert", "--optimizer", "novograd"))
+    plain = run(*order(tiny_backbone, tmp_path, "bert", "--variant", "adam"))
+    hyperparameters = json.loads((folder / "run.json").read_text())["specification"]["hyperparameters"]
+    assert hyperparameters["optimizer"] == "novograd"
+    first, second = (pq.read_table(f / "predictions_test.parquet")["logits"].to_pylist() for f in (folder, plain))
+    assert not np.allclose(first, second)
+    with pytest.raises(ValueError, match="unknown optimizer 'adamx'; did you mean 'adamax'"):
+        order(tiny_backbone, tmp_path, "bert", "--optimizer", "adamx")
