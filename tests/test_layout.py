@@ -12,7 +12,8 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts optimizers backbones tasks protocols task_data tokenized_data metrics "
-    "discipline_metric leaks run_files callbacks run_arguments run_order training report cards publish cli"
+    "discipline_metric leaks run_files callbacks run_arguments run_order training report similarity "
+    "compared_runs activations analysis analysis_report cards publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -24,6 +25,8 @@ NO_TORCH = (
     "protocols",
     "run_files",
     "report",
+    "similarity",
+    "analysis_report",
     "cards",
     "cli",
 )
