@@ -127,7 +127,7 @@ def _layers(
 ) -> dict[str, Any]:
     """CKA and PWCCA of every layer of A with every layer of B, and what they are where rows do not belong together."""
     bases_b = [basis(layer) for layer in b]
-    names = ("cka", "pwcca_by_a", "pwcca_by_b")
+    names = ("cka", "pwcca")
     matrices = {name: np.zeros((len(a), len(b))) for name in names}
     orders = {
         "same_position_of_another_item": order_within(at.position, generator),
@@ -155,9 +155,9 @@ def _layers(
     }
 
 
-def _alike(a: Any, b: Any, variance: float) -> tuple[float, float, float]:
+def _alike(a: Any, b: Any, variance: float) -> tuple[float, float]:
     inner = overlap(a, b)
-    return linear_cka(a, b, inner), *pwcca(a, b, variance, inner)
+    return linear_cka(a, b, inner), pwcca(a, b, variance, inner)
 
 
 def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:

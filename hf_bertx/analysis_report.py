@@ -25,13 +25,13 @@ def markdown(found: dict[str, Any]) -> str:
 
 def _layer_table(found: dict[str, Any]) -> str:
     layers = found["layers"]
-    head = ["layer of A", "of B", "CKA", "PWCCA by A", "by B"]
-    head += [f"{name}: {what}" for what in _FLOORS.values() for name in ("CKA", "PWCCA by A")]
+    head = ["layer of A", "of B", "CKA", "PWCCA"]
+    head += [f"{name}: {what}" for what in _FLOORS.values() for name in ("CKA", "PWCCA")]
     head += ["directions A", "B"]
     rows = []
     for i, j in enumerate(layers["partners"]):
-        cells = [_layer(i), _layer(j), *(f"{layers[n][i][j]:.3f}" for n in ("cka", "pwcca_by_a", "pwcca_by_b"))]
-        cells += [f"{layers['floors'][floor][n][i]:.3f}" for floor in _FLOORS for n in ("cka", "pwcca_by_a")]
+        cells = [_layer(i), _layer(j), *(f"{layers[n][i][j]:.3f}" for n in ("cka", "pwcca"))]
+        cells += [f"{layers['floors'][floor][n][i]:.3f}" for floor in _FLOORS for n in ("cka", "pwcca")]
         rows.append([*cells, str(layers["directions_a"][i]), str(layers["directions_b"][j])])
     return "### Layers\n\n" + _table(head, rows)
 
@@ -84,9 +84,11 @@ def _footnotes(found: dict[str, Any]) -> str:
         f"{found['positions']} of {found['positions_there']} positions of {found['items']} items of the split "
         f"`{found['split']}`, special tokens included, drawn with seed {found['seed']}; data sha256 "
         f"{found['data_fingerprint'][:16]}.",
-        "CKA is linear and not corrected for bias; PWCCA compares the directions that hold "
-        f"{100 * found['variance']:g}% of each layer's variance. What a layer's value means is seen beside the same "
-        "measure where B's rows are put at the same position of another item, and where they are shuffled.",
+        "CKA is linear and not corrected for bias. PWCCA compares the directions that hold "
+        f"{100 * found['variance']:g}% of each layer's variance, weighted by the layer that has fewer of them: near 1 "
+        "also where a layer holds all of another and more.",
+        "What a value means is seen beside the same measure where B's rows are put at the same position of another "
+        "item, and where they are shuffled.",
         "Dropout is off, also for the gradients.",
         "; ".join(scores) + ".",
         *found["notes"],
@@ -114,8 +116,8 @@ def summary(found: dict[str, Any]) -> str:
         "layer A    B             CKA  (floor)   PWCCA  (floor)    floor: the same position of another item",
     ]
     for i, j in enumerate(layers["partners"]):
-        cka, weighted = layers["cka"][i][j], layers["pwcca_by_a"][i][j]
-        floor = f"({floors['cka'][i]:.3f})", f"({floors['pwcca_by_a'][i]:.3f})"
+        cka, weighted = layers["cka"][i][j], layers["pwcca"][i][j]
+        floor = f"({floors['cka'][i]:.3f})", f"({floors['pwcca'][i]:.3f})"
         lines.append(f"{_layer(i):<11}{_layer(j):<11}{cka:>6.3f}  {floor[0]:>7}  {weighted:>6.3f}  {floor[1]:>7}")
     lines += [
         "",
@@ -168,7 +170,7 @@ def _draw_layers(found: dict[str, Any]) -> Any:
     layers = found["layers"]
     a, b = found["a"]["label"], found["b"]["label"]
     figure, axes = plt.subplots(1, 3, figsize=(13, 4.2), layout="constrained", width_ratios=(1, 1, 1.25))
-    for axis, name, title in ((axes[0], "cka", "linear CKA"), (axes[1], "pwcca_by_a", "PWCCA, weighted by A")):
+    for axis, name, title in ((axes[0], "cka", "linear CKA"), (axes[1], "pwcca", "PWCCA")):
         values = np.array(layers[name])
         image = axis.imshow(values, vmin=0, vmax=1, cmap="viridis", origin="lower", aspect="auto")
         for i, j in np.ndindex(values.shape) if values.size <= 64 else ():
@@ -178,7 +180,7 @@ def _draw_layers(found: dict[str, Any]) -> Any:
         axis.set(xticks=range(values.shape[1]), yticks=range(values.shape[0]))
         figure.colorbar(image, ax=axis, shrink=0.85)
     partners = layers["partners"]
-    for name, label, colour in (("cka", "CKA", "C0"), ("pwcca_by_a", "PWCCA", "C1")):
+    for name, label, colour in (("cka", "CKA", "C0"), ("pwcca", "PWCCA", "C1")):
         line = [layers[name][i][j] for i, j in enumerate(partners)]
         axes[2].plot(line, color=colour, marker="o", ms=4, label=label)
         for (floor, told), style in zip(_FLOORS.items(), ("--", ":"), strict=True):

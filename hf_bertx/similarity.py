@@ -90,16 +90,17 @@ def linear_cka(a: Basis, b: Basis, inner: np.ndarray | None = None) -> float:
 
 def canonical_correlations(
     a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Canonical correlations of two matrices, largest first, and the weights of each for `a` and for `b`.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Canonical correlations of two matrices, largest first, and the weight of each; weights sum to 1.
 
-    A weight is the sum of absolute inner products of a canonical variate with the columns of the matrix: how much of
-    the matrix it accounts for. Weights sum to 1.
+    A weight is the sum of absolute inner products of a canonical variate with the columns of the matrix that has
+    fewer directions (of `a`, where both have as many): how much of that matrix it accounts for. The other matrix has
+    directions that correlate with none, and they count nothing.
 
     Args:
         variance: share of each side's variance whose directions are kept before, as in SVCCA (Raghu et al. 2017).
 
-    Source: Morcos et al. 2018, arXiv 1806.05759, section 2.2.
+    Source: Morcos et al. 2018, arXiv 1806.05759, section 2.2; whose columns weigh, as in the code beside the article.
 
     Raises:
         ValueError: a share outside (0, 1]; no more rows than directions, which would correlate whatever they hold.
@@ -114,19 +115,19 @@ def canonical_correlations(
         )
     inner = overlap(a, b) if inner is None else inner
     left, correlations, right = np.linalg.svd(inner[:kept_a, :kept_b], full_matrices=False)
-    weights_a = np.abs(left.T @ (a.scales[:kept_a, None] * a.loadings[:kept_a])).sum(axis=1)
-    weights_b = np.abs(right @ (b.scales[:kept_b, None] * b.loadings[:kept_b])).sum(axis=1)
-    return np.clip(correlations, 0.0, 1.0), weights_a / weights_a.sum(), weights_b / weights_b.sum()
+    variates, side, kept = (left.T, a, kept_a) if kept_a <= kept_b else (right, b, kept_b)
+    weights = np.abs(variates @ (side.scales[:kept, None] * side.loadings[:kept])).sum(axis=1)
+    return np.clip(correlations, 0.0, 1.0), weights / weights.sum()
 
 
-def pwcca(a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None) -> tuple[float, float]:
-    """Projection-weighted canonical correlation, 0 to 1: weighted by what matters to `a`, then to `b`.
+def pwcca(a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None) -> float:
+    """Projection-weighted canonical correlation, 0 to 1: the mean of canonical correlations by what they matter.
 
-    The same after any invertible linear map of either side, where `variance` is 1.
-    Arguments, source and errors: [`canonical_correlations`].
+    The same after any invertible linear map of the side that does not weigh, where `variance` is 1; near 1 also where
+    one side holds all of the other and more. Arguments, source and errors: [`canonical_correlations`].
     """
-    correlations, weights_a, weights_b = canonical_correlations(a, b, variance, inner)
-    return float(correlations @ weights_a), float(correlations @ weights_b)
+    correlations, weights = canonical_correlations(a, b, variance, inner)
+    return float(correlations @ weights)
 
 
 def order_within(groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
