@@ -47,9 +47,10 @@ def finished_run(folder: Path) -> RunRecord:
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
     if not (folder / run_files.RUN).is_file():
-        below = sorted(path.parent.as_posix() for path in folder.rglob(run_files.RUN))
-        hint = f"; below it lie {', '.join(below[:3])}{' and more' if below[3:] else ''}" if below else ""
-        raise ValueError(f"{folder}: not a run's folder, it has no {run_files.RUN}{hint}")
+        raise ValueError(
+            f"{folder}: not a run's folder, it has no {run_files.RUN}; one is "
+            "RUNS/<protocol>/<task>/<backbone>/<arm>/seed-N"
+        )
     order = run_files.read_json(folder / run_files.RUN)
     if not (folder / run_files.RESULTS).is_file():
         raise ValueError(f"{folder}: the run is not finished, it has no {run_files.RESULTS}; order it again to go on")
