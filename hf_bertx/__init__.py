@@ -29,6 +29,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "callbacks": ("LossConvergedCallback", "ModelCardCallback", "RunRecordCallback", "ThroughputCallback"),
     "training": ("RunSpec", "build_trainer", "run"),
     "report": ("collect_runs", "write_report"),
+    "optimizers": ("NovoGrad", "optimizer"),
+    "analysis": ("analyse",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_MODULE_OF)

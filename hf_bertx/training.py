@@ -125,7 +125,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
-    special = _special_tokens(spec)
+    special = special_tokens(spec)
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     return Trainer(
         model=model,
@@ -140,7 +140,8 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     )
 
 
-def _special_tokens(spec: RunSpec) -> bool:
+def special_tokens(spec: RunSpec) -> bool:
+    """Whether [CLS], [SEP] and the like stand around the symbols of a run."""
     # authors' code: music has neither [CLS] nor [SEP]
     return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
 
@@ -275,7 +276,7 @@ def _finish(
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        output = trainer.predict(tokenize(rows, trainer.processing_class, spec.task, _special_tokens(spec)))
+        output = trainer.predict(tokenize(rows, trainer.processing_class, spec.task, special_tokens(spec)))
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS

@@ -12,8 +12,9 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts tuning optimizers backbones tasks protocols task_data tokenized_data metrics "
-    "discipline_metric leaks run_files study callbacks run_arguments run_order training report cards publish one_run "
-    "study_execution study_choice study_estimate study_command cli"
+    "discipline_metric leaks run_files study callbacks run_arguments run_order training report similarity "
+    "compared_runs activations analysis analysis_report cards publish one_run study_execution study_choice "
+    "study_estimate study_command cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -30,6 +31,8 @@ NO_TORCH = (
     "study_estimate",
     "study_command",
     "report",
+    "similarity",
+    "analysis_report",
     "cards",
     "cli",
 )

@@ -1,0 +1,198 @@
+"""How alike two sets of representations, attention maps or gradients are: plain measures of arrays, numpy and scipy.
+
+Rows of two matrices that are compared belong together: the same position of the same item, seen by two models.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import entr
+
+# Of the largest singular value. float32 activations carry rounding errors of about 1e-7 of it, and the outputs of a
+# LayerNorm without scale sum to zero: what lies below is no direction.
+_RANK_TOLERANCE = 1e-5
+
+
+@dataclass(frozen=True)
+class Basis:
+    """A centred matrix of rank r, `(rows, columns)`, by its singular value decomposition.
+
+    Args:
+        directions: orthonormal columns, `(rows, r)`.
+        scales: singular values, largest first, `(r,)`.
+        loadings: what each direction is of the columns, `(r, columns)`.
+    """
+
+    directions: np.ndarray
+    scales: np.ndarray
+    loadings: np.ndarray
+
+    def kept(self, variance: float) -> int:
+        """How many directions hold that share of the variance."""
+        held = np.cumsum(self.scales**2) / np.sum(self.scales**2)
+        return min(int(np.searchsorted(held, variance - 1e-12)) + 1, len(self.scales))
+
+    def reordered(self, order: np.ndarray) -> Basis:
+        """Of the same rows in another order."""
+        return Basis(self.directions[order], self.scales, self.loadings)
+
+
+def basis(rows: Any) -> Basis:
+    """The decomposition of a matrix of shape `(rows, columns)` after its column means are taken off, in float64.
+
+    Directions below 1e-5 of the largest singular value are rounding, and left out.
+
+    Raises:
+        ValueError: not a matrix of two rows or more; a value that is not finite; no column varies.
+    """
+    matrix = np.asarray(rows, dtype=np.float64)
+    if matrix.ndim != 2 or len(matrix) < 2:
+        raise ValueError(f"representations have shape {matrix.shape}; needed: (rows, columns) with two rows or more")
+    if not np.isfinite(matrix).all():
+        raise ValueError("representations hold a value that is not finite")
+    centred = matrix - matrix.mean(axis=0)
+    directions, scales, loadings = np.linalg.svd(centred, full_matrices=False)
+    if scales[0] <= 1e-12 * max(1.0, np.abs(matrix).max()):
+        raise ValueError("representations are the same in every row: nothing varies that could be compared")
+    rank = int((scales > _RANK_TOLERANCE * scales[0]).sum())
+    return Basis(directions[:, :rank], scales[:rank], loadings[:rank])
+
+
+def overlap(a: Basis, b: Basis) -> np.ndarray:
+    """Inner products of the directions of both, `(rank of a, rank of b)`.
+
+    Raises:
+        ValueError: they have different numbers of rows.
+    """
+    if len(a.directions) != len(b.directions):
+        raise ValueError(
+            f"representations have {len(a.directions)} and {len(b.directions)} rows: rows belong together one by one"
+        )
+    return a.directions.T @ b.directions
+
+
+def linear_cka(a: Basis, b: Basis, inner: np.ndarray | None = None) -> float:
+    """Linear centred kernel alignment, 0 to 1: the same after rotation, reflection and scaling of either side.
+
+    An invertible linear map changes it. Not corrected for its bias: of independent rows it is above 0, the more the
+    fewer rows there are to a column; so it is to be read beside what rows in another order give.
+
+    Source: Kornblith et al. 2019, arXiv 1905.00414, equation 3 with linear kernels.
+    """
+    inner = overlap(a, b) if inner is None else inner
+    shared = np.square(a.scales[:, None] * inner * b.scales[None, :]).sum()
+    return float(shared / np.sqrt(np.sum(a.scales**4) * np.sum(b.scales**4)))
+
+
+def canonical_correlations(
+    a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Canonical correlations of two matrices, largest first, and the weight of each; weights sum to 1.
+
+    A weight is the sum of absolute inner products of a canonical variate with the columns of the matrix that has
+    fewer directions (of `a`, where both have as many): how much of that matrix it accounts for. The other matrix has
+    directions that correlate with none, and they count nothing.
+
+    Args:
+        variance: share of each side's variance whose directions are kept before, as in SVCCA (Raghu et al. 2017).
+
+    Source: Morcos et al. 2018, arXiv 1806.05759, section 2.2; whose columns weigh, as in the code beside the article.
+
+    Raises:
+        ValueError: a share outside (0, 1]; no more rows than directions, which would correlate whatever they hold.
+    """
+    if not 0 < variance <= 1:
+        raise ValueError(f"variance is {variance}; allowed: more than 0, at most 1")
+    kept_a, kept_b = a.kept(variance), b.kept(variance)
+    if len(a.directions) <= kept_a + kept_b:
+        raise ValueError(
+            f"{len(a.directions)} positions are too few for canonical correlations of {kept_a} and {kept_b} "
+            "directions: some would be 1 whatever was learned. Take more items or positions, or a lower variance"
+        )
+    inner = overlap(a, b) if inner is None else inner
+    left, correlations, right = np.linalg.svd(inner[:kept_a, :kept_b], full_matrices=False)
+    variates, side, kept = (left.T, a, kept_a) if kept_a <= kept_b else (right, b, kept_b)
+    weights = np.abs(variates @ (side.scales[:kept, None] * side.loadings[:kept])).sum(axis=1)
+    return np.clip(correlations, 0.0, 1.0), weights / weights.sum()
+
+
+def pwcca(a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None) -> float:
+    """Projection-weighted canonical correlation, 0 to 1: the mean of canonical correlations by what they matter.
+
+    The same after any invertible linear map of the side that does not weigh, where `variance` is 1; near 1 also where
+    one side holds all of the other and more. Arguments, source and errors: [`canonical_correlations`].
+    """
+    correlations, weights = canonical_correlations(a, b, variance, inner)
+    return float(correlations @ weights)
+
+
+def order_within(groups: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """An order of rows that puts another row of the same group in each row's place, `(rows,)`.
+
+    A row that is alone in its group stays.
+    """
+    order = np.arange(len(groups))
+    for group in np.unique(groups):
+        rows = generator.permutation(np.flatnonzero(groups == group))
+        order[rows] = np.roll(rows, 1)
+    return order
+
+
+def head_divergences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Jensen-Shannon divergence in bits, 0 to 1, of every head of `a` from every head of `b`, mean over queries.
+
+    Args:
+        a: attention of each head from each query to the keys, `(heads, queries, keys)`; sums to 1 over keys, with 0
+            for padding.
+        b: the same queries and keys, `(other heads, queries, keys)`.
+
+    Raises:
+        ValueError: queries or keys are not the same.
+    """
+    if a.shape[1:] != b.shape[1:]:
+        raise ValueError(f"attention maps have (queries, keys) {a.shape[1:]} and {b.shape[1:]}; they must be the same")
+    own = [entr(maps).sum(axis=2, dtype=np.float64).mean(axis=1) for maps in (a, b)]
+    mixed = np.array([[entr((x + y) / 2).sum(axis=1, dtype=np.float64).mean() for y in b] for x in a])
+    return np.clip((mixed - (own[0][:, None] + own[1][None, :]) / 2) / np.log(2), 0.0, 1.0)
+
+
+def match_heads(divergences: np.ndarray) -> list[tuple[int, int]]:
+    """One head of the other side for each head, so that the sum of divergences is least; by head of `a`.
+
+    Where one side has more heads, the rest of them stays without a partner.
+    """
+    return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(divergences), strict=True)]
+
+
+def pair_cosines(inner: np.ndarray) -> np.ndarray:
+    """Cosines of all pairs of vectors, `(pairs,)`, from their inner products, `(vectors, vectors)`.
+
+    Raises:
+        ValueError: fewer than two vectors, or one of length zero, which has no direction.
+    """
+    if len(inner) < 2:
+        raise ValueError(f"{len(inner)} gradients give no pair; needed: two or more")
+    lengths = np.sqrt(np.diag(inner))
+    if not (lengths > 0).all():
+        raise ValueError(f"gradient {int(np.argmin(lengths))} is zero: it has no direction to compare")
+    first, second = np.triu_indices(len(inner), k=1)
+    return np.clip(inner[first, second] / (lengths[first] * lengths[second]), -1.0, 1.0)
+
+
+def gradient_confusion(cosines: np.ndarray) -> dict[str, float]:
+    """Minimum, quantiles and share below 0 of the cosines between gradients of different mini-batches.
+
+    Source: Sankararaman et al. 2020, arXiv 1904.06963: the minimum is what bounds how far one mini-batch's step undoes
+    another's.
+    """
+    quantiles = np.quantile(cosines, [0.05, 0.25, 0.5, 0.75, 0.95])
+    names = ("quantile_05", "quantile_25", "median", "quantile_75", "quantile_95")
+    return {
+        "minimum": float(cosines.min()),
+        **{name: float(value) for name, value in zip(names, quantiles, strict=True)},
+        "share_negative": float((cosines < 0).mean()),
+    }

@@ -1,0 +1,315 @@
+"""Two tiny runs, trained here, compared; a run with itself, with its start, and with what cannot be compared."""
+
+import json
+import shutil
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import small_config
+from datasets import Dataset
+from transformers import BertConfig, BertModel, BertTokenizer
+
+from hf_bertx import activations as activations_module
+from hf_bertx import run_files
+from hf_bertx.activations import Positions, activations, aligned_lengths, draw_positions, gradient_products
+from hf_bertx.analysis import analyse
+from hf_bertx.analysis_report import markdown, summary
+from hf_bertx.cli import main
+from hf_bertx.compared_runs import Compared
+from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.training import run
+
+QUICK: dict[str, Any] = {"items": 40, "positions": 1500, "mini_batches": 4}
+
+
+def trained_run(root: Path, backbone: Path, *more: str) -> Path:
+    argv = ["--backbone", str(backbone), "--output_dir", str(root), "--max_steps", "6", "--eval_steps", "6"]
+    argv += ["--global_batch_size", "8"]
+    (spec,), args = parse_arguments([*argv, "--learning_rate", "1e-3", "--disable_tqdm", "True", *more])
+    return run(spec, args)
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("analysed")
+    found = {arm: trained_run(root, tiny_backbone, "--arm", arm) for arm in ("bert", "rand", "random_tokens")}
+    # learns nothing: what is saved is the start
+    found["still"] = trained_run(root, tiny_backbone, "--arm", "rand", "--seed", "3", "--learning_rate", "1e-20")
+    found["backbone"] = tiny_backbone
+    return found
+
+
+def changed(folder: Path, tmp_path: Path, change: Any) -> Path:
+    """A copy of a run whose order is another."""
+    copy = Path(shutil.copytree(folder, tmp_path / "changed"))
+    order = json.loads((copy / run_files.RUN).read_text())
+    change(order)
+    run_files.write_json(copy / run_files.RUN, order)
+    return copy
+
+
+def test_a_run_is_like_itself_in_every_measure(runs: dict[str, Path]) -> None:
+    found = analyse(runs["bert"], runs["bert"], **QUICK)
+    for name in ("cka", "pwcca"):
+        assert np.diag(found["layers"][name]) == pytest.approx(np.ones(3), abs=1e-6)
+    heads = found["attention"]
+    assert (heads["same_number_share"], heads["same_layer_share"]) == (1.0, 1.0)
+    assert heads["matched_mean"] == pytest.approx(0.0, abs=1e-6)
+    assert heads["all_pairs_mean"] > 1e-6
+    assert found["gradients"][0]["cosines"] == found["gradients"][1]["cosines"]
+    assert [found[side]["label"] for side in "ab"] == ["bert, seed 42 (A)", "bert, seed 42 (B)"]
+
+
+def test_two_runs_are_compared_layer_by_layer_and_the_same_order_gives_the_same_numbers(
+    runs: dict[str, Path],
+) -> None:
+    found = analyse(runs["bert"], runs["rand"], **QUICK)
+    layers = found["layers"]
+    assert np.shape(layers["cka"]) == (3, 3)
+    assert 0 < np.min(layers["cka"]) <= np.max(layers["cka"]) < 0.999
+    assert 0 < np.min(layers["pwcca"]) <= np.max(layers["pwcca"]) < 0.999
+    for name in ("cka", "pwcca"):  # what does not belong together is less alike
+        own = np.diag(layers[name])
+        assert (own > layers["floors"]["any_position"][name]).all()
+        assert (own[1:] > layers["floors"]["same_position_of_another_item"][name][1:]).all()
+    assert (found["items"], found["positions"], found["positions_there"]) == (40, 1500, 40 * 62)
+    assert found["data_fingerprint"].startswith("e960759b91f6")
+    gradients = found["gradients"]
+    assert [side["mini_batches"] for side in gradients] == [4, 4]
+    assert [len(side["cosines"]) for side in gradients] == [6, 6]
+    assert gradients[0]["cosines"] != gradients[1]["cosines"]
+    assert analyse(runs["bert"], runs["rand"], **QUICK) == found
+    assert analyse(runs["bert"], runs["rand"], **{**QUICK, "seed": 1})["layers"] != layers
+
+
+def test_the_start_is_drawn_again_as_it_was(runs: dict[str, Path]) -> None:
+    """Of a run that learned nothing, start and end are one; of another seed they would not be."""
+    found = analyse(runs["still"], **QUICK)
+    assert found["b"]["label"] == "rand, seed 3, before training"
+    assert found["b"]["test_score"] is None
+    assert np.diag(found["layers"]["cka"]) == pytest.approx(np.ones(3), abs=1e-6)
+    assert found["attention"]["same_number_mean"] == pytest.approx(0.0, abs=1e-6)
+    assert found["gradients"][0]["cosines"] == pytest.approx(found["gradients"][1]["cosines"], abs=1e-4)
+    other = analyse(runs["still"], runs["rand"], **QUICK)
+    assert np.diag(other["layers"]["cka"]).max() < 0.99
+    learned = analyse(runs["bert"], **QUICK)
+    assert 1e-6 < 1 - learned["layers"]["cka"][2][2] < 0.9
+
+
+def test_runs_with_other_assignments_align(runs: dict[str, Path]) -> None:
+    found = analyse(runs["bert"], runs["random_tokens"], **QUICK)
+    assert found["b"]["assignment"] == "random"
+    assert np.shape(found["layers"]["pwcca"]) == (3, 3)
+
+
+def test_depth_and_width_may_differ(runs: dict[str, Path], tmp_path: Path, wordpiece_vocabulary: list[str]) -> None:
+    torch.manual_seed(5)
+    deeper = tmp_path / "deeper"
+    config = BertConfig(
+        vocab_size=len(wordpiece_vocabulary),
+        hidden_size=48,
+        num_hidden_layers=4,
+        num_attention_heads=3,
+        intermediate_size=16,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(deeper)
+    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
+    tokenizer.save_pretrained(deeper)
+    found = analyse(runs["bert"], trained_run(tmp_path, deeper, "--max_steps", "1", "--eval_steps", "1"), **QUICK)
+    assert np.shape(found["layers"]["cka"]) == (3, 5)
+    assert found["layers"]["partners"] == np.argmax(found["layers"]["cka"], axis=1).tolist()
+    assert np.shape(found["attention"]["divergence"]) == (2 * 2, 4 * 3)
+    assert len(found["attention"]["pairs"]) == 4
+    assert found["attention"]["same_number_mean"] is None
+    assert "backbone" in found["a"]["label"]
+    assert "heads of the same layer and number" not in markdown(found)
+
+
+def compared(model: Any, tokenizer: Any) -> Compared:
+    model.set_attn_implementation("eager")
+    return Compared("tiny", {}, model.eval(), tokenizer, True)
+
+
+ITEMS = Dataset.from_dict({"input_ids": [[101, 7, 8, 9, 102], [101, 5, 102], [101, 6, 7, 102]], "labels": [0, 2, 1]})
+
+
+@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+def test_activations_are_those_of_each_item_alone(
+    model_type: str, wordpiece_vocabulary: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padding is neither counted nor read, in every architecture, whatever is read at once."""
+    torch.manual_seed(0)
+    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
+    side = compared(_CLASSES[model_type](small_config(model_type)), tokenizer)
+    at = Positions(np.repeat([0, 1, 2], [5, 3, 4]), np.concatenate([np.arange(n) for n in (5, 3, 4)]))
+    encoded = ITEMS.map(lambda row: {"input_ids": [i % 120 for i in row["input_ids"]]})
+    encoded = encoded.map(lambda row: {"attention_mask": [1] * len(row["input_ids"])})
+    monkeypatch.setattr(activations_module, "_TOKENS_AT_ONCE", 10)  # two items at once
+    hidden, maps = activations(side, encoded, at, np.array([0, 5, 6, 11]))
+    assert [layer.shape for layer in hidden] == [(12, hidden[0].shape[1]), (12, 32)]
+    assert maps.shape == (1, 2, 4, 5)
+    assert maps.sum(axis=3) == pytest.approx(np.ones((1, 2, 4)), abs=1e-5)
+    row = 0
+    for item in encoded:
+        ids = torch.tensor([item["input_ids"]])
+        with torch.no_grad():
+            alone = side.model(ids, output_hidden_states=True).hidden_states[-1][0]
+        assert np.allclose(hidden[-1][row : row + len(alone)], alone.numpy(), atol=1e-5)
+        row += len(alone)
+    assert row == 12
+    assert (maps[0, :, 1:3, 3:] < 1e-6).all()  # the second item has three positions
+
+
+def test_gradients_are_the_mean_loss_s_however_many_are_held(
+    wordpiece_vocabulary: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
+    side = compared(_CLASSES["bert"](small_config("bert")), tokenizer)
+    generator = np.random.default_rng(0)
+    rows = Dataset.from_dict(
+        {"input_ids": generator.integers(1, 120, size=(20, 7)).tolist(), "labels": generator.integers(0, 3, 20)}
+    )
+    rows = rows.add_column("attention_mask", [[1] * 7] * 20)
+    batches = [rows.select(range(n, n + 4)) for n in range(0, 20, 4)]
+    products = gradient_products(side, batches)
+    gradients = []
+    for batch in batches:
+        side.model.zero_grad()
+        ids, labels = torch.tensor(batch["input_ids"][:]), torch.tensor(batch["labels"][:])
+        side.model(input_ids=ids, labels=labels).loss.backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in side.model.parameters() if p.grad is not None]))
+    expected = torch.stack(gradients) @ torch.stack(gradients).T
+    assert products == pytest.approx(expected.numpy(), rel=1e-4, abs=1e-6)
+    size = sum(p.numel() for p in side.model.parameters())
+    assert gradient_products(side, batches, held_bytes=2 * 4 * size) == pytest.approx(products, rel=1e-6)
+    monkeypatch.setattr(activations_module, "_TOKENS_AT_ONCE", 21)  # three items at once, then one
+    assert gradient_products(side, batches) == pytest.approx(products, rel=1e-4, abs=1e-6)
+
+
+def test_positions_that_do_not_align_are_named(wordpiece_vocabulary: list[str]) -> None:
+    tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
+    side = Compared("one", {}, None, tokenizer, True)
+    rows = Dataset.from_dict({"id": ["first", "second"]})
+    a = Dataset.from_dict({"input_ids": [[101, 1100, 102], [101, 1100, 102]]})
+    assert aligned_lengths([side, side], [a, a], rows).tolist() == [3, 3]
+    longer = Dataset.from_dict({"input_ids": [[101, 1100, 102], [101, 1100, 1101, 102]]})
+    with pytest.raises(ValueError, match="item 'second' has 3 positions for one and 4 for one"):
+        aligned_lengths([side, side], [a, longer], rows)
+    without = Dataset.from_dict({"input_ids": [[1100, 1101, 1102], [101, 1100, 102]]})
+    with pytest.raises(ValueError, match="item 'first' has special tokens at other places"):
+        aligned_lengths([side, side], [a, without], rows)
+
+
+def test_positions_are_drawn_from_all_of_every_item() -> None:
+    lengths, generator = np.array([5, 2, 9]), np.random.default_rng(0)
+    every = draw_positions(lengths, 100, generator)
+    assert every.item.tolist() == [0] * 5 + [1] * 2 + [2] * 9
+    assert every.position.tolist() == [*range(5), *range(2), *range(9)]
+    some = draw_positions(lengths, 4, generator)
+    assert len(set(zip(some.item.tolist(), some.position.tolist(), strict=True))) == 4
+
+
+def test_the_command_writes_a_table_pictures_and_json(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = [part for name, value in QUICK.items() for part in (f"--{name}", str(value))]
+    folders = [str(runs["bert"]), str(runs["rand"])]
+    assert main(["analyse", *folders, *quick, "--output", str(tmp_path)]) == 0
+    found = json.loads((tmp_path / "analysis.json").read_text())
+    printed = capsys.readouterr().out
+    assert printed == summary(found) + "\n"
+    assert "embeddings embeddings" in printed
+    names = {path.name for path in tmp_path.iterdir()}
+    pictures = {f"{name}.{form}" for name in ("layers", "attention", "gradients") for form in ("png", "svg")}
+    assert names == {"analysis.json", "table.md"} | pictures
+    for picture in sorted(pictures):
+        if picture.endswith("svg"):
+            assert ElementTree.parse(tmp_path / picture).getroot().tag.endswith("svg")
+        else:
+            assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    table = (tmp_path / "table.md").read_text()
+    assert table == markdown(found)
+    assert f"| embeddings | embeddings | {found['layers']['cka'][0][0]:.3f} |" in table
+    assert f"| rand, seed 42 | 4 x 8 | {found['gradients'][1]['minimum']:.3f} |" in table
+    assert "1500 of 2480 positions of 40 items of the split `validation`" in table
+    for text in (table, printed, json.dumps(found)):
+        assert str(runs["bert"]) not in text  # no path of this machine
+
+
+def unfinished(folder: Path, tmp_path: Path) -> Path:
+    copy = Path(shutil.copytree(folder, tmp_path / "unfinished"))
+    (copy / run_files.RESULTS).unlink()
+    return copy
+
+
+def without_model(folder: Path, tmp_path: Path) -> Path:
+    copy = Path(shutil.copytree(folder, tmp_path / "without"))
+    (copy / "model" / "model.safetensors").unlink()
+    return copy
+
+
+def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *argv: Any) -> str:
+    """The one line that the command leaves when it cannot carry out its order."""
+    output = tmp_path / "refused"
+    assert main(["analyse", *map(str, argv), "--output", str(output)]) == 2
+    assert not output.exists()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bertx: error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_what_cannot_be_compared_is_one_clear_error(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bert, rand = runs["bert"], runs["rand"]
+
+    def line(*argv: Any) -> str:
+        return refused(capsys, tmp_path, *argv)
+
+    assert "name one of the two" in line(bert)
+    assert "name one of the two" in line(bert, rand, "--against_start")
+    assert f"{tmp_path / 'none'}: no such folder" in line(bert, tmp_path / "none")
+    assert f"{bert.parent}: not a run's folder, it has no run.json; one is RUNS/" in line(bert.parent, rand)
+    assert "the run is not finished, it has no results.json" in line(unfinished(bert, tmp_path), rand)
+    assert "model.safetensors is missing" in line(without_model(bert, tmp_path), rand)
+    assert "unknown split 'dev' of task dna-splice; allowed: train, validation, test" in line(
+        bert, rand, "--split", "dev"
+    )
+    assert "--items is 1; allowed: 2 or more" in line(bert, rand, "--items", "1")
+    assert "--mini_batches is 1; allowed: 2 or more" in line(bert, rand, "--mini_batches", "1")
+    assert "variance is 1.5; allowed" in line(bert, rand, "--variance", "1.5", "--items", "9")
+    assert "20 positions are too few" in line(bert, rand, "--positions", "20", "--variance", "1")
+    assert "--data_dir nowhere: no such folder" in line(bert, rand, "--data_dir", "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda order: order["specification"].update(task="dna-h3"), "different tasks: dna-splice and dna-h3"),
+        (lambda order: order["specification"].update(split="grouped"), "different splits: paper and grouped"),
+        (
+            lambda order: order.update(data_fingerprint="f" * 64),
+            "different data: e960759b91f608f9 and ffffffffffffffff",
+        ),
+    ],
+)
+def test_runs_of_different_tasks_or_data_are_refused(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str
+) -> None:
+    assert message in refused(capsys, tmp_path, runs["bert"], changed(runs["rand"], tmp_path, change))
+
+
+def test_data_that_the_runs_were_not_trained_on_is_refused(
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = changed(runs["bert"], tmp_path, lambda order: order.update(data_fingerprint="f" * 64))
+    line = refused(capsys, tmp_path, copy, "--against_start")
+    assert "the copy in the package has other rows (sha256 e960759b91f608f9)" in line
+    assert "--data_dir" in line
