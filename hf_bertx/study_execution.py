@@ -244,7 +244,7 @@ def execute_on_ray(
         raise ValueError("Ray is not installed: pip install 'hf-bertx[ray]', or leave --executor out") from None
     if not ray.is_initialized():
         try:
-            ray.init(address=os.environ.get("RAY_ADDRESS"), num_cpus=None, log_to_driver=False)
+            ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
