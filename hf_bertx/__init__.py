@@ -28,6 +28,9 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "protocols": ("PROTOCOLS", "Protocol", "get_protocol"),
     "callbacks": ("LossConvergedCallback", "ModelCardCallback", "RunRecordCallback", "ThroughputCallback"),
     "training": ("RunSpec", "build_trainer", "run"),
+    "inference": ("SequenceClassifier",),
+    "pipeline_discipline": ("DisciplineClassificationPipeline",),
+    "prediction_files": ("predict_file",),
     "report": ("collect_runs", "write_report"),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

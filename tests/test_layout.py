@@ -10,16 +10,17 @@ from conftest import ROOT
 import hf_bertx
 
 ORDER = (
-    "disciplines sequence_files midi_files token_map batch_layout plain_tokenizer tokenization_discipline arms "
-    "configuration_discipline modeling_discipline shortcuts backbones tasks protocols task_data tokenized_data metrics "
-    "discipline_metric leaks run_files callbacks run_arguments run_order training inference attribution "
-    "pipeline_discipline prediction_files report cards publish cli"
+    "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
+    "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts backbones tasks protocols "
+    "task_data tokenized_data metrics discipline_metric leaks run_files callbacks run_arguments run_order training "
+    "inference attribution prediction_files pipeline_discipline report cards publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
     "disciplines",
     "sequence_files",
     "midi_files",
+    "input_records",
     "token_map",
     "arms",
     "backbones",
