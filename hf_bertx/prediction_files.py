@@ -66,7 +66,7 @@ def predict_file(
     order = {
         "input": digest,
         "model": classifier.fingerprint(),
-        "batches": [classifier.batch_size, classifier.tokens_a_batch],
+        "batch size": [classifier.batch_size, classifier.tokens_a_batch],
         "columns": asdict(columns),
         "hf_bertx": __version__,
     }
