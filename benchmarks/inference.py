@@ -2,12 +2,13 @@
 
     python benchmarks/inference.py [--model MODEL] [--items 10000] [--peer_items 300] [--rounds 3] [--goal 4]
 
-Cases: splice sequences (those of the package's data set, and copies of them with three letters changed, all different),
+Cases: splice sequences (those of the package's data set, and some of them with three letters changed, all different),
 and proteins of mixed length where `--proteins FASTA` names a file. The peer is what a user writes by the stock
 documentation: batch size 1, the model's own tokenizer and precision, `truncation=True` (without it a protein longer
 than the model reads is an error). A round is A B: the peer on a random sample of the items (rates are compared, not
-times), then ours on all of them, or on as many as `--seconds` allow. Then the same scores are asked of both. `--levers`
-switches each lever off, one at a time. Exits with 1 when the median ratio of a case is below the goal, or scores differ.
+times), then ours on all of them, or on as many as `--seconds` allow. Then scores of the same items are asked of both.
+`--levers` switches each lever off, one at a time. Exits with 1 when the median ratio of a case is below the goal, or
+scores differ.
 """
 
 from __future__ import annotations

@@ -163,7 +163,7 @@ class SequenceClassifier:
             return np.sum([self.tokenizer.count_symbols(column) for column in columns], axis=0)
         except UnknownSymbolError as error:
             record = window[error.row or 0]
-            name = "" if record.where.endswith(f" {record.id}") else f", id {record.id!r}"
+            name = "" if not record.id or record.where.endswith(f" {record.id}") else f", id {record.id!r}"
             raise ValueError(f"{record.where}{name}: {error.reason}") from None
 
     def _logits(self, window: Sequence[InputRecord], lengths: np.ndarray) -> np.ndarray:
