@@ -146,9 +146,9 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path) -> None:
         page.click("#go")
         page.wait_for_selector("#answer .bx-seq")
         assert page.inner_text("#answer .bx-head") in ("EI", "IE", "N")
-        shown = page.locator("#answer .bx-seq span").all_inner_texts()
+        shown = page.locator("#answer .bx-seq mark").all_inner_texts()
         assert "".join(shown) == ROW
-        colours = {page.locator("#answer .bx-seq span").nth(i).get_attribute("style") for i in range(60)}
+        colours = {page.locator("#answer .bx-seq mark").nth(i).get_attribute("style") for i in range(60)}
         assert len(colours) > 5
         scores = [float(text) for text in page.locator("#answer .bx-bar b").all_inner_texts()]
         assert sum(scores) == pytest.approx(1, abs=0.002)

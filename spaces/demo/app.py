@@ -106,7 +106,7 @@ def _array(numbers: list[int]) -> Any:
 
 
 def short_names(models: list[str]) -> dict[str, str]:
-    """What the page calls models: Hub ids as they are, a folder by its last four, `dna-splice/minilm-l6/bert/seed-0`."""
+    """Names for the page: Hub ids as they are, a folder by its last parts, `dna-splice/minilm-l6/bert/seed-0`."""
     paths = {name: [part for part in Path(name).parts if part != "model"] for name in models}
     return {"/".join(parts[-4:]) if Path(name).is_dir() else name: name for name, parts in paths.items()}
 

@@ -11,7 +11,7 @@ from hf_bertx.attribution import Attribution
 
 _FOR, _AGAINST = (29, 111, 184), (224, 108, 20)  # blue and orange, told apart by everybody
 _NOTES = "C C# D D# E F F# G G# A A# B".split()
-_LINE = {"letters": 40, "words": 12}  # symbols
+_GROUP = {"letters": 10, "words": 8}  # symbols
 
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.blue,
@@ -33,11 +33,11 @@ CSS = """
 .bx-bar i { display: block; height: 12px; border-radius: 6px; background: rgb(29, 111, 184); min-width: 2px; }
 .bx-bar u { display: block; background: var(--border-color-primary); border-radius: 6px; text-decoration: none; }
 .bx-bar b { font-variant-numeric: tabular-nums; text-align: right; font-weight: 500; }
-.bx-seq { font-family: ui-monospace, monospace; font-size: 1rem; line-height: 1.75; margin-top: 8px; overflow-x:
-  auto; }
-.bx-seq div { white-space: nowrap; } .bx-seq em { display: inline-block; width: 3.4em; font-style: normal;
-  color: var(--body-text-color-subdued); font-size: .8rem; }
-.bx-seq span { padding: 2px 1px; border-radius: 3px; } .bx-seq.words span { padding: 2px 4px; margin-right: 2px; }
+.bx-seq { display: flex; flex-wrap: wrap; gap: 2px 12px; margin-top: 6px; font-family: ui-monospace, monospace; }
+.bx-seq em { display: block; font-style: normal; color: var(--body-text-color-subdued); font-size: .7rem;
+  line-height: 1.2; margin-top: 6px; }
+.bx-seq mark { color: inherit; padding: 2px 1px; border-radius: 3px; line-height: 1.6; }
+.bx-seq.words mark { padding: 2px 4px; margin-right: 3px; }
 .bx-note { color: var(--body-text-color-subdued); font-size: .88rem; margin: 10px 0 0; }
 .bx-key { display: inline-block; width: 1em; height: 1em; border-radius: 3px; vertical-align: -2px; margin: 0 4px
   0 10px; }
@@ -90,15 +90,15 @@ def coloured(found: Attribution, method: str, cut: int) -> str:
     """The sequence, each symbol in the colour and strength of what it contributed."""
     words = max(map(len, found.symbols)) > 1
     strongest = float(np.abs(found.values).max()) or 1.0
-    width = _LINE["words" if words else "letters"]
-    lines = []
+    kind = "words" if words else "letters"
+    width = _GROUP[kind]
+    groups = []
     for start in range(0, len(found.symbols), width):
-        spans = "".join(
+        symbols = "".join(
             _symbol(found.symbols[i], float(found.values[i]), strongest, i, words)
             for i in range(start, min(start + width, len(found.symbols)))
         )
-        lines.append(f"<div><em>{start}</em>{spans}</div>")
-    kind = "words" if words else "letters"
+        groups.append(f"<span><em>{start}</em>{symbols}</span>")
     what = (
         "the gradient of the score before softmax, times the symbol's embedding"
         if method.startswith("gradient")
@@ -109,7 +109,7 @@ def coloured(found: Attribution, method: str, cut: int) -> str:
         f'<p class="bx-sub">What “{escape(found.target)}” hangs on'
         f'<span class="bx-key" style="background:rgb{_FOR}"></span>for'
         f'<span class="bx-key" style="background:rgb{_AGAINST}"></span>against</p>'
-        f'<div class="bx-seq {kind}">{"".join(lines)}</div>'
+        f'<div class="bx-seq {kind}">{"".join(groups)}</div>'
         f'<p class="bx-note">By {escape(method)}: {what}. It tells of this model and this sequence, '
         f"not of causes. Positions are counted from 0; point at a symbol for its number.{left_out}</p>"
     )
@@ -121,6 +121,6 @@ def _symbol(symbol: str, value: float, strongest: float, position: int, words: b
     ink = ";color:#fff" if strength > 0.65 else ""
     name = f"{symbol} ({_NOTES[int(symbol) % 12]}{int(symbol) // 12 - 1})" if words and symbol.isdigit() else symbol
     return (
-        f'<span style="background:rgba({red},{green},{blue},{strength:.2f}){ink}" '
-        f'title="{escape(name)}, position {position}: {value:+.3g}">{escape(symbol)}</span>'
+        f'<mark style="background:rgba({red},{green},{blue},{strength:.2f}){ink}" '
+        f'title="{escape(name)}, position {position}: {value:+.3g}">{escape(symbol)}</mark>'
     )
