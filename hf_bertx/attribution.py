@@ -104,7 +104,7 @@ def _by_occlusion(
         raise ValueError("the tokenizer has no mask token to put in a symbol's place; allowed: gradient x input")
     hidden = ids.repeat(len(where), 1)  # (symbols, length)
     hidden[torch.arange(len(where)), where] = mask
-    left = np.empty(len(where), dtype=np.float32)
+    left: np.ndarray = np.empty(len(where), dtype=np.float32)
     with torch.inference_mode(), one_thread_each():
         for batch in length_batches(np.full(len(where), ids.shape[1]), classifier.tokens_a_batch):
             left[batch] = classifier.model(input_ids=hidden[torch.as_tensor(batch)]).logits[:, number].float().cpu()
