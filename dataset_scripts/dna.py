@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from hf_bertx.sequence_files import open_text, read_fasta, read_table
 from hf_bertx.tasks import get_task
 
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form
-from .records import Record, checked_sequence, open_text, read_fasta, read_table
+from .records import Record, checked_sequence
 from .sources import HISTONE_NUMBERS
 from .splits import TEST, TRAIN, VALIDATION
 

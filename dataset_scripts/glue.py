@@ -8,10 +8,11 @@ from pathlib import Path
 
 import datasets
 
+from hf_bertx.sequence_files import open_text, read_parquet, read_table
 from hf_bertx.tasks import get_task
 
 from .builder import BuildConfig, DisciplineBuilder, Form
-from .records import Record, open_text, read_parquet, read_table
+from .records import Record
 from .splits import TRAIN, VALIDATION
 
 logger = datasets.utils.logging.get_logger(__name__)

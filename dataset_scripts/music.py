@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from hf_bertx.midi_files import read_all
+from hf_bertx.sequence_files import read_table
+
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form
-from .midi import read_all
-from .records import Record, checked, read_table
+from .records import Record, checked
 from .splits import TEST, TRAIN, VALIDATION
 
 _COLUMNS = ("canonical_composer", "canonical_title", "split", "midi_filename")

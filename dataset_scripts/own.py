@@ -12,16 +12,16 @@ from typing import Any
 import datasets
 
 from hf_bertx.disciplines import DISCIPLINES
+from hf_bertx.midi_files import files_below, read_all
+from hf_bertx.sequence_files import FASTA_ENDINGS, read_fasta, read_json_lines, read_parquet, read_table
 from hf_bertx.task_data import own_task
 from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
-from .midi import read_all
-from .records import Record, read_fasta, read_json_lines, read_parquet, read_table
+from .records import Record
 from .splits import TEST, TRAIN, VALIDATION, grouped_split, random_split
 
-_FASTA = (".fasta", ".fa", ".fna", ".faa")
-_ENDINGS = (*_FASTA, ".csv", ".tsv", ".jsonl", ".json", ".parquet")
+_ENDINGS = (*FASTA_ENDINGS, ".csv", ".tsv", ".jsonl", ".json", ".parquet")
 _LABEL = re.compile(r"(?:^|[\s|;])label=([^\s|;]+)")
 
 
@@ -60,7 +60,7 @@ def read_own(path: Path, config: OwnConfig) -> Iterator[Record]:
         yield from _read_midi(path, config.labels_file, config.label_column)
         return
     ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if ending in _FASTA:
+    if ending in FASTA_ENDINGS:
         yield from _read_fasta(path, config)
         return
     needed = [config.sequence_column, *([config.second_sequence_column] if config.second_sequence_column else [])]
@@ -100,15 +100,9 @@ def _read_fasta(path: Path, config: OwnConfig) -> Iterator[Record]:
         yield Record(words[0], sequence, label, where)
 
 
-def _midi_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and path.is_file())
-
-
 @lru_cache(maxsize=3)  # a training, a validation and a test folder: pitches are small, and reading them takes long
 def _read_midi(folder: Path, labels_file: str | None, label_column: str) -> tuple[Record, ...]:
-    files = _midi_files(folder)
-    if not files:
-        raise ValueError(f"{folder}: no file that ends in .mid or .midi")
+    files = files_below(folder)
     labels: dict[str, str] = {}
     if labels_file is not None:
         for row, where in read_table(Path(labels_file), ",", ("file", label_column), quoting=True):
@@ -222,6 +216,6 @@ class Own(DisciplineBuilder):
         folders = [path for path in self._given.values() if path.is_dir()]
         if folders:
             self.files = {
-                part: _midi_files(paths[0]) if paths[0].is_dir() else paths for part, paths in self.files.items()
+                part: files_below(paths[0]) if paths[0].is_dir() else paths for part, paths in self.files.items()
             }
         return super().provenance()

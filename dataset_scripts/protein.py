@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from hf_bertx.sequence_files import read_fasta, read_json_lines, read_table
+
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form, Reader
 from .lmdb_records import read_lmdb
-from .records import Record, read_fasta, read_json_lines, read_table
+from .records import Record
 from .splits import TEST, TRAIN, VALIDATION
 
 _TAPE_PARTS = {TRAIN: "train", VALIDATION: "valid", TEST: "test"}

@@ -187,8 +187,13 @@ def use_threads(threads: int | None) -> None:
     """
     if threads is None and torch.cuda.is_available():
         return
+    torch.set_num_threads(threads or usable_cores())
+
+
+def usable_cores() -> int:
+    """This process's share of the cores that it may run on, at least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    torch.set_num_threads(threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)

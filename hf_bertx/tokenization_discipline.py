@@ -24,7 +24,17 @@ TRUNCATION_KEEPS = ("head", "head_tail")
 
 
 class UnknownSymbolError(ValueError):
-    """A sequence holds a symbol that its discipline does not have."""
+    """A sequence holds a symbol that its discipline does not have.
+
+    Attributes:
+        row: the number of the sequence in its batch; None for a symbol that was looked up alone.
+        reason: the message without that number, for those who know the sequence by a better name.
+    """
+
+    def __init__(self, message: str, row: int | None = None, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.row = row
+        self.reason = reason or message
 
 
 class DisciplineTokenizer(PreTrainedTokenizer):
@@ -263,10 +273,19 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return {fold(s): i for s, i in zip(self.discipline.symbols, self.symbol_ids, strict=True)}
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
+        found, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
+        name = self.discipline.name
         return UnknownSymbolError(
-            f"symbol {symbol!r} at position {position} of sequence {row} is not in the {self.discipline.name} "
-            f"alphabet: {self.discipline.alphabet()}"
+            f"{found} of sequence {row} is not in the {name} {allowed}", row, f"{found} is not in the {name} {allowed}"
         )
+
+    def count_symbols(self, texts: Sequence[str]) -> np.ndarray:
+        """The number of symbols of each text, shape `(texts,)`.
+
+        Raises:
+            UnknownSymbolError: a text holds a symbol outside the alphabet.
+        """
+        return self._lookup(texts)[1]
 
     def _encode_plus(
         self,
@@ -297,7 +316,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         room = None
         if getattr(truncation_strategy, "value", "do_not_truncate") != "do_not_truncate":
             room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
-            columns = self._truncate(columns, room, truncation_strategy.value)
+            columns = self._truncate(columns, room, truncation_strategy.value, kwargs.get("verbose", True))
         rows = fill_template(items, columns)
         if room is None:
             self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, True)
@@ -348,7 +367,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return first, None if second is None else list(second), single
 
     def _truncate(
-        self, columns: list[tuple[np.ndarray, np.ndarray]], room: int, strategy: str
+        self, columns: list[tuple[np.ndarray, np.ndarray]], room: int, strategy: str, verbose: bool
     ) -> list[tuple[np.ndarray, np.ndarray]]:
         lengths = [length for _, length in columns]
         total = np.sum(lengths, axis=0)
@@ -357,10 +376,12 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         if room < len(columns):
             raise ValueError(f"max_length leaves room for {room} symbols; it must leave at least {len(columns)}")
         targets = target_lengths(lengths, room, strategy)
-        logger.warning(
-            f"cut {int((total > room).sum())} of {len(total)} sequences to {room} symbols, keeping the "
-            f"{'head' if self.truncation_keeps == 'head' else 'head and the tail'}; the longest had {int(total.max())}"
-        )
+        if verbose:
+            logger.warning(
+                f"cut {int((total > room).sum())} of {len(total)} sequences to {room} symbols, keeping the "
+                f"{'head' if self.truncation_keeps == 'head' else 'head and the tail'}; "
+                f"the longest had {int(total.max())}"
+            )
         keeps = "tail" if self.truncation_side == "left" else self.truncation_keeps
         return [
             (cut(ids, length, target, keeps), target) for (ids, length), target in zip(columns, targets, strict=True)

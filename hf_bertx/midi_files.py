@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
+MIDI_ENDINGS = (".mid", ".midi")
 NOTES = 128  # in a segment; authors' code
 
 
@@ -47,6 +48,18 @@ def read_segments(path: Path, as_authors: bool = False) -> list[str]:
     if not notes:
         raise ValueError(f"{path}: no note")
     return [" ".join(str(note.pitch) for note in chunk) for chunk in ordered]
+
+
+def files_below(folder: Path) -> list[Path]:
+    """The MIDI files below a folder, sorted.
+
+    Raises:
+        ValueError: there is none.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_ENDINGS and path.is_file())
+    if not files:
+        raise ValueError(f"{folder}: no file that ends in .mid or .midi")
+    return files
 
 
 def read_all(paths: Sequence[Path], as_authors: bool = False) -> Iterator[list[str]]:

@@ -1,0 +1,231 @@
+"""Prediction with hf_bertx beside `pipeline("text-classification")` with its defaults, in one run, alternately.
+
+    python benchmarks/inference.py [--model MODEL] [--items 10000] [--peer_items 300] [--rounds 3] [--goal 4]
+
+Cases: splice sequences (those of the package's data set, and some of them with three letters changed, all different),
+and proteins of mixed length where `--proteins FASTA` names a file. The peer is what a user writes by the stock
+documentation: batch size 1, the model's own tokenizer and precision, `truncation=True` (without it a protein longer
+than the model reads is an error). A round is A B: the peer on a random sample of the items (rates are compared, not
+times), then ours on all of them, or on as many as `--seconds` allow. Then scores of the same items are asked of both.
+`--levers` switches each lever off, one at a time. Exits with 1 when the median ratio of a case is below the goal, or
+scores differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from scipy.special import softmax
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers.utils.logging import disable_progress_bar
+
+import hf_bertx
+from hf_bertx import inference
+from hf_bertx.backbones import resolve_backbone
+from hf_bertx.disciplines import PROTEIN
+from hf_bertx.inference import SequenceClassifier
+from hf_bertx.input_records import InputRecord, read_input
+from hf_bertx.run_files import write_json
+from hf_bertx.run_order import machine, versions
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+TOLERANCE = 1e-4  # of a score, float32
+
+
+def splice(n: int) -> list[str]:
+    """Different splice sequences: the package's 3,190, then some of them with three letters changed."""
+    folder = Path(hf_bertx.__file__).parent / "data" / "dna-splice" / "paper"
+    real = [row for part in sorted(folder.glob("*.parquet")) for row in pq.read_table(part)["sequence"].to_pylist()]
+    draw, found = random.Random(0), dict.fromkeys(real)
+    while len(found) < n:
+        letters = list(draw.choice(real))
+        for at in draw.sample(range(len(letters)), 3):
+            letters[at] = draw.choice("ACGT")
+        found["".join(letters)] = None
+    return list(found)[:n]
+
+
+def proteins(path: Path, n: int) -> list[str]:
+    """Different proteins of a FASTA file, in random order."""
+    letters = set(PROTEIN.symbols)
+    rows = list(dict.fromkeys(r.sequence.upper() for r in read_input(path) if set(r.sequence.upper()) <= letters))
+    return random.Random(0).sample(rows, min(n, len(rows)))
+
+
+def model_for(discipline: str, backbone: str, folder: Path) -> Path:
+    """A classifier of the backbone's size with a random head: what it answers does not matter for how fast."""
+    source = resolve_backbone(backbone).source
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_pretrained(
+        source, num_labels=3, problem_type="single_label_classification"
+    ).save_pretrained(folder)
+    DisciplineTokenizer.from_backbone(AutoTokenizer.from_pretrained(source), discipline).save_pretrained(folder)
+    return folder
+
+
+def rate(work: Callable[[list[str]], Any], rows: list[str]) -> float:
+    started = time.perf_counter()
+    work(rows)
+    return len(rows) / (time.perf_counter() - started)
+
+
+def ours(classifier: SequenceClassifier, rows: list[str]) -> np.ndarray:
+    """Scores of the classes, shape `(items, classes)`."""
+    records = (InputRecord(str(i), row, f"row {i}") for i, row in enumerate(rows))
+    return np.concatenate([softmax(window.logits, axis=1) for window in classifier.windows(records)])
+
+
+def theirs(classify: Any, rows: list[str]) -> np.ndarray:
+    answers = classify(rows, top_k=None, truncation=True)
+    names = [classify.model.config.id2label[i] for i in range(classify.model.config.num_labels)]
+    return np.array([[{a["label"]: a["score"] for a in answer}[name] for name in names] for answer in answers])
+
+
+def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, Any]:
+    """One case: rates of both by round, their ratio, and how far scores lie apart."""
+    torch.set_num_threads(options.threads)
+    classify = pipeline("text-classification", model=str(model), device="cpu")
+    classifier = SequenceClassifier.from_pretrained(model, precision=options.precision, threads=options.threads)
+    draw = random.Random(1)
+    theirs(classify, rows[:5])
+    speed = rate(lambda some: ours(classifier, some), rows[:64])
+    some = rows[: max(256, min(len(rows), int(speed * options.seconds)))]
+    rates: dict[str, list[float]] = {"peer": [], "ours": []}
+    for _ in range(options.rounds):
+        rates["peer"].append(
+            rate(lambda sample: theirs(classify, sample), draw.sample(rows, min(len(rows), options.peer_items)))
+        )
+        rates["ours"].append(rate(lambda all_: ours(classifier, all_), some))
+    check = draw.sample(rows, 64)
+    apart = float(np.abs(ours(classifier, check) - theirs(classify, check)).max())
+    ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["peer"], strict=True))
+    lengths = [len(row) for row in rows]
+    rounds = ", ".join(f"{a / b:.2f}" for a, b in zip(rates["ours"], rates["peer"], strict=True))
+    medians = {who: statistics.median(values) for who, values in rates.items()}
+    print(
+        f"{name}: {medians['ours']:.1f} items a second, the peer {medians['peer']:.1f}; {ratio:.2f} times (rounds: "
+        f"{rounds}); scores apart by at most {apart:.1e}",
+        flush=True,
+    )
+    return {
+        "items": len(rows),
+        "symbols": {"shortest": min(lengths), "median": statistics.median(lengths), "longest": max(lengths)},
+        "items_ours": len(some),
+        "items_peer": min(len(rows), options.peer_items),
+        "items_a_second": rates,
+        "ratio": ratio,
+        "scores_apart": apart,
+        "levers": levers(model, rows, options) if options.levers else None,
+    }
+
+
+def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
+    """How many times as fast each lever makes it: with it beside without it, alternately, median of rounds."""
+    rows = random.Random(2).sample(rows, min(len(rows), options.lever_items))
+    makes: dict[str, Callable[[], SequenceClassifier]] = {
+        "all": lambda: SequenceClassifier.from_pretrained(model, precision=options.precision, threads=options.threads),
+        "one batch a core": lambda: _Undivided.from_pretrained(model, precision=options.precision, threads=1),
+        "sorted by length": lambda: _Unsorted.from_pretrained(
+            model, precision=options.precision, threads=options.threads
+        ),
+        "last layer at position 0 alone": lambda: _unpruned(model, options),
+        "batches": lambda: SequenceClassifier.from_pretrained(
+            model, precision=options.precision, threads=options.threads, batch_size=1
+        ),
+    }
+    for tokens in (512, 1024, 4096, 8192, 16384):
+        makes[f"2048 tokens a batch, not {tokens}"] = lambda tokens=tokens: SequenceClassifier.from_pretrained(
+            model, precision=options.precision, threads=options.threads, tokens_a_batch=tokens
+        )
+    other = "float32" if inference.fast_bfloat16() else "bfloat16"
+    makes[f"not {other}"] = lambda: SequenceClassifier.from_pretrained(model, precision=other, threads=options.threads)
+    made = {name: make() for name, make in makes.items()}
+    ratios: dict[str, list[float]] = {name: [] for name in made if name != "all"}
+    for _ in range(options.rounds):
+        for name in ratios:
+            torch.set_num_threads(options.threads)
+            few = rows[:64] if name == "not bfloat16" else rows
+            without = rate(lambda some, name=name: ours(made[name], some), few)
+            ratios[name].append(rate(lambda some: ours(made["all"], some), few) / without)
+    found = {name: statistics.median(values) for name, values in ratios.items()}
+    for name, value in found.items():
+        print(f"  {name}: {value:.2f} times")
+    return found
+
+
+class _Unsorted(SequenceClassifier):
+    def _logits(self, window: Any, lengths: np.ndarray) -> np.ndarray:
+        return super()._logits(window, np.full_like(lengths, int(lengths.max())))
+
+
+class _Undivided(SequenceClassifier):
+    """One batch after the other, each operation on all cores: torch's own way."""
+
+    def _logits(self, window: Any, lengths: np.ndarray) -> np.ndarray:
+        columns = inference._columns(window)
+        out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
+        for batch in inference.length_batches(lengths, self.tokens_a_batch, self.batch_size):
+            out[batch] = self._forward([[column[i] for i in batch] for column in columns])
+        return out
+
+
+def _unpruned(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+    classifier = SequenceClassifier.from_pretrained(model, precision=options.precision, threads=options.threads)
+    classifier.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(classifier.model.dtype)
+    return classifier
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="of splice; by default the backbone with a random head")
+    parser.add_argument("--backbone", default="minilm-l6")
+    parser.add_argument("--proteins", type=Path, help="FASTA file; without it that case is left out")
+    parser.add_argument("--items", type=int, default=10_000)
+    parser.add_argument("--peer_items", type=int, default=300, help="of a round")
+    parser.add_argument("--lever_items", type=int, default=512)
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of ours; rates are compared")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
+    parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")
+    parser.add_argument("--goal", type=float, default=4.0, help="times the peer's rate; %(default)s")
+    parser.add_argument("--levers", action="store_true", help="also measure each lever by itself")
+    parser.add_argument("--work_dir", type=Path, default=Path("runs") / "bench", help="for models; %(default)s")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    disable_progress_bar()
+    cases = {}
+    model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
+    cases["splice"] = measure("splice", model, splice(options.items), options)
+    if options.proteins is not None:
+        rows = proteins(options.proteins, options.items)
+        model = model_for("protein", options.backbone, options.work_dir / "protein")
+        cases["proteins"] = measure("proteins", model, rows, options)
+    missed = [name for name, case in cases.items() if case["ratio"] < options.goal]
+    apart = [name for name, case in cases.items() if case["scores_apart"] > TOLERANCE]
+    if options.output is not None:
+        told = {"goal": options.goal, "threads": options.threads, "precision": options.precision}
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        write_json(
+            options.output, {**told, "load": load, "machine": machine(), "versions": versions(), "cases": cases}
+        )
+    for name in missed:
+        print(f"below the goal of {options.goal:g} times: {name}, {cases[name]['ratio']:.2f}")
+    for name in apart:
+        print(f"scores differ: {name}, by {cases[name]['scores_apart']:.1e}; allowed {TOLERANCE:.0e}")
+    return int(bool(missed or apart))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""A pipeline of transformers for raw DNA, protein and pitch strings, FASTA and other files, MIDI files and folders.
+
+Importing this module registers the task `discipline-classification`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+from transformers import AutoModelForSequenceClassification, Pipeline
+from transformers.pipelines import PIPELINE_REGISTRY
+
+from .inference import SequenceClassifier
+from .input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
+from .prediction_files import piece_votes
+
+TASK = "discipline-classification"
+
+
+class DisciplineClassificationPipeline(Pipeline):
+    """Classifies raw sequences of a discipline, or predicts a value of them, many at a time and fast.
+
+    Takes a sequence, a list of them, or a file: a `Path`, or a string that ends as a file of sequences does
+    (`x.fasta`, `midi/piece.mid`). Batches are made here, by length: `batch_size` only bounds them.
+
+    Args:
+        top_k: the best so many labels of an item, as a list, best first; `None` for all. By default the best one,
+            as a dictionary.
+        precision: `float32` (default), `bfloat16`, or `auto`.
+        threads: batches computed at once on a CPU; by default one a core.
+
+    Returns:
+        For a sequence or a list: a list of `{"label", "score"}`, or `{"value"}` for a regression, in the data's units.
+        For a file the same with the `id` of each record; for MIDI files one entry a piece: what its segments voted,
+        and the `segments`. For a generator: a generator, in memory that does not grow.
+
+    Example:
+        ```python
+        >>> from transformers import pipeline
+        >>> import hf_bertx.pipeline_discipline
+        >>> classify = pipeline("discipline-classification", model="bertx/minilm-l6-dna-splice")
+        >>> classify("CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG")
+        [{'label': 'EI', 'score': 0.998}]
+        >>> classify("sequences.fasta")
+        ```
+
+    Raises:
+        ValueError: a symbol outside the alphabet, an empty sequence, a file that is not what its ending says.
+    """
+
+    _load_tokenizer = True
+    _load_processor = False
+    _load_image_processor = False
+    _load_feature_extractor = False
+
+    def __init__(self, model: Any, tokenizer: Any = None, **kwargs: Any) -> None:
+        options = {name: kwargs.pop(name) for name in ("precision", "threads") if name in kwargs}
+        super().__init__(model=model, tokenizer=tokenizer, **kwargs)
+        options.setdefault("precision", "float32")
+        self.classifier = SequenceClassifier(self.model, tokenizer, batch_size=self._batch_size, **options)
+        self.tokenizer = self.classifier.tokenizer
+
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+        _, _, answer = self._sanitize_parameters(**kwargs)
+        answer = {**self._postprocess_params, **answer}
+        if isinstance(inputs, Path) or (isinstance(inputs, str) and _names_a_file(inputs)):
+            return list(self.read(inputs, **answer))
+        several = [inputs] if isinstance(inputs, str) else inputs
+        found = (record for _, record in self._answers(_raw(several), **answer))
+        return list(found) if isinstance(several, (list, tuple)) else found
+
+    def read(self, path: str | Path, columns: Columns | None = None, top_k: int | str | None = "") -> Iterator[Any]:
+        """Yields an entry for each record of a file, or each piece of MIDI files, while it is being read."""
+        path = Path(path)
+        answers = self._answers(read_input(path, columns), top_k=top_k)
+        if not is_music(path) and (columns is None or columns.piece is None):
+            for record, answer in answers:
+                yield {"id": record.id, **answer} if isinstance(answer, dict) else {"id": record.id, "labels": answer}
+            return
+        for piece, segments in groupby(answers, key=lambda pair: pair[0].piece):
+            yield self._piece(piece, list(segments))
+
+    def _piece(self, piece: str | None, segments: list[tuple[InputRecord, Any]]) -> dict[str, Any]:
+        each = [answer if isinstance(answer, dict) else answer[0] for _, answer in segments]
+        listed = [{"id": record.id, **best} for (record, _), best in zip(segments, each, strict=True)]
+        if self.classifier.regression:
+            return {"piece": piece, "value": float(np.mean([best["value"] for best in each])), "segments": listed}
+        labels = self.classifier.labels
+        numbers = np.array([labels.index(best["label"]) for best in each])
+        (won,) = piece_votes(labels, numbers, [piece or ""] * len(each)).values()
+        return {"piece": piece, "label": won["piece_label"], "votes": won["votes"], "segments": listed}
+
+    def _answers(self, records: Iterable[InputRecord], top_k: int | str | None = "") -> Iterator[tuple[Any, Any]]:
+        for window in self.classifier.windows(records):
+            for record, logits in zip(window.records, window.logits, strict=True):
+                yield record, self.postprocess({"logits": logits}, top_k=top_k)
+
+    def _sanitize_parameters(self, top_k: int | str | None = "", **unknown: Any) -> tuple[dict, dict, dict]:
+        if unknown:
+            raise ValueError(f"unknown argument {min(unknown)!r}; allowed: top_k, and batch_size, precision, threads "
+                             "when the pipeline is made")  # fmt: skip
+        return {}, {}, {} if top_k == "" else {"top_k": top_k}
+
+    def preprocess(self, input_: str, **parameters: Any) -> Any:
+        """One sequence as tensors."""
+        return self.tokenizer([input_], truncation=True, return_tensors="pt")
+
+    def _forward(self, input_tensors: Any, **parameters: Any) -> Any:
+        return {"logits": self.model(**input_tensors).logits[0].float()}
+
+    def postprocess(self, model_outputs: Any, top_k: int | str | None = "", **parameters: Any) -> Any:
+        """Logits of one item, shape `(classes,)`, as what a caller gets."""
+        logits = np.asarray(model_outputs["logits"], dtype=np.float64)
+        if self.classifier.regression:
+            return {"value": float(logits[0])}
+        scores = softmax(logits)
+        order = np.argsort(-scores, kind="stable")
+        answers = [{"label": self.classifier.labels[i], "score": float(scores[i])} for i in order]
+        return answers[0] if top_k == "" else answers[:top_k] if isinstance(top_k, int) else answers
+
+
+def _names_a_file(text: str) -> bool:
+    return ending_of(Path(text)) in INPUT_ENDINGS
+
+
+def _raw(sequences: Iterable[Any]) -> Iterator[InputRecord]:
+    for number, sequence in enumerate(sequences):
+        where = f"sequence {number}"
+        if not isinstance(sequence, str):
+            raise ValueError(f"{where}: {type(sequence).__name__}; allowed: a string, or a Path of one file")
+        if not sequence.strip():
+            raise ValueError(f"{where}: the sequence is empty")
+        yield InputRecord(str(number), sequence.strip(), where)
+
+
+PIPELINE_REGISTRY.register_pipeline(
+    TASK, pipeline_class=DisciplineClassificationPipeline, pt_model=AutoModelForSequenceClassification, type="text"
+)

@@ -1,0 +1,180 @@
+"""A page for hf_bertx models: a sequence or a file in; labels, scores and the positions that they hang on out.
+
+python spaces/demo/app.py --model runs/demo/recommended/dna-splice/minilm-l6/bert/seed-0 [--model owner/name ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+# before gradio is imported: it would report its use
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+import gradio as gr
+import page
+from scipy.special import softmax
+
+from hf_bertx.attribution import METHODS, Attribution, attribute
+from hf_bertx.inference import SequenceClassifier, find_model
+from hf_bertx.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
+from hf_bertx.prediction_files import piece_votes
+
+PUBLISHED = ("bertx/minilm-l6-dna-splice",)
+EXAMPLES = {
+    "dna": "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG",
+    "protein": "SKGEELFTGVVPILVELDGDVNGHKFSVSGEGEGDATYGKLTLKFICTTGKLPVPWPTLV",
+    "music": "60 64 67 72 76 67 72 76 60 62 69 74 77 69 74 77",
+}
+MOST_SYMBOLS, MOST_RECORDS = 20_000, 256  # of what is pasted, of a file
+
+
+@lru_cache(maxsize=2)
+def load(name: str) -> SequenceClassifier:
+    return SequenceClassifier.from_pretrained(name, precision="float32")
+
+
+def answer(name: str, given: dict[str, str], sequence: str, file: str | None, method: str) -> str:
+    """The right half of the page: the answer, or one sentence that says what is wrong with the input.
+
+    Args:
+        name: one of `given`, which has their folders or Hub ids, or a Hub id that was typed. A folder cannot be typed.
+    """
+    try:
+        if name not in given and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name or ""):
+            raise ValueError(f"{name or 'No model'}: choose a model of the list, or type a Hub id, owner/name.")
+        if file is None and not (sequence or "").strip():
+            raise ValueError("Paste a sequence or drop a file first.")
+        if file is None and len(sequence) > MOST_SYMBOLS:
+            raise ValueError(f"{len(sequence):,} letters are more than this page takes ({MOST_SYMBOLS:,}).")
+        classifier = load(given.get(name) or name)
+        return _of_file(classifier, Path(file), method) if file else _of_sequence(classifier, sequence.strip(), method)
+    except (ValueError, OSError) as error:
+        text = str(error)
+        return page.problem(text.replace(str(file), Path(file).name) if file else text)
+
+
+def _of_sequence(classifier: SequenceClassifier, sequence: str, method: str) -> str:
+    found = attribute(classifier, sequence, method)
+    cut = int(classifier.count([InputRecord("", sequence, "the sequence")])[0]) - len(found.symbols)
+    return page.head(_headline(classifier, found)) + _scores(classifier, found) + page.coloured(found, method, cut)
+
+
+def _headline(classifier: SequenceClassifier, found: Attribution) -> str:
+    return f"{found.logits[0]:.4g}" if classifier.regression else found.target
+
+
+def _scores(classifier: SequenceClassifier, found: Attribution) -> str:
+    if classifier.regression:
+        return page.note("A value in the units of the data that the model was trained on.")
+    return page.bars(dict(zip(classifier.labels, softmax(found.logits).tolist(), strict=True)))
+
+
+def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
+    records = list(islice(read_input(path), MOST_RECORDS + 1))
+    more = len(records) > MOST_RECORDS
+    rows, pieces, predicted = [], [], []
+    for window in classifier.windows(records[:MOST_RECORDS]):
+        for record, logits in zip(window.records, window.logits, strict=True):
+            best = int(logits.argmax())
+            pieces.append(record.piece or "")
+            predicted.append(best)
+            score = f"{logits[0]:.4g}" if classifier.regression else f"{softmax(logits)[best]:.3f}"
+            rows.append((record.id, "" if classifier.regression else classifier.labels[best], score))
+    first = attribute(classifier, records[0].sequence, method)
+    title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"
+    if is_music(path) and not classifier.regression:
+        (won,) = piece_votes(classifier.labels, _array(predicted), pieces).values()
+        title = f"{won['piece_label']}: {won['votes']} of {won['segments']} segments of {path.name}"
+    cut = int(classifier.count(records[:1])[0]) - len(first.symbols)
+    limit = page.note(f"The first {MOST_RECORDS} records; `bertx predict` reads all.") if more else ""
+    below = page.note(f"Below, the first of them, {records[0].id}.") if len(rows) > 1 else ""
+    return page.head(title) + page.table(rows) + limit + below + page.coloured(first, method, cut)
+
+
+def _array(numbers: list[int]) -> Any:
+    import numpy as np
+
+    return np.array(numbers)
+
+
+def short_names(models: list[str]) -> dict[str, str]:
+    """Names for the page: Hub ids as they are, a folder by its last parts, `dna-splice/minilm-l6/bert/seed-0`."""
+    paths = {name: [part for part in Path(name).parts if part != "model"] for name in models}
+    return {"/".join(parts[-4:]) if Path(name).is_dir() else name: name for name, parts in paths.items()}
+
+
+def build(models: dict[str, str]) -> gr.Blocks:
+    """The page, for the models of [`short_names`]; the first is chosen."""
+    with gr.Blocks(title="hf_bertx", analytics_enabled=False, fill_width=False) as blocks:
+        gr.HTML(page.TITLE)
+        with gr.Row(equal_height=False):
+            with gr.Column(scale=4, min_width=320):
+                model = gr.Dropdown(list(models), value=next(iter(models)), label="Model", allow_custom_value=True)
+                sequence = gr.Textbox(
+                    label="Sequence", lines=5, max_lines=12, elem_id="sequence", placeholder="ACGT... or 60 64 67 ..."
+                )
+                file = gr.File(
+                    label="or a file: FASTA, CSV, text, MIDI",
+                    file_types=[*INPUT_ENDINGS, ".gz"],
+                    height=150,
+                    elem_id="file",
+                )
+                method = gr.Radio(list(METHODS), value=METHODS[0], label="Positions by")
+                with gr.Row():
+                    example = gr.Button("An example", size="md", elem_id="example")
+                    go = gr.Button("Classify", variant="primary", size="md", elem_id="go")
+            with gr.Column(scale=6, min_width=360):
+                out = gr.HTML(page.EMPTY, elem_id="answer", apply_default_css=False)
+        go.click(
+            lambda *values: answer(values[0], models, *values[1:]),
+            [model, sequence, file, method],
+            out,
+            api_name=False,
+            show_progress="minimal",
+        )
+        example.click(lambda name: _example(models.get(name) or name), [model], [sequence, file], api_name=False)
+    return blocks
+
+
+def _example(name: str) -> tuple[str, None]:
+    try:
+        return EXAMPLES.get(load(name).discipline, ""), None
+    except (ValueError, OSError):
+        return EXAMPLES["dna"], None
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", action="append", help="a run's or model's folder, or a Hub id; may be repeated")
+    parser.add_argument("--port", type=int, help="by default the first free one from 7860 on")
+    arguments = parser.parse_args(argv)
+    models = short_names(arguments.model or list(PUBLISHED))
+    try:
+        for name in models.values():
+            find_model(name)
+    except ValueError as error:
+        print(f"app.py: error: {error}", file=sys.stderr)
+        return 2
+    build(models).launch(
+        server_port=arguments.port,
+        theme=page.THEME,
+        css=page.CSS,
+        footer_links=[],
+        ssr_mode=False,
+        max_file_size="10mb",
+        quiet=True,
+        prevent_thread_lock=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

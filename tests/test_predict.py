@@ -1,0 +1,442 @@
+"""Prediction with the package: `bertx predict`, the pipeline, and the classifier below both.
+
+Trap 21's plain `pipeline("text-classification")` is what logits are compared with.
+"""
+
+import csv
+import gzip
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pretty_midi
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import ROOT
+from transformers import pipeline
+
+from hf_bertx import input_records
+from hf_bertx.cli import main
+from hf_bertx.inference import WINDOW_RECORDS, SequenceClassifier, in_windows, length_batches
+from hf_bertx.input_records import Columns, InputRecord, read_input
+from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.prediction_files import predict_file
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+
+def saved(backbone: Path, folder: Path, discipline: str, **fields: Any) -> Path:
+    torch.manual_seed(1)
+    model = BertForDisciplineClassification.from_backbone(str(backbone), **fields)
+    torch.nn.init.normal_(model.classifier.weight, std=0.5)
+    model.get_input_embeddings().weight.data *= 20  # so that answers differ
+    model.save_pretrained(folder)
+    DisciplineTokenizer.from_backbone(str(backbone), discipline).save_pretrained(folder)
+    return folder
+
+
+def classes(*names: str) -> dict[str, Any]:
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+        "problem_type": "single_label_classification",
+    }
+
+
+@pytest.fixture(scope="module")
+def dna_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tiny_backbone, tmp_path_factory.mktemp("dna"), "dna", **classes("EI", "IE", "N"))
+
+
+@pytest.fixture(scope="module")
+def protein_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("protein")
+    return saved(tiny_backbone, folder, "protein", num_labels=1, problem_type="regression")
+
+
+@pytest.fixture(scope="module")
+def music_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tiny_backbone, tmp_path_factory.mktemp("music"), "music", **classes("Bach", "Chopin"))
+
+
+def sequences(n: int, letters: str = "ACGT", longest: int = 90, seed: int = 0) -> list[str]:
+    draw = random.Random(seed)
+    return ["".join(draw.choices(letters, k=draw.randint(1, longest))) for _ in range(n)]
+
+
+def fasta(path: Path, rows: list[str]) -> Path:
+    path.write_text("".join(f">item{i} label=x\n{row}\n" for i, row in enumerate(rows)))
+    return path
+
+
+def midi(path: Path, notes: int, seed: int) -> Path:
+    piece, piano, draw = pretty_midi.PrettyMIDI(), pretty_midi.Instrument(0), random.Random(seed)
+    piano.notes = [pretty_midi.Note(64, draw.randint(30, 90), i * 0.1, i * 0.1 + 0.1) for i in range(notes)]
+    piece.instruments.append(piano)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    piece.write(str(path))
+    return path
+
+
+def stock(model: Path, rows: list[str]) -> list[dict[str, float]]:
+    """The scores of transformers' own pipeline, one item at a time."""
+    classify = pipeline("text-classification", model=str(model), device="cpu")
+    answers = classify(rows, top_k=None, truncation=True)
+    return [{score["label"]: score["score"] for score in answer} for answer in answers]
+
+
+def predict(*argv: Any) -> int:
+    return main(["predict", *map(str, argv)])
+
+
+# ---- the classifier ----
+
+
+def test_batches_hold_every_item_once_and_waste_little() -> None:
+    lengths = np.array([random.Random(i).randint(3, 128) for i in range(500)])
+    batches = list(length_batches(lengths, 512))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(500))
+    padded = [int(lengths[batch].max()) * len(batch) for batch in batches]
+    assert max(padded) <= 512
+    assert sum(padded) < 1.06 * lengths.sum()
+    assert max(map(len, length_batches(lengths, 10**6, batch_size=7))) == 7
+    assert [len(batch) for batch in length_batches(np.array([90, 80]), 10)] == [1, 1]  # never none
+
+
+def test_windows_are_bounded_by_records_and_by_symbols() -> None:
+    short = (InputRecord(str(i), "ACGT", "x") for i in range(2 * WINDOW_RECORDS + 5))
+    assert [len(window) for window in in_windows(short)] == [WINDOW_RECORDS, WINDOW_RECORDS, 5]
+    long = (InputRecord(str(i), "A" * 1_500_000, "x") for i in range(5))
+    assert [len(window) for window in in_windows(long)] == [2, 2, 1]
+
+
+def test_logits_are_those_of_plain_transformers_whatever_the_batch_and_threads(dna_model: Path) -> None:
+    rows = [*sequences(60), "acgtn", "A" * 300]
+    records = [InputRecord(str(i), row, f"row {i}") for i, row in enumerate(rows)]
+    made = {}
+    for options in ({}, {"batch_size": 1}, {"tokens_a_batch": 64}, {"threads": 3, "tokens_a_batch": 300}):
+        classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32", **options)
+        (window,) = classifier.windows(records)
+        made[str(options)] = window.logits
+        assert window.cut.tolist() == [0] * 61 + [300 - 126]
+    first = made["{}"]
+    for logits in made.values():
+        np.testing.assert_allclose(logits, first, atol=2e-6)
+    scores = np.exp(first) / np.exp(first).sum(axis=1, keepdims=True)
+    plain = [[row[name] for name in ("EI", "IE", "N")] for row in stock(dna_model, rows)]
+    np.testing.assert_allclose(scores, plain, atol=1e-6)
+    assert np.ptp(scores, axis=0).min() > 0.01  # a model that says the same of everything would prove nothing
+
+
+def test_a_wrong_mask_would_be_seen(dna_model: Path) -> None:
+    """The tolerance of the test above is one that a batch without its attention mask fails."""
+    classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32")
+    encoded = classifier.tokenizer(["ACGT", "ACGTACGTAC"], padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        right = classifier.model(**encoded).logits
+        wrong = classifier.model(input_ids=encoded.input_ids).logits
+    assert (right - wrong).abs()[0].max() > 1e-4
+
+
+def test_a_pair_and_a_text_model_are_read_too(tiny_backbone: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = BertForDisciplineClassification.from_backbone(str(tiny_backbone), **classes("no", "yes"))
+    model.save_pretrained(tmp_path / "model")
+    shutil.copy(tiny_backbone / "tokenizer.json", tmp_path / "model")
+    shutil.copy(tiny_backbone / "tokenizer_config.json", tmp_path / "model")
+    classifier = SequenceClassifier.from_pretrained(tmp_path / "model", precision="float32")
+    assert (classifier.discipline, classifier.labels) == ("text", ["no", "yes"])
+    pairs = [("word1 word2", "word3"), ("word4", "word5 word6 word7"), ("word8 " * 200, "word9")]
+    records = [InputRecord(str(i), a, "x", b) for i, (a, b) in enumerate(pairs)]
+    (window,) = classifier.windows(records)
+    assert window.cut.tolist() == [0, 0, 201 + 3 - 128]
+    for (a, b), logits in zip(pairs, window.logits, strict=True):
+        encoded = classifier.tokenizer(a, b, truncation=True, return_tensors="pt")
+        with torch.inference_mode():
+            np.testing.assert_allclose(model.eval()(**encoded).logits[0], logits, atol=2e-6)
+
+
+# ---- bertx predict ----
+
+
+@pytest.mark.parametrize("ending", [".parquet", ".csv", ".jsonl"])
+def test_every_output_holds_labels_and_scores(dna_model: Path, tmp_path: Path, ending: str) -> None:
+    rows = sequences(20)
+    output = tmp_path / f"out{ending}"
+    assert predict(dna_model, fasta(tmp_path / "in.fasta", rows), "--output", output, "--precision", "float32") == 0
+    read: list[dict[str, Any]] = {
+        ".parquet": lambda: pq.read_table(output).to_pylist(),
+        ".csv": lambda: list(csv.DictReader(output.open())),
+        ".jsonl": lambda: [json.loads(line) for line in output.read_text().splitlines()],
+    }[ending]()
+    assert list(read[0]) == ["id", "label", "score", "score_EI", "score_IE", "score_N", "cut"]
+    assert [row["id"] for row in read] == [f"item{i}" for i in range(20)]
+    for row, plain in zip(read, stock(dna_model, rows), strict=True):
+        assert row["label"] == max(plain, key=plain.__getitem__)
+        assert float(row["score"]) == pytest.approx(max(plain.values()), abs=2e-6)
+        assert float(row["score_IE"]) == pytest.approx(plain["IE"], abs=2e-6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fasta", f"out{ending}"]  # nothing is left over
+
+
+def test_every_form_of_input_gives_the_same(dna_model: Path, tmp_path: Path) -> None:
+    rows = sequences(12)
+    table = "name,seq\n" + "".join(f"r{i},{row}\n" for i, row in enumerate(rows))
+    files = {
+        "in.csv": table,
+        "in.tsv": table.replace(",", "\t"),
+        "in.jsonl": "".join(json.dumps({"name": f"r{i}", "seq": row}) + "\n" for i, row in enumerate(rows)),
+        "in.txt": "\n".join(rows) + "\n\n",
+        "in.fa": "".join(f">r{i}\n{row[:20]}\n{row[20:]}\n" for i, row in enumerate(rows)),
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "zipped.fasta.gz").write_bytes(gzip.compress(files["in.fa"].encode()))
+    import pyarrow as pa
+
+    pq.write_table(pa.table({"name": [f"r{i}" for i in range(12)], "seq": rows}), tmp_path / "in.parquet")
+    classifier = SequenceClassifier.from_pretrained(dna_model)
+    scores = {}
+    for path in sorted(tmp_path.iterdir()):
+        output = tmp_path / "out" / f"{path.name}.parquet"
+        predict_file(classifier, path, output, Columns(sequence="seq", id="name"))
+        table = pq.read_table(output)
+        scores[path.name] = table["score_EI"].to_pylist()
+        ids = table["id"].to_pylist()
+        assert ids == ([f"in-{i + 1}" for i in range(12)] if path.name == "in.txt" else [f"r{i}" for i in range(12)])
+    assert len(scores) == 7
+    assert all(value == scores["in.csv"] for value in scores.values())
+
+
+def test_a_regression_gives_values_in_the_units_of_the_data(protein_model: Path, tmp_path: Path) -> None:
+    rows = sequences(9, "LAGVESIKRDTPNQFYMHCW")
+    output = tmp_path / "out.csv"
+    assert predict(protein_model, fasta(tmp_path / "in.fasta", rows), "--output", output) == 0
+    read = list(csv.DictReader(output.open()))
+    assert list(read[0]) == ["id", "value", "cut"]
+    plain = [row["LABEL_0"] for row in stock(protein_model, rows)]  # transformers applies nothing to a regression
+    np.testing.assert_allclose([float(row["value"]) for row in read], plain, rtol=1e-4, atol=1e-5)
+
+
+def test_segments_of_a_midi_folder_vote(music_model: Path, tmp_path: Path, capsys: Any) -> None:
+    midi(tmp_path / "midi" / "a" / "one.mid", 300, seed=1)
+    midi(tmp_path / "midi" / "two.midi", 100, seed=2)
+    output = tmp_path / "out.jsonl"
+    assert predict(music_model, tmp_path / "midi", "--output", output) == 0
+    rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["a/one.mid#000", "a/one.mid#001", "a/one.mid#002", "two.midi#000"]
+    assert [row["segments"] for row in rows] == [3, 3, 3, 1]
+    labels = [row["label"] for row in rows[:3]]
+    winner = max(sorted(set(labels)), key=labels.count)
+    assert all(row["piece_label"] == winner and row["votes"] == labels.count(winner) for row in rows[:3])
+    assert f"a/one.mid: {winner} ({labels.count(winner)} of 3 segments)" in capsys.readouterr().out
+    # segments are those that the training data is made of, so that a string of their pitches scores the same
+    strings = [record.sequence for record in read_input(tmp_path / "midi")]
+    assert [len(text.split()) for text in strings] == [128, 128, 44, 100]
+    for row, plain in zip(rows, stock(music_model, strings), strict=True):
+        assert row["score_Bach"] == pytest.approx(plain["Bach"], abs=2e-6)
+
+
+def test_a_column_of_pieces_votes_and_a_regression_takes_the_mean(protein_model: Path, tmp_path: Path) -> None:
+    rows = sequences(4, "LAGV")
+    (tmp_path / "in.csv").write_text(
+        "sequence,family\n" + "".join(f"{row},{'xy'[i % 2]}\n" for i, row in enumerate(rows))
+    )
+    assert predict(protein_model, tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--piece_column", "family") == 0
+    read = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert [row["piece"] for row in read] == ["x", "y", "x", "y"]
+    mean = np.mean([float(row["value"]) for row in read[::2]])
+    assert float(read[2]["piece_value"]) == pytest.approx(mean, abs=1e-6)
+
+
+def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tmp_path: Path) -> None:
+    path = fasta(tmp_path / "in.fasta", sequences(12 * WINDOW_RECORDS + 7, longest=15))
+    command = [sys.executable, "-m", "hf_bertx.cli", "predict", str(dna_model), str(path), "--threads", "1"]
+    whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "--output", str(whole)], check=True, env=environment, capture_output=True, timeout=300)
+    process = subprocess.Popen([*command, "--output", str(killed)], env=environment)
+    stage = tmp_path / ".killed.csv.part"
+    deadline = time.monotonic() + 200
+    while len(list(stage.glob("0*.parquet"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    assert not killed.exists()  # whole or not at all
+    done = {part.name: part.stat().st_mtime_ns for part in stage.glob("0*.parquet")}
+    assert 2 <= len(done) < 13
+    classifier = SequenceClassifier.from_pretrained(dna_model, threads=2)
+    seen: list[tuple[int, int | None]] = []
+    made = predict_file(classifier, path, killed, progress=lambda at, total: seen.append((at, total)))
+    assert made.resumed_at == len(done) * WINDOW_RECORDS == seen[0][0]
+    assert seen[-1] == (12 * WINDOW_RECORDS + 7, 12 * WINDOW_RECORDS + 7)
+    assert killed.read_bytes() == whole.read_bytes()
+    assert not stage.exists()
+
+
+def test_what_was_begun_with_another_input_or_model_does_not_go_on(
+    dna_model: Path, tmp_path: Path, capsys: Any
+) -> None:
+    path, output = fasta(tmp_path / "in.fasta", sequences(2 * WINDOW_RECORDS, longest=5)), tmp_path / "out.csv"
+    classifier = SequenceClassifier.from_pretrained(dna_model)
+
+    def stop(done: int, total: int | None) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(classifier, path, output, progress=stop)
+    text = path.read_text()
+    path.write_text(text.replace("item0 ", "itemX "))
+    assert predict(dna_model, path, "--output", output) == 2
+    assert "out.csv: was begun with another input, so it cannot go on; --overwrite" in capsys.readouterr().err
+    path.write_text(text)
+    classifier.model.classifier.bias.data += 1
+    with pytest.raises(ValueError, match="was begun with another model"):
+        predict_file(classifier, path, output)
+    with pytest.raises(ValueError, match="was begun with another batch size"):
+        predict_file(SequenceClassifier.from_pretrained(dna_model, batch_size=3), path, output)
+    assert not output.exists()
+    assert predict(dna_model, path, "--output", output, "--overwrite") == 0
+    assert len(output.read_text().splitlines()) == 2 * WINDOW_RECORDS + 1
+    assert predict(dna_model, path, "--output", output) == 2
+    assert "out.csv: is there already; --overwrite replaces it" in capsys.readouterr().err
+
+
+BAD = {
+    "unknown symbol": ("in.fasta", ">a\nACGT\n>b\nACJT\n", "in.fasta, line 3, id 'b': symbol 'J' at position 2 is not "
+                       "in the dna alphabet: A C G T N R Y S W K M B D H V"),
+    "an empty file": ("in.csv", "", "in.csv: the file is empty"),
+    "a header alone": ("in.csv", "id,sequence\n", "in.csv: no record"),
+    "another column": ("in.tsv", "id\tseq\n1\tACGT\n", "in.tsv: no column 'sequence'; it has id, seq"),
+    "an empty sequence": ("in.csv", "id,sequence\n1,ACGT\n2,\n", "in.csv, line 3: the sequence is empty"),
+    "a header of FASTA alone": ("in.fasta", ">a\n>b\nACGT\n", "in.fasta, line 1: the sequence is empty"),
+    "not JSON": ("in.jsonl", '{"sequence": "ACGT"}\n{"sequ\n', "in.jsonl, line 2: not JSON"),
+    "another ending": ("in.doc", "ACGT", "in.doc: ending '.doc'; allowed: .fasta, .fa"),
+    "not MIDI": ("in.mid", "ACGT", "in.mid: not a whole MIDI file"),
+    "not gzip": ("in.fasta.gz", ">a\nACGT\n", "in.fasta.gz: not a whole gzip file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line(dna_model: Path, tmp_path: Path, capsys: Any, case: str) -> None:
+    name, text, message = BAD[case]
+    (tmp_path / name).write_text(text)
+    capsys.readouterr()
+    assert predict(dna_model, tmp_path / name, "--output", tmp_path / "out.csv") == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert re.fullmatch(r"bertx: error: [^\n]+\n", error), error
+    assert [path.name for path in tmp_path.iterdir() if path.name != name] in ([], [".out.csv.part"])
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_what_is_no_model_is_one_line(tiny_backbone: Path, dna_model: Path, tmp_path: Path, capsys: Any) -> None:
+    path = fasta(tmp_path / "in.fasta", ["ACGT"])
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "run.json").write_text("{}")
+    (tmp_path / "empty").mkdir()
+    cases = {
+        tiny_backbone: "not a sequence classifier (BertModel); a run of train.py saves one",
+        tmp_path / "unfinished": "unfinished: the run is not finished, it holds no model",
+        tmp_path / "empty": "empty: holds no model; allowed: a run's folder",
+        tmp_path / "nothing": "nothing: no such folder, and not a Hub id",
+        "bertx/not-there": "bertx/not-there: the model could not be loaded: ",
+    }
+    for model, message in cases.items():
+        capsys.readouterr()
+        assert predict(model, path, "--output", tmp_path / "out.csv") == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert re.fullmatch(r"bertx: error: [^\n]+\n", error), error
+    assert predict(dna_model, path, "--output", tmp_path / "out.xlsx") == 2
+    assert "out.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl" in capsys.readouterr().err
+    assert predict(dna_model, tmp_path / "none.fasta", "--output", tmp_path / "out.csv") == 2
+    assert "none.fasta: no such file or folder" in capsys.readouterr().err
+    assert predict(dna_model, path, "--output", tmp_path / "out.csv", "--batch_size", 0) == 2
+    assert "batch_size is 0; allowed: at least 1" in capsys.readouterr().err
+
+
+def test_a_run_folder_and_its_model_folder_are_the_same(dna_model: Path, tmp_path: Path) -> None:
+    shutil.copytree(dna_model, tmp_path / "seed-0" / "model")
+    prints = {SequenceClassifier.from_pretrained(path).fingerprint() for path in (dna_model, tmp_path / "seed-0")}
+    assert len(prints) == 1
+
+
+# ---- the pipeline ----
+
+
+@pytest.fixture(scope="module")
+def classify(dna_model: Path) -> DisciplineClassificationPipeline:
+    return pipeline("discipline-classification", model=str(dna_model), device="cpu")
+
+
+def test_strings_lists_and_files(classify: Any, dna_model: Path, tmp_path: Path) -> None:
+    rows = sequences(7)
+    plain = stock(dna_model, rows)
+    best = [max(row, key=row.__getitem__) for row in plain]
+    answers = classify(rows)
+    assert [answer["label"] for answer in answers] == best
+    assert [answer["score"] for answer in answers] == pytest.approx([max(row.values()) for row in plain], abs=1e-6)
+    assert classify(rows[0])[0] == pytest.approx(answers[0], abs=1e-6)
+    (every,) = classify([rows[0]], top_k=None)
+    assert {answer["label"]: answer["score"] for answer in every} == pytest.approx(plain[0], abs=1e-6)
+    assert [len(some) for some in classify(rows[:2], top_k=2)] == [2, 2]
+    path = fasta(tmp_path / "in.fasta", rows)
+    from_file = classify(str(path))
+    assert from_file == classify(path)
+    assert [answer["id"] for answer in from_file] == [f"item{i}" for i in range(7)]
+    assert [answer["label"] for answer in from_file] == best
+    assert isinstance(classify, DisciplineClassificationPipeline)
+
+
+def test_a_stream_is_read_as_it_is_asked_for(classify: Any) -> None:
+    taken = 0
+
+    def endless() -> Iterator[str]:
+        nonlocal taken
+        for row in itertools.cycle(sequences(50, longest=4)):
+            taken += 1
+            yield row
+
+    first = list(itertools.islice(classify(endless()), 10))
+    assert len(first) == 10
+    assert taken <= WINDOW_RECORDS
+
+
+def test_a_piece_is_one_entry(music_model: Path, tmp_path: Path) -> None:
+    of_music = pipeline("discipline-classification", model=str(music_model), device="cpu", threads=1)
+    (answer,) = of_music(midi(tmp_path / "x.mid", 200, seed=3))
+    assert (answer["piece"], len(answer["segments"])) == ("x.mid", 2)
+    assert answer["votes"] == sum(part["label"] == answer["label"] for part in answer["segments"]) > 0
+    (single,) = of_music("60 64 67")
+    assert single["label"] in ("Bach", "Chopin")
+
+
+def test_what_the_pipeline_refuses(classify: Any) -> None:
+    with pytest.raises(ValueError, match=r"^sequence 1: symbol '!' at position 2 is not in the dna alphabet: A C G T"):
+        classify(["ACGT", "AC!T"])
+    with pytest.raises(ValueError, match="sequence 0: the sequence is empty"):
+        classify(" ")
+    with pytest.raises(ValueError, match="sequence 0: int; allowed: a string"):
+        classify([3])
+    with pytest.raises(ValueError, match="unknown argument 'topk'"):
+        classify("ACGT", topk=1)
+    with pytest.raises(FileNotFoundError, match=r"none\.fasta: no such file"):
+        classify("none.fasta")
+
+
+def test_endings_are_told_whatever_their_case() -> None:
+    assert input_records.ending_of(Path("A.FASTA.gz")) == ".fasta"
+    assert input_records.is_music(Path("Chopin.MID"))

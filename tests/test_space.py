@@ -1,0 +1,177 @@
+"""The page of spaces/demo: its answers, and the page itself in a real browser."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import ROOT
+from test_predict import classes, midi, saved
+
+pytest.importorskip("gradio", reason="the page needs gradio: pip install 'hf-bertx[space]'")
+FOLDER = ROOT / "spaces" / "demo"
+ROW = "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG"
+
+
+@pytest.fixture(scope="module")
+def model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "dna-splice" / "tiny" / "bert" / "seed-0"
+    return saved(tiny_backbone, folder, "dna", **classes("EI", "IE", "N"))
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Any]:
+    sys.path.insert(0, str(FOLDER))
+    import app as demo
+
+    yield demo
+    sys.path.remove(str(FOLDER))
+
+
+def ask(app: Any, model: Path, sequence: str = "", file: Path | None = None, method: str = "occlusion") -> str:
+    return app.answer("m", {"m": str(model)}, sequence, None if file is None else str(file), method)
+
+
+def test_an_answer_has_every_label_and_every_symbol(app: Any, model: Path) -> None:
+    for method in ("occlusion", "gradient x input"):
+        html = ask(app, model, f" {ROW.lower()}\n", method=method)
+        assert all(f"<span>{label}</span>" in html for label in ("EI", "IE", "N"))
+        assert html.count('title="') == 60
+        assert f"By {method}:" in html
+    assert "The last 74 symbols were not read: the model reads 126." in ask(app, model, "A" * 200)
+
+
+def test_files_are_answered(app: Any, model: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.fasta").write_text(f">first\n{ROW}\n>second & last\nACGT\n")
+    html = ask(app, model, file=tmp_path / "in.fasta")
+    assert "2 sequences of in.fasta" in html
+    assert html.count("<tr>") == 2
+    assert html.count('title="') == 60  # of the first
+    music = saved(tiny_backbone, tmp_path / "music", "music", **classes("Bach", "Chopin"))
+    html = ask(app, music, file=midi(tmp_path / "x.mid", 200, seed=1))
+    assert "2 segments of x.mid" in html
+    assert html.count('title="') == 126  # the tiny model reads no more of a segment's 128
+    assert "(C4)" in ask(app, music, "60 64 67")
+
+
+def test_bad_input_is_a_sentence(app: Any, model: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.fasta").write_text(">a\nAC<b>\n")
+    (tmp_path / "bad.mid").write_text("no")
+    cases = [
+        (ask(app, model), "Paste a sequence or drop a file first."),
+        (ask(app, model, "ACGT!"), "the sequence: symbol &#x27;!&#x27; at position 4 is not in the dna alphabet"),
+        (ask(app, model, "A" * 30_000), "30,000 letters are more than this page takes (20,000)."),
+        (ask(app, model, file=tmp_path / "bad.fasta"), "bad.fasta, line 1, id &#x27;a&#x27;: symbol &#x27;&lt;&#x27;"),
+        (ask(app, model, file=tmp_path / "bad.mid"), "bad.mid: not a whole MIDI file"),
+        (app.answer("/etc", {}, "ACGT", None, "occlusion"), "/etc: choose a model of the list, or type a Hub id"),
+        (app.answer("no/model", {}, "ACGT", None, "occlusion"), "no/model: the model could not be loaded"),
+    ]
+    for html, sentence in cases:
+        assert html.startswith('<div class="bx-problem"')
+        assert sentence in html
+        assert "Traceback" not in html
+        assert str(tmp_path) not in html  # folders of the server are nobody's business
+
+
+def test_the_header_names_what_runs() -> None:
+    header = yaml.safe_load((FOLDER / "README.md").read_text().split("---")[1])
+    assert (header["sdk"], header["license"]) == ("gradio", "apache-2.0")
+    assert (FOLDER / header["app_file"]).is_file()
+    assert len(header["short_description"]) <= 60
+    assert (FOLDER / "requirements.txt").read_text().split() == ["hf-bertx[space]"]
+
+
+def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / "app.py"), "--model", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(
+        f"app.py: error: {tmp_path}: holds no model; allowed: a run's folder"
+    )
+
+
+# ---- in a browser ----
+
+
+def _chromium() -> str | None:
+    return next(
+        (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    )
+
+
+@pytest.fixture(scope="module")
+def address(model: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(FOLDER / "app.py"), "--model", str(model), "--port", str(port)]
+    server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(600):
+            assert server.poll() is None, "the page's server ended"
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.mark.skipif(_chromium() is None, reason="no Chromium is installed")
+def test_the_page_in_a_browser(address: str, tmp_path: Path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
+    flags = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+    (tmp_path / "two.fasta").write_text(f">one\n{ROW}\n>two\nACGT\n")
+    with playwright.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=_chromium(), args=flags)
+        page = browser.new_page(viewport={"width": 1120, "height": 700})
+        page.set_default_timeout(120_000)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(address)
+        page.fill("#sequence textarea", ROW)
+        page.click("#go")
+        page.wait_for_selector("#answer .bx-seq")
+        assert page.inner_text("#answer .bx-head") in ("EI", "IE", "N")
+        shown = page.locator("#answer .bx-seq mark").all_inner_texts()
+        assert "".join(shown) == ROW
+        colours = {page.locator("#answer .bx-seq mark").nth(i).get_attribute("style") for i in range(60)}
+        assert len(colours) > 5
+        scores = [float(text) for text in page.locator("#answer .bx-bar b").all_inner_texts()]
+        assert sum(scores) == pytest.approx(1, abs=0.002)
+        page.screenshot(path=tmp_path / "answer.png")
+        assert (tmp_path / "answer.png").stat().st_size > 10_000
+        page.fill("#sequence textarea", "ACGU!")
+        page.click("#go")
+        page.wait_for_selector("#answer .bx-problem")
+        told = page.inner_text("#answer .bx-problem")
+        assert told.startswith("the sequence: symbol 'U' at position 3 is not in the dna alphabet: A C G T")
+        page.set_input_files("#file input[type=file]", tmp_path / "two.fasta")
+        page.wait_for_selector("#file :text('two')")
+        page.click("#go")
+        page.wait_for_selector("#answer .bx-table")
+        assert page.inner_text("#answer .bx-head") == "2 sequences of two.fasta"
+        browser.close()
+    assert len(asked) > 10
+    assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []  # no fonts, no analytics
+
+
+def test_example_sequences_are_of_their_alphabets(app: Any) -> None:
+    from hf_bertx.disciplines import DISCIPLINES
+
+    for name, row in app.EXAMPLES.items():
+        discipline = DISCIPLINES[name]
+        assert set(row.split() if discipline.separator else row) <= set(discipline.symbols)
