@@ -12,7 +12,7 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts backbones tasks protocols task_data tokenized_data metrics discipline_metric leaks "
-    "run_files callbacks run_arguments run_order training report cards publish cli"
+    "run_files resampling statistics callbacks run_arguments run_order training report cards publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -23,6 +23,8 @@ NO_TORCH = (
     "tasks",
     "protocols",
     "run_files",
+    "resampling",
+    "statistics",
     "report",
     "cards",
     "cli",
