@@ -13,6 +13,7 @@ from typing import Any
 RUN = "run.json"  # what was ordered: specification, data fingerprint, versions, machine; written at the start
 LOG = "log_history.json"  # the Trainer's log, written as it goes
 RESULTS = "results.json"  # what came out; written last, so a folder that has it holds a finished run
+FAILURE = "failure.json"  # why a run came to nothing: its error, how often it was tried, when
 TEST_PREDICTIONS = "predictions_test.parquet"
 VALIDATION_PREDICTIONS = "predictions_validation.parquet"
 MODEL = "model"
