@@ -14,7 +14,7 @@ from . import statistics
 from .records import RunRecord
 from .resampling import resampled_scores
 from .statistics import Calibration, Interval
-from .tasks import Task
+from .tasks import TASKS, Task
 
 # what a column of a table names; everything else of a specification is told where cells differ in it
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items")
@@ -84,7 +84,7 @@ class Floor:
 
 
 def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPLES) -> list[Cell]:
-    """Cells of all runs, in the order of the records; predictions are read and resampled.
+    """Cells of all runs, in the order of tasks and arms; predictions are read and resampled.
 
     Raises:
         ValueError: a run that was selected on its test items, two data sets or the same seed twice in one cell,
@@ -100,6 +100,8 @@ def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPL
         s = runs[0].specification
         siblings[tuple(s.get(name) for name in ("arm", *COLUMN))].append(runs)
     cells = [cell for alike in siblings.values() for cell in _choose([_cell(runs, alike) for runs in alike])]
+    place = {name: i for i, name in enumerate(TASKS)}
+    cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
     return _with_predictions(cells, resamples)
 
 

@@ -54,7 +54,10 @@ def _pairs(arms: dict[str, Cell]) -> list[tuple[str, str]]:
     pairs += [("bert", name) for name in arms if name not in ("bert", "rand")]
     rank = {name: i for i, name in enumerate(ARMS)}
     found = dict.fromkeys(pair for pair in pairs if pair[0] in arms and pair[1] in arms)
-    return sorted(found, key=lambda pair: (rank.get(pair[0], len(rank)), rank.get(pair[1], len(rank))))
+    random = {
+        name for name, cell in arms.items() if cell.specification.get("start") == "random"
+    }  # what is asked first
+    return sorted(found, key=lambda pair: (pair[1] not in random, *(rank.get(name, len(rank)) for name in pair)))
 
 
 def _compare(first: Cell, second: Cell) -> Comparison:
@@ -72,9 +75,11 @@ def _corrected(tests: list[ArmComparison]) -> list[ArmComparison]:
     families: dict[tuple, list[int]] = defaultdict(list)
     for i, test in enumerate(tests):
         families[test.first.name, test.second.name, test.first.column[1:]].append(i)
-    out = list(tests)
-    for members in families.values():
+    out = []
+    for members in families.values():  # so that the tasks of a pair stand together
         corrected = statistics.holm([tests[i].comparison.p_value for i in members])
-        for i, p_value in zip(members, corrected, strict=True):
-            out[i] = replace(tests[i], p_holm=p_value, tasks=len(members))
+        out += [
+            replace(tests[i], p_holm=p_value, tasks=len(members))
+            for i, p_value in zip(members, corrected, strict=True)
+        ]
     return out

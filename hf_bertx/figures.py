@@ -20,9 +20,9 @@ def _pyplot() -> Any:
     from matplotlib import pyplot as plt
 
     plt.rcParams.update({
-        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": LINE, "grid.alpha": 0.5,
-        "grid.linewidth": 0.6, "axes.edgecolor": LINE, "axes.labelcolor": INK, "text.color": INK, "xtick.color": INK,
-        "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 8,
+        "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": LINE,
+        "grid.alpha": 0.5, "grid.linewidth": 0.6, "axes.edgecolor": LINE, "axes.labelcolor": INK,
+        "text.color": INK, "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 8,
         "svg.fonttype": "none", "svg.hashsalt": "hf_bertx", "axes.axisbelow": True,
     })  # fmt: skip
     return plt
@@ -31,7 +31,7 @@ def _pyplot() -> Any:
 def save_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
     """One picture a kind, as PNG and SVG: `loss_curves`, `comparisons`, `pretraining`, `fractions`, ..."""
     written = []
-    kinds = {
+    kinds: dict[str, tuple[str, ...]] = {
         "loss_curves": ("loss", "validation"),
         **{kind: (kind,) for kind in KINDS if kind not in ("loss", "validation")},
     }
@@ -50,10 +50,14 @@ def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:
     rows = math.ceil(len(panels) / columns)
     width, height = (max(panel.size[i] for panel in panels) for i in (0, 1))
     head = 0.28 + 0.16 * max(panel.title.count("\n") for panel in panels)
-    figure = plt.figure(figsize=(width * columns, (height + head) * rows))
+    told = panels[0].where
+    foot = 0.25 if told else 0.0
+    figure = plt.figure(figsize=(width * columns, (height + head) * rows + foot))
+    if told:
+        figure.text(0.1 / (width * columns), 0.08 / figure.get_size_inches()[1], told, fontsize=8, color=COLORS[7])
     for i, panel in enumerate(panels):
         row, column = divmod(i, columns)
-        top = (rows - row) * (height + head)
+        top = (rows - row) * (height + head) + foot
         axis = _axis(figure, panel, column * width, top - head - panel.size[1])
         axis.set_title(panel.title, fontsize=10, fontweight="bold", loc="left")
     paths = [path.with_suffix(".png"), path.with_suffix(".svg")]

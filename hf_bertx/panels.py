@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class Panel:
     draw: Callable[[Any], None]
     size: tuple[float, float] = (3.9, 2.8)
     margins: tuple[float, float] = (0.62, 0.48)
+    where: str = ""  # backbone, protocol and split, where all panels share them
 
 
 def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[ArmComparison]) -> list[Panel]:
@@ -60,16 +61,26 @@ def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[
     for cell in trained:
         columns[cell.column].append(cell)
     groups = list(columns.values())
-    several = len({group[0].column[1:4] for group in groups}) > 1
+    where = {group[0].column[1:4] for group in groups}
+    several = len(where) > 1
     panels = _comparison_panels(tests)
     for kind, name in (("loss", "loss"), ("validation", "")):
         for group in groups:
             panels += _curve_panel(kind, name or f"eval_{group[0].task.metric}", group, several)
     panels += _series_panels("pretraining", cells, bottom) + _series_panels("fractions", trained, bottom)
-    for group in groups:
+    most: dict[tuple, float] = defaultdict(float)  # what a model says of an item is shown of the most data alone
+    for cell in trained:
+        key = (cell.column[:4], cell.name)
+        most[key] = max(most[key], cell.specification["fraction"])
+    full = [[c for c in group if c.specification["fraction"] == most[c.column[:4], c.name]] for group in groups]
+    for group in full:
         panels += _calibration_panel(group, several)
-    for group in groups:
+    for group in full:
         panels += [_confusion_panel(cell, several) for cell in group if _confusable(cell)]
+    if len(where) == 1:
+        backbone, protocol, split = next(iter(where))
+        told = f"{shown_backbone(backbone)}, protocol {protocol}, split {split}"
+        panels = [panel if panel.kind == "pretraining" else replace(panel, where=told) for panel in panels]
     return panels
 
 

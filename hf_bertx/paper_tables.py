@@ -18,9 +18,9 @@ _TITLES = {
 }
 # under every table
 NOTE = (
-    "x 100. Here: mean over seeds [95% interval] (number of seeds); the interval is of t over seeds or, for one seed, of "
-    "a bootstrap over test items. †: the best on validation of several settings. Floor: the best constant answer. The "
-    "paper's numbers are of BERT-base (12 x 768), one seed."
+    "x 100. Here: mean over seeds [95% interval] (number of seeds); the interval is of t over seeds or, for one seed, "
+    "of a bootstrap over test items. †: the best on validation of several settings. Floor: the best constant answer. "
+    "The paper's numbers are of BERT-base (12 x 768); how many seeds it does not say."
 )
 
 
@@ -219,7 +219,7 @@ def markdown_table(table: PaperTable) -> str:
     for row in table.rows:
         line = [f"`{row.label}`" if row.kind in ("arm", "baseline") else row.label]
         for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
-            line += ["" if paper is None else f"{paper:g}"] if task.published else []
+            line += ["" if paper is None else f"{paper:.1f}"] if task.published else []
             line.append(here_text(here))
         lines.append("| " + " | ".join(line) + " |")
     counted = (

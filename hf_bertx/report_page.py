@@ -24,16 +24,25 @@ from .panels import KINDS, Panel
 from .paper_tables import NOTE, PaperTable, describe, percent, short_name
 from .records import Failure, PlannedRun, RunRecord, RunsFolder, shown_backbone
 
+_SHORT = {
+    "comparisons": "Differences",
+    "loss": "Training loss",
+    "validation": "Validation",
+    "pretraining": "Pre-training",
+    "fractions": "Less data",
+    "calibration": "Calibration",
+    "confusion": "Confusion",
+}
 _ABOUT = {
-    "comparisons": "Mean difference with its 95% interval, over test items and seeds where an arm has several, over test "
-    "items alone where it has one. Filled: the corrected p is below 0.05.",
+    "comparisons": "Mean difference with its 95% interval, over test items and seeds where both arms have several, "
+    "over test items alone where one has one. Filled: the corrected p is below 0.05.",
     "loss": "Mean over seeds as far as all of them went; the band goes from the lowest to the highest seed.",
-    "validation": "As above. For tasks that are tested on their validation set nothing is evaluated while training.",
-    "pretraining": "Each point is the mean over all runs from checkpoints of that step; the band goes from the lowest to "
-    "the highest.",
+    "validation": "As above. Nothing is evaluated while training where the validation set is what is tested on.",
+    "pretraining": "Each point is the mean over all runs from checkpoints of that step; the band goes from the lowest "
+    "to the highest.",
     "fractions": "Each point is the mean over seeds; the band goes from the lowest to the highest.",
-    "calibration": "Accuracy among test items by confidence, in 15 bins of equal width, all seeds together; the area of a "
-    "point is the share of items. On the dotted line a model is as sure as it is right.",
+    "calibration": "Accuracy among test items by confidence, in 15 bins of equal width, all seeds together; the area "
+    "of a point is the share of items. On the dotted line a model is as sure as it is right.",
     "confusion": "Share of each true class (row), over all seeds. Classes that do not occur are left out.",
 }
 
@@ -164,8 +173,8 @@ def _paper_table(table: PaperTable) -> dict[str, Any]:
         {"name": short_name(task), "metric": task.metric, "published": bool(task.published)} for task in table.tasks
     ]
     return {
-        "title": table.title, "about": describe(table), "heads": heads, "rows": rows, "filled": table.filled,
-        "expected": table.expected, "undecided": table.undecided,
+        "title": table.title, "about": describe(table).replace("`", ""), "heads": heads, "rows": rows,
+        "filled": table.filled, "expected": table.expected, "undecided": table.undecided,
     }  # fmt: skip
 
 
@@ -176,9 +185,8 @@ def _entry(here: Cell | Floor | None) -> dict[str, Any]:
     if here is None or here.mean is None:
         return empty
     seeds, interval = len(here.scores), here.interval
-    hint = f"{seeds} seed{'s' if seeds > 1 else ''}" + (
-        "" if interval is None else f"; 95% interval over {interval.over}"
-    )
+    told = "no interval, since its predictions are not at hand" if interval is None else f"95% over {interval.over}"
+    hint = f"{seeds} seed{'s' if seeds > 1 else ''}; {told}"
     between = "" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
     return {"mean": percent(here.mean), "between": between, "href": _href(here), "seeds": seeds,
             "chosen": bool(here.differs), "hint": hint}  # fmt: skip
@@ -187,8 +195,8 @@ def _entry(here: Cell | Floor | None) -> dict[str, Any]:
 def _figures(panels: Sequence[Panel]) -> list[dict[str, Any]]:
     drawn = [(panel, Markup(inline_svg(panel, i))) for i, panel in enumerate(panels)]
     return [
-        {"kind": kind, "title": title, "about": _ABOUT[kind],
-         "panels": [{"title": panel.title, "about": panel.about, "svg": svg} for panel, svg in drawn if panel.kind == kind]}
+        {"kind": kind, "title": title, "short": _SHORT[kind], "about": _ABOUT[kind],
+         "panels": [{"title": p.title, "about": p.about, "svg": svg} for p, svg in drawn if p.kind == kind]}
         for kind, title in KINDS.items()
         if any(panel.kind == kind for panel in panels)
     ]  # fmt: skip

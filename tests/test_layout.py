@@ -12,7 +12,8 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts backbones tasks protocols task_data tokenized_data metrics discipline_metric leaks "
-    "run_files resampling statistics callbacks run_arguments run_order training report cards publish cli"
+    "run_files resampling statistics callbacks run_arguments run_order training records tables cells comparisons "
+    "paper_tables panels figures report_page report cards publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -25,6 +26,14 @@ NO_TORCH = (
     "run_files",
     "resampling",
     "statistics",
+    "records",
+    "tables",
+    "cells",
+    "comparisons",
+    "paper_tables",
+    "panels",
+    "figures",
+    "report_page",
     "report",
     "cards",
     "cli",
