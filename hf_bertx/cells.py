@@ -18,7 +18,8 @@ from .tasks import TASKS, Task
 
 # what a column of a table names; everything else of a specification is told where cells differ in it
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items")
-_RESAMPLED_WEIGHTS = 5_000_000  # items x resamples of a rank correlation, which takes 25 ns each
+_MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; of many items still fewer
+_RANKED_ITEMS = 5_000_000
 BASELINE = "baseline"
 
 
@@ -209,7 +210,7 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
     _, ids, truth = known[0]
     metric = cells[0].task.metric
     if metric in ("spearman", "pearson"):
-        resamples = min(resamples, max(300, _RESAMPLED_WEIGHTS // len(ids)))
+        resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(ids)))
     scores = resampled_scores(metric, truth, np.concatenate(answers), resamples)
     split = iter(np.split(scores, np.cumsum([len(rows) for rows in answers])[:-1], axis=1))
     return [cell if cell.answers is None else replace(cell, resampled=next(split)) for cell in cells]

@@ -233,6 +233,10 @@ def confusion(cell: Cell) -> np.ndarray:
     return confusion_matrix(truth, cell.answers.ravel(), labels=range(len(cell.task.labels)))
 
 
+def _short(label: str) -> str:
+    return label if len(label) <= 22 else label[:21] + "…"
+
+
 def _confusion_panel(cell: Cell, several: bool) -> Panel:
     from matplotlib.collections import PatchCollection
     from matplotlib.colors import to_rgb
@@ -242,7 +246,7 @@ def _confusion_panel(cell: Cell, several: bool) -> Panel:
     present = np.flatnonzero(
         counts.sum(axis=0) + counts.sum(axis=1)
     )  # classes that neither occur nor are given: left out
-    counts, labels = counts[np.ix_(present, present)], tuple(labels[i] for i in present)
+    counts, labels = counts[np.ix_(present, present)], tuple(_short(labels[i]) for i in present)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     long = max(map(len, labels)) > 5

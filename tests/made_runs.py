@@ -40,13 +40,13 @@ def make_logits(task: Task, labels: np.ndarray, skill: float, seed: int) -> np.n
     return logits * 1.5
 
 
-def make_log(skill: float, seed: int, metric: str, final: float, steps: int = 120) -> list[dict[str, Any]]:
+def make_log(skill: float, seed: int, metric: str | None, final: float, steps: int = 120) -> list[dict[str, Any]]:
     generator = np.random.default_rng(seed)
     log: list[dict[str, Any]] = []
     for step in range(10, steps + 1, 10):
         loss = 0.15 + 0.9 / (1 + np.exp((step - 160 / max(skill, 0.2)) / 12)) + generator.normal(scale=0.02)
         log.append({"step": step, "epoch": step / 40, "loss": float(loss), "learning_rate": 1e-4})
-        if step % 30 == 0:
+        if metric and step % 30 == 0:
             log.append({"step": step, "epoch": step / 40, f"eval_{metric}": float(final * (0.4 + 0.6 * step / steps))})
     return log
 
@@ -110,7 +110,8 @@ def make_run(
     if collapsed:
         logits[:] = logits[:1]
     scores = metrics.score(task, logits.astype(np.float32), labels, groups)
-    log = [] if arm == "baseline" else make_log(skill, seed, task.metric, scores[task.metric])
+    watched = None if task.test_split == "validation" else task.metric
+    log = [] if arm == "baseline" else make_log(skill, seed, watched, scores[task.metric])
     run_files.write_json(folder / run_files.LOG, log)
     if not finished:
         return folder

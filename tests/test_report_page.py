@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on PATH: ap
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     root = tmp_path_factory.mktemp("page")
-    make_study_runs(root / "runs", seeds=2, items=80)
+    make_study_runs(root / "runs", seeds=3, items=60)
     report = build_report(read_runs(root / "runs"), resamples=100)
     (root / "report").mkdir()
     path = root / "report" / "index.html"
