@@ -167,11 +167,12 @@ def _series_panels(kind: str, cells: Sequence[Cell], bottom: dict[tuple[str, str
         )
         groups[key][cell.name][place] += cell.scores
         members.setdefault(key, cell)
-    return [
-        _series_panel(kind, members[key], arms, bottom.get((key[0], key[2])))
-        for key, arms in groups.items()
-        if max(len(points) for points in arms.values()) > 1
-    ]
+    panels = []
+    for key, arms in groups.items():
+        lines = {name: points for name, points in arms.items() if len(points) > 1}
+        if lines:
+            panels.append(_series_panel(kind, members[key], lines, bottom.get((key[0], key[2]))))
+    return panels
 
 
 def _series_panel(kind: str, cell: Cell, arms: dict[str, dict[float, list[float]]], floor: float | None) -> Panel:

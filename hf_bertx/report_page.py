@@ -81,7 +81,7 @@ def page(report: Report, output: Path) -> str:
         figures=_figures(report.panels),
         comparisons=[_comparison(test) for test in report.tests],
         tasks=_tasks(report.cells, report.floors),
-        runs=[_run(record, output) for record in report.runs.records],
+        runs=[_run(record, output) for record in sorted(report.runs.records, key=_run_name)],
     )
 
 
