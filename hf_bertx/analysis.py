@@ -20,7 +20,7 @@ from .compared_runs import (
     trained,
     untrained,
 )
-from .report import RunRecord
+from .records import RunRecord
 from .run_order import versions
 from .shortcuts import keep_used_rows
 from .similarity import (

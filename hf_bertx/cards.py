@@ -17,7 +17,7 @@ from .arms import ARMS
 from .backbones import known_backbone
 from .disciplines import DISCIPLINES
 from .protocols import get_protocol
-from .report import RunRecord
+from .records import RunRecord
 from .task_data import BUILDS
 from .tasks import Task
 

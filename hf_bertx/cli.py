@@ -41,12 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     listing.add_argument("--format", choices=("text", "json"), default="text")
     listing.set_defaults(act=_tasks)
 
-    reporting = verbs.add_parser("report", help="run folders -> a table, a picture, JSON")
-    reporting.add_argument("runs", type=Path, help="folder below which the runs lie, e.g. runs")
-    reporting.add_argument("--format", choices=("md", "json"), default="md", help="of what is printed")
-    reporting.add_argument("--output", type=Path, help="also write table.md, table.json and loss_curves.png here")
-    reporting.set_defaults(act=_report)
-
+    _add_report_verb(verbs)
     _add_study_verb(verbs)
     _add_analysis_verbs(verbs)
     _add_predict_verbs(verbs)
@@ -184,6 +179,21 @@ def _predict(arguments: argparse.Namespace) -> None:
             f"{made.cut} of them were longer than the {classifier.max_length} tokens that the model reads and were "
             "cut; the column `cut` says by how many symbols"
         )
+
+
+def _add_report_verb(verbs: Any) -> None:
+    reporting = verbs.add_parser(
+        "report",
+        help="run folders -> the paper's tables beside ours, tests, figures, one page",
+        description="Prints a table of runs. With --output it also writes index.html, which opens anywhere, the "
+        "paper's tables with our columns beside theirs and tests of arms (report.md, report.json, *.csv), figures "
+        "(*.png, *.svg), and table.md and table.json with one row a run.",
+        epilog="bertx report runs --output report",
+    )
+    reporting.add_argument("runs", type=Path, help="folder below which the runs lie, e.g. runs")
+    reporting.add_argument("--format", choices=("md", "json"), default="md", help="of what is printed")
+    reporting.add_argument("--output", type=Path, help="folder for the page, tables and figures")
+    reporting.set_defaults(act=_report)
 
 
 def _add_data_verbs(verbs: Any) -> None:
@@ -358,8 +368,7 @@ def _tasks(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from . import report
 
-    records = report.collect_runs(arguments.runs)
-    found = report.tables(records)
+    found = report.tables(report.collect_runs(arguments.runs))
     if arguments.format == "json":
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:

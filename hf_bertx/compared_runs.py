@@ -14,7 +14,7 @@ from . import run_files
 from .arms import get_arm
 from .backbones import resolve_backbone
 from .protocols import get_protocol
-from .report import RunRecord
+from .records import RunRecord
 from .run_arguments import RunSpec
 from .run_order import versions
 from .task_data import TaskData, load_task_data

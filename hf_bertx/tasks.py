@@ -86,10 +86,11 @@ class Task:
         extra = tuple(record["extra_metrics"])
         return cls(**{**record, "labels": labels, "extra_metrics": extra, "published": published})
 
-    def published_score(self, row: str, model: str = "BERT") -> PublishedScore | None:
-        """The paper's number of an arm (`BERT`, `re-emb`, `rand`, ...) of a model; None if there is none."""
+    def published_score(self, row: str, model: str = "BERT", fraction: float = 1.0) -> PublishedScore | None:
+        """The paper's number of an arm (`BERT`, `re-emb`, `rand`, ...) of a model, trained on a fraction of the data;
+        None if there is none."""
         for score in self.published:
-            if score.row == row and score.model == model and score.fraction == 1.0:
+            if score.row == row and score.model == model and score.fraction == fraction:
                 return score
         return None
 

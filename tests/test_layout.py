@@ -12,10 +12,10 @@ import hf_bertx
 ORDER = (
     "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts tuning optimizers backbones "
-    "tasks protocols task_data tokenized_data metrics discipline_metric leaks run_files study callbacks run_arguments "
-    "run_order training inference attribution prediction_files pipeline_discipline report similarity compared_runs "
-    "activations analysis analysis_report cards publish one_run study_execution study_choice study_estimate "
-    "study_command cli"
+    "tasks protocols task_data tokenized_data metrics discipline_metric leaks run_files resampling statistics study "
+    "callbacks run_arguments run_order training inference attribution prediction_files pipeline_discipline records "
+    "tables cells comparisons paper_tables panels figures report_page report similarity compared_runs activations "
+    "analysis analysis_report cards publish one_run study_execution study_choice study_estimate study_command cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -34,6 +34,16 @@ NO_TORCH = (
     "study_choice",
     "study_estimate",
     "study_command",
+    "resampling",
+    "statistics",
+    "records",
+    "tables",
+    "cells",
+    "comparisons",
+    "paper_tables",
+    "panels",
+    "figures",
+    "report_page",
     "report",
     "similarity",
     "analysis_report",

@@ -1,0 +1,143 @@
+"""Scores of resampled test items, all resamples and all runs at once.
+
+A resample is a row of weights: how many times each item was drawn. A metric of a resample is then a few products of
+matrices, where a loop over `metrics.METRICS` would take minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+_CHUNK = 500_000  # weights in memory at once
+
+
+def resampled_scores(
+    metric: str, truth: np.ndarray, predictions: np.ndarray, resamples: int, seed: int = 0
+) -> np.ndarray:
+    """A metric of each run on each resample of the test items. The same resamples are used for all runs.
+
+    Args:
+        truth: class numbers or targets of shape `(items,)`.
+        predictions: `(runs, items)`.
+        resamples: how many times as many items are drawn as there are, with replacement.
+
+    Returns:
+        Scores of shape `(resamples, runs)`, as fractions.
+
+    Raises:
+        ValueError: a metric that cannot be resampled, or shapes that do not belong together.
+    """
+    if metric not in RESAMPLED:
+        raise ValueError(f"metric {metric!r} cannot be resampled; allowed: {', '.join(RESAMPLED)}")
+    if truth.ndim != 1 or predictions.ndim != 2 or predictions.shape[1] != len(truth) or not len(truth):
+        raise ValueError(f"truth {truth.shape} and predictions {predictions.shape} must be (items,) and (runs, items)")
+    score = RESAMPLED[metric]
+    return np.concatenate([score(weights, truth, predictions) for weights in _draws(len(truth), resamples, seed)])
+
+
+def _draws(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Weights of shape `(some, items)`, each row summing to `items`."""
+    generator = np.random.default_rng(seed)
+    size = max(1, _CHUNK // items)
+    for start in range(0, resamples, size):
+        count = min(size, resamples - start)
+        drawn = generator.integers(items, size=(count, items)) + np.arange(count)[:, None] * items
+        yield np.bincount(drawn.ravel(), minlength=count * items).reshape(count, items).astype(np.float64)
+
+
+def _accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    return weights @ (predictions == truth).T.astype(np.float64) / len(truth)
+
+
+def _by_class(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
+    """For each run how often each class was right, was true and was predicted: three of `(resamples, classes)`."""
+    classes = np.arange(max(truth.max(), predictions.max()) + 1)
+    is_true = (truth[:, None] == classes).astype(np.float64)
+    true = weights @ is_true
+    for predicted in predictions:
+        right = (predicted == truth)[:, None]
+        yield weights @ (is_true * right), true, weights @ (predicted[:, None] == classes).astype(np.float64)
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below > 0)
+
+
+def _f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    if max(truth.max(), predictions.max()) > 1:
+        raise ValueError("f1 is of two classes, numbered 0 and 1")
+    counts = _by_class(weights, truth, predictions)
+    return np.stack([_ratio(2 * hit, true + said)[:, -1] if hit.shape[1] > 1 else np.zeros(len(weights))
+                     for hit, true, said in counts], axis=1)  # fmt: skip
+
+
+def _macro_f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    columns = []
+    for hit, true, said in _by_class(weights, truth, predictions):
+        seen = (true + said > 0).sum(axis=1)  # a class that a resample neither holds nor predicts does not count
+        columns.append(_ratio(2 * hit, true + said).sum(axis=1) / seen)
+    return np.stack(columns, axis=1)
+
+
+def _mcc(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    columns, items = [], float(len(truth))
+    for hit, true, said in _by_class(weights, truth, predictions):
+        shared = hit.sum(axis=1) * items - (true * said).sum(axis=1)
+        spread = (items**2 - (said**2).sum(axis=1)) * (items**2 - (true**2).sum(axis=1))
+        columns.append(_ratio(shared, np.sqrt(np.maximum(spread, 0.0))))
+    return np.stack(columns, axis=1)
+
+
+def _pearson(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    items = len(truth)
+    y = truth - truth.mean()
+    x = (predictions - predictions.mean(axis=1, keepdims=True)).T  # centred, so that no digits cancel
+    mean_y, mean_x = (weights @ y / items)[:, None], weights @ x / items
+    shared = weights @ (x * y[:, None]) / items - mean_x * mean_y
+    spread = (weights @ x**2 / items - mean_x**2) * ((weights @ y**2 / items)[:, None] - mean_y**2)
+    return _ratio(shared, np.sqrt(np.maximum(spread, 0.0)))
+
+
+def _spearman(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    order = np.argsort(truth, kind="stable")
+    true_ranks = np.empty_like(weights)
+    true_ranks[:, order] = _centred_ranks(weights[:, order], truth[order])
+    true_spread = np.einsum("bi,bi,bi->b", weights, true_ranks, true_ranks)
+    true_ranks *= weights
+    columns = []
+    for predicted in predictions:
+        order = np.argsort(predicted, kind="stable")
+        drawn = weights[:, order]
+        ranks = _centred_ranks(drawn, predicted[order])
+        shared = np.einsum("bi,bi->b", ranks, true_ranks[:, order])
+        columns.append(_ratio(shared, np.sqrt(np.einsum("bi,bi,bi->b", drawn, ranks, ranks) * true_spread)))
+    return np.stack(columns, axis=1)
+
+
+def _centred_ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Ranks within each resample minus their mean; equal values share the mean of their ranks.
+
+    Args:
+        weights: `(resamples, items)`, items in the order of `values`.
+        values: sorted.
+    """
+    starts = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
+    ties = len(starts) < len(values)
+    drawn = np.add.reduceat(weights, starts, axis=1) if ties else weights
+    ranks = np.cumsum(drawn, axis=1)
+    ranks -= drawn / 2  # the middle of those of a value: (before + 1 + before + drawn) / 2, less (items + 1) / 2
+    ranks -= len(values) / 2
+    return np.repeat(ranks, np.diff(np.r_[starts, len(values)]), axis=1) if ties else ranks
+
+
+# the same names as `metrics.METRICS`
+RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "accuracy": _accuracy,
+    "f1": _f1,
+    "macro_f1": _macro_f1,
+    "mcc": _mcc,
+    "spearman": _spearman,
+    "pearson": _pearson,
+}

@@ -1,0 +1,198 @@
+"""Folders of runs as training leaves them, with answers drawn from a known skill: for the tests of what reports."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from hf_bertx import metrics, run_files
+from hf_bertx.arms import ARMS
+from hf_bertx.tasks import TASKS, Task
+
+SKILLS = {"bert": 2.2, "re_emb": 1.7, "rand": 1.0, "unused": 1.4, "random_body": 1.2, "shift_1000": 2.0}
+VERSIONS = {"hf_bertx": "0.1.0", "python": "3.11.7", "torch": "2.14.1", "numpy": "2.4.6"}
+MACHINE = {"system": "Linux", "processor": "a processor", "cores": 2, "gpu": None}
+
+
+def make_items(task: Task, items: int) -> tuple[list[str], np.ndarray, list[str] | None]:
+    """Ids, labels and pieces of the test items; the same from call to call."""
+    generator = np.random.default_rng(len(task.name))
+    groups = [f"piece-{i // 8}" for i in range(items)] if task.votes else None
+    if task.labels is None:
+        return [f"item-{i}" for i in range(items)], generator.normal(2, 1, items), groups
+    share = 1 / np.arange(1, len(task.labels) + 1)
+    labels = generator.choice(len(task.labels), size=items, p=share / share.sum())
+    return [f"item-{i}" for i in range(items)], labels[np.arange(items) // 8 * 8] if task.votes else labels, groups
+
+
+def make_logits(task: Task, labels: np.ndarray, skill: float, seed: int) -> np.ndarray:
+    """Answers that are right the more often the higher the skill; the same items are hard for every run."""
+    hardness = np.random.default_rng(0).normal(size=len(labels))
+    generator = np.random.default_rng([seed, int(skill * 1000)])
+    skill += generator.normal(scale=0.15)
+    if task.labels is None:
+        return ((labels - 2) * skill / 3 + hardness * 0.6 + generator.normal(scale=0.5, size=len(labels)))[:, None]
+    logits = generator.normal(size=(len(labels), len(task.labels)))
+    logits[np.arange(len(labels)), labels] += skill - 0.5 * hardness
+    return logits * 1.5
+
+
+def make_log(skill: float, seed: int, metric: str | None, final: float, steps: int = 120) -> list[dict[str, Any]]:
+    generator = np.random.default_rng(seed)
+    log: list[dict[str, Any]] = []
+    for step in range(10, steps + 1, 10):
+        loss = 0.15 + 0.9 / (1 + np.exp((step - 160 / max(skill, 0.2)) / 12)) + generator.normal(scale=0.02)
+        log.append({"step": step, "epoch": step / 40, "loss": float(loss), "learning_rate": 1e-4})
+        if metric and step % 30 == 0:
+            log.append({"step": step, "epoch": step / 40, f"eval_{metric}": float(final * (0.4 + 0.6 * step / steps))})
+    return log
+
+
+def make_run(
+    root: Path,
+    task_name: str = "dna-splice",
+    arm: str = "bert",
+    seed: int = 0,
+    *,
+    backbone: str = "minilm-l6",
+    protocol: str = "recommended",
+    split: str = "paper",
+    fraction: float = 1.0,
+    skill: float | None = None,
+    items: int = 160,
+    collapsed: bool = False,
+    fingerprint: str | None = None,
+    finished: bool = True,
+    specification: dict[str, Any] | None = None,
+    hyperparameters: dict[str, Any] | None = None,
+) -> Path:
+    """Writes one run's folder as `training.run` leaves it, without a model; returns it."""
+    task = TASKS[task_name]
+    known = ARMS.get(arm)
+    skill = (SKILLS.get(arm, 1.0) if skill is None else skill) * fraction**0.1
+    own = {"learning_rate": 1e-4, "num_train_epochs": 3.0, "max_steps": -1, "lr_scheduler_type": "linear"}
+    own |= {"global_batch_size": 32, "eval_strategy": "no" if task.test_split == "validation" else "steps"}
+    own |= hyperparameters or {}
+    order = {
+        "specification": {
+            "task": task_name,
+            "backbone": backbone,
+            "backbone_revision": None,
+            "arm": arm,
+            "start": None if known is None else known.start,
+            "assignment": None if task.discipline == "text" else "frequent",
+            "shift": "none" if known is None else known.shift,
+            "protocol": protocol,
+            "split": split,
+            "seed": seed,
+            "fraction": fraction,
+            "precision": "float32",
+            **(specification or {}),
+            "hyperparameters": own,
+        },
+        "task": asdict(task),
+        "data_fingerprint": fingerprint or f"{task_name}-{split}".encode().hex().ljust(64, "0"),
+        "data_origin": "made for a test",
+        "backbone_origin": "made for a test",
+        "versions": VERSIONS,
+        "machine": MACHINE,
+    }
+    different = "" if not hyperparameters else "-" + "-".join(f"{k}-{v}" for k, v in hyperparameters.items())
+    share = "" if fraction == 1 else f"-fraction-{fraction:g}"
+    name = f"seed-{seed}{share}{different}" + ("" if split == "paper" else f"-{split}")
+    folder = root / protocol / task_name / backbone.strip("/").replace("/", "--") / arm / name
+    run_files.write_json(folder / run_files.RUN, order)
+    ids, labels, groups = make_items(task, items)
+    logits = make_logits(task, labels, skill, seed)
+    if collapsed:
+        logits[:] = logits[:1]
+    scores = metrics.score(task, logits.astype(np.float32), labels, groups)
+    watched = None if task.test_split == "validation" else task.metric
+    log = [] if arm == "baseline" else make_log(skill, seed, watched, scores[task.metric])
+    run_files.write_json(folder / run_files.LOG, log)
+    if not finished:
+        return folder
+    columns: dict[str, Any] = {"id": ids, "label": labels, "logits": logits.astype(np.float32).tolist()}
+    table = pa.table(columns | ({} if groups is None else {"group": groups}))
+    table = table.set_column(2, "logits", table["logits"].cast(pa.list_(pa.float32())))
+    pq.write_table(table, folder / run_files.TEST_PREDICTIONS)
+    validation = {name: 0.97 * value for name, value in scores.items()}
+    results = {
+        "metrics": {"validation": validation, task.test_split: scores},
+        "test_split": task.test_split,
+        "counts": {"train": 2871, "validation": 159, task.test_split: items},
+        "train_items": 2871,
+        "test_duplicates": 0,
+        "steps": 120,
+        "max_steps": 120,
+        "selected_step": 120,
+        "stopped": "all 120 steps were trained",
+        "train_seconds": 60.0 + seed,
+        "tokens_seen": 1000,
+        "parameters": 1000,
+    }
+    run_files.write_json(folder / run_files.RESULTS, results)
+    return folder
+
+
+def make_failure(folder: Path, error: str = "RuntimeError: out of memory", attempts: int = 2) -> None:
+    run_files.write_json(
+        folder / run_files.FAILURE, {"error": error, "attempts": attempts, "time": "2026-11-23T02:00:00+00:00"}
+    )
+
+
+def make_study(root: Path, name: str, runs: list[dict[str, Any]]) -> None:
+    base = {"backbone": "minilm-l6", "protocol": "recommended", "split": "paper", "fraction": 1.0, "overrides": {}}
+    planned = []
+    for run in runs:
+        spec = {**base, **run}
+        place = f"{spec['protocol']}/{spec['task']}/{spec['backbone']}/{spec['arm']}/seed-{spec['seed']}"
+        planned.append({**spec, "folder": spec.get("folder", place)})
+    run_files.write_json(root / "studies" / f"{name}.json", {"format": 1, "study": name, "runs": planned})
+
+
+def make_study_runs(root: Path, seeds: int = 3, items: int = 200) -> None:
+    """Several tasks of each discipline, arms, seeds, fractions, steps of pre-training, baselines; one run collapsed,
+    one failed, one unfinished, two not begun."""
+    for task in ("dna-splice", "dna-h3", "protein-localization", "protein-fluorescence", "music-maestro-v1"):
+        for arm in ("bert", "re_emb", "rand", "unused"):
+            for seed in range(seeds):
+                make_run(root, task, arm, seed, items=items, collapsed=(task, arm, seed) == ("dna-h3", "rand", 2))
+    for task in ("glue-stsb", "glue-mrpc", "glue-rte"):
+        for arm in ("shift_1000", "shift_1000_rand", "re_emb"):
+            for seed in range(seeds):
+                make_run(root, task, arm, seed, items=items)
+                if arm != "re_emb" and task != "glue-rte":
+                    make_run(root, task, arm, seed, items=items, fraction=0.01, skill=0.5 if "rand" in arm else 1.0)
+    for fraction in (0.01, 0.1, 0.3):
+        for arm in ("bert", "rand"):
+            for seed in range(seeds):
+                make_run(root, "dna-splice", arm, seed, fraction=fraction, items=items,
+                         skill=SKILLS[arm] * (0.5 + fraction))  # fmt: skip
+    for step in (0, 20, 200, 500, 1000):
+        for pretraining_seed in range(2):
+            name = f"multiberts-seed_{pretraining_seed}-step_{step}k"
+            make_run(
+                root, "dna-h3", "bert", 0, backbone=name, protocol="paper", items=items, skill=0.9 + step**0.3 / 6
+            )
+    for baseline, skill in (("majority", 0.0), ("kmer-logistic", 1.9)):
+        make_run(
+            root, "dna-splice", "baseline", 0, backbone=baseline, protocol="baseline", items=items, skill=skill,
+            collapsed=baseline == "majority",
+        )  # fmt: skip
+    for rate in (1e-5, 3e-4):
+        make_run(root, "protein-fluorescence", "rand", 0, items=items, hyperparameters={"learning_rate": rate},
+                 skill=1.6 if rate > 1e-4 else 0.6)  # fmt: skip
+    make_failure(make_run(root, "dna-h3", "unused", 3, items=items, finished=False))
+    make_run(root, "dna-h3", "bert", 3, items=items, finished=False)
+    lost = root / "recommended/dna-h4/minilm-l6/bert/seed-0"
+    make_failure(lost, "FileNotFoundError: dna-h4: its data is not in the package")
+    make_study(
+        root,
+        "table2-small",
+        [{"task": task, "arm": "bert", "seed": seed} for task in ("dna-h3", "dna-h4") for seed in range(2)]
+        + [{"task": "protein-stability", "arm": arm, "seed": 0} for arm in ("bert", "rand")],
+    )

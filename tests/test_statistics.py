@@ -1,0 +1,230 @@
+"""Statistics on predictions whose answer is known: by hand, by scikit-learn and scipy, or by drawing the truth."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from hf_bertx import metrics
+from hf_bertx.resampling import RESAMPLED, resampled_scores
+from hf_bertx.statistics import (
+    calibration,
+    constant_answer,
+    floor,
+    holm,
+    item_interval,
+    multibootstrap,
+    seed_interval,
+)
+
+
+def synthetic(metric: str, items: int, runs: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    generator = np.random.default_rng(5)
+    if metric in ("spearman", "pearson"):
+        truth = generator.normal(size=items).round(1)  # rounded: ties
+        return truth, (truth + generator.normal(size=(runs, items))).round(1)
+    classes = 2 if metric == "f1" else classes
+    truth = generator.integers(classes, size=items)
+    wrong = generator.random((runs, items)) < 0.3
+    return truth, np.where(wrong, generator.integers(classes, size=(runs, items)), truth)
+
+
+@pytest.mark.parametrize("metric", sorted(metrics.METRICS))
+def test_a_resampled_score_is_the_metric_of_the_resampled_items(metric: str) -> None:
+    assert sorted(RESAMPLED) == sorted(metrics.METRICS)
+    truth, predictions = synthetic(metric, items=60, runs=3, classes=9)  # so few that resamples lack classes
+    found = resampled_scores(metric, truth, predictions, resamples=40, seed=11)
+    assert found.shape == (40, 3)
+    drawn = np.random.default_rng(11).integers(60, size=(40, 60))
+    for row, items in zip(found, drawn, strict=True):
+        expected = [metrics.compute(metric, predicted[items], truth[items]) for predicted in predictions]
+        assert row == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", sorted(metrics.METRICS))
+def test_a_run_that_always_answers_the_same_is_resampled_without_a_warning(metric: str) -> None:
+    truth, predictions = synthetic(metric, items=50, runs=1)
+    predictions[:] = 1
+    with np.errstate(all="raise"):
+        found = resampled_scores(metric, truth, predictions, resamples=20)
+    assert found.shape == (20, 1)
+    if metric in ("mcc", "spearman", "pearson"):
+        assert (found == 0).all()
+
+
+def test_what_cannot_be_resampled_is_an_error() -> None:
+    with pytest.raises(ValueError, match="metric 'bleu' cannot be resampled; allowed: accuracy"):
+        resampled_scores("bleu", np.zeros(3), np.zeros((1, 3)), 10)
+    with pytest.raises(ValueError, match=r"must be \(items,\) and \(runs, items\)"):
+        resampled_scores("accuracy", np.zeros(3), np.zeros((1, 4)), 10)
+    with pytest.raises(ValueError, match="two classes"):
+        resampled_scores("f1", np.array([0, 1, 2]), np.zeros((1, 3), int), 10)
+
+
+def test_ten_thousand_resamples_take_seconds() -> None:
+    truth, predictions = synthetic("accuracy", items=1500, runs=6)
+    started = time.perf_counter()
+    assert resampled_scores("accuracy", truth, predictions, 10_000).shape == (10_000, 6)
+    classified = time.perf_counter() - started
+    truth, predictions = synthetic("spearman", items=1500, runs=6)
+    started = time.perf_counter()
+    assert resampled_scores("spearman", truth, predictions, 1_000).shape == (1_000, 6)
+    ranked = time.perf_counter() - started
+    assert classified < 20  # measured: under 1 s
+    assert ranked < 20  # measured: under 1 s
+
+
+def test_interval_over_seeds_is_the_t_interval() -> None:
+    interval = seed_interval([0.1, 0.2, 0.3])
+    assert interval is not None
+    # mean 0.2, standard deviation 0.1, t(0.975, 2) = 4.3027
+    assert (interval.low, interval.high) == pytest.approx((0.2 - 0.24841, 0.2 + 0.24841), abs=1e-5)
+    assert interval.over == "seeds"
+    assert seed_interval([0.4]) is None
+
+
+def test_interval_over_items_is_that_of_a_proportion() -> None:
+    truth = np.ones(400, int)
+    predictions = np.r_[np.ones(320, int), np.zeros(80, int)][None]  # 80% right
+    interval = item_interval(resampled_scores("accuracy", truth, predictions, 10_000)[:, 0])
+    assert (interval.low, interval.high) == pytest.approx((0.8 - 1.96 * 0.02, 0.8 + 1.96 * 0.02), abs=0.004)
+    assert interval.over == "test items"
+
+
+def drawn_arms(
+    generator: Any, seeds: int, items: int, seed_spread: float, difference: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Two arms whose seeds differ in how often they are right, and whose items differ in how hard they are."""
+    hardness = generator.normal(scale=1.0, size=items)
+    skills = generator.normal(scale=seed_spread, size=(2, seeds)) + np.array([[difference], [0.0]])
+    right = generator.random((2, seeds, items)) < 1 / (1 + np.exp(-(1.0 + skills[..., None] - hardness)))
+    return np.ones(items, int), right[0].astype(int), right[1].astype(int)
+
+
+def rejected(seeds: int, seed_spread: float, difference: float = 0.0, times: int = 200) -> tuple[float, float]:
+    """How often the two p-values are below 0.05: ours and the multibootstrap's as published."""
+    generator = np.random.default_rng(0)
+    ours = published = 0
+    for _ in range(times):
+        truth, first, second = drawn_arms(generator, seeds, 200, seed_spread, difference)
+        found = multibootstrap("accuracy", truth, first, second, paired_seeds=False, resamples=200)
+        ours += found.p_value < 0.05
+        published += found.p_percentile < 0.05
+    return ours / times, published / times
+
+
+def test_size_with_three_seeds_is_kept_where_the_published_bootstrap_does_not_keep_it() -> None:
+    ours, published = rejected(seeds=3, seed_spread=1.0)
+    assert 0.01 <= ours <= 0.08
+    assert published > 0.10
+
+
+def test_size_with_many_seeds_and_with_items_alone() -> None:
+    ours, published = rejected(seeds=10, seed_spread=0.5)
+    assert 0.01 <= ours <= 0.08
+    assert 0.01 <= published <= 0.10
+    ours, published = rejected(seeds=1, seed_spread=0.0)  # the same model twice, other answers
+    assert 0.02 <= ours <= 0.09
+    assert 0.02 <= published <= 0.09
+
+
+def test_a_difference_is_found_and_its_interval_holds_the_truth() -> None:
+    ours, _ = rejected(seeds=5, seed_spread=0.2, difference=1.0)
+    assert ours > 0.9
+    generator, inside = np.random.default_rng(3), 0
+    many = drawn_arms(np.random.default_rng(9), 400, 5_000, 0.4, 0.7)
+    true_difference = many[1].mean() - many[2].mean()
+    for _ in range(200):
+        truth, first, second = drawn_arms(generator, 4, 200, 0.4, 0.7)
+        found = multibootstrap("accuracy", truth, first, second, paired_seeds=False, resamples=200)
+        inside += found.low <= true_difference <= found.high
+    assert 0.91 <= inside / 200 <= 0.99
+
+
+def test_pairs_of_seeds_narrow_the_interval_where_seeds_share_their_luck() -> None:
+    generator = np.random.default_rng(1)
+    truth = np.ones(500, int)
+    luck = generator.normal(scale=0.15, size=(6, 1))
+    draws = generator.random((6, 500))
+    first, second = ((draws < np.clip(level + luck, 0, 1)).astype(int) for level in (0.7, 0.65))
+    paired = multibootstrap("accuracy", truth, first, second, paired_seeds=True)
+    unpaired = multibootstrap("accuracy", truth, first, second, paired_seeds=False)
+    assert paired.difference == unpaired.difference == pytest.approx(first.mean() - second.mean())
+    assert paired.high - paired.low < 0.5 * (unpaired.high - unpaired.low)
+    assert (paired.percentile_low > 0, unpaired.percentile_low > 0) == (True, False)
+    assert (paired.paired_seeds, paired.over) == (True, "test items and seeds")
+
+
+def test_where_items_do_not_matter_it_is_the_t_test_of_the_seeds() -> None:
+    # every item is alike for a run: half a million of them leave only the seeds
+    scores = np.array([[0.60, 0.70, 0.62, 0.66], [0.52, 0.61, 0.57, 0.50]])
+    items = 50_000
+    first, second = ((np.arange(items) < row[:, None] * items).astype(int) for row in scores)
+    shuffle = np.random.default_rng(0).permutation(items)
+    truth = np.ones(items, int)
+    found = multibootstrap("accuracy", truth, first[:, shuffle], second[:, shuffle], paired_seeds=True, resamples=200)
+    expected = stats.ttest_rel(*scores)
+    assert found.p_value == pytest.approx(expected.pvalue, rel=0.1)
+    assert found.degrees_of_freedom == pytest.approx(3, abs=0.2)
+    pooled = np.sqrt((scores[0].var(ddof=1) + scores[1].var(ddof=1)) / 2)
+    assert found.effect == pytest.approx((scores[0].mean() - scores[1].mean()) / pooled * (1 - 3 / 23), abs=1e-3)
+
+
+def test_one_seed_is_compared_over_items_alone_and_says_so() -> None:
+    truth = np.ones(300, int)
+    first = np.r_[np.ones(270, int), np.zeros(30, int)][None]
+    second = np.r_[np.ones(210, int), np.zeros(90, int)][None]
+    found = multibootstrap("accuracy", truth, first, second, paired_seeds=True)
+    assert found.difference == pytest.approx(0.2)
+    assert (found.over, found.effect, found.degrees_of_freedom) == ("test items", None, None)
+    # 60 of 300 items differ, all one way: standard error sqrt(0.2 * 0.8 / 300)
+    assert found.standard_error == pytest.approx(0.0231, abs=0.002)
+    assert found.p_value < 1e-6
+    same = multibootstrap("accuracy", truth, first, first, paired_seeds=True)
+    assert (same.difference, same.p_value, same.p_percentile) == (0, 1, 1)
+    with pytest.raises(ValueError, match="1 and 2 seeds cannot be paired"):
+        multibootstrap("accuracy", truth, first, np.r_[second, second], paired_seeds=True)
+
+
+def test_holm_by_hand() -> None:
+    # sorted: 0.01 x 4, 0.02 x 3, 0.03 x 2 -> 0.06, 0.5 x 1
+    assert holm([0.02, 0.5, 0.01, 0.03]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
+    assert holm([0.6, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_floors_by_hand() -> None:
+    truth = np.array([0, 0, 0, 1, 2])
+    assert floor("accuracy", truth, regression=False) == 0.6
+    assert floor("mcc", truth, regression=False) == 0.0
+    # always saying 1 of 2 in 5: precision 0.4, recall 1
+    assert floor("f1", np.array([0, 1, 0, 1, 0]), regression=False) == pytest.approx(2 * 0.4 / 1.4)
+    assert floor("spearman", np.array([0.1, 0.7, 3.0]), regression=True) == 0.0
+
+
+def test_constant_answers() -> None:
+    truth = np.array([0.0, 1.0, 2.0, 3.0])
+    assert constant_answer(truth, np.full(4, 1.3), regression=True)
+    assert constant_answer(truth, np.array([1.3, 1.3001, 1.3, 1.3]), regression=True)
+    assert not constant_answer(truth, np.array([1.3, 1.32, 1.3, 1.3]), regression=True)
+    assert constant_answer(np.array([0, 1]), np.array([1, 1]), regression=False)
+    assert not constant_answer(np.array([0, 1]), np.array([1, 0]), regression=False)
+
+
+def test_calibration_by_hand_and_of_a_calibrated_model() -> None:
+    # two items with confidence 0.9, one right; two with 0.6, both right: 0.5 * 0.4 + 0.5 * 0.4
+    logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]))
+    found = calibration(logits, np.array([0, 1, 1, 1]), bins=10)
+    assert found.error == pytest.approx(0.4)
+    assert [tuple(bin_) for bin_ in found.bins] == [
+        (pytest.approx(0.6), 1.0, 2),
+        (pytest.approx(0.9), 0.5, 2),
+    ]
+    generator = np.random.default_rng(0)
+    logits = generator.normal(scale=2, size=(20_000, 3))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    truth = (generator.random((20_000, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    assert calibration(logits, truth).error < 0.015
+    assert calibration(logits * 4, truth).error > 0.1
