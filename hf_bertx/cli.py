@@ -48,7 +48,52 @@ def build_parser() -> argparse.ArgumentParser:
     reporting.set_defaults(act=_report)
 
     _add_data_verbs(verbs)
+    _add_baseline_verbs(verbs)
     return parser
+
+
+def _add_baseline_verbs(verbs: Any) -> None:
+    running = verbs.add_parser(
+        "baseline",
+        help="what a study compares with: k-mers, one-hot, TF-IDF, neighbours, networks of the discipline",
+        description="Fits baselines to a task, chooses their hyperparameters on validation and leaves run folders that "
+        "`bertx report` shows beside the others. Without a name: the baselines that fit the task.",
+        epilog="bertx baseline majority kmer-logistic --task dna-h3 --data_dir data/dna-h3 --runs runs",
+    )
+    running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
+    running.add_argument("--list", action="store_true", help="print the baselines and what each fits")
+    running.add_argument("--task", default="dna-splice", help="one of: " + ", ".join(TASKS))
+    running.add_argument("--data_dir", help="folder that `bertx data build` made")
+    running.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
+    running.add_argument("--seed", type=int, default=0)
+    running.add_argument("--fraction", type=float, default=1.0, help="share of the training data")
+    running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
+    running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
+    running.set_defaults(act=_baseline)
+
+
+def _baseline(arguments: argparse.Namespace) -> None:
+    from .baselines import BASELINES, baselines_for, run_baseline
+    from .run_files import RESULTS, read_json
+
+    if arguments.list:
+        for baseline in BASELINES.values():
+            print(f"{baseline.name:<18}{', '.join(baseline.disciplines):<27}{baseline.about}")
+        return
+    for name in arguments.names or baselines_for(get_task(arguments.task)):
+        folder = run_baseline(
+            name,
+            arguments.task,
+            arguments.split,
+            arguments.data_dir,
+            arguments.seed,
+            arguments.fraction,
+            arguments.runs,
+            arguments.max_eval_items,
+        )
+        results = read_json(folder / RESULTS)
+        scores = ", ".join(f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items())
+        print(f"{name}: {results['test_split']} {scores} ({folder})", flush=True)
 
 
 def _add_data_verbs(verbs: Any) -> None:
