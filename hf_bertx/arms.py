@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 STARTS = ("pretrained", "re_emb", "random", "random_body")
 SHIFTS = ("none", "constant", "random")
+BASELINE = "baseline"  # in an arm's place: what a run is that started from no backbone; see [`baselines`]
 
 
 @dataclass(frozen=True)

@@ -56,8 +56,8 @@ def _add_baseline_verbs(verbs: Any) -> None:
     running = verbs.add_parser(
         "baseline",
         help="what a study compares with: k-mers, one-hot, TF-IDF, neighbours, networks of the discipline",
-        description="Fits baselines to a task, chooses their hyperparameters on validation and leaves run folders that "
-        "`bertx report` shows beside the others. Without a name: the baselines that fit the task.",
+        description="Fits baselines to a task, chooses their hyperparameters on validation and leaves run folders "
+        "that `bertx report` shows. Without a name: the plain ones that fit the task, no network.",
         epilog="bertx baseline majority kmer-logistic --task dna-h3 --data_dir data/dna-h3 --runs runs",
     )
     running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
@@ -68,12 +68,14 @@ def _add_baseline_verbs(verbs: Any) -> None:
     running.add_argument("--seed", type=int, default=0)
     running.add_argument("--fraction", type=float, default=1.0, help="share of the training data")
     running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
+    running.add_argument("--epochs", type=float, metavar="N", help="of a network, in place of its recipe's")
     running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
+    running.add_argument("--output", type=Path, help="write table.md and table.json of all baselines of --runs here")
     running.set_defaults(act=_baseline)
 
 
 def _baseline(arguments: argparse.Namespace) -> None:
-    from .baselines import BASELINES, baselines_for, run_baseline
+    from .baselines import BASELINES, baselines_for, run_baseline, write_table
     from .run_files import RESULTS, read_json
 
     if arguments.list:
@@ -90,10 +92,16 @@ def _baseline(arguments: argparse.Namespace) -> None:
             arguments.fraction,
             arguments.runs,
             arguments.max_eval_items,
+            arguments.epochs,
         )
         results = read_json(folder / RESULTS)
-        scores = ", ".join(f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items())
+        scores = ", ".join(
+            f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items()
+        )
         print(f"{name}: {results['test_split']} {scores} ({folder})", flush=True)
+    if arguments.output is not None:
+        for path in write_table(arguments.runs, arguments.output):
+            print(f"wrote {path}", file=sys.stderr)
 
 
 def _add_data_verbs(verbs: Any) -> None:

@@ -166,16 +166,9 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def _footnotes(table: dict[str, Any]) -> list[str]:
-    h, v, m = table["hyperparameters"], table["versions"], table["machine"]
-    schedule = f"{h['num_train_epochs']:g} epochs" if h["max_steps"] <= 0 else f"{h['max_steps']} steps"
+    v, m = table["versions"], table["machine"]
     lines = [
-        f"- Training: learning rate {h['learning_rate']:g} ({h['lr_scheduler_type']}), "
-        f"batch {h['global_batch_size']}, {schedule}, {table['precision']}, split `{table['split']}`, "
-        f"{100 * table['fraction']:g}% of the training data. "
-        "The weights with the best validation score were tested, once."
-        if table["test_split"] != "validation"
-        else f"- Training: learning rate {h['learning_rate']:g}, batch {h['global_batch_size']}, {schedule}; the last "
-        "weights were tested on the validation set, as the paper does, and nothing was selected on it.",
+        _how_trained(table),
         f"- Data sha256 {table['data_fingerprint'][:16]}; {m['processor']}, {m['cores']} cores, "
         f"GPU {m['gpu'] or 'none'}; " + ", ".join(f"{name} {number}" for name, number in v.items()) + ".",
         "- The paper's column is x 100, of BERT-base (12 x 768) by its own protocol: to be read for the order of the "
@@ -188,6 +181,28 @@ def _footnotes(table: dict[str, Any]) -> list[str]:
             f"- Items: {counts}; {table['test_duplicates']} test items occur in the training data, letter for letter.",
         )
     return lines
+
+
+def _how_trained(table: dict[str, Any]) -> str:
+    h = table["hyperparameters"]
+    if "searched" in h:  # a baseline
+        tried = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in h["searched"].items())
+        return (
+            f"- A baseline, split `{table['split']}`, {100 * table['fraction']:g}% of the training data. Tried, "
+            f"by the score on items that are not tested: {tried or 'nothing'}."
+        )
+    schedule = f"{h['num_train_epochs']:g} epochs" if h["max_steps"] <= 0 else f"{h['max_steps']} steps"
+    if table["test_split"] == "validation":
+        return (
+            f"- Training: learning rate {h['learning_rate']:g}, batch {h['global_batch_size']}, {schedule}; the last "
+            "weights were tested on the validation set, as the paper does, and nothing was selected on it."
+        )
+    return (
+        f"- Training: learning rate {h['learning_rate']:g} ({h['lr_scheduler_type']}), "
+        f"batch {h['global_batch_size']}, {schedule}, {table['precision']}, split `{table['split']}`, "
+        f"{100 * table['fraction']:g}% of the training data. "
+        "The weights with the best validation score were tested, once."
+    )
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -71,9 +71,11 @@ def _kmer(**more: tuple[Any, ...]) -> dict[str, Values]:
     return {discipline: {"longest_kmer": kmers, **more} for discipline, kmers in _KMERS.items()}
 
 
-_ALL = (
+_PLAIN = (
     Baseline(
-        "majority", _ALL_DISCIPLINES, "The most common class of the training items for every item, or their mean target."
+        "majority",
+        _ALL_DISCIPLINES,
+        "The most common class of the training items for every item, or their mean target.",
     ),
     Baseline(
         "kmer-logistic",
@@ -83,7 +85,11 @@ _ALL = (
         _kmer(C=_C),
     ),
     Baseline(
-        "kmer-ridge", _SYMBOLS, "Ridge regression on counts of all k-mers up to a length.", ("targets",), _kmer(alpha=_ALPHA)
+        "kmer-ridge",
+        _SYMBOLS,
+        "Ridge regression on counts of all k-mers up to a length.",
+        ("targets",),
+        _kmer(alpha=_ALPHA),
     ),
     Baseline(
         "onehot-logistic",
@@ -93,7 +99,11 @@ _ALL = (
         {"any": {"C": _C}},
     ),
     Baseline(
-        "onehot-ridge", _SYMBOLS, "Ridge regression on the symbol at each position.", ("targets",), {"any": {"alpha": _ALPHA}}
+        "onehot-ridge",
+        _SYMBOLS,
+        "Ridge regression on the symbol at each position.",
+        ("targets",),
+        {"any": {"alpha": _ALPHA}},
     ),
     Baseline(
         "dde-logistic",
@@ -134,7 +144,30 @@ _ALL = (
         },
     ),
 )
-BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in _ALL}
+_NETWORKS = (
+    Baseline(
+        "hilbert-cnn",
+        ("dna",),
+        "Hilbert-CNN (Yin et al. 2018) as its released code computes: no dropout, four blocks.",
+        searched={"any": {"learning_rate": (3e-3,)}},  # released code
+        network=True,
+    ),
+    Baseline(
+        "hilbert-cnn-described",
+        ("dna",),
+        "Hilbert-CNN (Yin et al. 2018) as its paper describes it: dropout 0.5, five blocks.",
+        searched={"any": {"learning_rate": (3e-3,)}},  # released code
+        network=True,
+    ),
+    Baseline(
+        "symbol-cnn",
+        ("dna", "protein", "music"),
+        "A small CNN on learned embeddings of symbols and positions, from scratch.",
+        searched={"any": {"learning_rate": (1e-3, 3e-3)}},
+        network=True,
+    ),
+)
+BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in (*_PLAIN, *_NETWORKS)}
 
 
 def get_baseline(name: str) -> Baseline:
@@ -150,6 +183,7 @@ def get_baseline(name: str) -> Baseline:
     return BASELINES[name]
 
 
-def baselines_for(task: Task) -> list[str]:
-    """The names of all baselines that fit a task."""
-    return [name for name, baseline in BASELINES.items() if baseline.misfit(task) is None]
+def baselines_for(task: Task, networks: bool = False) -> list[str]:
+    """The names of the plain baselines that fit a task, and of the networks, if asked."""
+    fitting = [baseline for baseline in BASELINES.values() if baseline.misfit(task) is None]
+    return [baseline.name for baseline in fitting if networks or not baseline.network]

@@ -63,7 +63,9 @@ def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
     """
     longest = longest_sequence(task)
     tokenizer = symbol_tokenizer(task.discipline, longest)
-    encoded = tokenizer(list(sequences), padding="max_length", truncation=True, max_length=longest, return_tensors="np")
+    encoded = tokenizer(
+        list(sequences), padding="max_length", truncation=True, max_length=longest, return_tensors="np"
+    )
     return encoded.input_ids
 
 
@@ -96,7 +98,7 @@ def _counts(codes: np.ndarray, size: int) -> sparse.csr_matrix:
     """How often each code in `[0, size)` occurs in each row: dense counts of a few rows at a time, kept sparse."""
     blocks = []
     for first in range(0, len(codes), _ROWS):
-        part = codes[first : first + _ROWS].astype(np.int64)
+        part: np.ndarray = codes[first : first + _ROWS].astype(np.int64)
         keys = (part + np.arange(len(part))[:, None] * size)[part >= 0]
         dense = np.bincount(keys, minlength=len(part) * size).reshape(len(part), size)
         blocks.append(sparse.csr_matrix(dense.astype(np.float32)))
@@ -107,7 +109,7 @@ def one_hot(ids: np.ndarray, common: int) -> sparse.csr_matrix:
     """Which common symbol each position holds, of shape `(items, positions * common)`."""
     rows, positions = np.nonzero((ids >= 1) & (ids <= common))
     columns = positions * common + ids[rows, positions] - 1
-    ones = np.ones(len(rows), dtype=np.float32)
+    ones: np.ndarray = np.ones(len(rows), dtype=np.float32)
     return sparse.csr_matrix((ones, (rows, columns)), shape=(len(ids), ids.shape[1] * common))
 
 
@@ -121,7 +123,9 @@ def dipeptide_deviation(ids: np.ndarray) -> np.ndarray:
     """
     common = COMMON_SYMBOLS["protein"]
     counts = kmer_counts(ids, 2, common)[:, common:].toarray().astype(np.float64)
-    share = np.array([_CODONS[symbol] for symbol in get_discipline("protein").symbols[:common]]) / sum(_CODONS.values())
+    share = np.array([_CODONS[symbol] for symbol in get_discipline("protein").symbols[:common]]) / sum(
+        _CODONS.values()
+    )
     expected = np.outer(share, share).ravel()
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return (counts / total - expected) / np.sqrt(expected * (1 - expected) / total)

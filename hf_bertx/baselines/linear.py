@@ -40,7 +40,7 @@ class Items:
 
 def score(task: Task, logits: np.ndarray, items: Items) -> float:
     """The task's metric, by vote where the task votes."""
-    return metrics.score(task, logits, items.labels, items.groups)[task.metric]
+    return metrics.score(task, logits, items.labels.tolist(), items.groups)[task.metric]
 
 
 def search_plain(baseline: Baseline, task: Task, train: Items, validation: Items) -> tuple[dict[str, Any], list[Any]]:

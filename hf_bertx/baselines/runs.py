@@ -13,6 +13,8 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from .. import metrics, run_files
+from ..arms import BASELINE
+from ..cards import write_model_card
 from ..run_order import check_same, machine, versions
 from ..task_data import TaskData, load_task_data, subset
 from ..tasks import Task, get_task
@@ -21,7 +23,7 @@ from .linear import Items, fit_plain, search_plain
 
 logger = logging.get_logger(__name__)
 
-ARM = PROTOCOL = "baseline"
+PROTOCOL = "baseline"
 _HELD_OUT = 0.1  # share of the training items that is selected on where a task is tested on its validation set
 
 
@@ -53,6 +55,7 @@ def run_baseline(
     fraction: float = 1.0,
     root: Path = Path("runs"),
     max_eval_items: int | None = None,
+    epochs: float | None = None,
 ) -> Path:
     """Fits a baseline, tests it once and leaves a run folder; a finished one is skipped.
 
@@ -63,6 +66,7 @@ def run_baseline(
         seed: of the drawn training items, of what is held out, and of a network's weights and batches.
         fraction: share of the training data.
         max_eval_items: validation and test are drawn down to as many items, the same for every seed.
+        epochs: of a network, in place of what its recipe says.
 
     Returns:
         The run's folder, `root/baseline/TASK/NAME/baseline/seed-N`.
@@ -79,10 +83,12 @@ def run_baseline(
         raise ValueError(f"baseline {name!r} does not fit task {found.name!r}: {misfit}")
     if max_eval_items is not None and max_eval_items < 1:
         raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
+    if epochs is not None and not (baseline.network and epochs > 0):
+        raise ValueError(f"epochs is {epochs} for {name!r}; allowed: for networks, more than 0")
     data = load_task_data(found, split, data_dir)
     train = subset(data.splits["train"], fraction, seed)
     folder = baseline_folder(name, found, split, seed, fraction, Path(root))
-    order = _order(baseline, found, data, split, seed, fraction, max_eval_items)
+    order = _order(baseline, found, data, split, seed, fraction, max_eval_items, epochs)
     if (folder / run_files.RUN).is_file():
         check_same(folder, order)
         if (folder / run_files.RESULTS).is_file():
@@ -93,8 +99,10 @@ def run_baseline(
         part: _at_most(data.splits[part], max_eval_items) for part in data.splits if part != "train"
     }
     started = time.perf_counter()
-    fitted = _fit(baseline, found, rows, seed, folder)
+    fitted = (_fit_network if baseline.network else _fit_plain)(baseline, found, rows, seed, epochs, folder)
     _write(folder, found, data, rows, fitted, time.perf_counter() - started)
+    if baseline.network:
+        write_model_card(folder)
     return folder
 
 
@@ -102,11 +110,18 @@ def baseline_folder(name: str, task: Task, split: str, seed: int, fraction: floa
     """Where a baseline's run lies."""
     share = "" if fraction == 1 else f"-fraction-{fraction:g}"
     other = "" if split == "paper" else f"-{split}"
-    return root / PROTOCOL / task.name / name / ARM / f"seed-{seed}{share}{other}"
+    return root / PROTOCOL / task.name / name / BASELINE / f"seed-{seed}{share}{other}"
 
 
 def _order(
-    baseline: Baseline, task: Task, data: TaskData, split: str, seed: int, fraction: float, max_eval_items: int | None
+    baseline: Baseline,
+    task: Task,
+    data: TaskData,
+    split: str,
+    seed: int,
+    fraction: float,
+    max_eval_items: int | None,
+    epochs: float | None,
 ) -> dict[str, Any]:
     searched = {name: list(values) for name, values in baseline.values(task).items()}
     return {
@@ -114,7 +129,7 @@ def _order(
             "task": task.name,
             "backbone": baseline.name,
             "backbone_revision": None,
-            "arm": ARM,
+            "arm": BASELINE,
             "start": None,
             "assignment": None,
             "shift": "none",
@@ -124,7 +139,7 @@ def _order(
             "fraction": fraction,
             "precision": "float32",
             "tuning": "full",
-            "hyperparameters": {"searched": searched, "max_eval_items": max_eval_items},
+            "hyperparameters": {"searched": searched, "max_eval_items": max_eval_items, "epochs": epochs},
         },
         "task": asdict(task),
         "data_fingerprint": data.fingerprint,
@@ -141,12 +156,22 @@ def _at_most(rows: Dataset, items: int | None) -> Dataset:
     return rows if items is None or items >= len(rows) else subset(rows, items / len(rows), seed=0)
 
 
-def _fit(baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, folder: Path) -> Fitted:
-    del folder, seed
-    return _fit_plain(baseline, task, rows)
+def _fit_network(
+    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
+) -> Fitted:
+    from .networks import RECIPES, train_network
+
+    trained = train_network(baseline.name, task, baseline.candidates(task), rows, seed, epochs, folder)
+    steps = {"steps": trained.steps, "max_steps": trained.steps, "selected_step": trained.selected_step}
+    asked = RECIPES[baseline.name].epochs if epochs is None else epochs
+    stopped = {"stopped": f"all {asked:g} epochs were trained", "seconds_a_candidate": trained.seconds_a_candidate}
+    return Fitted(trained.logits, trained.chosen, trained.tried, trained.parameters, steps | stopped)
 
 
-def _fit_plain(baseline: Baseline, task: Task, rows: dict[str, Dataset]) -> Fitted:
+def _fit_plain(
+    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
+) -> Fitted:
+    del seed, epochs, folder  # of networks
     items = {name: items_of(part, task) for name, part in rows.items()}
     learned, selection = items["train"], items["validation"]
     if task.test_split == "validation":
@@ -173,14 +198,12 @@ def items_of(rows: Dataset, task: Task) -> Items:
     return Items(tuple(rows[name][:] for name in names), labels, rows["group"][:] if task.votes else None)
 
 
-def _write(
-    folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], fitted: Fitted, seconds: float
-) -> None:
+def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], fitted: Fitted, seconds: float) -> None:
     """Predictions and scores; `results.json` last."""
     scores = {}
     for name, logits in fitted.logits.items():
         items = items_of(rows[name], task)
-        scores[name] = metrics.score(task, logits, items.labels, items.groups)
+        scores[name] = metrics.score(task, logits, items.labels.tolist(), items.groups)
         file = run_files.TEST_PREDICTIONS if name == task.test_split else run_files.VALIDATION_PREDICTIONS
         run_files.write_predictions(folder / file, rows[name], logits)
     if not (folder / run_files.LOG).is_file():

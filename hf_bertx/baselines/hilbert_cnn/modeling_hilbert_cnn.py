@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,7 +41,7 @@ def hilbert_curve(side: int) -> np.ndarray:
 
 
 class SameConv2d(nn.Conv2d):
-    """A convolution without bias whose output has the size of its input; of an even kernel the longer side is right."""
+    """A convolution without bias whose output has the size of its input; an even kernel reaches further right."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int) -> None:
         super().__init__(inputs, outputs, kernel, bias=False)
@@ -208,10 +207,5 @@ def _halve(grid: torch.Tensor, asked: bool) -> torch.Tensor:
     return functional.avg_pool2d(grid, 2) if asked else grid
 
 
-def register(*_: Any) -> None:
-    """Lets the Auto classes of transformers load a saved Hilbert-CNN."""
-    AutoConfig.register(HilbertCNNConfig.model_type, HilbertCNNConfig, exist_ok=True)
-    AutoModelForSequenceClassification.register(HilbertCNNConfig, HilbertCNNForSequenceClassification, exist_ok=True)
-
-
-register()
+AutoConfig.register(HilbertCNNConfig.model_type, HilbertCNNConfig, exist_ok=True)
+AutoModelForSequenceClassification.register(HilbertCNNConfig, HilbertCNNForSequenceClassification, exist_ok=True)
