@@ -73,6 +73,29 @@ def _add_baseline_verbs(verbs: Any) -> None:
     running.add_argument("--output", type=Path, help="write table.md and table.json of all baselines of --runs here")
     running.set_defaults(act=_baseline)
 
+    converting = verbs.add_parser(
+        "convert",
+        help="published weights of a discipline's model -> safetensors that `bertx baseline` starts from",
+        epilog="bertx convert plus-tfm PLUS-TFM.pt --output plus; bertx baseline plus-tfm:plus --task ...",
+    )
+    converting.add_argument("model", choices=("plus-tfm", "antiberty"))
+    converting.add_argument("checkpoint", nargs="?", type=Path, help="of plus-tfm: the published .pt")
+    converting.add_argument("--output", type=Path, required=True, help="folder to write")
+    converting.set_defaults(act=_convert)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    if arguments.model == "antiberty":
+        from .baselines.encoders import convert_antiberty
+
+        print(f"wrote {convert_antiberty(arguments.output)}")
+        return
+    from .baselines.plus_tfm.conversion import convert_plus_tfm
+
+    if arguments.checkpoint is None:
+        raise ValueError("plus-tfm has no package: name the published file, bertx convert plus-tfm PLUS-TFM.pt")
+    print(f"wrote {convert_plus_tfm(arguments.checkpoint, arguments.output)}")
+
 
 def _baseline(arguments: argparse.Namespace) -> None:
     from .baselines import BASELINES, baselines_for, run_baseline, write_table

@@ -114,7 +114,7 @@ def test_looking_up_rows_is_the_convolution_over_one_hot() -> None:
 
 
 def test_the_published_weight_decay_is_on_kernels_alone() -> None:
-    model = RECIPES["hilbert-cnn"].build(get_task("dna-h3"))
+    model = RECIPES["hilbert-cnn"].build(get_task("dna-h3"), None)
     kernels, others = RECIPES["hilbert-cnn"].parameters(model)
     assert (kernels["weight_decay"], others["weight_decay"]) == (7.5e-4, 0.0)
     assert all(parameter.dim() == 4 for parameter in kernels["params"])

@@ -16,6 +16,8 @@ ORDER = (
     "baselines.catalog baselines.features baselines.linear baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
+    "baselines.checkpoints baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
+    "baselines.plus_tfm.modeling_plus_tfm baselines.plus_tfm.conversion baselines.encoders "
     "baselines.networks baselines.runs baselines.table publish cli"
 ).split()
 NO_TORCH = (

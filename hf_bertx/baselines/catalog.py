@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 from ..tasks import Task
@@ -27,6 +28,7 @@ class Baseline:
         searched: by discipline, what is tried; `any` stands for those that are not named. The candidate with the
             best validation score is tested, among equals the first.
         network: whether it is trained by gradient steps, on torch; the others are scikit-learn's.
+        source: of a network that starts from weights: a folder, a Hub id, or an installed package.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Baseline:
     outcomes: tuple[str, ...] = ("classes", "targets")
     searched: Mapping[str, Values] = field(default_factory=dict)
     network: bool = False
+    source: str | None = None
 
     def misfit(self, task: Task) -> str | None:
         """Why the baseline cannot answer a task, as the end of a sentence; None if it can."""
@@ -166,20 +169,40 @@ _NETWORKS = (
         searched={"any": {"learning_rate": (1e-3, 3e-3)}},
         network=True,
     ),
+    Baseline(
+        "plus-tfm",
+        ("protein",),
+        "PLUS-TFM (Min et al. 2021), from scratch: its published weights were not given.",
+        searched={"any": {"learning_rate": (5e-5,)}},  # its fine-tuning configuration
+        network=True,
+    ),
 )
+# Started from weights: `plus-tfm:FOLDER` that `bertx convert plus-tfm` made, `encoder:SOURCE`.
+_STARTED = {
+    "plus-tfm": "PLUS-TFM (Min et al. 2021), from its published weights.",
+    "encoder": "An encoder of the discipline, pre-trained on its sequences, by its own tokenizer.",
+}
 BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in (*_PLAIN, *_NETWORKS)}
 
 
 def get_baseline(name: str) -> Baseline:
-    """The baseline of that name.
+    """The baseline of that name; `encoder:SOURCE` and `plus-tfm:FOLDER` start from what they name.
+
+    A folder is called by its last name alone in what the baseline is called: paths are nobody else's business.
 
     Raises:
         ValueError: no baseline has that name; the message lists them.
     """
+    kind, _, source = name.partition(":")
+    if source and kind in _STARTED:
+        called = f"{kind}:{Path(source).resolve().name if Path(source).is_dir() else source}"
+        fits = ("protein",) if kind == "plus-tfm" else ("dna", "protein")
+        searched = {"any": {"learning_rate": (5e-5,)}}
+        return Baseline(called, fits, _STARTED[kind], searched=searched, network=True, source=source)
     if name not in BASELINES:
         near = difflib.get_close_matches(name, BASELINES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown baseline {name!r}{hint} Known: {', '.join(BASELINES)}")
+        raise ValueError(f"unknown baseline {name!r}{hint} Known: {', '.join(BASELINES)}, encoder:SOURCE")
     return BASELINES[name]
 
 

@@ -17,9 +17,14 @@ from ..callbacks import RunRecordCallback
 from ..disciplines import get_discipline
 from ..tasks import Task
 from ..tokenized_data import tokenize
+from .catalog import Baseline
+from .encoders import as_written, load_encoder, load_encoder_tokenizer
 from .features import longest_sequence, symbol_tokenizer
 from .hilbert_cnn.configuration_hilbert_cnn import HilbertCNNConfig
 from .hilbert_cnn.modeling_hilbert_cnn import HilbertCNNForSequenceClassification, SameConv2d
+from .plus_tfm.configuration_plus_tfm import PlusTFMConfig
+from .plus_tfm.modeling_plus_tfm import PlusTFMForSequenceClassification
+from .plus_tfm.tokenization_plus_tfm import plus_tokenizer
 from .symbol_cnn.configuration_symbol_cnn import SymbolCNNConfig
 from .symbol_cnn.modeling_symbol_cnn import SymbolCNNForSequenceClassification
 
@@ -31,16 +36,18 @@ class Recipe:
     """How a network is made and trained.
 
     Args:
-        build: a model with random weights for a task.
+        build: a model for a task, with random weights unless a source is named.
         epochs: passes over the training items.
         batch_size: items an update.
         parameters: what the optimiser takes of a model: groups with their weight decay.
+        tokenizer: letters to ids; it cuts to what an encoder beside it in the table reads.
     """
 
-    build: Callable[[Task], PreTrainedModel]
+    build: Callable[[Task, str | None], PreTrainedModel]
     epochs: float
     batch_size: int
     parameters: Callable[[PreTrainedModel], Iterable[dict[str, Any]]]
+    tokenizer: Callable[[Task, str | None], Any]
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,12 @@ def _labels(task: Task) -> dict[str, Any]:
     return {"id2label": names, "label2id": {name: i for i, name in names.items()}}
 
 
-def _hilbert(variant: str) -> Callable[[Task], PreTrainedModel]:
-    def build(task: Task) -> PreTrainedModel:
+def _symbols(task: Task, source: str | None) -> Any:
+    return symbol_tokenizer(task.discipline, longest_sequence(task))
+
+
+def _hilbert(variant: str) -> Callable[[Task, str | None], PreTrainedModel]:
+    def build(task: Task, source: str | None) -> PreTrainedModel:
         config = HilbertCNNConfig(window_length=longest_sequence(task), variant=variant, **_labels(task))
         return HilbertCNNForSequenceClassification(config)
 
@@ -79,11 +90,21 @@ def _hilbert_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
     return [{"params": kernels, "weight_decay": 1.5 * 5e-4}, {"params": others, "weight_decay": 0.0}]
 
 
-def _symbol_cnn(task: Task) -> PreTrainedModel:
+def _symbol_cnn(task: Task, source: str | None) -> PreTrainedModel:
     size = len(get_discipline(task.discipline).symbols) + 1
     return SymbolCNNForSequenceClassification(
         SymbolCNNConfig(vocab_size=size, max_length=longest_sequence(task), **_labels(task))
     )
+
+
+def _plus_tfm(task: Task, source: str | None) -> PreTrainedModel:
+    if source is None:
+        return PlusTFMForSequenceClassification(PlusTFMConfig(**_labels(task)))
+    return PlusTFMForSequenceClassification.from_pretrained(source, ignore_mismatched_sizes=True, **_labels(task))
+
+
+def _encoder(task: Task, source: str | None) -> PreTrainedModel:
+    return load_encoder(str(source), _labels(task))
 
 
 def _plain_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
@@ -92,32 +113,41 @@ def _plain_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
 
 RECIPES: dict[str, Recipe] = {
     # released code: batches of 300; its main script has 15 `max_steps`, which are epochs
-    "hilbert-cnn": Recipe(_hilbert("as_released"), 15, 300, _hilbert_parameters),
-    "hilbert-cnn-described": Recipe(_hilbert("as_described"), 15, 300, _hilbert_parameters),
-    "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _plain_parameters),
+    "hilbert-cnn": Recipe(_hilbert("as_released"), 15, 300, _hilbert_parameters, _symbols),
+    "hilbert-cnn-described": Recipe(_hilbert("as_described"), 15, 300, _hilbert_parameters, _symbols),
+    "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _plain_parameters, _symbols),
+    # its fine-tuning configuration: Adam, batches of 32, up to 20 epochs
+    "plus-tfm": Recipe(_plus_tfm, 20, 32, _plain_parameters, lambda task, _: plus_tokenizer(task.max_length)),
+    "encoder": Recipe(
+        _encoder, 20, 32, _plain_parameters, lambda task, source: load_encoder_tokenizer(str(source), task.max_length)
+    ),
 }
 
 
+def recipe_of(baseline: Baseline) -> Recipe:
+    """How a network of the catalogue is trained."""
+    return RECIPES[baseline.name.partition(":")[0]]
+
+
 def train_network(
-    name: str,
+    baseline: Baseline,
     task: Task,
-    candidates: list[dict[str, Any]],
     rows: dict[str, Dataset],
     seed: int,
     epochs: float | None,
     folder: Path,
 ) -> Trained:
     """Trains each candidate from the same draw, keeps the best epoch on validation, and saves the best one's model."""
-    recipe = RECIPES[name]
-    tokenizer = symbol_tokenizer(task.discipline, longest_sequence(task))
-    data = {part: tokenize(items, tokenizer, task) for part, items in rows.items()}
+    recipe, candidates = recipe_of(baseline), baseline.candidates(task)
+    tokenizer = recipe.tokenizer(task, baseline.source)
+    data = {part: tokenize(as_written(items, tokenizer), tokenizer, task) for part, items in rows.items()}
     groups = rows["validation"]["group"][:] if task.votes else None
     tried: list[dict[str, Any]] = []
     seconds = []
     best: Trainer | None = None
     for candidate in candidates:
         set_seed(seed)
-        model = recipe.build(task)
+        model = recipe.build(task, baseline.source)
         trainer = _trainer(recipe, task, candidate, model, tokenizer, data, groups, seed, epochs, folder)
         seconds.append(round(trainer.train().metrics["train_runtime"], 1))
         score = trainer.state.best_metric

@@ -87,7 +87,7 @@ def run_baseline(
         raise ValueError(f"epochs is {epochs} for {name!r}; allowed: for networks, more than 0")
     data = load_task_data(found, split, data_dir)
     train = subset(data.splits["train"], fraction, seed)
-    folder = baseline_folder(name, found, split, seed, fraction, Path(root))
+    folder = baseline_folder(baseline.name, found, split, seed, fraction, Path(root))
     order = _order(baseline, found, data, split, seed, fraction, max_eval_items, epochs)
     if (folder / run_files.RUN).is_file():
         check_same(folder, order)
@@ -110,7 +110,14 @@ def baseline_folder(name: str, task: Task, split: str, seed: int, fraction: floa
     """Where a baseline's run lies."""
     share = "" if fraction == 1 else f"-fraction-{fraction:g}"
     other = "" if split == "paper" else f"-{split}"
-    return root / PROTOCOL / task.name / name / BASELINE / f"seed-{seed}{share}{other}"
+    return (
+        root
+        / PROTOCOL
+        / task.name
+        / name.replace("/", "--").replace(":", "-")
+        / BASELINE
+        / f"seed-{seed}{share}{other}"
+    )
 
 
 def _order(
@@ -159,11 +166,11 @@ def _at_most(rows: Dataset, items: int | None) -> Dataset:
 def _fit_network(
     baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
 ) -> Fitted:
-    from .networks import RECIPES, train_network
+    from .networks import recipe_of, train_network
 
-    trained = train_network(baseline.name, task, baseline.candidates(task), rows, seed, epochs, folder)
+    trained = train_network(baseline, task, rows, seed, epochs, folder)
     steps = {"steps": trained.steps, "max_steps": trained.steps, "selected_step": trained.selected_step}
-    asked = RECIPES[baseline.name].epochs if epochs is None else epochs
+    asked = recipe_of(baseline).epochs if epochs is None else epochs
     stopped = {"stopped": f"all {asked:g} epochs were trained", "seconds_a_candidate": trained.seconds_a_candidate}
     return Fitted(trained.logits, trained.chosen, trained.tried, trained.parameters, steps | stopped)
 

@@ -24,7 +24,17 @@ def baseline_rows(root: Path) -> list[dict[str, Any]]:
         raise ValueError(f"{root}: holds no finished run of a baseline; `bertx baseline` makes one")
     order = {name: i for i, name in enumerate(BASELINES)}
     rows = [_row(record) for record in found]
-    return sorted(rows, key=lambda r: (r["task"], r["split"], r["fraction"], order[r["baseline"]], r["seed"]))
+    return sorted(
+        rows,
+        key=lambda r: (
+            r["task"],
+            r["split"],
+            r["fraction"],
+            order.get(r["baseline"], len(order)),
+            r["baseline"],
+            r["seed"],
+        ),
+    )
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
