@@ -34,7 +34,9 @@ def model_card(folder: Path) -> str:
     order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
     record = RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
     if record.specification["arm"] == BASELINE:
-        return _template("baseline_card.md").render(**_common_facts(record), card_data=_metadata(record).to_yaml())
+        return _template("baseline_card.md").render(
+            **_common_facts(record), encoder=_encoder(record.specification), card_data=_metadata(record).to_yaml()
+        )
     return _template("model_card.md").render(**_facts(record), card_data=_metadata(record).to_yaml())
 
 
@@ -53,9 +55,15 @@ def write_model_card(folder: Path) -> Path:
     return path
 
 
+def _encoder(specification: dict[str, Any]) -> str | None:
+    """What a baseline started from that stock transformers loads: a Hub id, or a folder's name."""
+    kind, _, source = specification["backbone"].partition(":")
+    return source if kind == "encoder" else None
+
+
 def _name(record: RunRecord) -> str:
     s = record.specification
-    return f"{s['backbone'].strip('/').replace('/', '--')}-{s['task']}" + (
+    return f"{s['backbone'].strip('/').replace('/', '--').replace(':', '-')}-{s['task']}" + (
         "" if s["arm"] in ("bert", BASELINE) else f"-{s['arm']}"
     )
 
@@ -71,7 +79,8 @@ def _metadata(record: RunRecord) -> ModelCardData:
     s, task, results = record.specification, record.task, record.results
     assert results is not None
     backbone = known_backbone(s["backbone"])
-    split = results["test_split"]
+    split, encoder = results["test_split"], _encoder(s)
+    hub_id = encoder if encoder is not None and "/" in encoder else None
     evaluations = [
         EvalResult(
             task_type="text-classification",
@@ -89,7 +98,7 @@ def _metadata(record: RunRecord) -> ModelCardData:
     return ModelCardData(
         model_name=_name(record),
         eval_results=evaluations,
-        base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else None,
+        base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else hub_id,
         datasets=[task.hub_id] if task.hosted else None,
         license=_license(task, backbone.license if backbone is not None else None),
         library_name="transformers",

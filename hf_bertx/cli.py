@@ -98,12 +98,12 @@ def _convert(arguments: argparse.Namespace) -> None:
 
 
 def _baseline(arguments: argparse.Namespace) -> None:
-    from .baselines import BASELINES, baselines_for, run_baseline, write_table
+    from .baselines import BASELINES, baselines_for, get_baseline, run_baseline, write_table
     from .run_files import RESULTS, read_json
 
     if arguments.list:
-        for baseline in BASELINES.values():
-            print(f"{baseline.name:<18}{', '.join(baseline.disciplines):<27}{baseline.about}")
+        for baseline in (*BASELINES.values(), *map(get_baseline, ("plus-tfm:FOLDER", "encoder:SOURCE"))):
+            print(f"{baseline.name:<23}{', '.join(baseline.disciplines):<27}{baseline.about}")
         return
     for name in arguments.names or baselines_for(get_task(arguments.task)):
         folder = run_baseline(

@@ -165,14 +165,14 @@ _NETWORKS = (
     Baseline(
         "symbol-cnn",
         ("dna", "protein", "music"),
-        "A small CNN on learned embeddings of symbols and positions, from scratch.",
+        "A small CNN on learned embeddings of symbols and positions.",
         searched={"any": {"learning_rate": (1e-3, 3e-3)}},
         network=True,
     ),
     Baseline(
         "plus-tfm",
         ("protein",),
-        "PLUS-TFM (Min et al. 2021), from scratch: its published weights were not given.",
+        "PLUS-TFM (Min et al. 2021) without its published weights, which were not given.",
         searched={"any": {"learning_rate": (5e-5,)}},  # its fine-tuning configuration
         network=True,
     ),

@@ -63,7 +63,7 @@ def run_baseline(
     training items is held out to choose on, and the chosen candidate is fitted to all of them.
 
     Args:
-        seed: of the drawn training items, of what is held out, and of a network's weights and batches.
+        seed: of the drawn training items, and of a network's weights and batches.
         fraction: share of the training data.
         max_eval_items: validation and test are drawn down to as many items, the same for every seed.
         epochs: of a network, in place of what its recipe says.
@@ -171,7 +171,7 @@ def _fit_network(
     trained = train_network(baseline, task, rows, seed, epochs, folder)
     steps = {"steps": trained.steps, "max_steps": trained.steps, "selected_step": trained.selected_step}
     asked = recipe_of(baseline).epochs if epochs is None else epochs
-    stopped = {"stopped": f"all {asked:g} epochs were trained", "seconds_a_candidate": trained.seconds_a_candidate}
+    stopped = {"stopped": f"the end of training, after {asked:g} passes over the training items", "seconds_a_candidate": trained.seconds_a_candidate}
     return Fitted(trained.logits, trained.chosen, trained.tried, trained.parameters, steps | stopped)
 
 
