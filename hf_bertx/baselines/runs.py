@@ -171,7 +171,10 @@ def _fit_network(
     trained = train_network(baseline, task, rows, seed, epochs, folder)
     steps = {"steps": trained.steps, "max_steps": trained.steps, "selected_step": trained.selected_step}
     asked = recipe_of(baseline).epochs if epochs is None else epochs
-    stopped = {"stopped": f"the end of training, after {asked:g} passes over the training items", "seconds_a_candidate": trained.seconds_a_candidate}
+    stopped = {
+        "stopped": f"the end of training, after {asked:g} passes over the training items",
+        "seconds_a_candidate": trained.seconds_a_candidate,
+    }
     return Fitted(trained.logits, trained.chosen, trained.tried, trained.parameters, steps | stopped)
 
 
