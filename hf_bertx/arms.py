@@ -11,6 +11,7 @@ from dataclasses import dataclass
 STARTS = ("pretrained", "re_emb", "random", "random_body")
 SHIFTS = ("none", "constant", "random")
 TUNINGS = ("full", "frozen", "frozen_norm", "lora")
+BASELINE = "baseline"  # in an arm's place: what a run is that started from no backbone; see [`baselines`]
 
 
 @dataclass(frozen=True)

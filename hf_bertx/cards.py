@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined, Template
 
 from . import run_files
-from .arms import ARMS
+from .arms import ARMS, BASELINE
 from .backbones import known_backbone
 from .disciplines import DISCIPLINES
 from .protocols import get_protocol
@@ -33,6 +33,10 @@ def model_card(folder: Path) -> str:
     """
     order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
     record = RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
+    if record.specification["arm"] == BASELINE:
+        return _template("baseline_card.md").render(
+            **_common_facts(record), encoder=_encoder(record.specification), card_data=_metadata(record).to_yaml()
+        )
     return _template("model_card.md").render(**_facts(record), card_data=_metadata(record).to_yaml())
 
 
@@ -51,10 +55,16 @@ def write_model_card(folder: Path) -> Path:
     return path
 
 
+def _encoder(specification: dict[str, Any]) -> str | None:
+    """What a baseline started from that stock transformers loads: a Hub id, or a folder's name."""
+    kind, _, source = specification["backbone"].partition(":")
+    return source if kind == "encoder" else None
+
+
 def _name(record: RunRecord) -> str:
     s = record.specification
-    return f"{s['backbone'].strip('/').replace('/', '--')}-{s['task']}" + (
-        "" if s["arm"] == "bert" else f"-{s['arm']}"
+    return f"{s['backbone'].strip('/').replace('/', '--').replace(':', '-')}-{s['task']}" + (
+        "" if s["arm"] in ("bert", BASELINE) else f"-{s['arm']}"
     )
 
 
@@ -69,7 +79,8 @@ def _metadata(record: RunRecord) -> ModelCardData:
     s, task, results = record.specification, record.task, record.results
     assert results is not None
     backbone = known_backbone(s["backbone"])
-    split = results["test_split"]
+    split, encoder = results["test_split"], _encoder(s)
+    hub_id = encoder if encoder is not None and "/" in encoder else None
     evaluations = [
         EvalResult(
             task_type="text-classification",
@@ -87,7 +98,7 @@ def _metadata(record: RunRecord) -> ModelCardData:
     return ModelCardData(
         model_name=_name(record),
         eval_results=evaluations,
-        base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else None,
+        base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else hub_id,
         datasets=[task.hub_id] if task.hosted else None,
         license=_license(task, backbone.license if backbone is not None else None),
         library_name="transformers",
@@ -96,13 +107,12 @@ def _metadata(record: RunRecord) -> ModelCardData:
     )
 
 
-def _facts(record: RunRecord) -> dict[str, Any]:
+def _common_facts(record: RunRecord) -> dict[str, Any]:
+    """What the cards of arms and of baselines say alike."""
     s, task, results = record.specification, record.task, record.results
     assert results is not None
-    arm = ARMS[s["arm"]]
     backbone = known_backbone(s["backbone"])
     discipline = DISCIPLINES.get(task.discipline)
-    paper = task.published_score(arm.paper_row) if arm.paper_row else None
     if task.discipline == "music":
         example = "60 64 67 72"
     else:
@@ -110,20 +120,28 @@ def _facts(record: RunRecord) -> dict[str, Any]:
     return {
         "name": _name(record),
         "task": task,
-        "arm": arm,
         "order": record.order,
         "specification": s,
         "results": results,
-        "protocol": get_protocol(s["protocol"]),
-        "backbone": backbone,
-        "backbone_name": s["backbone"],
         "discipline": discipline,
-        "paper": paper,
         "example": example,
         "splits": results["metrics"],
-        "epoch_losses": [round(loss, 3) for loss in record.epoch_losses()],
         "minutes": round(results["train_seconds"] / 60, 1),
         "license": _license(task, backbone.license if backbone is not None else None),
+    }
+
+
+def _facts(record: RunRecord) -> dict[str, Any]:
+    s, task = record.specification, record.task
+    arm = ARMS[s["arm"]]
+    return {
+        **_common_facts(record),
+        "arm": arm,
+        "protocol": get_protocol(s["protocol"]),
+        "backbone": known_backbone(s["backbone"]),
+        "backbone_name": s["backbone"],
+        "paper": task.published_score(arm.paper_row) if arm.paper_row else None,
+        "epoch_losses": [round(loss, 3) for loss in record.epoch_losses()],
     }
 
 

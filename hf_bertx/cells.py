@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import statistics
+from .arms import BASELINE
 from .records import RunRecord
 from .resampling import resampled_scores
 from .statistics import Calibration, Interval
@@ -20,7 +21,6 @@ from .tasks import TASKS, Task
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items")
 _MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; of many items still fewer
 _RANKED_ITEMS = 5_000_000
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import statistics
-from .arms import ARMS
-from .cells import BASELINE, Cell
+from .arms import ARMS, BASELINE
+from .cells import Cell
 from .statistics import Comparison
 
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from .arms import ARMS
-from .cells import BASELINE, Cell, Floor
+from .arms import ARMS, BASELINE
+from .cells import Cell, Floor
 from .comparisons import ArmComparison
 from .paper_tables import percent, short_name
 from .records import RunRecord, pretraining_step, shown_backbone

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .arms import ARMS
-from .cells import BASELINE, Cell, Floor
+from .arms import ARMS, BASELINE
+from .cells import Cell, Floor
 from .records import pretraining_step, shown_backbone
 from .tasks import TASKS, Task
 

@@ -17,7 +17,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from . import __version__
-from .cells import BASELINE, Cell, Floor, flat_specification
+from .arms import BASELINE
+from .cells import Cell, Floor, flat_specification
 from .comparisons import ArmComparison
 from .figures import inline_svg
 from .panels import KINDS, Panel

@@ -12,15 +12,15 @@ from typing import Any
 import yaml
 
 from . import run_files
-from .arms import ARMS, Arm, get_arm
+from .arms import ARMS, BASELINE, Arm, get_arm
 from .backbones import resolve_backbone
+from .baselines import baselines_for, get_baseline
 from .protocols import get_protocol
 from .tasks import TASKS, Task, get_task
 
 NAMED = Path(__file__).parent / "studies"
 PLANS = "studies"  # folder below the runs: what was planned, a JSON file a study
 FORMAT = 1
-BASELINE = "baseline"
 # What a study may change: arguments of train.py that stand in a run's record, or change no number.
 OVERRIDES = (
     "adam_beta1 adam_beta2 adam_epsilon attention_dropout data_seed eval_steps global_batch_size "
@@ -170,12 +170,33 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[Plann
                 )
     for arm, task in itertools.product(arms, tasks):
         _check_fits(get_arm(arm), get_task(task), where)
+    yield from _baselines(content, tasks, seeds[0], fractions, shared, where)
     for seed, fraction, task, point in itertools.product(seeds, fractions, tasks, grid):
         split = content.get("split") or protocol.split(get_task(task))
         variant = "-".join(f"{name}={_short(value)}" for name, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
             told = {**shared, **tasks[task], **arms[arm], **point}
             yield PlannedRun(task, backbone, arm, protocol.name, split, seed, fraction, variant, told)
+
+
+def _baselines(
+    content: dict[str, Any], tasks: dict[str, dict], seed: int, fractions: list[float], shared: dict, where: str
+) -> Iterator[PlannedRun]:
+    """Those that fit each task, with the study's first seed; `plain` names all that take no training of a network."""
+    names = content.get("baselines", [])
+    if names != "plain" and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise ValueError(f"{where}: baselines is {names!r}; give a list of names, or the word plain")
+    for name in tasks:
+        task, told = get_task(name), {**shared, **tasks[name]}
+        fitting = [
+            found
+            for found in (baselines_for(task) if names == "plain" else names)
+            if get_baseline(found).misfit(task) is None
+        ]
+        limit = {key: told[key] for key in ("max_eval_items",) if key in told}
+        split = content.get("split") or "paper"
+        for found, fraction in itertools.product(fitting, fractions):
+            yield PlannedRun(name, found, BASELINE, BASELINE, split, seed, fraction, "", limit)
 
 
 def _short(value: Any) -> str:

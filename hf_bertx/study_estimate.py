@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from . import run_files
-from .arms import get_arm
+from .arms import BASELINE, get_arm
 from .study import PlannedRun, expected_hyperparameters
 from .study_execution import Where
 from .tasks import get_task
@@ -34,8 +34,7 @@ def measured_seconds(runs: Iterable[PlannedRun], root: Path) -> dict[tuple, floa
 
 
 def _cost_key(run: PlannedRun) -> tuple:
-    arm = get_arm(run.arm) if run.protocol != "baseline" else None
-    tuning = run.arm if arm is None else arm.tuning
+    tuning = BASELINE if run.arm == BASELINE else get_arm(run.arm).tuning
     return (
         run.task,
         run.backbone,
@@ -60,7 +59,7 @@ def estimate(planned: Iterable[PlannedRun], everything: Iterable[PlannedRun], wh
     for run in planned:
         key = _cost_key(run)
         if key not in known:
-            known[key] = None if run.protocol == "baseline" else _expected_seconds(run, where, steps)
+            known[key] = None if run.arm == BASELINE else _expected_seconds(run, where, steps)
         seconds.append(known[key])
     return seconds
 

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from . import run_files
+from .arms import BASELINE
 from .study import FORMAT, PLANS, PlannedRun, Study, expected_hyperparameters
 
 _LOCKS = ".locks"
@@ -76,7 +77,7 @@ def is_finished(run: PlannedRun, root: Path, fingerprint: str | None = None) -> 
     if not isinstance(record, dict) or "hyperparameters" not in record:
         raise ValueError(f"{folder / run_files.RUN}: no specification; was it written by another version? Remove it")
     found = {**record["hyperparameters"], **{k: v for k, v in record.items() if k != "hyperparameters"}}
-    if run.protocol != "baseline":
+    if run.arm != BASELINE:
         for name, value in expected_hyperparameters(run).items():
             if name in found and found[name] != value:
                 raise ValueError(
@@ -165,7 +166,15 @@ def execute(run: PlannedRun, where: Where) -> Outcome:
 
 
 def _train(run: PlannedRun, where: Where) -> None:
-    arguments = run.arguments(where.root, where.data_dir(run.task))
+    data_dir = where.data_dir(run.task)
+    if run.arm == BASELINE:
+        from .baselines import run_baseline
+
+        limit = run.overrides.get("max_eval_items")
+        told = None if data_dir is None else str(data_dir)
+        run_baseline(run.backbone, run.task, run.split, told, run.seed, run.fraction, where.root, limit)
+        return
+    arguments = run.arguments(where.root, data_dir)
     if where.threads is not None:
         arguments += ["--threads", str(where.threads)]
     if where.launch is not None:

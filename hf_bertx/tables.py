@@ -117,10 +117,11 @@ def _footnotes(table: dict[str, Any]) -> list[str]:
 
 def _training(table: dict[str, Any]) -> str:
     h = table["hyperparameters"] or {}
-    if "learning_rate" not in h:  # a plain baseline
-        told = ", ".join(f"{name} {value}" for name, value in h.items() if value is not None)
+    if "max_steps" not in h:  # a baseline
+        tried = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in h.get("searched", {}).items())
         return (
-            f"- Fitted, not fine-tuned{': ' if told else ''}{told}; split `{table['split']}`, " + _share(table) + "."
+            f"- A baseline, split `{table['split']}`, {_share(table)}. Tried, by the score on items that are not "
+            f"tested: {tried or 'nothing'}."
         )
     schedule = f"{h['num_train_epochs']:g} epochs" if h["max_steps"] <= 0 else f"{h['max_steps']} steps"
     if table["test_split"] == "validation":

@@ -12,10 +12,17 @@ import hf_bertx
 ORDER = (
     "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts tuning optimizers backbones "
-    "tasks protocols task_data tokenized_data metrics discipline_metric leaks run_files resampling statistics study "
+    "tasks protocols task_data tokenized_data metrics discipline_metric leaks run_files resampling statistics "
     "callbacks run_arguments run_order training inference attribution prediction_files pipeline_discipline records "
     "tables cells comparisons paper_tables panels figures report_page report similarity compared_runs activations "
-    "analysis analysis_report cards publish one_run study_execution study_choice study_estimate study_command cli"
+    "analysis analysis_report cards "
+    "baselines.catalog baselines.features baselines.linear baselines.losses "
+    "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
+    "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
+    "baselines.checkpoints baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
+    "baselines.plus_tfm.modeling_plus_tfm baselines.plus_tfm.conversion baselines.encoders "
+    "baselines.networks baselines.runs baselines.table "
+    "study publish one_run study_execution study_choice study_estimate study_command cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -49,31 +56,41 @@ NO_TORCH = (
     "analysis_report",
     "cards",
     "cli",
+    "baselines.catalog",
+    "baselines.table",
 )
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
+    folders = path.relative_to(ROOT).parts[:-1]
     found = set()
     for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            module = f"hf_bertx{'.' + node.module if node.module else ''}" if node.level else node.module or ""
+            base = ".".join(folders[: len(folders) - node.level + 1]) if node.level else ""
+            module = ".".join(part for part in (base, node.module) if part)
             found |= {f"{module}.{alias.name}" for alias in node.names}
     return found
 
 
 def test_every_module_is_in_the_order_and_imports_point_upwards() -> None:
-    modules = {path.stem: path for path in (ROOT / "hf_bertx").glob("*.py") if path.stem != "__init__"}
-    modules["discipline_metric"] = ROOT / "hf_bertx" / "discipline_metric" / "discipline_metric.py"
+    package = ROOT / "hf_bertx"
+    modules = {
+        ".".join(path.relative_to(package).with_suffix("").parts): path
+        for path in (*package.glob("*.py"), *(package / "baselines").rglob("*.py"))
+        if path.stem != "__init__"
+    }
+    modules["discipline_metric"] = package / "discipline_metric" / "discipline_metric.py"
     assert sorted(modules) == sorted(ORDER)
     checked = 0
     for name, path in modules.items():
         for imported in imports(path):
             parts = imported.split(".")
-            if parts[0] == "hf_bertx" and len(parts) > 1 and parts[1] in ORDER:
-                assert ORDER.index(parts[1]) < ORDER.index(name), f"{name} imports {parts[1]}, which stands below it"
+            inside = parts[1:] if parts[0] == "hf_bertx" else []
+            for module in {".".join(inside[:n]) for n in range(1, len(inside) + 1)} & set(ORDER):
+                assert ORDER.index(module) < ORDER.index(name), f"{name} imports {module}, which stands below it"
                 checked += 1
             # the command only hands on what `bertx data build` was told
             assert parts[0] != "dataset_scripts" or name == "cli", f"{name} knows raw files"

@@ -15,6 +15,7 @@ import yaml
 from conftest import ROOT
 
 from hf_bertx import run_files
+from hf_bertx.arms import BASELINE
 from hf_bertx.cli import main
 from hf_bertx.study import NAMED, PlannedRun, load_study, named_studies
 from hf_bertx.study_choice import choose
@@ -55,7 +56,9 @@ def test_every_named_study_loads_and_says_what_it_is() -> None:
     wanted = {"table1", "table2", "table2-small", "figure2", "figure3", "one-percent", "grid-search", "smoke"}
     assert wanted <= set(sizes)
     assert sizes["table1"] == (5 + 2) * 8 * 3
-    assert sizes["table2-small"] == 5 * 5 * 3
+    small = [run for run in load_study("table2-small").runs if run.arm != BASELINE]
+    assert len(small) == 5 * 5 * 3
+    assert {run.backbone for run in load_study("table2-small").runs} > {"majority", "minilm-l6"}
     assert sizes["grid-search"] == 10 * 5 * 3
     assert sizes["figure3"] == 9 * 7 * 3
     assert all(yaml.safe_load(path.read_text())["about"] for path in NAMED.glob("*.yaml"))
@@ -120,6 +123,8 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
             "glue-mrpc is tested on its validation set, so a grid must not be chosen by it",
         ),
         ({"parts": [{"arms": ["bert"]}, {"arms": ["bert"], "overrides": {"max_steps": 5}}]}, "two different runs"),
+        ({"baselines": ["majorty"]}, "unknown baseline 'majorty'; did you mean 'majority'?"),
+        ({"baselines": "all"}, "baselines is 'all'; give a list of names, or the word plain"),
         ({"parts": ["bert"]}, "part 1: holds str, not a mapping of fields"),
     ],
 )

@@ -1,0 +1,212 @@
+"""The baselines as data: what each is, which tasks it fits, what is searched on validation.
+
+To add a plain one: an entry here and its features or estimator in [`linear`].
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ..tasks import Task
+
+Values = Mapping[str, tuple[Any, ...]]  # hyperparameter -> the values that are tried
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model that no text pre-training went into, which a study shows beside its arms.
+
+    Args:
+        disciplines: those it fits.
+        about: one sentence for tables.
+        outcomes: `classes`, `targets` (a regression), or both.
+        searched: by discipline, what is tried; `any` stands for those that are not named. The candidate with the
+            best validation score is tested, among equals the first.
+        network: whether it is trained by gradient steps, on torch; the others are scikit-learn's.
+        source: of a network that starts from weights: a folder, a Hub id, or an installed package.
+    """
+
+    name: str
+    disciplines: tuple[str, ...]
+    about: str
+    outcomes: tuple[str, ...] = ("classes", "targets")
+    searched: Mapping[str, Values] = field(default_factory=dict)
+    network: bool = False
+    source: str | None = None
+
+    def misfit(self, task: Task) -> str | None:
+        """Why the baseline cannot answer a task, as the end of a sentence; None if it can."""
+        if task.discipline not in self.disciplines:
+            return f"it reads {' and '.join(self.disciplines)}, and {task.name} is {task.discipline}"
+        outcome = "targets" if task.regression else "classes"
+        if outcome not in self.outcomes:
+            return f"it answers with {self.outcomes[0]}, and {task.name} asks for {outcome}"
+        return None
+
+    def values(self, task: Task) -> Values:
+        """What is tried on a task, by hyperparameter."""
+        return self.searched.get(task.discipline, self.searched.get("any", {}))
+
+    def candidates(self, task: Task) -> list[dict[str, Any]]:
+        """Every combination of what is tried; the last hyperparameter varies fastest."""
+        values = self.values(task)
+        return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
+
+
+_ALL_DISCIPLINES = ("text", "dna", "protein", "music")
+_SYMBOLS = ("dna", "protein")
+_KMERS: dict[str, tuple[int, ...]] = {"dna": (4, 5, 6, 7), "protein": (1, 2, 3)}
+# of columns whose standard deviation is 1
+_C = (1e-4, 1e-3, 1e-2, 1e-1)
+_ALPHA = (1.0, 10.0, 100.0, 1000.0)
+# of rows whose length is 1
+_NGRAMS = (1, 2, 3)
+_NGRAM_C = (1.0, 10.0, 100.0)
+_NGRAM_ALPHA = (0.1, 1.0, 10.0)
+
+
+def _kmer(**more: tuple[Any, ...]) -> dict[str, Values]:
+    return {discipline: {"longest_kmer": kmers, **more} for discipline, kmers in _KMERS.items()}
+
+
+_PLAIN = (
+    Baseline(
+        "majority",
+        _ALL_DISCIPLINES,
+        "The most common class of the training items for every item, or their mean target.",
+    ),
+    Baseline(
+        "kmer-logistic",
+        _SYMBOLS,
+        "Logistic regression on counts of all k-mers up to a length.",
+        ("classes",),
+        _kmer(C=_C),
+    ),
+    Baseline(
+        "kmer-ridge",
+        _SYMBOLS,
+        "Ridge regression on counts of all k-mers up to a length.",
+        ("targets",),
+        _kmer(alpha=_ALPHA),
+    ),
+    Baseline(
+        "onehot-logistic",
+        _SYMBOLS,
+        "Logistic regression on the symbol at each position.",
+        ("classes",),
+        {"any": {"C": _C}},
+    ),
+    Baseline(
+        "onehot-ridge",
+        _SYMBOLS,
+        "Ridge regression on the symbol at each position.",
+        ("targets",),
+        {"any": {"alpha": _ALPHA}},
+    ),
+    Baseline(
+        "dde-logistic",
+        ("protein",),
+        "Logistic regression on the dipeptide deviation from the expected mean.",
+        ("classes",),
+        {"any": {"C": _C}},
+    ),
+    Baseline(
+        "dde-ridge",
+        ("protein",),
+        "Ridge regression on the dipeptide deviation from the expected mean.",
+        ("targets",),
+        {"any": {"alpha": _ALPHA}},
+    ),
+    Baseline(
+        "tfidf-logistic",
+        ("text", "music"),
+        "Logistic regression on TF-IDF of n-grams of words, or of pitches.",
+        ("classes",),
+        {"any": {"longest_ngram": _NGRAMS, "C": _NGRAM_C}},
+    ),
+    Baseline(
+        "tfidf-ridge",
+        ("text", "music"),
+        "Ridge regression on TF-IDF of n-grams of words, or of pitches.",
+        ("targets",),
+        {"any": {"longest_ngram": _NGRAMS, "alpha": _NGRAM_ALPHA}},
+    ),
+    Baseline(
+        "nearest",
+        _ALL_DISCIPLINES,
+        "The labels of the training items with the most similar n-grams.",
+        searched={
+            "dna": {"longest_kmer": (6,), "neighbours": (1, 5, 20)},
+            "protein": {"longest_kmer": (3,), "neighbours": (1, 5, 20)},
+            "any": {"longest_ngram": (2,), "neighbours": (1, 5, 20)},
+        },
+    ),
+)
+_NETWORKS = (
+    Baseline(
+        "hilbert-cnn",
+        ("dna",),
+        "Hilbert-CNN (Yin et al. 2018) as its released code computes: no dropout, four blocks.",
+        searched={"any": {"learning_rate": (3e-3,)}},  # released code
+        network=True,
+    ),
+    Baseline(
+        "hilbert-cnn-described",
+        ("dna",),
+        "Hilbert-CNN (Yin et al. 2018) as its paper describes it: dropout 0.5, five blocks.",
+        searched={"any": {"learning_rate": (3e-3,)}},  # released code
+        network=True,
+    ),
+    Baseline(
+        "symbol-cnn",
+        ("dna", "protein", "music"),
+        "A small CNN on learned embeddings of symbols and positions.",
+        searched={"any": {"learning_rate": (1e-3, 3e-3)}},
+        network=True,
+    ),
+    Baseline(
+        "plus-tfm",
+        ("protein",),
+        "PLUS-TFM (Min et al. 2021) without its published weights, which were not given.",
+        searched={"any": {"learning_rate": (5e-5,)}},  # its fine-tuning configuration
+        network=True,
+    ),
+)
+# Started from weights: `plus-tfm:FOLDER` that `bertx convert plus-tfm` made, `encoder:SOURCE`.
+_STARTED = {
+    "plus-tfm": "PLUS-TFM (Min et al. 2021), from its published weights.",
+    "encoder": "An encoder of the discipline, pre-trained on its sequences, by its own tokenizer.",
+}
+BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in (*_PLAIN, *_NETWORKS)}
+
+
+def get_baseline(name: str) -> Baseline:
+    """The baseline of that name; `encoder:SOURCE` and `plus-tfm:FOLDER` start from what they name.
+
+    A folder is called by its last name alone in what the baseline is called: paths are nobody else's business.
+
+    Raises:
+        ValueError: no baseline has that name; the message lists them.
+    """
+    kind, _, source = name.partition(":")
+    if source and kind in _STARTED:
+        called = f"{kind}:{Path(source).resolve().name if Path(source).is_dir() else source}"
+        fits = ("protein",) if kind == "plus-tfm" else ("dna", "protein")
+        searched = {"any": {"learning_rate": (5e-5,)}}
+        return Baseline(called, fits, _STARTED[kind], searched=searched, network=True, source=source)
+    if name not in BASELINES:
+        near = difflib.get_close_matches(name, BASELINES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "."
+        raise ValueError(f"unknown baseline {name!r}{hint} Known: {', '.join(BASELINES)}, encoder:SOURCE")
+    return BASELINES[name]
+
+
+def baselines_for(task: Task, networks: bool = False) -> list[str]:
+    """The names of the plain baselines that fit a task, and of the networks, if asked."""
+    fitting = [baseline for baseline in BASELINES.values() if baseline.misfit(task) is None]
+    return [baseline.name for baseline in fitting if networks or not baseline.network]

@@ -1,0 +1,167 @@
+"""Sequences -> matrices: symbol ids, k-mers, one-hot symbols, dipeptide deviation, n-grams of words or pitches.
+
+No Python loop over symbols. What is not one of the discipline's common symbols (an ambiguity letter, an unknown
+residue) has no column: a k-mer that holds one is not counted, a position that holds one is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from ..disciplines import get_discipline
+from ..tasks import Task
+from ..tokenization_discipline import DisciplineTokenizer
+
+# The first symbols of each alphabet are those without ambiguity: A C G T; the 20 amino acids.
+COMMON_SYMBOLS = {"dna": 4, "protein": 20, "music": 128}
+_SPECIAL_TOKENS = 2  # [CLS] and [SEP], which a task's max_length counts and a baseline does not have
+_MOST_NGRAMS = 50_000
+_ROWS = 512  # whose counts are dense at a time
+
+# How many of the 61 codons of the standard genetic code give each residue, in the order of the protein alphabet.
+_CODONS = {
+    "A": 4, "R": 6, "N": 2, "D": 2, "C": 2, "Q": 2, "E": 2, "G": 4, "H": 2, "I": 3,
+    "L": 6, "K": 2, "M": 1, "F": 2, "P": 4, "S": 6, "T": 4, "W": 1, "Y": 2, "V": 4,
+}  # fmt: skip
+
+
+def symbol_tokenizer(discipline: str, longest: int) -> DisciplineTokenizer:
+    """Symbols -> 1, 2, ... in the order of the alphabet; padding is 0, and nothing stands around a sequence.
+
+    Args:
+        longest: symbols; longer sequences are cut to their head.
+    """
+    count = len(get_discipline(discipline).symbols)
+    return DisciplineTokenizer(
+        alphabet=discipline,
+        symbol_ids=range(1, count + 1),
+        special_ids={"[PAD]": 0},
+        template={"single": [["A", 0]], "pair": [["A", 0], ["B", 0]]},
+        backbone_vocab_size=count + 1,
+        assignment={"name": "alphabet"},
+        pad_token="[PAD]",
+        model_max_length=longest,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def longest_sequence(task: Task) -> int:
+    """Symbols of a sequence that a baseline reads: as many as the encoders beside it in a table."""
+    return task.max_length - _SPECIAL_TOKENS
+
+
+def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
+    """Ids as [`symbol_tokenizer`] gives them, of shape `(items, longest_sequence(task))`.
+
+    Raises:
+        UnknownSymbolError: a symbol that the discipline does not have.
+    """
+    longest = longest_sequence(task)
+    tokenizer = symbol_tokenizer(task.discipline, longest)
+    encoded = tokenizer(
+        list(sequences), padding="max_length", truncation=True, max_length=longest, return_tensors="np"
+    )
+    return encoded.input_ids
+
+
+def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:
+    """The number of the k-mer that begins at each position, in `[0, common ** length)`; -1 where there is none.
+
+    Args:
+        ids: of shape `(items, positions)`, 0 for padding and more than `common` for uncommon symbols.
+
+    Returns:
+        `(items, positions - length + 1)`, in the order of the alphabet: AAA is 0, AAC is 1.
+    """
+    width = ids.shape[1] - length + 1
+    codes: np.ndarray = np.zeros((len(ids), max(width, 0)), dtype=np.int32)
+    known: np.ndarray = np.ones(codes.shape, dtype=bool)
+    for offset in range(length if width > 0 else 0):
+        column = ids[:, offset : offset + width]
+        codes = codes * common + (column - 1).astype(np.int32)
+        known &= (column >= 1) & (column <= common)
+    return np.where(known, codes, -1)
+
+
+def kmer_counts(ids: np.ndarray, longest: int, common: int) -> sparse.csr_matrix:
+    """How often each k-mer of length 1 to `longest` occurs, of shape `(items, common + common ** 2 + ...)`."""
+    blocks = [_counts(kmer_codes(ids, length, common), common**length) for length in range(1, longest + 1)]
+    return sparse.hstack(blocks, format="csr")
+
+
+def _counts(codes: np.ndarray, size: int) -> sparse.csr_matrix:
+    """How often each code in `[0, size)` occurs in each row: dense counts of a few rows at a time, kept sparse."""
+    blocks = []
+    for first in range(0, len(codes), _ROWS):
+        part: np.ndarray = codes[first : first + _ROWS].astype(np.int64)
+        keys = (part + np.arange(len(part))[:, None] * size)[part >= 0]
+        dense = np.bincount(keys, minlength=len(part) * size).reshape(len(part), size)
+        blocks.append(sparse.csr_matrix(dense.astype(np.float32)))
+    return sparse.vstack(blocks, format="csr")
+
+
+def one_hot(ids: np.ndarray, common: int) -> sparse.csr_matrix:
+    """Which common symbol each position holds, of shape `(items, positions * common)`."""
+    rows, positions = np.nonzero((ids >= 1) & (ids <= common))
+    columns = positions * common + ids[rows, positions] - 1
+    ones: np.ndarray = np.ones(len(rows), dtype=np.float32)
+    return sparse.csr_matrix((ones, (rows, columns)), shape=(len(ids), ids.shape[1] * common))
+
+
+def dipeptide_deviation(ids: np.ndarray) -> np.ndarray:
+    """Dipeptide deviation from the expected mean (DDE), of shape `(items, 400)`.
+
+    The share of each dipeptide among a protein's, less the share that the genetic code lets expect, divided by the
+    standard deviation that goes with it. Dipeptides with an uncommon residue are left out of both.
+
+    Source: Saravanan and Gautham 2015, OMICS 19(10):648-658.
+    """
+    common = COMMON_SYMBOLS["protein"]
+    counts = kmer_counts(ids, 2, common)[:, common:].toarray().astype(np.float64)
+    share = np.array([_CODONS[symbol] for symbol in get_discipline("protein").symbols[:common]]) / sum(
+        _CODONS.values()
+    )
+    expected = np.outer(share, share).ravel()
+    total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return (counts / total - expected) / np.sqrt(expected * (1 - expected) / total)
+
+
+class NgramFeatures:
+    """TF-IDF of n-grams of words, or of pitches; what is counted is learned from the training items.
+
+    Of a pair: both sequences' vectors, their products and their differences, and the two vectors' cosine.
+    """
+
+    def __init__(self, task: Task, longest: int) -> None:
+        pattern = r"\S+" if task.discipline == "music" else r"(?u)\b\w+\b"
+        self._pair = task.pair
+        self._vectors = TfidfVectorizer(
+            ngram_range=(1, longest), token_pattern=pattern, sublinear_tf=True, max_features=_MOST_NGRAMS
+        )
+
+    def fit(self, columns: Sequence[Sequence[str]]) -> NgramFeatures:
+        """Learns n-grams and their weights.
+
+        Raises:
+            ValueError: no training item holds a word.
+        """
+        try:
+            self._vectors.fit([text for column in columns for text in column])
+        except ValueError as error:
+            raise ValueError(f"the training items hold no word: {error}") from None
+        return self
+
+    def transform(self, columns: Sequence[Sequence[str]]) -> Any:
+        """A sparse matrix with a row an item."""
+        first, *rest = (self._vectors.transform(column) for column in columns)
+        if not self._pair:
+            return first
+        second = rest[0]
+        product = first.multiply(second).tocsr()
+        cosine = sparse.csr_matrix(product.sum(axis=1))
+        return sparse.hstack([first, second, product, abs(first - second), cosine], format="csr")

@@ -1,0 +1,221 @@
+"""The baselines that are trained by gradient steps, by the `Trainer`: the best epoch on validation is kept."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments, set_seed
+
+from .. import metrics, run_files
+from ..callbacks import RunRecordCallback
+from ..disciplines import get_discipline
+from ..tasks import Task
+from ..tokenized_data import tokenize
+from .catalog import Baseline
+from .encoders import as_written, load_encoder, load_encoder_tokenizer
+from .features import longest_sequence, symbol_tokenizer
+from .hilbert_cnn.configuration_hilbert_cnn import HilbertCNNConfig
+from .hilbert_cnn.modeling_hilbert_cnn import HilbertCNNForSequenceClassification, SameConv2d
+from .plus_tfm.configuration_plus_tfm import PlusTFMConfig
+from .plus_tfm.modeling_plus_tfm import PlusTFMForSequenceClassification
+from .plus_tfm.tokenization_plus_tfm import plus_tokenizer
+from .symbol_cnn.configuration_symbol_cnn import SymbolCNNConfig
+from .symbol_cnn.modeling_symbol_cnn import SymbolCNNForSequenceClassification
+
+_EVAL_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is made and trained.
+
+    Args:
+        build: a model for a task, with random weights unless a source is named.
+        epochs: passes over the training items.
+        batch_size: items an update.
+        parameters: what the optimiser takes of a model: groups with their weight decay.
+        tokenizer: letters to ids; it cuts to what an encoder beside it in the table reads.
+    """
+
+    build: Callable[[Task, str | None], PreTrainedModel]
+    epochs: float
+    batch_size: int
+    parameters: Callable[[PreTrainedModel], Iterable[dict[str, Any]]]
+    tokenizer: Callable[[Task, str | None], Any]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network: its answers by split, and what is said of it in `results.json`."""
+
+    logits: dict[str, Any]
+    chosen: dict[str, Any]
+    tried: list[dict[str, Any]]
+    parameters: int
+    steps: int
+    selected_step: int | None
+    seconds_a_candidate: list[float]
+
+
+def _labels(task: Task) -> dict[str, Any]:
+    if task.labels is None:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = dict(enumerate(task.labels))
+    return {"id2label": names, "label2id": {name: i for i, name in names.items()}}
+
+
+def _symbols(task: Task, source: str | None) -> Any:
+    return symbol_tokenizer(task.discipline, longest_sequence(task))
+
+
+def _hilbert(variant: str) -> Callable[[Task, str | None], PreTrainedModel]:
+    def build(task: Task, source: str | None) -> PreTrainedModel:
+        config = HilbertCNNConfig(window_length=longest_sequence(task), variant=variant, **_labels(task))
+        return HilbertCNNForSequenceClassification(config)
+
+    return build
+
+
+def _hilbert_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
+    # released code: half the squared sum of the kernels, times 5e-4, times 1.5; its gradient is 7.5e-4 times a kernel
+    kernels = [module.weight for module in model.modules() if isinstance(module, SameConv2d)]
+    known = {id(kernel) for kernel in kernels}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    return [{"params": kernels, "weight_decay": 1.5 * 5e-4}, {"params": others, "weight_decay": 0.0}]
+
+
+def _symbol_cnn(task: Task, source: str | None) -> PreTrainedModel:
+    size = len(get_discipline(task.discipline).symbols) + 1
+    return SymbolCNNForSequenceClassification(
+        SymbolCNNConfig(vocab_size=size, max_length=longest_sequence(task), **_labels(task))
+    )
+
+
+def _plus_tfm(task: Task, source: str | None) -> PreTrainedModel:
+    if source is None:
+        return PlusTFMForSequenceClassification(PlusTFMConfig(**_labels(task)))
+    return PlusTFMForSequenceClassification.from_pretrained(source, ignore_mismatched_sizes=True, **_labels(task))
+
+
+def _encoder(task: Task, source: str | None) -> PreTrainedModel:
+    return load_encoder(str(source), _labels(task))
+
+
+def _plain_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
+    return [{"params": list(model.parameters()), "weight_decay": 0.0}]
+
+
+RECIPES: dict[str, Recipe] = {
+    # released code: batches of 300; its main script has 15 `max_steps`, which are epochs
+    "hilbert-cnn": Recipe(_hilbert("as_released"), 15, 300, _hilbert_parameters, _symbols),
+    "hilbert-cnn-described": Recipe(_hilbert("as_described"), 15, 300, _hilbert_parameters, _symbols),
+    "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _plain_parameters, _symbols),
+    # its fine-tuning configuration: Adam, batches of 32, up to 20 epochs
+    "plus-tfm": Recipe(_plus_tfm, 20, 32, _plain_parameters, lambda task, _: plus_tokenizer(task.max_length)),
+    "encoder": Recipe(
+        _encoder, 20, 32, _plain_parameters, lambda task, source: load_encoder_tokenizer(str(source), task.max_length)
+    ),
+}
+
+
+def recipe_of(baseline: Baseline) -> Recipe:
+    """How a network of the catalogue is trained."""
+    return RECIPES[baseline.name.partition(":")[0]]
+
+
+def train_network(
+    baseline: Baseline,
+    task: Task,
+    rows: dict[str, Dataset],
+    seed: int,
+    epochs: float | None,
+    folder: Path,
+) -> Trained:
+    """Trains each candidate from the same draw, keeps the best epoch on validation, and saves the best one's model."""
+    recipe, candidates = recipe_of(baseline), baseline.candidates(task)
+    tokenizer = recipe.tokenizer(task, baseline.source)
+    data = {part: tokenize(as_written(items, tokenizer), tokenizer, task) for part, items in rows.items()}
+    groups = rows["validation"]["group"][:] if task.votes else None
+    tried: list[dict[str, Any]] = []
+    seconds = []
+    best: Trainer | None = None
+    for candidate in candidates:
+        set_seed(seed)
+        model = recipe.build(task, baseline.source)
+        trainer = _trainer(recipe, task, candidate, model, tokenizer, data, groups, seed, epochs, folder)
+        seconds.append(round(trainer.train().metrics["train_runtime"], 1))
+        score = trainer.state.best_metric
+        tried.append({**candidate, f"validation_{task.metric}": score})
+        if best is None or score > best.state.best_metric:
+            best = trainer
+    assert best is not None  # a network has at least one candidate
+    shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
+    run_files.write_json(folder / run_files.LOG, best.state.log_history)
+    best.compute_metrics = None  # it knows the groups of the validation items alone
+    logits = {part: best.predict(items).predictions for part, items in data.items() if part != "train"}
+    model = best.model
+    run_files.write_folder(folder / run_files.MODEL, lambda path: _save(model, tokenizer, path))
+    scores = [entry[f"validation_{task.metric}"] for entry in tried]
+    chosen = candidates[scores.index(best.state.best_metric)]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Trained(logits, chosen, tried, count, best.state.global_step, best.state.best_global_step, seconds)
+
+
+def _save(model: Any, tokenizer: Any, path: Path) -> None:
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+
+
+def _trainer(
+    recipe: Recipe,
+    task: Task,
+    candidate: dict[str, Any],
+    model: PreTrainedModel,
+    tokenizer: Any,
+    data: dict[str, Dataset],
+    groups: Any,
+    seed: int,
+    epochs: float | None,
+    folder: Path,
+) -> Trainer:
+    checkpoints = folder / run_files.CHECKPOINTS / "-".join(f"{key}-{value:g}" for key, value in candidate.items())
+    args = TrainingArguments(
+        output_dir=str(checkpoints),
+        num_train_epochs=recipe.epochs if epochs is None else epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=_EVAL_BATCH,
+        max_grad_norm=0.0,
+        logging_steps=10,
+        logging_nan_inf_filter=False,
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model=f"eval_{task.metric}",
+        greater_is_better=True,
+        report_to="none",
+        seed=seed,
+        dataloader_pin_memory=torch.cuda.is_available(),
+    )
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        return metrics.score(task, prediction.predictions, prediction.label_ids, groups)
+
+    optimizer = torch.optim.Adam(recipe.parameters(model), lr=candidate["learning_rate"])
+    constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+    return Trainer(
+        model=model,
+        args=args,
+        train_dataset=data["train"],
+        eval_dataset=data["validation"],
+        data_collator=DataCollatorWithPadding(tokenizer),
+        compute_metrics=compute_metrics,
+        callbacks=[RunRecordCallback(folder / run_files.LOG)],
+        optimizers=(optimizer, constant),
+    )

@@ -1,0 +1,229 @@
+"""A baseline on a task -> an ordinary run folder, which every report reads as it reads the others."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers.utils import logging
+
+from .. import metrics, run_files
+from ..arms import BASELINE
+from ..cards import write_model_card
+from ..run_order import check_same, machine, versions
+from ..task_data import TaskData, evaluation_subset, load_task_data, subset
+from ..tasks import Task, get_task
+from .catalog import Baseline, get_baseline
+from .linear import Items, fit_plain, search_plain
+
+logger = logging.get_logger(__name__)
+
+PROTOCOL = "baseline"
+_HELD_OUT = 0.1  # share of the training items that is selected on where a task is tested on its validation set
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What came of fitting a baseline.
+
+    Args:
+        logits: by split, of shape `(items, classes)` or `(items, 1)`.
+        chosen: the candidate that was tested.
+        tried: every candidate with its validation score.
+        parameters: numbers that were fitted.
+        more: entries of `results.json` that a network has beyond these.
+    """
+
+    logits: dict[str, np.ndarray]
+    chosen: dict[str, Any]
+    tried: list[dict[str, Any]]
+    parameters: int
+    more: dict[str, Any]
+
+
+def run_baseline(
+    name: str,
+    task: str | Task,
+    split: str = "paper",
+    data_dir: str | None = None,
+    seed: int = 0,
+    fraction: float = 1.0,
+    root: Path = Path("runs"),
+    max_eval_items: int | None = None,
+    epochs: float | None = None,
+) -> Path:
+    """Fits a baseline, tests it once and leaves a run folder; a finished one is skipped.
+
+    Hyperparameters are chosen on validation. Where the paper tests on the validation set (GLUE), a tenth of the
+    training items is held out to choose on, and the chosen candidate is fitted to all of them.
+
+    Args:
+        seed: of the drawn training items, and of a network's weights and batches.
+        fraction: share of the training data.
+        max_eval_items: validation and test are drawn down to as many items, the same for every seed.
+        epochs: of a network, in place of what its recipe says.
+
+    Returns:
+        The run's folder, `root/baseline/TASK/NAME/baseline/seed-N`.
+
+    Raises:
+        ValueError: an unknown baseline or task, one that does not fit the other, a fraction or a number of items that
+            is not allowed, or a folder that holds a run of another specification.
+        FileNotFoundError: the data cannot be had.
+    """
+    baseline = get_baseline(name)
+    found = get_task(task) if isinstance(task, str) else task
+    misfit = baseline.misfit(found)
+    if misfit is not None:
+        raise ValueError(f"baseline {name!r} does not fit task {found.name!r}: {misfit}")
+    if max_eval_items is not None and max_eval_items < 1:
+        raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
+    if epochs is not None and not (baseline.network and epochs > 0):
+        raise ValueError(f"epochs is {epochs} for {name!r}; allowed: for networks, more than 0")
+    data = load_task_data(found, split, data_dir)
+    train = subset(data.splits["train"], fraction, seed)
+    folder = baseline_folder(baseline.name, found, split, seed, fraction, Path(root))
+    order = _order(baseline, found, data, split, seed, fraction, max_eval_items, epochs)
+    if (folder / run_files.RUN).is_file():
+        check_same(folder, order)
+        if (folder / run_files.RESULTS).is_file():
+            logger.warning(f"skipped: {folder} holds this run, finished")
+            return folder
+    run_files.write_json(folder / run_files.RUN, {**order, "versions": _versions(), "machine": machine()})
+    rows = {"train": train} | {
+        part: evaluation_subset(data.splits[part], max_eval_items) for part in data.splits if part != "train"
+    }
+    started = time.perf_counter()
+    fitted = (_fit_network if baseline.network else _fit_plain)(baseline, found, rows, seed, epochs, folder)
+    _write(folder, found, data, rows, fitted, time.perf_counter() - started)
+    if baseline.network:
+        write_model_card(folder)
+    return folder
+
+
+def baseline_folder(name: str, task: Task, split: str, seed: int, fraction: float, root: Path) -> Path:
+    """Where a baseline's run lies."""
+    return root / run_files.run_folder(PROTOCOL, task.name, name, BASELINE, seed, fraction, split, "")
+
+
+def _order(
+    baseline: Baseline,
+    task: Task,
+    data: TaskData,
+    split: str,
+    seed: int,
+    fraction: float,
+    max_eval_items: int | None,
+    epochs: float | None,
+) -> dict[str, Any]:
+    searched = {name: list(values) for name, values in baseline.values(task).items()}
+    return {
+        "specification": {
+            "task": task.name,
+            "backbone": baseline.name,
+            "backbone_revision": None,
+            "arm": BASELINE,
+            "start": None,
+            "assignment": None,
+            "shift": "none",
+            "protocol": PROTOCOL,
+            "split": split,
+            "seed": seed,
+            "fraction": fraction,
+            "precision": "float32",
+            "tuning": "full",
+            "max_eval_items": max_eval_items,
+            "hyperparameters": {"searched": searched, "epochs": epochs},
+        },
+        "task": asdict(task),
+        "data_fingerprint": data.fingerprint,
+        "data_origin": data.origin,
+        "backbone_origin": baseline.about,
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {**versions(), "scikit-learn": version("scikit-learn"), "scipy": version("scipy")}
+
+
+def _fit_network(
+    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
+) -> Fitted:
+    from .networks import recipe_of, train_network
+
+    trained = train_network(baseline, task, rows, seed, epochs, folder)
+    steps = {"steps": trained.steps, "max_steps": trained.steps, "selected_step": trained.selected_step}
+    asked = recipe_of(baseline).epochs if epochs is None else epochs
+    stopped = {
+        "stopped": f"the end of training, after {asked:g} passes over the training items",
+        "seconds_a_candidate": trained.seconds_a_candidate,
+    }
+    return Fitted(trained.logits, trained.chosen, trained.tried, trained.parameters, steps | stopped)
+
+
+def _fit_plain(
+    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
+) -> Fitted:
+    del seed, epochs, folder  # of networks
+    items = {name: items_of(part, task) for name, part in rows.items()}
+    learned, selection = items["train"], items["validation"]
+    if task.test_split == "validation":
+        learned, selection = (items_of(part, task) for part in _held_out(rows["train"]))
+    chosen, tried = search_plain(baseline, task, learned, selection)
+    others = [name for name in items if name != "train"]
+    answers, parameters = fit_plain(baseline, task, chosen, items["train"], [items[name] for name in others])
+    return Fitted(dict(zip(others, answers, strict=True)), chosen, tried, parameters, {})
+
+
+def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
+    """Nine tenths of the training items to learn from, and a tenth to select on; at least one item each."""
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(train))
+    if len(train) < 2:
+        raise ValueError(f"{len(train)} training item; at least 2 are needed to hold one out for selection")
+    count = max(1, round(_HELD_OUT * len(train)))
+    return train.select(sorted(order[count:].tolist())), train.select(sorted(order[:count].tolist()))
+
+
+def items_of(rows: Dataset, task: Task) -> Items:
+    """Rows as plain columns."""
+    names = ["sequence", *(["second_sequence"] if task.pair else [])]
+    labels = np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
+    return Items(tuple(rows[name][:] for name in names), labels, rows["group"][:] if task.votes else None)
+
+
+def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], fitted: Fitted, seconds: float) -> None:
+    """Predictions and scores; `results.json` last."""
+    scores = {}
+    for name, logits in fitted.logits.items():
+        items = items_of(rows[name], task)
+        scores[name] = metrics.score(task, logits, items.labels.tolist(), items.groups)
+        file = run_files.TEST_PREDICTIONS if name == task.test_split else run_files.VALIDATION_PREDICTIONS
+        run_files.write_predictions(folder / file, rows[name], logits)
+    if not (folder / run_files.LOG).is_file():
+        run_files.write_json(folder / run_files.LOG, [])
+    results = {
+        "metrics": scores,
+        "test_split": task.test_split,
+        "counts": {name: len(part) for name, part in data.splits.items()},
+        "train_items": len(rows["train"]),
+        "evaluated_items": {name: len(rows[name]) for name in fitted.logits},
+        "test_duplicates": data.test_duplicates,
+        "steps": None,
+        "max_steps": None,
+        "selected_step": None,
+        "stopped": "fitted",
+        "train_seconds": round(seconds, 1),
+        "resumed_from_step": None,
+        "tokens_seen": None,
+        "tokenizer": None,
+        "parameters": fitted.parameters,
+        "chosen": fitted.chosen,
+        "tried": fitted.tried,
+        "selected_on": "a tenth of the training items" if task.test_split == "validation" else "validation",
+    }
+    run_files.write_json(folder / run_files.RESULTS, {**results, **fitted.more})

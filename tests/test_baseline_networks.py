@@ -1,0 +1,187 @@
+"""Hilbert-CNN and the small CNN: shapes and counts written down, weights that survive a save, runs that learn."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+
+from hf_bertx.baselines import run_baseline
+from hf_bertx.baselines.features import kmer_codes, symbol_tokenizer
+from hf_bertx.baselines.hilbert_cnn.configuration_hilbert_cnn import HilbertCNNConfig
+from hf_bertx.baselines.hilbert_cnn.modeling_hilbert_cnn import (
+    HilbertCNNForSequenceClassification,
+    SameConv2d,
+    hilbert_curve,
+)
+from hf_bertx.baselines.networks import RECIPES
+from hf_bertx.baselines.symbol_cnn.configuration_symbol_cnn import SymbolCNNConfig
+from hf_bertx.baselines.symbol_cnn.modeling_symbol_cnn import SymbolCNNForSequenceClassification
+from hf_bertx.cards import model_card
+from hf_bertx.tasks import get_task
+
+
+def hilbert(**fields: object) -> HilbertCNNForSequenceClassification:
+    torch.manual_seed(0)
+    return HilbertCNNForSequenceClassification(HilbertCNNConfig(num_labels=2, **fields)).eval()
+
+
+@pytest.mark.parametrize(
+    ("variant", "without_norms", "all_of_it"), [("as_released", 961_924, 963_460), ("as_described", 967_556, 969_428)]
+)
+def test_hilbert_cnn_has_the_published_number_of_parameters(variant: str, without_norms: int, all_of_it: int) -> None:
+    model = hilbert(variant=variant)
+    norms = sum(p.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
+    total = sum(p.numel() for p in model.parameters())
+    assert (total - norms, total) == (without_norms, all_of_it)
+    assert model.dropout.p == (0.5 if variant == "as_described" else 0.0)
+
+
+def test_the_curve_is_hilberts() -> None:
+    assert hilbert_curve(2).tolist() == [[0, 1], [3, 2]]
+    assert hilbert_curve(4).tolist() == [[0, 3, 4, 5], [1, 2, 7, 6], [14, 13, 8, 9], [15, 12, 11, 10]]
+    curve = hilbert_curve(32)
+    places = {int(number): divmod(i, 32) for i, number in enumerate(curve.ravel())}
+    assert sorted(places) == list(range(1024))
+    steps = [abs(a[0] - b[0]) + abs(a[1] - b[1]) for a, b in pairwise(places[n] for n in range(1024))]
+    assert set(steps) == {1}
+    assert sorted(curve[:16].ravel()) == list(range(512))
+    with pytest.raises(ValueError, match="side is 12; allowed: powers of two"):
+        hilbert_curve(12)
+
+
+@pytest.mark.parametrize(
+    ("letters", "grid", "poolings"), [(500, (16, 32), 4), (60, (8, 8), 2), (35, (4, 8), 1), (4, (1, 2), 0)]
+)
+def test_the_grid_holds_every_window(letters: int, grid: tuple[int, int], poolings: int) -> None:
+    config = HilbertCNNConfig(window_length=letters)
+    assert (config.grid, config.poolings) == (grid, poolings)
+    logits = hilbert(window_length=letters)(torch.randint(1, 5, (3, letters))).logits
+    assert logits.shape == (3, 2)
+    assert torch.isfinite(logits).all()
+
+
+def test_each_4_mer_lies_on_its_place_of_the_curve() -> None:
+    model = hilbert(window_length=60)
+    letters = torch.randint(1, 5, (5, 60), generator=torch.Generator().manual_seed(1))
+    grid = model.four_mer_grid(letters)
+    curve = hilbert_curve(8)
+    codes = kmer_codes(letters.numpy(), 4, 4)
+    for row in range(8):
+        for column in range(8):
+            number = curve[row, column]
+            expected = codes[:, number] + 1 if number < 57 else np.zeros(5)
+            assert (grid[:, row, column].numpy() == expected).all()
+
+
+def test_ambiguity_letters_and_short_sequences_leave_cells_empty() -> None:
+    model = hilbert(window_length=60)
+    tokenizer = symbol_tokenizer("dna", 60)
+    ids = tokenizer(["ACGTNACGT", "acgt", "AC"], padding=True, return_tensors="pt").input_ids
+    grid = model.four_mer_grid(ids)
+    order = hilbert_curve(8).ravel().argsort()
+    along = grid.flatten(1)[:, order]
+    acgt = 0 * 64 + 1 * 16 + 2 * 4 + 3 + 1
+    assert along[0, :8].tolist() == [acgt, 0, 0, 0, 0, acgt, 0, 0]
+    assert along[1, :2].tolist() == [acgt, 0]
+    assert along[2].sum() == 0
+    with pytest.raises(ValueError, match="sequences have 61 letters; the model's window is 60"):
+        model(torch.ones((1, 61), dtype=torch.long))
+
+
+def test_looking_up_rows_is_the_convolution_over_one_hot() -> None:
+    model = hilbert()
+    ids = torch.randint(0, 6, (2, 500), generator=torch.Generator().manual_seed(2))
+    grid = model.four_mer_grid(ids).long()
+    assert (grid == 0).any()
+    hot = functional.one_hot(grid, 257)[..., 1:].permute(0, 3, 1, 2).float()
+    dense = SameConv2d(256, 64, 7)
+    dense.weight = nn.Parameter(model.conv1.weight.detach().clone())
+    expected, found = dense(hot), model.conv1(grid)
+    assert torch.allclose(found, expected, atol=1e-6)
+    (found**2).sum().backward()
+    (expected**2).sum().backward()
+    assert model.conv1.weight.grad is not None
+    assert dense.weight.grad is not None
+    assert torch.allclose(model.conv1.weight.grad, dense.weight.grad, atol=1e-4)
+
+
+def test_the_published_weight_decay_is_on_kernels_alone() -> None:
+    model = RECIPES["hilbert-cnn"].build(get_task("dna-h3"), None)
+    kernels, others = RECIPES["hilbert-cnn"].parameters(model)
+    assert (kernels["weight_decay"], others["weight_decay"]) == (7.5e-4, 0.0)
+    assert all(parameter.dim() == 4 for parameter in kernels["params"])
+    assert all(parameter.dim() < 4 for parameter in others["params"])
+    assert len(kernels["params"]) + len(others["params"]) == len(list(model.parameters()))
+
+
+def test_initial_weights_are_those_of_the_released_code() -> None:
+    model = hilbert()
+    assert model.conv1.weight.std().item() == pytest.approx((2 / 9 / (49 * 64)) ** 0.5, rel=0.02)
+    assert model.hidden[0].weight.abs().max().item() == pytest.approx((3 / 64) ** 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("config", "fields", "message"),
+    [
+        (HilbertCNNConfig, {"variant": "released"}, "variant is 'released'; allowed: as_released, as_described"),
+        (HilbertCNNConfig, {"window_length": 3}, "window_length is 3; a 4-mer needs at least 4 letters"),
+        (SymbolCNNConfig, {"kernel_size": 8}, "kernel_size is 8; allowed: odd numbers"),
+        (SymbolCNNConfig, {"layers": 0}, "layers is 0; allowed: at least 1"),
+    ],
+)
+def test_a_wrong_shape_is_named(config: type, fields: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**fields)
+
+
+def test_padding_changes_no_logit_of_the_small_cnn() -> None:
+    torch.manual_seed(0)
+    model = SymbolCNNForSequenceClassification(SymbolCNNConfig(num_labels=3)).eval()
+    ids = torch.randint(1, 16, (4, 37))
+    padded = functional.pad(ids, (0, 27))
+    assert torch.allclose(model(ids).logits, model(padded).logits, atol=1e-5)
+    assert not torch.allclose(model(ids).logits, model(ids.flip(1)).logits, atol=1e-3)
+    with pytest.raises(ValueError, match="sequences have 513 symbols; the model takes 512"):
+        model(torch.ones((1, 513), dtype=torch.long))
+
+
+@pytest.mark.parametrize("name", ["hilbert-cnn", "symbol-cnn"])
+def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> None:
+    folder = run_baseline(name, "dna-splice", root=tmp_path, epochs=1, seed=1)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["metrics"]["test"]["accuracy"] > 0.75  # always the commonest class: 0.54
+    log = json.loads((folder / "log_history.json").read_text())
+    best = max(entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry)
+    assert results["metrics"]["validation"]["accuracy"] == best
+    assert not (folder / "checkpoints").exists()
+    assert {path.suffix for path in (folder / "model").iterdir()} == {".json", ".safetensors", ".md"}
+
+    rows = pq.read_table(folder / "predictions_test.parquet").to_pydict()
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
+    saved = load_file(folder / "model" / "model.safetensors")
+    assert saved.keys() == model.state_dict().keys()
+    from hf_bertx.task_data import load_task_data
+
+    texts = load_task_data(get_task("dna-splice")).splits["test"]["sequence"][:8]
+    batch = AutoTokenizer.from_pretrained(folder / "model")(texts, return_tensors="pt")
+    with torch.no_grad():
+        logits = model(**{key: batch[key] for key in ("input_ids", "attention_mask")}).logits
+    assert np.allclose(logits.numpy(), rows["logits"][:8], atol=1e-4)
+    answers = pipeline("text-classification", model=str(folder / "model"))(texts)
+    names = ["EI", "IE", "N"]
+    assert [answer["label"] for answer in answers] == [names[int(np.argmax(row))] for row in rows["logits"][:8]]
+
+    card = (folder / "model" / "README.md").read_text()
+    assert card == model_card(folder)
+    assert f"# {name}-dna-splice\n" in card
+    assert f"{results['metrics']['test']['accuracy']:.3f}" in card
+    assert "18 of the 160 test items occur in the training data" in card
+    assert str(tmp_path) not in card

@@ -1,0 +1,305 @@
+"""Plain baselines: their features against numbers worked out by hand, and whole runs on real and small data."""
+
+import json
+import math
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from scipy.sparse import csr_matrix
+from sklearn.feature_extraction.text import CountVectorizer
+
+from hf_bertx import run_files
+from hf_bertx.arms import BASELINE
+from hf_bertx.baselines import BASELINES, baselines_for, get_baseline, run_baseline
+from hf_bertx.baselines.features import (
+    NgramFeatures,
+    dipeptide_deviation,
+    kmer_codes,
+    kmer_counts,
+    one_hot,
+    symbol_ids,
+)
+from hf_bertx.baselines.linear import LOG_ZERO, Items, fit_plain, search_plain
+from hf_bertx.cli import main
+from hf_bertx.report import collect_runs, markdown, tables
+from hf_bertx.task_data import own_task
+from hf_bertx.tasks import TASKS, get_task
+from hf_bertx.tokenization_discipline import UnknownSymbolError
+
+SPLICE = get_task("dna-splice")
+SEQUENCES = ["ACGTACGTNACCA", "acgR", "TTTT", "A"]
+
+
+def write(folder: Path, columns: dict[str, list[Any]]) -> str:
+    """The same rows as training, validation and test items."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in ("train", "validation", "test"):
+        pq.write_table(pa.table(columns), folder / f"{part}.parquet")
+    return str(folder)
+
+
+def test_kmer_counts_are_those_of_count_vectorizer() -> None:
+    ids = symbol_ids(SPLICE, SEQUENCES)
+    assert ids.shape == (4, 60)
+    found = kmer_counts(ids, 3, 4).toarray()
+    columns = ["".join(letters) for length in (1, 2, 3) for letters in product("ACGT", repeat=length)]
+    counter = CountVectorizer(analyzer="char", ngram_range=(1, 3), lowercase=False, vocabulary=columns)
+    expected = counter.transform([sequence.upper() for sequence in SEQUENCES]).toarray()
+    assert (found == expected).all()
+    assert found.sum() == 46  # without N and R: 20 letters, 15 pairs, 11 triples
+
+
+def test_a_kmer_with_an_ambiguity_letter_or_padding_has_no_number() -> None:
+    codes = kmer_codes(np.array([[1, 2, 3, 4, 5, 1, 0, 0]]), 2, 4)
+    assert codes.tolist() == [[1, 6, 11, -1, -1, -1, -1]]
+    assert kmer_codes(np.array([[1, 2]]), 3, 4).shape == (1, 0)
+
+
+def test_one_hot_marks_each_common_symbol() -> None:
+    hot = one_hot(np.array([[1, 4, 5, 0]]), 4)
+    assert isinstance(hot, csr_matrix)
+    assert hot.toarray().tolist() == [[1, 0, 0, 0, 0, 0, 0, 1] + [0] * 8]
+
+
+def test_an_unknown_symbol_is_named() -> None:
+    with pytest.raises(UnknownSymbolError, match=r"symbol 'J' at position 1 of sequence 1"):
+        symbol_ids(SPLICE, ["ACGT", "AJ"])
+
+
+def test_dipeptide_deviation_by_hand() -> None:
+    """LLA: pairs LL and LA. L has 6 of 61 codons, A 4."""
+    task = get_task("protein-localization")
+    (row,) = dipeptide_deviation(symbol_ids(task, ["LLA"]))
+    expected = 6 / 61 * 6 / 61
+    assert row[0] == pytest.approx((1 / 2 - expected) / math.sqrt(expected * (1 - expected) / 2))  # L is the first
+    expected = 6 / 61 * 4 / 61
+    assert row[1] == pytest.approx((1 / 2 - expected) / math.sqrt(expected * (1 - expected) / 2))  # A is the second
+    expected = 1 / 61 * 1 / 61
+    absent = 20 * 16 + 16  # M is the 17th letter of the alphabet
+    assert "LAGVESIKRDTPNQFYMHCW"[16] == "M"
+    assert row[absent] == pytest.approx(-expected / math.sqrt(expected * (1 - expected) / 2))
+
+
+def test_features_of_a_pair_hold_its_cosine() -> None:
+    task = get_task("glue-mrpc")
+    features = NgramFeatures(task, 1).fit((["one two", "three"], ["one two", "four"]))
+    cosine = features.transform((["one two", "three"], ["one two", "four"])).toarray()[:, -1]
+    assert cosine == pytest.approx([1.0, 0.0])
+    with pytest.raises(ValueError, match="the training items hold no word"):
+        NgramFeatures(task, 1).fit(([""], [""]))
+
+
+def test_neighbours_answer_with_their_labels() -> None:
+    train = Items((["ACGTACGTACGT", "TTTTTTTTGGGG", "CCCCCCCCAAAA"],), np.array([0, 1, 2]))
+    (logits,), fitted = fit_plain(
+        get_baseline("nearest"), SPLICE, {"longest_kmer": 3, "neighbours": 1}, train, [train]
+    )
+    assert logits.argmax(1).tolist() == [0, 1, 2]
+    assert np.exp(logits).sum(1) == pytest.approx([1, 1, 1])
+    assert fitted == 0
+
+
+def test_a_class_without_training_items_is_never_answered() -> None:
+    train = Items((["ACGT", "TTTT", "ACGA", "TTTA"],), np.array([0, 2, 0, 2]))
+    (logits,), _ = fit_plain(get_baseline("kmer-logistic"), SPLICE, {"longest_kmer": 2, "C": 0.1}, train, [train])
+    assert (logits[:, 1] == LOG_ZERO).all()
+    assert logits.argmax(1).tolist() == [0, 2, 0, 2]
+    alone = Items((["ACGT", "TTTT"],), np.array([2, 2]))
+    (logits,), _ = fit_plain(get_baseline("onehot-logistic"), SPLICE, {"C": 1.0}, alone, [alone])
+    assert logits.argmax(1).tolist() == [2, 2]
+
+
+def test_what_is_chosen_is_the_first_of_the_best_on_validation() -> None:
+    train = Items((["ACGT", "TTTT", "ACGA", "TTTA"],), np.array([0, 2, 0, 2]))
+    chosen, tried = search_plain(get_baseline("kmer-logistic"), SPLICE, train, train)
+    assert len(tried) == 16
+    scores = [entry["validation_accuracy"] for entry in tried]
+    assert chosen == {name: tried[scores.index(max(scores))][name] for name in ("longest_kmer", "C")}
+
+
+@pytest.fixture(scope="module")
+def splice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("splice")
+    for name in ("majority", "onehot-logistic"):
+        run_baseline(name, "dna-splice", root=root, fraction=0.3)
+    return root
+
+
+def test_a_run_is_an_ordinary_folder(splice: Path) -> None:
+    folder = splice / "baseline" / "dna-splice" / "onehot-logistic" / "baseline" / "seed-0-fraction-0.3"
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "run.json",
+        "results.json",
+        "log_history.json",
+        "predictions_test.parquet",
+        "predictions_validation.parquet",
+    }
+    order, results = (json.loads((folder / name).read_text()) for name in ("run.json", "results.json"))
+    s = order["specification"]
+    assert (s["task"], s["backbone"], s["arm"], s["start"]) == ("dna-splice", "onehot-logistic", BASELINE, None)
+    assert (s["protocol"], s["tuning"], s["backbone_revision"], s["assignment"]) == ("baseline", "full", None, None)
+    assert s["hyperparameters"]["searched"] == {"C": [1e-4, 1e-3, 1e-2, 1e-1]}
+    assert order["data_fingerprint"].startswith("e960759b91f6")
+    assert {"hf_bertx", "scikit-learn", "scipy"} <= set(order["versions"])
+    assert results["train_items"] == 861
+    assert results["metrics"]["test"]["accuracy"] > 0.85  # and majority is at 0.54: a column that is read
+    assert results["chosen"]["C"] in s["hyperparameters"]["searched"]["C"]
+    assert len(results["tried"]) == 4
+    best = max(entry["validation_accuracy"] for entry in results["tried"])
+    assert results["metrics"]["validation"]["accuracy"] == best
+    for part, count in (("test", 160), ("validation", 159)):
+        rows = pq.read_table(folder / f"predictions_{part}.parquet").to_pydict()
+        answers = np.array(rows["logits"]).argmax(1)
+        assert len(rows["id"]) == count
+        assert (answers == np.array(rows["label"])).mean() == results["metrics"][part]["accuracy"]
+
+
+def test_every_report_shows_it(splice: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["report", str(splice), "--output", str(tmp_path)]) == 0
+    text = (tmp_path / "table.md").read_text()
+    assert "## dna-splice, onehot-logistic, protocol `baseline`" in text
+    assert "Tried, by the score on items that are not tested: C 0.0001, 0.001, 0.01, 0.1." in text
+    assert all(markdown(table) for table in tables(collect_runs(splice)))
+
+
+def test_again_it_skips_and_another_order_is_refused(splice: Path) -> None:
+    folder = run_baseline("majority", "dna-splice", root=splice, fraction=0.3)
+    before = (folder / run_files.RESULTS).stat().st_mtime_ns
+    assert run_baseline("majority", "dna-splice", root=splice, fraction=0.3) == folder
+    assert (folder / run_files.RESULTS).stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match=r"max_eval_items is None there, 50 asked"):
+        run_baseline("majority", "dna-splice", root=splice, fraction=0.3, max_eval_items=50)
+
+
+def test_an_interrupted_run_is_finished(splice: Path) -> None:
+    folder = run_baseline("majority", "dna-splice", root=splice, fraction=0.3)
+    results = json.loads((folder / run_files.RESULTS).read_text())
+    (folder / run_files.RESULTS).unlink()
+    run_baseline("majority", "dna-splice", root=splice, fraction=0.3)
+    again = json.loads((folder / run_files.RESULTS).read_text())
+    assert again["metrics"] == results["metrics"]
+
+
+def test_fewer_items_are_drawn_alike(tmp_path: Path) -> None:
+    found = [run_baseline(n, "dna-splice", root=tmp_path, max_eval_items=40) for n in ("majority", "onehot-logistic")]
+    ids = [pq.read_table(folder / "predictions_test.parquet")["id"].to_pylist() for folder in found]
+    assert len(ids[0]) == 40
+    assert ids[0] == ids[1]
+    results = json.loads((found[0] / "results.json").read_text())
+    assert results["evaluated_items"] == {"validation": 40, "test": 40}
+
+
+def test_a_regression_on_proteins(tmp_path: Path) -> None:
+    """The target is the share of tryptophan: k-mers know it exactly, the mean does not."""
+    generator = np.random.default_rng(0)
+    sequences = ["".join(generator.choice(list("ACDW"), 30)) for _ in range(60)]
+    columns = {
+        "id": [f"p{i}" for i in range(60)],
+        "sequence": sequences,
+        "label": [sequence.count("W") / 30 for sequence in sequences],
+    }
+    task = own_task("wtasks", "protein", {"0.1", "0.25"}, 30, False, False, "here")
+    data = write(tmp_path / "data", columns)
+    scores = {}
+    for name in ("majority", "kmer-ridge", "onehot-ridge", "dde-ridge", "nearest"):
+        folder = run_baseline(name, task, data_dir=data, root=tmp_path / "runs")
+        scores[name] = json.loads((folder / "results.json").read_text())["metrics"]["test"]["spearman"]
+    assert scores["majority"] == 0.0
+    assert scores["kmer-ridge"] > 0.98
+    assert scores["onehot-ridge"] > 0.98
+    assert scores["nearest"] == 1.0  # each item's nearest is itself: the test items are the training items here
+
+
+def test_music_votes_over_the_segments_of_a_piece(tmp_path: Path) -> None:
+    task = TASKS["music-maestro-v1"]
+    low, high = " ".join(["40", "43", "47"] * 8), " ".join(["80", "83", "88"] * 8)
+    columns = {
+        "id": [f"s{i}" for i in range(12)],
+        "sequence": [low, low, low, high, high, high] * 2,
+        "label": [task.labels[0] if i % 6 < 3 else task.labels[1] for i in range(12)],  # type: ignore[index]
+        "group": [f"piece {i // 3}" for i in range(12)],
+    }
+    folder = run_baseline("tfidf-logistic", task, data_dir=write(tmp_path / "data", columns), root=tmp_path / "runs")
+    metrics = json.loads((folder / "results.json").read_text())["metrics"]["test"]
+    assert metrics["accuracy"] == 1.0
+    assert metrics["segment_accuracy"] == 1.0
+    assert "group" in pq.read_table(folder / "predictions_test.parquet").column_names
+
+
+def test_text_is_not_selected_on_the_validation_set_that_it_is_tested_on(tmp_path: Path) -> None:
+    columns = {
+        "id": [str(i) for i in range(40)],
+        "sequence": ["a good film" if i % 2 else "a bad film" for i in range(40)],
+        "label": ["positive" if i % 2 else "negative" for i in range(40)],
+    }
+    folder = run_baseline(
+        "tfidf-logistic", "glue-sst2", data_dir=write(tmp_path / "data", columns), root=tmp_path / "runs"
+    )
+    results = json.loads((folder / "results.json").read_text())
+    assert results["selected_on"] == "a tenth of the training items"
+    assert results["test_split"] == "validation"
+    assert results["metrics"]["validation"]["accuracy"] == 1.0
+    assert not (folder / "predictions_validation.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["kmer-logistc"], "unknown baseline 'kmer-logistc'; did you mean 'kmer-logistic'?"),
+        (["kmer-ridge"], "baseline 'kmer-ridge' does not fit task 'dna-splice': it answers with targets"),
+        (["dde-logistic"], "does not fit task 'dna-splice': it reads protein, and dna-splice is dna"),
+        (["majority", "--fraction", "2"], "fraction is 2.0; allowed: more than 0, at most 1"),
+        (["majority", "--max_eval_items", "0"], "max_eval_items is 0; allowed: at least 1"),
+        (["majority", "--epochs", "2"], "epochs is 2.0 for 'majority'; allowed: for networks, more than 0"),
+        (["majority", "--split", "other"], "unknown split 'other'"),
+        (["majority", "--task", "dna-h33"], "unknown task 'dna-h33'"),
+        (["majority", "--task", "dna-h3"], "its data is not in the package"),
+    ],
+)
+def test_a_wrong_value_is_one_line(
+    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["baseline", *argv, "--runs", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("bertx: error: ")
+    assert message in error
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_the_command_writes_one_table(splice: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    argv = ["baseline", "majority", "--fraction", "0.3", "--runs", str(splice), "--output", str(tmp_path)]
+    assert main(argv) == 0
+    assert capsys.readouterr().out.startswith("majority: test accuracy 0.5")
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [row["baseline"] for row in rows] == ["majority", "onehot-logistic"]
+    assert rows[1]["paper"] == {"specific": 94.1, "BERT": 97.5, "re-emb": 95.6, "rand": 95.0}
+    assert "| `onehot-logistic` | 0 |" in (tmp_path / "table.md").read_text()
+    assert main(["baseline", "--list"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(BASELINES) + 2
+
+
+def test_every_task_has_baselines_and_each_names_a_candidate() -> None:
+    checked = 0
+    for task in TASKS.values():
+        names = baselines_for(task)
+        assert {"majority", "nearest"} <= set(names)
+        assert len(names) >= 3
+        assert all(not BASELINES[name].network for name in names)
+        for name in baselines_for(task, networks=True):
+            assert len(BASELINES[name].candidates(task)) >= 1
+            checked += 1
+    assert checked > 60
+
+
+def test_listing_baselines_needs_no_torch() -> None:
+    code = "import sys; from hf_bertx.baselines import BASELINES; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
