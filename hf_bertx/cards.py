@@ -9,31 +9,67 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
+from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
-from . import run_files
-from .arms import ARMS
-from .backbones import known_backbone
-from .disciplines import DISCIPLINES
-from .protocols import get_protocol
-from .report import RunRecord
+from . import card_facts, run_files
 from .task_data import BUILDS
 from .tasks import Task
 
-_METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
 
-
-def model_card(folder: Path) -> str:
+def model_card(
+    folder: Path,
+    repo_id: str | None = None,
+    adapter: bool = False,
+    onnx: dict[str, Any] | None = None,
+    picture: bool = False,
+) -> str:
     """The card of a finished run: front matter for the Hub, and what a reader has to know.
+
+    Args:
+        repo_id: where it is published; without, the card stands beside the weights in their folder.
+        adapter: the card of the run's adapter in place of its whole model.
+        onnx: what [`onnx_export.export`] measured, where an ONNX file stands beside the weights.
+        picture: whether `loss_curve.png` stands beside the card.
 
     Raises:
         ValueError: the run is not finished, or one of its files cannot be read.
         jinja2.UndefinedError: the template asks for a value that is not there.
     """
-    order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
-    record = RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
-    return _template("model_card.md").render(**_facts(record), card_data=_metadata(record).to_yaml())
+    record = card_facts.read_run(folder)
+    name = card_facts.run_name(record.order) if repo_id is None else repo_id.rpartition("/")[2]
+    base = card_facts.base_model(record.order)
+    return _template("model_card.md").render(
+        **card_facts.facts(record),
+        card_data=card_facts.metadata(record, name, adapter).to_yaml(),
+        name=name,
+        adapter=adapter,
+        base_model=base,
+        load_lines=_load_lines(record.task, repo_id or ".", base if adapter else None),
+        onnx=onnx,
+        picture=picture,
+    )
+
+
+def _load_lines(task: Task, source: str, base: str | None) -> list[str]:
+    """Code that classifies an example; `source` is the repository or, before it is published, the model's folder."""
+    shown = card_facts.examples(task)
+    given = f'{{"text": "{shown[0]}", "text_pair": "{shown[1]}"}}' if task.pair else f'"{shown[0]}"'
+    call = f"classify({given}, truncation=True, max_length={task.max_length})"
+    if base is None:
+        note = "  # the folder of this file" if source == "." else ""
+        lines = ["from transformers import pipeline", ""]
+        return [*lines, f'classify = pipeline("text-classification", model="{source}"){note}', call]
+    return [
+        "from peft import PeftModel",
+        "from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline",
+        "",
+        f'source, config = "{source}", AutoConfig.from_pretrained("{source}")',
+        f'model = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)',
+        "model = PeftModel.from_pretrained(model, source).merge_and_unload()",
+        'classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(source))',
+        call,
+    ]
 
 
 def _template(name: str) -> Template:
@@ -51,82 +87,6 @@ def write_model_card(folder: Path) -> Path:
     return path
 
 
-def _name(record: RunRecord) -> str:
-    s = record.specification
-    return f"{s['backbone'].strip('/').replace('/', '--')}-{s['task']}" + (
-        "" if s["arm"] == "bert" else f"-{s['arm']}"
-    )
-
-
-def _license(task: Task, backbone_license: str | None) -> str | None:
-    """A model made from data that is shared alike carries the data's licence."""
-    if task.license is not None and "-sa-" in task.license:
-        return task.license
-    return backbone_license
-
-
-def _metadata(record: RunRecord) -> ModelCardData:
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
-    backbone = known_backbone(s["backbone"])
-    split = results["test_split"]
-    evaluations = [
-        EvalResult(
-            task_type="text-classification",
-            task_name=task.description,
-            dataset_type=task.hub_id if task.hosted else task.name,
-            dataset_name=task.name,
-            dataset_config=s["split"],
-            dataset_split=split,
-            metric_type=_METRIC_TYPES.get(name, name),
-            metric_name=name,
-            metric_value=round(value, 4),
-        )
-        for name, value in results["metrics"][split].items()
-    ]
-    return ModelCardData(
-        model_name=_name(record),
-        eval_results=evaluations,
-        base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else None,
-        datasets=[task.hub_id] if task.hosted else None,
-        license=_license(task, backbone.license if backbone is not None else None),
-        library_name="transformers",
-        pipeline_tag="text-classification",
-        tags=[task.discipline, "hf_bertx", s["arm"]],
-    )
-
-
-def _facts(record: RunRecord) -> dict[str, Any]:
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
-    arm = ARMS[s["arm"]]
-    backbone = known_backbone(s["backbone"])
-    discipline = DISCIPLINES.get(task.discipline)
-    paper = task.published_score(arm.paper_row) if arm.paper_row else None
-    if task.discipline == "music":
-        example = "60 64 67 72"
-    else:
-        example = "A sentence." if discipline is None else "".join(discipline.symbols[:4]) * 3
-    return {
-        "name": _name(record),
-        "task": task,
-        "arm": arm,
-        "order": record.order,
-        "specification": s,
-        "results": results,
-        "protocol": get_protocol(s["protocol"]),
-        "backbone": backbone,
-        "backbone_name": s["backbone"],
-        "discipline": discipline,
-        "paper": paper,
-        "example": example,
-        "splits": results["metrics"],
-        "epoch_losses": [round(loss, 3) for loss in record.epoch_losses()],
-        "minutes": round(results["train_seconds"] / 60, 1),
-        "license": _license(task, backbone.license if backbone is not None else None),
-    }
-
-
 _COLUMNS = {
     "id": "The same from build to build.",
     "sequence": "The item: letters, or numbers or words divided by blanks.",
@@ -139,8 +99,11 @@ _COLUMNS = {
 }
 
 
-def dataset_card(folder: Path) -> str:
+def dataset_card(folder: Path, repo_id: str | None = None) -> str:
     """The card of a built data set: metadata that the Hub's viewer reads, and what a reader has to know.
+
+    Args:
+        repo_id: where it is published; by default the task's place on the Hub, or the folder.
 
     Raises:
         ValueError: the folder holds no build.
@@ -159,7 +122,7 @@ def dataset_card(folder: Path) -> str:
     return _template("dataset_card.md").render(
         card_data=_dataset_metadata(task, builds, infos).to_yaml(),
         task=task,
-        hub_id=task.hub_id if task.hosted else folder.name,
+        hub_id=repo_id or (task.hub_id if task.hosted else folder.name),
         default=builds[0]["config"],
         builds=builds,
         columns={name: _COLUMNS[name] for name in columns},

@@ -12,7 +12,7 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts backbones tasks protocols task_data tokenized_data metrics discipline_metric leaks "
-    "run_files callbacks run_arguments run_order training report cards publish cli"
+    "run_files callbacks run_arguments run_order training report card_facts cards repository_files onnx_export publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
