@@ -17,16 +17,12 @@ from accelerate import PartialState
 from transformers.utils import logging
 
 from hf_bertx import run_files
-from hf_bertx.callbacks import ModelCardCallback
-from hf_bertx.cards import model_card, write_model_card
+from hf_bertx.card_facts import run_name
+from hf_bertx.cards import write_model_card
+from hf_bertx.publish import Upload, publish_model, signed_in
 from hf_bertx.run_arguments import OwnData, parse_arguments
 from hf_bertx.tasks import TASKS
 from hf_bertx.training import run
-
-
-def _card(folder: Path) -> str | None:
-    """What a push carries as README.md: the run's card once it is finished, nothing before."""
-    return model_card(folder) if (folder / run_files.RESULTS).is_file() else None
 
 
 def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
@@ -42,6 +38,22 @@ def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
     return OwnData(built_task(folder / name), folder / name / "default")
 
 
+def _build_task(root: Path, name: str, split: str) -> Path:
+    """Builds a data set of the paper from its original files, which are fetched, unless an earlier run did."""
+    from dataset_scripts.build import build_dataset
+
+    folder = root / "data" / name
+    if not (folder / split).is_dir():
+        build_dataset(name, folder, split=split)
+    return folder
+
+
+def _push(folder: Path, upload: Upload, hub_model_id: str | None, account: str) -> None:
+    """Publishes a finished run where the `Trainer` would have pushed it to."""
+    name = hub_model_id or run_name(run_files.read_json(folder / run_files.RUN))
+    print(publish_model(folder, name if "/" in name else f"{account}/{name}", upload))
+
+
 def main() -> int:
     """Returns 2 for an order that cannot be carried out, after one line that says why.
 
@@ -50,12 +62,17 @@ def main() -> int:
     logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
     try:
         specs, args = parse_arguments(sys.argv[1:], _build_own)
+        upload = Upload(bool(args.hub_private_repo), args.hub_revision, token=args.hub_token)
+        push, args.push_to_hub = args.push_to_hub, False  # once it is finished, and without the Trainer's pickle
+        # a token that is not taken is better known before training than after
+        account = signed_in(args.hub_model_id or "the model", upload) if push else ""
         for spec in specs:
-            expected = spec.folder(Path(args.output_dir or "runs"))
-            folder = run(spec, args, callbacks=(ModelCardCallback(partial(_card, expected)),))
+            folder = run(spec, args, build_task=partial(_build_task, Path(args.output_dir or "runs")))
             if PartialState().is_main_process:
                 write_model_card(folder)
                 print(f"wrote {folder}")
+                if push:
+                    _push(folder, upload, args.hub_model_id, account)
     except (ValueError, OSError) as error:
         if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
             raise

@@ -19,8 +19,8 @@ from .tasks import Task
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
 _CONFIDENCE = 0.95
 _SHOWN_SYMBOLS = 32
-# Inputs to try: a donor site of the splice data (UCI, ATRINS-DONOR-521), the beginning of the green fluorescent protein
-# (UniProt P42212), the first bar of Bach's prelude in C.
+# Inputs to try: a donor site of the splice data (UCI, ATRINS-DONOR-521), the beginning of the green fluorescent
+# protein (UniProt P42212), the first bar of Bach's prelude in C.
 _EXAMPLES = {
     "dna": "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG",
     "protein": "MSKGEELFTGVVPILVELDGDVNGHKFSVSGEGEGDATYGKLTLKFICT",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def study_repositories(root: Path) -> dict[str, list[RunRecord]]:
     if not found:
         raise ValueError(f"{root}: no run below it is finished")
     for name, records in found.items():
-        for one, other in zip(records, records[1:], strict=False):
+        for one, other in pairwise(records):
             if one.specification["seed"] == other.specification["seed"]:
                 raise ValueError(
                     f"{one.folder} and {other.folder} would both be {name}: publish one of them by hand, with "
@@ -139,18 +140,12 @@ def study_repositories(root: Path) -> dict[str, list[RunRecord]]:
     return found
 
 
-def check_access(repo_id: str, upload: Upload) -> str:
-    """Whether the Hub is there and takes the token, before anything is computed that is to be published.
-
-    Returns:
-        The name of the account.
+def signed_in(repo_id: str, upload: Upload) -> str:
+    """The account that the Hub knows the token by: to be asked before anything is computed that is to be published.
 
     Raises:
-        ValueError: no such name of a repository. OSError: no token, a wrong one, or no Hub.
+        OSError: no token, a wrong one, or no Hub.
     """
-    if "/" not in repo_id:
-        raise ValueError(f"repository {repo_id!r}: give it as OWNER/NAME")
-    validate_repo_id(repo_id)
     if constants.HF_HUB_OFFLINE:
         raise ConnectionError(f"{repo_id} was not published: HF_HUB_OFFLINE is set")
     if upload.token is None and get_token() is None:
@@ -160,12 +155,15 @@ def check_access(repo_id: str, upload: Upload) -> str:
 
 
 def _send(files: Files, repo_id: str, kind: str, upload: Upload, message: str, sdk: str | None = None) -> str:
+    if "/" not in repo_id:
+        raise ValueError(f"repository {repo_id!r}: give it as OWNER/NAME")
+    validate_repo_id(repo_id)
     if upload.dry_run:
         card = files[CARD]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
         where = f"{repo_id} ({kind}{', private' if upload.private else ''}), revision {upload.revision or 'main'}"
         return f"{where}: nothing is sent in a dry run\n{listing(files)}\n\n{text}"
-    user = check_access(repo_id, upload)
+    user = signed_in(repo_id, upload)
     api = HfApi(token=upload.token)
     with _in_one_line(repo_id, user):
         address = api.create_repo(

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import logging
 
+from . import run_files
 from .tasks import Task
 
 logger = logging.get_logger(__name__)
@@ -24,6 +28,8 @@ OWN_ARGUMENTS = (
 ).split()
 _LONGEST = 512  # tokens: what BERT's position embeddings reach
 _EMBEDDED = Path(__file__).parent / "data"
+# takes a task and a split, and gives the folder of the data set that was built from the original files
+BuildTask = Callable[[str, str], Path]
 
 
 @dataclass(frozen=True)
@@ -36,21 +42,38 @@ class TaskData:
         origin: where the rows are from.
         fingerprint: sha256 over the rows of every split.
         test_duplicates: test items whose sequences occur in the training rows too, letter for letter.
+        leaks: sentences of the leak report that was made when the data set was built; none without a report.
+        revision: the commit of the Hub that the rows are from; None for a folder.
     """
 
     splits: dict[str, Dataset]
     origin: str
     fingerprint: str
     test_duplicates: int
+    leaks: tuple[str, ...] = ()
+    revision: str | None = None
 
 
-def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None) -> TaskData:
-    """Loads a task from `data_dir`, else from the copy in the package, else from the Hub, and checks its rows.
+@dataclass(frozen=True)
+class _Copy:
+    """A copy of a task's rows, not checked yet."""
+
+    rows: DatasetDict
+    origin: str
+    leaks: tuple[str, ...] = ()
+    revision: str | None = None
+
+
+def load_task_data(
+    task: Task, split: str = "paper", data_dir: str | None = None, build: BuildTask | None = None
+) -> TaskData:
+    """Loads a task from `data_dir`, else the copy in the package, else the Hub, else builds it; checks its rows.
 
     Args:
         split: `paper`, `authors` (the division of their code), or `grouped` (no test item that a training item gives
             away); the name of a configuration of the data set.
         data_dir: a folder that `load_dataset` reads, with a configuration of the split's name or without any.
+        build: fetches the original files and builds the data set of them; not called while HF_HUB_OFFLINE is set.
 
     Raises:
         FileNotFoundError: there is no copy; the message says what to do.
@@ -58,7 +81,8 @@ def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    loaded, origin = _load(task, split, data_dir)
+    copy = _load(task, split, data_dir, build)
+    loaded, origin = copy.rows, copy.origin
     splits = {}
     for name in dict.fromkeys(("train", "validation", task.test_split)):
         if name not in loaded:
@@ -67,7 +91,7 @@ def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None
     logger.info("task %s: %s from %s", task.name, _counts(splits), origin)
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
-    return TaskData(splits, origin, _fingerprint(splits), duplicates)
+    return TaskData(splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
 
 
 def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: bool, votes: bool, where: str) -> Task:
@@ -133,30 +157,70 @@ def subset(rows: Dataset, fraction: float, seed: int) -> Dataset:
     return rows.select(sorted(order[: max(1, round(fraction * len(rows)))].tolist()))
 
 
-def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, str]:
+def _load(task: Task, split: str, data_dir: str | None, build: BuildTask | None) -> _Copy:
     embedded = _EMBEDDED / task.name
     if data_dir is not None:
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(f"--data_dir {data_dir}: no such folder")
-        configured = (folder / split).is_dir()
-        if not configured and (folder / BUILDS).is_dir():
-            raise FileNotFoundError(_no_split(task, split, folder))
-        return load_dataset(str(folder / split if configured else folder)), f"the folder {folder.resolve().name}"
+        return _from_folder(task, split, folder, f"the folder {folder.resolve().name}")
     if embedded.is_dir():
-        if not (embedded / split).is_dir():
-            raise FileNotFoundError(_no_split(task, split, embedded))
-        return load_dataset(str(embedded), split), "the copy in the package"
+        return _from_folder(task, split, embedded, "the copy in the package")
     try:
-        return load_dataset(task.hub_id, split), f"the Hub: {task.hub_id}"
+        return _from_hub(task, split)
     except (OSError, ValueError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if path.is_dir()))
-        raise FileNotFoundError(
-            f"task {task.name}: its data is not in the package and could not be loaded from {task.hub_id}: "
-            f"{first_line} What to do: `bertx data build {task.name} --split {split} --output DIR`, which fetches the "
-            f"original files or reads them from --raw_dir, then --data_dir DIR. The package itself holds {held}"
-        ) from None
+        failure = f"could not be loaded from {task.hub_id}: {_first_line(error)}"
+    if build is not None and not constants.HF_HUB_OFFLINE:
+        logger.warning(f"task {task.name}: {failure} It is built from its original files")
+        try:
+            return _from_folder(task, split, build(task.name, split), "its original files, built here")
+        except (OSError, ValueError) as error:
+            failure += f" Nor could it be built from its original files: {_first_line(error)}"
+    held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if path.is_dir()))
+    raise FileNotFoundError(
+        f"task {task.name}: its data is not in the package and {failure} What to do: "
+        f"`bertx data build {task.name} --split {split} --output DIR`, which fetches the original files or reads them "
+        f"from --raw_dir, then --data_dir DIR. The package itself holds {held}"
+    )
+
+
+def _from_folder(task: Task, split: str, folder: Path, origin: str) -> _Copy:
+    configured = (folder / split).is_dir()
+    if not configured and (folder / BUILDS).is_dir():
+        raise FileNotFoundError(_no_split(task, split, folder))
+    records = (folder / BUILDS / f"{split}.json", folder.parent / BUILDS / f"{folder.name}.json")
+    leaks = _leak_sentences(next((record for record in records if record.is_file()), None))
+    return _Copy(load_dataset(str(folder / split if configured else folder)), origin, leaks)
+
+
+def _from_hub(task: Task, split: str) -> _Copy:
+    """The rows at the task's revision; where it names none, at the Hub's current one."""
+    rows = load_dataset(task.hub_id, split, revision=task.revision)
+    revision = _commit(rows)
+    if task.revision is not None and revision != task.revision:  # offline, the cache gives what it has
+        raise ValueError(f"the cache holds revision {revision}, and {task.revision} is what this name means.")
+    at = "" if revision is None else f" at revision {revision[:12]}"
+    try:
+        name = f"{BUILDS}/{split}.json"
+        record = Path(hf_hub_download(task.hub_id, name, repo_type="dataset", revision=revision))
+    except EntryNotFoundError:
+        record = None
+    return _Copy(rows, f"the Hub: {task.hub_id}{at}", _leak_sentences(record), revision)
+
+
+def _commit(rows: DatasetDict) -> str | None:
+    """The commit of the Hub that rows are from: the name of their folder in the cache of datasets."""
+    files = next(iter(rows.values())).cache_files
+    name = Path(files[0]["filename"]).parent.name if files else ""
+    return name if re.fullmatch("[0-9a-f]{40}", name) else None
+
+
+def _leak_sentences(record: Path | None) -> tuple[str, ...]:
+    return () if record is None else tuple(run_files.read_json(record)["leak_sentences"])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _no_split(task: Task, split: str, folder: Path) -> str:

@@ -33,7 +33,7 @@ from .modeling_discipline import AutoModelForDisciplineClassification
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
-from .task_data import TaskData, load_task_data, subset
+from .task_data import BuildTask, TaskData, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
 from .tokenized_data import tokenize
@@ -179,11 +179,17 @@ def _set_schedule(args: TrainingArguments, spec: RunSpec, train_size: int) -> No
     args.greater_is_better = True if select else None
 
 
-def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback, ...] = ()) -> Path:
+def run(
+    spec: RunSpec,
+    args: TrainingArguments,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    build_task: BuildTask | None = None,
+) -> Path:
     """Trains one run, or what is left of it, tests it once and saves it; a finished run is skipped.
 
     Args:
         args: `output_dir` is the root of all runs; not changed.
+        build_task: builds a data set that is neither in the package nor on the Hub; see [`load_task_data`].
 
     Returns:
         The run's folder.
@@ -196,7 +202,7 @@ def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback
     folder = spec.folder(Path(args.output_dir or "runs"))
     state = PartialState()
     with state.main_process_first():
-        data = load_task_data(spec.task, spec.split, spec.data_dir)
+        data = load_task_data(spec.task, spec.split, spec.data_dir, build_task)
     _set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
     order = run_order(spec, args, data)
     if not spec.resume and state.is_main_process:

@@ -1,8 +1,8 @@
 """A test double of a model hub: repositories in memory, served over real HTTP to the real clients.
 
 It answers the routes that huggingface_hub, transformers, datasets and the `hf` command use to create repositories, to
-upload (small files inside the commit, large ones by LFS), to list and to download, and it can be told to misbehave. It
-has no storage, no web pages and no Xet: clients need `HF_HUB_DISABLE_XET=1`. What it gets wrong, the Hub may get right.
+upload (small files inside the commit, large ones by LFS), to list and to download, and it can be told to misbehave.
+It has no storage, no web pages and no Xet (clients need `HF_HUB_DISABLE_XET=1`), and is no proof of what the Hub does.
 """
 
 from __future__ import annotations

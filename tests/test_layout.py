@@ -11,8 +11,9 @@ import hf_bertx
 
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
-    "modeling_discipline shortcuts backbones tasks protocols task_data tokenized_data metrics discipline_metric leaks "
-    "run_files callbacks run_arguments run_order training report card_facts cards repository_files onnx_export publish cli"
+    "modeling_discipline shortcuts backbones tasks protocols run_files task_data tokenized_data metrics "
+    "discipline_metric leaks callbacks run_arguments run_order training report card_facts cards repository_files onnx_export "
+    "publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -24,7 +25,11 @@ NO_TORCH = (
     "protocols",
     "run_files",
     "report",
+    "card_facts",
     "cards",
+    "repository_files",
+    "onnx_export",
+    "publish",
     "cli",
 )
 
