@@ -24,7 +24,8 @@ ADAPTER = "adapter"  # of a LoRA run, beside the model that it is merged into
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 # What an earlier upload may have left in a repository and a later one takes away; all else there is somebody's own.
 REPLACED = {
-    "model": (*_MODEL_FILES, f"{ONNX}/*", PICTURE),
+    "model": ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", f"{ONNX}/*", PICTURE)
+    + ("tokenizer*.json", "vocab.*", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json"),
     "dataset": ("*.parquet", f"{BUILDS}/*.json"),
     "space": (),
 }

@@ -13,6 +13,7 @@ import json
 import re
 import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -87,11 +88,13 @@ class HubServer:
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.objects: dict[str, bytes] = {}  # LFS content by sha256
         self.requests: list[str] = []
+        self.connections: set[socket.socket] = set()
         self.lock = threading.RLock()
         self.die_after_bytes: int | None = None  # of an LFS upload: then the process is gone, as far as a client sees
         self.die_before_commit = False
         self.interlopers = 0  # so many times somebody else commits right before a commit arrives: 412
         self._http: ThreadingHTTPServer | None = None
+        self._thread: threading.Thread | None = None
         self.port = 0
 
     @property
@@ -100,6 +103,8 @@ class HubServer:
 
     def start(self) -> str:
         hub = self
+        if self._thread is not None:  # of a server that died, and holds the port until it notices
+            self._thread.join()
 
         class Bound(_Handler):
             server_state = hub
@@ -107,7 +112,9 @@ class HubServer:
         self._http = ThreadingHTTPServer(("127.0.0.1", self.port), Bound)
         self._http.daemon_threads = True
         self.port = self._http.server_address[1]
-        threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        serve = self._http.serve_forever
+        self._thread = threading.Thread(target=serve, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
         return self.url
 
     def stop(self) -> None:
@@ -115,6 +122,7 @@ class HubServer:
         if http is not None:
             http.shutdown()
             http.server_close()
+            self._hang_up()
 
     def die(self) -> None:
         """Stops answering at once, from within a request."""
@@ -122,7 +130,13 @@ class HubServer:
         http, self._http = self._http, None
         if http is not None:
             http.socket.close()
+            self._hang_up()
             threading.Thread(target=http.shutdown, daemon=True).start()
+
+    def _hang_up(self) -> None:
+        for connection in list(self.connections):
+            with suppress(OSError):  # it may be closed already
+                connection.shutdown(socket.SHUT_RDWR)
 
     @property
     def dead(self) -> bool:
@@ -147,6 +161,15 @@ class _Handler(BaseHTTPRequestHandler):
     server_state: HubServer
     timeout = 30
 
+    def setup(self) -> None:
+        super().setup()
+        self.server_state.connections.add(self.connection)
+
+    def finish(self) -> None:
+        self.server_state.connections.discard(self.connection)
+        with suppress(OSError):  # the server died meanwhile
+            super().finish()
+
     def log_message(self, *_: Any) -> None: ...
 
     def _serve(self) -> None:
@@ -168,7 +191,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply({"error": answer.message}, answer.status, headers)
         except _Gone:
             self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 

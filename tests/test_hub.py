@@ -1,0 +1,198 @@
+"""The Hub, both ways, over real HTTP: what one publishes, another loads without hf_bertx. The server is a double."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import ROOT, HubUser
+from hub_server import HubServer
+from safetensors.torch import load_file, save_file
+
+from hf_bertx import run_files
+
+SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"
+# what a stranger runs: nothing of ours, names of the Hub alone
+LOAD = """
+import importlib.util, json, sys
+assert importlib.util.find_spec("hf_bertx") is None
+import torch
+from datasets import load_dataset
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+answers = {}
+for model_id, data_id, revision in json.loads(sys.argv[1]):
+    rows = load_dataset(data_id, "paper", revision=revision)["test"]
+    tokenizer = AutoTokenizer.from_pretrained(model_id, revision=revision)
+    load = AutoModelForSequenceClassification.from_pretrained
+    model, found = load(model_id, revision=revision, output_loading_info=True)
+    assert not any(found.values()), found
+    with torch.no_grad():
+        logits = model(**tokenizer(rows["sequence"][:], padding=True, return_tensors="pt")).logits
+    classify = pipeline("text-classification", model=model_id, revision=revision)
+    first = classify(rows["sequence"][0], top_k=None, function_to_apply="none")
+    answers[str(revision)] = {
+        "ids": rows["id"][:], "labels": rows["label"][:], "logits": logits.tolist(),
+        "first": [{a["label"]: a["score"] for a in first}[name] for name in ("EI", "IE", "N")],
+    }
+print(json.dumps(answers))
+"""
+
+
+def loaded(user: HubUser, python: str, *wanted: tuple[str, str, str | None], **settings: Any) -> dict[str, Any]:
+    done = user.run(python, "-c", LOAD, json.dumps(wanted), **settings)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def shorter(target: Path) -> Path:
+    """The splice data with one test item less, as a later build might have it."""
+    shutil.copytree(SPLICE, target)
+    rows = pq.read_table(target / "paper" / "test.parquet")
+    pq.write_table(rows.slice(1), target / "paper" / "test.parquet")
+    record = json.loads((target / "builds" / "paper.json").read_text())
+    record["counts"]["test"] -= 1
+    (target / "builds" / "paper.json").write_text(json.dumps(record))
+    return target
+
+
+def other_weights(folder: Path, target: Path) -> tuple[Path, float]:
+    """A run whose model gives logits that are larger by the second value, as if it had been trained again."""
+    shutil.copytree(folder, target)
+    weights = load_file(target / "model" / "model.safetensors")
+    weights["classifier.bias"] += 0.5
+    save_file(weights, target / "model" / "model.safetensors", metadata={"format": "pt"})
+    return target, 0.5
+
+
+def test_what_one_trains_and_publishes_another_loads_without_hf_bertx(
+    run_folder: Path, hub: HubServer, user: HubUser, python_without_hf_bertx: str, tmp_path: Path
+) -> None:
+    names = ("bertx/tiny-dna-splice", "bertx/dna-splice")
+    assert user.published("model", str(run_folder), names[0]).endswith("tagged v1")
+    assert user.published("dataset", str(SPLICE)).endswith("tagged v1")
+    expected = pq.read_table(run_folder / run_files.TEST_PREDICTIONS).to_pydict()
+
+    # nobody is logged in, and nothing is cached
+    answer = loaded(user, python_without_hf_bertx, (*names, None), token=None, home="stranger")["None"]
+    assert answer["ids"] == expected["id"]
+    assert answer["labels"] == expected["label"]
+    assert len(answer["logits"]) == 160
+    assert torch.allclose(torch.tensor(answer["logits"]), torch.tensor(expected["logits"]), atol=1e-5)
+    assert answer["first"] == pytest.approx(expected["logits"][0], abs=1e-5)
+
+    # a second version: the first one stays what it was
+    second, difference = other_weights(run_folder, tmp_path / "second")
+    assert user.published("model", str(second), names[0]).endswith("tagged v2")
+    assert user.published("dataset", str(shorter(tmp_path / "data")), names[1]).endswith("tagged v2")
+    answers = loaded(user, python_without_hf_bertx, (*names, "v1"), (*names, None), token=None, home="another")
+    assert answers["v1"] == answer
+    assert answers["None"]["ids"] == expected["id"][1:]
+    found = torch.tensor(answers["None"]["logits"])
+    assert torch.allclose(found, torch.tensor(expected["logits"][1:]) + difference, atol=1e-5)
+
+    # killed in the middle of an upload, the server comes back with the version before
+    before = hub.files(names[0])
+    third, _ = other_weights(second, tmp_path / "third")
+    hub.die_after_bytes = 1000
+    line = user.refused("model", str(third), names[0])
+    assert hub.dead
+    assert "What stood there before is as it was; run the same command again" in line
+    hub.start()
+    assert hub.files(names[0]) == before
+    assert user.published("model", str(third), names[0]).endswith("tagged v3")
+    assert hub.files(names[0])["model.safetensors"] == (third / "model" / "model.safetensors").read_bytes()
+
+
+def test_a_private_repository_is_there_for_its_owner_alone(
+    run_folder: Path, hub: HubServer, user: HubUser, python_without_hf_bertx: str
+) -> None:
+    names = ("owner/private-model", "owner/private-data")
+    user.published("model", str(run_folder), names[0], "--private")
+    user.published("dataset", str(SPLICE), names[1], "--private")
+    assert hub.repository(names[0]).private
+    assert hub.repository(names[1], "dataset").private
+    expected = pq.read_table(run_folder / run_files.TEST_PREDICTIONS).to_pydict()
+    answer = loaded(user, python_without_hf_bertx, (*names, None), home="owner")["None"]
+    assert torch.allclose(torch.tensor(answer["logits"]), torch.tensor(expected["logits"]), atol=1e-5)
+    user.published("model", str(run_folder), "owner/public-model")
+    line = user.refused("model", str(run_folder), "owner/public-model", "--private")
+    assert line == "owner/public-model is public already; make it private in its settings first"
+
+
+def test_the_hf_command_reads_what_was_published(run_folder: Path, hub: HubServer, user: HubUser) -> None:
+    user.published("model", str(run_folder), "bertx/tiny-dna-splice")
+    hf = str(Path(sys.executable).parent / "hf")
+    done = user.run(hf, "download", "bertx/tiny-dna-splice", "--revision", "v1", "--local-dir", "copy", token=None)
+    assert done.returncode == 0, done.stderr
+    copy = {
+        p.relative_to(user.folder / "copy").as_posix(): p for p in (user.folder / "copy").rglob("*") if p.is_file()
+    }
+    published = hub.files("bertx/tiny-dna-splice")
+    assert len(published) > 8
+    assert all(copy[name].read_bytes() == content for name, content in published.items())
+
+
+def test_train_pushes_the_model_with_the_projects_card_and_no_pickle(
+    tiny_backbone: Path, hub: HubServer, user: HubUser
+) -> None:
+    argv = [sys.executable, str(ROOT / "train.py"), "--backbone", str(tiny_backbone), "--max_steps", "4"]
+    argv += ["--eval_steps", "2", "--output_dir", str(user.folder / "runs"), "--push_to_hub"]
+    done = user.run(*argv, "--hub_model_id", "owner/mine", "--hub_private_repo", "true", PYTHONPATH=str(ROOT))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "published " in done.stdout.splitlines()[-1]
+    files = hub.files("owner/mine")
+    assert hub.repository("owner/mine").private
+    assert {"README.md", "model.safetensors", "config.json", "tokenizer.json", "results.json"} <= set(files)
+    assert not [name for name in files if name.endswith((".bin", ".pt", ".pth"))]
+    card = files["README.md"].decode()
+    assert "# mine\n" in card
+    assert 'model="owner/mine"' in card
+    assert "generated from the information" not in card  # what the Trainer's card says of itself
+    (folder,) = (path.parent for path in (user.folder / "runs").rglob("results.json"))
+    assert files["model.safetensors"] == (folder / "model" / "model.safetensors").read_bytes()
+    for name, content in files.items():
+        assert str(user.folder).encode() not in content, name
+        assert str(tiny_backbone).encode() not in content, name
+
+    again = user.run(*argv, PYTHONPATH=str(ROOT))  # finished already, and no name given
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert hub.files("owner/tiny-bert0-dna-splice")["model.safetensors"] == files["model.safetensors"]
+    for more, message in (
+        (["--arm", "bert", "rand", "--hub_model_id", "owner/mine"], "names one repository, and 2 arms are trained"),
+        (["--hub_strategy", "every_save"], "--hub_strategy is every_save; allowed: end"),
+    ):
+        refused = user.run(*argv, *more, PYTHONPATH=str(ROOT))
+        assert refused.returncode == 2
+        assert message in refused.stderr.splitlines()[-1]
+    wrong = user.run(*argv, "--seed", "9", token="hf_wrong", PYTHONPATH=str(ROOT))
+    assert wrong.returncode == 2
+    assert "does not take the token" in wrong.stderr.splitlines()[-1]
+    assert not list((user.folder / "runs").rglob("seed-9"))  # it was told so before anything was trained
+
+
+PUSH = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[2:]
+from test_callbacks import make_trainer
+from hf_bertx.callbacks import ModelCardCallback
+settings = {"push_to_hub": True, "hub_model_id": "owner/theirs", "save_strategy": "epoch", "num_train_epochs": 1}
+trainer = make_trainer(Path(sys.argv[1]), [], **settings)
+ModelCardCallback(lambda: "---\\ntags:\\n- ours\\n---\\n# Ours\\n").attach(trainer)
+trainer.train()
+trainer.push_to_hub()
+"""
+
+
+def test_anybodys_trainer_pushes_the_card_of_the_plugin(hub: HubServer, user: HubUser) -> None:
+    """The double's .gitattributes aside, all that is there came from the Trainer itself."""
+    argv = [sys.executable, "-c", PUSH, str(user.folder / "out"), str(ROOT), str(ROOT / "tests")]
+    done = user.run(*argv)
+    assert done.returncode == 0, done.stderr[-3000:]
+    titles = [commit.title for commit in hub.repository("owner/theirs").commits.values()]
+    assert "End of training" in titles
+    assert hub.files("owner/theirs")["README.md"].decode().endswith("# Ours\n")
