@@ -118,9 +118,6 @@ def test_a_private_repository_is_there_for_its_owner_alone(
     expected = pq.read_table(run_folder / run_files.TEST_PREDICTIONS).to_pydict()
     answer = loaded(user, python_without_hf_bertx, (*names, None), home="owner")["None"]
     assert torch.allclose(torch.tensor(answer["logits"]), torch.tensor(expected["logits"]), atol=1e-5)
-    user.published("model", str(run_folder), "owner/public-model")
-    line = user.refused("model", str(run_folder), "owner/public-model", "--private")
-    assert line == "owner/public-model is public already; make it private in its settings first"
 
 
 def test_the_hf_command_reads_what_was_published(run_folder: Path, hub: HubServer, user: HubUser) -> None:

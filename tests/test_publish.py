@@ -1,4 +1,4 @@
-"""What may be sent and what is sent: one commit, versions, repeats, refusals. Over HTTP, to the test double of a hub."""
+"""What may be sent and what is sent: one commit, versions, repeats, refusals. Over HTTP, to a double of the Hub."""
 
 import json
 import shutil
@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from hub_server import File, HubServer
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
@@ -201,6 +202,18 @@ def test_who_may_not_is_told_in_one_line(
         f"bertx/tiny was not published: {hub.url} does not answer"
     )
     assert hub.repositories == {}
+
+
+def test_a_private_repository_is_not_there_for_others(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    publish("model", str(run_copy), "owner/private", "--private")
+    assert HfApi(hub.url, token="hf_owner").model_info("owner/private").private
+    for token in (False, "hf_other"):
+        with pytest.raises(RepositoryNotFoundError):
+            HfApi(hub.url, token=token).model_info("owner/private")
+    publish("model", str(run_copy), "owner/public")
+    assert publish("model", str(run_copy), "owner/public", "--private")[2] == (
+        "owner/public is public already; make it private in its settings first"
+    )
 
 
 def test_somebody_elses_repository_can_be_proposed_to(run_copy: Path, publish: Publish, hub: HubServer) -> None:
