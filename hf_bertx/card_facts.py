@@ -17,6 +17,7 @@ from .report import RunRecord
 from .tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
+METRIC_TYPES["segment_accuracy"] = "accuracy"
 _CONFIDENCE = 0.95
 _SHOWN_SYMBOLS = 32
 # Inputs to try: a donor site of the splice data (UCI, ATRINS-DONOR-521), the beginning of the green fluorescent
@@ -131,7 +132,7 @@ def mean_and_interval(values: list[float | None]) -> str:
     if error == 0:
         return f"{mean:.3f} [{mean:.3f}, {mean:.3f}]"
     low, high = stats.t.interval(_CONFIDENCE, len(numbers) - 1, loc=mean, scale=error)
-    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    return f"{mean:.3f} [{low:.3f}, {min(high, 1.0):.3f}]"  # no score is above 1
 
 
 def differences_from_paper(record: RunRecord) -> list[str]:

@@ -13,7 +13,7 @@ from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
 from . import card_facts, run_files
-from .task_data import BUILDS
+from .data_copies import BUILDS
 from .tasks import Task
 
 
@@ -38,36 +38,35 @@ def model_card(
     """
     record = card_facts.read_run(folder)
     name = card_facts.run_name(record.order) if repo_id is None else repo_id.rpartition("/")[2]
-    base = card_facts.base_model(record.order)
     return _template("model_card.md").render(
         **card_facts.facts(record),
         card_data=card_facts.metadata(record, name, adapter).to_yaml(),
         name=name,
         adapter=adapter,
-        base_model=base,
-        load_lines=_load_lines(record.task, repo_id or ".", base if adapter else None),
+        base_model=card_facts.base_model(record.order),
+        load_lines=_load_lines(record.task, repo_id or ".", adapter),
         onnx=onnx,
         picture=picture,
     )
 
 
-def _load_lines(task: Task, source: str, base: str | None) -> list[str]:
+def _load_lines(task: Task, source: str, adapter: bool) -> list[str]:
     """Code that classifies an example; `source` is the repository or, before it is published, the model's folder."""
     shown = card_facts.examples(task)
     given = f'{{"text": "{shown[0]}", "text_pair": "{shown[1]}"}}' if task.pair else f'"{shown[0]}"'
     call = f"classify({given}, truncation=True, max_length={task.max_length})"
-    if base is None:
+    if not adapter:
         note = "  # the folder of this file" if source == "." else ""
         lines = ["from transformers import pipeline", ""]
         return [*lines, f'classify = pipeline("text-classification", model="{source}"){note}', call]
+    # the adapter's file tells its base, but not how many classes there are
+    head = "num_labels=1" if task.labels is None else f"id2label={dict(enumerate(task.labels))}"
     return [
-        "from peft import PeftModel",
-        "from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, pipeline",
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline",
         "",
-        f'source, config = "{source}", AutoConfig.from_pretrained("{source}")',
-        f'model = AutoModelForSequenceClassification.from_pretrained("{base}", config=config)',
-        "model = PeftModel.from_pretrained(model, source).merge_and_unload()",
-        'classify = pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(source))',
+        f'model = AutoModelForSequenceClassification.from_pretrained("{source}", {head})',
+        f'tokenizer = AutoTokenizer.from_pretrained("{source}")',
+        'classify = pipeline("text-classification", model=model, tokenizer=tokenizer)',
         call,
     ]
 

@@ -12,8 +12,8 @@ from huggingface_hub import RepoCard
 
 from . import card_facts, run_files
 from .cards import built_task, dataset_card, model_card
+from .data_copies import BUILDS
 from .report import picture
-from .task_data import BUILDS
 
 Files = dict[str, "Path | bytes"]
 CARD, PICTURE = "README.md", "loss_curve.png"
@@ -24,8 +24,10 @@ ADAPTER = "adapter"  # of a LoRA run, beside the model that it is merged into
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 # What an earlier upload may have left in a repository and a later one takes away; all else there is somebody's own.
 REPLACED = {
-    "model": ("*.safetensors", "*.safetensors.index.json", "adapter_config.json", "config.json", f"{ONNX}/*", PICTURE)
-    + ("tokenizer*.json", "vocab.*", "merges.txt", "spiece.model", "special_tokens_map.json", "added_tokens.json"),
+    "model": tuple(
+        f"*.safetensors *.safetensors.index.json adapter_config.json config.json tokenizer*.json vocab.* merges.txt "
+        f"spiece.model special_tokens_map.json added_tokens.json {PICTURE} {ONNX}/*".split()
+    ),
     "dataset": ("*.parquet", f"{BUILDS}/*.json"),
     "space": (),
 }
@@ -47,7 +49,7 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
         raise ValueError(f"{folder}: the folder {weights.name} holds no weights; train the run again to publish it")
     files: Files = {path.name: path for path in sorted(weights.iterdir()) if _belongs(path.name)}
     if adapter:
-        files |= _adapter_configs(folder, card_facts.base_model(record.order))
+        files |= _adapter_config(folder, card_facts.base_model(record.order))
     onnx = None
     if (folder / ONNX / ONNX_RECORD).is_file() and not adapter:
         onnx = run_files.read_json(folder / ONNX / ONNX_RECORD)
@@ -64,18 +66,15 @@ def _belongs(name: str) -> bool:
     return name != CARD and not name.startswith(".") and any(fnmatch(name, pattern) for pattern in _MODEL_FILES)
 
 
-def _adapter_configs(folder: Path, base: str | None) -> Files:
-    """The adapter's config with its base on the Hub, and the model's, which has the names of the classes."""
+def _adapter_config(folder: Path, base: str | None) -> Files:
+    """The adapter's config, its base by its Hub id. Beside a config of the model nobody would look for an adapter."""
     config = run_files.read_json(folder / ADAPTER / "adapter_config.json")
     if base is None:
         raise ValueError(
             f"{folder}: the adapter belongs to a backbone that is a folder of this machine, so nobody else could load "
             "it. What to do: --merge publishes the whole model"
         )
-    return {
-        "adapter_config.json": _json({**config, "base_model_name_or_path": base}),
-        "config.json": folder / run_files.MODEL / "config.json",
-    }
+    return {"adapter_config.json": _json({**config, "base_model_name_or_path": base})}
 
 
 def _public(order: dict[str, Any]) -> dict[str, Any]:

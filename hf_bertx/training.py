@@ -29,11 +29,12 @@ from transformers.utils import logging
 from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallback
+from .data_copies import BuildTask
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
-from .task_data import BuildTask, TaskData, load_task_data, subset
+from .task_data import TaskData, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
 from .tokenized_data import tokenize
