@@ -33,7 +33,7 @@ class Copy:
 
 
 def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | None) -> Copy:
-    """The rows of a task from `data_dir`, else the package, else the Hub, else built; see [`task_data.load_task_data`].
+    """The rows of a task from `data_dir`, else the package, else the Hub, else built; see [`load_task_data`].
 
     Raises:
         FileNotFoundError: there is no copy; the message says what to do.

@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import ROOT, HubUser
 from datasets import load_dataset
-from hub_server import File, HubServer
-from huggingface_hub import HfApi, ModelCard
+from hub_server import File, HubServer, Repository
+from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -150,7 +150,7 @@ def test_an_adapter_is_published_with_its_base_and_merged_on_request(
     line = user.refused("model", str(run), "bertx/adapter")
     assert "belongs to a backbone that is a folder of this machine" in line
     assert line.endswith("--merge publishes the whole model")
-    HfApi(hub.url, token="hf_owner").create_repo("bertx/base")
+    hub.repositories["model", "bertx/base"] = Repository("model", "bertx/base")
     base = {path.name: File(path.read_bytes(), path.suffix == ".safetensors") for path in tiny_backbone.iterdir()}
     hub.repository("bertx/base").add("main", "the backbone", base)
     order = json.loads((run / run_files.RUN).read_text())

@@ -12,8 +12,8 @@ import hf_bertx
 ORDER = (
     "disciplines token_map batch_layout plain_tokenizer tokenization_discipline arms configuration_discipline "
     "modeling_discipline shortcuts backbones tasks protocols run_files data_copies task_data tokenized_data "
-    "metrics discipline_metric leaks callbacks run_arguments run_order training report card_facts cards repository_files "
-    "onnx_export publish cli"
+    "metrics discipline_metric leaks callbacks run_arguments run_order training report card_facts cards "
+    "repository_files onnx_export publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
