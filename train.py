@@ -31,9 +31,19 @@ def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
     return OwnData(built_task(folder / name), folder / name / "default")
 
 
+def _build_task(root: Path, name: str, split: str) -> Path:
+    """Builds a data set of the paper from its original files, which are fetched, unless an earlier run did."""
+    from dataset_scripts.build import build_dataset
+
+    folder = root / "data" / name
+    if not (folder / split).is_dir():
+        build_dataset(name, folder, split=split)
+    return folder
+
+
 def main() -> int:
     """See [`one_run.main`]."""
-    return one_run.main(sys.argv[1:], _build_own)
+    return one_run.main(sys.argv[1:], _build_own, _build_task)
 
 
 if __name__ == "__main__":

@@ -169,8 +169,9 @@ class ModelCardCallback(TrainerCallback):
     """Writes the project's model card where the `Trainer` would push its own.
 
     The `Trainer`'s card says "fine-tuned version of [](https://huggingface.co/)" for a random start and gives
-    validation numbers as the model's results. This plugin writes `README.md` into `args.output_dir` right before
-    each push, after the `Trainer` has written its own.
+    validation numbers as the model's results. This plugin writes `README.md` into `args.output_dir` before each push
+    during training. `Trainer.push_to_hub` writes the `Trainer`'s card after that and pushes it: [`attach`] sees to it
+    that this one is written then, too.
 
     Args:
         render: gives the card's text, or None while there is nothing to say yet (then no card is pushed).
@@ -178,19 +179,32 @@ class ModelCardCallback(TrainerCallback):
     Example:
         ```python
         >>> from hf_bertx.cards import model_card
-        >>> card = ModelCardCallback(lambda: model_card("my_run"))
-        >>> trainer = Trainer(model, args, callbacks=[card], ...)
+        >>> trainer = Trainer(model, args, ...)
+        >>> ModelCardCallback(lambda: model_card("my_run")).attach(trainer)
+        >>> trainer.push_to_hub()
         ```
     """
 
     def __init__(self, render: Callable[[], str | None]) -> None:
         self.render = render
 
+    def attach(self, trainer: Any) -> None:
+        """Adds the plugin to a `Trainer`, and puts its card in place of what `Trainer.create_model_card` writes."""
+
+        def create_model_card(*_: Any, **__: Any) -> None:
+            if trainer.is_world_process_zero():
+                self._write(trainer.args)
+
+        trainer.add_callback(self)
+        trainer.create_model_card = create_model_card
+
     def on_push_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if not state.is_world_process_zero:
-            return
+        if state.is_world_process_zero:
+            self._write(args)
+
+    def _write(self, args: TrainingArguments) -> None:
         path = Path(args.output_dir or ".") / "README.md"
         text = self.render()
         if text is None:

@@ -9,35 +9,71 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
+from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
-from . import run_files
-from .arms import ARMS, BASELINE
-from .backbones import known_backbone
-from .disciplines import DISCIPLINES
-from .protocols import get_protocol
-from .records import RunRecord
-from .task_data import BUILDS
+from . import card_facts, run_files
+from .arms import BASELINE
+from .data_copies import BUILDS
 from .tasks import Task
 
-_METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
 
-
-def model_card(folder: Path) -> str:
+def model_card(
+    folder: Path,
+    repo_id: str | None = None,
+    adapter: bool = False,
+    onnx: dict[str, Any] | None = None,
+    picture: bool = False,
+) -> str:
     """The card of a finished run: front matter for the Hub, and what a reader has to know.
+
+    Args:
+        repo_id: where it is published; without, the card stands beside the weights in their folder.
+        adapter: the card of the run's adapter in place of its whole model.
+        onnx: what [`onnx_export.export`] measured, where an ONNX file stands beside the weights.
+        picture: whether `loss_curve.png` stands beside the card.
 
     Raises:
         ValueError: the run is not finished, or one of its files cannot be read.
         jinja2.UndefinedError: the template asks for a value that is not there.
     """
-    order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
-    record = RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
+    record = card_facts.read_run(folder)
+    name = card_facts.run_name(record.order) if repo_id is None else repo_id.rpartition("/")[2]
     if record.specification["arm"] == BASELINE:
-        return _template("baseline_card.md").render(
-            **_common_facts(record), encoder=_encoder(record.specification), card_data=_metadata(record).to_yaml()
-        )
-    return _template("model_card.md").render(**_facts(record), card_data=_metadata(record).to_yaml())
+        told = card_facts.baseline_facts(record)
+        data = card_facts.metadata(record, name, adapter=False).to_yaml()
+        return _template("baseline_card.md").render(**told, name=name, source=repo_id or ".", card_data=data)
+    return _template("model_card.md").render(
+        **card_facts.facts(record),
+        card_data=card_facts.metadata(record, name, adapter).to_yaml(),
+        name=name,
+        adapter=adapter,
+        base_model=card_facts.base_model(record.order),
+        load_lines=_load_lines(record.task, repo_id or ".", adapter),
+        onnx=onnx,
+        picture=picture,
+    )
+
+
+def _load_lines(task: Task, source: str, adapter: bool) -> list[str]:
+    """Code that classifies an example; `source` is the repository or, before it is published, the model's folder."""
+    shown = card_facts.examples(task)
+    given = f'{{"text": "{shown[0]}", "text_pair": "{shown[1]}"}}' if task.pair else f'"{shown[0]}"'
+    call = f"classify({given}, truncation=True, max_length={task.max_length})"
+    if not adapter:
+        note = "  # the folder of this file" if source == "." else ""
+        lines = ["from transformers import pipeline", ""]
+        return [*lines, f'classify = pipeline("text-classification", model="{source}"){note}', call]
+    # the adapter's file tells its base, but not how many classes there are
+    head = "num_labels=1" if task.labels is None else f"id2label={dict(enumerate(task.labels))}"
+    return [
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline",
+        "",
+        f'model = AutoModelForSequenceClassification.from_pretrained("{source}", {head})',
+        f'tokenizer = AutoTokenizer.from_pretrained("{source}")',
+        'classify = pipeline("text-classification", model=model, tokenizer=tokenizer)',
+        call,
+    ]
 
 
 def _template(name: str) -> Template:
@@ -55,96 +91,6 @@ def write_model_card(folder: Path) -> Path:
     return path
 
 
-def _encoder(specification: dict[str, Any]) -> str | None:
-    """What a baseline started from that stock transformers loads: a Hub id, or a folder's name."""
-    kind, _, source = specification["backbone"].partition(":")
-    return source if kind == "encoder" else None
-
-
-def _name(record: RunRecord) -> str:
-    s = record.specification
-    return f"{s['backbone'].strip('/').replace('/', '--').replace(':', '-')}-{s['task']}" + (
-        "" if s["arm"] in ("bert", BASELINE) else f"-{s['arm']}"
-    )
-
-
-def _license(task: Task, backbone_license: str | None) -> str | None:
-    """A model made from data that is shared alike carries the data's licence."""
-    if task.license is not None and "-sa-" in task.license:
-        return task.license
-    return backbone_license
-
-
-def _metadata(record: RunRecord) -> ModelCardData:
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
-    backbone = known_backbone(s["backbone"])
-    split, encoder = results["test_split"], _encoder(s)
-    hub_id = encoder if encoder is not None and "/" in encoder else None
-    evaluations = [
-        EvalResult(
-            task_type="text-classification",
-            task_name=task.description,
-            dataset_type=task.hub_id if task.hosted else task.name,
-            dataset_name=task.name,
-            dataset_config=s["split"],
-            dataset_split=split,
-            metric_type=_METRIC_TYPES.get(name, name),
-            metric_name=name,
-            metric_value=round(value, 4),
-        )
-        for name, value in results["metrics"][split].items()
-    ]
-    return ModelCardData(
-        model_name=_name(record),
-        eval_results=evaluations,
-        base_model=backbone.hub_id if backbone is not None and s["start"] != "random" else hub_id,
-        datasets=[task.hub_id] if task.hosted else None,
-        license=_license(task, backbone.license if backbone is not None else None),
-        library_name="transformers",
-        pipeline_tag="text-classification",
-        tags=[task.discipline, "hf_bertx", s["arm"]],
-    )
-
-
-def _common_facts(record: RunRecord) -> dict[str, Any]:
-    """What the cards of arms and of baselines say alike."""
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
-    backbone = known_backbone(s["backbone"])
-    discipline = DISCIPLINES.get(task.discipline)
-    if task.discipline == "music":
-        example = "60 64 67 72"
-    else:
-        example = "A sentence." if discipline is None else "".join(discipline.symbols[:4]) * 3
-    return {
-        "name": _name(record),
-        "task": task,
-        "order": record.order,
-        "specification": s,
-        "results": results,
-        "discipline": discipline,
-        "example": example,
-        "splits": results["metrics"],
-        "minutes": round(results["train_seconds"] / 60, 1),
-        "license": _license(task, backbone.license if backbone is not None else None),
-    }
-
-
-def _facts(record: RunRecord) -> dict[str, Any]:
-    s, task = record.specification, record.task
-    arm = ARMS[s["arm"]]
-    return {
-        **_common_facts(record),
-        "arm": arm,
-        "protocol": get_protocol(s["protocol"]),
-        "backbone": known_backbone(s["backbone"]),
-        "backbone_name": s["backbone"],
-        "paper": task.published_score(arm.paper_row) if arm.paper_row else None,
-        "epoch_losses": [round(loss, 3) for loss in record.epoch_losses()],
-    }
-
-
 _COLUMNS = {
     "id": "The same from build to build.",
     "sequence": "The item: letters, or numbers or words divided by blanks.",
@@ -157,8 +103,11 @@ _COLUMNS = {
 }
 
 
-def dataset_card(folder: Path) -> str:
+def dataset_card(folder: Path, repo_id: str | None = None) -> str:
     """The card of a built data set: metadata that the Hub's viewer reads, and what a reader has to know.
+
+    Args:
+        repo_id: where it is published; by default the task's place on the Hub, or the folder.
 
     Raises:
         ValueError: the folder holds no build.
@@ -177,7 +126,7 @@ def dataset_card(folder: Path) -> str:
     return _template("dataset_card.md").render(
         card_data=_dataset_metadata(task, builds, infos).to_yaml(),
         task=task,
-        hub_id=task.hub_id if task.hosted else folder.name,
+        hub_id=repo_id or (task.hub_id if task.hosted else folder.name),
         default=builds[0]["config"],
         builds=builds,
         columns={name: _COLUMNS[name] for name in columns},

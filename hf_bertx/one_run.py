@@ -12,24 +12,33 @@ from accelerate import PartialState
 from transformers.utils import logging
 
 from . import run_files
-from .callbacks import ModelCardCallback
-from .cards import model_card, write_model_card
+from .card_facts import run_name
+from .cards import write_model_card
+from .publish import Upload, publish_model, signed_in
 from .run_arguments import BuildOwn, parse_arguments
 from .training import run
 
+# takes the root of the runs, a task's name and the split; gives the folder of the data set that it built
+BuildPublished = Callable[[Path, str, str], Path]
 
-def _card(folder: Path) -> str | None:
-    """What a push carries as README.md: the run's card once it is finished, nothing before."""
-    return model_card(folder) if (folder / run_files.RESULTS).is_file() else None
+
+def _push(folder: Path, upload: Upload, hub_model_id: str | None, account: str) -> None:
+    """Publishes a finished run where the `Trainer` would have pushed it to."""
+    name = hub_model_id or run_name(run_files.read_json(folder / run_files.RUN))
+    print(publish_model(folder, name if "/" in name else f"{account}/{name}", upload))
 
 
 def train(
-    argv: list[str], build_own: BuildOwn | None = None, tell: Callable[[Path], None] = lambda folder: None
+    argv: list[str],
+    build_own: BuildOwn | None = None,
+    build_task: BuildPublished | None = None,
+    tell: Callable[[Path], None] = lambda folder: None,
 ) -> None:
-    """Trains the runs of a command line, one an arm.
+    """Trains the runs of a command line, one an arm, and publishes them if they are to be pushed.
 
     Args:
         build_own: builds a user's own data, where a `--train_file` is named.
+        build_task: builds a task's data from its original files, where there is no copy of it.
         tell: is given the folder of each run as soon as it is finished, in the main process.
 
     Raises:
@@ -37,21 +46,27 @@ def train(
     """
     logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
     specs, args = parse_arguments(argv, build_own)
+    root = Path(args.output_dir or "runs")
+    upload = Upload(bool(args.hub_private_repo), args.hub_revision, token=args.hub_token)
+    push, args.push_to_hub = args.push_to_hub, False  # once it is finished, and without the Trainer's pickle
+    # a token that is not taken is better known before training than after
+    account = signed_in(args.hub_model_id or "the model", upload) if push else ""
     for spec in specs:
-        expected = spec.folder(Path(args.output_dir or "runs"))
-        folder = run(spec, args, callbacks=(ModelCardCallback(partial(_card, expected)),))
+        folder = run(spec, args, build_task=None if build_task is None else partial(build_task, root))
         if PartialState().is_main_process:
             write_model_card(folder)
             tell(folder)
+            if push:
+                _push(folder, upload, args.hub_model_id, account)
 
 
-def main(argv: list[str], build_own: BuildOwn | None = None) -> int:
+def main(argv: list[str], build_own: BuildOwn | None = None, build_task: BuildPublished | None = None) -> int:
     """Returns 2 for an order that cannot be carried out, after one line that says why.
 
     TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
     """
     try:
-        train(argv, build_own, tell=lambda folder: print(f"wrote {folder}"))
+        train(argv, build_own, build_task, tell=lambda folder: print(f"wrote {folder}"))
     except (ValueError, OSError) as error:
         if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
             raise

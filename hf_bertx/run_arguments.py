@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.trainer_utils import HubStrategy
 
 from . import run_files
 from .arms import ARMS, Arm, get_arm
@@ -251,12 +252,14 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         dataloader_pin_memory=torch.cuda.is_available(),
         restore_callback_states_from_checkpoint=True,
         save_total_limit=2,
+        hub_strategy="end",
     )
     parser.set_defaults(**{**protocol.training, "num_train_epochs": protocol.train_epochs(task)})
     parser.set_defaults(learning_rate=_BY_ARM)
     parser.set_defaults(**given)
     run, training = parser.parse_args_into_dataclasses(argv)
     use_threads(run.threads)
+    _check_push(run, training)
     if own is not None:
         run.data_dir = str(own.folder)
     training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
@@ -282,6 +285,20 @@ def _read_file(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     if isinstance(values.get("arm"), str):
         values["arm"] = [values["arm"]]
     return values, argv[1:]
+
+
+def _check_push(run: RunArguments, training: TrainingArguments) -> None:
+    """What is pushed is published once a run is finished, by [`publish`]: the Trainer would send a pickle along."""
+    if training.push_to_hub and training.hub_strategy != HubStrategy.END:
+        raise ValueError(
+            f"--hub_strategy is {training.hub_strategy.value}; allowed: end. During training the Trainer would send "
+            "training_args.bin, a pickle that holds paths of this machine"
+        )
+    if training.push_to_hub and training.hub_model_id is not None and len(run.arm) > 1:
+        raise ValueError(
+            f"--hub_model_id {training.hub_model_id} names one repository, and {len(run.arm)} arms are trained: leave "
+            "it out, and each gets a name of its own"
+        )
 
 
 def _specify(run: RunArguments, training: TrainingArguments, task: Task, protocol: Protocol, arm: Arm) -> RunSpec:

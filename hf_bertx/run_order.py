@@ -58,6 +58,8 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
         "task": asdict(spec.task),
         "data_fingerprint": data.fingerprint,
         "data_origin": data.origin,
+        "data_revision": data.revision,
+        "data_leaks": list(data.leaks),
         "backbone_origin": spec.backbone.origin,
     }
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value, load_dataset
+from datasets import ClassLabel, Dataset, Features, Value
 from transformers.utils import logging
 
+from .data_copies import BuildTask, load_copy
 from .tasks import Task
 
 logger = logging.get_logger(__name__)
-BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
 SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
@@ -24,7 +23,6 @@ OWN_ARGUMENTS = (
 ).split()
 _LONGEST = 512  # tokens: what BERT's position embeddings reach
 _EVALUATION_SEED = 20210707  # one for all runs, so that arms and seeds are compared on the same items
-_EMBEDDED = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True)
@@ -37,21 +35,28 @@ class TaskData:
         origin: where the rows are from.
         fingerprint: sha256 over the rows of every split.
         test_duplicates: test items whose sequences occur in the training rows too, letter for letter.
+        leaks: sentences of the leak report that was made when the data set was built; none without a report.
+        revision: the commit of the Hub that the rows are from; None for a folder.
     """
 
     splits: dict[str, Dataset]
     origin: str
     fingerprint: str
     test_duplicates: int
+    leaks: tuple[str, ...] = ()
+    revision: str | None = None
 
 
-def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None) -> TaskData:
-    """Loads a task from `data_dir`, else from the copy in the package, else from the Hub, and checks its rows.
+def load_task_data(
+    task: Task, split: str = "paper", data_dir: str | None = None, build: BuildTask | None = None
+) -> TaskData:
+    """Loads a task from `data_dir`, else the copy in the package, else the Hub, else builds it; checks its rows.
 
     Args:
         split: `paper`, `authors` (the division of their code), or `grouped` (no test item that a training item gives
             away); the name of a configuration of the data set.
         data_dir: a folder that `load_dataset` reads, with a configuration of the split's name or without any.
+        build: fetches the original files and builds the data set of them; not called while HF_HUB_OFFLINE is set.
 
     Raises:
         FileNotFoundError: there is no copy; the message says what to do.
@@ -59,7 +64,8 @@ def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None
     """
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    loaded, origin = _load(task, split, data_dir)
+    copy = load_copy(task, split, data_dir, build)
+    loaded, origin = copy.rows, copy.origin
     splits = {}
     for name in dict.fromkeys(("train", "validation", task.test_split)):
         if name not in loaded:
@@ -68,7 +74,7 @@ def load_task_data(task: Task, split: str = "paper", data_dir: str | None = None
     logger.info("task %s: %s from %s", task.name, _counts(splits), origin)
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
-    return TaskData(splits, origin, _fingerprint(splits), duplicates)
+    return TaskData(splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
 
 
 def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: bool, votes: bool, where: str) -> Task:
@@ -158,40 +164,6 @@ def evaluation_subset(rows: Dataset, count: int | None) -> Dataset:
         if not taken or len(taken) + len(members[names[n]]) <= count:
             taken += members[names[n]]
     return rows.select(sorted(taken))
-
-
-def _load(task: Task, split: str, data_dir: str | None) -> tuple[DatasetDict, str]:
-    embedded = _EMBEDDED / task.name
-    if data_dir is not None:
-        folder = Path(data_dir).expanduser()
-        if not folder.is_dir():
-            raise FileNotFoundError(f"--data_dir {data_dir}: no such folder")
-        configured = (folder / split).is_dir()
-        if not configured and (folder / BUILDS).is_dir():
-            raise FileNotFoundError(_no_split(task, split, folder))
-        return load_dataset(str(folder / split if configured else folder)), f"the folder {folder.resolve().name}"
-    if embedded.is_dir():
-        if not (embedded / split).is_dir():
-            raise FileNotFoundError(_no_split(task, split, embedded))
-        return load_dataset(str(embedded), split), "the copy in the package"
-    try:
-        return load_dataset(task.hub_id, split), f"the Hub: {task.hub_id}"
-    except (OSError, ValueError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if path.is_dir()))
-        raise FileNotFoundError(
-            f"task {task.name}: its data is not in the package and could not be loaded from {task.hub_id}: "
-            f"{first_line} What to do: `bertx data build {task.name} --split {split} --output DIR`, which fetches the "
-            f"original files or reads them from --raw_dir, then --data_dir DIR. The package itself holds {held}"
-        ) from None
-
-
-def _no_split(task: Task, split: str, folder: Path) -> str:
-    held = ", ".join(sorted(path.stem for path in (folder / BUILDS).glob("*.json")))
-    return (
-        f"task {task.name}: {folder} has no split {split!r}; it has {held}. What to do: "
-        f"`bertx data build {task.name} --split {split} --output DIR`, then --data_dir DIR"
-    )
 
 
 def _checked(rows: Dataset, task: Task, where: str) -> Dataset:

@@ -46,6 +46,7 @@ class Task:
         test_split: the split that the paper tests on (GLUE keeps its test labels; the paper used validation).
         train_epochs: of the authors' code.
         hosted: whether the data set has a place on the Hub, `bertx/` and the name; a user's own has none.
+        revision: the commit of the data set there that this task means; None while none is published to be pinned.
         published: the scores that others printed.
     """
 
@@ -64,6 +65,7 @@ class Task:
     test_split: str = "test"
     train_epochs: int = 20  # authors' code: 20 epochs by default for DNA
     hosted: bool = True
+    revision: str | None = None
     published: tuple[PublishedScore, ...] = field(default=(), repr=False)
 
     @property

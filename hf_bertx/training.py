@@ -30,6 +30,7 @@ from transformers.utils import logging
 from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallback
+from .data_copies import BuildTask
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
 from .run_arguments import RunSpec
@@ -188,11 +189,17 @@ def _set_schedule(args: TrainingArguments, spec: RunSpec, train_size: int) -> No
     args.greater_is_better = True if select else None
 
 
-def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback, ...] = ()) -> Path:
+def run(
+    spec: RunSpec,
+    args: TrainingArguments,
+    callbacks: tuple[TrainerCallback, ...] = (),
+    build_task: BuildTask | None = None,
+) -> Path:
     """Trains one run, or what is left of it, tests it once and saves it; a finished run is skipped.
 
     Args:
         args: `output_dir` is the root of all runs; not changed.
+        build_task: builds a data set that is neither in the package nor on the Hub; see [`load_task_data`].
 
     Returns:
         The run's folder.
@@ -206,7 +213,7 @@ def run(spec: RunSpec, args: TrainingArguments, callbacks: tuple[TrainerCallback
     folder = spec.folder(Path(args.output_dir or "runs"))
     state = PartialState()
     with state.main_process_first():
-        data = _limited(load_task_data(spec.task, spec.split, spec.data_dir), spec.max_eval_items)
+        data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.max_eval_items)
     _set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
     order = run_order(spec, args, data)
     if not spec.resume and state.is_main_process:

@@ -6,11 +6,16 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hub_server import HubServer
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
 
@@ -107,3 +112,95 @@ def roberta_tokenizer() -> PreTrainedTokenizerFast:
         model_max_length=128,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+class HubUser:
+    """Runs commands as their users do, in processes of their own, with the test double in the place of the Hub.
+
+    Args:
+        folder: holds the homes of the users; the one that is named `empty` by nobody else has an empty cache.
+    """
+
+    def __init__(self, hub: HubServer, folder: Path) -> None:
+        self.hub, self.folder = hub, folder
+
+    def run(
+        self, *argv: str, token: str | None = "hf_owner", home: str = "home", **environment: str
+    ) -> subprocess.CompletedProcess:
+        plain = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "PYTHONPATH"))}
+        settings = {"HF_ENDPOINT": self.hub.url, "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(self.folder / home)}
+        settings |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1"} | ({} if token is None else {"HF_TOKEN": token})
+        return subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=self.folder,
+            env={**plain, **settings, **environment},
+        )
+
+    def bertx(self, *argv: str, **settings: Any) -> subprocess.CompletedProcess:
+        return self.run(sys.executable, "-m", "hf_bertx.cli", *argv, PYTHONPATH=str(ROOT), **settings)
+
+    def published(self, *argv: str, **settings: Any) -> str:
+        """What `bertx publish` says when it has done what it was told."""
+        done = self.bertx("publish", *argv, **settings)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout.strip()
+
+    def refused(self, *argv: str, **settings: Any) -> str:
+        """The one line of `bertx publish` that says why it has not."""
+        done = self.bertx("publish", *argv, **settings)
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        assert "hf_owner" not in done.stdout + done.stderr
+        line = done.stderr.splitlines()[-1]
+        assert line.startswith("bertx: error: ")
+        return line.removeprefix("bertx: error: ")
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A hub on a free port; `hf_owner` may write to owner/ and bertx/, `hf_other` to other/."""
+    server = HubServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def user(hub: HubServer, tmp_path: Path) -> HubUser:
+    return HubUser(hub, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def python_without_hf_bertx(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The interpreter of a fresh virtual environment that sees the installed packages, but not hf_bertx.
+
+    A line of a .pth file adds a folder without reading the .pth files in it, by which editable installs are found.
+    """
+    folder = tmp_path_factory.mktemp("plain")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    (site,) = folder.glob("lib/python*/site-packages")
+    (site / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python = str(folder / "bin" / "python")
+    code = "import importlib.util as u; print(u.find_spec('transformers') is not None, u.find_spec('hf_bertx'))"
+    done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, cwd=folder)
+    assert done.stdout.split() == ["True", "None"]
+    return python
+
+
+@pytest.fixture(scope="session")
+def run_folder(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of dna-splice, of eight steps. Not to be changed: copy it."""
+    root = tmp_path_factory.mktemp("short")
+    return train_briefly(tiny_backbone, root, "--seed", "0")
+
+
+def train_briefly(backbone: Path, root: Path, *more: str) -> Path:
+    """The folder of a run that train.py made."""
+    argv = ["--backbone", str(backbone), "--output_dir", str(root), "--max_steps", "8", "--eval_steps", "4"]
+    argv += ["--logging_steps", "2", "--learning_rate", "1e-3", *more]
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), *argv], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return Path(done.stdout.rpartition("wrote ")[2].splitlines()[0])

@@ -1,14 +1,41 @@
-"""What may not be hosted again is not sent; what the Hub does not take ends in one line."""
+"""What may be sent and what is sent: one commit, versions, repeats, refusals. Over HTTP, to a double of the Hub."""
 
-import os
-import subprocess
-import sys
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
+from hub_server import File, HubServer
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from dataset_scripts.build import build_dataset
+from hf_bertx import run_files
 from hf_bertx.cli import main
+
+SPLICE = str(ROOT / "hf_bertx" / "data" / "dna-splice")
+Publish = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def publish(hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Publish:
+    """`bertx publish ...` in this process, its client told of the double: exit code, what it printed, its last line
+    of errors. (As commands of their own, where HF_ENDPOINT tells them: tests/test_hub.py.)"""
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+
+    def act(*argv: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = main(["publish", *argv])
+        out, err = capsys.readouterr()
+        assert "hf_owner" not in out + err
+        return code, out.strip(), (err.strip().splitlines() or [""])[-1].removeprefix("bertx: error: ")
+
+    return act
 
 
 @pytest.fixture
@@ -20,24 +47,245 @@ def histone(tmp_path: Path) -> Path:
     return tmp_path / "built"
 
 
-def test_data_without_a_licence_is_refused(histone: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["data", "publish", str(histone)]) == 2
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith("bertx: error: dna-h3 is not published: no licence is stated")
+@pytest.fixture
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder, tmp_path / "runs" / "seed-0"))
+
+
+def changed(path: Path, **values: object) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def test_data_without_a_licence_is_refused(histone: Path, publish: Publish, hub: HubServer) -> None:
+    code, _, error = publish("dataset", str(histone))
+    assert code == 2
+    assert error.startswith("dna-h3 is not published: no licence is stated")
     assert error.endswith("pass --i-have-permission")
+    assert publish("dataset", str(histone), "--dry_run")[0] == 2
+    assert hub.requests == []
+    code, out, _ = publish("dataset", str(histone), "--i-have-permission")
+    assert (code, out.endswith("tagged v1")) == (0, True)
+    assert 'load_dataset("bertx/dna-h3"' in hub.files("bertx/dna-h3", "dataset")["README.md"].decode()
 
 
-def test_an_empty_folder_is_no_build(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["data", "publish", str(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"bertx: error: {tmp_path}: no build; `bertx data build` makes one\n"
+def test_an_empty_folder_is_no_build(tmp_path: Path, publish: Publish) -> None:
+    assert publish("dataset", str(tmp_path))[2] == f"{tmp_path}: no build; `bertx data build` makes one"
 
 
-def test_with_permission_it_is_sent_and_a_hub_out_of_reach_is_one_line(histone: Path) -> None:
-    command = [sys.executable, "-m", "hf_bertx.cli", "data", "publish", str(histone), "--i-have-permission"]
-    away = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_TOKEN": "hf_secret", "HF_HUB_OFFLINE": "0"}
-    done = subprocess.run(command, capture_output=True, text=True, env=away, timeout=120)
-    assert done.returncode == 2
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("bertx: error: bertx/dna-h3 could not be published: ")
-    assert "hf_secret" not in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
+def test_ones_own_data_needs_a_name_and_gets_its_card(tmp_path: Path, publish: Publish, hub: HubServer) -> None:
+    file = tmp_path / "promoters.csv"
+    file.write_text("sequence,label\n" + "".join(f"ACGT{'ACGT'[i % 4]}{'AC'[i % 2]},{i % 2}\n" for i in range(60)))
+    build_dataset("promoters", tmp_path / "built", builder_options={"train_file": str(file), "discipline": "dna"})
+    code, _, error = publish("dataset", str(tmp_path / "built"), "--i-have-permission")
+    assert (code, error) == (2, "promoters is your own data: name its repository as OWNER/NAME")
+    assert publish("dataset", str(tmp_path / "built"), "owner/promoters", "--i-have-permission")[0] == 0
+    files = hub.files("owner/promoters", "dataset")
+    assert 'load_dataset("owner/promoters")' in files["README.md"].decode()
+    assert not [name for name, content in files.items() if str(tmp_path).encode() in content]
+
+
+def test_a_dry_run_shows_everything_and_touches_no_network(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--dry_run", "--private")
+    assert code == 0
+    assert out.startswith("bertx/tiny (model, private), revision main: nothing is sent in a dry run\n")
+    assert [line.split()[2] for line in out.splitlines()[1:10]] == (
+        "README.md config.json log_history.json loss_curve.png model.safetensors results.json run.json tokenizer.json "
+        "tokenizer_config.json"
+    ).split()
+    assert f"{(run_copy / 'model' / 'model.safetensors').stat().st_size / 1000:.1f} kB  model.safetensors" in out
+    assert "\n# tiny\n" in out
+    assert hub.requests == []
+    assert hub.repositories == {}
+
+
+def test_what_is_there_is_not_sent_again(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    code, out, _ = publish("model", str(run_copy), "bertx/tiny")
+    assert code == 0
+    assert out.startswith(f"published {hub.url}/bertx/tiny: 9 files, ")
+    repository = hub.repository("bertx/tiny")
+    assert [commit.title for commit in repository.commits.values()] == [
+        "initial commit",
+        "Model, tokenizer and card of a run of hf_bertx",
+    ]
+    assert repository.tags == {"v1": repository.branches["main"]}
+    hub.requests.clear()
+    code, out, _ = publish("model", str(run_copy), "bertx/tiny")
+    assert code == 0
+    assert out.startswith("nothing to do: ")
+    assert out.endswith(", tagged v1")
+    assert not [line for line in hub.requests if line.startswith("PUT") or "/commit/" in line or "/tag/" in line]
+    changed(run_copy / "results.json", train_seconds=60.0)
+    hub.requests.clear()
+    assert publish("model", str(run_copy), "bertx/tiny")[1].endswith("tagged v2")
+    assert not [line for line in hub.requests if line.startswith("PUT")]  # the weights are the same
+    assert set(repository.tags) == {"v1", "v2"}
+
+
+def test_what_an_earlier_version_left_goes_and_what_others_put_there_stays(
+    run_copy: Path, publish: Publish, hub: HubServer
+) -> None:
+    (run_copy / "onnx").mkdir()
+    (run_copy / "onnx" / "model.onnx").write_bytes(b"exported")
+    measured = {"file": "onnx/model.onnx", "inputs": ["input_ids"], "opset": 18, "sequences": 8, "longest": 60}
+    measured |= {"largest_difference": 2e-6, "tolerance": 1e-4, "versions": {"onnxruntime": "1.32.0"}}
+    (run_copy / "onnx" / "export.json").write_text(json.dumps(measured))
+    publish("model", str(run_copy), "bertx/tiny")
+    repository = hub.repository("bertx/tiny")
+    assert "onnx/model.onnx" in hub.files("bertx/tiny")
+    assert "differed from PyTorch's by at most 2.0e-06" in hub.files("bertx/tiny")["README.md"].decode()
+    head = repository.find("main")
+    assert head is not None
+    repository.add("main", "by hand", {**head.files, "drawing.svg": File(b"<svg/>", False)})
+    shutil.rmtree(run_copy / "onnx")
+    publish("model", str(run_copy), "bertx/tiny")
+    files = hub.files("bertx/tiny")
+    assert "drawing.svg" in files
+    assert not [name for name in files if name.startswith("onnx/")]
+    assert "ONNX" not in files["README.md"].decode()
+
+
+def test_where_somebody_else_was_faster_it_commits_on_top(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    hub.interlopers = 2
+    assert publish("model", str(run_copy), "bertx/tiny")[0] == 0
+    repository = hub.repository("bertx/tiny")
+    titles = [commit.title for commit in repository.commits.values()]
+    assert titles == ["initial commit", "somebody else", "somebody else", titles[-1]]
+    assert {"note-1.txt", "note-2.txt", "model.safetensors"} <= set(hub.files("bertx/tiny"))
+    changed(run_copy / "results.json", train_seconds=60.0)
+    hub.interlopers = 99
+    code, _, error = publish("model", str(run_copy), "bertx/tiny")
+    assert code == 2
+    assert error == "bertx/tiny was not published: others commit to it at the same time; try again later"
+
+
+def test_broken_off_before_the_commit_it_goes_on_without_sending_twice(
+    run_copy: Path, publish: Publish, hub: HubServer
+) -> None:
+    hub.die_before_commit = True
+    code, _, error = publish("model", str(run_copy), "bertx/tiny")
+    assert code == 2
+    assert "does not answer (" in error
+    assert error.endswith("What stood there before is as it was; run the same command again")
+    assert list(hub.repository("bertx/tiny").find("main").files) == [".gitattributes"]  # type: ignore[union-attr]
+    hub.requests.clear()
+    hub.start()
+    assert publish("model", str(run_copy), "bertx/tiny")[1].endswith("tagged v1")
+    assert not [line for line in hub.requests if line.startswith("PUT")]
+
+
+def test_who_may_not_is_told_in_one_line(
+    run_copy: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = str(run_copy)
+    assert publish("model", run, "tiny")[2] == "repository 'tiny': give it as OWNER/NAME"
+    assert "Cannot have -- or .. in repo_id" in publish("model", run, "bertx/a--b")[2]
+    assert publish("model", run, "other/tiny")[2] == (
+        "other/tiny was not published: the token of owner may not write there; name a repository of your own, or get "
+        "a token with the right to write"
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    assert publish("model", run, "bertx/tiny")[2] == (
+        f"bertx/tiny was not published: {hub.url} does not take the token; log in with `hf auth login`, or correct "
+        "HF_TOKEN"
+    )
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(run_copy / "none"))
+    assert publish("model", run, "bertx/tiny")[2] == (
+        "bertx/tiny was not published: no token; log in with `hf auth login`, or set HF_TOKEN"
+    )
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert publish("model", run, "bertx/tiny")[2] == "bertx/tiny was not published: HF_HUB_OFFLINE is set"
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    hub.stop()
+    assert publish("model", run, "bertx/tiny")[2].startswith(
+        f"bertx/tiny was not published: {hub.url} does not answer"
+    )
+    assert hub.repositories == {}
+
+
+def test_a_private_repository_is_not_there_for_others(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    publish("model", str(run_copy), "owner/private", "--private")
+    assert HfApi(hub.url, token="hf_owner").model_info("owner/private").private
+    for token in (False, "hf_other"):
+        with pytest.raises(RepositoryNotFoundError):
+            HfApi(hub.url, token=token).model_info("owner/private")
+    publish("model", str(run_copy), "owner/public")
+    assert publish("model", str(run_copy), "owner/public", "--private")[2] == (
+        "owner/public is public already; make it private in its settings first"
+    )
+
+
+def test_somebody_elses_repository_can_be_proposed_to(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    hub.accounts["hf_other"] = ("other", ("other", "bertx"))
+    assert publish("model", str(run_copy), "bertx/tiny")[0] == 0
+    before = hub.files("bertx/tiny")
+    hub.accounts["hf_owner"] = ("owner", ("owner",))
+    changed(run_copy / "results.json", train_seconds=60.0)
+    assert publish("model", str(run_copy), "bertx/tiny")[0] == 2
+    code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--create_pr")
+    assert code == 0
+    assert out.startswith(f"proposed {hub.url}/bertx/tiny/discussions/1: 9 files")
+    assert hub.files("bertx/tiny") == before
+    assert hub.files("bertx/tiny", revision="refs/pr/1") != before
+    assert set(hub.repository("bertx/tiny").tags) == {"v1"}
+
+
+def test_branches_and_tags(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    publish("model", str(run_copy), "bertx/tiny", "--tag", "paper")
+    repository = hub.repository("bertx/tiny")
+    assert repository.tags == {"paper": repository.branches["main"]}
+    changed(run_copy / "results.json", train_seconds=60.0)
+    assert publish("model", str(run_copy), "bertx/tiny", "--tag", "paper")[2] == (
+        "bertx/tiny has a version paper already; a version is not moved"
+    )
+    code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--revision", "trial")
+    assert (code, "tagged" in out) == (0, False)
+    assert repository.branches["trial"] != repository.branches["main"] == repository.tags["paper"]
+
+
+def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+    root = run_copy.parent
+    order = json.loads((run_copy / run_files.RUN).read_text())
+    for folder, values in (("seed-3", {"seed": 3}), ("other", {"arm": "re_emb", "start": "re_emb"})):
+        shutil.copytree(run_copy, root / folder)
+        specification = {**order["specification"], **values}
+        changed(root / folder / run_files.RUN, specification=specification)
+    shutil.copytree(run_copy, root / "unfinished")
+    (root / "unfinished" / run_files.RESULTS).unlink()
+    code, out, error = publish("study", str(root), "--namespace", "owner")
+    assert code == 0, error
+    name = f"owner/{Path(order['specification']['backbone']).name}-dna-splice"
+    assert [line.split()[1] for line in out.splitlines()] == [f"{hub.url}/{name}:", f"{hub.url}/{name}-re_emb:"]
+    card = hub.files(name)["README.md"].decode()
+    assert "| test | 160 | mean of 2 seeds | " in card
+    assert "Seeds 0, 3; in brackets the 95% interval" in card
+    assert json.loads(hub.files(name)["run.json"])["specification"]["seed"] == 0
+    assert publish("study", str(root), "--namespace", "owner", "--all_seeds")[0] == 0
+    assert json.loads(hub.files(name, revision="seed-3")["run.json"])["specification"]["seed"] == 3
+    shutil.copytree(run_copy, root / "again")
+    assert "publish one of them by hand" in publish("study", str(root))[2]
+    assert "no run below it is finished" in publish("study", str(root / "unfinished"))[2]
+
+
+def test_a_space_is_the_folder_of_an_app(tmp_path: Path, publish: Publish, hub: HubServer) -> None:
+    app = tmp_path / "demo"
+    (app / "__pycache__").mkdir(parents=True)
+    (app / "__pycache__" / "app.pyc").write_bytes(b"x")
+    (app / "app.py").write_text("print(1)\n")
+    assert publish("space", str(app), "bertx/demo")[2] == (
+        f"{app}: a Space needs a README.md whose front matter says `sdk: gradio`"
+    )
+    (app / "README.md").write_text("---\ntitle: Demo\nsdk: gradio\napp_file: app.py\n---\n# Demo\n")
+    assert publish("space", str(app), "bertx/demo")[0] == 0
+    assert set(hub.files("bertx/demo", "space")) == {".gitattributes", "README.md", "app.py"}
+    assert publish("space", str(tmp_path / "none"), "bertx/demo")[2] == f"{tmp_path / 'none'}: no such folder"
+
+
+def test_a_run_that_cannot_be_published_says_why(run_copy: Path, publish: Publish) -> None:
+    (run_copy / "model" / "model.safetensors").unlink()
+    assert publish("model", str(run_copy), "bertx/tiny")[2] == (
+        f"{run_copy}: the folder model holds no weights; train the run again to publish it"
+    )
+    (run_copy / run_files.RESULTS).unlink()
+    assert "results.json: the file is missing" in publish("model", str(run_copy), "bertx/tiny")[2]

@@ -1,0 +1,48 @@
+"""`bertx analyse`: what two runs learned, compared."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    analysing = verbs.add_parser(
+        "analyse",
+        help="what two runs learned, compared: layers, attention heads, gradients",
+        description="Compares two finished runs of one task, or a run with its own start: CKA and PWCCA by layer, "
+        "matched attention heads, cosines between gradients of mini-batches.",
+        epilog="bertx analyse runs/.../bert/seed-0 runs/.../rand/seed-0 --output analysis",
+    )
+    analysing.add_argument("run_a", type=Path, metavar="RUN_A", help="folder of a finished run")
+    analysing.add_argument("run_b", type=Path, nargs="?", metavar="RUN_B", help="another, of the same task and data")
+    analysing.add_argument(
+        "--against_start", action="store_true", help="instead of RUN_B: RUN_A before its training, drawn again"
+    )
+    analysing.add_argument("--output", type=Path, required=True, help="folder of table.md, analysis.json and pictures")
+    analysing.add_argument("--data_dir", help="folder of the task's data, if not in the package")
+    analysing.add_argument("--split", default="validation", help="whose items are read (%(default)s)")
+    analysing.add_argument("--items", type=int, default=256, help="how many of them (%(default)s)")
+    analysing.add_argument("--positions", type=int, default=10_000, help="how many of their tokens (%(default)s)")
+    analysing.add_argument(
+        "--variance", type=float, default=0.99, help="share of a layer's variance that PWCCA compares (%(default)s)"
+    )
+    analysing.add_argument("--mini_batches", type=int, default=16, help="for gradients (%(default)s)")
+    analysing.add_argument("--seed", type=int, default=0, help="of the draws of items and positions (%(default)s)")
+    analysing.set_defaults(act=_analyse)
+
+
+def _analyse(arguments: argparse.Namespace) -> None:
+    from .. import analysis_report
+
+    if arguments.against_start == (arguments.run_b is not None):
+        raise ValueError("analyse compares RUN_A with RUN_B, or with --against_start: name one of the two")
+    from ..analysis import analyse
+
+    names = ("data_dir", "split", "items", "positions", "variance", "mini_batches", "seed")
+    found = analyse(arguments.run_a, arguments.run_b, **{name: getattr(arguments, name) for name in names})
+    print(analysis_report.summary(found))
+    for path in analysis_report.write_analysis(found, arguments.output):
+        print(f"wrote {path}", file=sys.stderr)

@@ -1,0 +1,85 @@
+"""`bertx baseline` and `bertx convert`: what a study compares with."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..tasks import TASKS, get_task
+
+
+def add(verbs: Any) -> None:
+    running = verbs.add_parser(
+        "baseline",
+        help="what a study compares with: k-mers, one-hot, TF-IDF, neighbours, networks of the discipline",
+        description="Fits baselines to a task, chooses their hyperparameters on validation and leaves run folders "
+        "that `bertx report` shows. Without a name: the plain ones that fit the task, no network.",
+        epilog="bertx baseline majority kmer-logistic --task dna-h3 --data_dir data/dna-h3 --runs runs",
+    )
+    running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
+    running.add_argument("--list", action="store_true", help="print the baselines and what each fits")
+    running.add_argument("--task", default="dna-splice", help="one of: " + ", ".join(TASKS))
+    running.add_argument("--data_dir", help="folder that `bertx data build` made")
+    running.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
+    running.add_argument("--seed", type=int, default=0)
+    running.add_argument("--fraction", type=float, default=1.0, help="share of the training data")
+    running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
+    running.add_argument("--epochs", type=float, metavar="N", help="of a network, in place of its recipe's")
+    running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
+    running.add_argument("--output", type=Path, help="write table.md and table.json of all baselines of --runs here")
+    running.set_defaults(act=_baseline)
+
+    converting = verbs.add_parser(
+        "convert",
+        help="published weights of a discipline's model -> safetensors that `bertx baseline` starts from",
+        epilog="bertx convert plus-tfm PLUS-TFM.pt --output plus; bertx baseline plus-tfm:plus --task ...",
+    )
+    converting.add_argument("model", choices=("plus-tfm", "antiberty"))
+    converting.add_argument("checkpoint", nargs="?", type=Path, help="of plus-tfm: the published .pt")
+    converting.add_argument("--output", type=Path, required=True, help="folder to write")
+    converting.set_defaults(act=_convert)
+
+
+def _baseline(arguments: argparse.Namespace) -> None:
+    from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline, write_table
+    from ..run_files import RESULTS, read_json
+
+    if arguments.list:
+        for baseline in (*BASELINES.values(), *map(get_baseline, ("plus-tfm:FOLDER", "encoder:SOURCE"))):
+            print(f"{baseline.name:<23}{', '.join(baseline.disciplines):<27}{baseline.about}")
+        return
+    for name in arguments.names or baselines_for(get_task(arguments.task)):
+        folder = run_baseline(
+            name,
+            arguments.task,
+            arguments.split,
+            arguments.data_dir,
+            arguments.seed,
+            arguments.fraction,
+            arguments.runs,
+            arguments.max_eval_items,
+            arguments.epochs,
+        )
+        results = read_json(folder / RESULTS)
+        scores = ", ".join(
+            f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items()
+        )
+        print(f"{name}: {results['test_split']} {scores} ({folder})", flush=True)
+    if arguments.output is not None:
+        for path in write_table(arguments.runs, arguments.output):
+            print(f"wrote {path}", file=sys.stderr)
+
+
+def _convert(arguments: argparse.Namespace) -> None:
+    if arguments.model == "antiberty":
+        from ..baselines.encoders import convert_antiberty
+
+        print(f"wrote {convert_antiberty(arguments.output)}")
+        return
+    from ..baselines.plus_tfm.conversion import convert_plus_tfm
+
+    if arguments.checkpoint is None:
+        raise ValueError("plus-tfm has no package: name the published file, bertx convert plus-tfm PLUS-TFM.pt")
+    print(f"wrote {convert_plus_tfm(arguments.checkpoint, arguments.output)}")

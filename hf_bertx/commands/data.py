@@ -1,0 +1,117 @@
+"""`bertx data`: original files -> data sets; what a split gives away."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ..tasks import TASKS, get_task
+
+
+def add(verbs: Any) -> None:
+    data = verbs.add_parser("data", help="data sets: original files -> Parquet with a card; what a split gives away")
+    data_verbs = data.add_subparsers(dest="data_verb", required=True, metavar="VERB")
+
+    building = data_verbs.add_parser(
+        "build",
+        help="original files -> a folder that load_dataset reads",
+        description="Turns the original files of a task into Parquet with a data set card. Without --raw_dir they are "
+        "downloaded. Builds of one data set share a folder: each --split is a configuration of it.",
+        epilog="bertx data build dna-h3 --raw_dir downloads --output data/dna-h3 --split grouped",
+    )
+    building.add_argument("task", nargs="?", help="one of: " + ", ".join(TASKS))
+    building.add_argument("--output", type=Path, required=True, help="the data set's folder")
+    building.add_argument("--raw_dir", type=Path, help="folder of the original files, or one file")
+    building.add_argument(
+        "--split",
+        default="paper",
+        help="paper: as the paper or the published files say; authors: as the authors' code does; grouped: no test "
+        "item that a training item gives away",
+    )
+    building.add_argument("--seed", type=int, default=100, help="of random and grouped splits (%(default)s)")
+    building.add_argument("--strict", action="store_true", help="a count that differs from the published is an error")
+    building.add_argument(
+        "--tokenized",
+        metavar="BACKBONE[:ASSIGNMENT]",
+        help="also as ids, ready for a plain Trainer: minilm-l6:frequent",
+    )
+    building.add_argument(
+        "--from",
+        dest="train_file",
+        metavar="FILE",
+        help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files; TASK then names it",
+    )
+    own = building.add_argument_group("with --from")
+    for name, what in (
+        ("validation_file", "by default 5% of the training items are drawn"),
+        ("test_file", "by default 5% of the training items are drawn"),
+        ("discipline", "dna, protein, music or text"),
+        ("sequence_column", "by default sequence"),
+        ("second_sequence_column", "of pairs"),
+        ("label_column", "by default label"),
+        ("group_column", "by default group: items of one group stay on one side of a split"),
+        ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
+        ("labels_file", "CSV with the columns file and label, for MIDI"),
+    ):
+        own.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
+    building.set_defaults(act=_data_build)
+
+    leaking = data_verbs.add_parser("leaks", help="what the training items of a split give away of its test items")
+    leaking.add_argument("dataset", help="a folder that `data build` made, or a data set of the Hub")
+    leaking.add_argument("--config", help="configuration, e.g. grouped; by default the data set's own default")
+    leaking.add_argument("--discipline", help="dna, protein, music or text; by default by the name of the data set")
+    leaking.add_argument("--window", type=int, help="symbols in a row that count as shared (dna 100, protein 50)")
+    leaking.add_argument("--format", choices=("text", "json"), default="text")
+    leaking.set_defaults(act=_data_leaks)
+
+
+def _data_build(arguments: argparse.Namespace) -> None:
+    from dataset_scripts.build import build_dataset
+
+    from ..task_data import OWN_ARGUMENTS
+
+    told = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
+    name = arguments.task
+    if "train_file" in told:
+        name = name or Path(arguments.train_file).name.partition(".")[0]
+    elif told:
+        raise ValueError(f"--{next(iter(told))} describes data of your own: name its file with --from FILE")
+    elif name is None:
+        raise ValueError(f"no task is named; one of: {', '.join(TASKS)}")
+    else:
+        get_task(name)
+    counts = build_dataset(
+        name,
+        arguments.output,
+        raw_dir=arguments.raw_dir,
+        split=arguments.split,
+        seed=arguments.seed,
+        strict=arguments.strict,
+        tokenized=arguments.tokenized,
+        builder_options=told,
+    )
+    for config, parts in counts.items():
+        print(f"{arguments.output / config}: " + ", ".join(f"{n} {part}" for part, n in parts.items()))
+    print(f'load_dataset("{arguments.output}", "{next(iter(counts))}")')
+
+
+def _data_leaks(arguments: argparse.Namespace) -> None:
+    from datasets import load_dataset
+
+    from ..leaks import leak_report
+
+    splits = load_dataset(arguments.dataset, arguments.config)
+    discipline = arguments.discipline or next(
+        (task.discipline for task in TASKS.values() if Path(arguments.dataset).name.startswith(task.name)), None
+    )
+    if discipline is None:
+        raise ValueError(
+            f"{arguments.dataset}: the name tells no discipline; pass --discipline dna, protein, music or text"
+        )
+    report = leak_report(splits, discipline, arguments.window)
+    if arguments.format == "json":
+        print(json.dumps(report.to_dict(), indent=2))
+    else:
+        print("\n".join(report.sentences()))

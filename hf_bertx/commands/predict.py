@@ -1,0 +1,75 @@
+"""`bertx predict`: a model and a file of sequences -> labels and scores."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    predicting = verbs.add_parser(
+        "predict",
+        help="a model and a file of sequences -> a file of labels and scores",
+        description="Predicts every sequence of a file. Stopped and started again, it goes on where it stopped. MIDI "
+        "files are read in segments of 128 notes, which vote on their piece.",
+        epilog="bertx predict bertx/minilm-l6-dna-splice sequences.fasta --output labels.csv",
+    )
+    predicting.add_argument("model", metavar="MODEL", help="a run's folder, a model's folder, or a Hub id owner/name")
+    predicting.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz, .parquet, "
+        ".mid, or a folder of MIDI files",
+    )
+    predicting.add_argument("--output", type=Path, required=True, help="a .parquet, .csv or .jsonl file")
+    predicting.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
+    predicting.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto", help="%(default)s")
+    predicting.add_argument("--threads", type=int, help="batches at once on a CPU; by default one a core")
+    predicting.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
+    predicting.add_argument("--sequence_column", default="sequence", help="%(default)s")
+    predicting.add_argument("--second_sequence_column", help="of pairs")
+    predicting.add_argument("--id_column", default="id", help="%(default)s; records without one are numbered")
+    predicting.add_argument("--piece_column", help="records of one piece vote; MIDI files have pieces anyway")
+    predicting.set_defaults(act=_predict)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from tqdm import tqdm
+    from transformers.utils.logging import disable_progress_bar
+
+    from ..inference import SequenceClassifier
+    from ..input_records import Columns
+    from ..prediction_files import check_output, predict_file
+
+    check_output(arguments.output, arguments.overwrite)
+    disable_progress_bar()  # of the loading of weights, which takes a second
+    classifier = SequenceClassifier.from_pretrained(
+        arguments.model,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        batch_size=arguments.batch_size,
+    )
+    columns = Columns(
+        arguments.sequence_column, arguments.second_sequence_column, arguments.id_column, arguments.piece_column
+    )
+    with tqdm(unit=" records", disable=None, dynamic_ncols=True) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            if bar.total is None:
+                bar.reset(total)
+                bar.initial = done  # what an earlier call did is no part of the speed
+            bar.update(done - bar.n)
+
+        made = predict_file(classifier, arguments.file, arguments.output, columns, arguments.overwrite, progress)
+    for name, piece in list(made.pieces.items())[:20]:
+        answer = piece["piece_label"] if classifier.labels else f"{piece['piece_value']:.4g}"
+        votes = f" ({piece['votes']} of {piece['segments']} segments)" if classifier.labels else ""
+        print(f"{name}: {answer}{votes}")
+    print(f"{arguments.output}: {made.records} records, {classifier.precision}, {classifier.threads} threads")
+    if made.cut:
+        print(
+            f"{made.cut} of them were longer than the {classifier.max_length} tokens that the model reads and were "
+            "cut; the column `cut` says by how many symbols"
+        )

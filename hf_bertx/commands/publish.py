@@ -1,0 +1,109 @@
+"""`bertx publish` and `bertx export`: models, data sets and apps -> the Hub, or ONNX."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    publishing = verbs.add_parser(
+        "publish",
+        help="models, data sets and apps -> the Hub",
+        description="Each upload is one commit with the next version's tag (v1, v2, ...). What is there unchanged is "
+        "not sent again, so an upload that broke off is repeated. Log in with `hf auth login`, or set HF_TOKEN.",
+    )
+    what = publishing.add_subparsers(dest="publish_verb", required=True, metavar="WHAT")
+    model = what.add_parser("model", help="a finished run: weights, tokenizer, card, results, loss curve")
+    model.add_argument("run", type=Path, help="the run's folder")
+    model.add_argument("repo_id", metavar="OWNER/NAME")
+    model.set_defaults(act=_publish_model)
+    dataset = what.add_parser("dataset", help="a folder that `bertx data build` made")
+    dataset.add_argument("folder", type=Path)
+    dataset.add_argument("repo_id", nargs="?", metavar="OWNER/NAME", help="by default bertx/ and the task's name")
+    dataset.add_argument(
+        "--i-have-permission",
+        action="store_true",
+        help="of those who hold the rights, where the data's publisher states no licence",
+    )
+    dataset.set_defaults(act=_publish_dataset)
+    study = what.add_parser("study", help="the finished runs below a folder, one repository a cell, stable names")
+    study.add_argument("runs", type=Path)
+    study.add_argument("--namespace", default="bertx", help="owner of the repositories (%(default)s)")
+    study.add_argument(
+        "--all_seeds",
+        action="store_true",
+        help="main holds the run of the lowest seed; with this, the branches seed-N hold the others",
+    )
+    study.set_defaults(act=_publish_study)
+    space = what.add_parser("space", help="the folder of an app")
+    space.add_argument("folder", type=Path)
+    space.add_argument("repo_id", metavar="OWNER/NAME")
+    space.set_defaults(act=_publish_space)
+    for verb in (model, study):
+        verb.add_argument("--onnx", action="store_true", help="export the model to ONNX too, and check it")
+        verb.add_argument("--merge", action="store_true", help="of a LoRA run, the whole model, not the adapter")
+    for verb in (model, dataset, study, space):
+        verb.add_argument("--private", action="store_true")
+        verb.add_argument("--revision", metavar="BRANCH", help="to commit to, made if need be (main)")
+        verb.add_argument("--create_pr", action="store_true", help="propose the commit, do not make it")
+        verb.add_argument("--dry_run", action="store_true", help="show files, sizes and card; no network")
+        if verb is not study:
+            verb.add_argument("--tag", help="of the version; by default the next of v1, v2, ... on main")
+
+    exporting = verbs.add_parser("export", help="a finished run's model -> ONNX, checked in ONNX Runtime")
+    exporting.add_argument("run", type=Path, help="the run's folder")
+    exporting.set_defaults(act=_export)
+
+
+def _upload(arguments: argparse.Namespace) -> Any:
+    from ..publish import Upload
+
+    return Upload(
+        private=arguments.private,
+        revision=arguments.revision,
+        tag=getattr(arguments, "tag", None),
+        create_pr=arguments.create_pr,
+        dry_run=arguments.dry_run,
+    )
+
+
+def _publish_model(arguments: argparse.Namespace) -> None:
+    from ..publish import publish_model
+
+    if arguments.onnx and not arguments.dry_run:
+        _export(arguments)
+    print(publish_model(arguments.run, arguments.repo_id, _upload(arguments), arguments.merge))
+
+
+def _publish_dataset(arguments: argparse.Namespace) -> None:
+    from ..publish import publish_dataset
+
+    print(publish_dataset(arguments.folder, arguments.repo_id, _upload(arguments), arguments.i_have_permission))
+
+
+def _publish_study(arguments: argparse.Namespace) -> None:
+    from ..onnx_export import export_once
+    from ..publish import publish_study
+
+    prepare = export_once if arguments.onnx and not arguments.dry_run else None
+    upload, namespace = _upload(arguments), arguments.namespace
+    for done in publish_study(arguments.runs, namespace, upload, arguments.all_seeds, arguments.merge, prepare):
+        print(done, flush=True)
+
+
+def _publish_space(arguments: argparse.Namespace) -> None:
+    from ..publish import publish_space
+
+    print(publish_space(arguments.folder, arguments.repo_id, _upload(arguments)))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from ..onnx_export import export_once
+
+    record = export_once(arguments.run)
+    print(
+        f"{arguments.run / record['file']}: logits of {record['sequences']} sequences differ from PyTorch's "
+        f"by at most {record['largest_difference']:.1e} (tolerance {record['tolerance']:.0e})"
+    )

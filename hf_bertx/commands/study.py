@@ -1,0 +1,47 @@
+"""`bertx study`: many runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..study import named_studies
+
+
+def add(verbs: Any) -> None:
+    study = verbs.add_parser(
+        "study",
+        help="many runs: a named study or a YAML file; runs what is missing",
+        description="Plans the runs of a study, skips what is finished, trains the rest. Started again after whatever "
+        "happened, it goes on from the last checkpoint. Several of these on one folder share the work.",
+        epilog="Named studies:\n" + "\n".join(f"  {name:14} {about}" for name, about in named_studies().items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    study.add_argument("study", help="a name from below, or a .yaml file with: tasks, arms, and if wanted backbones, "
+                       "seeds, fractions, protocol, overrides, grid, baselines")  # fmt: skip
+    study.add_argument("--runs", type=Path, help="where the runs are written (default: runs/NAME)")
+    study.add_argument("--data_dir", type=Path, help="folder that holds a data set for each task, by the task's name")
+    study.add_argument("--executor", choices=("local", "ray"), default="local", help="ray: the cluster of RAY_ADDRESS")
+    study.add_argument("--workers", type=int, help="runs at once (default: 1; on Ray, as many as there is room for)")
+    study.add_argument("--threads", type=int, help="CPU threads of a run (default: all cores, shared by the workers)")
+    study.add_argument(
+        "--launch", metavar="COMMAND", help="what starts each run, e.g. 'accelerate launch --num_processes 4'"
+    )
+    study.add_argument("--dry_run", action="store_true", help="print what would run, and how long it takes here")
+    study.set_defaults(act=_study)
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from ..study_command import run_study
+    from ..study_execution import Where
+
+    for name in ("workers", "threads"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} is {value}; allowed: at least 1")
+    if arguments.data_dir is not None and not arguments.data_dir.is_dir():
+        raise ValueError(f"--data_dir {arguments.data_dir}: no such folder")
+    root = arguments.runs or Path("runs") / Path(arguments.study).stem
+    where = Where(root, arguments.data_dir, arguments.threads, arguments.launch)
+    return run_study(arguments.study, where, arguments.executor, arguments.workers, arguments.dry_run)

@@ -1,0 +1,47 @@
+"""`bertx tasks`: what can be run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from typing import Any
+
+from ..arms import ARMS
+from ..backbones import BACKBONES
+from ..protocols import PROTOCOLS
+from ..tasks import TASKS
+
+
+def add(verbs: Any) -> None:
+    listing = verbs.add_parser("tasks", help="what can be run: tasks, arms, backbones, protocols")
+    listing.add_argument("--format", choices=("text", "json"), default="text")
+    listing.set_defaults(act=_tasks)
+
+
+def _tasks(arguments: argparse.Namespace) -> None:
+    if arguments.format == "json":
+        everything: dict[str, Any] = {
+            "tasks": [{**asdict(task), "hub_id": task.hub_id} for task in TASKS.values()],
+            "arms": [asdict(arm) for arm in ARMS.values()],
+            "backbones": [asdict(backbone) for backbone in BACKBONES.values()],
+            "protocols": [asdict(protocol) for protocol in PROTOCOLS.values()],
+        }
+        print(json.dumps(everything, indent=2, ensure_ascii=False))
+        return
+    print("TASKS" + " " * 19 + "DISCIPLINE  METRIC    CLASSES  PAPER")
+    for task in TASKS.values():
+        scores = ", ".join(f"{s.row} {s.value:g}" for s in task.published if s.model != "ALBERT" and s.fraction == 1)
+        classes = "-" if task.labels is None else str(len(task.labels))
+        print(f"  {task.name:<22}{task.discipline:<12}{task.metric:<10}{classes:>7}  {scores}")
+    print("\nARMS")
+    for arm in ARMS.values():
+        print(f"  {arm.name:<22}{arm.about}")
+    print("\nBACKBONES (any Hub id as owner/name[@revision], any folder, multiberts-seed_S[-step_Nk])")
+    for backbone in BACKBONES.values():
+        print(
+            f"  {backbone.name:<22}{backbone.hub_id}" + (f" @ {backbone.revision[:12]}" if backbone.revision else "")
+        )
+    print("\nPROTOCOLS")
+    for protocol in PROTOCOLS.values():
+        print(f"  {protocol.name:<22}{protocol.about}")

@@ -1,0 +1,154 @@
+"""Cards: golden files compared whole, metadata that the Hub's library reads back, sentences for what was measured."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT
+from huggingface_hub import DatasetCard, ModelCard
+
+from hf_bertx import DisciplineTokenizer, card_facts, run_files
+from hf_bertx.backbones import resolve_backbone
+from hf_bertx.cards import dataset_card, model_card
+from hf_bertx.tasks import get_task
+
+GOLDEN = ROOT / "model_cards" / "examples"
+RUNS = {
+    "dna": ROOT / "results" / "demo" / "bert" / "seed-0",
+    "music": ROOT / "results" / "first_runs" / "music-maestro-v1" / "minilm-l6" / "bert" / "seed-0",
+    "text": ROOT / "results" / "first_runs" / "glue-stsb" / "minilm-l6" / "shift_1000" / "seed-0",
+}
+
+
+def with_tokenizer(run: Path, target: Path, discipline: str) -> Path:
+    """A real run of results/, which keeps no model, with the tokenizer that it had."""
+    shutil.copytree(run, target)
+    if discipline != "text":
+        source = resolve_backbone("minilm-l6").source
+        DisciplineTokenizer.from_backbone(source, discipline).save_pretrained(target / run_files.MODEL)
+    return target
+
+
+def change(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.fixture
+def golden(tmp_path: Path) -> dict[str, Path]:
+    folders = {name: with_tokenizer(run, tmp_path / name / "seed-0", name) for name, run in RUNS.items()}
+    build = json.loads((ROOT / "hf_bertx" / "data" / "dna-splice" / "builds" / "paper.json").read_text())
+    change(folders["dna"] / run_files.RUN, data_leaks=build["leak_sentences"], data_revision="0" * 40)
+    return folders
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_whole_card(name: str, golden: dict[str, Path]) -> None:
+    """To change them on purpose: write what `model_card` gives into model_cards/examples, and read it."""
+    card = model_card(golden[name], f"bertx/{card_facts.run_name(card_facts.read_run(golden[name]).order)}")
+    assert card == (GOLDEN / f"model_card_{name}.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_metadata_is_what_the_hub_reads(name: str, golden: dict[str, Path]) -> None:
+    record = card_facts.read_run(golden[name])
+    card = ModelCard((GOLDEN / f"model_card_{name}.md").read_text(encoding="utf-8"))
+    data, task = card.data, record.task
+    assert (data.library_name, data.pipeline_tag, data.datasets) == (
+        "transformers",
+        "text-classification",
+        [task.hub_id],
+    )
+    assert data.base_model == "sentence-transformers/all-MiniLM-L6-v2"
+    assert data.license == ("cc-by-nc-sa-4.0" if name == "music" else "apache-2.0")
+    assert record.results is not None
+    assert data.eval_results is not None
+    found = {result.metric_name: result.metric_value for result in data.eval_results}
+    assert found == {k: round(v, 4) for k, v in record.results["metrics"][record.results["test_split"]].items()}
+    assert {result.dataset_type for result in data.eval_results} == {task.hub_id}
+    assert {result.dataset_revision for result in data.eval_results} == {"0" * 40 if name == "dna" else None}
+    assert data.eval_results == card_facts.metadata(record, data.model_name, False).eval_results
+    assert ModelCard(str(card)).data.to_dict() == data.to_dict()
+    example = data.widget[0]  # type: ignore[attr-defined]
+    assert ("text_pair" in example) == task.pair
+    for empty in (" None,", "None)", "[]()", "Undefined", "More information needed", "# \n"):
+        assert empty not in str(card), empty
+
+
+def test_the_dataset_card_too() -> None:
+    text = dataset_card(ROOT / "hf_bertx" / "data" / "dna-splice", "owner/splice")
+    data = DatasetCard(text).data
+    assert data.license == "cc-by-4.0"
+    default = {config["config_name"]: config.get("default") for config in data.configs}  # type: ignore[attr-defined]
+    assert default == {"paper": True, "grouped": None}
+    assert 'load_dataset("owner/splice"' in text
+
+
+def test_several_seeds_have_an_interval_and_one_has_none(golden: dict[str, Path]) -> None:
+    assert "no interval can be given" in model_card(golden["dna"])
+    root = golden["dna"].parent
+    for seed, accuracy in ((1, 0.9), (2, 0.95)):
+        other = Path(shutil.copytree(golden["dna"], root / f"seed-{seed}"))
+        order, results = (json.loads((other / name).read_text()) for name in (run_files.RUN, run_files.RESULTS))
+        change(other / run_files.RUN, specification={**order["specification"], "seed": seed})
+        scores = {name: {**values, "accuracy": accuracy} for name, values in results["metrics"].items()}
+        change(other / run_files.RESULTS, metrics=scores)
+    stranger = Path(shutil.copytree(golden["dna"], root / "seed-3"))  # another data set: no seed of this cell
+    change(stranger / run_files.RUN, data_fingerprint="other")
+    text = model_card(golden["dna"])
+    assert "no interval can be given" not in text
+    # mean of .95625, .9, .95 is .935417, its standard error .017805; t of 97.5% with 2 degrees is 4.30265
+    assert "| test | 160 | mean of 3 seeds | 0.935 [0.859, 1.000] |" in text
+    assert "Seeds 0, 1, 2; in brackets" in text
+    with pytest.raises(ValueError, match="an interval needs a value of every seed"):
+        card_facts.mean_and_interval([0.5, None])
+
+
+def test_the_papers_number_stands_beside_what_was_done_otherwise(golden: dict[str, Path]) -> None:
+    order = json.loads((golden["dna"] / run_files.RUN).read_text())
+    h = {**order["specification"]["hyperparameters"], "learning_rate": 1e-5, "attention_dropout": None, "patience": 3}
+    same = {**order["specification"], "backbone": "bert-base-uncased", "hyperparameters": h}
+    change(golden["dna"] / run_files.RUN, specification=same)
+    record = card_facts.read_run(golden["dna"])
+    draw = "another draw of the random 90/5/5 split, since the paper's is not known"
+    assert card_facts.differences_from_paper(record) == [draw]
+    change(golden["dna"] / run_files.RUN, specification={**same, "split": "grouped", "fraction": 0.01})
+    record = card_facts.read_run(golden["dna"])
+    assert card_facts.differences_from_paper(record) == ["the split `grouped`", "1% of the training data"]
+    change(golden["dna"] / run_files.RUN, specification={**same, "arm": "random_body", "start": "random_body"})
+    assert "The paper reports" not in model_card(golden["dna"])  # it has no such row
+
+
+@pytest.mark.parametrize(
+    ("backbone", "values", "name"),
+    [
+        ("minilm-l6", {}, "minilm-l6-dna-splice"),
+        ("minilm-l6", {"arm": "re_emb", "protocol": "paper"}, "minilm-l6-dna-splice-re_emb-paper"),
+        ("google/bert_a@abc", {"split": "grouped", "fraction": 0.01}, "bert_a-dna-splice-grouped-fraction-0.01"),
+        ("/home/me/my model--2", {}, "my-model-2-dna-splice"),
+    ],
+)
+def test_names_are_fit_for_the_hub(backbone: str, values: dict[str, Any], name: str) -> None:
+    usual = {"task": "dna-splice", "arm": "bert", "protocol": "recommended", "split": "paper", "fraction": 1.0}
+    origin = f"the folder {backbone}" if backbone.startswith("/") else "the Hub"
+    order = {"specification": {**usual, "backbone": backbone, **values}, "backbone_origin": origin}
+    assert card_facts.run_name(order) == name
+    assert "/home" not in card_facts.backbone_name(order)
+
+
+def test_the_lines_of_the_card_run(run_folder: Path, python_without_hf_bertx: str) -> None:
+    model = run_folder / run_files.MODEL
+    (block,) = (part.split("```")[0] for part in (model / "README.md").read_text().split("```python\n")[1:])
+    assert len([line for line in block.splitlines() if line]) == 3
+    code = "\n".join([*block.splitlines()[:-1], f"print({block.splitlines()[-1]})"])
+    done = subprocess.run([python_without_hf_bertx, "-I", "-c", code], capture_output=True, text=True, cwd=model)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert any(f"'label': '{label}'" in done.stdout for label in ("EI", "IE", "N"))
+
+
+def test_a_task_can_name_the_revision_of_its_data() -> None:
+    task = get_task("dna-h3")
+    assert type(task).from_dict(json.loads(json.dumps({**asdict(task), "revision": "a" * 40}))).revision == "a" * 40
