@@ -164,7 +164,7 @@ def test_cards_say_what_was_measured(arms: Path) -> None:
         assert f"the arm `{arm}` of a study" in card
         assert record.results is not None
         assert f"{record.results['metrics']['test']['accuracy']:.3f}" in card
-        assert "18 of the 160 test items occur in the training data" in card
+        assert "18 of 160 test items (11.2%) occur letter for letter among the training items." in card
         assert str(record.folder) not in card
 
 
