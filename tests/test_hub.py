@@ -41,7 +41,7 @@ for model_id, data_id, revision in json.loads(sys.argv[1]):
     classify = pipeline("text-classification", model=model_id, revision=revision)
     first = classify(rows["sequence"][0], top_k=None, function_to_apply="none")
     card = open(hf_hub_download(model_id, "README.md", revision=revision)).read()
-    code, names = card.split("```python\n")[1].split("```")[0], {}
+    code, names = card.split("```python\\n")[1].split("```")[0], {}
     exec(code, names)  # the three lines of the card
     assert names["classify"](rows["sequence"][0])[0]["label"] in ("EI", "IE", "N")
     answers[str(revision)] = {

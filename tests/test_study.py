@@ -345,8 +345,9 @@ root = Path(sys.argv[2])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
 def kill_one() -> None:
-    while not list(root.rglob("checkpoint-*/complete.json")):
-        time.sleep(0.05)
+    # until two runs have a checkpoint each, so that whichever is killed has one to go on from
+    while len({path.parents[2] for path in root.rglob("checkpoint-*/complete.json")}) < 2:
+        time.sleep(0.02)
     begun = [p for p in psutil.Process().children(recursive=True) if "_execute_waiting" in " ".join(p.cmdline())]
     busy = [p.pid for p in begun]
     os.kill(busy[0], signal.SIGKILL)
@@ -359,7 +360,7 @@ sys.exit(main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray",
 
 def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra [ray] is not installed; Ray has no wheel for this Python")
-    overrides = {"max_steps": 120, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
+    overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
     file = small(tmp_path, tiny_backbone, overrides=overrides)
     root = tmp_path / "runs"
     done = subprocess.run(
@@ -373,5 +374,5 @@ def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_
     assert "killed one of 2 workers" in done.stdout
     assert "4 finished, 0 failed" in done.stdout
     results = [run_files.read_json(root / run.folder / run_files.RESULTS) for run in load_study(file).runs]
-    assert [r["steps"] for r in results] == [120] * 4
+    assert [r["steps"] for r in results] == [200] * 4
     assert sum(r["resumed_from_step"] is not None for r in results) >= 1

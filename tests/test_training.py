@@ -164,7 +164,7 @@ def test_cards_say_what_was_measured(arms: Path) -> None:
         assert f"the arm `{arm}` of a study" in card
         assert record.results is not None
         assert f"{record.results['metrics']['test']['accuracy']:.3f}" in card
-        assert "18 of the 160 test items occur in the training data" in card
+        assert "18 of 160 test items (11.2%) occur letter for letter among the training items." in card
         assert str(record.folder) not in card
 
 
@@ -172,6 +172,9 @@ def test_a_card_with_a_missing_value_is_an_error(arms: Path, tmp_path: Path) -> 
     folder = collect_runs(arms)[0].folder
     for name in (run_files.RUN, run_files.LOG, run_files.RESULTS):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "model").mkdir()
+    tokens = Path("model", "tokenizer_config.json")
+    (tmp_path / tokens).write_bytes((folder / tokens).read_bytes())
     assert model_card(tmp_path).startswith("---\n")
     results = json.loads((tmp_path / run_files.RESULTS).read_text())
     del results["selected_step"]
@@ -350,7 +353,7 @@ def test_arguments_from_a_file_under_options(tiny_backbone: Path, tmp_path: Path
 
 def test_protocols_set_the_defaults(tiny_backbone: Path) -> None:
     (spec,), training = parse_arguments(["--backbone", str(tiny_backbone), "--protocol", "paper"])
-    assert (training.learning_rate, training.max_grad_norm, training.num_train_epochs) == (1e-5, 0.0, 20.0)
+    assert (spec.learning_rate, training.max_grad_norm, training.num_train_epochs) == (1e-5, 0.0, 20.0)
     assert (spec.global_batch_size, spec.attention_dropout, spec.assignment) == (32, None, "frequent")
     (spec,), training = parse_arguments(["--backbone", str(tiny_backbone), "--protocol", "authors", "--seed", "3"])
     assert (training.max_grad_norm, spec.assignment) == (1e6, "random")

@@ -71,7 +71,10 @@ def _upload(arguments: argparse.Namespace) -> Any:
 
 def _publish_model(arguments: argparse.Namespace) -> None:
     from ..publish import publish_model
+    from ..run_files import ADAPTER
 
+    if arguments.onnx and (arguments.run / ADAPTER).is_dir() and not arguments.merge:
+        raise ValueError(f"{arguments.run}: --onnx exports the whole model; pass --merge too, or leave --onnx out")
     if arguments.onnx and not arguments.dry_run:
         _export(arguments)
     print(publish_model(arguments.run, arguments.repo_id, _upload(arguments), arguments.merge))
