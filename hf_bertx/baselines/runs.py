@@ -110,14 +110,7 @@ def baseline_folder(name: str, task: Task, split: str, seed: int, fraction: floa
     """Where a baseline's run lies."""
     share = "" if fraction == 1 else f"-fraction-{fraction:g}"
     other = "" if split == "paper" else f"-{split}"
-    return (
-        root
-        / PROTOCOL
-        / task.name
-        / name.replace("/", "--").replace(":", "-")
-        / BASELINE
-        / f"seed-{seed}{share}{other}"
-    )
+    return root / PROTOCOL / task.name / name.replace("/", "--") / BASELINE / f"seed-{seed}{share}{other}"
 
 
 def _order(
@@ -144,9 +137,10 @@ def _order(
             "split": split,
             "seed": seed,
             "fraction": fraction,
+            "max_eval_items": max_eval_items,
             "precision": "float32",
             "tuning": "full",
-            "hyperparameters": {"searched": searched, "max_eval_items": max_eval_items, "epochs": epochs},
+            "hyperparameters": {"searched": searched, "epochs": epochs},
         },
         "task": asdict(task),
         "data_fingerprint": data.fingerprint,
@@ -230,10 +224,12 @@ def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], f
         "selected_step": None,
         "stopped": "fitted",
         "train_seconds": round(seconds, 1),
+        "total_seconds": round(seconds, 1),
         "resumed_from_step": None,
         "tokens_seen": None,
         "tokenizer": None,
         "parameters": fitted.parameters,
+        "trained_parameters": fitted.parameters,
         "chosen": fitted.chosen,
         "tried": fitted.tried,
         "selected_on": "a tenth of the training items" if task.test_split == "validation" else "validation",
