@@ -278,7 +278,7 @@ TASK = own_task("lysine", "protein", {"0", "1"}, 20, False, False, "here")
 
 def test_plus_tfm_is_fine_tuned_from_its_weights(converted: Path, proteins: str, tmp_path: Path) -> None:
     folder = run_baseline(f"plus-tfm:{converted}", TASK, data_dir=proteins, root=tmp_path, epochs=2)
-    assert folder == tmp_path / "baseline" / "lysine" / "plus-tfm-model" / "baseline" / "seed-0"
+    assert folder == tmp_path / "baseline" / "lysine" / "plus-tfm:model" / "baseline" / "seed-0"
     order = json.loads((folder / "run.json").read_text())
     assert order["specification"]["backbone"] == "plus-tfm:model"
     assert order["backbone_origin"] == "PLUS-TFM (Min et al. 2021), from its published weights."

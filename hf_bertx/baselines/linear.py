@@ -67,9 +67,16 @@ def fit_plain(
 
 def _matrices(baseline: Baseline, task: Task, size: dict[str, int], train: Items, others: list[Items]) -> list[Any]:
     """What the estimator reads of the training items, then of the others."""
-    parts = [train, *others]
+    matrices = _features(baseline, task, size, [train, *others])
+    if baseline.name != "nearest":
+        return matrices
+    most = max(baseline.values(task)["neighbours"])
+    return [None, *_neighbours(matrices, most)]
+
+
+def _features(baseline: Baseline, task: Task, size: dict[str, int], parts: list[Items]) -> list[Any]:
     if "longest_ngram" in size:
-        ngrams = NgramFeatures(task, size["longest_ngram"]).fit(train.columns)
+        ngrams = NgramFeatures(task, size["longest_ngram"]).fit(parts[0].columns)
         return [ngrams.transform(part.columns) for part in parts]
     if baseline.name == "majority":
         return [np.empty((len(part.labels), 0)) for part in parts]
@@ -82,13 +89,26 @@ def _matrices(baseline: Baseline, task: Task, size: dict[str, int], train: Items
     return [dipeptide_deviation(part) for part in ids]
 
 
+def _neighbours(matrices: list[Any], most: int) -> list[np.ndarray]:
+    """The numbers of the training items nearest by cosine, nearest first, of shape `(items, most)`, for each other."""
+    from sklearn.neighbors import NearestNeighbors
+    from sklearn.preprocessing import normalize
+
+    rows = [normalize(matrix) for matrix in matrices]
+    if rows[0].shape[1] <= _DENSE_COLUMNS:
+        rows = [row.toarray().astype(np.float32) for row in rows]
+    # of vectors of length 1 the nearest are those with the highest cosine
+    index = NearestNeighbors(n_neighbors=min(most, rows[0].shape[0]), algorithm="brute").fit(rows[0])
+    return [index.kneighbors(row, return_distance=False) for row in rows[1:]]
+
+
 def _fit(
     baseline: Baseline, task: Task, candidate: dict[str, Any], matrices: list[Any], labels: np.ndarray
 ) -> tuple[list[np.ndarray], int]:
     if baseline.name == "majority":
         return _constant(task, labels, [matrix.shape[0] for matrix in matrices[1:]])
     if baseline.name == "nearest":
-        return _nearest(task, candidate["neighbours"], matrices, labels), 0
+        return _nearest(task, [numbers[:, : candidate["neighbours"]] for numbers in matrices[1:]], labels), 0
     if not baseline.name.startswith("tfidf"):
         matrices = _comparable(matrices)
     if task.regression:
@@ -105,21 +125,13 @@ def _constant(task: Task, labels: np.ndarray, sizes: list[int]) -> tuple[list[np
     return [np.tile(answer, (size, 1)) for size in sizes], len(answer)
 
 
-def _nearest(task: Task, neighbours: int, matrices: list[Any], labels: np.ndarray) -> list[np.ndarray]:
-    """Mean target, or smoothed log-share of each class, among the neighbours by cosine."""
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.preprocessing import normalize
-
-    rows = [normalize(matrix) for matrix in matrices]
-    if rows[0].shape[1] <= _DENSE_COLUMNS:
-        rows = [row.toarray().astype(np.float32) for row in rows]
-    # of vectors of length 1 the nearest are those with the highest cosine
-    index = NearestNeighbors(n_neighbors=min(neighbours, len(labels)), algorithm="brute").fit(rows[0])
-    found = [labels[index.kneighbors(row, return_distance=False)] for row in rows[1:]]
+def _nearest(task: Task, near: list[np.ndarray], labels: np.ndarray) -> list[np.ndarray]:
+    """Mean target, or smoothed log-share of each class, among the neighbours."""
+    found = [labels[numbers] for numbers in near]
     if task.labels is None:
-        return [near.mean(axis=1, keepdims=True) for near in found]
+        return [values.mean(axis=1, keepdims=True) for values in found]
     classes = np.arange(len(task.labels))
-    counts = [(near[:, :, None] == classes).sum(axis=1) for near in found]
+    counts = [(values[:, :, None] == classes).sum(axis=1) for values in found]
     return [np.log((count + 1 / len(classes)) / (count.sum(axis=1, keepdims=True) + 1)) for count in counts]
 
 
