@@ -34,7 +34,7 @@ def run_folder(
     grouped = "" if split == "paper" else f"-{split}"
     varied = f"-{variant}" if variant else ""
     name = f"seed-{seed}{share}{grouped}{varied}"
-    return Path(protocol, task, backbone.strip("/").replace("/", "--").replace(":", "-"), arm, name)
+    return Path(protocol, task, backbone.strip("/").replace("/", "--"), arm, name)
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
