@@ -566,7 +566,11 @@ def test_a_link_in_an_archive_cannot_lead_outside(tmp_path: Path) -> None:
     assert not (tmp_path / "folder" / "link").exists()
 
 
-@pytest.mark.parametrize("content", [zipped({"a": "x" * 999})[:-40], tarred({"a": "x" * 999})[:-40], b"<html>"])
+@pytest.mark.parametrize(
+    "content",
+    [zipped({"a": "x" * 999})[:-40], tarred({"a": "x" * 999})[:-40], b"<html>"],
+    ids=["zip", "tar", "page"],
+)
 def test_a_broken_archive_is_named(tmp_path: Path, content: bytes) -> None:
     archive = write(tmp_path, {"bad.zip": content}) / "bad.zip"
     with pytest.raises(ValueError, match=r"bad\.zip: not a whole archive \([^\n]+\); remove it and fetch it again$"):
