@@ -21,6 +21,12 @@ from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokeniz
 
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
 
+# one core each where tests run in several processes: threads that wait for a core somebody else holds are slower than one
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
+if _WORKER.startswith("gw") and hasattr(os, "sched_setaffinity"):
+    _CORES = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {_CORES[int(_WORKER[2:]) % len(_CORES)]})
+
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 600
 
