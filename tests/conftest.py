@@ -21,7 +21,7 @@ from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokeniz
 
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
 
-# one core each where tests run in several processes: threads that wait for a core somebody else holds are slower than one
+# a core for each process of tests: threads that wait for a core that somebody else holds are slower than one thread
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 if _WORKER.startswith("gw") and hasattr(os, "sched_setaffinity"):
     _CORES = sorted(os.sched_getaffinity(0))
