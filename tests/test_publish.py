@@ -279,6 +279,11 @@ def test_a_space_is_the_folder_of_an_app(tmp_path: Path, publish: Publish, hub: 
     (app / "README.md").write_text("---\ntitle: Demo\nsdk: gradio\napp_file: app.py\n---\n# Demo\n")
     assert publish("space", str(app), "bertx/demo")[0] == 0
     assert set(hub.files("bertx/demo", "space")) == {".gitattributes", "README.md", "app.py"}
+    ours = ROOT / "spaces" / "demo"
+    assert publish("space", str(ours), "bertx/splice")[0] == 0
+    named = {path.name for path in ours.iterdir() if path.is_file()}
+    assert set(hub.files("bertx/splice", "space")) == {".gitattributes", *named}
+    assert {"app.py", "README.md", "requirements.txt"} <= named
     assert publish("space", str(tmp_path / "none"), "bertx/demo")[2] == f"{tmp_path / 'none'}: no such folder"
 
 
