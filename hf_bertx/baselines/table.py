@@ -91,7 +91,8 @@ def _block(rows: list[dict[str, Any]]) -> str:
     lines += ["", f"- {first['train_items']} training and {items} test items, {first['test_duplicates']} of the test "]
     lines[-1] += f"items letter for letter among the training items; data sha256 {first['data_fingerprint'][:16]}."
     if paper:
-        lines.append(f"- The paper's table, x 100 of {first['metric']}: {paper}; by its own protocol, on its own copy of the data.")
+        own = "by its own protocol, on its own copy of the data"
+        lines.append(f"- The paper's table, x 100 of {first['metric']}: {paper}; {own}.")
     return "\n".join([*lines, ""])
 
 
