@@ -83,7 +83,7 @@ def _block(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         scores = [f"{row['metrics'][row['test_split']][name]:.3f}" for name in names]
         chosen = ", ".join(f"{name} {value:g}" for name, value in row["chosen"].items())
-        cut = "" if row["epochs"] is None else f" ({row['epochs']:g} epochs)"
+        cut = "" if row["epochs"] is None else f" ({row['epochs']:g} passes)"
         cells = [f"`{row['baseline']}`{cut}", str(row["seed"]), *scores, chosen, f"{row['parameters']:,}"]
         lines.append("| " + " | ".join([*cells, f"{row['train_seconds']:.0f}"]) + " |")
     paper = ", ".join(f"{name} {value:g}" for name, value in first["paper"].items())
@@ -91,7 +91,8 @@ def _block(rows: list[dict[str, Any]]) -> str:
     lines += ["", f"- {first['train_items']} training and {items} test items, {first['test_duplicates']} of the test "]
     lines[-1] += f"items letter for letter among the training items; data sha256 {first['data_fingerprint'][:16]}."
     if paper:
-        lines.append(f"- The paper's table, x 100 of {first['metric']}: {paper}; by another draw of the split.")
+        own = "by its own protocol, on its own copy of the data"
+        lines.append(f"- The paper's table, x 100 of {first['metric']}: {paper}; {own}.")
     return "\n".join([*lines, ""])
 
 
