@@ -14,11 +14,11 @@ from .backbones import Backbone, known_backbone
 from .disciplines import DISCIPLINES
 from .protocols import PAPER, get_protocol
 from .records import RunRecord
+from .statistics import seed_interval
 from .tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
 METRIC_TYPES["segment_accuracy"] = "accuracy"
-_CONFIDENCE = 0.95
 _SHOWN_SYMBOLS = 32
 # Inputs to try: a donor site of the splice data (UCI, ATRINS-DONOR-521), the beginning of the green fluorescent
 # protein (UniProt P42212), the first bar of Bach's prelude in C.
@@ -133,17 +133,11 @@ def mean_and_interval(values: list[float | None]) -> str:
     Raises:
         ValueError: fewer than two values, or a missing one.
     """
-    import numpy as np
-    from scipy import stats
-
     numbers = [value for value in values if value is not None]
-    if len(numbers) < 2 or len(numbers) != len(values):
+    interval = seed_interval(numbers) if len(numbers) == len(values) else None
+    if interval is None:
         raise ValueError(f"an interval needs a value of every seed, of two or more; got {values}")
-    mean, error = float(np.mean(numbers)), float(stats.sem(numbers))
-    if error == 0:
-        return f"{mean:.3f} [{mean:.3f}, {mean:.3f}]"
-    low, high = stats.t.interval(_CONFIDENCE, len(numbers) - 1, loc=mean, scale=error)
-    return f"{mean:.3f} [{low:.3f}, {min(high, 1.0):.3f}]"  # no score is above 1
+    return f"{sum(numbers) / len(numbers):.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
 def differences_from_paper(record: RunRecord) -> list[str]:
