@@ -318,13 +318,14 @@ def _finish(
 
 
 def _save_model(trainer: Trainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
-    """Writes the model, plain in any case, and an adapter beside it where one was trained on published weights.
+    """Writes the model, plain in any case, and an adapter beside it where it fits the weights as they are published.
 
     Returns:
         How many parameters the model has, and how many of them were trained.
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
-    if spec.arm.tuning == "lora" and spec.arm.start == "pretrained":  # on weights drawn here it would be of no use
+    # on weights that were drawn or permuted here an adapter would be of no use
+    if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":
         run_files.write_folder(folder / run_files.ADAPTER, lambda path: _save(model, trainer, path))
     # a row that no item uses got no gradient, but belongs to what a full tuning trains
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
