@@ -49,10 +49,10 @@ def run_study(name: str, where: Where, executor: str, workers: int | None, dry_r
         return 0
     if not child:
         write_plan(study, where.root)
+    status = 0
     if not todo:
-        _tell_choices(write_choices(study, where.root))
-        return 0
-    if executor == "ray":
+        pass  # the choices of a grid are told all the same
+    elif executor == "ray":
         status = _summary(execute_on_ray(todo, where, _Teller(len(todo)), workers), where.root)
     elif (workers or 1) > 1 and not child:
         status = _run_children(name, where, workers or 1)
