@@ -78,6 +78,13 @@ BACKBONES: dict[str, Backbone] = {
             "mit",  # of the MPNet repository
             "English text: masked and permuted language modelling on 160 GB of text.",
         ),
+        Backbone(
+            "all-mpnet-base-v2",  # its weights' sha256 begins 78c0197b; the Hub's commit was not at hand to pin
+            "sentence-transformers/all-mpnet-base-v2",
+            None,
+            "apache-2.0",
+            "English text: MPNet's pre-training, then tuned contrastively on a billion sentence pairs.",
+        ),
     )
 }
 
