@@ -23,6 +23,7 @@ class Protocol:
         global_batch_size: examples an update, over all processes and accumulation steps.
         patience: validations without improvement before a run of a non-text task stops; None: never.
         attention_dropout: of the attention weights; None keeps the backbone's.
+        standardize_targets: a regression starts at the mean and scale of the training targets.
         learning_rates: of arms that differ from the rest.
         random_assignment: symbols go to random subwords even where the arm says `frequent`.
         remap_special_tokens: [CLS] and the others are mapped with them.
@@ -34,6 +35,7 @@ class Protocol:
     global_batch_size: int = 32
     patience: int | None = None
     attention_dropout: float | None = None
+    standardize_targets: bool = False
     learning_rates: dict[str, float] = field(default_factory=dict)
     random_assignment: bool = False
     remap_special_tokens: bool = False

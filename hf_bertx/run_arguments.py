@@ -107,6 +107,10 @@ class RunArguments:
         metadata={"help": f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."},
     )
     attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
+    standardize_targets: bool | None = field(
+        default=None,
+        metadata={"help": "Start a regression at the targets' mean and scale. By default what the protocol says."},
+    )
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
     )
@@ -149,6 +153,7 @@ class RunSpec:
     optimizer: str | None
     global_batch_size: int
     attention_dropout: float | None
+    standardize_targets: bool
     stop_at_loss: float | None
     shortcuts: bool
     resume: bool
@@ -221,7 +226,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     Raises:
         ValueError: a value that is not allowed; the message names it and the allowed ones.
     """
-    given, argv = _read_file(argv)
+    given, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
     first = argparse.ArgumentParser(add_help=False)
     defaults = {"protocol": "recommended", "precision": "auto", "task": None, "output_dir": "runs"}
     for name in (*defaults, *OWN_ARGUMENTS):
@@ -266,7 +271,12 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     return [_specify(run, training, task, protocol, get_arm(name)) for name in run.arm], training
 
 
-def _read_file(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
+def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of a YAML or JSON file that may come first, and the rest of the command line.
+
+    Raises:
+        ValueError: a file that is missing, or holds something other than arguments of these dataclasses.
+    """
     if not argv or argv[0].startswith("-"):
         return {}, argv
     path = Path(argv[0])
@@ -278,10 +288,10 @@ def _read_file(argv: list[str]) -> tuple[dict[str, Any], list[str]]:
     values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     if not isinstance(values, dict):
         raise ValueError(f"{path}: holds {type(values).__name__}, not a mapping of argument names to values")
-    names = {f.name for cls in (RunArguments, TrainingArguments) for f in fields(cls)}
+    names = {f.name for cls in classes for f in fields(cls)}
     unknown = sorted(set(values) - names)
     if unknown:
-        raise ValueError(f"{path}: unknown argument {unknown[0]!r}; `train.py --help` lists them")
+        raise ValueError(f"{path}: unknown argument {unknown[0]!r}; `{program} --help` lists them")
     if isinstance(values.get("arm"), str):
         values["arm"] = [values["arm"]]
     return values, argv[1:]
@@ -338,6 +348,9 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         optimizer=run.optimizer,
         global_batch_size=batch,
         attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
+        standardize_targets=(
+            protocol.standardize_targets if run.standardize_targets is None else run.standardize_targets
+        ),
         stop_at_loss=run.stop_at_loss,
         shortcuts=run.shortcuts,
         resume=run.resume,

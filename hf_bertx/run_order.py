@@ -24,7 +24,11 @@ _HYPERPARAMETERS = (
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
     "eval_strategy eval_steps"
 ).split()
-_OF_OLDER_RUNS = {"tuning": "full", "variant": ""}  # what runs were before there was a choice
+_OF_OLDER_RUNS = {
+    "tuning": "full",
+    "variant": "",
+    "standardize_targets": False,
+}  # what runs were before there was a choice
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
@@ -35,7 +39,7 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
     plain |= {"learning_rate": spec.learning_rate, "optimizer": spec.optimizer}
     plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
-    plain |= {"shortcuts": spec.shortcuts}
+    plain |= {"shortcuts": spec.shortcuts, "standardize_targets": spec.standardize_targets}
     return {
         "specification": {
             "task": spec.task.name,

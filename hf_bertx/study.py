@@ -26,7 +26,7 @@ OVERRIDES = (
     "adam_beta1 adam_beta2 adam_epsilon attention_dropout data_seed eval_steps global_batch_size "
     "gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type max_eval_items "
     "max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size per_device_train_batch_size "
-    "precision report_to shortcuts stop_at_loss train_sampling_strategy warmup_steps weight_decay"
+    "precision report_to shortcuts standardize_targets stop_at_loss train_sampling_strategy warmup_steps weight_decay"
 ).split()
 _FIELDS = "about protocol split tasks arms backbones baselines seeds fractions overrides grid choose_by parts".split()
 _CHOOSE_BY = ("validation", "train_loss")
@@ -272,5 +272,6 @@ def expected_hyperparameters(run: PlannedRun) -> dict[str, Any]:
     protocol, task = get_protocol(run.protocol), get_task(run.task)
     own = {"global_batch_size": protocol.global_batch_size, "attention_dropout": protocol.attention_dropout}
     own |= {"learning_rate": protocol.learning_rate(get_arm(run.arm)), "num_train_epochs": protocol.train_epochs(task)}
+    own |= {"standardize_targets": protocol.standardize_targets}
     own |= {"patience": protocol.patience, "optimizer": None, "stop_at_loss": None, "max_steps": -1}
     return {**protocol.training, **own, **run.overrides}

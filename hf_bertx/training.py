@@ -33,6 +33,7 @@ from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallb
 from .data_copies import BuildTask
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
+from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
@@ -107,11 +108,13 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     set_seed(spec.seed)
     tokenizer = build_tokenizer(spec)
     model = build_model(spec, tokenizer)
+    train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
+    if spec.standardize_targets and spec.task.labels is None:
+        standardize_output(model, train_rows["label"][:])
     model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
     if spec.shortcuts:
         take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, args.weight_decay)
     args.learning_rate = spec.learning_rate
-    train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
     args.output_dir = str(folder / run_files.CHECKPOINTS)
@@ -324,6 +327,7 @@ def _save_model(trainer: Trainer, spec: RunSpec, folder: Path) -> tuple[int, int
         How many parameters the model has, and how many of them were trained.
     """
     model: Any = trainer.accelerator.unwrap_model(trainer.model)
+    restore_output(model)
     # on weights that were drawn or permuted here an adapter would be of no use
     if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":
         run_files.write_folder(folder / run_files.ADAPTER, lambda path: _save(model, trainer, path))
