@@ -14,10 +14,11 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from .arms import ARMS, BASELINE
+from .backbones import pretraining_step
 from .cells import Cell, Floor
 from .comparisons import ArmComparison
 from .paper_tables import percent, short_name
-from .records import RunRecord, pretraining_step, shown_backbone
+from .records import RunRecord, shown_backbone
 
 INK, LINE = "#1d2430", "#c9ced6"
 # told apart in print, on a dark page and by those who see red and green alike; the page names them --c0, --c1, ...

@@ -20,7 +20,7 @@ ORDER = (
     "baselines.hilbert_cnn.modeling_hilbert_cnn baselines.symbol_cnn.configuration_symbol_cnn "
     "baselines.symbol_cnn.modeling_symbol_cnn baselines.checkpoints baselines.plus_tfm.configuration_plus_tfm "
     "baselines.plus_tfm.tokenization_plus_tfm baselines.plus_tfm.modeling_plus_tfm baselines.plus_tfm.conversion "
-    "baselines.encoders baselines.networks baselines.runs baselines.table repository_files onnx_export study "
+    "baselines.encoders baselines.networks baselines.runs baselines.table repository_files onnx_export series study "
     "publish one_run study_execution study_choice study_estimate study_command commands.tasks commands.report "
     "commands.study commands.analyse commands.predict commands.baseline commands.data commands.publish cli"
 ).split()
@@ -36,6 +36,7 @@ NO_TORCH = (
     "tasks",
     "protocols",
     "run_files",
+    "series",
     "study",
     "study_execution",
     "study_choice",
