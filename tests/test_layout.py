@@ -14,7 +14,8 @@ ORDER = (
     "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts tuning optimizers "
     "backbones tasks protocols run_files data_copies task_data tokenized_data metrics discipline_metric leaks "
     "resampling statistics callbacks run_arguments run_order training inference attribution prediction_files "
-    "pipeline_discipline records tables cells comparisons paper_tables panels figures report_page report "
+    "pipeline_discipline records tables cells comparisons paper_tables pretraining_scores pretraining_tables panels "
+    "pretraining_panels figures report_page report "
     "similarity compared_runs activations analysis analysis_report card_facts cards baselines.catalog "
     "baselines.features baselines.linear baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn "
     "baselines.hilbert_cnn.modeling_hilbert_cnn baselines.symbol_cnn.configuration_symbol_cnn "
@@ -49,7 +50,10 @@ NO_TORCH = (
     "cells",
     "comparisons",
     "paper_tables",
+    "pretraining_scores",
+    "pretraining_tables",
     "panels",
+    "pretraining_panels",
     "figures",
     "report_page",
     "report",
