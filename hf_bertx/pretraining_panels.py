@@ -13,20 +13,20 @@ from .pretraining_scores import EarlyGain, Line, Reference, Trajectory, early_ga
 from .records import shown_backbone
 from .statistics import Interval
 
-_APART = 0.09  # of the axis: labels nearer to each other than this would touch
+_LETTER = 0.028  # of the axis: what a letter of a label takes
 _LINEAR = 0.6  # decades that the axis gives to the steps from 0 to the first
 
 
 def pretraining_panels(found: Sequence[Trajectory], floors: Iterable[Floor]) -> list[Panel]:
     """A panel a task: a line an arm with 95% intervals, what does not depend on the step as lines across."""
     bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
-    where = {_where(one) for one in found}
+    where = {(one.series, one.protocol, one.split) for one in found}
     panels = [_panel(one, bottom.get((one.task.name, one.split)), len(where) > 1) for one in found]
-    return [replace(panel, where=where.copy().pop()) for panel in panels] if len(where) == 1 else panels
-
-
-def _where(one: Trajectory) -> str:
-    return f"checkpoints of {shown_backbone(one.series)}, protocol {one.protocol}, split {one.split}"
+    if len(where) != 1:
+        return panels
+    series, protocol, split = where.pop()
+    told = f"checkpoints of {shown_backbone(series)}, protocol {protocol}, split {split}; bars: 95% intervals"
+    return [replace(panel, where=told) for panel in panels]
 
 
 def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
@@ -38,14 +38,29 @@ def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
         for number, reference in enumerate(one.references):
             _draw_reference(axis, reference, COLORS[1] if reference.random else COLORS[(7, 2, 3, 4)[number % 4]])
         if floor is not None:
-            axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="constant answer")
+            axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
         _lay_out_steps(axis, sorted({point.step for line in one.lines for point in line.points}))
         axis.set(xlabel="steps of pre-training", ylabel=f"{one.task.metric} x 100")
-        axis.legend()
+        _add_legend(axis)
 
     about = "; ".join([_line_text(line) for line in one.lines] + [_reference_text(each) for each in one.references])
-    title = short_name(one.task) + share + (f"\n{_where(one)}" if several else "")
-    return Panel("pretraining", title, about, draw)
+    title = (
+        short_name(one.task)
+        + share
+        + (f"\n{shown_backbone(one.series)}, {one.protocol}, {one.split}" if several else "")
+    )
+    return Panel("pretraining", title, about, draw, (3.9, 3.2))
+
+
+def _add_legend(axis: Any) -> None:
+    """Above everything that is drawn, the lines of arms first."""
+    from matplotlib.container import ErrorbarContainer
+
+    handles, labels = axis.get_legend_handles_labels()
+    order = sorted(range(len(labels)), key=lambda i: not isinstance(handles[i], ErrorbarContainer))
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, high + 0.1 * (high - low) * ((len(labels) + 1) // 2))
+    axis.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper left", ncols=2, columnspacing=1)
 
 
 def _draw_line(axis: Any, line: Line, color: str) -> None:
@@ -75,13 +90,13 @@ def _lay_out_steps(axis: Any, steps: list[int]) -> None:
     axis.set_xscale("symlog", linthresh=first, linscale=_LINEAR)
     axis.set_xlim(-0.15 * first, last * 1.2)
     places = axis.transAxes.inverted().transform(axis.transData.transform([(step, 0) for step in steps]))[:, 0]
-    named = [len(steps) - 1]
-    if steps[0] == 0:
-        named.append(0)
-    for i in range(1, len(steps) - 1):  # the ends are always named
-        if all(abs(places[i] - places[other]) >= _APART for other in named):
+    labels = [step_label(step) for step in steps]
+    named = [0, len(steps) - 1]
+    for i in range(1, len(steps) - 1):
+        room = [_LETTER * (1 + (len(labels[i]) + len(labels[other])) / 2) for other in named]
+        if all(abs(places[i] - places[other]) >= needed for other, needed in zip(named, room, strict=True)):
             named.append(i)
-    axis.set_xticks([steps[i] for i in named], [step_label(steps[i]) for i in named])
+    axis.set_xticks([steps[i] for i in named], [labels[i] for i in named])
     axis.xaxis.set_minor_locator(NullLocator())
 
 

@@ -130,7 +130,7 @@ def _trajectory(series: str, own: list[Cell], others: list[Cell]) -> Trajectory 
 def _reference(cell: Cell, named: bool, random: bool) -> Reference:
     assert cell.mean is not None
     backbone = shown_backbone(cell.specification["backbone"])
-    label = f"{cell.name}, random start" if random else f"{backbone}, {cell.name}" if named else backbone
+    label = cell.name if random else f"{backbone}, {cell.name}" if named else backbone
     return Reference(label, random, cell.mean, cell.interval)
 
 
@@ -161,7 +161,7 @@ def _pretraining(cell: Cell) -> str:
 def early_gain(line: Line) -> EarlyGain:
     """The share of the gain that is there at 2% of the steps, over the seeds that all the checkpoints asked have."""
     first, last = line.points[0], line.points[-1]
-    early = min(line.points, key=lambda point: abs(point.step / last.step - EARLY))
+    early = min(line.points[1:], key=lambda point: abs(point.step / last.step - EARLY))
     near = abs(early.step / last.step - EARLY) <= _NEAR
     asked = (first, early, last) if near else (first, last)
     seeds = sorted(set.intersection(*(set(point.by_seed) for point in asked)))
@@ -181,16 +181,15 @@ def early_gain(line: Line) -> EarlyGain:
 def _why_none(found: EarlyGain, nearest: Point) -> str:
     """Why a share would say nothing; nothing where it says something."""
     if found.first != 0:
-        return f"no checkpoint of step 0: the first is of step {step_label(found.first)}"
+        return f"the first checkpoint is of step {step_label(found.first)}"
     if found.early is None:
-        return f"no checkpoint near 2% of the steps: the nearest is of {100 * nearest.step / found.last:.1f}%"
-    if found.gain is None or found.gain_interval is None:
-        return f"{found.seeds} of the {found.over} had all three checkpoints: two are needed at least"
-    between = f"{100 * found.gain:+.1f} [{100 * found.gain_interval.low:+.1f}, {100 * found.gain_interval.high:+.1f}]"
+        return f"no checkpoint near 2% of the steps, the nearest at {100 * nearest.step / found.last:.1f}%"
+    if found.gain_interval is None:
+        return f"{found.seeds} of the {found.over} ran on all three checkpoints"
     if found.gain_interval.high < 0:
-        return f"no gain to have a share of: the score fell by {between}"
+        return "no gain, the score fell"
     if found.gain_interval.low <= 0:
-        return f"the whole gain, {between}, cannot be told from none"
+        return "the gain cannot be told from 0"
     return ""
 
 
