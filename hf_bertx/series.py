@@ -15,6 +15,7 @@ from .backbones import pretraining_step, resolve_backbone
 
 RECORD = "pretraining.json"  # what pretrain.py leaves beside the folders step-0, step-600, ...
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
+_TOKENIZER_CONFIG = "tokenizer_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 # What the checkpoints of one pre-training have in common, as BERT and as DistilBERT call it.
 _SIZES = (
@@ -71,6 +72,23 @@ def last_of(series: list[str]) -> list[str]:
     """Those with the most steps: several where a list holds several pre-trainings."""
     most = max(pretraining_step(name) or 0 for name in series)
     return [name for name in series if pretraining_step(name) == most]
+
+
+def uncut_positions(backbone: str) -> int | None:
+    """How many tokens a backbone in a folder takes, where its tokenizer lets more through; else None.
+
+    Raises:
+        ValueError: a file of the folder that is not JSON.
+    """
+    found = []
+    for name, key in ((_CONFIG, "max_position_embeddings"), (_TOKENIZER_CONFIG, "model_max_length")):
+        path = Path(backbone).expanduser() / name
+        try:
+            found.append(json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None)
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path}: not named values in JSON ({error})") from None
+    room, cut = found
+    return room if room is not None and (cut is None or cut > room) else None
 
 
 def _of_folder(told: str, where: str) -> list[str]:

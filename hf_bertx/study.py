@@ -16,7 +16,7 @@ from .arms import ARMS, BASELINE, Arm, get_arm
 from .backbones import resolve_backbone
 from .baselines import baselines_for, get_baseline
 from .protocols import get_protocol
-from .series import last_of, read_series
+from .series import last_of, read_series, uncut_positions
 from .tasks import TASKS, Task, get_task
 
 NAMED = Path(__file__).parent / "studies"
@@ -191,6 +191,7 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[Plann
     shared = _overrides(content.get("overrides"), f"{where}, overrides")
     for backbone in backbones:
         resolve_backbone(backbone)
+        _check_room(backbone, tasks, where)
     for fraction in fractions:
         if not 0 < fraction <= 1:
             raise ValueError(f"{where}: fraction {fraction} is not allowed: more than 0, at most 1")
@@ -282,6 +283,17 @@ def _list(content: dict[str, Any], name: str, default: list, kind: Any, where: s
     if not isinstance(value, list) or not value or not all(isinstance(v, kind) and v is not True for v in value):
         raise ValueError(f"{where}: {name} is {value!r}; give a list, e.g. {default}")
     return value
+
+
+def _check_room(backbone: str, tasks: Iterable[str], where: str) -> None:
+    room = uncut_positions(backbone)
+    for name in tasks:
+        if room is not None and room < get_task(name).max_length:
+            raise ValueError(
+                f"{where}: {backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, and "
+                f"inputs of {name} have up to {get_task(name).max_length}; give the tokenizer model_max_length {room} "
+                "to have them cut, or leave that task out"
+            )
 
 
 def _check_fits(arm: Arm, task: Task, where: str) -> None:

@@ -29,6 +29,8 @@ def series(tiny_backbone: Path, tmp_path: Path) -> Path:
     for step in STEPS:
         shutil.copytree(tiny_backbone, folder / f"step-{step}")
         weights = load_file(folder / f"step-{step}/model.safetensors")
+        weights["embeddings.position_embeddings.weight"] = torch.zeros(512, 32)  # room for every task
+        edit(folder / f"step-{step}/config.json", max_position_embeddings=512)
         save_file({name: value + step for name, value in weights.items()}, folder / f"step-{step}/model.safetensors")
     run_files.write_json(folder / "pretraining.json", {"steps": 100, "checkpoint_steps": STEPS})
     return folder
@@ -221,6 +223,23 @@ def test_a_wrong_series_of_a_file_is_one_line(
     assert main(["study", write(tmp_path, **content), "--dry_run"]) == 2
     told = capsys.readouterr().err
     assert message in told
+    assert len(told.splitlines()) == 1
+
+
+def test_a_backbone_without_room_for_a_task_is_one_line(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    folder = tmp_path / "short"
+    shutil.copytree(tiny_backbone, folder)
+    file = write(tmp_path, tasks=["dna-splice", "protein-fluorescence"], backbones=[str(folder)])
+    assert len(load_study(file).runs) == 6  # its tokenizer cuts at 128, as many as the model takes
+    edit(folder / "tokenizer_config.json", model_max_length=512)
+    assert main(["study", file, "--dry_run"]) == 2
+    told = capsys.readouterr().err
+    assert (
+        "takes 128 tokens (max_position_embeddings), its tokenizer lets more through, and inputs of protein-fluor"
+        in told
+    )
     assert len(told.splitlines()) == 1
 
 
