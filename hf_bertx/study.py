@@ -291,8 +291,8 @@ def _check_room(backbone: str, tasks: Iterable[str], where: str) -> None:
         if room is not None and room < get_task(name).max_length:
             raise ValueError(
                 f"{where}: {backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, "
-                f"and inputs of {name} have up to {get_task(name).max_length}; give the tokenizer model_max_length {room} "
-                "to have them cut, or leave that task out"
+                f"and inputs of {name} have up to {get_task(name).max_length}; give the tokenizer model_max_length "
+                f"{room} to have them cut, or leave that task out"
             )
 
 
