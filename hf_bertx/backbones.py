@@ -11,6 +11,8 @@ from pathlib import Path
 
 # "A MultiBERTs release": 25 final models, and 28 checkpoints each of the first five runs. Source: arXiv 2106.16163.
 _MULTIBERTS = re.compile(r"multiberts-seed_(\d+)(?:-step_(\d+)k)?")
+_PRETRAINING_STEP = re.compile(r"step[-_](\d+)(k?)", re.IGNORECASE)
+_PRETRAINING_SEED = re.compile(r"[-_]?seed[-_]\d+", re.IGNORECASE)
 MULTIBERTS_STEPS = (0, *range(20, 201, 20), *range(300, 2001, 100))  # thousands of steps
 
 
@@ -126,6 +128,26 @@ def known_backbone(name: str) -> Backbone | None:
         "apache-2.0",
         f"English text: masked-LM and next-sentence prediction on BookCorpus and Wikipedia, seed {seed}{done}.",
     )
+
+
+def pretraining_step(backbone: str) -> int | None:
+    """After how many steps of pre-training a checkpoint was taken, as its name says; None where it says nothing.
+
+    `multiberts-seed_0-step_20k` and a folder `.../step-20000` are both 20,000.
+    """
+    found = _PRETRAINING_STEP.search(backbone.rstrip("/").rpartition("/")[2])
+    return None if found is None else int(found[1]) * (1000 if found[2] else 1)
+
+
+def pretraining_series(backbone: str) -> str:
+    """What checkpoints of one kind of pre-training have in common: the name without its step and its seed.
+
+    `multiberts-seed_0-step_20k` and `google/multiberts-seed_3-step_0k` are both `multiberts`; a folder
+    `out/small-seed_1/step-600` is of `out/small`.
+    """
+    folder, _, last = backbone.removeprefix("google/").rstrip("/").rpartition("/")
+    name = "/".join(part for part in (folder, _PRETRAINING_STEP.sub("", last)) if part)
+    return _PRETRAINING_SEED.sub("", name).rstrip("/-_") or "."
 
 
 def resolve_backbone(name: str) -> ResolvedBackbone:

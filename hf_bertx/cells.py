@@ -194,10 +194,14 @@ def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
     return [replace(cell, interval=_interval(cell)) for cell in out]
 
 
+def lowest_score(task: Task) -> float:
+    """Where the metric of a task ends."""
+    return -1.0 if task.metric in ("mcc", "spearman", "pearson") else 0.0
+
+
 def _interval(cell: Cell) -> Interval | None:
     if len(cell.scores) > 1:
-        lowest = -1.0 if cell.task.metric in ("mcc", "spearman", "pearson") else 0.0
-        return statistics.seed_interval(cell.scores, lowest)
+        return statistics.seed_interval(cell.scores, lowest_score(cell.task))
     return None if cell.resampled is None else statistics.item_interval(cell.resampled[:, 0])
 
 

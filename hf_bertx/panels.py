@@ -1,4 +1,4 @@
-"""Cells -> panels: training loss, score by pre-training step and by fraction of the data, confusion, calibration.
+"""Cells -> panels: training loss, score by fraction of the data, confusion, calibration.
 
 A panel knows how to draw itself on an axis; [`figures`] puts panels into files and pages.
 """
@@ -14,10 +14,11 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from .arms import ARMS, BASELINE
+from .backbones import pretraining_step
 from .cells import Cell, Floor
 from .comparisons import ArmComparison
 from .paper_tables import percent, short_name
-from .records import RunRecord, pretraining_step, shown_backbone
+from .records import RunRecord, shown_backbone
 
 INK, LINE = "#1d2430", "#c9ced6"
 # told apart in print, on a dark page and by those who see red and green alike; the page names them --c0, --c1, ...
@@ -53,7 +54,7 @@ class Panel:
 
 
 def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[ArmComparison]) -> list[Panel]:
-    """Every panel that the cells give, kind by kind."""
+    """Every panel that the cells give, kind by kind; of checkpoints, see [`pretraining_panels`]."""
     bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
     ends = [c for c in cells if pretraining_step(c.specification["backbone"]) is None]
     trained = [c for c in ends if c.specification["arm"] != BASELINE and c.chosen]
@@ -67,7 +68,7 @@ def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[
     for kind, name in (("loss", "loss"), ("validation", "")):
         for group in groups:
             panels += _curve_panel(kind, name or f"eval_{group[0].task.metric}", group, several)
-    panels += _series_panels("pretraining", cells, bottom) + _series_panels("fractions", trained, bottom)
+    panels += _fraction_panels(trained, bottom)
     most: dict[tuple, float] = defaultdict(float)  # what a model says of an item is shown of the most data alone
     for cell in trained:
         key = (cell.column[:4], cell.name)
@@ -80,7 +81,7 @@ def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[
     if len(where) == 1:
         backbone, protocol, split = next(iter(where))
         told = f"{shown_backbone(backbone)}, protocol {protocol}, split {split}"
-        panels = [panel if panel.kind == "pretraining" else replace(panel, where=told) for panel in panels]
+        panels = [replace(panel, where=told) for panel in panels]
     return panels
 
 
@@ -91,7 +92,8 @@ def _title(cell: Cell, several: bool) -> str:
     return short_name(cell.task) + share + where
 
 
-def _color(name: str, taken: Iterable[str]) -> str:
+def arm_color(name: str, taken: Iterable[str]) -> str:
+    """The same for an arm in every picture; `taken`: all names of the picture."""
     others = [other for other in taken if other not in _SLOTS]
     slot = _SLOTS.get(name, 3 + others.index(name) if name in others else 7)
     return COLORS[slot % len(COLORS)]
@@ -101,7 +103,7 @@ def _style(cell: Cell, names: Iterable[str]) -> dict[str, Any]:
     """A color an arm; what starts at random is dashed as well."""
     arm = ARMS.get(cell.name)
     return {
-        "color": _color(cell.name, names),
+        "color": arm_color(cell.name, names),
         "ls": "--" if arm is not None and arm.start == "random" else "-",
         "lw": 1.7,
     }
@@ -146,52 +148,40 @@ def _label(cell: Cell, count: int) -> str:
     return f"{cell.name}, " + (f"{count} seeds" if count > 1 else f"seed {seeds[0]}")
 
 
-def _series_panels(kind: str, cells: Sequence[Cell], bottom: dict[tuple[str, str], float]) -> list[Panel]:
-    """Score by step of pre-training, or by fraction: a panel a task, a line an arm, a band over seeds."""
-    by_step = kind == "pretraining"
-    groups: dict[tuple, dict[str, dict[float, list[float]]]] = defaultdict(
-        lambda: defaultdict(lambda: defaultdict(list))
-    )
+def _fraction_panels(cells: Sequence[Cell], bottom: dict[tuple[str, str], float]) -> list[Panel]:
+    """Score by fraction: a panel a task, a line an arm, a band over seeds."""
+    groups: dict[tuple, dict[str, dict[float, tuple[float, ...]]]] = defaultdict(lambda: defaultdict(dict))
     members: dict[tuple, Cell] = {}
     for cell in cells:
-        s = cell.specification
-        place = pretraining_step(s["backbone"]) if by_step else s["fraction"]
-        if place is None or not cell.chosen or not cell.scores or s["arm"] == BASELINE:
-            continue
-        key = (
-            s["task"],
-            s["protocol"],
-            s["split"],
-            s["fraction"] if by_step else s["backbone"],
-            s.get("max_eval_items"),
-        )
-        groups[key][cell.name][place] += cell.scores
-        members.setdefault(key, cell)
+        if cell.scores:
+            s = cell.specification
+            key = (s["task"], s["protocol"], s["split"], s["backbone"], s.get("max_eval_items"))
+            groups[key][cell.name][s["fraction"]] = cell.scores
+            members.setdefault(key, cell)
     panels = []
     for key, arms in groups.items():
         lines = {name: points for name, points in arms.items() if len(points) > 1}
         if lines:
-            panels.append(_series_panel(kind, members[key], lines, bottom.get((key[0], key[2]))))
+            panels.append(_fraction_panel(members[key], lines, bottom.get((key[0], key[2]))))
     return panels
 
 
-def _series_panel(kind: str, cell: Cell, arms: dict[str, dict[float, list[float]]], floor: float | None) -> Panel:
+def _fraction_panel(cell: Cell, arms: dict[str, dict[float, tuple[float, ...]]], floor: float | None) -> Panel:
     places = sorted({place for points in arms.values() for place in points})
-    labels = [f"{place / 1000:g}K" if kind == "pretraining" else f"{100 * place:g}%" for place in places]
+    labels = [f"{100 * place:g}%" for place in places]
 
     def draw(axis: Any) -> None:
         for name, points in arms.items():
             found = sorted(points)
             at = [places.index(place) for place in found]
             values = [100 * np.array(points[place]) for place in found]
-            color = _color(name, arms)
+            color = arm_color(name, arms)
             axis.fill_between(at, [v.min() for v in values], [v.max() for v in values], color=color, alpha=0.18, lw=0)
             axis.plot(at, [v.mean() for v in values], color=color, marker="o", ms=4, lw=1.7, label=name)
         if floor is not None:
             axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
         axis.set_xticks(range(len(places)), labels)
-        axis.set(xlabel="steps of pre-training" if kind == "pretraining" else "of the training data")
-        axis.set(ylabel=f"{cell.task.metric} x 100")
+        axis.set(xlabel="of the training data", ylabel=f"{cell.task.metric} x 100")
         axis.legend()
 
     about = "; ".join(
@@ -199,7 +189,7 @@ def _series_panel(kind: str, cell: Cell, arms: dict[str, dict[float, list[float]
         + ", ".join(f"{percent(float(np.mean(points[p])))} at {labels[places.index(p)]}" for p in sorted(points))
         for name, points in arms.items()
     )
-    return Panel(kind, short_name(cell.task), about, draw)
+    return Panel("fractions", short_name(cell.task), about, draw)
 
 
 def _calibration_panel(group: list[Cell], several: bool) -> list[Panel]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .arms import ARMS, BASELINE
+from .backbones import pretraining_step
 from .cells import Cell, Floor
-from .records import pretraining_step, shown_backbone
+from .records import shown_backbone
 from .tasks import TASKS, Task
 
 _TITLES = {

@@ -21,7 +21,6 @@ from .tasks import TASKS, Task
 FORMAT = 1  # of run.json and of a study's list; a file that names none is of this one
 STUDIES = "studies"
 _SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")
-_PRETRAINING_STEP = re.compile(r"step[-_](\d+)(k?)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -264,15 +263,6 @@ def _checked(path: Path, content: Any) -> dict[str, Any]:
             "report with the version that wrote it"
         )
     return content
-
-
-def pretraining_step(backbone: str) -> int | None:
-    """After how many steps of pre-training a checkpoint was taken, as its name says; None where it says nothing.
-
-    `multiberts-seed_0-step_20k` and a folder `.../step-20000` are both 20,000.
-    """
-    found = _PRETRAINING_STEP.search(backbone.rstrip("/").rpartition("/")[2])
-    return None if found is None else int(found[1]) * (1000 if found[2] else 1)
 
 
 def shown_backbone(name: str) -> str:

@@ -15,6 +15,9 @@ from .comparisons import ArmComparison, compare_arms
 from .figures import save_figures
 from .panels import confusion, make_panels
 from .paper_tables import flat_rows, markdown_table, paper_tables
+from .pretraining_panels import pretraining_panels
+from .pretraining_scores import trajectories
+from .pretraining_tables import gain_rows, gains_markdown, score_rows
 from .records import RunRecord, RunsFolder, collect_runs, read_runs, shown_backbone
 from .report_page import Report, page
 from .tables import markdown, tables
@@ -37,7 +40,9 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     cells = make_cells(runs.records, resamples)
     bottoms = floors(cells)
     tests = compare_arms(cells)
-    return Report(runs, cells, bottoms, tests, paper_tables(cells, bottoms), make_panels(cells, bottoms, tests))
+    series = trajectories(cells)
+    panels = [*make_panels(cells, bottoms, tests), *pretraining_panels(series, bottoms)]
+    return Report(runs, cells, bottoms, tests, paper_tables(cells, bottoms), panels, series)
 
 
 def write_report(root: Path, output: Path) -> list[Path]:
@@ -72,6 +77,8 @@ def report_rows(report: Report) -> dict[str, list[dict[str, Any]]]:
         "paper_tables": flat_rows(report.tables),
         "cells": [_cell_row(cell) for cell in report.cells],
         "comparisons": [_comparison_row(test) for test in report.tests],
+        "pretraining": score_rows(report.trajectories),
+        "pretraining_gain": gain_rows(report.trajectories),
         "runs": [_run_row(record) for record in report.runs.records],
         "calibration": [row for cell in report.cells for row in _calibration_rows(cell)],
         "confusion": [row for cell in report.cells for row in _confusion_rows(cell)],
@@ -83,7 +90,7 @@ def report_json(report: Report) -> dict[str, Any]:
     rows = report_rows(report)
     return {
         "format": 1,
-        **{name: rows[name] for name in ("paper_tables", "cells", "comparisons")},
+        **{name: rows[name] for name in ("paper_tables", "cells", "comparisons", "pretraining_gain")},
         "floors": [
             {"task": f.task.name, "split": f.split, "metric": f.task.metric, "score": f.score, "items": f.items}
             for f in report.floors
@@ -100,6 +107,8 @@ def report_markdown(report: Report) -> str:
     parts = [markdown_table(table) for table in report.tables]
     if report.tests:
         parts.append(_tests_markdown(report.tests))
+    if report.trajectories:
+        parts.append(gains_markdown(report.trajectories))
     problems = [
         f"- failed: {_below(f.folder, report)}: {f.error} (tried {f.attempts} times)" for f in report.runs.failures
     ]

@@ -23,6 +23,9 @@ from .comparisons import ArmComparison
 from .figures import inline_svg
 from .panels import KINDS, Panel
 from .paper_tables import NOTE, PaperTable, describe, percent, short_name
+from .pretraining_scores import Trajectory
+from .pretraining_tables import NOTE as GAIN_NOTE
+from .pretraining_tables import gain_cells
 from .records import Failure, PlannedRun, RunRecord, RunsFolder, shown_backbone
 
 _SHORT = {
@@ -39,8 +42,8 @@ _ABOUT = {
     "over test items alone where one has one. Filled: the corrected p is below 0.05.",
     "loss": "Mean over seeds as far as all of them went; the band goes from the lowest to the highest seed.",
     "validation": "As above. Nothing is evaluated while training where the validation set is what is tested on.",
-    "pretraining": "Each point is the mean over all runs from checkpoints of that step; the band goes from the lowest "
-    "to the highest.",
+    "pretraining": "Means with 95% intervals: over seeds, or over pre-trainings where there are several; for one run, "
+    "over test items. Dashed: what does not depend on the step, another backbone or a random start.",
     "fractions": "Each point is the mean over seeds; the band goes from the lowest to the highest.",
     "calibration": "Accuracy among test items by confidence, in 15 bins of equal width, all seeds together; the area "
     "of a point is the share of items. On the dotted line a model is as sure as it is right.",
@@ -58,6 +61,7 @@ class Report:
     tests: list[ArmComparison]
     tables: list[PaperTable]
     panels: list[Panel]
+    trajectories: list[Trajectory]
 
     @property
     def collapsed(self) -> list[RunRecord]:
@@ -80,6 +84,8 @@ def page(report: Report, output: Path) -> str:
         tables=[_paper_table(table) for table in report.tables],
         note=NOTE,
         figures=_figures(report.panels),
+        gains=gain_cells(report.trajectories),
+        gain_note=GAIN_NOTE,
         comparisons=[_comparison(test) for test in report.tests],
         tasks=_tasks(report.cells, report.floors),
         runs=[_run(record, output) for record in sorted(report.runs.records, key=_run_name)],

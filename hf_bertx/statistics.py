@@ -38,6 +38,25 @@ def seed_interval(scores: Sequence[float], lowest: float = -1.0, highest: float 
     return Interval(max(mean - half, lowest), min(mean + half, highest), "seeds")
 
 
+def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -> tuple[float, float] | None:
+    """Fieller's 95% interval of mean(numerators) / mean(denominators), of pairs, one a seed.
+
+    None for one pair, and where the 95% t interval of the denominator holds 0: then no ratio is ruled out.
+
+    Source: Fieller 1954, "Some problems in interval estimation".
+    """
+    n = len(numerators)
+    if n < 2:
+        return None
+    above, below = float(np.mean(numerators)), float(np.mean(denominators))
+    spread = np.cov(numerators, denominators) / n * stats.t.ppf((1 + LEVEL) / 2, n - 1) ** 2
+    a, b, c = below**2 - spread[1, 1], above * below - spread[0, 1], above**2 - spread[0, 0]
+    if a <= 0:
+        return None
+    half = float(np.sqrt(max(b**2 - a * c, 0.0)))  # below 0 by rounding alone
+    return float((b - half) / a), float((b + half) / a)
+
+
 def item_interval(resampled: np.ndarray) -> Interval:
     """The 95% percentile interval over test items, of one run's or a mean's scores on resamples, `(resamples,)`.
 

@@ -16,6 +16,7 @@ from .arms import ARMS, BASELINE, Arm, get_arm
 from .backbones import resolve_backbone
 from .baselines import baselines_for, get_baseline
 from .protocols import get_protocol
+from .series import last_of, read_series, uncut_positions
 from .tasks import TASKS, Task, get_task
 
 NAMED = Path(__file__).parent / "studies"
@@ -28,8 +29,12 @@ OVERRIDES = (
     "max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size per_device_train_batch_size "
     "precision report_to shortcuts standardize_targets stop_at_loss train_sampling_strategy warmup_steps weight_decay"
 ).split()
-_FIELDS = "about protocol split tasks arms backbones baselines seeds fractions overrides grid choose_by parts".split()
+_FIELDS = (
+    "about protocol split tasks arms backbones series checkpoints baselines seeds fractions overrides grid choose_by "
+    "parts"
+).split()
 _CHOOSE_BY = ("validation", "train_loss")
+_CHECKPOINTS = ("all", "last")
 
 
 @dataclass(frozen=True)
@@ -91,12 +96,16 @@ def named_studies() -> dict[str, str]:
     return {path.stem: _read(path)["about"].strip() for path in sorted(NAMED.glob("*.yaml"))}
 
 
-def load_study(name: str) -> Study:
+def load_study(name: str, series: str | None = None) -> Study:
     """A study by its name or its file.
+
+    Args:
+        series: a folder of checkpoints that takes the place of the file's `series`.
 
     Raises:
         ValueError: an unknown name, task, arm, backbone, protocol, field or override (with the nearest right one), an
-            empty grid, an arm that does not fit a task, or a choice that would look at the test set.
+            empty grid, an arm that does not fit a task, a choice that would look at the test set, or a series that is
+            not whole; see [`series.read_series`].
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else NAMED / f"{name}.yaml"
     if not path.is_file():
@@ -106,6 +115,7 @@ def load_study(name: str) -> Study:
     content = _read(path)
     where = path.name
     _check_names(content, _FIELDS, where, "field")
+    content = _with_series(content, series, where)
     choose_by = content.get("choose_by", "validation")
     if choose_by not in _CHOOSE_BY:
         refused = "; what is tested on is not chosen by" if "test" in str(choose_by) else ""
@@ -117,10 +127,34 @@ def load_study(name: str) -> Study:
         place = where if "parts" not in content else f"{where}, part {number}"
         if not isinstance(part, dict):
             raise ValueError(f"{place}: holds {type(part).__name__}, not a mapping of fields")
-        _check_names(part, _FIELDS, place, "field")
+        _check_names(part, [field for field in _FIELDS if field != "series"], place, "field of a part")
         runs += _part({**shared, **part}, choose_by, place)
     runs.sort(key=lambda run: run.seed)  # stable: a table is complete for one seed before the next seed starts
     return Study(path.stem, str(content.get("about", "")).strip(), _distinct(runs, where), choose_by)
+
+
+def _with_series(content: dict[str, Any], told: str | None, where: str) -> dict[str, Any]:
+    """The content with its series as a list of backbones; a study that is made for one has the field, if without a
+    value."""
+    if "series" not in content:
+        if told is not None:
+            raise ValueError(f"{where}: it has no field series, whose place --series {told} could take")
+        return content
+    if content["series"] is None and told is None:
+        raise ValueError(
+            f"{where}: it needs a series of checkpoints: pass --series with a folder that pretrain.py left"
+        )
+    return {**content, "series": read_series(content["series"] if told is None else told, where)}
+
+
+def _backbones(content: dict[str, Any], where: str) -> list[str]:
+    """A series, or its last checkpoint, before what else is named."""
+    series, which = content.get("series", []), content.get("checkpoints", "all")
+    if which not in _CHECKPOINTS or ("checkpoints" in content and not series):
+        told = f"allowed: {', '.join(_CHECKPOINTS)}" if series else "there is no series that it could choose from"
+        raise ValueError(f"{where}: checkpoints is {which!r}; {told}")
+    named = [] if series and "backbones" not in content else _list(content, "backbones", ["minilm-l6"], str, where)
+    return [*(last_of(series) if which == "last" else series), *named]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -151,12 +185,13 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[Plann
     protocol = get_protocol(content.get("protocol", "recommended"))
     tasks = _with_overrides(content, "tasks", TASKS, where)
     arms = _with_overrides(content, "arms", ARMS, where)
-    backbones = _list(content, "backbones", ["minilm-l6"], str, where)
+    backbones = _backbones(content, where)
     seeds = _list(content, "seeds", [0, 1, 2], int, where)
     fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float), where)]
     shared = _overrides(content.get("overrides"), f"{where}, overrides")
     for backbone in backbones:
         resolve_backbone(backbone)
+        _check_room(backbone, tasks, where)
     for fraction in fractions:
         if not 0 < fraction <= 1:
             raise ValueError(f"{where}: fraction {fraction} is not allowed: more than 0, at most 1")
@@ -248,6 +283,17 @@ def _list(content: dict[str, Any], name: str, default: list, kind: Any, where: s
     if not isinstance(value, list) or not value or not all(isinstance(v, kind) and v is not True for v in value):
         raise ValueError(f"{where}: {name} is {value!r}; give a list, e.g. {default}")
     return value
+
+
+def _check_room(backbone: str, tasks: Iterable[str], where: str) -> None:
+    room = uncut_positions(backbone)
+    for name in tasks:
+        if room is not None and room < get_task(name).max_length:
+            raise ValueError(
+                f"{where}: {backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, "
+                f"and inputs of {name} have up to {get_task(name).max_length}; give the tokenizer model_max_length "
+                f"{room} to have them cut, or leave that task out"
+            )
 
 
 def _check_fits(arm: Arm, task: Task, where: str) -> None:

@@ -25,13 +25,16 @@ from .study_execution import (
 _SHOWN = 20  # planned runs that a dry run lists; the rest is counted
 
 
-def run_study(name: str, where: Where, executor: str, workers: int | None, dry_run: bool) -> int:
+def run_study(
+    name: str, where: Where, executor: str, workers: int | None, dry_run: bool, series: str | None = None
+) -> int:
     """Runs what is missing of a study.
 
     Args:
         name: of a study that ships with the package, or a YAML file.
         executor: `local` or `ray`.
         workers: runs at once.
+        series: a folder of checkpoints that takes the place of the study's own series.
 
     Returns:
         0, or 1 if a run failed.
@@ -39,7 +42,7 @@ def run_study(name: str, where: Where, executor: str, workers: int | None, dry_r
     Raises:
         ValueError: the file, or what stands in the folder of the runs, does not allow it.
     """
-    study = load_study(name)
+    study = load_study(name, series)
     todo = missing(study, where)
     child = os.environ.get("BERTX_STUDY_WORKER") == "1"  # one of several processes; the first has told the plan
     if not child:
@@ -55,7 +58,7 @@ def run_study(name: str, where: Where, executor: str, workers: int | None, dry_r
     elif executor == "ray":
         status = _summary(execute_on_ray(todo, where, _Teller(len(todo)), workers), where.root)
     elif (workers or 1) > 1 and not child:
-        status = _run_children(name, where, workers or 1)
+        status = _run_children(name, where, workers or 1, series)
     else:
         status = _summary(execute_here(todo, where, _Teller(len(todo))), where.root)
     if not child:
@@ -63,12 +66,13 @@ def run_study(name: str, where: Where, executor: str, workers: int | None, dry_r
     return status
 
 
-def _run_children(name: str, where: Where, workers: int) -> int:
+def _run_children(name: str, where: Where, workers: int, series: str | None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     command = [sys.executable, "-m", "hf_bertx.cli", "study", name, "--runs", str(where.root)]
     command += ["--threads", str(where.threads or max(1, cores // workers))]
     command += ["--data_dir", str(where.data)] if where.data is not None else []
     command += ["--launch", where.launch] if where.launch is not None else []
+    command += ["--series", series] if series is not None else []
     os.environ["BERTX_STUDY_WORKER"] = "1"
     return execute_in_processes(command, workers)
 

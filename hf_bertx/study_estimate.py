@@ -117,6 +117,7 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
     for name in ("attention_probs_dropout_prob", "attention_dropout"):
         if hasattr(config, name):
             setattr(config, name, 0.0)
+    length = min(length, getattr(config, "max_position_embeddings", length))  # its tokenizer cuts there
     model: Any = AutoModelForDisciplineClassification.from_config(config)
     prune_unread_positions(model)
     draw_dropout_at_once(model)

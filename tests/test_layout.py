@@ -15,13 +15,14 @@ ORDER = (
     "optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics discipline_metric "
     "leaks resampling statistics callbacks run_arguments run_order training corpus vocabulary pretraining_batches "
     "modeling_pretraining pretraining_arguments pretraining inference attribution prediction_files "
-    "pipeline_discipline records tables cells comparisons paper_tables panels figures report_page report "
+    "pipeline_discipline records tables cells comparisons paper_tables pretraining_scores pretraining_tables "
+    "panels pretraining_panels figures report_page report "
     "similarity compared_runs activations analysis analysis_report card_facts cards baselines.catalog "
     "baselines.features baselines.linear baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn "
     "baselines.hilbert_cnn.modeling_hilbert_cnn baselines.symbol_cnn.configuration_symbol_cnn "
     "baselines.symbol_cnn.modeling_symbol_cnn baselines.checkpoints baselines.plus_tfm.configuration_plus_tfm "
     "baselines.plus_tfm.tokenization_plus_tfm baselines.plus_tfm.modeling_plus_tfm baselines.plus_tfm.conversion "
-    "baselines.encoders baselines.networks baselines.runs baselines.table repository_files onnx_export study "
+    "baselines.encoders baselines.networks baselines.runs baselines.table repository_files onnx_export series study "
     "publish one_run study_execution study_choice study_estimate study_command commands.tasks commands.report "
     "commands.study commands.analyse commands.predict commands.baseline commands.data commands.publish cli"
 ).split()
@@ -37,6 +38,7 @@ NO_TORCH = (
     "tasks",
     "protocols",
     "run_files",
+    "series",
     "study",
     "study_execution",
     "study_choice",
@@ -49,7 +51,10 @@ NO_TORCH = (
     "cells",
     "comparisons",
     "paper_tables",
+    "pretraining_scores",
+    "pretraining_tables",
     "panels",
+    "pretraining_panels",
     "figures",
     "report_page",
     "report",

@@ -19,9 +19,12 @@ def add(verbs: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     study.add_argument("study", help="a name from below, or a .yaml file with: tasks, arms, and if wanted backbones, "
-                       "seeds, fractions, protocol, overrides, grid, baselines")  # fmt: skip
+                       "series, seeds, fractions, protocol, overrides, grid, baselines")  # fmt: skip
     study.add_argument("--runs", type=Path, help="where the runs are written (default: runs/NAME)")
     study.add_argument("--data_dir", type=Path, help="folder that holds a data set for each task, by the task's name")
+    study.add_argument("--series", metavar="FOLDER", help="checkpoints of a pre-training, as pretrain.py leaves them "
+                       "(pretraining.json, step-0, step-600, ...): takes the place of the series that the study "
+                       "names, e.g. figure3 --series pretrained/small")  # fmt: skip
     study.add_argument("--executor", choices=("local", "ray"), default="local", help="ray: the cluster of RAY_ADDRESS")
     study.add_argument("--workers", type=int, help="runs at once (default: 1; on Ray, as many as there is room for)")
     study.add_argument("--threads", type=int, help="CPU threads of a run (default: all cores, shared by the workers)")
@@ -44,4 +47,6 @@ def _study(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--data_dir {arguments.data_dir}: no such folder")
     root = arguments.runs or Path("runs") / Path(arguments.study).stem
     where = Where(root, arguments.data_dir, arguments.threads, arguments.launch)
-    return run_study(arguments.study, where, arguments.executor, arguments.workers, arguments.dry_run)
+    return run_study(
+        arguments.study, where, arguments.executor, arguments.workers, arguments.dry_run, arguments.series
+    )
