@@ -131,9 +131,9 @@ def pretrain(told: PretrainingArguments, args: TrainingArguments) -> Path:
     if (root / run_files.RESULTS).is_file():
         logger.warning(f"skipped: {root} holds this pre-training, finished")
         return root
+    trainer = build_trainer(told, args, (tokenizer, corpus, held_out), root, steps)
     if state.is_main_process:
         run_files.write_json(root / RECORD, {**order, "versions": versions(), "machine": machine()})
-    trainer = build_trainer(told, args, (tokenizer, corpus, held_out), root, steps)
     checkpoint = run_files.last_complete_checkpoint(root / run_files.CHECKPOINTS)
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")

@@ -1,239 +1,353 @@
-"""Figure 3: score by step of pre-training, what stands beside it, and the share of the gain at 2% of the steps."""
+"""Masked-LM pre-training: what is asked, what is computed, and whole runs of pretrain.py."""
 
-import csv
-import itertools
 import json
-from dataclasses import replace
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from made_runs import make_run
-from scipy import stats
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+from transformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining
 
-from hf_bertx.figures import save_figures
-from hf_bertx.pretraining_panels import pretraining_panels
-from hf_bertx.pretraining_scores import EarlyGain, Line, Point, Trajectory, early_gain, step_label, trajectories
-from hf_bertx.pretraining_tables import gain_cells, gain_rows
-from hf_bertx.records import read_runs
-from hf_bertx.report import Report, build_report, write_report
-from hf_bertx.statistics import ratio_interval, seed_interval
-
-
-def line(**scores: list[float]) -> Line:
-    """`at_600=[0.5, 0.6]`: the score of each seed at a step."""
-    points = [Point(int(name[3:]), dict(enumerate(values)), None) for name, values in scores.items()]
-    return Line("bert", "seeds", tuple(points))
-
-
-def test_the_interval_of_a_ratio_is_of_the_ratios_that_t_does_not_rule_out() -> None:
-    above, below = np.array([0.30, 0.42, 0.37, 0.35]), np.array([0.61, 0.70, 0.66, 0.58])
-    found = ratio_interval(above, below)
-    assert found is not None
-    assert found[0] < above.mean() / below.mean() < found[1]
-    for end in found:  # there the mean of above - ratio * below is just as far from 0 as t allows
-        assert stats.ttest_1samp(above - end * below, 0.0).pvalue == pytest.approx(0.05, abs=1e-9)
+from hf_bertx.corpus import Corpus
+from hf_bertx.modeling_pretraining import (
+    AlbertForMaskedPositions,
+    BertForMaskedPositions,
+    BertForMaskedPositionsAndNextSentence,
+    model_class,
+    new_config,
+    save_stock,
+)
+from hf_bertx.pretraining_arguments import checkpoint_steps
+from hf_bertx.pretraining_batches import Masking, PackedBlocks, masking, uniform
 
 
-def test_a_ratio_without_spread_is_exact_and_one_over_nothing_has_no_interval() -> None:
-    assert ratio_interval([0.3, 0.3], [0.6, 0.6]) == pytest.approx((0.5, 0.5))
-    assert ratio_interval([0.3], [0.6]) is None
-    assert ratio_interval([0.3, 0.2, 0.1], [0.5, -0.4, 0.1]) is None  # the denominator's own interval holds 0
+@pytest.fixture(scope="module")
+def tokenizer(tiny_backbone: Path) -> Any:
+    return AutoTokenizer.from_pretrained(tiny_backbone)
 
 
-def test_ninety_five_of_a_hundred_intervals_hold_the_ratio() -> None:
-    generator = np.random.default_rng(0)
-    shared = generator.normal(scale=0.05, size=(2000, 3))  # of step 0, in both gains
-    above = 0.3 + shared + generator.normal(scale=0.03, size=(2000, 3))
-    below = 0.6 + shared + generator.normal(scale=0.03, size=(2000, 3))
-    found = [ratio_interval(*pair) for pair in zip(above, below, strict=True)]
-    kept = [each for each in found if each is not None]
-    assert len(kept) > 1900
-    assert np.mean([low <= 0.5 <= high for low, high in kept]) == pytest.approx(0.95, abs=0.015)
+def corpus(n_tokens: int, starts: list[int]) -> Corpus:
+    return Corpus(np.arange(1000, 1000 + n_tokens, dtype=np.uint16), np.array(starts), "x", 0.0)
 
 
-def test_the_share_of_the_gain_is_paired_by_seed() -> None:
-    # gains at 2%: 0.2 and 0.3, of 0.4 and 0.6; seed 2 lacks the last checkpoint
-    found = early_gain(line(at_0=[0.5, 0.3, 0.1], at_600=[0.7, 0.6, 0.9], at_6000=[0.7, 0.7], at_30000=[0.9, 0.9]))
-    assert (found.first, found.early, found.last, found.seeds, found.over) == (0, 600, 30000, 2, "seeds")
-    assert found.gain == pytest.approx(0.5)
-    assert found.note == "the gain cannot be told from 0"  # 0.5 +- 1.27 at two seeds
-    assert (found.share, found.low, found.high) == (None, None, None)
-    found = early_gain(line(at_0=[0.50, 0.30, 0.40], at_600=[0.70, 0.51, 0.59], at_30000=[0.90, 0.70, 0.80]))
-    assert found.share == pytest.approx(0.5)
-    assert found.low is not None
-    assert found.high is not None
-    assert (found.low, found.high) == pytest.approx((0.4379, 0.5621), abs=1e-4)  # t(2) * 0.01 / sqrt(3) / 0.4
-    assert found.gain_interval is not None
-    assert found.gain_interval.low == pytest.approx(0.4)
+def test_blocks_are_full_and_follow_each_other(tokenizer: Any) -> None:
+    blocks = PackedBlocks(corpus(100, [0]), tokenizer, 12)
+    assert len(blocks) == 10
+    batch = blocks.__getitems__([3, 0])
+    assert batch["input_ids"].tolist()[0] == [101, *range(1030, 1040), 102]
+    assert batch["input_ids"].tolist()[1] == [101, *range(1000, 1010), 102]
+    assert batch["block"].tolist() == [3, 0]
+    assert blocks[3]["input_ids"].tolist() == batch["input_ids"].tolist()[0]
+
+
+def test_a_pair_is_what_follows_or_a_stretch_of_another_document(tokenizer: Any) -> None:
+    length, starts = 33, [0, 3000, 6000]
+    blocks = PackedBlocks(corpus(9000, starts), tokenizer, length, next_sentence=True)
+    batch = blocks.__getitems__(list(range(250)))
+    follows = 0
+    for ids, types, label in zip(
+        batch["input_ids"].tolist(),
+        batch["token_type_ids"].tolist(),
+        batch["next_sentence_label"].tolist(),
+        strict=True,
+    ):
+        a, b = ids[1 : types.index(1) - 1], ids[types.index(1) : -1]
+        assert (ids[0], ids[types.index(1) - 1], ids[-1]) == (101, 102, 102)
+        assert types == [0] * (len(a) + 2) + [1] * (len(b) + 1)
+        assert len(a) + len(b) == length - 3
+        assert min(len(a), len(b)) >= 4
+        assert a == list(range(a[0], a[0] + len(a)))
+        assert b == list(range(b[0], b[0] + len(b)))
+        if label == 0:
+            follows += 1
+            assert b[0] == a[-1] + 1
+        else:
+            assert (a[0] - 1000) // 3000 != (b[0] - 1000) // 3000
+    assert 95 < follows < 155
+    again = blocks.__getitems__([7])
+    assert torch.equal(again["input_ids"][0], batch["input_ids"][7])  # whatever else is in the batch
+    blocks.set_epoch(1)
+    assert not torch.equal(blocks.__getitems__(list(range(250)))["input_ids"], batch["input_ids"])
+
+
+def test_text_that_is_too_short_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="holds 5 tokens; a block of length 12 needs more"):
+        PackedBlocks(corpus(5, [0]), tokenizer, 12)
+    with pytest.raises(ValueError, match="at least two documents"):
+        PackedBlocks(corpus(100, [0]), tokenizer, 12, next_sentence=True)
+
+
+def test_numbers_are_splitmix64s() -> None:
+    # block 0 with key 0 starts from state 0; the reference generator's first outputs from that state
+    start = 0
+    state, wanted = start, []
+    for _ in range(3):
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        value = state
+        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) % 2**64
+        wanted.append((value ^ (value >> 31)) >> 40)
+    assert (uniform(torch.tensor([0]), 3, 0) * 2**24).tolist()[0] == wanted
+    many = uniform(torch.arange(500), 200, 7 << 40)
+    assert abs(float(many.mean()) - 0.5) < 0.005
+    assert float(many.min()) >= 0
+    assert float(many.max()) < 1
+    assert abs(float(np.corrcoef(many[:-1].flatten(), many[1:].flatten())[0, 1])) < 0.02
+
+
+def test_masking_asks_a_fixed_share_in_berts_proportions(tokenizer: Any) -> None:
+    ids = torch.randint(1000, 1600, (400, 100), generator=torch.Generator().manual_seed(0))
+    ids[:, 0], ids[:, -1], ids[:, 50] = 101, 102, 102
+    ask = masking(tokenizer, 0.15, whole_words=False)
+    asked = ask(ids, torch.arange(400), 5)
+    positions, labels = asked["masked_positions"], asked["masked_labels"]
+    assert positions.shape == labels.shape == (400, 15)
+    assert torch.equal(labels, ids.gather(1, positions))
+    assert not torch.isin(positions, torch.tensor([0, 50, 99])).any()
+    assert (positions.diff(dim=1) > 0).all()
+    put = asked["input_ids"].gather(1, positions)
+    masked, kept = put == 103, put == labels
+    assert abs(float(masked.float().mean()) - 0.8) < 0.02
+    assert abs(float(kept.float().mean()) - 0.1) < 0.02
+    untouched = torch.ones_like(ids, dtype=torch.bool).scatter(1, positions, False)
+    assert torch.equal(asked["input_ids"][untouched], ids[untouched])
+    same = ask(ids[10:20], torch.arange(10, 20), 5)  # in another batch
+    assert torch.equal(same["input_ids"], asked["input_ids"][10:20])
+    assert not torch.equal(ask(ids, torch.arange(400), 6)["masked_positions"], positions)
+    counts = torch.bincount(positions.flatten(), minlength=100)[[n for n in range(100) if n not in (0, 50, 99)]]
+    assert float(counts.float().std() / counts.float().mean()) < 0.2  # no place is favoured
+
+
+def test_whole_words_are_asked_as_a_whole() -> None:
+    continues = torch.tensor([False] * 10 + [True] * 10)
+    ids = torch.tensor([[1, 5, 10, 11, 6, 7, 12, 8, 9, 13, 14, 15, 5, 6, 7, 8, 9, 5, 6, 2]])
+    ask = Masking(3, (0, 1, 2), 20, rate=0.3, continues=continues)
+    words = [[1, 2, 3], [4], [5, 6], [7], [8, 9, 10, 11], *([n] for n in range(12, 19))]
+    cut = 0
+    for key in range(60):
+        positions = set(ask(ids, torch.tensor([0]), key)["masked_positions"][0].tolist())
+        assert len(positions) == 6
+        parts = [word for word in words if 0 < len(positions & set(word)) < len(word)]
+        assert len(parts) <= 1  # the last one, where the count was full
+        cut += len(parts)
+    assert cut < 40
+
+
+def test_a_tokenizer_must_fit_what_is_asked(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match=r"--mask_rate is 1\.5"):
+        masking(tokenizer, 1.5, False)
+    with pytest.raises(ValueError, match="marks continuations with ##"):
+        masking(tokenizer, 0.15, True)  # this vocabulary has no pieces
+
+
+@pytest.mark.parametrize("kind", [BertForMaskedPositions, AlbertForMaskedPositions])
+def test_scores_at_the_asked_positions_are_the_stock_models(kind: Any, tokenizer: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = kind(new_config(kind.config_class.model_type, tokenizer, 2, 64, 32, 0.0)).eval()
+    ids = torch.randint(1000, 1600, (4, 32))
+    asked = masking(tokenizer, 0.15, False)(ids, torch.arange(4), 1)
+    labels = torch.full_like(ids, -100).scatter(1, asked["masked_positions"], asked["masked_labels"])
+    save_stock(model, tmp_path)
+    stock, report = kind.stock.from_pretrained(tmp_path, output_loading_info=True)
+    assert kind.stock in (BertForMaskedLM, AlbertForMaskedLM)
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [kind.stock.__name__]
+    with torch.no_grad():
+        assert float(model(**asked).loss) == pytest.approx(
+            float(stock.eval()(asked["input_ids"], labels=labels).loss), abs=1e-5
+        )
+
+
+def test_the_next_sentence_loss_is_the_stock_models(tokenizer: Any) -> None:
+    torch.manual_seed(0)
+    model = BertForMaskedPositionsAndNextSentence(new_config("bert", tokenizer, 1, 64, 33, 0.0)).eval()
+    stock = BertForPreTraining(model.config).eval()
+    stock.load_state_dict(model.state_dict())
+    batch = PackedBlocks(corpus(600, [0, 300]), tokenizer, 33, next_sentence=True).__getitems__([0, 1, 2, 3])
+    asked = masking(tokenizer, 0.15, False)(batch.pop("input_ids"), batch.pop("block"), 1)
+    labels = torch.full_like(asked["input_ids"], -100).scatter(1, asked["masked_positions"], asked["masked_labels"])
+    with torch.no_grad():
+        wanted = stock(asked["input_ids"], labels=labels, **batch).loss
+        assert float(model(**asked, **batch).loss) == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_saving_leaves_the_draws_of_training_alone(tokenizer: Any, tmp_path: Path) -> None:
+    model = BertForMaskedPositions(new_config("bert", tokenizer, 1, 64, 32, 0.0))
+    torch.manual_seed(3)
+    wanted = torch.rand(4)
+    torch.manual_seed(3)
+    save_stock(model, tmp_path, torch.float16)
+    assert torch.equal(torch.rand(4), wanted)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float16}
+
+
+def test_steps_and_shares_of_the_run() -> None:
+    assert checkpoint_steps(["0", "2%", "20%", "600", "100%"], 3000) == [0, 60, 600, 3000]
+    for told, message in ((["some"], "has 'some'; give steps"), (["4000"], "step 4000 of 3000")):
+        with pytest.raises(ValueError, match=message):
+            checkpoint_steps(told, 3000)
+
+
+def test_shapes_and_objectives_that_are_not_built(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="hidden size 100; allowed"):
+        new_config("bert", tokenizer, 2, 100, 128, 0.1)
+    with pytest.raises(ValueError, match="model type 'gpt2' is not pre-trained here; allowed: bert, albert"):
+        new_config("gpt2", tokenizer, 2, 64, 128, 0.1)
+    with pytest.raises(ValueError, match="BERT's objective"):
+        model_class("albert", next_sentence=True)
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A language of 40 words in which every word says which comes next."""
+    path = tmp_path_factory.mktemp("text") / "chain.txt"
+    draw, lines = np.random.default_rng(0), []
+    for _ in range(400):
+        first = int(draw.integers(40))
+        lines.append(" ".join(f"word{(first + 7 * n) % 40}" for n in range(30)))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def command(text: Path, vocabulary: Path, output: Path, *more: str) -> list[str]:
+    sizes = "--layers 1 --hidden_size 64 --sequence_length 32 --global_batch_size 16 --precision float32"
+    times = "--max_steps 60 --logging_steps 5 --save_steps 10 --learning_rate 3e-3 --threads 1 --disable_tqdm 1"
+    told = f"--train_files {text} --vocabulary_from {vocabulary} --output_dir {output} {sizes} {times}"
+    return [sys.executable, str(ROOT / "pretrain.py"), *told.split(), *more]
+
+
+def run(argv: list[str]) -> subprocess.CompletedProcess:
+    return subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
+
+
+def losses(folder: Path) -> list[float]:
+    return [entry["loss"] for entry in json.loads((folder / "log_history.json").read_text()) if "loss" in entry]
+
+
+def test_a_pretraining_learns_and_leaves_a_series(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    told = command(text, tiny_backbone, tmp_path / "out", "--checkpoint_steps", "0", "10%", "100%")
+    done = run([*told, "--validation_files", str(text), "--eval_steps", "30"])
+    assert done.returncode == 0, done.stderr[-3000:]
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-6", "step-60"]
+    record = json.loads((out / "pretraining.json").read_text())
+    assert (record["steps"], record["checkpoint_steps"]) == (60, [0, 6, 60])
+    assert len(record["text"]["sha256"]) == 64
+    results = json.loads((out / "results.json").read_text())
+    assert results["tokens_seen"] == 60 * 16 * 32
+    curve = losses(out)
+    assert curve[0] > 5.5  # near log(1600)
+    assert curve[-1] < 4.2  # the text has 40 words: log(40) is 3.7
+    assert results["validation_loss"] < 4.2
+    model, report = AutoModel.from_pretrained(out / "step-60", output_loading_info=True, add_pooling_layer=False)
+    assert not report["missing_keys"]
+    assert model.config.vocab_size == 1600
+    assert AutoTokenizer.from_pretrained(out / "step-60")("word3")["input_ids"] == [101, 1003, 102]
+    again = run([*told, "--validation_files", str(text), "--eval_steps", "30"])
+    assert "finished" in again.stderr
+    other = run([*told, "--seed", "1"])
+    assert other.returncode == 2
+    assert "holds another pre-training: seed is 42 there, 1 asked" in other.stderr
+
+
+def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    whole, broken = (command(text, tiny_backbone, tmp_path / name, "--next_sentence", "1") for name in ("a", "b"))
+    two = text.parent / "second.txt"
+    two.write_text(text.read_text().replace("word1 ", "word2 "))
+    whole, broken = ([*argv, "--train_files", str(text), str(two)] for argv in (whole, broken))
+    done = run(whole)
+    assert done.returncode == 0, done.stderr[-3000:]
+    kills = 0
+    for sign in ("checkpoint-20/complete.json", "checkpoint-40/model.safetensors"):
+        process = subprocess.Popen(broken, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "b" / "checkpoints" / sign).exists() and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        process.communicate()
+    assert kills == 2
+    last = run(broken)
+    assert last.returncode == 0, last.stderr[-3000:]
+    assert "going on from checkpoint-" in last.stderr
+    first, second = (load_file(tmp_path / name / "step-60" / "model.safetensors") for name in ("a", "b"))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert losses(tmp_path / "a") == losses(tmp_path / "b")
+    assert len(losses(tmp_path / "a")) == 13  # every fifth step, and the end of an epoch
+
+
+def test_two_processes_ask_the_same_as_one(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    curves = []
+    for name, start in (("one", []), ("two", ["--standalone", "--nproc_per_node", "2"])):
+        argv = command(
+            text, tiny_backbone, tmp_path / name, "--max_steps", "10", "--dropout", "0", "--logging_steps", "1"
+        )
+        if start:
+            argv = [sys.executable, "-m", "torch.distributed.run", *start, *argv[1:], "--use_cpu", "1"]
+        done = run(argv)
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves.append(losses(tmp_path / name))
+    assert curves[0] == pytest.approx(curves[1], rel=1e-4)
+    assert len(curves[0]) == 10
 
 
 @pytest.mark.parametrize(
-    ("scores", "note"),
+    ("more", "message"),
     [
-        ({"at_20": [0.1, 0.1], "at_1000": [0.5, 0.5]}, "the first checkpoint is of step 20"),
-        ({"at_0": [0.1, 0.1], "at_80": [0.3, 0.3], "at_1000": [0.5, 0.5]}, "no checkpoint near 2% of the steps"),
-        ({"at_0": [0.1, 0.1], "at_80": [0.3, 0.3], "at_1000": [0.5, 0.5]}, ", the nearest at 8.0%"),
-        ({"at_0": [0.1], "at_20": [0.3, 0.3], "at_1000": [0.5, 0.5]}, "1 of the seeds ran on all three checkpoints"),
-        ({"at_0": [0.5, 0.6], "at_20": [0.3, 0.3], "at_1000": [0.1, 0.2]}, "no gain, the score fell"),
-        ({"at_0": [0.5, 0.6], "at_20": [0.5, 0.6], "at_1000": [0.5, 0.6]}, "the gain cannot be told from 0"),
-        ({"at_0": [0.1, 0.1], "at_20": [0.3, 0.3], "at_1000": [0.5, 0.5]}, ""),
+        (["--dataset", "owner/name"], "give --train_files, or --dataset"),
+        (["--max_steps", "0"], "--max_steps is 0; allowed: at least 1"),
+        (["--checkpoint_steps", "5x"], "--checkpoint_steps has '5x'"),
+        (["--precision", "int8"], "--precision is 'int8'; allowed: auto, float32, bfloat16"),
+        (["--vocabulary_size", "500"], "give one of --vocabulary_from"),
+        (["--checkpoint_dtype", "int4"], "--checkpoint_dtype is 'int4'; allowed: float32, float16"),
+        (["--global_batch_size", "0"], "--global_batch_size 0"),
+        (["--hidden_size", "65"], "hidden size 65; allowed"),
+        (["--vocabulary_from", "minilm-l7"], "unknown backbone 'minilm-l7'; did you mean 'minilm-l6'"),
+        (["--mask_rat", "2"], "--mask_rat"),
     ],
 )
-def test_a_share_that_would_say_nothing_is_left_out_and_says_why(scores: dict[str, list[float]], note: str) -> None:
-    found = early_gain(line(**scores))
-    assert note in found.note
-    assert (found.share is None) == bool(note)
+def test_bad_input_is_one_line(
+    more: list[str], message: str, text: Path, tiny_backbone: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    import runpy
+
+    monkeypatch.setattr(sys, "argv", [*command(text, tiny_backbone, tmp_path / "out")[1:], *more])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "pretrain.py"), run_name="__main__")
+    assert ended.value.code == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "pretrain.py: error" in line]
+    assert len(lines) == 1
+    assert message in lines[0]
 
 
-def test_labels_of_steps() -> None:
-    assert [step_label(n) for n in (0, 12, 600, 1500, 20_000, 1_100_000, 2_000_000)] == [
-        "0", "12", "600", "1.5K", "20K", "1.1M", "2M",
-    ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("series") / "runs"
-    for step, skill in ((0, 0.9), (600, 1.6), (6000, 2.0), (30000, 2.3)):
-        for seed in range(3):
-            own: dict[str, Any] = {"backbone": f"out/small/step-{step}", "items": 200, "skill": skill}
-            make_run(root, "dna-splice", "bert", seed, **own)
-            make_run(root, "glue-sst2", "shift_1000", seed, **own)
-            make_run(root, "glue-sst2", "shift_1000", seed, fraction=0.01, **own)
-            make_run(root, "protein-fluorescence", "bert", seed, **{**own, "skill": 1.0})
-    for seed in range(3):
-        last = {"backbone": "out/small/step-30000", "items": 200, "skill": 0.8}
-        make_run(root, "dna-splice", "rand", seed, **last)
-        make_run(root, "glue-sst2", "shift_1000_rand", seed, **last)
-        make_run(root, "dna-splice", "bert", seed, items=200, skill=2.5)
-        make_run(root, "dna-splice", "rand", seed, items=200)  # of another backbone: no control of this series
-    for pretraining in range(2):
-        for step in (0, 40, 2000):
-            skill = 1.0 + step / 1500 + pretraining / 5
-            backbone = f"multiberts-seed_{pretraining}-step_{step}k"
-            for seed in range(2):
-                make_run(root, "dna-splice", "bert", seed, backbone=backbone, items=200, skill=skill)
-    return root
-
-
-@pytest.fixture(scope="module")
-def report(runs: Path) -> Report:
-    return build_report(read_runs(runs), resamples=100)
-
-
-def of(report: Report, task: str, series: str = "out/small", fraction: float = 1.0) -> Trajectory:
-    (found,) = [
-        t for t in report.trajectories if (t.task.name, t.series, t.fraction) == (task, series, fraction)
-    ]  # fmt: skip
-    return found
-
-
-def test_a_picture_is_of_one_task_and_one_series(report: Report) -> None:
-    assert sorted((t.task.name, t.series, t.fraction) for t in report.trajectories) == [
-        ("dna-splice", "multiberts", 1.0),
-        ("dna-splice", "out/small", 1.0),
-        ("glue-sst2", "out/small", 0.01),
-        ("glue-sst2", "out/small", 1.0),
-        ("protein-fluorescence", "out/small", 1.0),
-    ]
-    splice = of(report, "dna-splice")
-    (bert,) = splice.lines
-    assert [point.step for point in bert.points] == [0, 600, 6000, 30000]
-    (cell,) = [
-        c for c in report.cells if c.specification["backbone"] == "out/small/step-600" and c.task == splice.task
-    ]
-    assert list(bert.points[1].by_seed.values()) == list(cell.scores)
-    assert bert.points[1].interval == seed_interval(cell.scores, 0.0)
-
-
-def test_references_are_other_backbones_and_the_random_start_of_the_series(report: Report) -> None:
-    references = {r.label: r for r in of(report, "dna-splice").references}
-    assert list(references) == ["minilm-l6", "rand"]
-    assert (references["minilm-l6"].random, references["rand"].random) == (False, True)
-    (cell,) = [c for c in report.cells if c.name == "rand" and c.specification["backbone"].startswith("out")]
-    assert references["rand"].mean == cell.mean
-    assert [r.label for r in of(report, "glue-sst2").references] == ["shift_1000_rand"]
-    assert of(report, "glue-sst2", fraction=0.01).references == ()
-
-
-def test_several_pretrainings_are_what_the_interval_is_over(report: Report) -> None:
-    (bert,) = of(report, "dna-splice", "multiberts").lines
-    assert bert.over == "pre-training seeds"
-    cells = [c for c in report.cells if c.specification["backbone"].endswith("step_40k")]
-    means = [cell.mean for cell in cells]
-    assert len(means) == 2
-    assert sorted(bert.points[1].by_seed.values()) == sorted(means)
-    assert bert.points[1].interval == seed_interval([m for m in means if m is not None], 0.0)
-
-
-def test_one_run_a_step_has_the_interval_over_its_test_items(tmp_path: Path) -> None:
-    for step in (0, 2, 100):
-        make_run(tmp_path, backbone=f"small/step-{step}", items=100, skill=1.0 + step / 100)
-    (one,) = build_report(read_runs(tmp_path), resamples=50).trajectories
-    assert [point.interval.over for point in one.lines[0].points if point.interval] == ["test items"] * 3
-    assert early_gain(one.lines[0]).note == "1 of the seeds ran on all three checkpoints"
-
-
-def test_the_figure_and_the_table_are_written(runs: Path, tmp_path: Path) -> None:
-    write_report(runs, tmp_path)
-    assert (tmp_path / "pretraining.png").stat().st_size > 20_000
-    with (tmp_path / "pretraining_gain.csv").open() as file:
-        rows = {(row["task"], row["series"], row["fraction"]): row for row in csv.DictReader(file)}
-    splice, flat = rows["dna-splice", "out/small", "1.0"], rows["protein-fluorescence", "out/small", "1.0"]
-    at = {name: float(splice[f"{name}_score"]) for name in ("first", "early", "last")}
-    assert float(splice["share"]) == pytest.approx((at["early"] - at["first"]) / (at["last"] - at["first"]))
-    assert 0 < float(splice["share_low"]) < float(splice["share"]) < float(splice["share_high"])
-    assert (flat["share"], flat["why_no_share"]) == ("", "the gain cannot be told from 0")
-    found = json.loads((tmp_path / "report.json").read_text())["pretraining_gain"]
-    assert len(found) == len(rows) == 5
-    table = (tmp_path / "report.md").read_text().partition("## How soon pre-training pays")[2]
-    assert "| none: the gain cannot be told from 0 | 3 seeds |" in table
-    assert f"| {100 * at['first']:.1f} | {100 * at['early']:.1f} | {100 * at['last']:.1f} |" in table
-    page = (tmp_path / "index.html").read_text()
-    assert "share at 2% [95%]" in page
-    assert "none: the gain cannot be told from 0" in page
-
-
-def test_the_axis_has_room_for_0_and_names_no_step_over_another(report: Report) -> None:
-    from matplotlib import pyplot as plt
-
-    splice = of(report, "dna-splice")
-    many = [Point(1000 * step, {0: 0.5, 1: 0.6}, None) for step in (0, *range(20, 201, 20), *range(300, 2001, 100))]
-    crowded = replace(splice, lines=(Line("bert", "seeds", tuple(many)),))
-    for one, fewest in ((splice, 4), (crowded, 6)):
-        (panel,) = pretraining_panels([one], [])
-        figure = plt.figure(figsize=panel.size)
-        axis = figure.add_axes((0.16, 0.16, 0.8, 0.8))
-        panel.draw(axis)
-        figure.canvas.draw()
-        boxes = sorted((text.get_window_extent() for text in axis.get_xticklabels()), key=lambda box: box.x0)
-        names = {text.get_text() for text in axis.get_xticklabels()}
-        assert {"0", step_label(one.lines[0].points[-1].step)} <= names
-        assert len(boxes) >= fewest
-        assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
-        lowest, highest = axis.get_xlim()
-        assert lowest < 0 < one.lines[0].points[-1].step < highest
-        plt.close(figure)
-
-
-def test_panels_say_in_words_what_they_show(report: Report, tmp_path: Path) -> None:
-    panels = pretraining_panels([of(report, "dna-splice"), of(report, "protein-fluorescence")], report.floors)
-    assert [panel.where for panel in panels] == [
-        "checkpoints of out/small, protocol recommended, split paper; bars: 95% intervals"
-    ] * 2
-    assert "at 600" in panels[0].about
-    assert "share of the gain at 2% of the steps: " in panels[0].about
-    assert "none, the gain cannot be told from 0" in panels[1].about
-    assert save_figures(panels, tmp_path) == [tmp_path / "pretraining.png", tmp_path / "pretraining.svg"]
-    shares = [row["share at 2% [95%]"] for row in gain_cells(report.trajectories)]
-    assert len(shares) == len(gain_rows(report.trajectories)) == 5
-
-
-def test_no_series_is_no_figure(tmp_path: Path) -> None:
-    make_run(tmp_path, items=50)
-    make_run(tmp_path, items=50, backbone="small/step-600")  # one checkpoint alone
-    report = build_report(read_runs(tmp_path), resamples=20)
-    assert trajectories(report.cells) == []
-    assert isinstance(early_gain(line(at_0=[0.1], at_100=[0.2])), EarlyGain)
+def test_going_on_from_a_model_whose_vocabulary_is_not_its_tokenizers(
+    text: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    model = BertForMaskedLM.from_pretrained(tiny_backbone)
+    model.resize_token_embeddings(1500)
+    model.save_pretrained(wrong)
+    AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(wrong)
+    told = command(text, tiny_backbone, tmp_path / "out")
+    place = told.index("--vocabulary_from")
+    done = run([*told[:place], *told[place + 2 :], "--initialize_from", str(wrong)])
+    assert done.returncode == 2
+    assert "its vocabulary is not its tokenizer's: the model has 1500 entries, the tokenizer's ids go up to 1599" in (
+        done.stderr
+    )
+    good = run([*told[:place], *told[place + 2 :], "--initialize_from", str(tiny_backbone), "--max_steps", "5"])
+    assert good.returncode == 0, good.stderr[-2000:]
+    kept = load_file(tmp_path / "out" / "step-0" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
+    assert torch.equal(kept, load_file(tiny_backbone / "model.safetensors")["embeddings.word_embeddings.weight"])
