@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import torch
-
 from turns import synchronise
 
 # A forward pass, and in the backward pass a product for the gradient of the input and one for that of the weights.

@@ -1,4 +1,4 @@
-"""What is trained on in a benchmark: sequences of a task, real where they are at hand, else random ones of its lengths."""
+"""What is trained on in a benchmark: sequences of a task where they are at hand, else random ones of its lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VALIDATION_ROWS = 64
 
 @dataclass(frozen=True)
 class Case:
-    """A task, the backbone that is tuned on it, and how many symbols a random sequence of it has, at least and at most.
+    """A task, the backbone that is tuned on it, and how many symbols a random sequence of it has: least, most.
 
     `model` names a backbone, or is a number of layers and a width: then its weights are drawn.
     """

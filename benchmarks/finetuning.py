@@ -12,6 +12,7 @@ step: `arithmetic.step_flops`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -22,16 +23,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-
 from arithmetic import matrix_peak, step_flops
 from cases import CASES, Case, backbone_of, task_rows
+from datasets import disable_progress_bars
+from peers import PEERS, Seen, ours
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+from turns import Turn, alternate, peak_memory_mb, ratios
+
 from hf_bertx.run_arguments import fast_bfloat16, usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
-from peers import PEERS, Seen, ours
-from turns import Turn, alternate, peak_memory_mb, ratios
 
 RESULTS = Path(__file__).parent / "results"
 # Choices of our path, as arguments of train.py; each is measured beside `ours`.
@@ -165,10 +166,8 @@ def child(case: Case, name: str, options: argparse.Namespace) -> dict[str, float
         data, _ = task_rows(case, options.data_dir, case.batch * 3)
         backbone = backbone_of(case, Path(folder))
         start = peak_memory_mb()
-        try:
+        with contextlib.suppress(_Enough):
             PEERS[name](case, data, backbone, "cpu", Path(folder), Seen())(done)
-        except _Enough:
-            pass
     return {"peak_memory_mb": round(peak_memory_mb(), 1), "before_mb": round(start, 1)}
 
 

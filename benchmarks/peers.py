@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cases import Case
 from datasets import Dataset
 from transformers import (
     AutoModelForSequenceClassification,
@@ -19,14 +20,13 @@ from transformers import (
     get_linear_schedule_with_warmup,
     set_seed,
 )
+from turns import Loop
 
-from cases import Case
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.task_data import TaskData
 from hf_bertx.tasks import get_task
 from hf_bertx.training import build_trainer
-from turns import Loop
 
 _NEVER = 1_000_000  # steps: more than are measured, so that no loop comes to its end, to a validation or to saving
 
