@@ -53,7 +53,7 @@ def shares(turn: Turn, steps: int, device: str) -> tuple[dict[str, float], float
     turn.step()
     turn.step()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
-    # the loop's thread is another one: the profiler sees the threads that begin after it, or run under its global hooks
+    # a loop runs in a thread of its own
     with profile(activities=activities, experimental_config=_all_threads()) as recorded:
         started = time.perf_counter()
         for _ in range(steps):
@@ -97,7 +97,9 @@ def main() -> int:
         data, origin = task_rows(case, options.data_dir, case.batch * (options.steps + 4))
         backbone = backbone_of(case, Path(folder))
         given = (case, data, backbone, options.device, Path(folder))
-        make: dict[str, Callable[[], Any]] = {name: lambda peer=peer: peer(*given, Seen()) for name, peer in PEERS.items()}
+        make: dict[str, Callable[[], Any]] = {
+            name: lambda peer=peer: peer(*given, Seen()) for name, peer in PEERS.items()
+        }
         make["before"] = lambda: ours(*given, Seen(), BEFORE)
         for name in options.loops:
             turn = Turn(make[name]())

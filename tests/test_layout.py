@@ -13,7 +13,7 @@ ORDER = (
     "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts tuning optimizers "
     "backbones tasks protocols run_files data_copies task_data tokenized_data metrics discipline_metric leaks "
-    "resampling statistics callbacks run_arguments run_order training inference attribution prediction_files "
+    "resampling statistics callbacks run_arguments run_order run_trainer training inference attribution prediction_files "
     "pipeline_discipline records tables cells comparisons paper_tables panels figures report_page report "
     "similarity compared_runs activations analysis analysis_report card_facts cards baselines.catalog "
     "baselines.features baselines.linear baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn "
