@@ -83,7 +83,8 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
             turn.close()
     found: dict[str, Any] = {"task": case.task, "model": case.size, "data": origin, "batch": case.batch}
     found["loops"] = {
-        name: _figures(taken[name], seen[name], case, memory.get(name), name, levers.get(name, ())) for name in taken
+        name: _figures(taken[name], _filled(seen[name], seen["ours"]), case, memory.get(name), name, levers.get(name))
+        for name in taken
     }
     found["ratios"] = {name: ratios(taken, "ours", name) for name in taken if name != "ours"}
     if failed:
@@ -100,12 +101,20 @@ def chosen_levers(options: argparse.Namespace) -> list[str]:
     return [name for name in names if name not in unused]
 
 
+def _filled(seen: Seen, ours: Seen) -> Seen:
+    """What a loop was given; where its batches were made in other processes, what `ours` was given: the same rows."""
+    if not seen.widths:
+        seen.rows, seen.tokens, seen.widths = ours.rows, ours.tokens, ours.widths
+    seen.precision = seen.precision or ours.precision
+    return seen
+
+
 def _figures(
-    taken: list[float], seen: Seen, case: Case, memory: float | None, name: str, more: tuple[str, ...]
+    taken: list[float], seen: Seen, case: Case, memory: float | None, name: str, more: tuple[str, ...] | None
 ) -> dict[str, Any]:
     seconds = statistics.median(taken)
     width = statistics.fmean(seen.widths)
-    pruned = name not in ("stock", "authors") and "--shortcuts" not in more
+    pruned = name not in ("stock", "authors") and "--shortcuts" not in (more or ())
     flops = step_flops(seen.config, case.batch, width, pruned)
     return {
         "seconds_a_step": [round(s, 5) for s in taken],

@@ -54,9 +54,14 @@ class Seen:
 
         return noting
 
-    def watch(self, model: Any) -> None:
-        """Notes the precision that a linear map of the model really gives, once, and the model's config."""
+    def watch(self, model: Any, compiled: bool = False) -> None:
+        """Notes the model's config and, but for a compiled model, the precision that a linear map of it really gives.
+
+        A hook that goes away would have a model compiled twice.
+        """
         self.config = model.config
+        if compiled:
+            return
         layer = next(m for m in model.base_model.encoder.modules() if isinstance(m, torch.nn.Linear))
 
         def note(_: Any, __: Any, output: torch.Tensor) -> None:
@@ -99,7 +104,7 @@ def ours(
     """`train.py` under the protocol `recommended`."""
     trainer = our_trainer(case, data, backbone, device, folder, more)
     trainer.data_collator = seen.collator(trainer.data_collator)
-    seen.watch(trainer.model)
+    seen.watch(trainer.model, trainer.args.torch_compile)
 
     def loop(done: Callable[[], None]) -> None:
         trainer.add_callback(StepDone(done))
