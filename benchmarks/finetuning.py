@@ -144,7 +144,7 @@ def _memory(
             turn.step()
             peaks[name] = round(held[name] + torch.cuda.max_memory_allocated() / 2**20 - before, 1)
         return peaks
-    if not options.memory or options.levers:
+    if case.name not in options.memory or options.levers:
         return {}
     return {name: _peak_in_a_child(name, case, options) for name in turns}
 
@@ -240,7 +240,13 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=usable_cores(), help="on a CPU; %(default)s")
-    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True, help="on a CPU, as well")
+    parser.add_argument(
+        "--memory",
+        nargs="*",
+        choices=tuple(CASES),
+        metavar="CASE",
+        help="on a CPU, measure it of these; by default all",
+    )
     parser.add_argument("--levers", nargs="*", metavar="LEVER", help=f"all, or some of: {', '.join(LEVERS)}")
     parser.add_argument("--child", choices=tuple(PEERS), help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="JSON file; by default below benchmarks/results")
@@ -254,6 +260,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--rounds is {options.rounds}; allowed: 1 or more")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
+    options.memory = list(CASES) if options.memory is None else options.memory
     options.cases = options.cases or [
         "splice",
         "maestro",
