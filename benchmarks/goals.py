@@ -11,6 +11,7 @@ from hf_bertx.run_files import read_json
 
 RESULTS = Path(__file__).parent / "results"
 MET, MISSED, ABSENT = "met", "missed", "not measured"
+NO_BFLOAT16 = "not for this machine: its processor has no bfloat16"
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def _outcome(goal: Goal, folder: Path) -> Outcome:
     content = read_json(path) if path.is_file() else {}
     figure = goal.figure(content)
     if goal.bfloat16 and content and not content["fast_bfloat16"]:
-        return Outcome(goal, figure, "not for this machine: its processor has no bfloat16")
+        return Outcome(goal, figure, NO_BFLOAT16)
     if figure is None:
         return Outcome(goal, None, ABSENT)
     return Outcome(goal, figure, MET if (figure <= goal.bound if goal.at_most else figure >= goal.bound) else MISSED)
