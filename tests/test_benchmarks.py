@@ -19,6 +19,7 @@ sys.path.append(str(ROOT / "benchmarks"))
 import finetuning
 import goals
 import run
+import scaling
 import startup
 import table
 from arithmetic import step_flops
@@ -192,3 +193,27 @@ def test_the_tables_of_the_page_are_what_the_results_give(tmp_path: Path) -> Non
 
 def test_planning_counts_what_is_missing() -> None:
     assert 0 < startup.planning_seconds(runs=40, left=10) < 5
+
+
+def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "scaling.json"
+    argv = ["--lengths", "16", "32", "--batches", "2", "--models", "2 x 128", "--processes", "--steps", "2"]
+    scaling.SIZES["minilm-l6"], real = (2, 128), scaling.SIZES["minilm-l6"]
+    try:
+        assert scaling.main([*argv, "--threads", "1", "--output", str(file)]) == 0
+    finally:
+        scaling.SIZES["minilm-l6"] = real
+    points = json.loads(file.read_text())["points"]
+    assert {varied: list(each) for varied, each in points.items() if each} == {
+        "length": ["16", "32"],
+        "batch": ["2"],
+        "model": ["2 x 128"],
+    }
+    longest = points["length"]["32"]
+    assert len(longest["seconds_a_step"]) == 2
+    assert longest["tokens_a_second"] == pytest.approx(32 * 32 / (sum(longest["seconds_a_step"]) / 2), abs=1)
+    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+    assert "tokens a sequence" in file.with_suffix(".svg").read_text()
+    with pytest.raises(SystemExit):
+        scaling.main(["--lengths", "600"])
+    assert "--lengths: 600 is not allowed: 3 to 512 tokens" in capsys.readouterr().err
