@@ -43,6 +43,8 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "bfloat16": ("--precision", "bfloat16"),
     "attention dropout 0.1": ("--attention_dropout", "0.1"),
     "AdamW, for each tensor": ("--optim", "adamw_torch"),
+    # other batches: of sequences of like length
+    "grouped by length": ("--train_sampling_strategy", "group_by_length"),
     "two loader processes": ("--dataloader_num_workers", "2"),
     "eight loader processes": ("--dataloader_num_workers", "8"),
     "unpinned memory": ("--dataloader_pin_memory", "false"),

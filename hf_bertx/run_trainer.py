@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.utils.data import SequentialSampler
 from transformers import Trainer
 
 # What a batch has beside labels, each with the tokenizer's attribute that pads it.
@@ -49,9 +50,16 @@ class ArrayCollator:
 
 
 class RunTrainer(Trainer):
-    """A `Trainer` that sums up tokens where they are and reads the sum when it logs or saves, not at each step."""
+    """A `Trainer` that sums up tokens where they are and reads the sum when it logs or saves, not at each step.
+
+    It validates and predicts in the order of the rows, by whatever strategy training samples them.
+    """
 
     _tokens: Any = 0
+
+    def _get_eval_sampler(self, eval_dataset: Any) -> Any:
+        # grouped by length, the stock Trainer predicts in another order than that of the rows, and does not tell
+        return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
         mask = inputs.get("attention_mask")
