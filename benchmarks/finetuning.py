@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import statistics
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     levers = {name: LEVERS[name] for name in chosen_levers(options)} if options.levers else {}
     seen = {name: Seen() for name in ("ours", *(levers or [p for p in options.peers if p != "ours"]))}
     held: dict[str, float] = {}
+    begun: dict[str, float] = {}
     turns, failed = {}, {}
     for name, what in seen.items():
         before = _allocated()
@@ -76,6 +78,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
             turns.pop(name)
             continue
         held[name] = _allocated() - before
+        begun[name] = first
         say(f"  {case.name}: first step of {name} after {first:.1f} s")
     try:
         taken = alternate(turns, options.rounds, options.seconds)
@@ -88,10 +91,21 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
         name: _figures(taken[name], _filled(seen[name], seen["ours"]), case, memory.get(name), name, levers.get(name))
         for name in taken
     }
+    for name, row in found["loops"].items():
+        row["first_step_seconds"] = round(begun[name], 2)
+    if "compiled" in taken:
+        found["compiling_repaid_after_steps"] = repaid_after(found["loops"]["ours"], found["loops"]["compiled"])
     found["ratios"] = {name: ratios(taken, "ours", name) for name in taken if name != "ours"}
     if failed:
         found["failed"] = failed
     return found
+
+
+def repaid_after(eager: dict[str, Any], compiled: dict[str, Any]) -> int | None:
+    """How many steps a run needs to be done sooner compiled than not; None: it never is."""
+    saved = eager["median_seconds"] - compiled["median_seconds"]
+    compiling = compiled["first_step_seconds"] - eager["first_step_seconds"]
+    return math.ceil(max(0.0, compiling) / saved) if saved > 0 else None
 
 
 def chosen_levers(options: argparse.Namespace) -> list[str]:
@@ -200,6 +214,9 @@ def table(results: dict[str, Any]) -> str:
                 f"{case:<10}{name:<24}{row['median_seconds']:>10.4f}{times:>20}{row['tokens_a_second']:>11,}"
                 f"{share:>16}{memory:>9}"
             )
+        if "compiling_repaid_after_steps" in found:
+            steps = found["compiling_repaid_after_steps"]
+            lines.append(f"{case:<10}compiling is repaid {'never' if steps is None else f'after {steps:,} steps'}")
         lines += [f"{case:<10}{name:<24}failed: {why}" for name, why in found.get("failed", {}).items()]
     return "\n".join(lines)
 

@@ -36,7 +36,7 @@ def _steps(folder: Path, file: str) -> list[str]:
     for case, found in results["cases"].items():
         rows += [_step(case, name, row, found, results) for name, row in found["loops"].items()]
         rows += [f"| {case} | {name} | | failed: {why} | | | | |" for name, why in found.get("failed", {}).items()]
-    return [*rows, "", _where(results), "", *_sequences(results)]
+    return [*rows, "", _where(results), "", *_sequences(results), *_compiling(results)]
 
 
 def _step(case: str, name: str, row: dict[str, Any], found: dict[str, Any], results: dict[str, Any]) -> str:
@@ -65,6 +65,17 @@ def _where(results: dict[str, Any]) -> str:
 
 def _sequences(results: dict[str, Any]) -> list[str]:
     return ["; ".join(f"{case}: {found['model']}, {found['data']}" for case, found in results["cases"].items()) + "."]
+
+
+def _compiling(results: dict[str, Any]) -> list[str]:
+    """After how many steps torch.compile has saved what it took, case by case, where that was measured."""
+    found = {
+        name: case["compiling_repaid_after_steps"]
+        for name, case in results["cases"].items()
+        if "compiling_repaid_after_steps" in case
+    }
+    said = [f"{name} {'never' if steps is None else f'after {steps:,} steps'}" for name, steps in found.items()]
+    return ["", f"Compiling is repaid: {'; '.join(said)}."] if said else []
 
 
 def tables(folder: Path) -> dict[str, list[str]]:

@@ -125,6 +125,12 @@ def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
     assert "unknown lever 'magic'; known: all, compiled" in capsys.readouterr().err
 
 
+def test_compiling_is_repaid_after_as_many_steps_as_it_saves_time() -> None:
+    eager = {"median_seconds": 0.5, "first_step_seconds": 1.0}
+    assert finetuning.repaid_after(eager, {"median_seconds": 0.25, "first_step_seconds": 31.0}) == 120
+    assert finetuning.repaid_after(eager, {"median_seconds": 0.5, "first_step_seconds": 31.0}) is None
+
+
 def figures(folder: Path, ratio: float, fast_bfloat16: bool) -> None:
     loops = {
         name: {
