@@ -94,7 +94,9 @@ def main() -> int:
     if options.output is not None:
         beside = ("symbol by symbol", "BertTokenizer, blanks")
         figures = {"medians": medians, "rates": rates, "sequences": options.sequences, "length": options.length}
-        figures["ratios"] = {name: medians["DisciplineTokenizer, lists"] / medians[name] for name in beside}
+        figures["ratios"] = {
+            form: {name: medians[f"DisciplineTokenizer, {form}"] / medians[name] for name in beside} for form in ratio
+        }
         write_json(options.output, {**figures, "machine": machine(), "versions": versions()})
         print(json.dumps(ratio))
     return int(ratio["lists"] < options.goal)
