@@ -11,12 +11,13 @@ DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --seed 0
 export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint install clean help
+.PHONY: demo test lint bench bench-gpu install clean help
 
 help:
 	@echo "make demo     fine-tune three arms on real DNA and print the table"
 	@echo "make test     run the tests"
 	@echo "make lint     ruff format check, ruff check, mypy"
+	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
 	@echo "make install  .venv with every extra"
 
 demo: $(VENV)/.installed-offline
@@ -32,6 +33,13 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# BENCH=--data_dir=DIR takes real sequences in place of random ones of their lengths
+bench: $(VENV)/.installed-offline
+	$(BIN)/python benchmarks/run.py $(BENCH)
+
+bench-gpu: $(VENV)/.installed-offline
+	$(BIN)/python benchmarks/run.py --gpu $(BENCH)
 
 install: $(VENV)/.installed-all
 

@@ -3,7 +3,7 @@
     python benchmarks/inference.py [--model MODEL] [--items 10000] [--peer_items 300] [--rounds 3] [--goal 4]
 
 Cases: splice sequences (those of the package's data set, and some of them with three letters changed, all different),
-and proteins of mixed length where `--proteins FASTA` names a file. The peer is what a user writes by the stock
+and proteins of mixed length, those of `--proteins FASTA` or random ones. The peer is what a user writes by the stock
 documentation: batch size 1, the model's own tokenizer and precision, `truncation=True` (without it a protein longer
 than the model reads is an error). A round is A B: the peer on a random sample of the items (rates are compared, not
 times), then ours on all of them, or on as many as `--seconds` allow. Then scores of the same items are asked of both.
@@ -62,6 +62,12 @@ def proteins(path: Path, n: int) -> list[str]:
     letters = set(PROTEIN.symbols)
     rows = list(dict.fromkeys(r.sequence.upper() for r in read_input(path) if set(r.sequence.upper()) <= letters))
     return random.Random(0).sample(rows, min(n, len(rows)))
+
+
+def drawn_proteins(n: int) -> list[str]:
+    """Random proteins of 40 to 800 amino acids, all lengths alike, where no file is at hand."""
+    draw = random.Random(0)
+    return ["".join(draw.choices(PROTEIN.symbols[:20], k=draw.randint(40, 800))) for _ in range(n)]
 
 
 def model_for(discipline: str, backbone: str, folder: Path) -> Path:
@@ -191,7 +197,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="of splice; by default the backbone with a random head")
     parser.add_argument("--backbone", default="minilm-l6")
-    parser.add_argument("--proteins", type=Path, help="FASTA file; without it that case is left out")
+    parser.add_argument("--proteins", type=Path, help="FASTA file; without it proteins are drawn")
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--peer_items", type=int, default=300, help="of a round")
     parser.add_argument("--lever_items", type=int, default=512)
@@ -208,14 +214,14 @@ def main() -> int:
     cases = {}
     model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
     cases["splice"] = measure("splice", model, splice(options.items), options)
-    if options.proteins is not None:
-        rows = proteins(options.proteins, options.items)
-        model = model_for("protein", options.backbone, options.work_dir / "protein")
-        cases["proteins"] = measure("proteins", model, rows, options)
+    rows = drawn_proteins(options.items) if options.proteins is None else proteins(options.proteins, options.items)
+    model = model_for("protein", options.backbone, options.work_dir / "protein")
+    cases["proteins"] = measure("proteins", model, rows, options)
     missed = [name for name, case in cases.items() if case["ratio"] < options.goal]
     apart = [name for name, case in cases.items() if case["scores_apart"] > TOLERANCE]
     if options.output is not None:
         told = {"goal": options.goal, "threads": options.threads, "precision": options.precision}
+        told["proteins"] = "drawn" if options.proteins is None else options.proteins.name
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         write_json(
             options.output, {**told, "load": load, "machine": machine(), "versions": versions(), "cases": cases}

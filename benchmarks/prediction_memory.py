@@ -57,6 +57,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ending", default=".parquet", choices=(".parquet", ".csv", ".jsonl"))
     parser.add_argument("--allowed", type=float, default=32.0, help="MB; %(default)s")
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
     parser.add_argument("--count", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -72,6 +73,13 @@ def main() -> int:
         print(
             f"{count:>9,} sequences: {before} MB before, peak {peak} MB, {grown[count]} MB for predicting", flush=True
         )
+    if options.output is not None:
+        from hf_bertx.run_files import write_json
+        from hf_bertx.run_order import machine, versions
+
+        figures = {"grown_mb": {str(count): mb for count, mb in grown.items()}}
+        figures |= {"more_mb": grown[COUNTS[1]] - grown[COUNTS[0]], "machine": machine(), "versions": versions()}
+        write_json(options.output, figures)
     return int(grown[COUNTS[1]] - grown[COUNTS[0]] > options.allowed)
 
 

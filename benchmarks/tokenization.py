@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import statistics
 import sys
@@ -23,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizer
 
 from hf_bertx import DisciplineTokenizer, resolve_backbone
 from hf_bertx.run_files import write_json
+from hf_bertx.run_order import machine, versions
 
 
 class SymbolBySymbolTokenizer(PreTrainedTokenizer):
@@ -92,8 +92,12 @@ def main() -> int:
     print(f"times symbol by symbol: {forms} (goal {options.goal:g})")
     print(f"times BertTokenizer: {fast:.0f} as arrays")
     if options.output is not None:
-        machine = {"processor": platform.processor() or platform.machine(), "python": platform.python_version()}
-        write_json(options.output, {"medians": medians, "rates": rates, "machine": machine})
+        beside = ("symbol by symbol", "BertTokenizer, blanks")
+        figures = {"medians": medians, "rates": rates, "sequences": options.sequences, "length": options.length}
+        figures["ratios"] = {
+            form: {name: medians[f"DisciplineTokenizer, {form}"] / medians[name] for name in beside} for form in ratio
+        }
+        write_json(options.output, {**figures, "machine": machine(), "versions": versions()})
         print(json.dumps(ratio))
     return int(ratio["lists"] < options.goal)
 

@@ -21,6 +21,7 @@ from .modeling_pretraining import model_class, new_config, save_stock
 from .pretraining_arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .pretraining_batches import Masking, PackedBlocks, masking
 from .run_order import machine, versions
+from .run_trainer import RunTrainer
 from .shortcuts import draw_dropout_at_once
 from .training import set_batch_size
 from .vocabulary import build_tokenizer, train_vocabulary
@@ -75,7 +76,7 @@ class _LastStep(TrainerCallback):
         return control
 
 
-class MaskedLMTrainer(Trainer):
+class MaskedLMTrainer(RunTrainer):
     """A `Trainer` that masks a batch on the device that computes it.
 
     What is asked depends on the run's seed, the step and the block: the same after an interruption, whatever was

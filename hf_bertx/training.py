@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoTokenizer,
-    DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
     Trainer,
@@ -36,6 +36,7 @@ from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
+from .run_trainer import ArrayCollator, RunTrainer
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
@@ -129,19 +130,22 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
-    special = special_tokens(spec)
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
-    return Trainer(
+    return RunTrainer(
         model=model,
         optimizer_cls_and_kwargs=chosen,
         args=args,
-        train_dataset=tokenize(train_rows, tokenizer, spec.task, special),
-        eval_dataset=tokenize(validation, tokenizer, spec.task, special),
-        data_collator=DataCollatorWithPadding(tokenizer),
+        train_dataset=_arrays(spec, train_rows, tokenizer),
+        eval_dataset=_arrays(spec, validation, tokenizer),
+        data_collator=ArrayCollator(tokenizer),
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
         callbacks=callbacks,
     )
+
+
+def _arrays(spec: RunSpec, rows: Dataset, tokenizer: Any) -> Dataset:
+    return tokenize(rows, tokenizer, spec.task, special_tokens(spec)).with_format("numpy")
 
 
 def special_tokens(spec: RunSpec) -> bool:
@@ -286,7 +290,7 @@ def _finish(
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        output = trainer.predict(tokenize(rows, trainer.processing_class, spec.task, special_tokens(spec)))
+        output = trainer.predict(_arrays(spec, rows, trainer.processing_class))
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS

@@ -1,0 +1,54 @@
+"""What a step has to compute, from shapes, and what the machine can compute, measured."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from turns import synchronise
+
+# A forward pass, and in the backward pass a product for the gradient of the input and one for that of the weights.
+_PASSES = 3
+
+
+def step_flops(config: Any, rows: float, width: float, pruned: bool) -> float:
+    """Floating-point operations of the matrix products of one training step of a BERT classifier.
+
+    For a sequence of L tokens, a layer of width h and inner width f takes `2 L (4 h^2 + 2 h f)` for its linear maps
+    and `4 L^2 h` for attention; the backward pass takes twice as much as the forward pass. Where the last layer is
+    pruned to position 0, it takes keys and values of all positions, `4 L h^2`, and the rest for one. The head takes
+    `2 h^2 + 2 h labels`. Look-ups, normalisation, softmax, dropout and the optimiser are left out, and so is what a
+    fused kernel computes twice.
+
+    Args:
+        rows: sequences an update.
+        width: their length, with padding.
+        pruned: see [`shortcuts.prune_unread_positions`].
+    """
+    h, f = config.hidden_size, config.intermediate_size
+    layer = 2 * width * (4 * h * h + 2 * h * f) + 4 * width * width * h
+    last = 4 * width * h * h + 2 * (2 * h * h + 2 * h * f) + 4 * width * h if pruned else layer
+    head = 2 * h * h + 2 * h * config.num_labels
+    return float(_PASSES * rows * ((config.num_hidden_layers - 1) * layer + last + head))
+
+
+def matrix_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
+    """The most floating-point operations a second of a product of square matrices, over several sizes and tries."""
+    sizes = (2048, 4096, 8192) if device.type == "cuda" else (512, 1024, 2048)
+    return max(_product_rate(size, dtype, device, seconds / len(sizes)) for size in sizes)
+
+
+def _product_rate(size: int, dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+    a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    at_once = 20 if device.type == "cuda" else 1
+    torch.mm(a, b)
+    best, begun = 0.0, time.perf_counter()
+    while best == 0 or time.perf_counter() - begun < seconds:
+        synchronise()
+        started = time.perf_counter()
+        for _ in range(at_once):
+            torch.mm(a, b)
+        synchronise()
+        best = max(best, at_once * 2 * size**3 / (time.perf_counter() - started))
+    return best

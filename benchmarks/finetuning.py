@@ -1,0 +1,311 @@
+"""Fine-tuning steps: ours beside the `Trainer` of the example script and the authors' loop, alternately, same data.
+
+    python benchmarks/finetuning.py [--cases splice h3 ...] [--rounds 3] [--data_dir DIR] [--device cuda] [--levers]
+
+A round is a step of each, one after the other; a step is an update on as many sequences. Ratios are those of a round.
+Memory on a CPU is the peak of a process of its own for each; on a GPU it is what a loop holds and adds in its turn.
+Sequences are random ones of the task's lengths where `--data_dir` holds no folder of the task. `--levers` measures
+single choices of our path instead of the peers. The JSON file is written as it goes. What counts as an operation of a
+step: `arithmetic.step_flops`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import math
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from arithmetic import matrix_peak, step_flops
+from cases import CASES, Case, backbone_of, task_rows
+from datasets import disable_progress_bars
+from peers import PEERS, Seen, ours
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+from turns import Turn, alternate, peak_memory_mb, ratios
+
+from hf_bertx.run_arguments import fast_bfloat16, usable_cores
+from hf_bertx.run_files import write_json
+from hf_bertx.run_order import machine, versions
+
+RESULTS = Path(__file__).parent / "results"
+# Choices of our path, as arguments of train.py; each is measured beside `ours`.
+LEVERS: dict[str, tuple[str, ...]] = {
+    "compiled": ("--torch_compile", "true"),
+    "no shortcuts": ("--shortcuts", "false"),
+    "float32": ("--precision", "float32"),
+    "bfloat16": ("--precision", "bfloat16"),
+    "attention dropout 0.1": ("--attention_dropout", "0.1"),
+    "AdamW, for each tensor": ("--optim", "adamw_torch"),
+    # other batches: of sequences of like length
+    "grouped by length": ("--train_sampling_strategy", "group_by_length"),
+    "two loader processes": ("--dataloader_num_workers", "2"),
+    "eight loader processes": ("--dataloader_num_workers", "8"),
+    "unpinned memory": ("--dataloader_pin_memory", "false"),
+}
+_ON_A_GPU_ONLY = ("eight loader processes", "unpinned memory")
+
+
+def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One case: steps of every loop by turns, and what follows from them."""
+    data, origin = task_rows(case, options.data_dir, case.batch * (options.rounds + 4))
+    backbone = backbone_of(case, folder)
+    levers = {name: LEVERS[name] for name in chosen_levers(options)} if options.levers else {}
+    seen = {name: Seen() for name in ("ours", *(levers or [p for p in options.peers if p != "ours"]))}
+    held: dict[str, float] = {}
+    begun: dict[str, float] = {}
+    turns, failed = {}, {}
+    for name, what in seen.items():
+        before = _allocated()
+        place = folder / name.replace(" ", "-")
+        if name in PEERS:
+            turns[name] = Turn(PEERS[name](case, data, backbone, options.device, place, what))
+        else:
+            turns[name] = Turn(ours(case, data, backbone, options.device, place, what, levers[name]))
+        try:
+            first = turns[name].step()
+        except Exception as error:
+            if name == "ours":
+                raise
+            failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            turns.pop(name)
+            continue
+        held[name] = _allocated() - before
+        begun[name] = first
+        say(f"  {case.name}: first step of {name} after {first:.1f} s")
+    try:
+        taken = alternate(turns, options.rounds, options.seconds)
+        memory = _memory(turns, held, case, options)
+    finally:
+        for turn in turns.values():
+            turn.close()
+    found: dict[str, Any] = {"task": case.task, "model": case.size, "data": origin, "batch": case.batch}
+    found["loops"] = {
+        name: _figures(taken[name], _filled(seen[name], seen["ours"]), case, memory.get(name), name, levers.get(name))
+        for name in taken
+    }
+    for name, row in found["loops"].items():
+        row["first_step_seconds"] = round(begun[name], 2)
+    if "compiled" in taken:
+        found["compiling_repaid_after_steps"] = repaid_after(found["loops"]["ours"], found["loops"]["compiled"])
+    found["ratios"] = {name: ratios(taken, "ours", name) for name in taken if name != "ours"}
+    if failed:
+        found["failed"] = failed
+    return found
+
+
+def repaid_after(eager: dict[str, Any], compiled: dict[str, Any]) -> int | None:
+    """How many steps a run needs to be done sooner compiled than not; None: it never is."""
+    saved = eager["median_seconds"] - compiled["median_seconds"]
+    compiling = compiled["first_step_seconds"] - eager["first_step_seconds"]
+    return math.ceil(max(0.0, compiling) / saved) if saved > 0 else None
+
+
+def chosen_levers(options: argparse.Namespace) -> list[str]:
+    """The levers that are asked for, without those that this machine has no use for."""
+    names = [name for name in LEVERS if not options.levers or "all" in options.levers or name in options.levers]
+    unused = {"bfloat16" if fast_bfloat16() else "float32"}
+    if options.device == "cpu":
+        unused |= {*_ON_A_GPU_ONLY, "bfloat16"}
+    return [name for name in names if name not in unused]
+
+
+def _filled(seen: Seen, ours: Seen) -> Seen:
+    """What a loop was given; where its batches were made in other processes, what `ours` was given: the same rows."""
+    if not seen.widths:
+        seen.rows, seen.tokens, seen.widths = ours.rows, ours.tokens, ours.widths
+    seen.precision = seen.precision or ours.precision
+    return seen
+
+
+def _figures(
+    taken: list[float], seen: Seen, case: Case, memory: float | None, name: str, more: tuple[str, ...] | None
+) -> dict[str, Any]:
+    seconds = statistics.median(taken)
+    width = statistics.fmean(seen.widths)
+    pruned = name not in ("stock", "authors") and "--shortcuts" not in (more or ())
+    flops = step_flops(seen.config, case.batch, width, pruned)
+    return {
+        "seconds_a_step": [round(s, 5) for s in taken],
+        "median_seconds": round(seconds, 5),
+        "tokens_a_second": round(seen.tokens / seen.rows * case.batch / seconds),
+        "width": round(width, 1),
+        "precision": seen.precision,
+        "operations_a_step": flops,
+        "operations_a_second": flops / seconds,
+        "peak_memory_mb": memory,
+    }
+
+
+def _allocated() -> float:
+    return torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
+
+
+def _memory(
+    turns: dict[str, Turn], held: dict[str, float], case: Case, options: argparse.Namespace
+) -> dict[str, float]:
+    """Peak memory of each loop in MB."""
+    if options.device == "cuda":
+        peaks = {}
+        for name, turn in turns.items():
+            torch.cuda.reset_peak_memory_stats()
+            before = _allocated()
+            turn.step()
+            peaks[name] = round(held[name] + torch.cuda.max_memory_allocated() / 2**20 - before, 1)
+        return peaks
+    if case.name not in options.memory or options.levers:
+        return {}
+    return {name: _peak_in_a_child(name, case, options) for name in turns}
+
+
+def _peak_in_a_child(name: str, case: Case, options: argparse.Namespace) -> float:
+    command = [sys.executable, __file__, "--cases", case.name, "--child", name, "--device", "cpu"]
+    command += [] if options.data_dir is None else ["--data_dir", str(options.data_dir)]
+    done = subprocess.run([*command, "--threads", str(options.threads)], capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return float(json.loads(done.stdout.splitlines()[-1])["peak_memory_mb"])
+
+
+class _Enough(BaseException):
+    """One step is done."""
+
+
+def child(case: Case, name: str, options: argparse.Namespace) -> dict[str, float]:
+    """Two steps of one loop and nothing else: the second one holds the optimiser's states as well."""
+    steps: list[float] = []
+
+    def done() -> None:
+        steps.append(time.perf_counter())
+        if len(steps) == 2:
+            raise _Enough
+
+    with tempfile.TemporaryDirectory() as folder:
+        data, _ = task_rows(case, options.data_dir, case.batch * 3)
+        backbone = backbone_of(case, Path(folder))
+        start = peak_memory_mb()
+        with contextlib.suppress(_Enough):
+            PEERS[name](case, data, backbone, "cpu", Path(folder), Seen())(done)
+    return {"peak_memory_mb": round(peak_memory_mb(), 1), "before_mb": round(start, 1)}
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as lines of text."""
+    lines = [f"{'case':<10}{'loop':<24}{'s a step':>10}{'times ours':>20}{'tokens/s':>11}{'of peak':>16}{'MB':>9}"]
+    for case, found in results["cases"].items():
+        for name, row in found["loops"].items():
+            ratio = found["ratios"].get(name)
+            times = "" if ratio is None else f"{ratio['median']:.2f} ({ratio['lowest']:.2f}-{ratio['highest']:.2f})"
+            peak = results["peak_operations_a_second"].get(row["precision"])
+            share = "" if not peak else f"{row['operations_a_second'] / peak:.0%} {row['precision']}"
+            memory = "" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:,.0f}"
+            lines.append(
+                f"{case:<10}{name:<24}{row['median_seconds']:>10.4f}{times:>20}{row['tokens_a_second']:>11,}"
+                f"{share:>16}{memory:>9}"
+            )
+        if "compiling_repaid_after_steps" in found:
+            steps = found["compiling_repaid_after_steps"]
+            lines.append(f"{case:<10}compiling is repaid {'never' if steps is None else f'after {steps:,} steps'}")
+        lines += [f"{case:<10}{name:<24}failed: {why}" for name, why in found.get("failed", {}).items()]
+    return "\n".join(lines)
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """All cases; the file is written after each of them."""
+    device = torch.device(options.device)
+    peaks = {
+        "float32": matrix_peak(torch.float32, device),
+        "bfloat16": matrix_peak(torch.bfloat16, device) if fast_bfloat16() else None,
+    }
+    results: dict[str, Any] = {
+        "made_by": "benchmarks/finetuning.py" + (" --levers" if options.levers else ""),
+        "machine": machine(),
+        "versions": versions(),
+        "device": options.device,
+        "threads": torch.get_num_threads(),
+        "fast_bfloat16": fast_bfloat16(),
+        "peak_operations_a_second": peaks,
+        "cases": {},
+    }
+    for precision, value in peaks.items():
+        if value is not None:
+            say(f"largest matrix product, {precision}: {value / 1e12:.3f} x 10^12 operations a second")
+    for name in options.cases:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            results["cases"][name] = measure(CASES[name], options, Path(folder))
+        write_json(options.output, results)
+        if options.device == "cuda":
+            torch.cuda.empty_cache()
+    return results
+
+
+def parsed(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), metavar="CASE", help=", ".join(CASES))
+    parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=tuple(PEERS), help="%(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="at most; one more is not counted; %(default)s")
+    parser.add_argument("--seconds", type=float, default=120.0, help="of a case; no round is begun after; %(default)s")
+    parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="on a CPU; %(default)s")
+    parser.add_argument(
+        "--memory",
+        nargs="*",
+        choices=tuple(CASES),
+        metavar="CASE",
+        help="on a CPU, measure it of these; by default all",
+    )
+    parser.add_argument("--levers", nargs="*", metavar="LEVER", help=f"all, or some of: {', '.join(LEVERS)}")
+    parser.add_argument("--child", choices=tuple(PEERS), help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help="JSON file; by default below benchmarks/results")
+    options = parser.parse_args(argv)
+    if options.levers is not None:
+        options.levers = options.levers or ["all"]
+        unknown = [name for name in options.levers if name not in ("all", *LEVERS)]
+        if unknown:
+            parser.error(f"unknown lever {unknown[0]!r}; known: all, {', '.join(LEVERS)}")
+    if options.rounds < 1:
+        parser.error(f"--rounds is {options.rounds}; allowed: 1 or more")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
+    options.memory = list(CASES) if options.memory is None else options.memory
+    options.cases = options.cases or [
+        "splice",
+        "maestro",
+        "proteins",
+        "h3",
+        *(["h3-base"] * (options.device == "cuda")),
+    ]
+    name = f"finetuning-{'gpu' if options.device == 'cuda' else 'cpu'}{'-levers' * bool(options.levers)}.json"
+    options.output = options.output or RESULTS / name
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = parsed(sys.argv[1:] if argv is None else argv)
+    disable_progress_bar()
+    disable_progress_bars()
+    set_verbosity_error()
+    if options.device == "cpu":
+        torch.set_num_threads(options.threads)
+    if options.child:
+        print(json.dumps(child(CASES[options.cases[0]], options.child, options)))
+        return 0
+    print(table(run(options)))
+    print(f"wrote {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

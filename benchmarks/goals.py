@@ -1,0 +1,178 @@
+"""What was promised of this project's speed, as data, and whether figures that were measured keep it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_bertx.run_files import read_json
+
+RESULTS = Path(__file__).parent / "results"
+MET, MISSED, ABSENT = "met", "missed", "not measured"
+NO_BFLOAT16 = "not for this machine: its processor has no bfloat16"
+AT_MOST = "; in float32, at its matrix peak, {:.1f} times would be the most"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """One promise.
+
+    Args:
+        what: a phrase that ends with what is compared or counted.
+        bound: what the figure has to reach, or where `at_most` is true must not exceed.
+        file: of the figures, below `benchmarks/results`.
+        figure: takes the file's content; None where it holds no such figure.
+        bfloat16: set with products in bfloat16 in mind; a processor without them in hardware may miss it.
+        ceiling: of the figure in float32 on the same machine, were all of our products done at the measured peak.
+        unit: after the figure.
+    """
+
+    what: str
+    bound: float
+    file: str
+    figure: Callable[[dict[str, Any]], float | None]
+    at_most: bool = False
+    bfloat16: bool = False
+    ceiling: Callable[[dict[str, Any]], float | None] | None = None
+    unit: str = "times"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A goal beside its figure; `verdict` is one of met, missed, not measured, or says why it does not apply."""
+
+    goal: Goal
+    figure: float | None
+    verdict: str
+
+
+def _at(*path: str) -> Callable[[dict[str, Any]], float | None]:
+    """The number at a path of names; None where the path ends before it."""
+
+    def find(content: dict[str, Any]) -> float | None:
+        found: Any = content
+        for name in path:
+            if not isinstance(found, dict) or name not in found:
+                return None
+            found = found[name]
+        return None if found is None else float(found)
+
+    return find
+
+
+def _quotient(over: Callable[[dict[str, Any]], float | None], under: Callable[[dict[str, Any]], float | None]) -> Any:
+    def find(content: dict[str, Any]) -> float | None:
+        a, b = over(content), under(content)
+        return None if a is None or not b else a / b
+
+    return find
+
+
+def _ratio(case: str) -> Any:
+    return _at("cases", case, "ratios", "stock", "median")
+
+
+def _ceiling(case: str) -> Any:
+    """How many times the example script's speed a step would have if it were nothing but products at their peak."""
+    ideal = _quotient(_loop(case, "ours", "operations_a_step"), _at("peak_operations_a_second", "float32"))
+    return _quotient(_loop(case, "stock", "median_seconds"), ideal)
+
+
+def _loop(case: str, loop: str, figure: str) -> Any:
+    return _at("cases", case, "loops", loop, figure)
+
+
+def _of_bfloat16_peak(case: str) -> Any:
+    """In bfloat16 only: a step in another precision is measured beside another peak."""
+    share = _quotient(_loop(case, "ours", "operations_a_second"), _at("peak_operations_a_second", "bfloat16"))
+
+    def find(content: dict[str, Any]) -> float | None:
+        loops = content.get("cases", {}).get(case, {}).get("loops", {})
+        return share(content) if loops.get("ours", {}).get("precision") == "bfloat16" else None
+
+    return find
+
+
+_CPU, _GPU = "finetuning-cpu.json", "finetuning-gpu.json"
+_MEMORY = _quotient(_loop("h3", "ours", "peak_memory_mb"), _loop("h3", "stock", "peak_memory_mb"))
+_STEP = "a fine-tuning step of {}, times the example script's speed"
+
+CPU_GOALS = (
+    *(
+        Goal(_STEP.format(name), bound, _CPU, _ratio(case), bfloat16=True, ceiling=_ceiling(case))
+        for name, case, bound in (("splice", "splice", 2), ("MAESTRO segments", "maestro", 3), ("H3", "h3", 6))
+    ),
+    Goal(
+        "share of the bfloat16 matrix peak, a step of H3", 0.5, _CPU, _of_bfloat16_peak("h3"), bfloat16=True, unit=""
+    ),
+    Goal("peak memory of a step of H3, of the example script's", 0.6, _CPU, _MEMORY, at_most=True, unit=""),
+    Goal("prediction of splice, times the pipeline's speed", 4, "inference.json", _at("cases", "splice", "ratio")),
+    Goal("prediction of proteins, times the pipeline's speed", 4, "inference.json", _at("cases", "proteins", "ratio")),
+    Goal("scores of splice, apart", 1e-4, "inference.json", _at("cases", "splice", "scores_apart"), True, unit=""),
+    Goal("scores of proteins, apart", 1e-4, "inference.json", _at("cases", "proteins", "scores_apart"), True, unit=""),
+    Goal(
+        "memory of predicting 1,000,000 sequences above that of 200,000",
+        32,
+        "prediction_memory.json",
+        _at("more_mb"),
+        at_most=True,
+        unit="MB",
+    ),
+    *(
+        Goal(f"tokenization into {form}, times {name}", bound, "tokenization.json", _at("ratios", form, peer))
+        for form in ("lists", "arrays")
+        for name, peer, bound in (
+            ("symbol by symbol", "symbol by symbol", 20),
+            ("BertTokenizerFast", "BertTokenizer, blanks", 10),
+        )
+    ),
+    *(
+        Goal(name, bound, "startup.json", _at("median_seconds", name), at_most=True, unit="s")
+        for name, bound in (
+            ("import hf_bertx", 0.2),
+            ("bertx --help", 0.6),
+            ("bertx tasks", 0.6),
+            ("first training step", 15),
+            ("planning 10,000 runs", 5),
+        )
+    ),
+)
+GPU_GOALS = (
+    Goal(_STEP.format("H3"), 3, _GPU, _ratio("h3")),
+    Goal(_STEP.format("H3 (12 x 768)"), 3, _GPU, _ratio("h3-base")),
+    Goal("share of the bfloat16 matrix peak, a step of 12 x 768", 0.45, _GPU, _of_bfloat16_peak("h3-base"), unit=""),
+)
+
+
+def outcomes(goals: tuple[Goal, ...], folder: Path = RESULTS) -> list[Outcome]:
+    """Every goal beside the figure in the folder's files."""
+    return [_outcome(goal, folder) for goal in goals]
+
+
+def _outcome(goal: Goal, folder: Path) -> Outcome:
+    path = folder / goal.file
+    content = read_json(path) if path.is_file() else {}
+    figure = goal.figure(content)
+    if figure is not None and (figure <= goal.bound if goal.at_most else figure >= goal.bound):
+        return Outcome(goal, figure, MET)
+    if goal.bfloat16 and content and not content["fast_bfloat16"]:
+        most = None if goal.ceiling is None else goal.ceiling(content)
+        return Outcome(goal, figure, NO_BFLOAT16 + ("" if most is None else AT_MOST.format(most)))
+    return Outcome(goal, figure, ABSENT if figure is None else MISSED)
+
+
+def lines(found: list[Outcome]) -> list[str]:
+    """The outcomes as a table of Markdown."""
+    rows = ["| goal | stated | measured | |", "|---|---:|---:|---|"]
+    for outcome in found:
+        goal = outcome.goal
+        stated = f"{'at most' if goal.at_most else 'at least'} {_number(goal.bound, goal.unit)}"
+        measured = "" if outcome.figure is None else _number(outcome.figure, goal.unit)
+        rows.append(f"| {goal.what} | {stated} | {measured} | {outcome.verdict} |")
+    return rows
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{value:.3g} {unit}".strip()

@@ -1,0 +1,120 @@
+"""What share of a training step each part takes: ours before the levers, ours, and the example script's, one by one.
+
+    python benchmarks/profile_step.py [--case h3] [--steps 2] [--device cuda] [--output FILE.json]
+
+torch.profiler counts the time of each operator without that of those it calls; operators are summed up into parts.
+What the profile does not see, waiting and Python itself, is the part `outside of operators`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from cases import CASES, backbone_of, task_rows
+from datasets import disable_progress_bars
+from peers import PEERS, Seen, ours
+from torch.profiler import ProfilerActivity, profile
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+from turns import Turn
+
+from hf_bertx.run_arguments import usable_cores
+from hf_bertx.run_files import write_json
+from hf_bertx.run_order import machine, versions
+
+# Parts by what the names of operators hold; the first that fits counts.
+PARTS = (
+    ("attention", ("attention", "_softmax", "bmm", "baddbmm")),
+    ("dropout", ("dropout", "bernoulli", "random_", "native_dropout", "_DrawnDropout", "where")),
+    ("linear maps", ("mm", "addmm", "linear", "mkldnn", "gemm")),
+    ("optimiser and norm of the gradient", ("adam", "foreach", "lerp", "addcdiv", "addcmul", "norm_", "linalg")),
+    ("layer normalisation", ("layer_norm",)),
+    ("activation", ("gelu", "tanh")),
+    ("embeddings", ("embedding", "index")),
+    ("copies and casts", ("copy_", "clone", "to", "contiguous", "_to_copy", "fill_", "zero_", "memcpy", "memset")),
+    ("sums and element-wise", ("sum", "add", "mul", "div", "mean")),
+)
+BEFORE = ("--shortcuts", "false", "--attention_dropout", "0.1", "--precision", "float32")
+
+
+def part_of(operator: str) -> str:
+    name = operator.lower().removeprefix("aten::")
+    return next((part for part, words in PARTS if any(word.lower() in name for word in words)), "other operators")
+
+
+def shares(turn: Turn, steps: int, device: str) -> tuple[dict[str, float], float, list[tuple[str, float]]]:
+    """Seconds a step by part, seconds a step in all, and the ten operators that take most."""
+    turn.step()
+    turn.step()
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
+    # a loop runs in a thread of its own
+    with profile(activities=activities, experimental_config=_all_threads()) as recorded:
+        started = time.perf_counter()
+        for _ in range(steps):
+            turn.step()
+        total = time.perf_counter() - started
+    by_part: dict[str, float] = {}
+    single: dict[str, float] = {}
+    for event in recorded.key_averages():
+        micro = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
+        by_part[part_of(event.key)] = by_part.get(part_of(event.key), 0.0) + micro / 1e6 / steps
+        single[event.key] = micro / 1e6 / steps
+    by_part["outside of operators"] = max(0.0, total / steps - sum(by_part.values()))
+    most = sorted(single.items(), key=lambda item: -item[1])[:10]
+    return dict(sorted(by_part.items(), key=lambda item: -item[1])), total / steps, most
+
+
+def _all_threads() -> Any:
+    return torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", default="h3", choices=tuple(CASES))
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--loops", nargs="+", default=["stock", "before", "ours"])
+    parser.add_argument("--data_dir", type=Path)
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
+    disable_progress_bar()
+    disable_progress_bars()
+    set_verbosity_error()
+    if options.device == "cpu":
+        torch.set_num_threads(options.threads)
+    case = CASES[options.case]
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        data, origin = task_rows(case, options.data_dir, case.batch * (options.steps + 4))
+        backbone = backbone_of(case, Path(folder))
+        given = (case, data, backbone, options.device, Path(folder))
+        make: dict[str, Callable[[], Any]] = {
+            name: lambda peer=peer: peer(*given, Seen()) for name, peer in PEERS.items()
+        }
+        make["before"] = lambda: ours(*given, Seen(), BEFORE)
+        for name in options.loops:
+            turn = Turn(make[name]())
+            parts, total, most = shares(turn, options.steps, options.device)
+            turn.close()
+            found[name] = {"seconds_a_step": total, "parts": parts, "operators": dict(most)}
+            print(f"{name}: {total:.3f} s a step, under the profiler", flush=True)
+            for part, seconds in parts.items():
+                print(f"  {seconds / total:>6.1%}  {part}")
+            print("  most: " + ", ".join(f"{key} {seconds / total:.1%}" for key, seconds in most), flush=True)
+    if options.output is not None:
+        record = {"case": case.name, "data": origin, "device": options.device, "threads": torch.get_num_threads()}
+        write_json(options.output, {**record, "machine": machine(), "versions": versions(), "loops": found})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

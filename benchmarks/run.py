@@ -1,0 +1,81 @@
+"""`make bench`: every benchmark at a size that fits, then what was promised beside what was measured.
+
+    python benchmarks/run.py [--gpu] [--only finetuning startup] [--proteins FASTA] [--data_dir DIR] [--output DIR]
+
+Exits with 1 when a goal is missed or was not measured, or a benchmark failed; a goal that this class of machine
+cannot be held to says so. On two cores it takes at most 15 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from goals import ABSENT, CPU_GOALS, GPU_GOALS, MISSED, RESULTS, lines, outcomes
+
+HERE = Path(__file__).resolve().parent
+# Each benchmark with its arguments; a goal of its own does not end a run, the table does.
+CPU: dict[str, list[str]] = {
+    "startup": ["startup.py", "--rounds", "3"],
+    "tokenization": ["tokenization.py", "--rounds", "3"],
+    "inference": ["inference.py", "--peer_items", "200", "--seconds", "15", "--rounds", "2"],
+    "prediction_memory": ["prediction_memory.py"],
+    "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 60 --memory h3".split(),
+}
+GPU: dict[str, list[str]] = {
+    "finetuning": "finetuning.py --device cuda --rounds 15 --seconds 6".split(),
+}
+
+
+def _data(name: str, options: argparse.Namespace) -> list[str]:
+    if name == "finetuning" and options.data_dir is not None:
+        return ["--data_dir", str(options.data_dir)]
+    return ["--proteins", str(options.proteins)] if name == "inference" and options.proteins is not None else []
+
+
+def run_all(chosen: dict[str, list[str]], options: argparse.Namespace, tell: Callable[[str], None]) -> list[str]:
+    """Runs the benchmarks, one process each; gives those that did not come to an end."""
+    failed = []
+    for name, argv in chosen.items():
+        started = time.perf_counter()
+        output = options.output / (
+            f"{name}-{'gpu' if options.gpu else 'cpu'}.json" if name == "finetuning" else f"{name}.json"
+        )
+        made = [sys.executable, str(HERE / argv[0]), *argv[1:], "--output", str(output), *_data(name, options)]
+        tell(f"== {' '.join(made[1:])}".replace(str(HERE.parent), "."))
+        before = output.stat().st_mtime_ns if output.is_file() else 0
+        done = subprocess.run(made)
+        # a goal that is missed ends a benchmark with 1, after its file is written
+        if done.returncode not in (0, 1) or not output.is_file() or output.stat().st_mtime_ns == before:
+            failed.append(name)
+        tell(f"== {time.perf_counter() - started:.0f} s\n")
+    return failed
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--gpu", action="store_true", help="what a GPU is for, instead of what a CPU is for")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help=f"some of: {', '.join(CPU)}; none: the table alone")
+    parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
+    parser.add_argument("--proteins", type=Path, help="FASTA file; by default proteins are drawn")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files; %(default)s")
+    options = parser.parse_args(argv)
+    known = GPU if options.gpu else CPU
+    unknown = [name for name in options.only or [] if name not in known]
+    if unknown:
+        parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(known)}")
+    chosen = {name: calls for name, calls in known.items() if options.only is None or name in options.only}
+    failed = run_all(chosen, options, lambda line: print(line, flush=True))
+    found = outcomes(GPU_GOALS if options.gpu else CPU_GOALS, options.output)
+    print("\n".join(lines(found)))
+    for name in failed:
+        print(f"failed: {name}")
+    return int(bool(failed) or any(outcome.verdict in (MISSED, ABSENT) for outcome in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
