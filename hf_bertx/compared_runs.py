@@ -79,6 +79,7 @@ def specification_of(run: RunRecord) -> RunSpec:
         optimizer=h.get("optimizer"),
         global_batch_size=h["global_batch_size"],
         attention_dropout=h["attention_dropout"],
+        standardize_targets=h.get("standardize_targets", False),
         stop_at_loss=h["stop_at_loss"],
         shortcuts=h["shortcuts"],
         resume=True,

@@ -43,7 +43,7 @@ class BertForMaskedPositions(BertForMaskedLM):
 
     stock = BertForMaskedLM
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, input_ids: torch.Tensor, masked_positions: torch.Tensor, masked_labels: torch.Tensor
     ) -> MaskedLMOutput:
         states = self.bert(input_ids).last_hidden_state
@@ -56,7 +56,7 @@ class AlbertForMaskedPositions(AlbertForMaskedLM):
 
     stock = AlbertForMaskedLM
 
-    def forward(  # type: ignore[override]
+    def forward(
         self, input_ids: torch.Tensor, masked_positions: torch.Tensor, masked_labels: torch.Tensor
     ) -> MaskedLMOutput:
         states = self.albert(input_ids).last_hidden_state
@@ -69,7 +69,7 @@ class BertForMaskedPositionsAndNextSentence(BertForPreTraining):
 
     stock = BertForPreTraining
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input_ids: torch.Tensor,
         masked_positions: torch.Tensor,
@@ -130,7 +130,7 @@ def new_config(
 
 def save_stock(model: PreTrainedModel, folder: Path, dtype: torch.dtype = torch.float32) -> None:
     """Saves the weights as the stock class of the model, which `AutoModel` and any other program can load."""
-    stock = model.stock  # type: ignore[attr-defined]
+    stock = model.stock
     with torch.random.fork_rng(devices=[]):  # its first weights are drawn for nothing, and training goes on from here
         plain = stock(copy.deepcopy(model.config))
     plain.load_state_dict(model.state_dict())

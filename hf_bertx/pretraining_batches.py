@@ -65,7 +65,7 @@ class PackedBlocks(Dataset):
     def _pairs(self, starts: np.ndarray, block: torch.Tensor) -> dict[str, torch.Tensor]:
         length, draw = self.drawn(block)
         least = self.taken // 10 + 1
-        cut = least + (length * (self.taken - 2 * least + 1)).astype(np.int64)  # tokens of A
+        cut: np.ndarray = least + (length * (self.taken - 2 * least + 1)).astype(np.int64)  # tokens of A
         follows = draw[:, 0] < 0.5
         second = np.where(follows, starts + cut, self._elsewhere(starts, draw[:, 1:]))
         place = np.arange(self.length)
@@ -89,7 +89,7 @@ class PackedBlocks(Dataset):
         """For each block a place in a document other than the one that the block begins in."""
         last = len(self.corpus.tokens) - self.taken
         own = self._document(starts)
-        places = (draws * (last + 1)).astype(np.int64)
+        places: np.ndarray = (draws * (last + 1)).astype(np.int64)
         fits = self._document(places) != own[:, None]
         found = places[np.arange(len(starts)), fits.argmax(1)]
         other = self.corpus.starts[(own + 1) % len(self.corpus.starts)]
