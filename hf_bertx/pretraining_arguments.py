@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -116,12 +117,9 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
         "same command goes on.",
     )
     parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available())
-    parser.set_defaults(**given)
+    parser.set_defaults(**given, bf16=_bfloat16(given, argv))
     told, training = parser.parse_args_into_dataclasses(argv)
     use_threads(told.threads)
-    if told.precision not in PRECISIONS:
-        raise ValueError(f"--precision is {told.precision!r}; allowed: {', '.join(PRECISIONS)}")
-    training.bf16 = told.precision == "bfloat16" or (told.precision == "auto" and fast_bfloat16())
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")
@@ -135,6 +133,16 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     if sum(value is not None for value in (told.vocabulary_from, told.vocabulary_size, told.initialize_from)) > 1:
         raise ValueError("give one of --vocabulary_from, --vocabulary_size and --initialize_from")
     return told, training
+
+
+def _bfloat16(given: dict[str, Any], argv: list[str]) -> bool:
+    """Known before the rest is parsed: `TrainingArguments` tells accelerate its precision when it is made, and once."""
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--precision", default=given.get("precision", "auto"))
+    precision = first.parse_known_args(argv)[0].precision
+    if precision not in PRECISIONS:
+        raise ValueError(f"--precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    return precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
 
 
 def sources(told: PretrainingArguments) -> tuple[Source, Source | None]:

@@ -303,6 +303,18 @@ def test_two_processes_ask_the_same_as_one(text: Path, tiny_backbone: Path, tmp_
     assert len(curves[0]) == 10
 
 
+def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        argv = command(text, tiny_backbone, tmp_path / precision, "--max_steps", "4", "--logging_steps", "1")
+        done = run([*argv, "--precision", precision])
+        assert done.returncode == 0, done.stderr[-3000:]
+        record = json.loads((tmp_path / precision / "pretraining.json").read_text())
+        assert record["arguments"]["precision"] == precision
+    exact, rounded = losses(tmp_path / "float32"), losses(tmp_path / "bfloat16")
+    assert exact != rounded
+    assert exact == pytest.approx(rounded, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
