@@ -12,7 +12,7 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 
 from .corpus import DOCUMENTS, Source
-from .run_arguments import PRECISIONS, fast_bfloat16, read_arguments_file, use_threads
+from .run_arguments import precision_defaults, read_arguments_file, use_threads
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _CHECKPOINTS = ("0", "2%", "20%", "50%", "100%")  # of the steps: the paper's Figure 3 has 0, 20K, ..., 1M
@@ -117,7 +117,9 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
         "same command goes on.",
     )
     parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available())
-    parser.set_defaults(**given, bf16=_bfloat16(given, argv))
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--precision", default=given.get("precision", "auto"))
+    parser.set_defaults(**{**precision_defaults(first.parse_known_args(argv)[0].precision), **given})
     told, training = parser.parse_args_into_dataclasses(argv)
     use_threads(told.threads)
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
@@ -133,16 +135,6 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     if sum(value is not None for value in (told.vocabulary_from, told.vocabulary_size, told.initialize_from)) > 1:
         raise ValueError("give one of --vocabulary_from, --vocabulary_size and --initialize_from")
     return told, training
-
-
-def _bfloat16(given: dict[str, Any], argv: list[str]) -> bool:
-    """Known before the rest is parsed: `TrainingArguments` tells accelerate its precision when it is made, and once."""
-    first = argparse.ArgumentParser(add_help=False)
-    first.add_argument("--precision", default=given.get("precision", "auto"))
-    precision = first.parse_known_args(argv)[0].precision
-    if precision not in PRECISIONS:
-        raise ValueError(f"--precision is {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    return precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
 
 
 def sources(told: PretrainingArguments) -> tuple[Source, Source | None]:

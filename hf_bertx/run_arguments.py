@@ -186,6 +186,19 @@ def fast_bfloat16() -> bool:
     return any(check is not None and check() for check in checks)
 
 
+def precision_defaults(precision: str) -> dict[str, Any]:
+    """What `TrainingArguments` is told of a precision. It has to know when it is made, and takes bfloat16 on a CPU
+    only if it is told to stay there.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
+    return {"bf16": True, "use_cpu": not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
+
+
 def use_threads(threads: int | None) -> None:
     """Lets a process on a CPU compute on its share of the cores.
 
@@ -232,8 +245,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     for name in (*defaults, *OWN_ARGUMENTS):
         first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)))
     known, _ = first.parse_known_args(argv)
-    if known.precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {known.precision!r}; allowed: {', '.join(PRECISIONS)}")
+    computed_in = precision_defaults(known.precision)
     protocol = get_protocol(known.protocol)
     own = None
     if known.train_file is not None and build_own is not None:
@@ -248,11 +260,10 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         description="Fine-tunes a text-pretrained encoder on a task, by an arm. Without any argument: the arm `bert` "
         "of dna-splice. A YAML or JSON file of arguments may come first: train.py my.yaml --seed 1",
     )
-    bfloat16 = known.precision == "bfloat16" or (known.precision == "auto" and fast_bfloat16())
     parser.set_defaults(
         output_dir="runs",
         num_train_epochs=protocol.train_epochs(task),
-        bf16=bfloat16,
+        **computed_in,
         per_device_train_batch_size=0,  # 0: as many as the global batch size asks for
         dataloader_pin_memory=torch.cuda.is_available(),
         restore_callback_states_from_checkpoint=True,

@@ -321,7 +321,7 @@ def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_pa
         (["--dataset", "owner/name"], "give --train_files, or --dataset"),
         (["--max_steps", "0"], "--max_steps is 0; allowed: at least 1"),
         (["--checkpoint_steps", "5x"], "--checkpoint_steps has '5x'"),
-        (["--precision", "int8"], "--precision is 'int8'; allowed: auto, float32, bfloat16"),
+        (["--precision", "int8"], "unknown precision 'int8'; allowed: auto, float32, bfloat16"),
         (["--vocabulary_size", "500"], "give one of --vocabulary_from"),
         (["--checkpoint_dtype", "int4"], "--checkpoint_dtype is 'int4'; allowed: float32, float16"),
         (["--global_batch_size", "0"], "--global_batch_size 0"),

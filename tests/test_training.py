@@ -274,6 +274,20 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     assert len(curves[0]) == 36
 
 
+def test_bfloat16_is_computed_in_on_a_cpu_too(tiny_backbone: Path, tmp_path: Path) -> None:
+    curves = []
+    for precision in ("float32", "bfloat16"):
+        told = ("--max_steps", "4", "--logging_steps", "1", "--eval_steps", "4", "--precision", precision)
+        done = train(*arguments(tiny_backbone, tmp_path / precision, *told))
+        assert done.returncode == 0, done.stderr[-3000:]
+        folder = folder_of(tmp_path / precision)
+        assert json.loads((folder / "run.json").read_text())["specification"]["precision"] == precision
+        log = json.loads((folder / "log_history.json").read_text())
+        curves.append([entry["loss"] for entry in log if "loss" in entry])
+    assert curves[0] != curves[1]
+    assert curves[0] == pytest.approx(curves[1], rel=0.05)
+
+
 def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: Path) -> None:
     # 320 items: where an epoch's last batch is not full, accelerate repeats items to give each process as many
     settings = ["--fraction", "0.11146", "--max_steps", "12", "--logging_steps", "1", "--eval_steps", "6", "--use_cpu"]
