@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import IntervalStrategy
 
 from . import run_files
 
@@ -56,6 +57,18 @@ class RunRecordCallback(TrainerCallback):
         checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and checkpoint.is_dir():
             run_files.mark_complete(checkpoint, state.global_step)
+
+
+class LastStepCallback(TrainerCallback):
+    """Logs, evaluates and saves after the last step too: the end of training is among what is selected from."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        if state.global_step >= state.max_steps:
+            control.should_log = control.should_save = True
+            control.should_evaluate = args.eval_strategy != IntervalStrategy.NO
+        return control
 
 
 class LossConvergedCallback(TrainerCallback, ExportableState):

@@ -15,7 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from . import run_files
 from .backbones import resolve_backbone, unavailable
-from .callbacks import RunRecordCallback, ThroughputCallback
+from .callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from .corpus import Corpus, pack, read_lines
 from .modeling_pretraining import model_class, new_config, save_stock
 from .pretraining_arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
@@ -64,16 +64,6 @@ class _StepFolders(TrainerCallback):
     def _write(self, path: Path) -> None:
         save_stock(self.trainer.accelerator.unwrap_model(self.trainer.model), path, self.dtype)
         self.tokenizer.save_pretrained(path)
-
-
-class _LastStep(TrainerCallback):
-    """Logs and validates after the last step too."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if state.global_step >= state.max_steps:
-            control.should_log = control.should_save = True
-            control.should_evaluate = args.eval_strategy != IntervalStrategy.NO
-        return control
 
 
 class MaskedLMTrainer(RunTrainer):
@@ -180,7 +170,7 @@ def build_trainer(
         eval_dataset=blocks[1],
         data_collator=_collate,
         masking=masking(tokenizer, told.mask_rate, told.whole_words),
-        callbacks=[_LastStep(), ThroughputCallback(), RunRecordCallback(root / run_files.LOG), folders],
+        callbacks=[LastStepCallback(), ThroughputCallback(), RunRecordCallback(root / run_files.LOG), folders],
     )
     folders.trainer = trainer
     return trainer

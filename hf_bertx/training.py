@@ -29,7 +29,7 @@ from transformers.utils import logging
 
 from . import metrics, run_files
 from .backbones import unavailable
-from .callbacks import LossConvergedCallback, RunRecordCallback, ThroughputCallback
+from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .data_copies import BuildTask
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
@@ -125,7 +125,11 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         return metrics.score(spec.task, prediction.predictions, prediction.label_ids, groups)
 
-    callbacks: list[TrainerCallback] = [_LastStep(), ThroughputCallback(), RunRecordCallback(folder / run_files.LOG)]
+    callbacks: list[TrainerCallback] = [
+        LastStepCallback(),
+        ThroughputCallback(),
+        RunRecordCallback(folder / run_files.LOG),
+    ]
     if args.load_best_model_at_end and spec.protocol.patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
@@ -152,16 +156,6 @@ def special_tokens(spec: RunSpec) -> bool:
     """Whether [CLS], [SEP] and the like stand around the symbols of a run."""
     # authors' code: music has neither [CLS] nor [SEP]
     return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
-
-
-class _LastStep(TrainerCallback):
-    """Evaluates and saves after the last step too, so that the end of training is among what is selected from."""
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:
-        if state.global_step >= state.max_steps:
-            control.should_log = control.should_save = True
-            control.should_evaluate = args.eval_strategy != IntervalStrategy.NO
-        return control
 
 
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
