@@ -88,7 +88,8 @@ AUTHORS = Protocol(
 )
 RECOMMENDED = Protocol(
     "recommended",
-    "What the studies `learning-rates`, `warm-up` and `shortcuts` support: all of splice, judged on validation.",
+    "What the project's studies of splice support, judged on validation: warm-up, clipping, a learning rate for each "
+    "arm.",
     {
         **_COMMON,
         "learning_rate": 1e-4,

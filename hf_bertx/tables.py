@@ -14,13 +14,13 @@ from .tasks import Task
 
 def tables(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
     """One table for each protocol, task, backbone, split, fraction, state of the data and choice of hyperparameters; a
-    row for each run."""
+    row for each run. The learning rate is an arm's own, and stands in its row."""
     groups: dict[tuple, list[RunRecord]] = defaultdict(list)
     for record in records:
         s = record.specification
         key = tuple(str(s.get(name)) for name in ("task", "protocol", "backbone", "split", "fraction", "precision"))
-        hyperparameters = json.dumps(s.get("hyperparameters"), sort_keys=True)
-        identity = (*key, str(record.order.get("data_fingerprint")), hyperparameters)
+        shared = {name: value for name, value in (s.get("hyperparameters") or {}).items() if name != "learning_rate"}
+        identity = (*key, str(record.order.get("data_fingerprint")), json.dumps(shared, sort_keys=True))
         groups[identity].append(record)
     return [_table(group) for _, group in sorted(groups.items(), key=lambda item: item[0])]
 
@@ -40,6 +40,7 @@ def _table(group: list[RunRecord]) -> dict[str, Any]:
                 "seed": s["seed"],
                 "state": record.state,
                 "finished": record.results is not None,
+                "learning_rate": (s.get("hyperparameters") or {}).get("learning_rate"),
                 "test": {name: record.score(task.test_split, name) for name in task.metrics},
                 "best_validation": _best(record, task),
                 "steps_to_rand_best": None if bar is None else record.first_step_at(task.metric, bar),
@@ -73,7 +74,7 @@ def _best(record: RunRecord, task: Task) -> float | None:
 def markdown(table: dict[str, Any]) -> str:
     """One table as Markdown, with what its numbers depend on below it."""
     epochs = max((len(row["epoch_losses"]) for row in table["rows"]), default=0)
-    head = ["arm", "seed", *(f"test {name}" for name in table["metrics"])]
+    head = ["arm", "seed", "learning rate", *(f"test {name}" for name in table["metrics"])]
     head += [f"loss, epoch {n + 1}" for n in range(epochs)]
     head += ["best validation", "steps to rand's best", "minutes", "paper (BERT-base)"]
     lines = [f"## {table['task']}, {table['backbone']}, protocol `{table['protocol']}`", ""]
@@ -82,6 +83,7 @@ def markdown(table: dict[str, Any]) -> str:
         losses = [*row["epoch_losses"], *[None] * (epochs - len(row["epoch_losses"]))]
         minutes = None if row["train_seconds"] is None else f"{row['train_seconds'] / 60:.1f}"
         cells = [f"`{row['arm']}`" + ("" if row["finished"] else f" ({row['state']})"), str(row["seed"])]
+        cells.append("" if row["learning_rate"] is None else f"{row['learning_rate']:g}")
         cells += [_number(row["test"][name], 3) for name in table["metrics"]]
         cells += [_number(loss, 3) for loss in losses]
         cells += [
@@ -126,12 +128,12 @@ def _training(table: dict[str, Any]) -> str:
     schedule = f"{h['num_train_epochs']:g} epochs" if h["max_steps"] <= 0 else f"{h['max_steps']} steps"
     if table["test_split"] == "validation":
         return (
-            f"- Training: learning rate {h['learning_rate']:g}, batch {h['global_batch_size']}, {schedule}; the last "
+            f"- Training: batch {h['global_batch_size']}, {schedule}; the last "
             "weights were tested on the validation set, as the paper does, and nothing was selected on it."
         )
     return (
-        f"- Training: learning rate {h['learning_rate']:g} ({h['lr_scheduler_type']}), "
-        f"batch {h['global_batch_size']}, {schedule}, {table['precision']}, split `{table['split']}`, "
+        f"- Training: {h['lr_scheduler_type']} schedule, batch {h['global_batch_size']}, {schedule}, "
+        f"{table['precision']}, split `{table['split']}`, "
         f"{_share(table)}. The weights with the best validation score were tested, once."
     )
 
