@@ -33,7 +33,6 @@ _SECOND_EXAMPLE = "Somebody makes music."
 _COMPARED = {
     "learning_rate": "learning rate {ours:g} in place of {paper:g}",
     "max_grad_norm": "gradients clipped at {ours:g}, where the paper clips none",
-    "warmup_steps": "{ours:g} steps of warm-up, where the paper has none",
     "lr_scheduler_type": "a {ours} schedule of the learning rate in place of {paper}",
 }
 
@@ -140,6 +139,20 @@ def mean_and_interval(values: list[float | None]) -> str:
     return f"{sum(numbers) / len(numbers):.3f} [{interval.low:.3f}, {interval.high:.3f}]"
 
 
+def _warm_up(steps: float) -> str:
+    return f"warm-up over {100 * steps:g}% of the steps" if steps < 1 else f"warm-up over {steps:g} steps"
+
+
+def optimization(record: RunRecord) -> str:
+    """How the weights were moved, in a sentence's part."""
+    h = record.specification["hyperparameters"]
+    clipping = f"gradients clipped at norm {h['max_grad_norm']:g}" if h["max_grad_norm"] else "no clipping"
+    warm_up = _warm_up(h["warmup_steps"]) if h["warmup_steps"] else "no warm-up"
+    standardized = record.task.labels is None and h.get("standardize_targets", False)
+    words = [f"learning rate {h['learning_rate']:g}", f"{h['lr_scheduler_type']}", warm_up, clipping]
+    return ", ".join([*words, "targets standardized"] if standardized else words)
+
+
 def differences_from_paper(record: RunRecord) -> list[str]:
     """How a run was made otherwise than by the paper's protocol, where both are known."""
     s, task = record.specification, record.task
@@ -152,6 +165,8 @@ def differences_from_paper(record: RunRecord) -> list[str]:
     for name, words in _COMPARED.items():
         if h[name] != PAPER.training[name]:
             found.append(words.format(ours=h[name], paper=PAPER.training[name]))
+    if h["warmup_steps"]:
+        found.append(f"{_warm_up(h['warmup_steps'])}, where the paper has none")
     if h["global_batch_size"] != PAPER.global_batch_size:
         found.append(f"batches of {h['global_batch_size']} in place of {PAPER.global_batch_size}")
     if h["attention_dropout"] is not None:
@@ -251,6 +266,7 @@ def facts(record: RunRecord) -> dict[str, Any]:
         "paper": paper,
         "ours": round(100 * ours, 1),
         "differences": differences_from_paper(record),
+        "optimization": optimization(record),
         "examples": examples(task),
         "rows": score_rows(record),
         "seeds": [r.specification["seed"] for r in seeds_of(record)],
