@@ -94,7 +94,7 @@ def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPL
     groups: dict[str, list[RunRecord]] = defaultdict(list)
     for record in records:
         check_selection(record)
-        groups[json.dumps(_without_seed(record), sort_keys=True)].append(record)
+        groups[json.dumps(_setting(record), sort_keys=True)].append(record)
     siblings: dict[tuple, list[list[RunRecord]]] = defaultdict(list)
     for runs in groups.values():
         _check_alike(runs)
@@ -118,6 +118,12 @@ def check_selection(record: RunRecord) -> None:
             f"{record.folder}: selected on its test split: {record.task.name} is tested on validation, and this run "
             f"evaluated there while it trained (eval_strategy {hyperparameters['eval_strategy']!r}); remove it"
         )
+
+
+def _setting(record: RunRecord) -> dict[str, Any]:
+    """What the seeds of a cell share. A study that goes on elsewhere may compute in another precision: that is no other
+    setting, of which the better one would stand for the arm."""
+    return {name: value for name, value in _without_seed(record).items() if name != "precision"}
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:

@@ -276,6 +276,8 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     run, training = parser.parse_args_into_dataclasses(argv)
     use_threads(run.threads)
     _check_push(run, training)
+    if training.fsdp and not torch.accelerator.is_available():
+        raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
     if own is not None:
         run.data_dir = str(own.folder)
     training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only

@@ -17,6 +17,7 @@ TEST_PREDICTIONS = "predictions_test.parquet"
 VALIDATION_PREDICTIONS = "predictions_validation.parquet"
 MODEL = "model"
 ADAPTER = "adapter"  # of a LoRA run, beside the model that it is merged into
+TRACKER = "tracker"  # TensorBoard's files, where they were asked for
 FAILURE = "failure.json"  # why the last try failed; gone once the run is finished
 CHECKPOINTS = "checkpoints"
 _COMPLETE = "complete.json"  # in a checkpoint: every file of it was written

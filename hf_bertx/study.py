@@ -201,7 +201,7 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[Plann
             if get_task(task).test_split == "validation":
                 raise ValueError(
                     f"{where}: {task} is tested on its validation set, so a grid must not be chosen by it; "
-                    "set choose_by: train_loss (as the paper did) or take another task"
+                    "set choose_by: train_loss (the paper took the F1 on the training set) or take another task"
                 )
     for arm, task in itertools.product(arms, tasks):
         _check_fits(get_arm(arm), get_task(task), where)
@@ -316,8 +316,12 @@ def _distinct(runs: list[PlannedRun], where: str) -> tuple[PlannedRun, ...]:
 def expected_hyperparameters(run: PlannedRun) -> dict[str, Any]:
     """What a run's record says if it was made by this order: the protocol's values under the study's own."""
     protocol, task = get_protocol(run.protocol), get_task(run.task)
-    own = {"global_batch_size": protocol.global_batch_size, "attention_dropout": protocol.attention_dropout}
+    own: dict[str, Any] = {"global_batch_size": protocol.global_batch_size}
+    own |= {"attention_dropout": protocol.attention_dropout}
     own |= {"learning_rate": protocol.learning_rate(get_arm(run.arm)), "num_train_epochs": protocol.train_epochs(task)}
+    # what a run's record says of arguments that neither the protocol nor the study names
+    own |= {"max_eval_items": None, "shortcuts": True, "label_smoothing_factor": 0.0, "data_seed": None}
+    own |= {"adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "train_sampling_strategy": "random"}
     own |= {"standardize_targets": protocol.standardize_targets}
     own |= {"patience": protocol.patience, "optimizer": None, "stop_at_loss": None, "max_steps": -1}
     return {**protocol.training, **own, **run.overrides}

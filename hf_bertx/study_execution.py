@@ -77,13 +77,13 @@ def is_finished(run: PlannedRun, root: Path, fingerprint: str | None = None) -> 
     if not isinstance(record, dict) or "hyperparameters" not in record:
         raise ValueError(f"{folder / run_files.RUN}: no specification; was it written by another version? Remove it")
     found = {**record["hyperparameters"], **{k: v for k, v in record.items() if k != "hyperparameters"}}
-    if run.arm != BASELINE:
-        for name, value in expected_hyperparameters(run).items():
-            if name in found and found[name] != value:
-                raise ValueError(
-                    f"{folder} holds a run of another order: {name} is {found[name]!r} there, {value!r} asked. Choose "
-                    "another --runs, or remove that folder to train it again"
-                )
+    limit = {"max_eval_items": run.overrides.get("max_eval_items")}
+    for name, value in (limit if run.arm == BASELINE else expected_hyperparameters(run)).items():
+        if name in found and found[name] != value:
+            raise ValueError(
+                f"{folder} holds a run of another order: {name} is {found[name]!r} there, {value!r} asked. Choose "
+                "another --runs, or remove that folder to train it again"
+            )
     if fingerprint is not None and order.get("data_fingerprint") != fingerprint:
         raise ValueError(
             f"{folder} holds a run on other data: sha256 {str(order.get('data_fingerprint'))[:12]} there, "

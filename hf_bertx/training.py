@@ -135,7 +135,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
-    return RunTrainer(
+    trainer = RunTrainer(
         model=model,
         optimizer_cls_and_kwargs=chosen,
         args=args,
@@ -146,6 +146,10 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         compute_metrics=compute_metrics,
         callbacks=callbacks,
     )
+    for callback in trainer.callback_handler.callbacks:
+        if getattr(callback, "logging_dir", "") is None:  # TensorBoard's would lie, and go, with the checkpoints
+            callback.logging_dir = str(folder / run_files.TRACKER)
+    return trainer
 
 
 def _arrays(spec: RunSpec, rows: Dataset, tokenizer: Any) -> Dataset:

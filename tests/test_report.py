@@ -356,3 +356,13 @@ def test_a_thousand_runs_are_read_and_computed_in_seconds(tmp_path: Path) -> Non
 
 def test_a_panel_is_drawn_by_itself(report: Report) -> None:
     assert all(isinstance(panel, Panel) and panel.about for panel in report.panels)
+
+
+def test_seeds_of_two_precisions_are_one_cell(tmp_path: Path) -> None:
+    for seed in range(3):
+        folder = make_run(tmp_path, "dna-splice", "bert", seed)
+        order = json.loads((folder / "run.json").read_text())
+        order["specification"]["precision"] = "float32" if seed == 2 else "bfloat16"
+        (folder / "run.json").write_text(json.dumps(order))
+    (cell,) = make_cells(read_runs(tmp_path).records)
+    assert len(cell.scores) == 3

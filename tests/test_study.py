@@ -17,7 +17,7 @@ from conftest import ROOT
 from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
 from hf_bertx.cli import main
-from hf_bertx.study import NAMED, PlannedRun, load_study, named_studies
+from hf_bertx.study import NAMED, PlannedRun, expected_hyperparameters, load_study, named_studies
 from hf_bertx.study_choice import choose
 from hf_bertx.study_estimate import estimate, measured_seconds
 from hf_bertx.study_execution import Where, is_finished, missing, write_plan
@@ -66,12 +66,12 @@ def test_every_named_study_loads_and_says_what_it_is() -> None:
         "smoke",
     }
     assert wanted <= set(sizes)
-    assert sizes["table1"] == (5 + 2) * 8 * 3
+    assert sizes["table1"] == (5 + 2 + 2) * 8 * 3
     small = [run for run in load_study("table2-small").runs if run.arm != BASELINE]
     assert len(small) == 5 * 5 * 3
     assert {run.backbone for run in load_study("table2-small").runs} > {"majority", "minilm-l6"}
-    assert sizes["grid-search"] == 10 * 5 * 3
-    assert sizes["figure3"] == 9 * 7 * 3
+    assert sizes["grid-search"] == 9 * 5 * 3
+    assert sizes["figure3"] == 9 * (8 + 1) * 3
     assert all(yaml.safe_load(path.read_text())["about"] for path in NAMED.glob("*.yaml"))
 
 
@@ -310,8 +310,9 @@ def test_ten_thousand_runs_are_planned_in_seconds(tiny_backbone: Path, tmp_path:
     study, root = load_study(file), tmp_path / "runs"
     assert len(study.runs) == 10_000
     fingerprint = load_task_data(TASKS["dna-splice"]).fingerprint
-    order = {"specification": {"hyperparameters": {"learning_rate": 1e-4}}, "data_fingerprint": fingerprint}
     for run in study.runs[:-10]:
+        told = {"learning_rate": expected_hyperparameters(run)["learning_rate"]}
+        order = {"specification": {"hyperparameters": told}, "data_fingerprint": fingerprint}
         folder = root / run.folder
         folder.mkdir(parents=True)
         (folder / run_files.RUN).write_text(json.dumps(order))

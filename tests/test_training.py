@@ -274,6 +274,16 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     assert len(curves[0]) == 36
 
 
+def test_a_tracker_keeps_what_it_was_told(tiny_backbone: Path, tmp_path: Path) -> None:
+    told = ("--max_steps", "4", "--eval_steps", "4", "--logging_steps", "2", "--report_to", "tensorboard")
+    done = train(*arguments(tiny_backbone, tmp_path, *told))
+    assert done.returncode == 0, done.stderr[-3000:]
+    folder = folder_of(tmp_path)
+    assert not (folder / "checkpoints").exists()
+    (events,) = (folder / "tracker").rglob("events.out.tfevents.*")
+    assert events.stat().st_size > 500
+
+
 def test_bfloat16_is_computed_in_on_a_cpu_too(tiny_backbone: Path, tmp_path: Path) -> None:
     curves = []
     for precision in ("float32", "bfloat16"):
@@ -325,6 +335,7 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
         (["--backbone", "bert-base-uncased"], "could not be loaded from the Hub: google-bert/bert-base-uncased"),
         (["--backbone", "bert"], "unknown backbone 'bert'"),
         (["--protocol", "best"], "unknown protocol 'best'"),
+        (["--fsdp", "full_shard"], "--fsdp needs a GPU"),
         (["--precision", "float64"], "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
         (["--split", "random"], "unknown split 'random'; allowed: paper, authors, grouped"),
         (["--fraction", "0"], "--fraction is 0.0; allowed: more than 0, at most 1"),
