@@ -121,8 +121,8 @@ def check_selection(record: RunRecord) -> None:
 
 
 def _setting(record: RunRecord) -> dict[str, Any]:
-    """What the seeds of a cell share. One that was computed elsewhere may have another precision: no setting of its own,
-    of which the better one would stand for the arm."""
+    """What the seeds of a cell share. One that was computed elsewhere may have another precision: no setting of its
+    own, of which the better one would stand for the arm."""
     return {name: value for name, value in _without_seed(record).items() if name != "precision"}
 
 

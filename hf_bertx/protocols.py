@@ -94,8 +94,8 @@ RECOMMENDED = Protocol(
         **_COMMON,
         "learning_rate": 1e-4,
         # study `warm-up`, two seeds: with 3e-4 `bert` gets 0.509 and 0.648 without both, 0.667 and 0.811 with clipping
-        # alone, 0.969 and 0.943 with both. `bert` keeps 1e-4, a compromise: 0.943 and 0.943 there, but on localization 0.470
-        # with 1e-4 and 0.422 with 3e-4 (study `table2-tuned`, one seed)
+        # alone, 0.969 and 0.943 with both. `bert` keeps 1e-4, a compromise: 0.943 and 0.943 there, but on localization
+        # 0.470 with 1e-4 and 0.422 with 3e-4 (study `table2-tuned`, one seed)
         "max_grad_norm": 1.0,
         "warmup_steps": 0.1,  # a share of all steps
         "num_train_epochs": 3.0,
