@@ -113,8 +113,8 @@ RECOMMENDED = Protocol(
         "lora": 3e-3,  # 1e-4 0.566, 3e-4 0.673, 1e-3 0.836, 3e-3 0.931, 1e-2 0.509
         "lora_rand": 3e-3,  # 1e-4 0.509, 3e-4 0.579, 1e-3 0.818, 3e-3 0.855, 1e-2 0.509
     },
-    # supported by no score so far: on fluorescence `bert`, 1e-4, seed 0, had validation Spearman 0.290 without this, warm-up
-    # and clipping, and 0.125 with all three. For targets far from zero or of another scale there is no other way to start
+    # supported by no score so far: on fluorescence `bert`, 1e-4, seed 0, had validation Spearman 0.290 without this,
+    # warm-up and clipping, and 0.125 with all three. For targets of another scale there is no other way to start
     standardize_targets=True,
     # study `shortcuts`, `bert`, five seeds: validation 0.947 without and 0.938 with; a third of a step on a CPU
     attention_dropout=0.0,
