@@ -28,7 +28,7 @@ demo: $(VENV)/.installed-offline
 	@find $(DEMO_RUNS) -type d -name model | sed 's/^/  /'
 
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
