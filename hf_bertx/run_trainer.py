@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,21 @@ class RunTrainer(Trainer):
     """
 
     _tokens: Any = 0
+    make_model: Callable[[], Any]  # the model as it was before training, once more
+
+    def whole_model(self) -> Any:
+        """The trained model in one piece, in the main process; all processes have to ask for it together.
+
+        Under FSDP each holds a part: there the model is made once more and given the gathered weights.
+        """
+        if not self.is_fsdp_enabled:
+            return self.accelerator.unwrap_model(self.model)
+        weights = self.accelerator.get_state_dict(self.model)
+        if not self.is_world_process_zero():
+            return None
+        model = self.make_model()
+        model.load_state_dict(weights)
+        return model
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         # grouped by length, the stock Trainer predicts in another order than that of the rows, and does not tell

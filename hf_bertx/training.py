@@ -7,6 +7,7 @@ import math
 import shutil
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,22 +100,28 @@ def take_shortcuts(model: Any, tokenizer: Any, weight_decay: float) -> None:
         keep_used_rows(model, tokenizer.get_vocab().values())
 
 
-def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> Trainer:
+def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, weight_decay: float) -> Any:
+    """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
+    set_seed(spec.seed)
+    model = build_model(spec, tokenizer)
+    if spec.standardize_targets and spec.task.labels is None:
+        standardize_output(model, train_rows["label"][:])
+    model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
+    if spec.shortcuts:
+        take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, weight_decay)
+    return model
+
+
+def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> RunTrainer:
     """A `Trainer` with model, tokenizer, tokenized data, metrics and callbacks, ready to train.
 
     Args:
         args: as parsed; it is completed here (batch sizes, evaluation steps, output folder), in place.
         folder: the run's; checkpoints go below it.
     """
-    set_seed(spec.seed)
     tokenizer = build_tokenizer(spec)
-    model = build_model(spec, tokenizer)
     train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
-    if spec.standardize_targets and spec.task.labels is None:
-        standardize_output(model, train_rows["label"][:])
-    model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
-    if spec.shortcuts:
-        take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, args.weight_decay)
+    make_model = partial(model_to_train, spec, tokenizer, train_rows, args.weight_decay)
     args.learning_rate = spec.learning_rate
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
@@ -136,7 +143,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
-        model=model,
+        model=make_model(),
         optimizer_cls_and_kwargs=chosen,
         args=args,
         train_dataset=_arrays(spec, train_rows, tokenizer),
@@ -149,6 +156,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     for callback in trainer.callback_handler.callbacks:
         if getattr(callback, "logging_dir", "") is None:  # TensorBoard's would lie, and go, with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
+    trainer.make_model = make_model
     return trainer
 
 
@@ -275,7 +283,12 @@ def _take_up(trainer: Trainer, checkpoint: Path) -> None:
 
 
 def _finish(
-    trainer: Trainer, spec: RunSpec, data: TaskData, folder: Path, times: tuple[float, float], checkpoint: Path | None
+    trainer: RunTrainer,
+    spec: RunSpec,
+    data: TaskData,
+    folder: Path,
+    times: tuple[float, float],
+    checkpoint: Path | None,
 ) -> None:
     """Predictions, metrics and model of the selected weights; `results.json` last.
 
@@ -295,11 +308,11 @@ def _finish(
         if trainer.is_world_process_zero():
             run_files.write_predictions(folder / file, rows, output.predictions)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
-    state = trainer.state
+    state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
     run_files.write_json(folder / run_files.LOG, state.log_history)
-    parameters, trained = _save_model(trainer, spec, folder)
+    parameters, trained = _save_model(model, trainer, spec, folder)
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
@@ -322,13 +335,12 @@ def _finish(
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
 
 
-def _save_model(trainer: Trainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
+def _save_model(model: Any, trainer: Trainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
     """Writes the model, plain in any case, and an adapter beside it where it fits the weights as they are published.
 
     Returns:
         How many parameters the model has, and how many of them were trained.
     """
-    model: Any = trainer.accelerator.unwrap_model(trainer.model)
     restore_output(model)
     # on weights that were drawn or permuted here an adapter would be of no use
     if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":

@@ -26,8 +26,11 @@ from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.one_run import train as train_here
 from hf_bertx.report import collect_runs, markdown, tables, write_report
 from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.shortcuts import restore_all_rows
+from hf_bertx.task_data import load_task_data
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
-from hf_bertx.training import build_model, build_tokenizer, run, set_batch_size
+from hf_bertx.training import build_model, build_tokenizer, build_trainer, run, set_batch_size
+from hf_bertx.tuning import merged
 
 BIN = Path(sys.executable).parent
 # the tiny backbone has dropout, so that the states of the random generators have to be right too
@@ -273,6 +276,22 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     ]
     assert curves[0] == curves[1]
     assert len(curves[0]) == 36
+
+
+@pytest.mark.parametrize("arm", ["rand", "lora"])
+def test_a_model_that_is_made_again_takes_the_trained_weights(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
+    """What a run does where each process holds a part of the model (FSDP, for which accelerate wants GPUs)."""
+    (spec,), args = parse_arguments([*arguments(tiny_backbone, tmp_path), "--arm", arm, "--max_steps", "3"])
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    trainer.train()
+    again = trainer.make_model()
+    again.load_state_dict(trainer.model.state_dict())
+    models = [merged(model.cpu()).eval() for model in (trainer.whole_model(), again)]
+    for model in models:
+        restore_all_rows(model)
+    first, second = (model.state_dict() for model in models)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)  # rows that were not trained too
 
 
 def test_a_tracker_keeps_what_it_was_told_and_bfloat16_is_computed_in_on_a_cpu(
