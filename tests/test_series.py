@@ -81,7 +81,7 @@ def test_multiberts_and_lists(series: Path, tmp_path: Path) -> None:
 
 def test_a_folder_told_takes_the_place_of_the_files_series(series: Path) -> None:
     runs = load_study("figure3", str(series)).runs
-    assert len(runs) == (3 + 1) * 7 * 3
+    assert len(runs) == (3 + 1) * (8 + 1) * 3
     assert {run.backbone for run in runs} == {*names(series), "bert-base-uncased"}
     small = load_study("figure3-small", str(series)).runs
     assert len(small) == (3 + 1) * (2 + 1 + 1) * 3
