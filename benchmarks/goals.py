@@ -128,6 +128,13 @@ CPU_GOALS = (
             ("BertTokenizerFast", "BertTokenizer, blanks", 10),
         )
     ),
+    Goal(
+        "Hilbert grids of windows of 500 nucleotides, on one core",
+        20_000,
+        "hilbert_features.json",
+        _at("medians", "letters to grids"),
+        unit="a second",
+    ),
     *(
         Goal(name, bound, "startup.json", _at("median_seconds", name), at_most=True, unit="s")
         for name, bound in (
@@ -175,4 +182,4 @@ def lines(found: list[Outcome]) -> list[str]:
 
 
 def _number(value: float, unit: str) -> str:
-    return f"{value:.3g} {unit}".strip()
+    return f"{f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'} {unit}".strip()

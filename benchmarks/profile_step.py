@@ -62,6 +62,8 @@ def shares(turn: Turn, steps: int, device: str) -> tuple[dict[str, float], float
     by_part: dict[str, float] = {}
     single: dict[str, float] = {}
     for event in recorded.key_averages():
+        if event.device_type != torch.autograd.DeviceType.CPU:
+            continue  # a kernel, whose time is that of the operator that started it as well
         micro = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
         by_part[part_of(event.key)] = by_part.get(part_of(event.key), 0.0) + micro / 1e6 / steps
         single[event.key] = micro / 1e6 / steps

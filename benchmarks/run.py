@@ -1,5 +1,7 @@
 """`make bench`: every benchmark at a size that fits, then what was promised beside what was measured.
 
+The tables of benchmarks/README.md are written anew.
+
     python benchmarks/run.py [--gpu] [--only finetuning startup] [--proteins FASTA] [--data_dir DIR] [--output DIR]
 
 Exits with 1 when a goal is missed or was not measured, or a benchmark failed; a goal that this class of machine
@@ -15,6 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import table
 from goals import ABSENT, CPU_GOALS, GPU_GOALS, MISSED, RESULTS, lines, outcomes
 
 HERE = Path(__file__).resolve().parent
@@ -22,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 CPU: dict[str, list[str]] = {
     "startup": ["startup.py", "--rounds", "3"],
     "tokenization": ["tokenization.py", "--rounds", "3"],
+    "hilbert_features": ["hilbert_features.py", "--rounds", "3"],
     "inference": ["inference.py", "--peer_items", "200", "--seconds", "15", "--rounds", "2"],
     "prediction_memory": ["prediction_memory.py"],
     "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 60 --memory h3".split(),
@@ -72,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
     failed = run_all(chosen, options, lambda line: print(line, flush=True))
     found = outcomes(GPU_GOALS if options.gpu else CPU_GOALS, options.output)
     print("\n".join(lines(found)))
+    if options.output == RESULTS:
+        table.main([])
     for name in failed:
         print(f"failed: {name}")
     return int(bool(failed) or any(outcome.verdict in (MISSED, ABSENT) for outcome in found))
