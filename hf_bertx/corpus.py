@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
 
 from . import run_files
 
+Item = TypeVar("Item")
 DOCUMENTS = ("file", "blank_line", "line")
 _TOKENS, _STARTS, _RECORD = "tokens.bin", "documents.bin", "corpus.json"
 _BATCH = 1000  # lines that are tokenized at once
-_SAMPLE = 1000  # texts whose ids tell one tokenizer from another
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,13 @@ def _read_rows(source: Source) -> Iterator[tuple[str, bool]]:
             raise ValueError(
                 f"data set {source.dataset}: no column {source.column!r}; it has {', '.join(map(repr, row))}"
             )
+        if not isinstance(row[source.column], str):
+            raise ValueError(f"data set {source.dataset}, row {number}: {source.column!r} is not text")
         begins = True
-        for line in str(row[source.column] or "").splitlines():
+        for line in row[source.column].splitlines():
             if line.strip():
                 yield line.strip(), begins
                 begins = False
-        if not isinstance(row[source.column], str):
-            raise ValueError(f"data set {source.dataset}, row {number}: {source.column!r} is not text")
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def _tokenized(source: Source, tokenizer: Any, about: str) -> Iterator[tuple[lis
     """Ids of each line; the separator goes before the line that begins the next document, and at the very end."""
     bar = tqdm(desc=about, unit=" lines", unit_scale=True, mininterval=1)
     first = True
-    for lines in _batches(read_lines(source)):
+    for lines in batches(read_lines(source)):
         batch = tokenizer([text for text, _ in lines], add_special_tokens=False, return_attention_mask=False)
         for ids, (_, begins) in zip(batch["input_ids"], lines, strict=True):
             if begins and not first:
@@ -204,14 +205,10 @@ def _tokenized(source: Source, tokenizer: Any, about: str) -> Iterator[tuple[lis
     bar.close()
 
 
-def _batches(lines: Iterable[tuple[str, bool]]) -> Iterator[list[tuple[str, bool]]]:
-    batch: list[tuple[str, bool]] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) == _BATCH:
-            yield batch
-            batch = []
-    if batch:
+def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Lists of 1000 items, the last one shorter: as many lines as are tokenized at once."""
+    left = iter(items)
+    while batch := list(itertools.islice(left, _BATCH)):
         yield batch
 
 

@@ -186,12 +186,8 @@ def _tokenizer(told: PretrainingArguments, root: Path) -> Any:
         logger.warning(f"training a vocabulary of {told.vocabulary_size} entries")
         vocabulary = train_vocabulary(lambda: (text for text, _ in read_lines(source)), told.vocabulary_size)
         tokenizer = build_tokenizer(vocabulary, max(512, told.sequence_length))
-        run_files.write_folder(folder, lambda path: _nothing(tokenizer.save_pretrained(path)))
+        run_files.write_folder(folder, tokenizer.save_pretrained)
     return AutoTokenizer.from_pretrained(folder)
-
-
-def _nothing(_: Any) -> None:
-    return None
 
 
 def _model(told: PretrainingArguments, tokenizer: Any) -> Any:

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 
 from .corpus import DOCUMENTS, Source
-from .run_arguments import precision_defaults, read_arguments_file, use_threads
+from .run_arguments import OneLineParser, precision_defaults, read_arguments_file, use_threads
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _CHECKPOINTS = ("0", "2%", "20%", "50%", "100%")  # of the steps: the paper's Figure 3 has 0, 20K, ..., 1M
@@ -97,11 +97,6 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-class _Parser(HfArgumentParser):
-    def error(self, message: str) -> Any:
-        raise ValueError(f"{message}. `pretrain.py --help` explains each argument")
-
-
 def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingArguments]:
     """Reads the command line: defaults, under a file (`.yaml` or `.json`, first), under options.
 
@@ -109,7 +104,7 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
         ValueError: a value that is not allowed; the message names it and the allowed ones.
     """
     given, argv = read_arguments_file(argv, (PretrainingArguments, TrainingArguments), "pretrain.py")
-    parser = _Parser(
+    parser = OneLineParser(
         (PretrainingArguments, TrainingArguments),
         prog="pretrain.py",
         description="Masked-LM pre-training of a BERT- or ALBERT-shaped model on text, with a model folder kept at "

@@ -171,11 +171,11 @@ class RunSpec:
         return root / run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant)
 
 
-class _Parser(HfArgumentParser):
+class OneLineParser(HfArgumentParser):
     """An argument error is one line that names the allowed values, without 200 lines of usage before it."""
 
     def error(self, message: str) -> Any:
-        raise ValueError(f"{message}. `train.py --help` explains each argument")
+        raise ValueError(f"{message}. `{self.prog} --help` explains each argument")
 
 
 def fast_bfloat16() -> bool:
@@ -254,7 +254,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         own = build_own(name, Path(known.output_dir) / "data", told)
     task = own.task if own is not None else get_task(known.task or "dna-splice")
 
-    parser = _Parser(
+    parser = OneLineParser(
         (RunArguments, TrainingArguments),
         prog="train.py",
         description="Fine-tunes a text-pretrained encoder on a task, by an arm. Without any argument: the arm `bert` "

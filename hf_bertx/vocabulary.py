@@ -8,9 +8,10 @@ from typing import Any
 
 from tokenizers import BertWordPieceTokenizer
 
+from .corpus import batches
+
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 UNUSED = 128  # as many as a discipline has symbols at most (pitches): the arm `unused` needs one each
-_LINES = 1000  # that are counted at once
 
 
 def train_vocabulary(lines: Callable[[], Iterator[str]], size: int) -> dict[str, int]:
@@ -40,7 +41,7 @@ def train_vocabulary(lines: Callable[[], Iterator[str]], size: int) -> dict[str,
         lines(), vocab_size=size - UNUSED, special_tokens=list(SPECIALS), show_progress=False, limit_alphabet=500
     )
     counts: Counter[str] = Counter()
-    for batch in _batches(lines()):
+    for batch in batches(lines()):
         for encoding in trained.encode_batch(batch, add_special_tokens=False):
             counts.update(encoding.tokens)
     vocabulary: dict[str, int] = trained.get_vocab()
@@ -55,14 +56,3 @@ def build_tokenizer(vocabulary: dict[str, int], max_length: int) -> Any:
     tokenizer = BertTokenizer(vocab=vocabulary)
     tokenizer.model_max_length = max_length
     return tokenizer
-
-
-def _batches(lines: Iterator[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    for line in lines:
-        batch.append(line)
-        if len(batch) == _LINES:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
