@@ -41,18 +41,23 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
     rows = Rows(np.sum(lengths, axis=0))
     if any(kind for _, kind in items):
         rows.types = np.zeros_like(rows.ids)
-    at = rows.starts.copy()
+    at, free = rows.starts.copy(), np.ones(len(rows.ids), dtype=bool)
+    parts_at = []
     for (item, kind), length in zip(items, lengths, strict=True):
         if isinstance(item, str):
-            where = _spans(at, length)
-            rows.ids[where] = parts[item][0]
+            parts_at.append((item, kind, at.copy(), length))
         else:
-            where = at
-            rows.ids[where] = item
-            rows.specials.append(where)
+            rows.ids[at], free[at] = item, False
+            rows.specials.append(at.copy())
+            if isinstance(rows.types, np.ndarray):
+                rows.types[at] = kind
+        at += length
+    for item, kind, start, length in parts_at:
+        # a mask is a ninth of the memory of indices: one sequence takes all that no special token takes
+        where = free if len(parts_at) == 1 else _spans(start, length)
+        rows.ids[where] = parts[item][0]
         if kind and isinstance(rows.types, np.ndarray):
             rows.types[where] = kind
-        at = at + length
     return rows
 
 
@@ -107,12 +112,11 @@ def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: 
     A number stands for as many tokens of that value.
     """
     if width is None:
-        with _no_collection():
-            if isinstance(flat, int):
-                return [[flat] * length for length in lengths.tolist()]
-            take = _as_python(flat)
-            ends = np.cumsum(lengths).tolist()
-            return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
+        if isinstance(flat, int):
+            return [[flat] * length for length in lengths.tolist()]
+        take = _as_python(flat)
+        ends = np.cumsum(lengths).tolist()
+        return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
     if (lengths == width).all():
         out = np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
     else:
@@ -124,7 +128,7 @@ def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: 
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def no_collection() -> Iterator[None]:
     """Without the cyclic garbage collector, which every few hundred new lists would look at each of their entries."""
     enabled = gc.isenabled()
     gc.disable()
