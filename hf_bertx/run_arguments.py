@@ -121,6 +121,13 @@ class RunArguments:
             "of the embedding table that no item uses. On a CPU also draws dropout's masks four elements at a time."
         },
     )
+    compile_when_repaid: bool = field(
+        default=False,
+        metadata={
+            "help": "Time some steps, and compile the model (torch.compile) if the rest of the run is long enough to "
+            "repay that; go back if compiled steps are not faster. --torch_compile true compiles in any case."
+        },
+    )
     threads: int | None = field(
         default=None,
         metadata={
@@ -157,6 +164,7 @@ class RunSpec:
     stop_at_loss: float | None
     shortcuts: bool
     resume: bool
+    compile_when_repaid: bool = False
 
     @property
     def assignment(self) -> str:
@@ -367,4 +375,5 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         stop_at_loss=run.stop_at_loss,
         shortcuts=run.shortcuts,
         resume=run.resume,
+        compile_when_repaid=run.compile_when_repaid,
     )

@@ -31,6 +31,7 @@ from transformers.utils import logging
 from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
+from .compiling import CompileWhenRepaid
 from .data_copies import BuildTask
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
@@ -141,6 +142,8 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
+    if spec.compile_when_repaid:
+        callbacks.append(CompileWhenRepaid())
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
         model=make_model(),
@@ -307,7 +310,8 @@ def _finish(
         file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS
         if trainer.is_world_process_zero():
             run_files.write_predictions(folder / file, rows, output.predictions)
-    stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
+    callbacks = trainer.callback_handler.callbacks
+    stop = next((c for c in callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
@@ -323,6 +327,7 @@ def _finish(
         "max_steps": state.max_steps,
         "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
         "stopped": _stop_reason(state, stop),
+        "compiled": next((c.decision for c in callbacks if isinstance(c, CompileWhenRepaid)), None),
         "train_seconds": round(seconds, 1),
         "total_seconds": round(time.perf_counter() - begun, 1),
         "resumed_from_step": None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]),

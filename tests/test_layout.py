@@ -13,7 +13,7 @@ ORDER = (
     "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts regression_head tuning "
     "optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics discipline_metric "
-    "leaks resampling statistics callbacks run_arguments run_order run_trainer training corpus vocabulary "
+    "leaks resampling statistics callbacks compiling run_arguments run_order run_trainer training corpus vocabulary "
     "pretraining_batches modeling_pretraining pretraining_arguments pretraining inference attribution "
     "prediction_files pipeline_discipline records tables cells comparisons paper_tables pretraining_scores "
     "pretraining_tables panels pretraining_panels figures report_page report similarity compared_runs activations "
