@@ -12,25 +12,31 @@ from turns import synchronise
 _PASSES = 3
 
 
-def step_flops(config: Any, rows: float, width: float, pruned: bool) -> float:
-    """Floating-point operations of the matrix products of one training step of a BERT classifier.
+def forward_flops(config: Any, width: float, pruned: bool) -> float:
+    """Floating-point operations of the matrix products of a BERT classifier that reads one sequence.
 
     For a sequence of L tokens, a layer of width h and inner width f takes `2 L (4 h^2 + 2 h f)` for its linear maps
-    and `4 L^2 h` for attention; the backward pass takes twice as much as the forward pass. Where the last layer is
-    pruned to position 0, it takes keys and values of all positions, `4 L h^2`, and the rest for one. The head takes
-    `2 h^2 + 2 h labels`. Look-ups, normalisation, softmax, dropout and the optimiser are left out, and so is what a
-    fused kernel computes twice.
+    and `4 L^2 h` for attention. Where the last layer is pruned to position 0, it takes keys and values of all
+    positions, `4 L h^2`, and the rest for one. The head takes `2 h^2 + 2 h labels`. Look-ups, normalisation, softmax
+    and dropout are left out.
 
     Args:
-        rows: sequences an update.
-        width: their length, with padding.
+        width: its length, with padding.
         pruned: see [`shortcuts.prune_unread_positions`].
     """
     h, f = config.hidden_size, config.intermediate_size
     layer = 2 * width * (4 * h * h + 2 * h * f) + 4 * width * width * h
     last = 4 * width * h * h + 2 * (2 * h * h + 2 * h * f) + 4 * width * h if pruned else layer
     head = 2 * h * h + 2 * h * config.num_labels
-    return float(_PASSES * rows * ((config.num_hidden_layers - 1) * layer + last + head))
+    return float((config.num_hidden_layers - 1) * layer + last + head)
+
+
+def step_flops(config: Any, rows: float, width: float, pruned: bool) -> float:
+    """Those of one training step on `rows` sequences: the backward pass takes twice as much as [`forward_flops`].
+
+    The optimiser is left out, and so is what a fused kernel computes twice.
+    """
+    return _PASSES * rows * forward_flops(config, width, pruned)
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from arithmetic import forward_flops, matrix_peak
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from transformers.utils.logging import disable_progress_bar
@@ -132,9 +133,17 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
         "items_peer": min(len(rows), options.peer_items),
         "items_a_second": rates,
         "ratio": ratio,
+        "operations_an_item": operations(classifier, rows),
         "scores_apart": apart,
         "levers": levers(model, rows, options) if options.levers else None,
     }
+
+
+def operations(classifier: SequenceClassifier, rows: list[str]) -> float:
+    """Floating-point operations that an item takes on average, without padding."""
+    special = classifier.tokenizer.num_special_tokens_to_add()
+    widths = (min(len(row) + special, classifier.max_length) for row in rows)
+    return statistics.fmean(forward_flops(classifier.model.config, width, pruned=True) for width in widths)
 
 
 def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
@@ -211,6 +220,8 @@ def main() -> int:
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    peak = matrix_peak(getattr(torch, options.precision), torch.device("cpu"))
     cases = {}
     model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
     cases["splice"] = measure("splice", model, splice(options.items), options)
@@ -221,6 +232,7 @@ def main() -> int:
     apart = [name for name, case in cases.items() if case["scores_apart"] > TOLERANCE]
     if options.output is not None:
         told = {"goal": options.goal, "threads": options.threads, "precision": options.precision}
+        told["peak_operations_a_second"] = peak
         told["proteins"] = "drawn" if options.proteins is None else options.proteins.name
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         write_json(

@@ -25,6 +25,7 @@ HERE = Path(__file__).resolve().parent
 CPU: dict[str, list[str]] = {
     "startup": ["startup.py", "--rounds", "3"],
     "tokenization": ["tokenization.py", "--rounds", "3"],
+    "data_building": ["data_building.py", "--sequences", "3000", "--rounds", "3"],
     "hilbert_features": ["hilbert_features.py", "--rounds", "3"],
     "inference": ["inference.py", "--peer_items", "200", "--seconds", "15", "--rounds", "2"],
     "prediction_memory": ["prediction_memory.py"],

@@ -89,7 +89,25 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "levers-gpu": _steps(folder, "finetuning-gpu-levers.json"),
         "profile-cpu": _profile(folder, "profile-cpu.json"),
         "profile-gpu": _profile(folder, "profile-gpu.json"),
+        "data-building": _building(folder / "data_building.json"),
     }
+
+
+def _building(path: Path) -> list[str]:
+    """Both ways from a file to tokenized rows, and the build alone."""
+    if not path.is_file():
+        return [_EMPTY]
+    found = read_json(path)
+    rows = [f"| way | sequences of {found['length']} letters a second, median (lowest to highest) |", "|---|---:|"]
+    rows += [
+        f"| {name} | {found['medians'][name]:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) |"
+        for name, rates in found["rates"].items()
+    ]
+    return [
+        *rows,
+        "",
+        f"{found['ratio']:.2f} times the example script's way, median of {len(found['rates']['ours'])}.",
+    ]
 
 
 def _profile(folder: Path, file: str) -> list[str]:

@@ -179,6 +179,21 @@ def test_goals_are_met_missed_or_not_for_this_machine(
     assert found["bertx --help"].verdict == "not measured"
 
 
+@pytest.mark.parametrize(
+    # 2e9 operations an item at a peak of 2e11 a second: at most 100 items a second
+    ("peer", "verdict"),
+    [(20.0, "missed"), (50.0, goals.BEYOND.format(2.0)), (5.0, "met")],
+)
+def test_a_prediction_goal_that_no_program_could_reach_here_is_not_missed(
+    tmp_path: Path, peer: float, verdict: str
+) -> None:
+    case = {"ratio": 40 / peer, "operations_an_item": 2e9, "items_a_second": {"peer": [peer], "ours": [40.0]}}
+    content = {"peak_operations_a_second": 2e11, "cases": {"splice": case}}
+    (tmp_path / "inference.json").write_text(json.dumps(content))
+    found = {outcome.goal.what: outcome.verdict for outcome in goals.outcomes(goals.CPU_GOALS, tmp_path)}
+    assert found["prediction of splice, times the pipeline's speed"] == verdict
+
+
 def test_a_goal_that_was_missed_or_not_measured_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     figures(tmp_path, 7.0, True)
     assert run.main(["--only", "--output", str(tmp_path)]) == 1
