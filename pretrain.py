@@ -12,8 +12,8 @@ import sys
 
 from transformers.utils import logging
 
-from hf_bertx.pretraining import pretrain
-from hf_bertx.pretraining_arguments import parse_pretraining
+from hf_bertx.pretraining.arguments import parse_pretraining
+from hf_bertx.pretraining.pretrain import pretrain
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ from hf_bertx.tasks import TASKS
 def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
     """Builds a user's own data, anew for each start: in seconds, and a changed file is never overlooked."""
     from dataset_scripts.build import build_dataset
-    from hf_bertx.cards import built_task
+    from hf_bertx.publishing.cards import built_task
 
     if name in TASKS:
         raise ValueError(f"--task {name} is a task of the paper; give your own data another name")

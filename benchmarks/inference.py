@@ -33,11 +33,11 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 from transformers.utils.logging import disable_progress_bar
 
 import hf_bertx
-from hf_bertx import inference
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.disciplines import PROTEIN
-from hf_bertx.inference import SequenceClassifier
 from hf_bertx.input_records import InputRecord, read_input
+from hf_bertx.prediction import inference
+from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 from hf_bertx.tokenization_discipline import DisciplineTokenizer

@@ -70,8 +70,8 @@ def first_step_seconds(more: tuple[str, ...] = ()) -> float:
 
 def planning_seconds(runs: int = PLANNED, left: int = LEFT) -> float:
     """Finding out what of a study is missing, and writing its plan, where all but a few runs are finished."""
-    from hf_bertx.study import load_study
-    from hf_bertx.study_execution import Where, missing, write_plan
+    from hf_bertx.study.execution import Where, missing, write_plan
+    from hf_bertx.study.plan import load_study
     from hf_bertx.task_data import load_task_data
     from hf_bertx.tasks import TASKS
 

@@ -15,9 +15,9 @@ import datasets
 from filelock import FileLock
 
 from hf_bertx import __version__, run_files
-from hf_bertx.cards import write_dataset_card
 from hf_bertx.data_copies import BUILDS
 from hf_bertx.leaks import leak_report
+from hf_bertx.publishing.cards import write_dataset_card
 from hf_bertx.tasks import Task, get_task
 
 from .builder import SPLITS, DisciplineBuilder

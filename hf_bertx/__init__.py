@@ -28,12 +28,12 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "protocols": ("PROTOCOLS", "Protocol", "get_protocol"),
     "callbacks": ("LossConvergedCallback", "ModelCardCallback", "RunRecordCallback", "ThroughputCallback"),
     "training": ("RunSpec", "build_trainer", "run"),
-    "inference": ("SequenceClassifier",),
+    "prediction.inference": ("SequenceClassifier",),
     "pipeline_discipline": ("DisciplineClassificationPipeline",),
-    "prediction_files": ("predict_file",),
-    "report": ("collect_runs", "write_report"),
+    "prediction.prediction_files": ("predict_file",),
+    "report.write": ("collect_runs", "write_report"),
     "optimizers": ("NovoGrad", "optimizer"),
-    "analysis": ("analyse",),
+    "analysis.analyse": ("analyse",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = sorted(_MODULE_OF)

@@ -191,7 +191,7 @@ class ModelCardCallback(TrainerCallback):
 
     Example:
         ```python
-        >>> from hf_bertx.cards import model_card
+        >>> from hf_bertx.publishing.cards import model_card
         >>> trainer = Trainer(model, args, ...)
         >>> ModelCardCallback(lambda: model_card("my_run")).attach(trainer)
         >>> trainer.push_to_hub()

@@ -12,9 +12,9 @@ from accelerate import PartialState
 from transformers.utils import logging
 
 from . import run_files
-from .card_facts import run_name
-from .cards import write_model_card
-from .publish import Upload, publish_model, signed_in
+from .publishing.card_facts import run_name
+from .publishing.cards import write_model_card
+from .publishing.publish import Upload, publish_model, signed_in
 from .run_arguments import BuildOwn, parse_arguments
 from .training import run
 

@@ -15,9 +15,9 @@ from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .inference import SequenceClassifier
 from .input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
-from .prediction_files import piece_votes
+from .prediction.inference import SequenceClassifier
+from .prediction.prediction_files import piece_votes
 
 TASK = "discipline-classification"
 

@@ -13,13 +13,13 @@ from conftest import small_config
 from datasets import Dataset
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from hf_bertx import activations as activations_module
 from hf_bertx import run_files
-from hf_bertx.activations import Positions, activations, aligned_lengths, draw_positions, gradient_products
-from hf_bertx.analysis import analyse
-from hf_bertx.analysis_report import markdown, summary
+from hf_bertx.analysis import activations as activations_module
+from hf_bertx.analysis.activations import Positions, activations, aligned_lengths, draw_positions, gradient_products
+from hf_bertx.analysis.analyse import analyse
+from hf_bertx.analysis.analysis_report import markdown, summary
+from hf_bertx.analysis.compared_runs import Compared
 from hf_bertx.cli import main
-from hf_bertx.compared_runs import Compared
 from hf_bertx.modeling_discipline import _CLASSES
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.training import run

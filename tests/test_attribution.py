@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from hf_bertx.attribution import METHODS, attribute
-from hf_bertx.inference import SequenceClassifier
+from hf_bertx.prediction.attribution import METHODS, attribute
+from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 

@@ -24,7 +24,7 @@ from hf_bertx.baselines.hilbert_cnn.modeling_hilbert_cnn import (
 from hf_bertx.baselines.networks import RECIPES
 from hf_bertx.baselines.symbol_cnn.configuration_symbol_cnn import SymbolCNNConfig
 from hf_bertx.baselines.symbol_cnn.modeling_symbol_cnn import SymbolCNNForSequenceClassification
-from hf_bertx.cards import model_card
+from hf_bertx.publishing.cards import model_card
 from hf_bertx.tasks import get_task
 
 

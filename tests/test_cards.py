@@ -11,9 +11,10 @@ import pytest
 from conftest import ROOT
 from huggingface_hub import DatasetCard, ModelCard
 
-from hf_bertx import DisciplineTokenizer, card_facts, run_files
+from hf_bertx import DisciplineTokenizer, run_files
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.cards import dataset_card, model_card
+from hf_bertx.publishing import card_facts
+from hf_bertx.publishing.cards import dataset_card, model_card
 from hf_bertx.tasks import get_task
 
 GOLDEN = ROOT / "model_cards" / "examples"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from hf_bertx.corpus import Source, pack, read_lines
-from hf_bertx.vocabulary import UNUSED, build_tokenizer, train_vocabulary
+from hf_bertx.pretraining.corpus import Source, pack, read_lines
+from hf_bertx.pretraining.vocabulary import UNUSED, build_tokenizer, train_vocabulary
 
 
 def write(path: Path, text: str | bytes) -> str:
@@ -96,7 +96,7 @@ PACK = """
 import re, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from hf_bertx.corpus import Source, pack
+from hf_bertx.pretraining.corpus import Source, pack
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for name in sys.argv[2:]:
     pack(Source((name,)), tokenizer, Path(name + ".packed"))

@@ -12,12 +12,12 @@ import pytest
 from made_runs import make_run
 from scipy import stats
 
-from hf_bertx.figures import save_figures
-from hf_bertx.pretraining_panels import pretraining_panels
-from hf_bertx.pretraining_scores import EarlyGain, Line, Point, Trajectory, early_gain, step_label, trajectories
-from hf_bertx.pretraining_tables import gain_cells, gain_rows
-from hf_bertx.records import read_runs
-from hf_bertx.report import Report, build_report, write_report
+from hf_bertx.report.figures import save_figures
+from hf_bertx.report.pretraining_panels import pretraining_panels
+from hf_bertx.report.pretraining_scores import EarlyGain, Line, Point, Trajectory, early_gain, step_label, trajectories
+from hf_bertx.report.pretraining_tables import gain_cells, gain_rows
+from hf_bertx.report.records import read_runs
+from hf_bertx.report.write import Report, build_report, write_report
 from hf_bertx.statistics import ratio_interval, seed_interval
 
 

@@ -12,19 +12,22 @@ import hf_bertx
 ORDER = (
     "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts regression_head tuning "
-    "optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics discipline_metric "
-    "leaks resampling statistics callbacks compiling run_arguments run_order run_trainer training corpus vocabulary "
-    "pretraining_batches modeling_pretraining pretraining_arguments pretraining inference attribution "
-    "prediction_files pipeline_discipline records tables cells comparisons paper_tables pretraining_scores "
-    "pretraining_tables panels pretraining_panels figures report_page report similarity compared_runs activations "
-    "analysis analysis_report card_facts cards baselines.catalog baselines.features baselines.linear "
-    "baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
-    "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn baselines.checkpoints "
-    "baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
-    "baselines.plus_tfm.modeling_plus_tfm baselines.plus_tfm.conversion baselines.encoders baselines.networks "
-    "baselines.runs baselines.table repository_files onnx_export series study publish one_run study_execution "
-    "study_choice study_estimate study_command commands.tasks commands.report commands.study commands.analyse "
-    "commands.predict commands.baseline commands.data commands.publish cli"
+    "optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics "
+    "discipline_metric leaks resampling statistics callbacks compiling run_arguments run_order run_trainer "
+    "training pretraining.corpus pretraining.vocabulary pretraining.batches pretraining.modeling "
+    "pretraining.arguments pretraining.pretrain prediction.inference prediction.attribution "
+    "prediction.prediction_files pipeline_discipline report.records report.tables report.cells "
+    "report.comparisons report.paper_tables report.pretraining_scores report.pretraining_tables report.panels "
+    "report.pretraining_panels report.figures report.page report.write analysis.similarity analysis.compared_runs "
+    "analysis.activations analysis.analyse analysis.analysis_report study.series study.plan publishing.card_facts "
+    "publishing.cards publishing.repository_files publishing.onnx_export publishing.publish baselines.catalog "
+    "baselines.features baselines.linear baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn "
+    "baselines.hilbert_cnn.modeling_hilbert_cnn baselines.symbol_cnn.configuration_symbol_cnn "
+    "baselines.symbol_cnn.modeling_symbol_cnn baselines.checkpoints baselines.plus_tfm.configuration_plus_tfm "
+    "baselines.plus_tfm.tokenization_plus_tfm baselines.plus_tfm.modeling_plus_tfm baselines.plus_tfm.conversion "
+    "baselines.encoders baselines.networks baselines.runs baselines.table one_run study.execution study.choice "
+    "study.estimate study.command commands.tasks commands.report commands.study commands.analyse commands.predict "
+    "commands.baseline commands.data commands.publish cli"
 ).split()
 NO_TORCH = (
     "leaks",
@@ -38,33 +41,33 @@ NO_TORCH = (
     "tasks",
     "protocols",
     "run_files",
-    "series",
-    "study",
-    "study_execution",
-    "study_choice",
-    "study_estimate",
-    "study_command",
+    "study.series",
+    "study.plan",
+    "study.execution",
+    "study.choice",
+    "study.estimate",
+    "study.command",
     "resampling",
     "statistics",
-    "records",
-    "tables",
-    "cells",
-    "comparisons",
-    "paper_tables",
-    "pretraining_scores",
-    "pretraining_tables",
-    "panels",
-    "pretraining_panels",
-    "figures",
-    "report_page",
-    "report",
-    "similarity",
-    "analysis_report",
-    "card_facts",
-    "cards",
-    "repository_files",
-    "onnx_export",
-    "publish",
+    "report.records",
+    "report.tables",
+    "report.cells",
+    "report.comparisons",
+    "report.paper_tables",
+    "report.pretraining_scores",
+    "report.pretraining_tables",
+    "report.panels",
+    "report.pretraining_panels",
+    "report.figures",
+    "report.page",
+    "report.write",
+    "analysis.similarity",
+    "analysis.analysis_report",
+    "publishing.card_facts",
+    "publishing.cards",
+    "publishing.repository_files",
+    "publishing.onnx_export",
+    "publishing.publish",
     "cli",
     "baselines.catalog",
     "baselines.table",
@@ -89,10 +92,10 @@ def test_every_module_is_in_the_order_and_imports_point_upwards() -> None:
     package = ROOT / "hf_bertx"
     modules = {
         ".".join(path.relative_to(package).with_suffix("").parts): path
-        for path in (*package.glob("*.py"), *(package / "baselines").rglob("*.py"), *package.glob("commands/*.py"))
+        for path in package.rglob("*.py")
         if path.stem != "__init__"
     }
-    modules["discipline_metric"] = package / "discipline_metric" / "discipline_metric.py"
+    modules["discipline_metric"] = modules.pop("discipline_metric.discipline_metric")
     assert sorted(modules) == sorted(ORDER)
     checked = 0
     for name, path in modules.items():

@@ -16,8 +16,10 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from transformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining
 
-from hf_bertx.corpus import Corpus
-from hf_bertx.modeling_pretraining import (
+from hf_bertx.pretraining.arguments import checkpoint_steps, parse_pretraining
+from hf_bertx.pretraining.batches import Masking, PackedBlocks, masking, uniform
+from hf_bertx.pretraining.corpus import Corpus
+from hf_bertx.pretraining.modeling import (
     AlbertForMaskedPositions,
     BertForMaskedPositions,
     BertForMaskedPositionsAndNextSentence,
@@ -25,9 +27,7 @@ from hf_bertx.modeling_pretraining import (
     new_config,
     save_stock,
 )
-from hf_bertx.pretraining import pretrain
-from hf_bertx.pretraining_arguments import checkpoint_steps, parse_pretraining
-from hf_bertx.pretraining_batches import Masking, PackedBlocks, masking, uniform
+from hf_bertx.pretraining.pretrain import pretrain
 
 
 @pytest.fixture(scope="module")

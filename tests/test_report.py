@@ -15,14 +15,14 @@ from made_runs import make_failure, make_run, make_study, make_study_runs
 
 from hf_bertx import run_files
 from hf_bertx.backbones import pretraining_step
-from hf_bertx.cells import floors, make_cells
 from hf_bertx.cli import main
-from hf_bertx.comparisons import compare_arms
-from hf_bertx.figures import inline_svg
-from hf_bertx.panels import COLORS, INK, Panel
-from hf_bertx.paper_tables import flat_rows, here_text, markdown_table, paper_tables
-from hf_bertx.records import collect_runs, read_runs, shown_backbone
-from hf_bertx.report import Report, build_report, write_report
+from hf_bertx.report.cells import floors, make_cells
+from hf_bertx.report.comparisons import compare_arms
+from hf_bertx.report.figures import inline_svg
+from hf_bertx.report.panels import COLORS, INK, Panel
+from hf_bertx.report.paper_tables import flat_rows, here_text, markdown_table, paper_tables
+from hf_bertx.report.records import collect_runs, read_runs, shown_backbone
+from hf_bertx.report.write import Report, build_report, write_report
 
 
 @pytest.fixture(scope="module")

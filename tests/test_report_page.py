@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from made_runs import make_study_runs
 
-from hf_bertx.records import read_runs
-from hf_bertx.report import Report, build_report
-from hf_bertx.report_page import page
+from hf_bertx.report.page import page
+from hf_bertx.report.records import read_runs
+from hf_bertx.report.write import Report, build_report
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

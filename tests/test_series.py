@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from hf_bertx import run_files
 from hf_bertx.backbones import pretraining_series, pretraining_step
 from hf_bertx.cli import main
-from hf_bertx.series import last_of, read_series
-from hf_bertx.study import load_study
+from hf_bertx.study.plan import load_study
+from hf_bertx.study.series import last_of, read_series
 
 STEPS = [0, 2, 100]
 

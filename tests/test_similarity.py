@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from hf_bertx.similarity import (
+from hf_bertx.analysis.similarity import (
     basis,
     canonical_correlations,
     gradient_confusion,

@@ -9,15 +9,7 @@ from scipy import stats
 
 from hf_bertx import metrics
 from hf_bertx.resampling import RESAMPLED, resampled_scores
-from hf_bertx.statistics import (
-    calibration,
-    constant_answer,
-    floor,
-    holm,
-    item_interval,
-    multibootstrap,
-    seed_interval,
-)
+from hf_bertx.statistics import calibration, constant_answer, floor, holm, item_interval, multibootstrap, seed_interval
 
 
 def synthetic(metric: str, items: int, runs: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

@@ -21,10 +21,10 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_bertx import run_files
-from hf_bertx.cards import model_card
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.one_run import train as train_here
-from hf_bertx.report import collect_runs, markdown, tables, write_report
+from hf_bertx.publishing.cards import model_card
+from hf_bertx.report.write import collect_runs, markdown, tables, write_report
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.shortcuts import restore_all_rows
 from hf_bertx.task_data import load_task_data

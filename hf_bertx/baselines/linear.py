@@ -15,14 +15,7 @@ from scipy import sparse
 from .. import metrics
 from ..tasks import Task
 from .catalog import Baseline
-from .features import (
-    COMMON_SYMBOLS,
-    NgramFeatures,
-    dipeptide_deviation,
-    kmer_counts,
-    one_hot,
-    symbol_ids,
-)
+from .features import COMMON_SYMBOLS, NgramFeatures, dipeptide_deviation, kmer_counts, one_hot, symbol_ids
 
 LOG_ZERO = -30.0  # natural logarithm of a probability of 1e-13
 _STEPS = 1000  # of the solver of logistic regression; it converges before

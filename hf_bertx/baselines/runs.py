@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import BASELINE
-from ..cards import write_model_card
+from ..publishing.cards import write_model_card
 from ..run_order import check_same, machine, versions
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import run_files
 from ..arms import BASELINE
-from ..report import RunRecord, collect_runs
+from ..report.write import RunRecord, collect_runs
 from .catalog import BASELINES
 
 TABLE, TABLE_JSON = "table.md", "table.json"

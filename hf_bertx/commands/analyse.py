@@ -35,11 +35,11 @@ def add(verbs: Any) -> None:
 
 
 def _analyse(arguments: argparse.Namespace) -> None:
-    from .. import analysis_report
+    from ..analysis import analysis_report
 
     if arguments.against_start == (arguments.run_b is not None):
         raise ValueError("analyse compares RUN_A with RUN_B, or with --against_start: name one of the two")
-    from ..analysis import analyse
+    from ..analysis.analyse import analyse
 
     names = ("data_dir", "split", "items", "positions", "variance", "mini_batches", "seed")
     found = analyse(arguments.run_a, arguments.run_b, **{name: getattr(arguments, name) for name in names})

@@ -39,9 +39,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
     from transformers.utils.logging import disable_progress_bar
 
-    from ..inference import SequenceClassifier
     from ..input_records import Columns
-    from ..prediction_files import check_output, predict_file
+    from ..prediction.inference import SequenceClassifier
+    from ..prediction.prediction_files import check_output, predict_file
 
     check_output(arguments.output, arguments.overwrite)
     disable_progress_bar()  # of the loading of weights, which takes a second

@@ -58,7 +58,7 @@ def add(verbs: Any) -> None:
 
 
 def _upload(arguments: argparse.Namespace) -> Any:
-    from ..publish import Upload
+    from ..publishing.publish import Upload
 
     return Upload(
         private=arguments.private,
@@ -70,7 +70,7 @@ def _upload(arguments: argparse.Namespace) -> Any:
 
 
 def _publish_model(arguments: argparse.Namespace) -> None:
-    from ..publish import publish_model
+    from ..publishing.publish import publish_model
     from ..run_files import ADAPTER
 
     if arguments.onnx and (arguments.run / ADAPTER).is_dir() and not arguments.merge:
@@ -81,14 +81,14 @@ def _publish_model(arguments: argparse.Namespace) -> None:
 
 
 def _publish_dataset(arguments: argparse.Namespace) -> None:
-    from ..publish import publish_dataset
+    from ..publishing.publish import publish_dataset
 
     print(publish_dataset(arguments.folder, arguments.repo_id, _upload(arguments), arguments.i_have_permission))
 
 
 def _publish_study(arguments: argparse.Namespace) -> None:
-    from ..onnx_export import export_once
-    from ..publish import publish_study
+    from ..publishing.onnx_export import export_once
+    from ..publishing.publish import publish_study
 
     prepare = export_once if arguments.onnx and not arguments.dry_run else None
     upload, namespace = _upload(arguments), arguments.namespace
@@ -97,13 +97,13 @@ def _publish_study(arguments: argparse.Namespace) -> None:
 
 
 def _publish_space(arguments: argparse.Namespace) -> None:
-    from ..publish import publish_space
+    from ..publishing.publish import publish_space
 
     print(publish_space(arguments.folder, arguments.repo_id, _upload(arguments)))
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from ..onnx_export import export_once
+    from ..publishing.onnx_export import export_once
 
     record = export_once(arguments.run)
     print(

@@ -25,7 +25,7 @@ def add(verbs: Any) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> None:
-    from .. import report
+    from ..report import write as report
 
     found = report.tables(report.collect_runs(arguments.runs))
     if arguments.format == "json":

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..study import named_studies
+from ..study.plan import named_studies
 
 
 def add(verbs: Any) -> None:
@@ -36,8 +36,8 @@ def add(verbs: Any) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from ..study_command import run_study
-    from ..study_execution import Where
+    from ..study.command import run_study
+    from ..study.execution import Where
 
     for name in ("workers", "threads"):
         value = getattr(arguments, name)

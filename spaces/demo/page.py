@@ -7,7 +7,7 @@ from html import escape
 import gradio as gr
 import numpy as np
 
-from hf_bertx.attribution import Attribution
+from hf_bertx.prediction.attribution import Attribution
 
 _FOR, _AGAINST = (29, 111, 184), (224, 108, 20)  # blue and orange, told apart by everybody
 _NOTES = "C C# D D# E F F# G G# A A# B".split()

@@ -1,0 +1,175 @@
+"""Two models to compare, from the folders of finished runs: as they were saved, or as they were before training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
+
+from .. import run_files
+from ..arms import get_arm
+from ..backbones import resolve_backbone
+from ..protocols import get_protocol
+from ..report.records import RunRecord
+from ..run_arguments import RunSpec
+from ..run_order import versions
+from ..task_data import TaskData, load_task_data
+from ..training import build_model, build_tokenizer, special_tokens
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One of two models: a finished run's, or what it was before training.
+
+    Args:
+        label: what it is called in tables and figures.
+        specification: of the run, from its folder.
+        special_tokens: whether [CLS] and the like stand around its symbols.
+    """
+
+    label: str
+    specification: dict[str, Any]
+    model: Any
+    tokenizer: Any
+    special_tokens: bool
+
+
+def finished_run(folder: Path) -> RunRecord:
+    """A finished run's order and results.
+
+    Raises:
+        ValueError: the folder is missing, is none of a run, or its run is not finished; the message names it.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    if not (folder / run_files.RUN).is_file():
+        raise ValueError(
+            f"{folder}: not a run's folder, it has no {run_files.RUN}; one is "
+            "RUNS/<protocol>/<task>/<backbone>/<arm>/seed-N"
+        )
+    order = run_files.read_json(folder / run_files.RUN)
+    if not (folder / run_files.RESULTS).is_file():
+        raise ValueError(f"{folder}: the run is not finished, it has no {run_files.RESULTS}; order it again to go on")
+    missing = [n for n in ("config.json", "model.safetensors") if not (folder / run_files.MODEL / n).is_file()]
+    if missing:
+        raise ValueError(f"{folder / run_files.MODEL}: {missing[0]} is missing, so there is no model to analyse")
+    return RunRecord(folder, order, [], run_files.read_json(folder / run_files.RESULTS))
+
+
+def specification_of(run: RunRecord) -> RunSpec:
+    """What the run was ordered as, as far as its model and its tokenizer depend on it."""
+    s, h = run.specification, run.specification["hyperparameters"]
+    return RunSpec(
+        task=run.task,
+        backbone=resolve_backbone(s["backbone"]),
+        arm=get_arm(s["arm"]),
+        protocol=get_protocol(s["protocol"]),
+        seed=s["seed"],
+        fraction=s["fraction"],
+        split=s["split"],
+        max_eval_items=s.get("max_eval_items"),
+        variant=s.get("variant", ""),
+        data_dir=None,
+        precision=s["precision"],
+        learning_rate=h["learning_rate"],
+        optimizer=h.get("optimizer"),
+        global_batch_size=h["global_batch_size"],
+        attention_dropout=h["attention_dropout"],
+        standardize_targets=h.get("standardize_targets", False),
+        stop_at_loss=h["stop_at_loss"],
+        shortcuts=h["shortcuts"],
+        resume=True,
+    )
+
+
+def trained(run: RunRecord, label: str) -> Compared:
+    """The saved model of a run. It is a plain transformers model, without any of the shortcuts of training."""
+    folder = str(run.folder / run_files.MODEL)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, attn_implementation="eager", dtype=torch.float32
+    )
+    return _compared(run, label, model, AutoTokenizer.from_pretrained(folder))
+
+
+def untrained(run: RunRecord, label: str) -> Compared:
+    """The model of a run as it was before its first step: its draws are made again from its seed.
+
+    Raises:
+        ValueError, OSError: the backbone cannot be had here.
+    """
+    spec = specification_of(run)
+    set_seed(spec.seed)
+    tokenizer = build_tokenizer(spec)
+    model = build_model(spec, tokenizer)
+    model.set_attn_implementation("eager")
+    return _compared(run, label, model.float(), tokenizer)
+
+
+def _compared(run: RunRecord, label: str, model: Any, tokenizer: Any) -> Compared:
+    model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    tokenizer.padding_side = "right"  # so that a position has the same number in every batch
+    return Compared(label, run.specification, model, tokenizer, special_tokens(specification_of(run)))
+
+
+def check_comparable(a: RunRecord, b: RunRecord) -> None:
+    """Refuses two runs that did not learn the same task from the same data.
+
+    Raises:
+        ValueError: what differs, in both runs.
+    """
+    for what, of_a, of_b in (
+        ("tasks", a.specification["task"], b.specification["task"]),
+        ("splits", a.specification["split"], b.specification["split"]),
+        ("data", a.order["data_fingerprint"][:16], b.order["data_fingerprint"][:16]),
+    ):
+        if of_a != of_b:
+            raise ValueError(
+                f"{a.folder} and {b.folder} are runs on different {what}: {of_a} and {of_b}; the same items are needed"
+            )
+
+
+def data_of(run: RunRecord, data_dir: str | None, split: str) -> TaskData:
+    data = load_task_data(run.task, run.specification["split"], data_dir)
+    if data.fingerprint != run.order["data_fingerprint"]:
+        raise ValueError(
+            f"{data.origin} has other rows (sha256 {data.fingerprint[:16]}) than {run.folder} was trained on "
+            f"({run.order['data_fingerprint'][:16]}, {run.order['data_origin']}); name its folder with --data_dir"
+        )
+    if split not in data.splits:
+        raise ValueError(f"unknown split {split!r} of task {run.task.name}; allowed: {', '.join(data.splits)}")
+    return data
+
+
+def labels_of(records: Sequence[RunRecord]) -> list[str]:
+    """What two models are called: arm and seed, with whatever else tells the two apart."""
+    s = [record.specification for record in records]
+    if len(s) == 1:
+        label = f"{s[0]['arm']}, seed {s[0]['seed']}"
+        return [label, f"{label}, before training"]
+    others = [n for n in ("backbone", "protocol", "fraction") if s[0][n] != s[1][n]]
+    labels = [", ".join([x["arm"], f"seed {x['seed']}", *(f"{n} {x[n]}" for n in others)]) for x in s]
+    return (
+        labels if labels[0] != labels[1] else [f"{label} ({side})" for label, side in zip(labels, "AB", strict=True)]
+    )
+
+
+def identity(side: Compared, run: RunRecord, results: dict[str, Any] | None) -> dict[str, Any]:
+    names = ("arm", "seed", "backbone", "protocol", "fraction", "start", "assignment", "shift")
+    score = None if results is None else results["metrics"].get(run.task.test_split, {}).get(run.task.metric)
+    return {
+        "label": side.label,
+        **{name: side.specification[name] for name in names},
+        "metric": run.task.metric,
+        "test_score": score,
+    }
+
+
+def notes_on_start(run: RunRecord) -> list[str]:
+    then, now = (told["torch"] for told in (run.order["versions"], versions()))
+    if then == now:
+        return []
+    return [f"The start was drawn again with torch {now}; the run drew it with torch {then}."]

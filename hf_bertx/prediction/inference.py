@@ -1,0 +1,279 @@
+"""Raw sequences -> logits, fast: sorted by length, batched by tokens, one batch a core."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+from .. import run_files
+from ..input_records import InputRecord
+from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
+from ..shortcuts import prune_unread_positions
+from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
+
+# Of a batch, padding included: the activations of a layer stay in a core's cache, and a product has rows enough.
+TOKENS_A_BATCH = 2048
+_GPU_TOKENS_A_BATCH = 65536
+WINDOW_RECORDS, WINDOW_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
+
+
+@dataclass(frozen=True)
+class Window:
+    """Records that were predicted together.
+
+    Args:
+        logits: float32 of shape `(records, classes)`, or `(records, 1)` for a regression.
+        cut: how many symbols of each record the model could not read, shape `(records,)`.
+    """
+
+    records: list[InputRecord]
+    logits: np.ndarray
+    cut: np.ndarray
+
+
+class SequenceClassifier:
+    """A saved classifier or regression that takes raw sequences.
+
+    Every batch is computed by one thread, so logits do not depend on the number of threads.
+
+    Args:
+        model: a sequence classifier of transformers; it is put into evaluation, and its last layer computes
+            position 0 alone where no head reads more.
+        tokenizer: its tokenizer; one that [`DisciplineTokenizer`] saved is read as such.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the machine multiplies it in hardware.
+        threads: batches computed at once on a CPU; by default one a core.
+        batch_size: at most so many sequences a batch; by default as many as `tokens_a_batch` allows.
+
+    Raises:
+        ValueError: the model gives several answers an item, or an argument is not allowed.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        precision: str = "auto",
+        threads: int | None = None,
+        batch_size: int | None = None,
+        tokens_a_batch: int | None = None,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+        for name, value in (("threads", threads), ("batch_size", batch_size), ("tokens_a_batch", tokens_a_batch)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; allowed: at least 1")
+        if model.config.problem_type == "multi_label_classification":
+            raise ValueError("the model answers with several labels at once; allowed: one label, or a number")
+        self.precision = ("bfloat16" if fast_bfloat16() else "float32") if precision == "auto" else precision
+        self.model = model.eval().to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
+        prune_unread_positions(self.model)
+        self.tokenizer = as_discipline_tokenizer(tokenizer)
+        on_gpu = model.device.type != "cpu"
+        self.threads = 1 if on_gpu else threads or usable_cores()
+        self.batch_size = batch_size
+        self.tokens_a_batch = tokens_a_batch or (_GPU_TOKENS_A_BATCH if on_gpu else TOKENS_A_BATCH)
+        positions = getattr(model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
+        padding = model.config.pad_token_id if model.config.model_type in ("roberta", "mpnet") else None
+        # RoBERTa and MPNet count positions from the padding's id on
+        self.max_length = min(self.tokenizer.model_max_length, positions - (0 if padding is None else padding + 1))
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path, **options: Any) -> SequenceClassifier:
+        """The classifier of a run's folder, a model's folder, or a Hub id (`owner/name[@revision]`).
+
+        Raises:
+            ValueError: there is no model, or it is not a sequence classifier; one line that says why.
+            OSError: the Hub does not have it or cannot be reached.
+        """
+        name, revision = find_model(source)
+        config = _load(AutoConfig, name, revision)
+        architecture = (config.architectures or ["no architecture"])[0]
+        if not architecture.endswith("ForSequenceClassification"):
+            raise ValueError(f"{source}: not a sequence classifier ({architecture}); a run of train.py saves one")
+        model, info = _load(AutoModelForSequenceClassification, name, revision, output_loading_info=True)
+        if info["missing_keys"]:
+            raise ValueError(f"{source}: not a whole sequence classifier, {min(info['missing_keys'])} is missing")
+        described = "symbol_ids" in get_tokenizer_config(name, revision=revision)
+        tokenizer = _load(DisciplineTokenizer if described else AutoTokenizer, name, revision)
+        return cls(model.to("cuda") if torch.cuda.is_available() else model, tokenizer, **options)
+
+    @property
+    def regression(self) -> bool:
+        return self.model.config.num_labels == 1
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the classes in the order of the logits; of a regression there is none."""
+        return [] if self.regression else [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
+
+    @property
+    def discipline(self) -> str:
+        """dna, protein, music, text, or what the user declared."""
+        return self.tokenizer.discipline.name if isinstance(self.tokenizer, DisciplineTokenizer) else "text"
+
+    def fingerprint(self) -> str:
+        """sha256 over the weights, the labels and the token map: another one means other predictions."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(json.dumps([self.labels, self.max_length, self.precision]).encode())
+        digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
+        return digest.hexdigest()
+
+    def windows(self, records: Iterable[InputRecord]) -> Iterator[Window]:
+        """Predicts a stream of records, a window of them in memory at a time, in their order.
+
+        Raises:
+            ValueError: a symbol outside the alphabet, with the record it is in.
+        """
+        for window in in_windows(records):
+            counts, room = self.count(window), self.room(window)
+            lengths = np.minimum(counts, room) + self.max_length - room
+            yield Window(window, self._logits(window, lengths), np.maximum(counts - room, 0))
+
+    def room(self, window: Sequence[InputRecord]) -> int:
+        """How many symbols, or tokens of a text, of an item the model reads."""
+        return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=window[0].second is not None)
+
+    def count(self, window: Sequence[InputRecord]) -> np.ndarray:
+        """Symbols of each record, or tokens of a text, both sequences of a pair together, shape `(records,)`.
+
+        Raises:
+            ValueError: a symbol outside the alphabet; the message names record, symbol, position and alphabet.
+        """
+        columns = _columns(window)
+        if not isinstance(self.tokenizer, DisciplineTokenizer):
+            encoded = self.tokenizer(*columns, add_special_tokens=False, verbose=False).input_ids
+            return np.fromiter(map(len, encoded), dtype=np.int64, count=len(window))
+        try:
+            return np.sum([self.tokenizer.count_symbols(column) for column in columns], axis=0)
+        except UnknownSymbolError as error:
+            record = window[error.row or 0]
+            name = "" if not record.id or record.where.endswith(f" {record.id}") else f", id {record.id!r}"
+            raise ValueError(f"{record.where}{name}: {error.reason}") from None
+
+    def _logits(self, window: Sequence[InputRecord], lengths: np.ndarray) -> np.ndarray:
+        columns = _columns(window)
+        batches = list(length_batches(lengths, self.tokens_a_batch, self.batch_size))
+        out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
+
+        def predict(batch: np.ndarray) -> None:
+            out[batch] = self._forward([[column[i] for i in batch] for column in columns])
+
+        with one_thread_each():
+            if self.threads == 1 or len(batches) == 1:
+                for batch in batches:
+                    predict(batch)
+            else:
+                with ThreadPoolExecutor(self.threads) as pool:
+                    list(pool.map(predict, batches))
+        return out
+
+    def _forward(self, columns: list[list[str]]) -> np.ndarray:
+        encoded = self.tokenizer(
+            *columns, truncation=True, max_length=self.max_length, padding=True, return_tensors="pt", verbose=False
+        )
+        inputs = {name: ids.to(self.model.device) for name, ids in encoded.items()}
+        if bool(encoded["attention_mask"].all()):
+            del inputs["attention_mask"]
+        with torch.inference_mode():
+            return self.model(**inputs).logits.float().cpu().numpy()
+
+
+def _columns(window: Sequence[InputRecord]) -> list[list[str]]:
+    first = [record.sequence for record in window]
+    return [first] if window[0].second is None else [first, [record.second or "" for record in window]]
+
+
+def in_windows(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
+    """Consecutive records by the thousand, fewer where they are long; where windows end depends on nothing else."""
+    window: list[InputRecord] = []
+    symbols = 0
+    for record in records:
+        window.append(record)
+        symbols += len(record.sequence) + len(record.second or "")
+        if len(window) == WINDOW_RECORDS or symbols >= WINDOW_SYMBOLS:
+            yield window
+            window, symbols = [], 0
+    if window:
+        yield window
+
+
+def length_batches(lengths: np.ndarray, tokens: int, batch_size: int | None = None) -> Iterator[np.ndarray]:
+    """Indices of batches of like lengths, longest first, each of at most `tokens` tokens with its padding.
+
+    Args:
+        lengths: tokens of each item, shape `(items,)`.
+        batch_size: at most so many items, where given. A batch has one item in any case.
+    """
+    order = np.argsort(-lengths, kind="stable")
+    at = 0
+    while at < len(order):
+        size = max(1, tokens // max(1, int(lengths[order[at]])))
+        size = size if batch_size is None else min(size, batch_size)
+        yield order[at : at + size]
+        at += size
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Inside, an operation of torch uses one core: cores share out the batches, and none waits at each operation."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def as_discipline_tokenizer(tokenizer: Any) -> Any:
+    """The [`DisciplineTokenizer`] that saved a plain tokenizer; another tokenizer as it is."""
+    record = getattr(tokenizer, "init_kwargs", {})
+    if isinstance(tokenizer, DisciplineTokenizer) or "symbol_ids" not in record:
+        return tokenizer
+    return DisciplineTokenizer.from_pretrained(tokenizer.name_or_path)
+
+
+def find_model(source: str | Path) -> tuple[str, str | None]:
+    """The folder or Hub id that `from_pretrained` takes, and the revision of the latter.
+
+    Raises:
+        ValueError: a folder without a model, or a name that is no Hub id.
+    """
+    folder = Path(source).expanduser()
+    if (folder / run_files.MODEL / "config.json").is_file():
+        folder = folder / run_files.MODEL
+    if (folder / "config.json").is_file():
+        return str(folder), None
+    if (folder / run_files.RUN).is_file():
+        raise ValueError(f"{source}: the run is not finished, it holds no model; train.py goes on with it")
+    if folder.exists():
+        raise ValueError(
+            f"{source}: holds no model; allowed: a run's folder, a model's folder, or a Hub id owner/name"
+        )
+    name, _, revision = str(source).partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ValueError(f"{source}: no such folder, and not a Hub id; a Hub id is owner/name[@revision]")
+    return name, revision or None
+
+
+def _load(loader: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+    try:
+        return loader.from_pretrained(name, revision=revision or "main", **kwargs)
+    except (OSError, ValueError, KeyError) as error:
+        first_line = next(chain(str(error).strip().splitlines(), [type(error).__name__]))
+        raise OSError(f"{name}: the model could not be loaded: {first_line}") from None

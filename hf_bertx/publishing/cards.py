@@ -1,0 +1,198 @@
+"""A run -> its model card; a built data set -> its card.
+
+A value that was not measured makes no sentence; a missing one is an error.
+"""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCardData
+from jinja2 import Environment, StrictUndefined, Template
+
+from .. import run_files
+from ..arms import BASELINE
+from ..data_copies import BUILDS
+from ..tasks import Task
+from . import card_facts
+
+
+def model_card(
+    folder: Path,
+    repo_id: str | None = None,
+    adapter: bool = False,
+    onnx: dict[str, Any] | None = None,
+    picture: bool = False,
+) -> str:
+    """The card of a finished run: front matter for the Hub, and what a reader has to know.
+
+    Args:
+        repo_id: where it is published; without, the card stands beside the weights in their folder.
+        adapter: the card of the run's adapter in place of its whole model.
+        onnx: what [`onnx_export.export`] measured, where an ONNX file stands beside the weights.
+        picture: whether `loss_curve.png` stands beside the card.
+
+    Raises:
+        ValueError: the run is not finished, or one of its files cannot be read.
+        jinja2.UndefinedError: the template asks for a value that is not there.
+    """
+    record = card_facts.read_run(folder)
+    name = card_facts.run_name(record.order) if repo_id is None else repo_id.rpartition("/")[2]
+    if record.specification["arm"] == BASELINE:
+        told = card_facts.baseline_facts(record)
+        data = card_facts.metadata(record, name, adapter=False).to_yaml()
+        return _template("baseline_card.md").render(**told, name=name, source=repo_id or ".", card_data=data)
+    return _template("model_card.md").render(
+        **card_facts.facts(record),
+        card_data=card_facts.metadata(record, name, adapter).to_yaml(),
+        name=name,
+        adapter=adapter,
+        base_model=card_facts.base_model(record.order),
+        load_lines=_load_lines(record.task, repo_id or ".", adapter),
+        onnx=onnx,
+        picture=picture,
+    )
+
+
+def _load_lines(task: Task, source: str, adapter: bool) -> list[str]:
+    """Code that classifies an example; `source` is the repository or, before it is published, the model's folder."""
+    shown = card_facts.examples(task)
+    given = f'{{"text": "{shown[0]}", "text_pair": "{shown[1]}"}}' if task.pair else f'"{shown[0]}"'
+    call = f"classify({given}, truncation=True, max_length={task.max_length})"
+    if not adapter:
+        note = "  # the folder of this file" if source == "." else ""
+        lines = ["from transformers import pipeline", ""]
+        return [*lines, f'classify = pipeline("text-classification", model="{source}"){note}', call]
+    # the adapter's file tells its base, but not how many classes there are
+    head = "num_labels=1" if task.labels is None else f"id2label={dict(enumerate(task.labels))}"
+    return [
+        "from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline",
+        "",
+        f'model = AutoModelForSequenceClassification.from_pretrained("{source}", {head})',
+        f'tokenizer = AutoTokenizer.from_pretrained("{source}")',
+        'classify = pipeline("text-classification", model=model, tokenizer=tokenizer)',
+        call,
+    ]
+
+
+def _template(name: str) -> Template:
+    # jinja's default renders a missing value as nothing, and the heading came out as "# "
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string((files("model_cards") / name).read_text(encoding="utf-8"))
+
+
+def write_model_card(folder: Path) -> Path:
+    """Writes the card of a finished run beside its weights, as `README.md`."""
+    path = folder / run_files.MODEL / "README.md"
+    run_files.write_text(path, model_card(folder))
+    return path
+
+
+_COLUMNS = {
+    "id": "The same from build to build.",
+    "sequence": "The item: letters, or numbers or words divided by blanks.",
+    "second_sequence": "The second of the pair.",
+    "label": "The class, by name and number, or the target.",
+    "group": "Items of one group belong together; a split called `grouped` never parts them.",
+    "input_ids": "Ids of the backbone's vocabulary, one a symbol, between the special tokens.",
+    "token_type_ids": "0 for the first sequence of the pair, 1 for the second.",
+    "labels": "The class, or the target.",
+}
+
+
+def dataset_card(folder: Path, repo_id: str | None = None) -> str:
+    """The card of a built data set: metadata that the Hub's viewer reads, and what a reader has to know.
+
+    Args:
+        repo_id: where it is published; by default the task's place on the Hub, or the folder.
+
+    Raises:
+        ValueError: the folder holds no build.
+        jinja2.UndefinedError: the template asks for a value that is not there.
+    """
+    builds = [run_files.read_json(path) for path in sorted((folder / BUILDS).glob("*.json"))]
+    builds.sort(key=lambda build: (build["tokenizer"] is not None, build["config"] != "paper", build["config"]))
+    if not builds:
+        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
+    task = Task.from_dict(builds[0]["task"])
+    infos = {build["config"]: _dataset_info(folder, build) for build in builds}
+    for build in builds:  # by class, then by split
+        splits = list(build["balance"].values())
+        build["balance"] = {name: [split[name] for split in splits] for name in splits[0]}
+    columns = dict.fromkeys(column for info in infos.values() for column in info.features)
+    return _template("dataset_card.md").render(
+        card_data=_dataset_metadata(task, builds, infos).to_yaml(),
+        task=task,
+        hub_id=repo_id or (task.hub_id if task.hosted else folder.name),
+        default=builds[0]["config"],
+        builds=builds,
+        columns={name: _COLUMNS[name] for name in columns},
+    )
+
+
+def built_task(folder: Path) -> Task:
+    """The task of a data set that `bertx data build` made.
+
+    Raises:
+        ValueError: the folder holds no build.
+    """
+    build = next((folder / BUILDS).glob("*.json"), None)
+    if build is None:
+        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
+    return Task.from_dict(run_files.read_json(build)["task"])
+
+
+def write_dataset_card(folder: Path) -> Path:
+    """Writes the card of a built data set as its `README.md`."""
+    path = folder / "README.md"
+    run_files.write_text(path, dataset_card(folder))
+    return path
+
+
+def _dataset_info(folder: Path, build: dict[str, Any]) -> Any:
+    import pyarrow.parquet as pq
+    from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+
+    files = {split: sorted((folder / build["config"]).glob(f"{split}*.parquet")) for split in build["counts"]}
+    schema = pq.read_schema(next(iter(files.values()))[0])
+    splits = SplitDict()
+    for split, paths in files.items():
+        size = sum(pq.ParquetFile(path).metadata.row_group(i).total_byte_size for path in paths
+                   for i in range(pq.ParquetFile(path).num_row_groups))  # fmt: skip
+        splits.add(SplitInfo(split, num_bytes=size, num_examples=build["counts"][split]))
+    download = sum(path.stat().st_size for paths in files.values() for path in paths)
+    return DatasetInfo(
+        features=Features.from_arrow_schema(schema),
+        splits=splits,
+        download_size=download,
+        dataset_size=sum(info.num_bytes for info in splits.values()),
+    )
+
+
+def _dataset_metadata(task: Task, builds: list[dict[str, Any]], infos: dict[str, Any]) -> DatasetCardData:
+    from datasets.info import DatasetInfosDict
+    from datasets.utils.metadata import MetadataConfigs
+
+    items = sum(builds[0]["counts"].values())
+    sizes = [(1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")]
+    data = DatasetCardData(
+        pretty_name=task.name,
+        license=task.license or "other",
+        task_categories=["text-classification"],
+        size_categories=next((name for limit, name in sizes if items < limit), "1M<n<10M"),
+        tags=[task.discipline, "hf_bertx"],
+    )
+    DatasetInfosDict(infos).to_dataset_card_data(data)
+    configs = {
+        name: {
+            "data_files": [{"split": str(split), "path": f"{name}/{split}*.parquet"} for split in info.splits],
+            **({"default": True} if name == builds[0]["config"] else {}),
+        }
+        for name, info in infos.items()
+    }
+    MetadataConfigs(configs).to_dataset_card_data(data)
+    return data

@@ -1,0 +1,158 @@
+"""What a repository of the Hub holds of a run, a data set or an app: its files, by their paths there."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import RepoCard
+
+from .. import run_files
+from ..data_copies import BUILDS
+from ..report.cells import make_cells
+from ..report.figures import save_figures
+from ..report.panels import make_panels
+from . import card_facts
+from .cards import built_task, dataset_card, model_card
+
+Files = dict[str, "Path | bytes"]
+CARD, PICTURE = "README.md", "loss_curve.png"
+_CURVES = ("loss", "validation")  # the panels of the picture
+ONNX = "onnx"  # folder of a run, and of its repository
+ONNX_RECORD = "export.json"  # in it: what was measured of the exported file
+# What weights, configs and tokenizers consist of. A pickle (`training_args.bin`, `optimizer.pt`) is none of it.
+_MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
+# What an earlier upload may have left in a repository and a later one takes away; all else there is somebody's own.
+REPLACED = {
+    "model": tuple(
+        f"*.safetensors *.safetensors.index.json adapter_config.json config.json tokenizer*.json vocab.* merges.txt "
+        f"spiece.model special_tokens_map.json added_tokens.json {PICTURE} {ONNX}/*".split()
+    ),
+    "dataset": ("*.parquet", f"{BUILDS}/*.json"),
+    "space": (),
+}
+
+
+def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
+    """Weights, tokenizer, card, order, results, log and loss curve of a finished run.
+
+    Args:
+        merge: of a LoRA run, the whole model in place of the adapter.
+
+    Raises:
+        ValueError: the run is not finished, its weights are gone, or its adapter belongs to a folder of this machine.
+    """
+    record = card_facts.read_run(folder)
+    adapter = (folder / run_files.ADAPTER).is_dir() and not merge
+    weights = folder / (run_files.ADAPTER if adapter else run_files.MODEL)
+    if not any(weights.glob("*.safetensors")):
+        raise ValueError(f"{folder}: the folder {weights.name} holds no weights; train the run again to publish it")
+    files: Files = {path.name: path for path in sorted(weights.iterdir()) if _belongs(path.name)}
+    if adapter:
+        files |= _adapter_config(folder, card_facts.base_model(record.order))
+    onnx = None
+    if (folder / ONNX / ONNX_RECORD).is_file() and not adapter:
+        onnx = run_files.read_json(folder / ONNX / ONNX_RECORD)
+        files |= {f"{ONNX}/{path.name}": path for path in sorted((folder / ONNX).iterdir())}
+    files[run_files.RUN] = _json(_public(record.order))
+    files |= {name: folder / name for name in (run_files.RESULTS, run_files.LOG)}
+    curve = _loss_curve(record)
+    files |= {} if curve is None else {PICTURE: curve}
+    files[CARD] = model_card(folder, repo_id, adapter, onnx, PICTURE in files).encode()
+    return dict(sorted(files.items()))
+
+
+def _belongs(name: str) -> bool:
+    return name != CARD and not name.startswith(".") and any(fnmatch(name, pattern) for pattern in _MODEL_FILES)
+
+
+def _adapter_config(folder: Path, base: str | None) -> Files:
+    """The adapter's config, its base by its Hub id. Beside a config of the model nobody would look for an adapter."""
+    config = run_files.read_json(folder / run_files.ADAPTER / "adapter_config.json")
+    if base is None:
+        raise ValueError(
+            f"{folder}: the adapter belongs to a backbone that is a folder of this machine, so nobody else could load "
+            "it. What to do: --merge publishes the whole model"
+        )
+    return {"adapter_config.json": _json({**config, "base_model_name_or_path": base})}
+
+
+def _public(order: dict[str, Any]) -> dict[str, Any]:
+    """A run's order with the backbone's folder by its last name."""
+    name = card_facts.backbone_name(order)
+    origin = f"the folder {name}" if order["backbone_origin"].startswith("the folder ") else order["backbone_origin"]
+    return {**order, "specification": {**order["specification"], "backbone": name}, "backbone_origin": origin}
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _loss_curve(record: Any) -> bytes | None:
+    """The picture of what the log holds; None of a run so short that nothing was logged."""
+    if not record.curve("loss"):
+        return None
+    curves = [panel for panel in make_panels(make_cells([record], resamples=1), [], []) if panel.kind in _CURVES]
+    with tempfile.TemporaryDirectory() as folder:
+        paths = save_figures(curves, Path(folder))
+        return next(path for path in paths if path.suffix == ".png").read_bytes()
+
+
+def dataset_files(folder: Path, repo_id: str) -> Files:
+    """What `bertx data build` made: the Parquet files of every configuration, the records of the builds, the card.
+
+    Raises:
+        ValueError: the folder holds no build, or a configuration lacks its files.
+    """
+    built_task(folder)
+    files: Files = {CARD: dataset_card(folder, repo_id).encode()}
+    for record in sorted((folder / BUILDS).glob("*.json")):
+        rows = sorted((folder / record.stem).glob("*.parquet"))
+        if not rows:
+            raise ValueError(f"{folder}: the configuration {record.stem} has no Parquet files; build it again")
+        files[f"{BUILDS}/{record.name}"] = record
+        files |= {f"{record.stem}/{path.name}": path for path in rows}
+    return files
+
+
+def space_files(folder: Path) -> tuple[Files, str]:
+    """The files of an app, and the kit that it is made with (`gradio`), as its README.md says.
+
+    Raises:
+        ValueError: no such folder, or a README.md that does not say `sdk:` in its front matter.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: no such folder")
+    sdk = RepoCard.load(folder / CARD).data.to_dict().get("sdk") if (folder / CARD).is_file() else None
+    if sdk is None:
+        raise ValueError(f"{folder}: a Space needs a {CARD} whose front matter says `sdk: gradio`")
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files: Files = {}
+    for path in paths:
+        steps = path.relative_to(folder).parts
+        if not any(step.startswith(".") or step == "__pycache__" for step in steps):
+            files["/".join(steps)] = path
+    return files, str(sdk)
+
+
+def size(content: Path | bytes) -> int:
+    """In bytes."""
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def listing(files: Files) -> str:
+    """One line a file with its size, and the sum."""
+    lines = [f"  {readable(size(content)):>9}  {name}" for name, content in files.items()]
+    return "\n".join([*lines, f"  {readable(sum(map(size, files.values()))):>9}  in {len(files)} files"])
+
+
+def readable(count: float) -> str:
+    """`90.9 MB`."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"

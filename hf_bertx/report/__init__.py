@@ -1,0 +1,1 @@
+"""Run folders -> tables, comparisons, figures and one HTML page. Nothing here imports torch."""

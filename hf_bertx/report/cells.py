@@ -1,0 +1,271 @@
+"""Records -> cells: runs that differ in nothing but their seed, with what their scores and answers say."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from .. import statistics
+from ..arms import BASELINE
+from ..resampling import resampled_scores
+from ..statistics import Calibration, Interval
+from ..tasks import TASKS, Task
+from .records import RunRecord
+
+# what a column of a table names; everything else of a specification is told where cells differ in it
+COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items")
+_MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; of many items still fewer
+_RANKED_ITEMS = 5_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs of one specification, one a seed, and what their scores and answers say.
+
+    Args:
+        differs: what sets the cell apart from others of its arm, e.g. `{"learning_rate": 1e-4}`.
+        chosen: whether it stands for its arm in tables and figures: it is the only one, or the best on validation.
+        runs: finished ones, by seed; `others` are the unfinished and the failed ones.
+        scores: of the task's metric on the test items, a fraction, one a run.
+        interval: of the mean; over seeds where there are several, else over test items, else None.
+        validation: mean validation score of the task's metric.
+        answers, resampled: `(runs, items)` and `(resamples, runs)`; None where a run's predictions are not at hand.
+        collapsed: folders of runs that answer every item alike.
+    """
+
+    task: Task
+    specification: dict[str, Any]
+    differs: dict[str, Any]
+    chosen: bool
+    runs: tuple[RunRecord, ...]
+    others: tuple[RunRecord, ...]
+    scores: tuple[float, ...]
+    validation: float | None
+    interval: Interval | None = None
+    truth: np.ndarray | None = field(default=None, repr=False)
+    answers: np.ndarray | None = field(default=None, repr=False)
+    resampled: np.ndarray | None = field(default=None, repr=False)
+    calibration: Calibration | None = None
+    collapsed: tuple[RunRecord, ...] = ()
+
+    @property
+    def mean(self) -> float | None:
+        return float(np.mean(self.scores)) if self.scores else None
+
+    @property
+    def column(self) -> tuple:
+        """What cells that stand beside each other share: task, backbone, protocol, split, fraction, test items."""
+        return tuple(self.specification.get(name) for name in COLUMN)
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the data that all runs of the cell were made from."""
+        return str(self.runs[0].order.get("data_fingerprint")) if self.runs else None
+
+    @property
+    def name(self) -> str:
+        """The arm; of a baseline, which baseline."""
+        s = self.specification
+        return s["backbone"] if s["arm"] == BASELINE else s["arm"]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the best constant answer scores on the test items of a task."""
+
+    task: Task
+    split: str
+    score: float
+    items: int
+
+
+def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPLES) -> list[Cell]:
+    """Cells of all runs, in the order of tasks and arms; predictions are read and resampled.
+
+    Raises:
+        ValueError: a run that was selected on its test items, two data sets or the same seed twice in one cell,
+            predictions of other items than those of the runs beside it.
+    """
+    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    for record in records:
+        check_selection(record)
+        groups[json.dumps(_setting(record), sort_keys=True)].append(record)
+    siblings: dict[tuple, list[list[RunRecord]]] = defaultdict(list)
+    for runs in groups.values():
+        _check_alike(runs)
+        s = runs[0].specification
+        siblings[tuple(s.get(name) for name in ("arm", *COLUMN))].append(runs)
+    cells = [cell for alike in siblings.values() for cell in _choose([_cell(runs, alike) for runs in alike])]
+    place = {name: i for i, name in enumerate(TASKS)}
+    cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
+    return _with_predictions(cells, resamples)
+
+
+def check_selection(record: RunRecord) -> None:
+    """Refuses a run whose weights were selected on what it was tested on.
+
+    Raises:
+        ValueError: the test split is `validation` and training was watched on it.
+    """
+    hyperparameters = record.specification.get("hyperparameters") or {}
+    if record.task.test_split == "validation" and hyperparameters.get("eval_strategy", "no") != "no":
+        raise ValueError(
+            f"{record.folder}: selected on its test split: {record.task.name} is tested on validation, and this run "
+            f"evaluated there while it trained (eval_strategy {hyperparameters['eval_strategy']!r}); remove it"
+        )
+
+
+def _setting(record: RunRecord) -> dict[str, Any]:
+    """What the seeds of a cell share. One that was computed elsewhere may have another precision: no setting of its
+    own, of which the better one would stand for the arm."""
+    return {name: value for name, value in _without_seed(record).items() if name != "precision"}
+
+
+def _without_seed(record: RunRecord) -> dict[str, Any]:
+    return {name: value for name, value in record.specification.items() if name != "seed"}
+
+
+def _check_alike(runs: list[RunRecord]) -> None:
+    first = runs[0]
+    seeds: dict[int, RunRecord] = {}
+    for run in runs:
+        ours, theirs = (str(record.order.get("data_fingerprint")) for record in (first, run))
+        if ours != theirs:
+            raise ValueError(
+                f"{first.folder} and {run.folder} belong to one cell and were made from different data: sha256 "
+                f"{ours[:12]} and {theirs[:12]}; report them apart, or run one of them again"
+            )
+        seed = run.specification["seed"]
+        if seed in seeds:
+            raise ValueError(
+                f"{seeds[seed].folder} and {run.folder} are the same run, seed {seed}; report one of them"
+            )
+        seeds[seed] = run
+
+
+def _cell(runs: list[RunRecord], siblings: list[list[RunRecord]]) -> Cell:
+    flat = [flat_specification(alike[0]) for alike in siblings]
+    mine = flat_specification(runs[0])
+    names = dict.fromkeys(name for other in flat for name in other if other.get(name) != mine.get(name))
+    task = runs[0].task
+    done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
+    validation = [run.score("validation", task.metric) for run in done]
+    known = [value for value in validation if value is not None]
+    return Cell(
+        task=task,
+        specification=_without_seed(runs[0]),
+        differs={name: mine.get(name) for name in names},
+        chosen=len(siblings) == 1,
+        runs=done,
+        others=tuple(run for run in runs if run.results is None),
+        scores=tuple(run.results["metrics"][task.test_split][task.metric] for run in done if run.results is not None),
+        validation=float(np.mean(known)) if known else None,
+    )
+
+
+def flat_specification(record: RunRecord) -> dict[str, Any]:
+    """A run's specification without its seed, hyperparameters beside the rest."""
+    s = _without_seed(record)
+    return {
+        **{name: value for name, value in s.items() if name != "hyperparameters"},
+        **(s.get("hyperparameters") or {}),
+    }
+
+
+def _choose(siblings: list[Cell]) -> list[Cell]:
+    """Marks the best on validation of the cells of an arm; none, where validation is what is tested on."""
+    known = [cell for cell in siblings if cell.validation is not None]
+    if len(siblings) == 1 or not known or siblings[0].task.test_split == "validation":
+        return siblings
+    best = max(known, key=lambda cell: cell.validation or 0.0)
+    return [replace(cell, chosen=cell is best) for cell in siblings]
+
+
+def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
+    """Reads the predictions of cells that have the same test items together, so that resamples are shared."""
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    for i, cell in enumerate(cells):
+        if cell.runs:
+            s, order = cell.specification, cell.runs[0].order
+            groups[s["task"], s["split"], str(order.get("data_fingerprint")), s.get("max_eval_items")].append(i)
+    out = list(cells)
+    for members in groups.values():
+        for i, cell in zip(members, _read_together([cells[i] for i in members], resamples), strict=True):
+            out[i] = cell
+    return [replace(cell, interval=_interval(cell)) for cell in out]
+
+
+def lowest_score(task: Task) -> float:
+    """Where the metric of a task ends."""
+    return -1.0 if task.metric in ("mcc", "spearman", "pearson") else 0.0
+
+
+def _interval(cell: Cell) -> Interval | None:
+    if len(cell.scores) > 1:
+        return statistics.seed_interval(cell.scores, lowest_score(cell.task))
+    return None if cell.resampled is None else statistics.item_interval(cell.resampled[:, 0])
+
+
+def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
+    known: list[tuple[RunRecord, tuple[str, ...], np.ndarray]] = []
+    cells = [_read_cell(cell, known) for cell in cells]
+    answers = [cell.answers for cell in cells if cell.answers is not None]
+    if not answers:
+        return cells
+    _, ids, truth = known[0]
+    metric = cells[0].task.metric
+    if metric in ("spearman", "pearson"):
+        resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(ids)))
+    scores = resampled_scores(metric, truth, np.concatenate(answers), resamples)
+    split = iter(np.split(scores, np.cumsum([len(rows) for rows in answers])[:-1], axis=1))
+    return [cell if cell.answers is None else replace(cell, resampled=next(split)) for cell in cells]
+
+
+def _read_cell(cell: Cell, known: list[tuple[RunRecord, tuple[str, ...], np.ndarray]]) -> Cell:
+    """The cell with its runs' answers, if all are at hand; `known` gets the first run's items, or is compared with."""
+    task, found = cell.task, [run.predictions() for run in cell.runs]
+    predictions = [each for each in found if each is not None]
+    if len(predictions) < len(found):
+        return cell
+    answers = []
+    for run, each in zip(cell.runs, predictions, strict=True):
+        ids, truth, given = each.answers(task)
+        if not known:
+            known.append((run, ids, truth))
+        other, their_ids, their_truth = known[0]
+        if ids != their_ids or not np.array_equal(truth, their_truth):
+            raise ValueError(
+                f"{run.folder} and {other.folder} name the same data and predict other items ({len(ids)} and "
+                f"{len(their_ids)}); remove one of them to run it again"
+            )
+        answers.append(given)
+    truth = known[0][2]
+    logits, labels = (np.concatenate([getattr(each, name) for each in predictions]) for name in ("logits", "labels"))
+    constant = [statistics.constant_answer(truth, given, task.regression) for given in answers]
+    return replace(
+        cell,
+        truth=truth,
+        answers=np.stack(answers),
+        calibration=None if task.regression else statistics.calibration(logits, labels),
+        collapsed=tuple(
+            run
+            for run, same in zip(cell.runs, constant, strict=True)
+            if same and cell.specification["arm"] != BASELINE  # a baseline may be meant to
+        ),
+    )
+
+
+def floors(cells: Iterable[Cell]) -> list[Floor]:
+    """One a task and split, of the first cell whose predictions are at hand."""
+    found: dict[tuple[str, str], Floor] = {}
+    for cell in cells:
+        key = (cell.task.name, cell.specification["split"])
+        if cell.truth is not None and key not in found:
+            score = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
+            found[key] = Floor(cell.task, key[1], score, len(cell.truth))
+    return list(found.values())

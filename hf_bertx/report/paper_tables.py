@@ -1,0 +1,271 @@
+"""Cells -> the paper's Tables 1 and 2 with our columns beside theirs, as values, Markdown and flat rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..arms import ARMS, BASELINE
+from ..backbones import pretraining_step
+from ..tasks import TASKS, Task
+from .cells import Cell, Floor
+from .records import shown_backbone
+
+_TITLES = {
+    "2": "Table 2: proteins, DNA, music",
+    "1": "Table 1: GLUE with shifted tokens",
+    "other": "Tasks that the paper does not have",
+}
+# under every table
+NOTE = (
+    "x 100. Here: mean over seeds [95% interval] (number of seeds); the interval is of t over seeds or, for one seed, "
+    "of a bootstrap over test items. †: the best on validation of several settings. Floor: the best constant answer. "
+    "The paper's numbers are of BERT-base (12 x 768); how many seeds it does not say."
+)
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row: `paper` (x 100, as printed) and `here`, one entry a task; None where there is none.
+
+    `arm` names what of ours stands in it, nothing for a row that only others have.
+    """
+
+    label: str
+    kind: str  # paper: the paper has it; arm: only we have it; baseline; floor
+    fraction: float
+    paper: tuple[float | None, ...]
+    here: tuple[Cell | Floor | None, ...]
+    arm: str = ""
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One of the paper's tables beside what a backbone did by a protocol.
+
+    Args:
+        number: `1`, `2`, or `other` for tasks that the paper does not have.
+        filled, expected: how many cells of the paper's own rows that this backbone can fill have a finished run, and
+            how many there are.
+    """
+
+    number: str
+    backbone: str
+    protocol: str
+    split: str
+    tasks: tuple[Task, ...]
+    rows: tuple[PaperRow, ...]
+    filled: int
+    expected: int
+    max_eval_items: int | None = None
+    undecided: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return _TITLES[self.number]
+
+
+def table_number(task: Task) -> str:
+    """Which of the paper's tables has a task: `1`, `2`, or `other`."""
+    sources = {score.source for score in task.published}
+    return next((number for number in ("2", "1") if any(f"Table {number} " in source for source in sources)), "other")
+
+
+def paper_tables(cells: Sequence[Cell], floors: Iterable[Floor]) -> list[PaperTable]:
+    """One table for each of the paper's two (and one for other tasks), backbone, protocol and split that have runs.
+
+    Checkpoints in the middle of pre-training are left out: they make Figure 3.
+    """
+    floors = list(floors)
+    shown = [cell for cell in cells if cell.specification["arm"] != BASELINE and not _in_the_middle(cell)]
+    keys = dict.fromkeys((table_number(cell.task), *_setup(cell)) for cell in shown)
+    order = list(_TITLES)
+    return [_table(key[0], key[1:], cells, floors) for key in sorted(keys, key=lambda key: order.index(key[0]))]
+
+
+def _in_the_middle(cell: Cell) -> bool:
+    return pretraining_step(cell.specification["backbone"]) is not None
+
+
+def _setup(cell: Cell) -> tuple:
+    s = cell.specification
+    return (s["backbone"], s["protocol"], s["split"], s.get("max_eval_items"))
+
+
+def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]) -> PaperTable:
+    backbone, protocol, split, limit = setup
+    mine = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
+    fixed = {cell.task.name: cell.task for cell in mine} if number == "other" else TASKS
+    tasks = tuple(task for task in fixed.values() if table_number(task) == number)
+    model = "ALBERT" if "albert" in backbone.lower() else "BERT"
+    rows = _paper_rows(tasks, mine, model)
+    fillable = [row for row in rows if row.arm]
+    rows += _further_rows(tasks, mine, {(row.arm, row.fraction) for row in fillable})
+    rows += _baseline_rows(tasks, cells, split, limit)
+    found = {floor.task.name: floor for floor in floors if floor.split == split}
+    none: tuple[None, ...] = (None,) * len(tasks)
+    rows.append(PaperRow("floor", "floor", 1.0, none, tuple(found.get(task.name) for task in tasks)))
+    return PaperTable(
+        number=number,
+        backbone=backbone,
+        protocol=protocol,
+        split=split,
+        tasks=tasks,
+        rows=tuple(rows),
+        filled=sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.here),
+        expected=sum(value is not None for row in fillable for value in row.paper),
+        max_eval_items=limit,
+        undecided=tuple(dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in mine if _undecided(cell, mine))),
+    )
+
+
+def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
+    alike = [other for other in cells if (other.name, other.column) == (cell.name, cell.column)]
+    return cell.task.test_split == "validation" and len(alike) > 1
+
+
+def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str) -> list[PaperRow]:
+    """The paper's rows from top to bottom; ours stands beside those of the same kind of model."""
+    kinds = dict.fromkeys(
+        (score.row, "" if score.row == "specific" else score.model, score.fraction)
+        for task in tasks
+        for score in task.published
+    )
+    arms = {arm.paper_row: arm.name for arm in ARMS.values() if arm.paper_row}
+    rows = []
+    for row, of, fraction in kinds:
+        paper = tuple(
+            next(
+                (s.value for s in task.published if (s.row, s.fraction) == (row, fraction) and of in ("", s.model)),
+                None,
+            )
+            for task in tasks
+        )
+        arm = arms.get(row, "") if of == model else ""
+        label = row if row in ("specific", of) else f"{row}, {of}" if row.startswith(("shift", "random")) else row
+        rows.append(
+            PaperRow(label + _share(fraction), "paper", fraction, paper, _here(tasks, cells, arm, fraction), arm)
+        )
+    return rows
+
+
+def _further_rows(tasks: Sequence[Task], cells: Sequence[Cell], taken: set[tuple[str, float]]) -> list[PaperRow]:
+    none: tuple[None, ...] = (None,) * len(tasks)
+    names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in cells)
+    rank = {name: i for i, name in enumerate(ARMS)}
+    return [
+        PaperRow(arm + _share(fraction), "arm", fraction, none, _here(tasks, cells, arm, fraction), arm)
+        for arm, fraction in sorted(names, key=lambda key: (-key[1], rank.get(key[0], len(rank))))
+        if (arm, fraction) not in taken
+    ]
+
+
+def _baseline_rows(tasks: Sequence[Task], cells: Sequence[Cell], split: str, limit: int | None) -> list[PaperRow]:
+    s = [cell for cell in cells if cell.specification["arm"] == BASELINE and cell.task.name in {t.name for t in tasks}]
+    s = [c for c in s if (c.specification["split"], c.specification.get("max_eval_items")) == (split, limit)]
+    none: tuple[None, ...] = (None,) * len(tasks)
+    names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in s)
+    return [
+        PaperRow(name + _share(fraction), "baseline", fraction, none, _here(tasks, s, name, fraction), name)
+        for name, fraction in names
+    ]
+
+
+def _here(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
+    found = {
+        cell.task.name: cell
+        for cell in cells
+        if name and cell.chosen and cell.name == name and cell.specification["fraction"] == fraction
+    }
+    return tuple(found.get(task.name) for task in tasks)
+
+
+def _share(fraction: float) -> str:
+    return "" if fraction == 1 else f", {100 * fraction:g}% data"
+
+
+def percent(value: float | None) -> str:
+    """A fraction as the paper prints it: x 100, one decimal; nothing for None."""
+    return "" if value is None else f"{100 * value:.1f}"
+
+
+def short_name(task: Task) -> str:
+    """As a column's head: the task without its discipline or `glue`."""
+    return task.name.partition("-")[2] if task.name in TASKS else task.name
+
+
+def here_text(entry: Cell | Floor | None) -> str:
+    """Mean, interval and number of seeds of a cell, x 100; `†`: chosen on validation among several settings."""
+    if entry is None or (isinstance(entry, Cell) and entry.mean is None):
+        return ""
+    if isinstance(entry, Floor):
+        return percent(entry.score)
+    between = "" if entry.interval is None else f" [{percent(entry.interval.low)}, {percent(entry.interval.high)}]"
+    seeds = len(entry.scores)
+    return percent(entry.mean) + ("†" if entry.differs else "") + between + (f" ({seeds})" if seeds > 1 else "")
+
+
+def markdown_table(table: PaperTable) -> str:
+    """A table as Markdown: two columns a task, the paper's and ours."""
+    head = ["arm"]
+    for task in table.tasks:
+        published = any(score for score in task.published)
+        head += (
+            [f"{short_name(task)} {task.metric}, paper", "here"]
+            if published
+            else [f"{short_name(task)} {task.metric}"]
+        )
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in table.rows:
+        line = [f"`{row.label}`" if row.kind in ("arm", "baseline") else row.label]
+        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
+            line += ["" if paper is None else f"{paper:.1f}"] if task.published else []
+            line.append(here_text(here))
+        lines.append("| " + " | ".join(line) + " |")
+    counted = (
+        f"{table.filled} of the {table.expected} cells of the paper that this backbone can fill have runs; the others "
+        "are empty. " if table.expected else ""
+    )  # fmt: skip
+    notes = [f"Here: {describe(table)}. {counted}", "", *lines, "", NOTE]
+    if table.undecided:
+        notes.append(f"Left empty, since several settings were run and none may be chosen on its test items: "
+                     f"{', '.join(table.undecided)}.")  # fmt: skip
+    return "\n".join([f"## {table.title}", "", *notes, ""])
+
+
+def describe(table: PaperTable) -> str:
+    """Backbone, protocol and split, in words."""
+    limit = "" if table.max_eval_items is None else f", at most {table.max_eval_items} items of each test set"
+    return f"backbone {shown_backbone(table.backbone)}, protocol `{table.protocol}`, split `{table.split}`{limit}"
+
+
+def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
+    """One row for each cell of the tables, empty ones included; scores x 100."""
+    rows = []
+    for table in tables:
+        for row in table.rows:
+            for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
+                cell = here if isinstance(here, Cell) else None
+                interval = None if cell is None else cell.interval
+                score = here.score if isinstance(here, Floor) else None if cell is None else cell.mean
+                rows.append(
+                    {
+                        "table": table.number,
+                        "row": row.label,
+                        "kind": row.kind,
+                        "task": task.name,
+                        "metric": task.metric,
+                        "paper": paper,
+                        "here": None if score is None else round(100 * score, 2),
+                        "low": None if interval is None else round(100 * interval.low, 2),
+                        "high": None if interval is None else round(100 * interval.high, 2),
+                        "interval_over": None if interval is None else interval.over,
+                        "seeds": 0 if cell is None else len(cell.scores),
+                        "backbone": shown_backbone(table.backbone),
+                        "protocol": table.protocol,
+                        "split": table.split,
+                        "fraction": row.fraction,
+                    }
+                )
+    return rows

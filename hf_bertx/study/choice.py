@@ -1,0 +1,88 @@
+"""The best point of a study's grid for each task, backbone and arm, by validation or by the training loss."""
+
+from __future__ import annotations
+
+import statistics
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import run_files
+from ..tasks import get_task
+from .plan import PlannedRun, Study
+
+CHOICES = "choices"  # folder below the runs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a grid gave for one task, backbone, arm and fraction.
+
+    Args:
+        by: `validation` and the metric, or `train_loss`.
+        points: variant -> value of each seed that is finished. The test set has no part in it.
+        chosen: the variant with the best mean over seeds; None as long as no point is finished.
+        complete: whether every point is finished for every seed.
+    """
+
+    task: str
+    backbone: str
+    arm: str
+    fraction: float
+    by: str
+    points: dict[str, list[float]]
+    chosen: str | None
+    complete: bool
+
+
+def choose(study: Study, root: Path) -> list[Choice]:
+    """The choices of a study; empty for one without a grid.
+
+    Raises:
+        ValueError: a file of a run cannot be read.
+    """
+    cells: dict[tuple, list[PlannedRun]] = defaultdict(list)
+    for run in study.runs:
+        cells[run.task, run.backbone, run.arm, run.fraction].append(run)
+    return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]
+
+
+def _choice(runs: list[PlannedRun], choose_by: str, root: Path) -> Choice:
+    first = runs[0]
+    metric = get_task(first.task).metric
+    points: dict[str, list[float]] = {run.variant: [] for run in runs}
+    for run in runs:
+        value = _value(root / run.folder, choose_by, metric)
+        if value is not None:
+            points[run.variant].append(value)
+    means = {variant: statistics.mean(values) for variant, values in points.items() if values}
+    best = min if choose_by == "train_loss" else max
+    return Choice(
+        first.task,
+        first.backbone,
+        first.arm,
+        first.fraction,
+        "train_loss" if choose_by == "train_loss" else f"validation {metric}",
+        points,
+        best(means, key=lambda variant: means[variant]) if means else None,
+        sum(map(len, points.values())) == len(runs),
+    )
+
+
+def _value(folder: Path, choose_by: str, metric: str) -> float | None:
+    if not (folder / run_files.RESULTS).is_file():
+        return None
+    if choose_by == "validation":
+        return run_files.read_json(folder / run_files.RESULTS)["metrics"]["validation"][metric]
+    losses: list[float] = [entry["loss"] for entry in run_files.read_json(folder / run_files.LOG) if "loss" in entry]
+    return losses[-1]
+
+
+def write_choices(study: Study, root: Path) -> list[Choice]:
+    """Writes the choices of a study with a grid beside its runs; returns them."""
+    found = choose(study, root)
+    if found:
+        record: dict[str, Any] = {"study": study.name, "choices": [asdict(choice) for choice in found]}
+        run_files.write_json(root / CHOICES / f"{study.name}.json", record)
+    return found

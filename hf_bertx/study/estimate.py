@@ -1,0 +1,137 @@
+"""How long a study will take: from runs that were measured, else from a few steps that are timed now."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from .. import run_files
+from ..arms import BASELINE, get_arm
+from ..tasks import get_task
+from .execution import Where
+from .plan import PlannedRun, expected_hyperparameters
+
+_TIMED_STEPS = 3
+# A step is a forward pass and a backward pass that costs two; evaluation is a forward pass.
+_EVALUATION = 1 / 3
+
+
+def measured_seconds(runs: Iterable[PlannedRun], root: Path) -> dict[tuple, float]:
+    """Median seconds of the finished runs among these, by what a run costs: everything but its seed."""
+    found: dict[tuple, list[float]] = defaultdict(list)
+    for run in runs:
+        path = root / run.folder / run_files.RESULTS
+        if path.is_file():
+            seconds = run_files.read_json(path).get("total_seconds")
+            if seconds is not None:
+                found[_cost_key(run)].append(seconds)
+    return {key: statistics.median(values) for key, values in found.items()}
+
+
+def _cost_key(run: PlannedRun) -> tuple:
+    tuning = BASELINE if run.arm == BASELINE else get_arm(run.arm).tuning
+    return (
+        run.task,
+        run.backbone,
+        tuning,
+        run.protocol,
+        run.split,
+        run.fraction,
+        tuple(sorted(run.overrides.items())),
+    )
+
+
+def estimate(planned: Iterable[PlannedRun], everything: Iterable[PlannedRun], where: Where) -> list[float | None]:
+    """Seconds of each planned run on this machine, one process at a time; None where nothing could be measured.
+
+    Args:
+        everything: the whole study, whose finished runs are the measurement; where none is like a planned run, a few
+            training steps of its size are timed once.
+    """
+    known: dict[tuple, float | None] = dict(measured_seconds(everything, where.root))
+    steps: dict[tuple, float] = {}
+    seconds = []
+    for run in planned:
+        key = _cost_key(run)
+        if key not in known:
+            known[key] = None if run.arm == BASELINE else _expected_seconds(run, where, steps)
+        seconds.append(known[key])
+    return seconds
+
+
+def _expected_seconds(run: PlannedRun, where: Where, timed: dict[tuple, float]) -> float | None:
+    from ..task_data import load_task_data
+
+    task, told = get_task(run.task), expected_hyperparameters(run)
+    data_dir = where.data_dir(run.task)
+    try:
+        data = load_task_data(task, run.split, None if data_dir is None else str(data_dir))
+        batch = int(told["global_batch_size"])
+        size = (
+            run.backbone,
+            get_arm(run.arm).tuning,
+            batch,
+            _usual_length(data.splits["train"], task.max_length, task),
+        )
+        if size not in timed:
+            timed[size] = _seconds_per_step(*size, where.threads)
+    except OSError:
+        return None
+    an_epoch = math.ceil(len(data.splits["train"]) * run.fraction / batch)
+    steps = int(told["max_steps"]) if told["max_steps"] > 0 else math.ceil(an_epoch * told["num_train_epochs"])
+    limit = told.get("max_eval_items") or math.inf
+    validation, test = (min(limit, len(data.splits[name])) for name in ("validation", task.test_split))
+    every = told.get("eval_steps") or max(1, an_epoch // 3)
+    evaluated = validation * (steps // every + 1) + test
+    return timed[size] * (steps + _EVALUATION * evaluated / batch)
+
+
+def _usual_length(rows: Any, longest: int, task: Any) -> int:
+    """Tokens of the median of a hundred items, special tokens included."""
+    lengths = [
+        len(item.split()) if task.discipline in ("text", "music") else len(item) for item in rows["sequence"][:100]
+    ]
+    scale = 1.3 if task.discipline == "text" else 1.0  # subwords a word, about
+    return min(longest, int(statistics.median(lengths) * scale) + 2)
+
+
+def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threads: int | None) -> float:
+    """Times training steps of a model of this size on random ids."""
+    import torch
+    from transformers import AutoConfig
+
+    from ..backbones import resolve_backbone
+    from ..modeling_discipline import AutoModelForDisciplineClassification
+    from ..run_arguments import use_threads
+    from ..shortcuts import draw_dropout_at_once, prune_unread_positions
+    from ..tuning import apply_tuning
+
+    use_threads(threads)
+    found = resolve_backbone(backbone)
+    config = AutoConfig.from_pretrained(found.source, revision=found.revision or "main", num_labels=2)
+    for name in ("attention_probs_dropout_prob", "attention_dropout"):
+        if hasattr(config, name):
+            setattr(config, name, 0.0)
+    length = min(length, getattr(config, "max_position_embeddings", length))  # its tokenizer cuts there
+    model: Any = AutoModelForDisciplineClassification.from_config(config)
+    prune_unread_positions(model)
+    draw_dropout_at_once(model)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = apply_tuning(model, tuning, "measured").to(device).train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
+    ids = torch.randint(config.vocab_size, (batch, length), device=device)
+    labels, times = torch.zeros(batch, dtype=torch.long, device=device), []
+    for _ in range(_TIMED_STEPS):
+        begun = time.perf_counter()
+        model(input_ids=ids, labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - begun)
+    return min(times)

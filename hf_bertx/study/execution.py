@@ -1,0 +1,284 @@
+"""Runs what is missing of a study: here, in several processes, or on a Ray cluster.
+
+A run belongs to who holds its lock file; the operating system takes a lock from a process that died.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from .. import run_files
+from ..arms import BASELINE
+from .plan import FORMAT, PLANS, PlannedRun, Study, expected_hyperparameters
+
+_LOCKS = ".locks"
+_POLL = 2.0  # seconds between looks at runs that somebody else is training
+_TRIES_ON_RAY = 3  # a run whose worker died is given to another one, and goes on from its checkpoint
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: `finished`, `failed` (with the error) or `elsewhere` (another process is at it)."""
+
+    run: PlannedRun
+    state: str
+    seconds: float = 0.0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where runs write, where their data lies, and what starts them.
+
+    Args:
+        root: of all runs.
+        data: folder of data sets, one a task, as `bertx data build` makes them; a task that is not there is looked for
+            in the package and on the Hub.
+        threads: CPU threads of a run; by default all cores.
+        launch: what a run is started with instead of in this process, e.g. `accelerate launch --num_processes 4`.
+    """
+
+    root: Path
+    data: Path | None = None
+    threads: int | None = None
+    launch: str | None = None
+
+    def data_dir(self, task: str) -> Path | None:
+        folder = None if self.data is None else self.data / task
+        return folder if folder is not None and folder.is_dir() else None
+
+
+def is_finished(run: PlannedRun, root: Path, fingerprint: str | None = None) -> bool:
+    """Whether the folder holds this run, finished.
+
+    Args:
+        fingerprint: of the data that the run would be trained on now.
+
+    Raises:
+        ValueError: it holds another one: the same cell by other hyperparameters, or a file that cannot be read.
+    """
+    folder = root / run.folder
+    if not (folder / run_files.RUN).is_file():
+        return False
+    order = run_files.read_json(folder / run_files.RUN)
+    record = order.get("specification")
+    if not isinstance(record, dict) or "hyperparameters" not in record:
+        raise ValueError(f"{folder / run_files.RUN}: no specification; was it written by another version? Remove it")
+    found = {**record["hyperparameters"], **{k: v for k, v in record.items() if k != "hyperparameters"}}
+    limit = {"max_eval_items": run.overrides.get("max_eval_items")}
+    for name, value in (limit if run.arm == BASELINE else expected_hyperparameters(run)).items():
+        if name in found and found[name] != value:
+            raise ValueError(
+                f"{folder} holds a run of another order: {name} is {found[name]!r} there, {value!r} asked. Choose "
+                "another --runs, or remove that folder to train it again"
+            )
+    if fingerprint is not None and order.get("data_fingerprint") != fingerprint:
+        raise ValueError(
+            f"{folder} holds a run on other data: sha256 {str(order.get('data_fingerprint'))[:12]} there, "
+            f"{fingerprint[:12]} now. Choose another --runs, or remove that folder to train it again"
+        )
+    return (folder / run_files.RESULTS).is_file()
+
+
+def write_plan(study: Study, root: Path) -> None:
+    """Records what the study consists of, so that a report can count what is missing.
+
+    Raises:
+        ValueError: the folder's plans were written in another format.
+    """
+    for path in sorted((root / PLANS).glob("*.json")):
+        found = run_files.read_json(path).get("format")
+        if found != FORMAT:
+            raise ValueError(f"{path}: format {found!r}, this version writes {FORMAT}; choose another --runs")
+    runs = [{**asdict(run), "folder": run.folder.as_posix()} for run in study.runs]
+    plan = {"format": FORMAT, "study": study.name, "about": study.about, "choose_by": study.choose_by, "runs": runs}
+    run_files.write_json(root / PLANS / f"{study.name}.json", plan)
+
+
+def missing(study: Study, where: Where) -> list[PlannedRun]:
+    """The runs that are not finished, in the study's order.
+
+    Raises:
+        ValueError: a folder holds a run of another order or on other data.
+    """
+    started = [run for run in study.runs if (where.root / run.folder / run_files.RUN).is_file()]
+    fingerprints = {key: _fingerprint(*key, where) for key in {(run.task, run.split) for run in started}}
+    finished = {run.folder for run in started if is_finished(run, where.root, fingerprints[run.task, run.split])}
+    return [run for run in study.runs if run.folder not in finished]
+
+
+def _fingerprint(task: str, split: str, where: Where) -> str | None:
+    """Of the data as it is now; None where it cannot be had, so that a finished study can be looked at without it."""
+    from ..task_data import load_task_data
+    from ..tasks import get_task
+
+    data_dir = where.data_dir(task)
+    try:
+        return load_task_data(get_task(task), split, None if data_dir is None else str(data_dir)).fingerprint
+    except FileNotFoundError:
+        return None
+
+
+@contextmanager
+def _claimed(run: PlannedRun, root: Path) -> Iterator[bool]:
+    """Holds a run's lock, or gives False where somebody else does."""
+    path = root / _LOCKS / f"{run.folder.as_posix().replace('/', '--')}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def execute(run: PlannedRun, where: Where) -> Outcome:
+    """Trains one run, unless it is finished or somebody else is at it; an error is recorded in its folder."""
+    with _claimed(run, where.root) as mine:
+        if not mine:
+            return Outcome(run, "elsewhere")
+        started = time.perf_counter()
+        try:
+            if not is_finished(run, where.root):
+                _train(run, where)
+        except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
+            told = " ".join(f"{type(error).__name__}: {error}".split())
+            _record_failure(where.root / run.folder, told)
+            return Outcome(run, "failed", time.perf_counter() - started, told)
+        (where.root / run.folder / run_files.FAILURE).unlink(missing_ok=True)
+        return Outcome(run, "finished", time.perf_counter() - started)
+
+
+def _train(run: PlannedRun, where: Where) -> None:
+    data_dir = where.data_dir(run.task)
+    if run.arm == BASELINE:
+        from ..baselines import run_baseline
+
+        limit = run.overrides.get("max_eval_items")
+        told = None if data_dir is None else str(data_dir)
+        run_baseline(run.backbone, run.task, run.split, told, run.seed, run.fraction, where.root, limit)
+        return
+    arguments = run.arguments(where.root, data_dir)
+    if where.threads is not None:
+        arguments += ["--threads", str(where.threads)]
+    if where.launch is not None:
+        _train_in_processes([*shlex.split(where.launch), "-m", "hf_bertx.one_run", *arguments])
+        return
+    from ..one_run import train  # torch
+
+    train([*arguments, "--disable_tqdm", str(not sys.stderr.isatty())])
+
+
+def _train_in_processes(command: list[str]) -> None:
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
+    sys.stderr.write(done.stderr)
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
+
+
+def _record_failure(folder: Path, error: str) -> None:
+    path = folder / run_files.FAILURE
+    attempts = run_files.read_json(path)["attempts"] if path.is_file() else 0
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    run_files.write_json(path, {"error": error, "attempts": attempts + 1, "time": now})
+
+
+def execute_here(runs: Iterable[PlannedRun], where: Where, tell: Callable[[Outcome], None]) -> list[Outcome]:
+    """Trains runs one after the other; those that another process is at are waited for, or taken over if it dies."""
+    waiting, outcomes = list(runs), []
+    while waiting:
+        later = []
+        for run in waiting:
+            outcome = execute(run, where)
+            if outcome.state == "elsewhere":
+                later.append(run)
+            else:
+                outcomes.append(outcome)
+                tell(outcome)
+        if len(later) == len(waiting):
+            time.sleep(_POLL)
+        waiting = later
+    return outcomes
+
+
+def execute_in_processes(command: list[str], workers: int) -> int:
+    """Starts the same command several times; the lock files share the work among them.
+
+    Returns:
+        The largest exit status.
+    """
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each sets its own number; the default would be all cores
+    started = [subprocess.Popen(command, env=environment) for _ in range(workers)]
+    try:
+        return max(process.wait() for process in started)
+    finally:
+        for process in started:
+            process.terminate()
+
+
+def execute_on_ray(
+    runs: Iterable[PlannedRun], where: Where, tell: Callable[[Outcome], None], workers: int | None
+) -> list[Outcome]:
+    """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
+
+    The root of the runs has to be a folder that every machine of the cluster sees. A worker takes the whole GPU if
+    there is one for it, else `threads` cores.
+
+    Args:
+        workers: runs at once; by default as many as the cluster has room for.
+
+    Raises:
+        ValueError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("Ray is not installed: pip install 'hf-bertx[ray]', or leave --executor out") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+        except (ConnectionError, TimeoutError) as error:
+            raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
+    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    where = Where(where.root.resolve(), where.data and where.data.resolve(), where.threads, where.launch)
+    remote = ray.remote(num_cpus=where.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
+    queue, outcomes = list(runs), []
+    running: dict[Any, PlannedRun] = {}
+    room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (where.threads or 1)))
+    while queue or running:
+        while queue and len(running) < room:
+            run = queue.pop(0)
+            running[remote.remote(run, where)] = run
+        done, _ = ray.wait(list(running), num_returns=1)
+        outcome = _gathered(ray, done[0], running.pop(done[0]))
+        outcomes.append(outcome)
+        tell(outcome)
+    return outcomes
+
+
+def _execute_waiting(run: PlannedRun, where: Where) -> Outcome:
+    return execute_here([run], where, lambda outcome: None)[0]
+
+
+def _gathered(ray: Any, reference: Any, run: PlannedRun) -> Outcome:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return Outcome(run, "failed", error=f"Ray: {' '.join(str(error).split())[:500]}")
