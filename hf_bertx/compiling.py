@@ -16,9 +16,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 logger = logging.getLogger(__name__)
 
 _WARM, _WINDOW = 3, 12  # steps that are not counted, then steps that are
-# What compiling is expected to save of a step, and to cost, before it is measured: on two CPU cores 2% of a step of
-# splice and some 40 s (benchmarks/README.md), so that one has to expect little.
-_SAVES, _SECONDS = {"cpu": 0.02, "cuda": 0.15}, 60.0
+# What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. On two
+# CPU cores it saved nothing (benchmarks/README.md, splice: 0.78 to 1.05 times), after 80 s. The share for a GPU is a guess.
+_SAVES, _SECONDS = {"cpu": 0.0, "cuda": 0.1}, 80.0
 
 
 def expected_gain(steps_left: int, step_seconds: float, device_type: str) -> float:
@@ -26,20 +26,27 @@ def expected_gain(steps_left: int, step_seconds: float, device_type: str) -> flo
     return steps_left * step_seconds * _SAVES.get(device_type, 0.0) - _SECONDS
 
 
-def missing_compiler(device_type: str) -> str | None:
-    """What torch.compile would need on this machine and does not find; None where all is there."""
-    if not any(shutil.which(name) for name in (os.environ.get("CXX") or "c++", "g++", "clang++")):
-        return "a C++ compiler"
-    return "triton" if device_type == "cuda" and find_spec("triton") is None else None
+def obstacle(args: TrainingArguments) -> str | None:
+    """Why a run cannot be compiled while it goes on; None where nothing is known to hinder it."""
+    if args.torch_compile:
+        return "--torch_compile has compiled it from the start"
+    if args.n_gpu > 1:
+        return "one process drives several GPUs; accelerate launch gives each its own"
+    if args.device.type == "cuda" and find_spec("triton") is None:
+        return "triton is not installed"
+    if shutil.which(os.environ.get("CXX") or "g++") is None:
+        return "there is no C++ compiler (g++, or what CXX names)"
+    return None
 
 
 class CompileWhenRepaid(TrainerCallback):
     """Compiles training steps once that is expected to save time, measures it, and goes back if it does not.
 
     A few steps are timed as they are. If what is left of the run is long enough ([`expected_gain`]) the model is
-    compiled, and as many steps are timed once no more compiling is seen. Slower steps than before end it. Validation
-    is never compiled: it would cost a second compilation. Weights keep their names. Numbers differ as floating-point
-    sums in another order do, so a run that is repeated may differ in the last digits by when it was compiled.
+    compiled, and as many steps are timed once no more compiling is seen. Slower steps than before end it, and so does
+    a compiler that fails in the forward pass. Validation is never compiled: it would cost a second compilation.
+    Weights keep their names, dropout its draws; sums are taken in another order, so losses differ in the last digits.
+    A run that is interrupted decides anew, and then ends with other last digits.
 
     Attributes:
         decision: one sentence, `None` until it is made.
@@ -54,17 +61,15 @@ class CompileWhenRepaid(TrainerCallback):
         self.decision: str | None = None
         self._times: list[float] = []
         self._eager: float | None = None  # seconds a step, once measured
-        self._compiled: Any = None  # what a step calls in place of the model's forward
+        self._compiled: Any = None  # what a step calls in place of the model's forward pass
         self._begun = 0.0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        missing = missing_compiler(args.device.type)
-        if args.torch_compile:
-            self._decide("compiled from the start by --torch_compile")
-        elif missing:
-            self._decide(f"not compiled: it needs {missing}")
+        found = obstacle(args)
+        if found is not None:
+            self._decide(f"not compiled: {found}")
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, model: Any = None, **kwargs: Any
@@ -82,26 +87,44 @@ class CompileWhenRepaid(TrainerCallback):
         if self.decision is not None:
             return
         self._times.append(self._now() - self._begun)
-        if self._eager is None:
-            if len(self._times) < _WARM + _WINDOW:
-                return
+        if self._eager is not None:
+            self._judge(self._eager)
+        elif len(self._times) == _WARM + _WINDOW:
             self._eager = statistics.median(self._times[_WARM:])
             left = state.max_steps - state.global_step
-            if expected_gain(left, self._eager, args.device.type) <= 0:
+            if expected_gain(left, self._eager, args.device.type) > 0:
+                self._times, self._compiled = [], self._compile(model)
+            else:
                 self._decide(f"not compiled: {left} steps of {self._eager:.3g} s are left, too few to repay it")
-                return
-            self._times = []
-            self._compiled = torch.compile(model._call_impl)
-        elif len(self._times) >= _WINDOW:
-            last = statistics.median(self._times[-_WINDOW:])
-            if max(self._times[-_WINDOW:]) > 3 * last and len(self._times) < 10 * _WINDOW:
-                return  # still compiling: another shape
-            spent = sum(self._times) - len(self._times) * last
-            found = f"{self._eager:.3g} s a step before, {last:.3g} s compiled, {spent:.0f} s spent compiling"
-            if last >= self._eager:
-                self._compiled = None
-                found = f"not compiled any more: {found}"
-            self._decide(found)
+
+    def _judge(self, eager: float) -> None:
+        """Decides by the last compiled steps, unless one of them was compiled anew for another shape."""
+        recent = self._times[-_WINDOW:]
+        seconds = statistics.median(recent)
+        settled = len(recent) == _WINDOW and max(recent) < 3 * seconds
+        if not settled and len(self._times) < 10 * _WINDOW:
+            return
+        spent = sum(self._times) - len(self._times) * seconds
+        found = f"{eager:.3g} s a step before, {seconds:.3g} s compiled, {spent:.0f} s spent compiling"
+        if seconds < eager:
+            self._decide(f"compiled: {found}")
+        else:
+            self._compiled = None
+            self._decide(f"not compiled any more: {found}")
+
+    def _compile(self, model: Any) -> Any:
+        # as it is drawn otherwise, dropout would be another draw, not other last digits
+        compiled = torch.compile(model._call_impl, options={"fallback_random": True})
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return compiled(*args, **kwargs)
+            except Exception as error:  # of any of the compilers underneath
+                self._compiled = model._compiled_call_impl = None
+                self._decide(f"not compiled: {str(error).strip().splitlines()[0]:.200}")
+                return model._call_impl(*args, **kwargs)
+
+        return call
 
     def _decide(self, decision: str) -> None:
         self.decision = decision

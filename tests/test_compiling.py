@@ -1,6 +1,7 @@
 """Compiled or not, a run learns the same; whether it is compiled follows from what was measured."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hf_bertx.compiling import CompileWhenRepaid, expected_gain
 STEPS = 24
 
 
-def train(folder: Path, callbacks: list[Any], **arguments: Any) -> tuple[Trainer, list[float]]:
+def train(folder: Path, callbacks: list[Any], dropout: float = 0.0, **arguments: Any) -> tuple[Trainer, list[float]]:
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=20,
@@ -23,7 +24,7 @@ def train(folder: Path, callbacks: list[Any], **arguments: Any) -> tuple[Trainer
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=16,
-        hidden_dropout_prob=0.0,
+        hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=0.0,
     )
     rows = [{"input_ids": [2, 3 + i % 2, 5], "attention_mask": [1, 1, i // 32], "labels": i % 2} for i in range(64)]
@@ -46,9 +47,19 @@ def train(folder: Path, callbacks: list[Any], **arguments: Any) -> tuple[Trainer
     return trainer, [log["loss"] for log in trainer.state.log_history if "loss" in log]
 
 
-def test_gain_grows_with_what_is_left_and_a_short_run_has_none() -> None:
+class Clock:
+    """Time as it is told: a list of seconds, one for each step."""
+
+    def __init__(self, seconds: list[float]) -> None:
+        self.reads = iter([time for second in seconds for time in (0.0, second)])
+
+    def __call__(self) -> float:
+        return next(self.reads)
+
+
+def test_gain_grows_with_what_is_left_and_a_cpu_has_none() -> None:
     assert expected_gain(100, 0.05, "cuda") < 0 < expected_gain(100_000, 0.05, "cuda")
-    assert expected_gain(100_000, 0.05, "cpu") < expected_gain(100_000, 0.05, "cuda")
+    assert expected_gain(10**9, 1.0, "cpu") < 0
     assert expected_gain(10**9, 1.0, "unknown") < 0
 
 
@@ -61,28 +72,78 @@ def test_a_short_run_is_left_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureF
     assert losses == train(tmp_path, [])[1]
 
 
-def test_without_a_compiler_nothing_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CXX", raising=False)
+@pytest.fixture
+def hopeful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiling is expected to cost nothing, and few steps are timed."""
+    for name, value in (("_SECONDS", -1.0), ("_WARM", 1), ("_WINDOW", 3), ("obstacle", lambda args: None)):
+        monkeypatch.setattr(compiling, name, value)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "decision", "stays"),
+    [
+        # the first of four is not counted; the fifth compiles
+        ([9, 2, 2, 2, 30, 1, 1, 1], "compiled: 2 s a step before, 1 s compiled, 29 s spent compiling", True),
+        # compiled anew for another shape at the eighth: judged after three that are alike
+        ([9, 2, 2, 2, 30, 1, 1, 20, 1, 1, 1], "compiled: 2 s a step before, 1 s compiled, 48 s spent compiling", True),
+        ([9, 2, 2, 2, 30, 2, 2, 2], "not compiled any more: 2 s a step before, 2 s compiled, 28 s spent", False),
+        ([9, 2, 2, 2, 30, 3, 3, 3], "not compiled any more: 2 s a step before, 3 s compiled, 27 s spent", False),
+    ],
+)
+def test_the_clock_decides(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    hopeful: None,
+    seconds: list[float],
+    decision: str,
+    stays: bool,
+) -> None:
+    calls: list[int] = []
+
+    def compile_nothing(call: Any, **options: Any) -> Any:
+        return lambda *args, **kwargs: (calls.append(1), call(*args, **kwargs))[1]
+
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    monkeypatch.setattr(CompileWhenRepaid, "_now", Clock([float(s) for s in seconds]))
+    callback = CompileWhenRepaid()
+    _, losses = train(tmp_path, [callback], gradient_accumulation_steps=2)
+    assert str(callback.decision).startswith(decision)
+    steps = STEPS - 4 if stays else len(seconds) - 4
+    assert len(calls) == 2 * steps, "both halves of each compiled step, and no validation"
+    assert losses == train(tmp_path, [], gradient_accumulation_steps=2)[1]
+
+
+def test_a_compiler_that_fails_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hopeful: None
+) -> None:
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("Python.h: no such file\nand two hundred lines more")
+
+    monkeypatch.setattr(torch, "compile", lambda call, **options: fail)
+    callback = CompileWhenRepaid()
+    _, losses = train(tmp_path, [callback])
+    assert callback.decision == "not compiled: Python.h: no such file"
+    assert losses == train(tmp_path, [])[1]
+
+
+def test_what_is_known_to_hinder_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(tmp_path / "none"))
     callback = CompileWhenRepaid()
     train(tmp_path, [callback], max_steps=1)
-    assert callback.decision == "not compiled: it needs a C++ compiler"
+    assert callback.decision == "not compiled: there is no C++ compiler (g++, or what CXX names)"
 
 
-@pytest.mark.skipif(compiling.missing_compiler("cpu") is not None, reason="torch.compile needs a C++ compiler")
-def test_compiled_steps_learn_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiling, "_SECONDS", -1.0)  # compiling is expected to cost nothing
-    monkeypatch.setattr(compiling, "_WARM", 0)
-    monkeypatch.setattr(compiling, "_WINDOW", 5)
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_steps_learn_the_same_with_dropout(tmp_path: Path, hopeful: None) -> None:
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     callback = CompileWhenRepaid()
-    trainer, losses = train(tmp_path, [callback])
+    trainer, losses = train(tmp_path, [callback], dropout=0.1)
     assert torch._dynamo.utils.counters["frames"]["ok"] > 0, "nothing was compiled"
-    assert "s compiled" in str(callback.decision)
-    _, eager = train(tmp_path, [])
+    assert " s compiled, " in str(callback.decision)
+    _, eager = train(tmp_path, [], dropout=0.1)
     torch.testing.assert_close(losses, eager, rtol=0, atol=1e-5)
-    _, other = train(tmp_path, [], learning_rate=1.01e-2)
+    _, other = train(tmp_path, [], dropout=0.1, learning_rate=1.01e-2)
     assert max(abs(a - b) for a, b in zip(other, eager, strict=True)) > 1e-5, "the comparison sees a small change"
     assert trainer.model._compiled_call_impl is None
     assert set(trainer.model.state_dict()) == set(BertForSequenceClassification(trainer.model.config).state_dict())
