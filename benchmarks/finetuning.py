@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import torch
 from arithmetic import matrix_peak, step_flops
 from cases import CASES, Case, backbone_of, task_rows
 from datasets import disable_progress_bars
+from goals import repaid
 from peers import PEERS, Seen, ours
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from turns import Turn, alternate, peak_memory_mb, ratios
@@ -93,19 +93,10 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     }
     for name, row in found["loops"].items():
         row["first_step_seconds"] = round(begun[name], 2)
-    if "compiled" in taken:
-        found["compiling_repaid_after_steps"] = repaid_after(found["loops"]["ours"], found["loops"]["compiled"])
     found["ratios"] = {name: ratios(taken, "ours", name) for name in taken if name != "ours"}
     if failed:
         found["failed"] = failed
     return found
-
-
-def repaid_after(eager: dict[str, Any], compiled: dict[str, Any]) -> int | None:
-    """How many steps a run needs to be done sooner compiled than not; None: it never is."""
-    saved = eager["median_seconds"] - compiled["median_seconds"]
-    compiling = compiled["first_step_seconds"] - eager["first_step_seconds"]
-    return math.ceil(max(0.0, compiling) / saved) if saved > 0 else None
 
 
 def chosen_levers(options: argparse.Namespace) -> list[str]:
@@ -214,9 +205,8 @@ def table(results: dict[str, Any]) -> str:
                 f"{case:<10}{name:<24}{row['median_seconds']:>10.4f}{times:>20}{row['tokens_a_second']:>11,}"
                 f"{share:>16}{memory:>9}"
             )
-        if "compiling_repaid_after_steps" in found:
-            steps = found["compiling_repaid_after_steps"]
-            lines.append(f"{case:<10}compiling is repaid {'never' if steps is None else f'after {steps:,} steps'}")
+        if "compiled" in found["loops"]:
+            lines.append(f"{case:<10}compiling is repaid {repaid(found)}")
         lines += [f"{case:<10}{name:<24}failed: {why}" for name, why in found.get("failed", {}).items()]
     return "\n".join(lines)
 

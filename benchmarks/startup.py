@@ -71,7 +71,7 @@ def first_step_seconds(more: tuple[str, ...] = ()) -> float:
 def planning_seconds(runs: int = PLANNED, left: int = LEFT) -> float:
     """Finding out what of a study is missing, and writing its plan, where all but a few runs are finished."""
     from hf_bertx.study.execution import Where, missing, write_plan
-    from hf_bertx.study.plan import load_study
+    from hf_bertx.study.plan import expected_hyperparameters, load_study
     from hf_bertx.task_data import load_task_data
     from hf_bertx.tasks import TASKS
 
@@ -79,8 +79,11 @@ def planning_seconds(runs: int = PLANNED, left: int = LEFT) -> float:
         file, root = Path(folder) / "large.yaml", Path(folder) / "runs"
         file.write_text(_STUDY.format(seeds=", ".join(map(str, range(runs // 2)))))
         fingerprint = load_task_data(TASKS["dna-splice"]).fingerprint
-        order = json.dumps({"specification": {"hyperparameters": {}}, "data_fingerprint": fingerprint})
-        for run in load_study(str(file)).runs[:-left]:
+        planned = load_study(str(file)).runs
+        # a record of a run of this study says all that a study compares
+        orders = {run.arm: {"hyperparameters": expected_hyperparameters(run)} for run in planned}
+        for run in planned[:-left]:
+            order = json.dumps({"specification": orders[run.arm], "data_fingerprint": fingerprint})
             (root / run.folder).mkdir(parents=True)
             (root / run.folder / run_files.RUN).write_text(order)
             (root / run.folder / run_files.RESULTS).write_text("{}")

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from goals import CPU_GOALS, GPU_GOALS, RESULTS, lines, outcomes
+from goals import CPU_GOALS, GPU_GOALS, RESULTS, lines, outcomes, repaid
 
 from hf_bertx.run_files import read_json, write_text
 
@@ -69,12 +69,7 @@ def _sequences(results: dict[str, Any]) -> list[str]:
 
 def _compiling(results: dict[str, Any]) -> list[str]:
     """After how many steps torch.compile has saved what it took, case by case, where that was measured."""
-    found = {
-        name: case["compiling_repaid_after_steps"]
-        for name, case in results["cases"].items()
-        if "compiling_repaid_after_steps" in case
-    }
-    said = [f"{name} {'never' if steps is None else f'after {steps:,} steps'}" for name, steps in found.items()]
+    said = [f"{name} {repaid(case)}" for name, case in results["cases"].items() if "compiled" in case["loops"]]
     return ["", f"Compiling is repaid: {'; '.join(said)}."] if said else []
 
 

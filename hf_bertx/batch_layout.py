@@ -53,7 +53,7 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
                 rows.types[at] = kind
         at += length
     for item, kind, start, length in parts_at:
-        # a mask is a ninth of the memory of indices: one sequence takes all that no special token takes
+        # one sequence takes all that no special token takes: a mask is an eighth of the memory of indices
         where = free if len(parts_at) == 1 else _spans(start, length)
         rows.ids[where] = parts[item][0]
         if kind and isinstance(rows.types, np.ndarray):

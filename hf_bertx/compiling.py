@@ -16,8 +16,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 logger = logging.getLogger(__name__)
 
 _WARM, _WINDOW = 3, 12  # steps that are not counted, then steps that are
-# What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. On two
-# CPU cores it saved nothing (benchmarks/README.md, splice: 0.78 to 1.05 times), after 80 s. The share for a GPU is a guess.
+# What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. On
+# two CPU cores it saved nothing for 80 s (benchmarks/README.md, levers of splice). The share for a GPU is a guess.
 _SAVES, _SECONDS = {"cpu": 0.0, "cuda": 0.1}, 80.0
 
 

@@ -34,6 +34,32 @@ from .configuration_discipline import (
 )
 
 
+def load_whole(cls: Any, source: str, **kwargs: Any) -> Any:
+    """`cls.from_pretrained(source)` that takes no encoder but a whole one.
+
+    The stock method warns of a weight that it does not find, draws it at random and goes on. Heads and poolers may be
+    drawn: a checkpoint of masked-LM training has none that a classifier could use.
+
+    Raises:
+        ValueError: a weight of the encoder is missing, or has another shape than the config says.
+    """
+    model, info = cls.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+
+    def of_encoder(name: str) -> bool:
+        return name.startswith(f"{cls.base_model_prefix}.") and ".pooler." not in name
+
+    for name, found, wanted in sorted(info["mismatched_keys"]):
+        if of_encoder(name):
+            raise ValueError(f"{source}: {name} has the shape {tuple(found)}; its config asks for {tuple(wanted)}")
+    missing = sorted(filter(of_encoder, info["missing_keys"]))
+    if missing:
+        raise ValueError(
+            f"{source}: not a checkpoint of {model.config.model_type}: it lacks {missing[0]}"
+            + (f" and {len(missing) - 1} weights more" if missing[1:] else "")
+        )
+    return model
+
+
 class DisciplineClassificationMixin:
     """Adds an arm's start to a stock sequence classifier: `class X(DisciplineClassificationMixin, StockClass)`."""
 
@@ -78,20 +104,20 @@ class DisciplineClassificationMixin:
             The model in float32; the classifier's head is random in any case. Draws come from torch's generator.
 
         Raises:
-            ValueError: an unknown start.
+            ValueError: an unknown start, or weights that are missing or have other shapes than the config says.
         """
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
         kwargs.setdefault("started_from", f"{source}@{revision}" if revision else source)
         if start in ("pretrained", "re_emb"):
             flag = {"reinit_embeddings": True} if start == "re_emb" else {}
-            return cls.from_pretrained(source, revision=revision or "main", dtype=torch.float32, **flag, **kwargs)
+            return load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **flag, **kwargs)
         config = cls.config_class.from_pretrained(source, revision=revision or "main", **kwargs)  # type: ignore[attr-defined]
         config.dtype = torch.float32
         config.started_as = start
         model = cls(config)  # type: ignore[call-arg]
         if start == "random_body":
-            kept = cls.from_pretrained(source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            kept = load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
             model.base_model.embeddings.load_state_dict(kept.base_model.embeddings.state_dict())  # type: ignore[attr-defined]
         return model
 

@@ -319,7 +319,7 @@ def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str
 
 
 def _check_push(run: RunArguments, training: TrainingArguments) -> None:
-    """What is pushed is published once a run is finished, by [`publish`]: the Trainer would send a pickle along."""
+    """A finished run is pushed by [`publishing.publish`]: the Trainer would send a pickle along."""
     if training.push_to_hub and training.hub_strategy != HubStrategy.END:
         raise ValueError(
             f"--hub_strategy is {training.hub_strategy.value}; allowed: end. During training the Trainer would send "

@@ -6,6 +6,7 @@ os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 import torch
 from hub_server import HubServer
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
 
@@ -73,6 +75,19 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, wordpiece_vocabulary
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
     tokenizer.model_max_length = 128
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def broken_backbone(whole: Path, folder: Path, how: str) -> Path:
+    """A copy whose weights have `other names` or `other shapes` than its config says."""
+    shutil.copytree(whole, folder)
+    weights = load_file(folder / "model.safetensors")
+    if how == "other names":
+        weights = {name.replace("encoder.layer.1.", "encoder.block.1."): tensor for name, tensor in weights.items()}
+    else:
+        name = "encoder.layer.1.output.dense.weight"
+        weights[name] = weights[name][:, :-1].contiguous()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
 

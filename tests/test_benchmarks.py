@@ -16,6 +16,7 @@ from hf_bertx.shortcuts import prune_unread_positions
 
 sys.path.append(str(ROOT / "benchmarks"))
 
+import data_building
 import finetuning
 import goals
 import run
@@ -119,6 +120,18 @@ def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture) -> 
     assert capsys.readouterr().err.splitlines()[-1].endswith("leave it out to measure the CPU")
 
 
+def test_building_data_is_measured_beside_its_peer(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "data_building.json"
+    assert data_building.main(["--sequences", "60", "--length", "30", "--rounds", "2", "--output", str(file)]) == 0
+    found = json.loads(file.read_text())
+    rounds = [a / b for a, b in zip(found["rates"]["ours"], found["rates"]["stock"], strict=True)]
+    assert found["ratio"] == pytest.approx(sum(rounds) / 2)
+    assert "times the example script's way" in capsys.readouterr().out
+    rows = table.tables(tmp_path)["data-building"]
+    assert rows[0].startswith("| way | sequences of 30 letters a second")
+    assert [row.split("|")[1].strip() for row in rows[2:5]] == ["ours", "stock", "ours, the build alone"]
+
+
 def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         finetuning.main(["--levers", "magic"])
@@ -126,9 +139,14 @@ def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
 
 
 def test_compiling_is_repaid_after_as_many_steps_as_it_saves_time() -> None:
-    eager = {"median_seconds": 0.5, "first_step_seconds": 1.0}
-    assert finetuning.repaid_after(eager, {"median_seconds": 0.25, "first_step_seconds": 31.0}) == 120
-    assert finetuning.repaid_after(eager, {"median_seconds": 0.5, "first_step_seconds": 31.0}) is None
+    loops = {
+        "ours": {"median_seconds": 0.5, "first_step_seconds": 1.0},
+        "compiled": {"median_seconds": 0.9, "first_step_seconds": 31.0},  # another round's noise: rounds are paired
+    }
+    found = {"median": 0.5, "lowest": 0.4, "highest": 0.75, "rounds": 4}
+    assert goals.repaid({"loops": loops, "ratios": {"compiled": found}}) == "after 120 steps"
+    slower = {"loops": loops, "ratios": {"compiled": {**found, "highest": 1.01}}}
+    assert goals.repaid(slower) == "never, as far as 4 rounds tell"
 
 
 def figures(folder: Path, ratio: float, fast_bfloat16: bool) -> None:
@@ -164,7 +182,7 @@ def figures(folder: Path, ratio: float, fast_bfloat16: bool) -> None:
         (7.0, True, ["met", "met", "met"]),
         (5.0, True, ["missed", "met", "met"]),
         # 2e11 operations take 0.4 s at a peak of 5e11, a step of the example script takes 5 s
-        (5.0, False, [goals.NO_BFLOAT16 + goals.AT_MOST.format(12.5), goals.NO_BFLOAT16, "met"]),
+        (5.0, False, ["missed", goals.NO_BFLOAT16, "met"]),
         (7.0, False, ["met", goals.NO_BFLOAT16, "met"]),
         (1.5, False, [goals.NO_BFLOAT16 + goals.AT_MOST.format(3.75), goals.NO_BFLOAT16, "missed"]),
     ],

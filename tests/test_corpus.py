@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from hf_bertx.pretraining.corpus import Source, pack, read_lines
+from hf_bertx.pretraining.corpus import DOCUMENTS, Source, pack, read_lines
 from hf_bertx.pretraining.vocabulary import UNUSED, build_tokenizer, train_vocabulary
 
 
@@ -77,8 +77,10 @@ def test_bad_text_is_named_with_its_place(tmp_path: Path) -> None:
     latin = write(tmp_path / "latin.txt", b"fine\ncaf" + b"\xe9 au lait\n")
     empty, blank = write(tmp_path / "empty.txt", ""), write(tmp_path / "blank.txt", "\n \n")
     (tmp_path / "nothing").mkdir()
+    marked = write(tmp_path / "marked.txt", b"\xef\xbb\xbfab\xff\n")
     for name, message in (
         (latin, r"latin.txt: not UTF-8 at byte 8: 0xe9"),
+        (marked, r"marked.txt: not UTF-8 at byte 5: 0xff"),
         (empty, "empty.txt: the file is empty"),
         (blank, "blank.txt: the file holds nothing but blank lines"),
         (str(tmp_path / "absent.txt"), "absent.txt: no such file"),
@@ -86,6 +88,11 @@ def test_bad_text_is_named_with_its_place(tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             list(read_lines(Source((name,))))
+    for documents in DOCUMENTS:
+        with pytest.raises(ValueError, match=r"blank.txt: the file holds nothing but blank lines"):
+            list(read_lines(Source((blank,), documents=documents)))
+    whole = write(tmp_path / "whole.txt", b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n")
+    assert [text for text, _ in read_lines(Source((whole,)))] == ["one", "\ufefftwo"]
     with pytest.raises(ValueError, match="documents is 'page'; allowed: file, blank_line, line"):
         Source((latin,), documents="page")
     with pytest.raises(ValueError, match="no text"):
@@ -99,21 +106,21 @@ from transformers import AutoTokenizer
 from hf_bertx.pretraining.corpus import Source, pack
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for name in sys.argv[2:]:
-    pack(Source((name,)), tokenizer, Path(name + ".packed"))
+    pack(Source((name,), documents="line"), tokenizer, Path(name + ".packed"))
     print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read where Linux keeps it")
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, tiny_backbone: Path) -> None:
-    line = " ".join(f"word{n}" for n in range(100)) + "\n"
-    names = [write(tmp_path / f"{lines}.txt", line * lines) for lines in (2_000, 20_000)]  # 1.4 and 14 MB of text
+    line = " ".join(f"word{n}" for n in range(5)) + "\n"
+    names = [write(tmp_path / f"{lines}.txt", line * lines) for lines in (20_000, 200_000)]  # 0.6 and 6 MB of text
     done = subprocess.run(
         [sys.executable, "-c", PACK, str(tiny_backbone), *names], capture_output=True, text=True, check=True
     )
     small, large = map(int, done.stdout.split())
-    # 1.8 million ids more: 65 MB as a list of numbers, and the text itself 13 MB
-    assert large - small < 40 * 1024
+    # 0.9 million ids and 180 thousand documents more: 36 and 7 MB as lists of numbers
+    assert large - small < 6 * 1024
 
 
 def test_a_vocabulary_is_laid_out_as_berts() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import small_config
+from conftest import broken_backbone, small_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from hf_bertx.backbones import resolve_backbone
@@ -149,6 +149,23 @@ def test_unknown_start_and_unsupported_architecture(tiny_backbone: Path, tmp_pat
         AutoModelForDisciplineClassification.from_pretrained(str(tmp_path))
     with pytest.raises(OSError, match="from_backbone"):
         AutoModelForDisciplineClassification()
+
+
+@pytest.mark.parametrize("start", ["pretrained", "re_emb", "random_body"])
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("other names", r"not a checkpoint of bert: it lacks bert.encoder.layer.1.\S+ and \d+ weights more"),
+        ("other shapes", r"bert.encoder.layer.1.output.dense.weight has the shape \(32, 63\); its config asks for"),
+    ],
+)
+def test_a_backbone_that_is_not_whole_is_no_pretrained_start(
+    tiny_backbone: Path, tmp_path: Path, start: str, how: str, message: str
+) -> None:
+    broken = broken_backbone(tiny_backbone, tmp_path / "broken", how)
+    with pytest.raises(ValueError, match=message):
+        AutoModelForDisciplineClassification.from_backbone(str(broken), start)
+    AutoModelForDisciplineClassification.from_backbone(str(broken), "random")  # takes none of its weights
 
 
 def test_from_config_takes_a_stock_config() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, broken_backbone
 from safetensors.torch import load_file
 from transformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining
 
@@ -356,3 +356,20 @@ def test_going_on_from_a_model_whose_vocabulary_is_not_its_tokenizers(
     out = here(told)
     kept = load_file(out / "step-0" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     assert torch.equal(kept, load_file(tiny_backbone / "model.safetensors")["embeddings.word_embeddings.weight"])
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("other names", r"not a checkpoint of bert: it lacks bert.encoder.layer.1.\S+ and \d+ weights more"),
+        ("other shapes", r"bert.encoder.layer.1.output.dense.weight has the shape \(32, 63\); its config asks for"),
+    ],
+)
+def test_going_on_from_a_model_that_is_not_whole(
+    text: Path, tiny_backbone: Path, tmp_path: Path, how: str, message: str
+) -> None:
+    broken = broken_backbone(tiny_backbone, tmp_path / "broken", how)
+    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
+    place = told.index("--vocabulary_from")
+    with pytest.raises(ValueError, match=message):
+        here([*told[:place], "--initialize_from", str(broken), *told[place + 2 :]])

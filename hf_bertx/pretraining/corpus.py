@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,15 +79,15 @@ def read_lines(source: Source) -> Iterator[tuple[str, bool]]:
         yield from _read_rows(source)
         return
     for path in source.paths:
-        begins = True
+        begins, blank = True, True
         for line in _decoded(path):
             text = line.strip()
             if text:
                 yield text, begins or source.documents == "line"
-                begins = False
+                begins = blank = False
             elif source.documents == "blank_line":
                 begins = True
-        if begins and source.documents == "file":
+        if blank:
             raise ValueError(f"{path}: the file holds nothing but blank lines")
 
 
@@ -95,12 +96,13 @@ def _decoded(path: Path) -> Iterator[str]:
     with path.open("rb") as file:
         for line in file:
             try:
-                yield line.decode("utf-8-sig" if offset == 0 else "utf-8")
+                text = line.decode("utf-8")
             except UnicodeDecodeError as error:
                 raise ValueError(
                     f"{path}: not UTF-8 at byte {offset + error.start}: 0x{line[error.start]:02x}; "
                     "convert the file (iconv -f latin1 -t utf-8) or leave it out"
                 ) from None
+            yield text if offset else text.removeprefix("\ufeff")  # a byte order mark
             offset += len(line)
 
 
@@ -163,11 +165,11 @@ def pack(source: Source, tokenizer: Any, folder: Path, about: str = "tokenizing"
     width = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _RECORD).unlink(missing_ok=True)  # written last: a folder that has it is whole
-    digest, count, unknown, starts = hashlib.sha256(), 0, 0, []
-    with (folder / _TOKENS).open("wb") as file:
+    digest, count, unknown = hashlib.sha256(), 0, 0
+    with (folder / _TOKENS).open("wb") as file, (folder / _STARTS).open("wb") as starts:
         for ids, begins in _tokenized(source, tokenizer, about):
             if begins:
-                starts.append(count)
+                starts.write(count.to_bytes(8, sys.byteorder))
             part = np.asarray(ids, dtype=width)
             file.write(part.tobytes())
             digest.update(part.astype("<u4").tobytes())
@@ -175,7 +177,6 @@ def pack(source: Source, tokenizer: Any, folder: Path, about: str = "tokenizing"
             unknown += int((part == tokenizer.unk_token_id).sum())
     if count < 2:
         raise ValueError(f"the text holds {count} tokens; a block needs more")
-    np.asarray(starts, dtype=np.int64).tofile(folder / _STARTS)
     record = {"key": key, "width": np.dtype(width).name, "sha256": digest.hexdigest(), "unknown": unknown / count}
     run_files.write_json(folder / _RECORD, record)
     return load_corpus(folder)
@@ -185,7 +186,7 @@ def load_corpus(folder: Path) -> Corpus:
     """What [`pack`] left in a folder."""
     record = run_files.read_json(folder / _RECORD)
     tokens = np.memmap(folder / _TOKENS, dtype=record["width"], mode="r")
-    starts = np.fromfile(folder / _STARTS, dtype=np.int64)
+    starts = np.memmap(folder / _STARTS, dtype=np.int64, mode="r")
     return Corpus(tokens, starts, record["sha256"], record["unknown"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging as python_logging
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .. import run_files
 from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
+from ..modeling_discipline import load_whole
 from ..run_order import machine, versions
 from ..run_trainer import RunTrainer
 from ..shortcuts import draw_dropout_at_once
@@ -208,7 +210,7 @@ def _model(told: PretrainingArguments, tokenizer: Any) -> Any:
         )
     found = model_class(config.model_type, told.next_sentence)
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = told.dropout, 0.0
-    return _load(told.initialize_from, found.from_pretrained, config=config, dtype=torch.float32)
+    return _load(told.initialize_from, partial(load_whole, found), config=config, dtype=torch.float32)
 
 
 def _load(name: str, load: Any, **kwargs: Any) -> Any:
