@@ -30,8 +30,8 @@ from .vocabulary import build_tokenizer, train_vocabulary
 
 RECORD = "pretraining.json"  # what was ordered: arguments, text, steps; written at the start
 _HYPERPARAMETERS = (
-    "max_steps learning_rate lr_scheduler_type warmup_steps weight_decay adam_beta1 adam_beta2 adam_epsilon "
-    "max_grad_norm optim seed"
+    "max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 "
+    "adam_epsilon max_grad_norm optim seed"
 ).split()
 _TOLD = (
     "model_type layers hidden_size dropout sequence_length mask_rate whole_words next_sentence global_batch_size "
