@@ -75,8 +75,8 @@ class PretrainingArguments:
     )
 
 
-# Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models. At 2e-3 a model of
-# 4 x 256 never learned more than how frequent each entry is (results/pretraining).
+# Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models; the rate is that of
+# results/pretraining.
 _DEFAULTS: dict[str, Any] = {
     "output_dir": "runs/pretraining",
     "max_steps": 10_000,
