@@ -75,7 +75,7 @@ class PretrainingArguments:
     )
 
 
-# Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models; the rate is that of
+# Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models, the rate that of
 # results/pretraining.
 _DEFAULTS: dict[str, Any] = {
     "output_dir": "runs/pretraining",
