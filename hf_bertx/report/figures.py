@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import math
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .. import run_files
 from .panels import COLORS, INK, KINDS, LINE, Panel
+
+_CHARACTERS_AN_INCH = 15  # of the line at the foot, 8 points high
 
 
 def _pyplot() -> Any:
@@ -50,11 +53,12 @@ def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:
     rows = math.ceil(len(panels) / columns)
     width, height = (max(panel.size[i] for panel in panels) for i in (0, 1))
     head = 0.28 + 0.16 * max(panel.title.count("\n") for panel in panels)
-    told = panels[0].where
-    foot = 0.25 if told else 0.0
+    told = textwrap.wrap(panels[0].where, int(_CHARACTERS_AN_INCH * width * columns))
+    foot = 0.11 + 0.14 * len(told) if told else 0.0
     figure = plt.figure(figsize=(width * columns, (height + head) * rows + foot))
     if told:
-        figure.text(0.1 / (width * columns), 0.08 / figure.get_size_inches()[1], told, fontsize=8, color=COLORS[7])
+        place = 0.1 / (width * columns), 0.06 / figure.get_size_inches()[1]
+        figure.text(*place, "\n".join(told), fontsize=8, color=COLORS[7], va="bottom")
     for i, panel in enumerate(panels):
         row, column = divmod(i, columns)
         top = (rows - row) * (height + head) + foot
