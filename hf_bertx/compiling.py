@@ -95,7 +95,11 @@ class CompileWhenRepaid(TrainerCallback):
             if expected_gain(left, self._eager, args.device.type) > 0:
                 self._times, self._compiled = [], self._compile(model)
             else:
-                self._decide(f"not compiled: {left} steps of {self._eager:.3g} s are left, too few to repay it")
+                share = _SAVES.get(args.device.type, 0.0)
+                self._decide(
+                    f"not compiled: {left} steps of {self._eager:.3g} s are left, of which it is expected to save "
+                    f"{share:.0%}, and to take {_SECONDS:g} s"
+                )
 
     def _judge(self, eager: float) -> None:
         """Decides by the last compiled steps, unless one of them was compiled anew for another shape."""
@@ -121,7 +125,8 @@ class CompileWhenRepaid(TrainerCallback):
                 return compiled(*args, **kwargs)
             except Exception as error:  # of any of the compilers underneath
                 self._compiled = model._compiled_call_impl = None
-                self._decide(f"not compiled: {str(error).strip().splitlines()[0]:.200}")
+                told = str(error).strip() or type(error).__name__
+                self._decide(f"not compiled: {told.splitlines()[0]:.200}")
                 return model._call_impl(*args, **kwargs)
 
         return call
