@@ -373,18 +373,19 @@ sys.exit(main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray",
 def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra [ray] is not installed; Ray has no wheel for this Python")
     overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
-    file = small(tmp_path, tiny_backbone, overrides=overrides)
+    file = small(tmp_path, tiny_backbone, overrides=overrides, arms=["bert"], seeds=[0, 1, 2])
     root = tmp_path / "runs"
     done = subprocess.run(
         [sys.executable, "-c", _ON_RAY, file, str(root)],
         capture_output=True,
         text=True,
-        env=environment(),
+        # by default workers have niceness 15: beside two busy processes they get a thirtieth of a core
+        env={**environment(), "RAY_worker_niceness": "0"},
         timeout=300,
     )
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "killed one of 2 workers" in done.stdout
-    assert "4 finished, 0 failed" in done.stdout
+    assert "3 finished, 0 failed" in done.stdout
     results = [run_files.read_json(root / run.folder / run_files.RESULTS) for run in load_study(file).runs]
-    assert [r["steps"] for r in results] == [200] * 4
+    assert [r["steps"] for r in results] == [200] * 3
     assert sum(r["resumed_from_step"] is not None for r in results) >= 1
