@@ -1,0 +1,102 @@
+"""Levers that were tried and are not built: parts of a layer, each in two ways, alternately, on random numbers.
+
+    python benchmarks/left_out.py [--rounds 30] [--threads 2] [--output FILE.json]
+
+Shapes are those of `minilm-l6` (12 heads of 32) on a training batch of splice and of H3. A ratio is the time of what
+is built over that of the other way, in the same round: above 1 the other way is faster.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn.functional import linear, scaled_dot_product_attention
+
+from hf_bertx.run_arguments import usable_cores
+from hf_bertx.run_files import write_json
+from hf_bertx.run_order import machine, versions
+
+HEADS, HIDDEN = 12, 384
+SHAPES = {"splice": (32, 62), "h3": (32, 502)}  # batch, tokens
+Way = Callable[[], tuple[torch.Tensor, ...]]
+
+
+def _heads(states: torch.Tensor) -> torch.Tensor:
+    return states.unflatten(-1, (HEADS, -1)).transpose(1, 2)  # (batch, heads, length, head size)
+
+
+def joined_projections(batch: int, length: int) -> tuple[Way, Way]:
+    """Queries, keys and values by three products, and by one product with the three matrices beside each other."""
+    states = torch.randn(batch, length, HIDDEN, requires_grad=True)
+    weights = [torch.randn(HIDDEN, HIDDEN, requires_grad=True) for _ in range(3)]
+    joined = torch.cat(weights).detach().requires_grad_()
+    return (
+        lambda: tuple(linear(states, weight) for weight in weights),
+        lambda: linear(states, joined).chunk(3, -1),
+    )
+
+
+def two_products(batch: int, length: int) -> tuple[Way, Way]:
+    """Attention by `scaled_dot_product_attention`, and by two batched products with a softmax between."""
+    mixed = torch.randn(batch, length, 3 * HIDDEN, requires_grad=True)
+
+    def built() -> tuple[torch.Tensor]:
+        return (scaled_dot_product_attention(*map(_heads, mixed.chunk(3, -1))),)
+
+    def plain() -> tuple[torch.Tensor]:
+        query, key, value = map(_heads, mixed.chunk(3, -1))
+        scores = (query * (HIDDEN // HEADS) ** -0.5) @ key.transpose(-1, -2)
+        return (scores.softmax(-1) @ value,)
+
+    return built, plain
+
+
+LEVERS = {"queries, keys and values by one product": joined_projections, "attention by two products": two_products}
+
+
+def _seconds(way: Way, backward: bool) -> float:
+    started = time.perf_counter()
+    if backward:
+        outputs = way()
+        torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])
+    else:
+        with torch.inference_mode():
+            way()
+    return time.perf_counter() - started
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=usable_cores())
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows = []
+    for lever, make in LEVERS.items():
+        for case, shape in SHAPES.items():
+            built, other = make(*shape)
+            for backward in (False, True):
+                ratios = []
+                for _ in range(options.rounds + 1):
+                    before = _seconds(built, backward)
+                    ratios.append(before / _seconds(other, backward))
+                ratios = sorted(ratios[1:])  # the first round allocates
+                row = {"lever": lever, "case": case, "pass": "forward and backward" if backward else "forward"}
+                row |= {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]}
+                rows.append(row | {"rounds": options.rounds})
+                print(f"{lever}, {case}, {row['pass']}: {row['median']:.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
+    if options.output is not None:
+        record = {"threads": options.threads, "machine": machine(), "versions": versions(), "rows": rows}
+        write_json(options.output, record)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
