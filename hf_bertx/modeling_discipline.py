@@ -34,27 +34,32 @@ from .configuration_discipline import (
 )
 
 
-def load_whole(cls: Any, source: str, **kwargs: Any) -> Any:
+def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -> Any:
     """`cls.from_pretrained(source)` that takes no encoder but a whole one.
 
     The stock method warns of a weight that it does not find, draws it at random and goes on. Heads and poolers may be
     drawn: a checkpoint of masked-LM training has none that a classifier could use.
+
+    Args:
+        drawn: how the names of all weights begin that may be drawn, if not those of heads and poolers.
 
     Raises:
         ValueError: a weight of the encoder is missing, or has another shape than the config says.
     """
     model, info = cls.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
 
-    def of_encoder(name: str) -> bool:
-        return name.startswith(f"{cls.base_model_prefix}.") and ".pooler." not in name
+    def needed(name: str) -> bool:
+        if drawn is not None:
+            return not name.startswith(drawn)
+        return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
 
     for name, found, wanted in sorted(info["mismatched_keys"]):
-        if of_encoder(name):
+        if needed(name):
             raise ValueError(f"{source}: {name} has the shape {tuple(found)}; its config asks for {tuple(wanted)}")
-    missing = sorted(filter(of_encoder, info["missing_keys"]))
+    missing = sorted(filter(needed, info["missing_keys"]))
     if missing:
         raise ValueError(
-            f"{source}: not a checkpoint of {model.config.model_type}: it lacks {missing[0]}"
+            f"{source}: not a checkpoint of {type(model.config).model_type}: it lacks {missing[0]}"
             + (f" and {len(missing) - 1} weights more" if missing[1:] else "")
         )
     return model
@@ -110,8 +115,9 @@ class DisciplineClassificationMixin:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
         kwargs.setdefault("started_from", f"{source}@{revision}" if revision else source)
         if start in ("pretrained", "re_emb"):
-            flag = {"reinit_embeddings": True} if start == "re_emb" else {}
-            return load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **flag, **kwargs)
+            if start == "re_emb":
+                kwargs["reinit_embeddings"] = True
+            return load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
         config = cls.config_class.from_pretrained(source, revision=revision or "main", **kwargs)  # type: ignore[attr-defined]
         config.dtype = torch.float32
         config.started_as = start

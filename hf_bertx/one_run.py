@@ -67,7 +67,7 @@ def main(argv: list[str], build_own: BuildOwn | None = None, build_task: BuildPu
     """
     try:
         train(argv, build_own, build_task, tell=lambda folder: print(f"wrote {folder}"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
             raise
         print(f"train.py: error: {error}", file=sys.stderr)

@@ -68,7 +68,9 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
     }
 
 
-def check_same(folder: Path, order: dict[str, Any]) -> None:
+def check_same(
+    folder: Path, order: dict[str, Any], otherwise: str = "another --output_dir, or pass --no_resume to replace it"
+) -> None:
     found = run_files.read_json(folder / run_files.RUN)
     old, new = (_flat({k: o.get(k) for k in ("specification", "data_fingerprint")}) for o in (found, order))
     different = [
@@ -77,10 +79,7 @@ def check_same(folder: Path, order: dict[str, Any]) -> None:
         if old.get(name, _OF_OLDER_RUNS.get(name)) != new[name]
     ]
     if different:
-        raise ValueError(
-            f"{folder} holds a run of another specification: {'; '.join(different)}. "
-            "Choose another --output_dir, or pass --no_resume to replace it"
-        )
+        raise ValueError(f"{folder} holds a run of another specification: {'; '.join(different)}. Choose {otherwise}")
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """Hilbert-CNN and the small CNN: shapes and counts written down, weights that survive a save, runs that learn."""
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import ROOT
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -178,6 +181,14 @@ def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> 
     answers = pipeline("text-classification", model=str(folder / "model"))(texts)
     names = ["EI", "IE", "N"]
     assert [answer["label"] for answer in answers] == [names[int(np.argmax(row))] for row in rows["logits"][:8]]
+
+    (tmp_path / "few.txt").write_text("\n".join(texts))
+    # in a process of its own, in which nobody has imported the architecture
+    told = [sys.executable, "-m", "hf_bertx.cli", "predict", str(folder), str(tmp_path / "few.txt"), "--output"]
+    done = subprocess.run([*told, str(tmp_path / "few.jsonl")], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-2000:]
+    predicted = [json.loads(line)["label"] for line in (tmp_path / "few.jsonl").read_text().splitlines()]
+    assert predicted == [answer["label"] for answer in answers]
 
     card = (folder / "model" / "README.md").read_text()
     assert card == model_card(folder)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
+from hf_bertx.pretraining import corpus as corpus_module
 from hf_bertx.pretraining.corpus import DOCUMENTS, Source, pack, read_lines
 from hf_bertx.pretraining.vocabulary import UNUSED, build_tokenizer, train_vocabulary
 
@@ -33,6 +34,35 @@ def test_documents_end_where_they_are_said_to(tmp_path: Path) -> None:
     assert read("file") == [("one", True), ("two", False), ("three", False), ("four", True)]
     assert read("blank_line") == [("one", True), ("two", True), ("three", False), ("four", True)]
     assert read("line") == [("one", True), ("two", True), ("three", True), ("four", True)]
+
+
+def test_a_long_line_comes_in_pieces_that_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus_module, "_LONGEST_LINE", 16)
+    text = "wörd " * 9 + "é" * 40 + " end\nnext " + "a" * 15 + "\n\nlast"
+    source = Source((write(tmp_path / "a.txt", text),), documents="line")
+    pieces = list(read_lines(source))
+    assert all(len(piece.encode()) <= 32 for piece, _ in pieces)
+    begins = [i for i, (_, first) in enumerate(pieces) if first]
+    assert [pieces[i][0].split()[0] for i in begins] == ["wörd", "next", "last"]
+    assert "".join(piece.replace(" ", "") for piece, _ in pieces) == text.replace(" ", "").replace("\n", "")
+    words = " ".join(piece for piece, _ in pieces).split()
+    assert words.count("wörd") == 9, "no word is cut that has a blank beside it"
+    broken = write(tmp_path / "b.txt", b"abcd " * 9 + b"\xff")
+    with pytest.raises(ValueError, match=r"b\.txt: not UTF-8 at byte 45: 0xff"):
+        list(read_lines(Source((broken,))))
+
+
+def test_a_batch_is_no_longer_for_longer_lines() -> None:
+    assert [len(batch) for batch in corpus_module.batches(["a"] * 2500, len)] == [1000, 1000, 500]
+    assert [len(batch) for batch in corpus_module.batches(["a" * 2**20] * 9, len)] == [4, 4, 1]
+
+
+def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write(tmp_path / f"{name}.jsonl", f'{{"text": "word {name}"}}\n')
+    told = [f"  - config_name: {name}\n    data_files: {name}.jsonl\n" for name in ("one", "two")]
+    write(tmp_path / "README.md", "---\nconfigs:\n" + "".join(told) + "---\n")
+    assert list(read_lines(Source(dataset=str(tmp_path), configuration="two"))) == [("word two", True)]
 
 
 def test_a_folder_stands_for_its_text_files(tmp_path: Path) -> None:

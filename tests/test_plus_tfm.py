@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import broken_backbone
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
-from hf_bertx.baselines import run_baseline
+from hf_bertx.arms import BASELINE
+from hf_bertx.baselines import get_baseline, run_baseline
 from hf_bertx.baselines.encoders import as_written, convert_antiberty
 from hf_bertx.baselines.plus_tfm.configuration_plus_tfm import PlusTFMConfig
 from hf_bertx.baselines.plus_tfm.conversion import convert_plus_tfm
@@ -25,6 +28,7 @@ from hf_bertx.baselines.plus_tfm.modeling_plus_tfm import (
 )
 from hf_bertx.baselines.plus_tfm.tokenization_plus_tfm import plus_tokenizer
 from hf_bertx.cli import main
+from hf_bertx.study.plan import PlannedRun
 from hf_bertx.task_data import own_task
 
 SIZE, BLOCKS, INNER, LONGEST = 128, 2, 192, 40
@@ -218,11 +222,15 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path, capsys: pytest.
         ({"pooler.weight": torch.zeros(2)}, "it has 'pooler.weight' (1 in all), which is not the model's"),
         ({"fc_lm.bias": torch.zeros(7)}, f"'fc_lm.bias' has the shape (7,); that of PLUS-TFM is ({SIZE},)"),
         ({"decoder.weight": torch.zeros(25, SIZE)}, "'decoder.weight' is not tied to"),
-        ({"transformer.embed.tok_embed.weight": None}, "it is no checkpoint of PLUS-TFM"),
+        ({"transformer.embed.tok_embed.weight": None}, "is missing; it is no checkpoint of PLUS-TFM"),
+        ({"transformer.embed.tok_embed.weight": torch.zeros(25)}, "has the shape (25,); it is no checkpoint of"),
+        ({"transformer.embed.tok_embed.weight": torch.zeros(30, SIZE)}, "has 30 entries; PLUS-TFM's alphabet has 25"),
+        ({"transformer.embed.pos_embed.pe": torch.zeros(1, 20, SIZE - 1)}, f"its last number should be {SIZE}"),
+        ({1: torch.zeros(2)}, "holds dict, not tensors by name"),
     ],
 )
 def test_another_checkpoint_is_named(
-    change: dict[str, torch.Tensor | None], message: str, tensors: dict[str, torch.Tensor], tmp_path: Path
+    change: dict[Any, torch.Tensor | None], message: str, tensors: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
     state = {name: value for name, value in {**tensors, **change}.items() if value is not None}
     torch.save(state, tmp_path / "other.pt")
@@ -321,6 +329,39 @@ def test_an_encoder_reads_letters_by_its_own_tokenizer(residue_bert: Path, prote
     assert f"Started from `{residue_bert.name}`" in card
     assert "from scratch" not in card
     assert "import hf_bertx" not in card
+
+
+@pytest.mark.parametrize("how", ["other names", "other shapes"])
+def test_an_encoder_that_fits_in_part_is_not_filled_up_at_random(
+    how: str, tiny_backbone: Path, proteins: str, tmp_path: Path
+) -> None:
+    broken = broken_backbone(tiny_backbone, tmp_path / "broken", how)
+    with pytest.raises(OSError, match=r"could not be loaded by stock transformers: .*encoder\.layer\.1\."):
+        run_baseline(f"encoder:{broken}", TASK, data_dir=proteins, root=tmp_path / "runs", epochs=1)
+    with pytest.raises(ValueError, match="not a checkpoint of plus_tfm: it lacks "):
+        run_baseline(f"plus-tfm:{tiny_backbone}", TASK, data_dir=proteins, root=tmp_path / "runs", epochs=1)
+
+
+def test_encoders_of_one_name_are_told_apart_by_their_weights(
+    residue_bert: Path, proteins: str, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "a" / "model", tmp_path / "b" / "model"
+    shutil.copytree(residue_bert, first)
+    shutil.copytree(residue_bert, second)
+    torch.manual_seed(1)
+    BertModel(BertConfig.from_pretrained(second)).save_pretrained(second)
+    told: dict[str, Any] = {"data_dir": proteins, "root": tmp_path / "runs", "epochs": 1}
+    folder = run_baseline(f"encoder:{first}", TASK, **told)
+    assert run_baseline(f"encoder:{first}", TASK, **told) == folder
+    with pytest.raises(ValueError, match=r"backbone_revision is 'sha256:\w+' there.* Choose another --runs"):
+        run_baseline(f"encoder:{second}", TASK, **told)
+    planned = PlannedRun("lysine", f"encoder:{first}", BASELINE, BASELINE, "paper", 0, 1.0)
+    assert tmp_path / "runs" / planned.folder == folder, "a study looks where the run lies"
+
+
+def test_plus_tfm_without_weights_says_so_by_its_name() -> None:
+    assert get_baseline("plus-tfm").name == "plus-tfm:scratch"
+    assert get_baseline("plus-tfm:scratch").source is None
 
 
 def test_an_encoder_out_of_reach_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

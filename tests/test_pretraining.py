@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, broken_backbone
+from filelock import FileLock
 from safetensors.torch import load_file
 from transformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining
 
@@ -193,6 +194,7 @@ def test_saving_leaves_the_draws_of_training_alone(tokenizer: Any, tmp_path: Pat
 
 def test_steps_and_shares_of_the_run() -> None:
     assert checkpoint_steps(["0", "2%", "20%", "600", "100%"], 3000) == [0, 60, 600, 3000]
+    assert checkpoint_steps(["0", "600"], 3000) == [0, 600, 3000], "what was trained is kept"
     for told, message in ((["some"], "has 'some'; give steps"), (["4000"], "step 4000 of 3000")):
         with pytest.raises(ValueError, match=message):
             checkpoint_steps(told, 3000)
@@ -270,7 +272,8 @@ def test_a_pretraining_learns_and_leaves_a_series(
 def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     two = text.parent / "second.txt"
     two.write_text(text.read_text().replace("word1 ", "word2 "))
-    more = ["--next_sentence", "1", "--train_files", str(text), str(two)]
+    # a pass takes 26 steps: it is killed in the second one, whose pairs are others than the first one's
+    more = ["--next_sentence", "1", "--global_batch_size", "32", "--train_files", str(text), str(two)]
     whole, broken = ([*command(text, tiny_backbone, tmp_path / name), *more] for name in ("a", "b"))
     process = subprocess.Popen(broken, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, cwd=ROOT)
     here(whole)
@@ -289,17 +292,82 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    assert len(losses(tmp_path / "a")) == 13  # every fifth step, and the end of an epoch
+    assert len(losses(tmp_path / "a")) == 14  # every fifth step, and the ends of two epochs
 
 
 def test_two_processes_ask_the_same_as_one(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    told = ["--max_steps", "10", "--dropout", "0", "--logging_steps", "1"]
+    two = text.parent / "other.txt"
+    two.write_text(text.read_text().replace("word1 ", "word2 "))
+    # a pass takes 6 steps; a last batch that is not full is filled up for two processes, not for one
+    told = [
+        "--max_steps",
+        "10",
+        "--dropout",
+        "0",
+        "--logging_steps",
+        "1",
+        "--global_batch_size",
+        "128",
+        "--dataloader_drop_last",
+        "1",
+    ]
+    told += ["--next_sentence", "1", "--train_files", str(text), str(two)]
     here([*command(text, tiny_backbone, tmp_path / "one"), *told])
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = run([*start, *command(text, tiny_backbone, tmp_path / "two")[1:], *told, "--use_cpu", "1"])
     assert done.returncode == 0, done.stderr[-3000:]
     assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
     assert len(losses(tmp_path / "one")) == 10
+
+
+def test_to_start_anew_takes_away_what_a_pretraining_left_and_nothing_else(
+    text: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "step-1").mkdir(parents=True)
+    (out / "corpus").mkdir()
+    (out / "corpus" / "mine.txt").write_text("mine")
+    told = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
+    with pytest.raises(ValueError, match="minilm-l7"):
+        here([part if part != str(tiny_backbone) else "minilm-l7" for part in told])
+    here(told)
+    assert (out / "step-1").is_dir()
+    assert (out / "corpus" / "mine.txt").read_text() == "mine"
+    (out / "notes.txt").write_text("mine, too")
+    here([*told, "--max_steps", "3", "--logging_steps", "1"])
+    assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-3"]
+    assert (out / "notes.txt").is_file()
+
+
+def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_path: Path) -> None:
+    told = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
+    place = told.index("--vocabulary_from")
+    told[place : place + 2] = ["--vocabulary_size", "300"]
+    with pytest.raises(ValueError, match="hidden size 65"):
+        here([*told, "--hidden_size", "65"])
+    told[place + 1] = "280"
+    out = here(told)
+    assert len(AutoTokenizer.from_pretrained(out / "step-1")) <= 280, "the vocabulary of the first try is not taken"
+    told[place + 1] = "300"
+    with pytest.raises(ValueError, match="vocabulary_size is 280 there, 300 asked"):
+        here(told)
+
+
+def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1")
+    with (
+        FileLock(tmp_path / "out" / ".lock"),
+        pytest.raises(ValueError, match="another process is pre-training there"),
+    ):
+        here(told)
+
+
+def test_pairs_of_one_document_say_of_which_text(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    held_out = ["--validation_files", str(text), "--train_files", str(text), str(text)]
+    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1", "--next_sentence", "1", *held_out)
+    with pytest.raises(ValueError, match="the text to validate on has one"):
+        here(told)
 
 
 def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:

@@ -170,13 +170,14 @@ _NETWORKS = (
         network=True,
     ),
     Baseline(
-        "plus-tfm",
+        "plus-tfm:scratch",
         ("protein",),
-        "PLUS-TFM (Min et al. 2021) without its published weights, which were not given.",
+        "PLUS-TFM (Min et al. 2021) from scratch, since its published weights were not given.",
         searched={"any": {"learning_rate": (5e-5,)}},  # its fine-tuning configuration
         network=True,
     ),
 )
+_SCRATCH = "plus-tfm:scratch"
 # Started from weights: `plus-tfm:FOLDER` that `bertx convert plus-tfm` made, `encoder:SOURCE`.
 _STARTED = {
     "plus-tfm": "PLUS-TFM (Min et al. 2021), from its published weights.",
@@ -189,12 +190,14 @@ def get_baseline(name: str) -> Baseline:
     """The baseline of that name; `encoder:SOURCE` and `plus-tfm:FOLDER` start from what they name.
 
     A folder is called by its last name alone in what the baseline is called: paths are nobody else's business.
+    `plus-tfm` stands for `plus-tfm:scratch`.
 
     Raises:
         ValueError: no baseline has that name; the message lists them.
     """
+    name = _SCRATCH if name == "plus-tfm" else name
     kind, _, source = name.partition(":")
-    if source and kind in _STARTED:
+    if source and kind in _STARTED and name not in BASELINES:
         called = f"{kind}:{Path(source).resolve().name if Path(source).is_dir() else source}"
         fits = ("protein",) if kind == "plus-tfm" else ("dna", "protein")
         searched = {"any": {"learning_rate": (5e-5,)}}

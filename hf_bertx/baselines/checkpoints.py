@@ -23,7 +23,8 @@ def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
         raise ValueError(
             f"{checkpoint}: refused, since it is no file of tensors alone; nothing of it was run ({first_line:.120})"
         ) from None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    by_name = isinstance(state, dict) and all(isinstance(name, str) for name in state)
+    if not by_name or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise ValueError(f"{checkpoint}: holds {type(state).__name__}, not tensors by name")
     return state
 

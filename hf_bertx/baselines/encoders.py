@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from .. import run_files
+from ..modeling_discipline import load_whole
 from ..tokenization_discipline import DisciplineTokenizer
 from .checkpoints import check_tensors, read_tensors
 
@@ -38,11 +39,12 @@ def load_encoder(source: str, fields: dict[str, Any]) -> PreTrainedModel:
         fields: of the config: `num_labels`, `id2label`, ...
 
     Raises:
-        OSError: it cannot be had, or needs code of its own; the message names the source.
+        OSError: it cannot be had, needs code of its own, or fits stock transformers only in part, which would be
+            filled up at random; the message names the source.
     """
     try:
-        return AutoModelForSequenceClassification.from_pretrained(
-            source, dtype=torch.float32, trust_remote_code=False, **fields
+        return load_whole(
+            AutoModelForSequenceClassification, source, dtype=torch.float32, trust_remote_code=False, **fields
         )
     except (OSError, ValueError, KeyError) as error:
         raise _unavailable(source, error) from None

@@ -10,11 +10,21 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, EvalPrediction, PreTrainedModel, Trainer, TrainingArguments, set_seed
+from transformers import (
+    DataCollatorWithPadding,
+    EarlyStoppingCallback,
+    EvalPrediction,
+    PreTrainedModel,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    set_seed,
+)
 
 from .. import metrics, run_files
 from ..callbacks import RunRecordCallback
 from ..disciplines import get_discipline
+from ..modeling_discipline import load_whole
 from ..tasks import Task
 from ..tokenized_data import tokenize
 from .catalog import Baseline
@@ -41,6 +51,7 @@ class Recipe:
         batch_size: items an update.
         parameters: what the optimiser takes of a model: groups with their weight decay.
         tokenizer: letters to ids; it cuts to what an encoder beside it in the table reads.
+        patience: so many passes without a better score on validation end the training.
     """
 
     build: Callable[[Task, str | None], PreTrainedModel]
@@ -48,6 +59,7 @@ class Recipe:
     batch_size: int
     parameters: Callable[[PreTrainedModel], Iterable[dict[str, Any]]]
     tokenizer: Callable[[Task, str | None], Any]
+    patience: int | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ def _symbol_cnn(task: Task, source: str | None) -> PreTrainedModel:
 def _plus_tfm(task: Task, source: str | None) -> PreTrainedModel:
     if source is None:
         return PlusTFMForSequenceClassification(PlusTFMConfig(**_labels(task)))
-    return PlusTFMForSequenceClassification.from_pretrained(source, ignore_mismatched_sizes=True, **_labels(task))
+    return load_whole(PlusTFMForSequenceClassification, source, drawn="classifier.", **_labels(task))
 
 
 def _encoder(task: Task, source: str | None) -> PreTrainedModel:
@@ -116,8 +128,8 @@ RECIPES: dict[str, Recipe] = {
     "hilbert-cnn": Recipe(_hilbert("as_released"), 15, 300, _hilbert_parameters, _symbols),
     "hilbert-cnn-described": Recipe(_hilbert("as_described"), 15, 300, _hilbert_parameters, _symbols),
     "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _plain_parameters, _symbols),
-    # its fine-tuning configuration: Adam, batches of 32, up to 20 epochs
-    "plus-tfm": Recipe(_plus_tfm, 20, 32, _plain_parameters, lambda task, _: plus_tokenizer(task.max_length)),
+    # its fine-tuning configuration: Adam, batches of 32, up to 20 epochs, patience 3 (of the loss there)
+    "plus-tfm": Recipe(_plus_tfm, 20, 32, _plain_parameters, lambda task, _: plus_tokenizer(task.max_length), 3),
     "encoder": Recipe(
         _encoder, 20, 32, _plain_parameters, lambda task, source: load_encoder_tokenizer(str(source), task.max_length)
     ),
@@ -207,6 +219,9 @@ def _trainer(
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         return metrics.score(task, prediction.predictions, prediction.label_ids, groups)
 
+    callbacks: list[TrainerCallback] = [RunRecordCallback(folder / run_files.LOG)]
+    if recipe.patience is not None:
+        callbacks.append(EarlyStoppingCallback(recipe.patience))
     optimizer = torch.optim.Adam(recipe.parameters(model), lr=candidate["learning_rate"])
     constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
     return Trainer(
@@ -216,6 +231,6 @@ def _trainer(
         eval_dataset=data["validation"],
         data_collator=DataCollatorWithPadding(tokenizer),
         compute_metrics=compute_metrics,
-        callbacks=[RunRecordCallback(folder / run_files.LOG)],
+        callbacks=callbacks,
         optimizers=(optimizer, constant),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from huggingface_hub import try_to_load_from_cache
 from transformers.utils import logging
 
 from .. import metrics, run_files
@@ -90,7 +92,7 @@ def run_baseline(
     folder = baseline_folder(baseline.name, found, split, seed, fraction, Path(root))
     order = _order(baseline, found, data, split, seed, fraction, max_eval_items, epochs)
     if (folder / run_files.RUN).is_file():
-        check_same(folder, order)
+        check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():
             logger.warning(f"skipped: {folder} holds this run, finished")
             return folder
@@ -126,7 +128,7 @@ def _order(
         "specification": {
             "task": task.name,
             "backbone": baseline.name,
-            "backbone_revision": None,
+            "backbone_revision": None if baseline.source is None else revision_of(baseline.source),
             "arm": BASELINE,
             "start": None,
             "assignment": None,
@@ -145,6 +147,20 @@ def _order(
         "data_origin": data.origin,
         "backbone_origin": baseline.about,
     }
+
+
+def revision_of(source: str) -> str | None:
+    """By what weights are known again: the sha256 of a folder's, the commit of a Hub id that is in the cache."""
+    folder = Path(source)
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(source, "config.json")
+        return Path(cached).parent.name if isinstance(cached, str) else None
+    digest = hashlib.sha256()
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+        with path.open("rb") as file:
+            while block := file.read(2**20):
+                digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _versions() -> dict[str, str]:

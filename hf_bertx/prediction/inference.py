@@ -19,6 +19,9 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from .. import run_files
+from ..baselines.hilbert_cnn import modeling_hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
+from ..baselines.plus_tfm import modeling_plus_tfm as _plus_tfm  # noqa: F401
+from ..baselines.symbol_cnn import modeling_symbol_cnn as _symbol_cnn  # noqa: F401
 from ..input_records import InputRecord
 from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
 from ..shortcuts import prune_unread_positions

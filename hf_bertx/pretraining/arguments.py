@@ -32,6 +32,9 @@ class PretrainingArguments:
     dataset: str | None = field(
         default=None, metadata={"help": "A data set of the Hub with a text column, read as a stream."}
     )
+    dataset_config: str | None = field(
+        default=None, metadata={"help": "Of --dataset: its configuration, 20231101.en of wikimedia/wikipedia."}
+    )
     dataset_split: str = field(default="train", metadata={"help": "Of --dataset."})
     text_column: str = field(default="text", metadata={"help": "Of --dataset."})
     documents: str = field(
@@ -60,7 +63,7 @@ class PretrainingArguments:
     )
     checkpoint_steps: list[str] = field(
         default_factory=lambda: list(_CHECKPOINTS),
-        metadata={"help": "When a model folder step-N is kept: steps (20000), or shares of the run (2%)."},
+        metadata={"help": "When a model folder step-N is kept beside the last: steps (20000), or shares of the run."},
     )
     checkpoint_dtype: str = field(
         default="float32", metadata={"help": f"Of the weights in these folders: {' or '.join(DTYPES)}."}
@@ -141,18 +144,19 @@ def sources(told: PretrainingArguments) -> tuple[Source, Source | None]:
     """
     if bool(told.train_files) == (told.dataset is not None):
         raise ValueError("give --train_files, or --dataset in their place")
-    train = Source(tuple(told.train_files), told.dataset, told.dataset_split, told.text_column, told.documents)
+    of_dataset = (told.dataset, told.dataset_split, told.text_column)
+    train = Source(tuple(told.train_files), *of_dataset, told.documents, told.dataset_config)
     files = tuple(told.validation_files)
     return train, Source(files, documents=told.documents) if files else None
 
 
 def checkpoint_steps(told: Sequence[str], max_steps: int) -> list[int]:
-    """Steps from what was told: `20000` is a step, `2%` a share of the run.
+    """Steps from what was told: `20000` is a step, `2%` a share of the run. The last step is kept in any case.
 
     Raises:
         ValueError: neither, or a step behind the end.
     """
-    steps = set()
+    steps = {max_steps}
     for value in told:
         share = re.fullmatch(r"(\d+(?:\.\d+)?)%", value)
         if not share and not value.isdigit():

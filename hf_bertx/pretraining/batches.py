@@ -25,24 +25,33 @@ class PackedBlocks(Dataset):
     Args:
         length: of a block, special tokens included.
         seed: of the pairs.
+        name: of the text, for errors.
 
     Raises:
         ValueError: the corpus is shorter than one block, or pairs are asked of a single document.
     """
 
     def __init__(
-        self, corpus: Corpus, tokenizer: Any, length: int, next_sentence: bool = False, seed: int = 0
+        self,
+        corpus: Corpus,
+        tokenizer: Any,
+        length: int,
+        next_sentence: bool = False,
+        seed: int = 0,
+        name: str = "the text",
     ) -> None:
         self.corpus, self.length, self.next_sentence, self.seed = corpus, length, next_sentence, seed
         self.cls, self.sep, self.epoch = tokenizer.cls_token_id, tokenizer.sep_token_id, 0
         self.taken = length - (3 if next_sentence else 2)  # tokens of the corpus in a block
         if self.taken < 2 or len(corpus.tokens) < self.taken:
-            raise ValueError(f"the text holds {len(corpus.tokens)} tokens; a block of length {length} needs more")
+            raise ValueError(f"{name} holds {len(corpus.tokens)} tokens; a block of length {length} needs more")
         if next_sentence and len(corpus.starts) < 2:
-            raise ValueError("next-sentence pairs need at least two documents; the text has one")
+            raise ValueError(
+                f"next-sentence pairs need at least two documents; {name} has one (--documents says where they end)"
+            )
 
     def set_epoch(self, epoch: int) -> None:
-        """Accelerate tells it at the start of each epoch."""
+        """To be told at the start of each epoch, of one that is gone on with too."""
         self.epoch = epoch
 
     def __len__(self) -> int:

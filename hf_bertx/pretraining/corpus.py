@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ from .. import run_files
 Item = TypeVar("Item")
 DOCUMENTS = ("file", "blank_line", "line")
 _TOKENS, _STARTS, _RECORD = "tokens.bin", "documents.bin", "corpus.json"
-_BATCH = 1000  # lines that are tokenized at once
+_BATCH, _LETTERS = 1000, 2**22  # lines that are tokenized at once, and letters of them
+_LONGEST_LINE = 2**20  # bytes; a longer one is read in pieces
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Source:
         column: of the data set that holds the text.
         documents: where a document ends: with its `file`, at a `blank_line`, or with each `line`. A row of a data
             set is a document of its own.
+        configuration: of the data set, where it has several.
     """
 
     files: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Source:
     split: str = "train"
     column: str = "text"
     documents: str = "file"
+    configuration: str | None = None
 
     def __post_init__(self) -> None:
         if self.documents not in DOCUMENTS:
@@ -72,6 +74,8 @@ class Source:
 def read_lines(source: Source) -> Iterator[tuple[str, bool]]:
     """Every line that is not blank, with whether it begins a document. One line is in memory at a time.
 
+    A line of more than a megabyte comes in pieces that end at a blank.
+
     Raises:
         ValueError: a file that is empty or not UTF-8 (with the byte offset), a column that is not there.
     """
@@ -80,21 +84,26 @@ def read_lines(source: Source) -> Iterator[tuple[str, bool]]:
         return
     for path in source.paths:
         begins, blank = True, True
-        for line in _decoded(path):
+        for line, goes_on in _decoded(path):
             text = line.strip()
             if text:
-                yield text, begins or source.documents == "line"
+                yield text, begins or (source.documents == "line" and not goes_on)
                 begins = blank = False
-            elif source.documents == "blank_line":
+            elif source.documents == "blank_line" and not goes_on:
                 begins = True
         if blank:
             raise ValueError(f"{path}: the file holds nothing but blank lines")
 
 
-def _decoded(path: Path) -> Iterator[str]:
-    offset = 0
+def _decoded(path: Path) -> Iterator[tuple[str, bool]]:
+    """Lines, or pieces of long ones, each with whether it goes on with the line before."""
+    offset, rest, goes_on = 0, b"", False
     with path.open("rb") as file:
-        for line in file:
+        while line := rest + file.readline(_LONGEST_LINE):
+            rest = b""
+            if len(line) >= _LONGEST_LINE and not line.endswith(b"\n"):
+                end = line.rfind(b" ") + 1 or _whole_letters(line)
+                line, rest = line[:end], line[end:]
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
@@ -102,15 +111,24 @@ def _decoded(path: Path) -> Iterator[str]:
                     f"{path}: not UTF-8 at byte {offset + error.start}: 0x{line[error.start]:02x}; "
                     "convert the file (iconv -f latin1 -t utf-8) or leave it out"
                 ) from None
-            yield text if offset else text.removeprefix("\ufeff")  # a byte order mark
+            yield text if offset else text.removeprefix("\ufeff"), goes_on  # a byte order mark
+            goes_on = not line.endswith(b"\n")
             offset += len(line)
+
+
+def _whole_letters(piece: bytes) -> int:
+    """Bytes of a piece of UTF-8 without a letter that is cut at its end."""
+    end = len(piece)
+    while end > len(piece) - 4 and piece[end - 1] & 0xC0 == 0x80:  # bytes that go on with a letter
+        end -= 1
+    return end - 1 if piece[end - 1] & 0x80 else len(piece)
 
 
 def _read_rows(source: Source) -> Iterator[tuple[str, bool]]:
     from datasets import load_dataset
 
     files = {"data_files": {source.split: list(source.files)}} if source.files else {}
-    rows = load_dataset(source.dataset, split=source.split, streaming=True, **files)
+    rows = load_dataset(source.dataset, source.configuration, split=source.split, streaming=True, **files)
     for number, row in enumerate(rows):
         if source.column not in row:
             raise ValueError(
@@ -186,7 +204,7 @@ def load_corpus(folder: Path) -> Corpus:
     """What [`pack`] left in a folder."""
     record = run_files.read_json(folder / _RECORD)
     tokens = np.memmap(folder / _TOKENS, dtype=record["width"], mode="r")
-    starts = np.memmap(folder / _STARTS, dtype=np.int64, mode="r")
+    starts: np.ndarray = np.memmap(folder / _STARTS, dtype=np.int64, mode="r")
     return Corpus(tokens, starts, record["sha256"], record["unknown"])
 
 
@@ -194,7 +212,7 @@ def _tokenized(source: Source, tokenizer: Any, about: str) -> Iterator[tuple[lis
     """Ids of each line; the separator goes before the line that begins the next document, and at the very end."""
     bar = tqdm(desc=about, unit=" lines", unit_scale=True, mininterval=1)
     first = True
-    for lines in batches(read_lines(source)):
+    for lines in batches(read_lines(source), lambda line: len(line[0])):
         batch = tokenizer([text for text, _ in lines], add_special_tokens=False, return_attention_mask=False)
         for ids, (_, begins) in zip(batch["input_ids"], lines, strict=True):
             if begins and not first:
@@ -206,16 +224,27 @@ def _tokenized(source: Source, tokenizer: Any, about: str) -> Iterator[tuple[lis
     bar.close()
 
 
-def batches(items: Iterable[Item]) -> Iterator[list[Item]]:
-    """Lists of 1000 items, the last one shorter: as many lines as are tokenized at once."""
-    left = iter(items)
-    while batch := list(itertools.islice(left, _BATCH)):
+def batches(lines: Iterable[Item], letters: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """As many lines as are tokenized at once: 1000, or fewer where they are long."""
+    batch: list[Item] = []
+    count = 0
+    for line in lines:
+        batch.append(line)
+        count += letters(line)
+        if len(batch) == _BATCH or count >= _LETTERS:
+            yield batch
+            batch, count = [], 0
+    if batch:
         yield batch
 
 
 def _key(source: Source, tokenizer: Any) -> dict[str, Any]:
     """What the packed ids depend on: the files' names, sizes and times of change, and the tokenizer's vocabulary."""
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
+    return {**text_key(source), "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()}
+
+
+def text_key(source: Source) -> dict[str, Any]:
+    """By what a text is known again: its source, and its files' names, sizes and times of change."""
     files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in source.paths]
-    told = {**asdict(source), "files": files}
-    return json.loads(json.dumps({**told, "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()}))
+    return json.loads(json.dumps({**asdict(source), "files": files}))

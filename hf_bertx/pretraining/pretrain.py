@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from filelock import FileLock, Timeout
 from transformers import AutoConfig, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -24,19 +25,22 @@ from ..shortcuts import draw_dropout_at_once
 from ..training import set_batch_size
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .batches import Masking, PackedBlocks, masking
-from .corpus import Corpus, pack, read_lines
+from .corpus import Corpus, Source, pack, read_lines, text_key
 from .modeling import model_class, new_config, save_stock
 from .vocabulary import build_tokenizer, train_vocabulary
 
 RECORD = "pretraining.json"  # what was ordered: arguments, text, steps; written at the start
 _HYPERPARAMETERS = (
     "max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 "
-    "adam_epsilon max_grad_norm optim seed"
+    "adam_epsilon max_grad_norm optim seed data_seed"
 ).split()
 _TOLD = (
     "model_type layers hidden_size dropout sequence_length mask_rate whole_words next_sentence global_batch_size "
-    "documents vocabulary_from vocabulary_size initialize_from"
+    "documents vocabulary_from vocabulary_size initialize_from checkpoint_dtype"
 ).split()
+
+_TEXTS = ("corpus", "validation")
+_VOCABULARY = "trained_on.json"  # beside a vocabulary: how large it was to be, and the text
 
 logger = python_logging.getLogger(__name__)
 
@@ -66,6 +70,16 @@ class _StepFolders(TrainerCallback):
     def _write(self, path: Path) -> None:
         save_stock(self.trainer.accelerator.unwrap_model(self.trainer.model), path, self.dtype)
         self.tokenizer.save_pretrained(path)
+
+
+class _Epochs(TrainerCallback):
+    """Tells the blocks which epoch it is: accelerate does not, in an epoch that is gone on with or shared out."""
+
+    def __init__(self, blocks: PackedBlocks) -> None:
+        self.blocks = blocks
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.blocks.set_epoch(int((state.epoch or 0) + 1e-6))
 
 
 class MaskedLMTrainer(RunTrainer):
@@ -105,20 +119,38 @@ def pretrain(told: PretrainingArguments, args: TrainingArguments) -> Path:
         The folder: `step-N/` a checkpoint, `pretraining.json`, `log_history.json`, and `results.json` once finished.
 
     Raises:
-        ValueError: an order that does not fit the text, the tokenizer or what stands in the folder.
+        ValueError: an order that does not fit the text, the tokenizer or what stands in the folder; a folder that
+            another process writes to.
         BackboneUnavailableError: a backbone that cannot be had.
     """
     root, state = Path(args.output_dir or "runs/pretraining"), PartialState()
+    if not state.is_main_process:
+        return _pretrain(told, args, root, state)
+    root.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(root / ".lock", timeout=0):  # the system takes it from a process that died
+            return _pretrain(told, args, root, state)
+    except Timeout:
+        raise ValueError(f"{root}: another process is pre-training there; choose another --output_dir") from None
+
+
+def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, state: PartialState) -> Path:
     set_seed(args.seed)
     steps = checkpoint_steps(told.checkpoint_steps, args.max_steps)
     train_source, validation_source = sources(told)
+    for source in (train_source, validation_source):
+        if source is not None:
+            _ = source.paths  # a file that is missing is told before anything is replaced
+    name = told.initialize_from or told.vocabulary_from or "minilm-l6"
+    tokenizer = None if told.vocabulary_size is not None else _load(name, AutoTokenizer.from_pretrained)
     if not told.resume and state.is_main_process:
-        shutil.rmtree(root, ignore_errors=True)
+        _clear(root)
     with state.main_process_first():
-        tokenizer = _tokenizer(told, root)
-        corpus = pack(train_source, tokenizer, root / "corpus")
-        held_out = None if validation_source is None else pack(validation_source, tokenizer, root / "validation")
-    order = _order(told, args, tokenizer, corpus, steps)
+        if tokenizer is None:
+            tokenizer = _trained_tokenizer(told, train_source, root / "tokenizer")
+        corpus = pack(train_source, tokenizer, root / _TEXTS[0])
+        held_out = None if validation_source is None else pack(validation_source, tokenizer, root / _TEXTS[1])
+    order = _order(told, args, tokenizer, (corpus, held_out), steps)
     _check_order(root, order)
     state.wait_for_everyone()
     if (root / run_files.RESULTS).is_file():
@@ -161,34 +193,50 @@ def build_trainer(
     if args.eval_steps is None:
         args.eval_steps = max(1, args.max_steps // 20)
     folders = _StepFolders(root, steps, tokenizer, DTYPES[told.checkpoint_dtype])
-    blocks = [
-        None if part is None else PackedBlocks(part, tokenizer, told.sequence_length, told.next_sentence, args.seed)
-        for part in (corpus, held_out)
-    ]
+    shape = (tokenizer, told.sequence_length, told.next_sentence, args.seed)
+    blocks = PackedBlocks(corpus, *shape, "the text to train on")
+    validation = None if held_out is None else PackedBlocks(held_out, *shape, "the text to validate on")
+    kept = (ThroughputCallback(), RunRecordCallback(root / run_files.LOG), folders)
     trainer = MaskedLMTrainer(
         model=model,
         args=args,
-        train_dataset=blocks[0],
-        eval_dataset=blocks[1],
+        train_dataset=blocks,
+        eval_dataset=validation,
         data_collator=_collate,
         masking=masking(tokenizer, told.mask_rate, told.whole_words),
-        callbacks=[LastStepCallback(), ThroughputCallback(), RunRecordCallback(root / run_files.LOG), folders],
+        callbacks=[LastStepCallback(), _Epochs(blocks), *kept],
     )
     folders.trainer = trainer
     return trainer
 
 
-def _tokenizer(told: PretrainingArguments, root: Path) -> Any:
-    """A backbone's, or one that is trained on the text and kept beside the checkpoints."""
-    if told.vocabulary_size is None:
-        return _load(told.initialize_from or told.vocabulary_from or "minilm-l6", AutoTokenizer.from_pretrained)
-    folder = root / "tokenizer"
-    if not folder.is_dir():
-        source = sources(told)[0]
+def _clear(root: Path) -> None:
+    """Takes away what a pre-training left in a folder, and nothing else that lies there."""
+    if not (root / RECORD).is_file():
+        return
+    for folder in (*root.glob("step-*"), *(root / name for name in (run_files.CHECKPOINTS, *_TEXTS, "tokenizer"))):
+        shutil.rmtree(folder, ignore_errors=True)
+    for name in (run_files.RESULTS, run_files.LOG, RECORD):
+        (root / name).unlink(missing_ok=True)
+
+
+def _trained_tokenizer(told: PretrainingArguments, source: Source, folder: Path) -> Any:
+    """One that is trained on the text and kept beside the checkpoints; trained anew for another size or text."""
+    assert told.vocabulary_size is not None
+    asked = {"size": told.vocabulary_size, "text": text_key(source)}
+    found = folder / _VOCABULARY
+    pretrained = (folder.parent / RECORD).is_file()  # then the order is compared, and nothing overwritten before
+    if not folder.is_dir() or (not pretrained and (not found.is_file() or run_files.read_json(found) != asked)):
         logger.warning(f"training a vocabulary of {told.vocabulary_size} entries")
         vocabulary = train_vocabulary(lambda: (text for text, _ in read_lines(source)), told.vocabulary_size)
         tokenizer = build_tokenizer(vocabulary, max(512, told.sequence_length))
-        run_files.write_folder(folder, tokenizer.save_pretrained)
+
+        def save(path: Path) -> None:
+            tokenizer.save_pretrained(path)
+            run_files.write_json(path / _VOCABULARY, asked)
+
+        shutil.rmtree(folder, ignore_errors=True)
+        run_files.write_folder(folder, save)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -222,18 +270,23 @@ def _load(name: str, load: Any, **kwargs: Any) -> Any:
 
 
 def _order(
-    told: PretrainingArguments, args: TrainingArguments, tokenizer: Any, corpus: Corpus, steps: list[int]
+    told: PretrainingArguments,
+    args: TrainingArguments,
+    tokenizer: Any,
+    text: tuple[Corpus, Corpus | None],
+    steps: list[int],
 ) -> dict[str, Any]:
     arguments: dict[str, Any] = {name: getattr(told, name) for name in _TOLD}
     plain = {name: getattr(args, name) for name in _HYPERPARAMETERS}
     arguments |= {name: getattr(value, "value", value) for name, value in plain.items()}
-    arguments["precision"] = "bfloat16" if args.bf16 else "float32"
+    arguments["precision"] = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"
     return {
         "steps": args.max_steps,
         "checkpoint_steps": steps,
         "arguments": arguments,
-        "vocabulary_size": len(tokenizer),
-        "text": corpus.record,
+        "vocabulary_entries": len(tokenizer),
+        "text": text[0].record,
+        "validation_text": None if text[1] is None else text[1].record,
     }
 
 
@@ -241,9 +294,11 @@ def _check_order(root: Path, order: dict[str, Any]) -> None:
     if not (root / RECORD).is_file():
         return
     found = run_files.read_json(root / RECORD)
-    new, old = ({**o["arguments"], **{k: o[k] for k in order if k != "arguments"}} for o in (order, found))
+    new, old = ({**o["arguments"], **{k: o[k] for k in order if k in o and k != "arguments"}} for o in (order, found))
     different = [
-        f"{name} is {old.get(name)!r} there, {value!r} asked" for name, value in new.items() if old.get(name) != value
+        f"{name} is {old[name]!r} there, {value!r} asked"
+        for name, value in new.items()
+        if name in old and old[name] != value
     ]
     if different:
         raise ValueError(

@@ -41,7 +41,7 @@ def train_vocabulary(lines: Callable[[], Iterator[str]], size: int) -> dict[str,
         lines(), vocab_size=size - UNUSED, special_tokens=list(SPECIALS), show_progress=False, limit_alphabet=500
     )
     counts: Counter[str] = Counter()
-    for batch in batches(lines()):
+    for batch in batches(lines(), len):
         for encoding in trained.encode_batch(batch, add_special_tokens=False):
             counts.update(encoding.tokens)
     vocabulary: dict[str, int] = trained.get_vocab()

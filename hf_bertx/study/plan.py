@@ -54,7 +54,8 @@ class PlannedRun:
     @property
     def folder(self) -> Path:
         """Relative to the root of all runs."""
-        names = (self.protocol, self.task, self.backbone, self.arm)
+        backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
+        names = (self.protocol, self.task, backbone, self.arm)
         return run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant)
 
     @property

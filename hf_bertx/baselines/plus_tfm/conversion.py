@@ -12,7 +12,7 @@ from ... import run_files
 from ..checkpoints import check_tensors, read_tensors
 from .configuration_plus_tfm import PlusTFMConfig
 from .modeling_plus_tfm import PlusTFMForSequenceClassification
-from .tokenization_plus_tfm import plus_tokenizer
+from .tokenization_plus_tfm import VOCABULARY_SIZE, plus_tokenizer
 
 _HEAD_SIZE = 64  # 768 in 12 heads; a state dict does not say how many heads there are
 _BLOCK = re.compile(r"transformer\.blocks\.(\d+)\.")
@@ -39,8 +39,15 @@ def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
     tensors = {name.removeprefix("module."): value for name, value in read_tensors(checkpoint).items()}
     tensors = {_renamed(name): value for name, value in tensors.items() if not name.startswith("cls.")}
     for name in (_WORDS, _FEED_FORWARD):
-        if name not in tensors:
-            raise ValueError(f"{checkpoint}: no tensor {name!r}; it is no checkpoint of PLUS-TFM")
+        if name not in tensors or tensors[name].dim() != 2:
+            what = f"has the shape {tuple(tensors[name].shape)}" if name in tensors else "is missing"
+            raise ValueError(f"{checkpoint}: {name!r} {what}; it is no checkpoint of PLUS-TFM")
+    entries, size = tensors[_WORDS].shape
+    if entries != VOCABULARY_SIZE:
+        raise ValueError(f"{checkpoint}: {_WORDS!r} has {entries} entries; PLUS-TFM's alphabet has {VOCABULARY_SIZE}")
+    if _POSITIONS in tensors and tensors[_POSITIONS].shape[-1:] != (size,):
+        found = tuple(tensors[_POSITIONS].shape)
+        raise ValueError(f"{checkpoint}: {_POSITIONS!r} has the shape {found}; its last number should be {size}")
     model = PlusTFMForSequenceClassification(_config(tensors, checkpoint))
     expected = model.state_dict()
     kept = {name for name in expected if name.startswith("classifier.")}

@@ -13,6 +13,7 @@ from ...plain_tokenizer import plain_tokenizer
 # ids 1 to 21 in this order; X stands for any residue
 ALPHABET = Discipline("plus-protein", tuple("ARNDCQEGHILKMFPSTWYVX"), ignore_case=True)
 PAD, MASK, CLS, SEP = 0, 22, 23, 24
+VOCABULARY_SIZE = 25
 UNKNOWN_RESIDUE = 21
 # Other letters of FASTA files and the residue whose id they share.
 _READ_AS = {"O": "K", "U": "C", "B": "X", "Z": "X", "J": "X", "*": "X"}
