@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from transformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining
 
 from hf_bertx.pretraining.arguments import checkpoint_steps, parse_pretraining
-from hf_bertx.pretraining.batches import Masking, PackedBlocks, masking, uniform
+from hf_bertx.pretraining.batches import Masking, PackedBlocks, ShuffledBlocks, masking, uniform
 from hf_bertx.pretraining.corpus import Corpus
 from hf_bertx.pretraining.modeling import (
     AlbertForMaskedPositions,
@@ -103,6 +103,22 @@ def test_numbers_are_splitmix64s() -> None:
     assert float(many.min()) >= 0
     assert float(many.max()) < 1
     assert abs(float(np.corrcoef(many[:-1].flatten(), many[1:].flatten())[0, 1])) < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 1000, 70_000])
+def test_every_block_comes_once_an_epoch_in_another_order(count: int) -> None:
+    sampler = ShuffledBlocks(count, seed=3)
+    first = list(sampler)
+    assert sorted(first) == list(range(count))
+    assert list(sampler) == first
+    if count >= 1000:
+        sampler.set_epoch(1)
+        assert list(sampler) != first
+        assert list(ShuffledBlocks(count, seed=4)) != first
+        # neighbours lie a third of the whole apart in the mean, and places tell nothing of numbers
+        order = np.array(first)
+        assert np.abs(np.diff(order)).mean() == pytest.approx(count / 3, rel=0.05)
+        assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 0.1
 
 
 def test_masking_asks_a_fixed_share_in_berts_proportions(tokenizer: Any) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Sampler
 
 from .corpus import Corpus
 
 _MASKED, _RANDOM = 0.8, 0.1  # Devlin et al. 2019, section 3.1: 80% [MASK], 10% a random token, 10% unchanged
 _GOLDEN = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number
+_ROUNDS, _AT_ONCE = 4, 2**16  # of the network that shuffles; numbers that go through it at once
 _TRIES = 8  # for a second segment from another document, before a neighbour is taken
 
 
@@ -108,6 +110,42 @@ class PackedBlocks(Dataset):
         return np.searchsorted(self.corpus.starts, places, side="right") - 1
 
 
+class ShuffledBlocks(Sampler[int]):
+    """Every block once an epoch, in an order that is computed as it is asked for: no list of all blocks is held.
+
+    A Feistel network of four rounds over the numbers below a power of four permutes them; those that are no blocks
+    go through it again until they are ("cycle walking").
+
+    Source:
+        Black and Rogaway 2002, "Ciphers with arbitrary finite domains", section 6 and 4.
+    """
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count, self.seed, self.epoch = count, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """To be told at the start of each epoch, of one that is gone on with too."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        for start in range(0, self.count, _AT_ONCE):
+            places = self._permuted(torch.arange(start, min(start + _AT_ONCE, self.count)))
+            while (outside := places >= self.count).any():
+                places[outside] = self._permuted(places[outside])
+            yield from places.tolist()
+
+    def _permuted(self, places: torch.Tensor) -> torch.Tensor:
+        half = max(1, (self.count.bit_length() + 1) // 2)
+        left, right = places >> half, places & (2**half - 1)
+        for n in range(_ROUNDS):
+            key = _ROUNDS * ((self.seed << 20) + self.epoch) + n
+            left, right = right, left ^ (_mixed(_mixed(right + _start(key))) & (2**half - 1))
+        return left << half | right
+
+
 @dataclass(frozen=True)
 class Masking:
     """Which tokens are asked for, and what stands in their place.
@@ -173,9 +211,12 @@ def uniform(blocks: torch.Tensor, count: int, key: int) -> torch.Tensor:
         SplitMix64: Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators", figure 15.
     """
     places = torch.arange(1, count + 1, device=blocks.device)
-    start = (key * _GOLDEN + 2**63) % 2**64 - 2**63  # as int64 would wrap around
-    state = _mixed(_mixed(blocks + start).unsqueeze(1) + places * _GOLDEN)
+    state = _mixed(_mixed(blocks + _start(key)).unsqueeze(1) + places * _GOLDEN)
     return ((state >> 40) & 0xFFFFFF) * 2.0**-24
+
+
+def _start(key: int) -> int:
+    return (key * _GOLDEN + 2**63) % 2**64 - 2**63  # as int64 would wrap around
 
 
 def _mixed(state: torch.Tensor) -> torch.Tensor:

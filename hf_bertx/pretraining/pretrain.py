@@ -24,7 +24,7 @@ from ..run_trainer import RunTrainer
 from ..shortcuts import draw_dropout_at_once
 from ..training import set_batch_size
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
-from .batches import Masking, PackedBlocks, masking
+from .batches import Masking, PackedBlocks, ShuffledBlocks, masking
 from .corpus import Corpus, Source, pack, read_lines, text_key
 from .modeling import model_class, new_config, save_stock
 from .vocabulary import build_tokenizer, train_vocabulary
@@ -73,13 +73,14 @@ class _StepFolders(TrainerCallback):
 
 
 class _Epochs(TrainerCallback):
-    """Tells the blocks which epoch it is: accelerate does not, in an epoch that is gone on with or shared out."""
+    """Tells blocks and sampler which epoch it is: accelerate does not, in one that is gone on with or shared out."""
 
-    def __init__(self, blocks: PackedBlocks) -> None:
-        self.blocks = blocks
+    def __init__(self, *told: PackedBlocks | ShuffledBlocks) -> None:
+        self.told = told
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.blocks.set_epoch(int((state.epoch or 0) + 1e-6))
+        for each in self.told:
+            each.set_epoch(int((state.epoch or 0) + 1e-6))
 
 
 class MaskedLMTrainer(RunTrainer):
@@ -89,9 +90,14 @@ class MaskedLMTrainer(RunTrainer):
     prefetched, and with any number of processes. In validation the same is asked every time.
     """
 
-    def __init__(self, *args: Any, masking: Masking, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, masking: Masking, sampler: ShuffledBlocks, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.masking = masking
+        self.masking, self.sampler = masking, sampler
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        if self.args.train_sampling_strategy != "random":
+            return super()._get_train_sampler(train_dataset)
+        return self.sampler
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         inputs = dict(super()._prepare_inputs(inputs))
@@ -196,6 +202,7 @@ def build_trainer(
     shape = (tokenizer, told.sequence_length, told.next_sentence, args.seed)
     blocks = PackedBlocks(corpus, *shape, "the text to train on")
     validation = None if held_out is None else PackedBlocks(held_out, *shape, "the text to validate on")
+    sampler = ShuffledBlocks(len(blocks), args.seed if args.data_seed is None else args.data_seed)
     kept = (ThroughputCallback(), RunRecordCallback(root / run_files.LOG), folders)
     trainer = MaskedLMTrainer(
         model=model,
@@ -204,7 +211,8 @@ def build_trainer(
         eval_dataset=validation,
         data_collator=_collate,
         masking=masking(tokenizer, told.mask_rate, told.whole_words),
-        callbacks=[LastStepCallback(), _Epochs(blocks), *kept],
+        sampler=sampler,
+        callbacks=[LastStepCallback(), _Epochs(blocks, sampler), *kept],
     )
     folders.trainer = trainer
     return trainer
