@@ -176,6 +176,18 @@ def test_one_run_a_step_has_the_interval_over_its_test_items(tmp_path: Path) -> 
     assert early_gain(one.lines[0]).note == "1 of the seeds ran on all three checkpoints"
 
 
+def test_runs_that_answer_every_item_alike_have_no_gain_to_share(tmp_path: Path) -> None:
+    for step, seed in itertools.product((0, 2, 100), range(3)):
+        told = {"backbone": f"small/step-{step}", "items": 100, "skill": 1.0 + step / 100}
+        make_run(tmp_path / "some", seed=seed, collapsed=step == 2, **told)
+        make_run(tmp_path / "all", seed=seed, collapsed=True, **told)
+    (some,) = build_report(read_runs(tmp_path / "some"), resamples=50).trajectories
+    (alike,) = build_report(read_runs(tmp_path / "all"), resamples=50).trajectories
+    assert [point.collapsed for point in some.lines[0].points] == [False, True, False]
+    assert "alike" not in early_gain(some.lines[0]).note
+    assert early_gain(alike.lines[0]).note == "all runs at both ends answer every item alike"
+
+
 def test_the_figure_and_the_table_are_written(runs: Path, tmp_path: Path) -> None:
     write_report(runs, tmp_path)
     assert (tmp_path / "pretraining.png").stat().st_size > 20_000

@@ -23,11 +23,15 @@ _NEAR = 0.005  # a checkpoint is at 2% of the steps that was taken at 1.5% to 2.
 
 @dataclass(frozen=True)
 class Point:
-    """The score at a step: `by_seed` holds one a seed, or one a pre-training where there are several; a fraction."""
+    """The score at a step: `by_seed` holds one a seed, or one a pre-training where there are several; a fraction.
+
+    `collapsed` where every run answers all items alike, so that the score says nothing.
+    """
 
     step: int
     by_seed: dict[Any, float]
     interval: Interval | None
+    collapsed: bool = False
 
     @property
     def mean(self) -> float:
@@ -148,7 +152,8 @@ def _line(arm: str, cells: list[Cell]) -> Line:
             runs = zip(members[0].runs, members[0].scores, strict=True)
             by_seed = {run.specification["seed"]: score for run, score in runs}
             interval = members[0].interval
-        points.append(Point(step, by_seed, interval))
+        collapsed = all(len(cell.collapsed) == len(cell.runs) for cell in members)
+        points.append(Point(step, by_seed, interval, collapsed))
     return Line(arm, "pre-training seeds" if several else "seeds", tuple(points))
 
 
@@ -169,7 +174,8 @@ def early_gain(line: Line) -> EarlyGain:
     interval = statistics.seed_interval(gains, -2.0, 2.0)
     mean = float(np.mean(gains)) if gains else None
     found = EarlyGain(first.step, early.step if near else None, last.step, len(seeds), line.over, mean, interval)
-    note = _why_none(found, early)
+    alike = first.collapsed and last.collapsed
+    note = "all runs at both ends answer every item alike" if alike else _why_none(found, early)
     if note:
         return replace(found, note=note)
     reached = [early.by_seed[seed] - first.by_seed[seed] for seed in seeds]
