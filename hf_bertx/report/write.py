@@ -127,7 +127,9 @@ def _tests_markdown(tests: Sequence[ArmComparison]) -> str:
     lines = ["## Tests of two arms", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for test in tests:
         c = test.comparison
-        cells = [test.first.task.name, f"`{test.first.name}` - `{test.second.name}`", f"{100 * c.difference:+.1f}"]
+        fraction = test.first.specification["fraction"]
+        task = test.first.task.name + ("" if fraction == 1 else f", {100 * fraction:g}% data")
+        cells = [task, f"`{test.first.name}` - `{test.second.name}`", f"{100 * c.difference:+.1f}"]
         cells += [f"{100 * c.low:+.1f} to {100 * c.high:+.1f}", f"{test.p_holm:.3g}", f"{c.p_percentile:.3g}"]
         cells += ["" if c.effect is None else f"{c.effect:+.1f}", f"{c.seeds[0]}, {c.seeds[1]}", c.over]
         lines.append("| " + " | ".join(cells) + " |")
