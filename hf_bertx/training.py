@@ -127,6 +127,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
     args.output_dir = str(folder / run_files.CHECKPOINTS)
+    _use_one_gpu(args)
     set_batch_size(args, spec.global_batch_size)
     _set_schedule(args, spec, len(train_rows))
 
@@ -171,6 +172,13 @@ def special_tokens(spec: RunSpec) -> bool:
     """Whether [CLS], [SEP] and the like stand around the symbols of a run."""
     # authors' code: music has neither [CLS] nor [SEP]
     return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
+
+
+def _use_one_gpu(args: TrainingArguments) -> None:
+    """Keeps the Trainer from `DataParallel`, which multiplies the batch by the number of GPUs."""
+    if args.n_gpu > 1:
+        logger.warning(f"one of {args.n_gpu} GPUs is used; accelerate launch train.py gives each a process of its own")
+        args._n_gpu = 1
 
 
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:

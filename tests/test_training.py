@@ -278,6 +278,16 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     assert len(curves[0]) == 36
 
 
+def test_one_process_uses_one_gpu_of_several(
+    tiny_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (spec,), args = parse_arguments(arguments(tiny_backbone, tmp_path))
+    args._n_gpu = 2  # as on a machine with two
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    assert "one of 2 GPUs is used; accelerate launch" in caplog.text
+    assert (trainer.args.n_gpu, trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps) == (1, 32)
+
+
 @pytest.mark.parametrize("arm", ["rand", "lora"])
 def test_a_model_that_is_made_again_takes_the_trained_weights(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
     """What a run does where each process holds a part of the model (FSDP, for which accelerate wants GPUs)."""
