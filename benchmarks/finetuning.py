@@ -102,7 +102,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
 def chosen_levers(options: argparse.Namespace) -> list[str]:
     """The levers that are asked for, without those that this machine has no use for."""
     names = [name for name in LEVERS if not options.levers or "all" in options.levers or name in options.levers]
-    unused = {"bfloat16" if fast_bfloat16() else "float32"}
+    unused = {"bfloat16" if fast_bfloat16(options.device == "cpu") else "float32"}
     if options.device == "cpu":
         unused |= {*_ON_A_GPU_ONLY, "bfloat16"}
     return [name for name in names if name not in unused]

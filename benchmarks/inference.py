@@ -164,7 +164,7 @@ def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[st
         makes[f"2048 tokens a batch, not {tokens}"] = lambda tokens=tokens: SequenceClassifier.from_pretrained(
             model, precision=options.precision, threads=options.threads, tokens_a_batch=tokens
         )
-    other = "float32" if inference.fast_bfloat16() else "bfloat16"
+    other = "float32" if inference.fast_bfloat16(use_cpu=True) else "bfloat16"
     makes[f"not {other}"] = lambda: SequenceClassifier.from_pretrained(model, precision=other, threads=options.threads)
     made = {name: make() for name, make in makes.items()}
     ratios: dict[str, list[float]] = {name: [] for name in made if name != "all"}
