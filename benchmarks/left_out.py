@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from counts import at_least_one
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from hf_bertx.run_arguments import usable_cores
@@ -73,7 +74,7 @@ def _seconds(way: Way, backward: bool) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=at_least_one, default=30)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
