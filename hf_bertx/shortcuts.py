@@ -130,7 +130,10 @@ class UsedRowsEmbedding(torch.nn.Module):
 
 
 def keep_used_rows(model: PreTrainedModel, ids: Iterable[int]) -> None:
-    """Lets a model learn the rows of these ids only; see [`UsedRowsEmbedding`]. Exact without weight decay."""
+    """Lets a model learn the rows of these ids only; see [`UsedRowsEmbedding`]. Exact without weight decay.
+
+    An optimiser that looks across rows, as Adafactor does, would learn something else.
+    """
     model.set_input_embeddings(UsedRowsEmbedding(model.get_input_embeddings(), ids))
 
 

@@ -26,7 +26,7 @@ from hf_bertx.one_run import train as train_here
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, tables, write_report
 from hf_bertx.run_arguments import fast_bfloat16, parse_arguments, usable_cores
-from hf_bertx.shortcuts import restore_all_rows
+from hf_bertx.shortcuts import UsedRowsEmbedding, restore_all_rows
 from hf_bertx.task_data import load_task_data
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 from hf_bertx.training import build_model, build_tokenizer, build_trainer, run, set_batch_size
@@ -276,6 +276,25 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     ]
     assert curves[0] == curves[1]
     assert len(curves[0]) == 36
+
+
+@pytest.mark.parametrize(
+    ("told", "left_out"),
+    [
+        ([], True),
+        (["--optim", "sgd"], True),
+        (["--optim", "adafactor"], False),
+        (["--optim", "adafactor", "--optimizer", "novograd"], True),
+        (["--weight_decay", "0.01"], False),
+        (["--shortcuts", "false"], False),
+    ],
+)
+def test_unused_rows_are_left_out_where_the_optimiser_leaves_them_alone(
+    told: list[str], left_out: bool, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    (spec,), args = parse_arguments([*arguments(tiny_backbone, tmp_path), *told])
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    assert isinstance(trainer.model.get_input_embeddings(), UsedRowsEmbedding) == left_out
 
 
 def test_one_process_uses_one_gpu_of_several(
