@@ -118,7 +118,8 @@ class RunArguments:
         default=True,
         metadata={
             "help": "Leave out of a step what changes nothing: positions of the last layer that no head reads, rows "
-            "of the embedding table that no item uses. On a CPU also draws dropout's masks four elements at a time."
+            "of the embedding table that no item uses. On a CPU also draws the masks of dropout in hidden layers four "
+            "elements at a time."
         },
     )
     compile_when_repaid: bool = field(

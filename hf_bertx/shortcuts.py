@@ -88,7 +88,10 @@ class DrawnDropout(torch.nn.Dropout):
 
 
 def draw_dropout_at_once(model: torch.nn.Module) -> None:
-    """Puts [`DrawnDropout`] in place of every `torch.nn.Dropout`: the same distribution, other draws."""
+    """Puts [`DrawnDropout`] in place of every `torch.nn.Dropout`: the same distribution, other draws.
+
+    Where attention is a kernel's, its dropout is not called: the kernel is told the rate, and draws by itself.
+    """
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is torch.nn.Dropout:

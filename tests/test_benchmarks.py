@@ -284,6 +284,27 @@ def test_the_tables_of_the_page_are_what_the_results_give(tmp_path: Path) -> Non
         table.filled("<!-- table nothing -->\n<!-- end -->")
 
 
+def test_what_is_left_out_has_a_table_once_it_is_measured(tmp_path: Path) -> None:
+    assert table.tables(tmp_path)["left-out"] == ["Not measured yet."]
+    row = {
+        "lever": "two",
+        "case": "h3",
+        "pass": "forward",
+        "median": 0.5,
+        "lowest": 0.4,
+        "highest": 0.625,
+        "rounds": 3,
+    }
+    found = {"threads": 2, "machine": {"processor": "p"}, "versions": {"torch": "t"}, "rows": [row]}
+    (tmp_path / "left_out.json").write_text(json.dumps(found))
+    lines = table.tables(tmp_path)["left-out"]
+    assert lines[2:] == [
+        "| two | h3 | forward | 0.50 (0.40 to 0.62) |",
+        "",
+        "p, 2 threads; torch t. Medians of 3 rounds.",
+    ]
+
+
 def test_planning_counts_what_is_missing() -> None:
     assert 0 < startup.planning_seconds(runs=40, left=10) < 5
 
