@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+from counts import at_least_one
 from datasets import disable_progress_bars, load_dataset
 from transformers import AutoTokenizer
 
@@ -82,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sequences", type=int, default=6000, help="in all three parts; %(default)s")
     parser.add_argument("--length", type=int, default=500, help="letters of each; %(default)s")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args(argv)
     disable_progress_bars()

@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from arithmetic import matrix_peak, step_flops
 from cases import CASES, Case, backbone_of, task_rows
+from counts import at_least_one
 from datasets import disable_progress_bars
 from goals import repaid
 from peers import PEERS, Seen, ours
@@ -102,7 +103,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
 def chosen_levers(options: argparse.Namespace) -> list[str]:
     """The levers that are asked for, without those that this machine has no use for."""
     names = [name for name in LEVERS if not options.levers or "all" in options.levers or name in options.levers]
-    unused = {"bfloat16" if fast_bfloat16() else "float32"}
+    unused = {"bfloat16" if fast_bfloat16(options.device == "cpu") else "float32"}
     if options.device == "cpu":
         unused |= {*_ON_A_GPU_ONLY, "bfloat16"}
     return [name for name in names if name not in unused]
@@ -212,19 +213,16 @@ def table(results: dict[str, Any]) -> str:
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """All cases; the file is written after each of them."""
-    device = torch.device(options.device)
-    peaks = {
-        "float32": matrix_peak(torch.float32, device),
-        "bfloat16": matrix_peak(torch.bfloat16, device) if fast_bfloat16() else None,
-    }
+    """All cases; the file is written after each of them. The peaks are the higher ones of before and after."""
+    fast = fast_bfloat16(options.device == "cpu")
+    peaks = matrix_peaks(options.device, fast)
     results: dict[str, Any] = {
         "made_by": "benchmarks/finetuning.py" + (" --levers" if options.levers else ""),
         "machine": machine(),
         "versions": versions(),
         "device": options.device,
         "threads": torch.get_num_threads(),
-        "fast_bfloat16": fast_bfloat16(),
+        "fast_bfloat16": fast,
         "peak_operations_a_second": peaks,
         "cases": {},
     }
@@ -237,14 +235,27 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         write_json(options.output, results)
         if options.device == "cuda":
             torch.cuda.empty_cache()
+    # a machine that was busy at the beginning would be said to be slower than it is
+    again = matrix_peaks(options.device, fast)
+    peaks |= {name: max(value, again[name]) for name, value in peaks.items() if value is not None}
+    write_json(options.output, results)
     return results
+
+
+def matrix_peaks(device: str, fast: bool) -> dict[str, Any]:
+    """The largest matrix product in each precision; None for bfloat16 where it is not `fast`."""
+    where = torch.device(device)
+    return {
+        "float32": matrix_peak(torch.float32, where),
+        "bfloat16": matrix_peak(torch.bfloat16, where) if fast else None,
+    }
 
 
 def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), metavar="CASE", help=", ".join(CASES))
     parser.add_argument("--peers", nargs="*", default=list(PEERS), choices=tuple(PEERS), help="%(default)s")
-    parser.add_argument("--rounds", type=int, default=5, help="at most; one more is not counted; %(default)s")
+    parser.add_argument("--rounds", type=at_least_one, default=5, help="at most; one more is not counted; %(default)s")
     parser.add_argument("--seconds", type=float, default=120.0, help="of a case; no round is begun after; %(default)s")
     parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -265,8 +276,6 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         unknown = [name for name in options.levers if name not in ("all", *LEVERS)]
         if unknown:
             parser.error(f"unknown lever {unknown[0]!r}; known: all, {', '.join(LEVERS)}")
-    if options.rounds < 1:
-        parser.error(f"--rounds is {options.rounds}; allowed: 1 or more")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
     options.memory = list(CASES) if options.memory is None else options.memory

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from counts import at_least_one
 
 from hf_bertx.baselines.features import symbol_tokenizer
 from hf_bertx.baselines.hilbert_cnn.configuration_hilbert_cnn import KMER, HilbertCNNConfig
@@ -44,7 +45,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--windows", type=int, default=4000)
     parser.add_argument("--length", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--goal", type=float, default=20_000, help="windows a second")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()

@@ -28,6 +28,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 from arithmetic import forward_flops, matrix_peak
+from counts import at_least_one
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 from transformers.utils.logging import disable_progress_bar
@@ -82,6 +83,15 @@ def model_for(discipline: str, backbone: str, folder: Path) -> Path:
     return folder
 
 
+def on_cpu(
+    model: Path, options: argparse.Namespace, kind: type[SequenceClassifier] = SequenceClassifier, **told: Any
+) -> SequenceClassifier:
+    """Ours on the processor, where the peer is, whatever GPU there is."""
+    told = {"precision": options.precision, "threads": options.threads, **told}
+    loaded = AutoModelForSequenceClassification.from_pretrained(model)
+    return kind(loaded, AutoTokenizer.from_pretrained(model), **told)
+
+
 def rate(work: Callable[[list[str]], Any], rows: list[str]) -> float:
     started = time.perf_counter()
     work(rows)
@@ -104,11 +114,11 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
     """One case: rates of both by round, their ratio, and how far scores lie apart."""
     torch.set_num_threads(options.threads)
     classify = pipeline("text-classification", model=str(model), device="cpu")
-    classifier = SequenceClassifier.from_pretrained(model, precision=options.precision, threads=options.threads)
+    classifier = on_cpu(model, options)
     draw = random.Random(1)
     theirs(classify, rows[:5])
     speed = rate(lambda some: ours(classifier, some), rows[:64])
-    some = rows[: max(256, min(len(rows), int(speed * options.seconds)))]
+    some = rows[: max(256, int(min(len(rows), speed * options.seconds)))]
     rates: dict[str, list[float]] = {"peer": [], "ours": []}
     for _ in range(options.rounds):
         rates["peer"].append(
@@ -150,22 +160,18 @@ def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[st
     """How many times as fast each lever makes it: with it beside without it, alternately, median of rounds."""
     rows = random.Random(2).sample(rows, min(len(rows), options.lever_items))
     makes: dict[str, Callable[[], SequenceClassifier]] = {
-        "all": lambda: SequenceClassifier.from_pretrained(model, precision=options.precision, threads=options.threads),
-        "one batch a core": lambda: _Undivided.from_pretrained(model, precision=options.precision, threads=1),
-        "sorted by length": lambda: _Unsorted.from_pretrained(
-            model, precision=options.precision, threads=options.threads
-        ),
+        "all": lambda: on_cpu(model, options),
+        "one batch a core": lambda: on_cpu(model, options, _Undivided, threads=1),
+        "sorted by length": lambda: on_cpu(model, options, _Unsorted),
         "last layer at position 0 alone": lambda: _unpruned(model, options),
-        "batches": lambda: SequenceClassifier.from_pretrained(
-            model, precision=options.precision, threads=options.threads, batch_size=1
-        ),
+        "batches": lambda: on_cpu(model, options, batch_size=1),
     }
     for tokens in (512, 1024, 4096, 8192, 16384):
-        makes[f"2048 tokens a batch, not {tokens}"] = lambda tokens=tokens: SequenceClassifier.from_pretrained(
-            model, precision=options.precision, threads=options.threads, tokens_a_batch=tokens
+        makes[f"2048 tokens a batch, not {tokens}"] = lambda tokens=tokens: on_cpu(
+            model, options, tokens_a_batch=tokens
         )
-    other = "float32" if inference.fast_bfloat16() else "bfloat16"
-    makes[f"not {other}"] = lambda: SequenceClassifier.from_pretrained(model, precision=other, threads=options.threads)
+    other = "float32" if inference.fast_bfloat16(use_cpu=True) else "bfloat16"
+    makes[f"not {other}"] = lambda: on_cpu(model, options, precision=other)
     made = {name: make() for name, make in makes.items()}
     ratios: dict[str, list[float]] = {name: [] for name in made if name != "all"}
     for _ in range(options.rounds):
@@ -197,12 +203,12 @@ class _Undivided(SequenceClassifier):
 
 
 def _unpruned(model: Path, options: argparse.Namespace) -> SequenceClassifier:
-    classifier = SequenceClassifier.from_pretrained(model, precision=options.precision, threads=options.threads)
+    classifier = on_cpu(model, options)
     classifier.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(classifier.model.dtype)
     return classifier
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="of splice; by default the backbone with a random head")
     parser.add_argument("--backbone", default="minilm-l6")
@@ -211,14 +217,14 @@ def main() -> int:
     parser.add_argument("--peer_items", type=int, default=300, help="of a round")
     parser.add_argument("--lever_items", type=int, default=512)
     parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of ours; rates are compared")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")
     parser.add_argument("--goal", type=float, default=4.0, help="times the peer's rate; %(default)s")
     parser.add_argument("--levers", action="store_true", help="also measure each lever by itself")
     parser.add_argument("--work_dir", type=Path, default=Path("runs") / "bench", help="for models; %(default)s")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     disable_progress_bar()
     torch.set_num_threads(options.threads)
     product = getattr(torch, options.precision), torch.device("cpu")
@@ -231,6 +237,9 @@ def main() -> int:
     cases["proteins"] = measure("proteins", model, rows, options)
     torch.set_num_threads(options.threads)
     peak = max(peak, matrix_peak(*product))
+    for name, case in cases.items():
+        case["of_the_peak"] = case["operations_an_item"] * statistics.median(case["items_a_second"]["ours"]) / peak
+        print(f"{name}: {case['of_the_peak']:.0%} of the largest matrix product in {options.precision}")
     missed = [name for name, case in cases.items() if case["ratio"] < options.goal]
     apart = [name for name, case in cases.items() if case["scores_apart"] > TOLERANCE]
     if options.output is not None:

@@ -16,11 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from counts import at_least_one
 from torch.nn.functional import linear, scaled_dot_product_attention
 
 from hf_bertx.run_arguments import usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
+from hf_bertx.shortcuts import DrawnDropout
 
 HEADS, HIDDEN = 12, 384
 SHAPES = {"splice": (32, 62), "h3": (32, 502)}  # batch, tokens
@@ -57,7 +59,27 @@ def two_products(batch: int, length: int) -> tuple[Way, Way]:
     return built, plain
 
 
-LEVERS = {"queries, keys and values by one product": joined_projections, "attention by two products": two_products}
+def drawn_mask(batch: int, length: int) -> tuple[Way, Way]:
+    """Attention with dropout by `scaled_dot_product_attention`, and by two products around a `DrawnDropout`."""
+    mixed = torch.randn(batch, length, 3 * HIDDEN, requires_grad=True)
+    dropout = DrawnDropout(0.1)
+
+    def built() -> tuple[torch.Tensor]:
+        return (scaled_dot_product_attention(*map(_heads, mixed.chunk(3, -1)), dropout_p=dropout.p),)
+
+    def plain() -> tuple[torch.Tensor]:
+        query, key, value = map(_heads, mixed.chunk(3, -1))
+        scores = (query * (HIDDEN // HEADS) ** -0.5) @ key.transpose(-1, -2)
+        return (dropout(scores.softmax(-1)) @ value,)
+
+    return built, plain
+
+
+LEVERS = {
+    "queries, keys and values by one product": joined_projections,
+    "attention by two products": two_products,
+    "attention dropout's mask of four elements a draw": drawn_mask,
+}
 
 
 def _seconds(way: Way, backward: bool) -> float:
@@ -73,7 +95,7 @@ def _seconds(way: Way, backward: bool) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=at_least_one, default=30)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()

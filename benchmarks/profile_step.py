@@ -9,6 +9,7 @@ What the profile does not see, waiting and Python itself, is the part `outside o
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from typing import Any
 
 import torch
 from cases import CASES, backbone_of, task_rows
+from counts import at_least_one
 from datasets import disable_progress_bars
 from peers import PEERS, Seen, ours
 from torch.profiler import ProfilerActivity, profile
@@ -28,24 +30,25 @@ from hf_bertx.run_arguments import usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
-# Parts by what the names of operators hold; the first that fits counts.
+# Parts by what is searched for in the names of operators; the first that fits counts.
 PARTS = (
     ("attention", ("attention", "_softmax", "bmm", "baddbmm")),
     ("dropout", ("dropout", "bernoulli", "random_", "native_dropout", "_DrawnDropout", "where")),
     ("linear maps", ("mm", "addmm", "linear", "mkldnn", "gemm")),
-    ("optimiser and norm of the gradient", ("adam", "foreach", "lerp", "addcdiv", "addcmul", "norm_", "linalg")),
     ("layer normalisation", ("layer_norm",)),
+    ("optimiser and norm of the gradient", ("adam", "foreach", "lerp", "addcdiv", "addcmul", "norm_", "linalg")),
     ("activation", ("gelu", "tanh")),
     ("embeddings", ("embedding", "index")),
-    ("copies and casts", ("copy_", "clone", "to", "contiguous", "_to_copy", "fill_", "zero_", "memcpy", "memset")),
+    ("copies and casts", ("copy_", "clone", "^to$", "contiguous", "_to_copy", "fill_", "zero_", "memcpy", "memset")),
     ("sums and element-wise", ("sum", "add", "mul", "div", "mean")),
 )
 BEFORE = ("--shortcuts", "false", "--attention_dropout", "0.1", "--precision", "float32")
 
 
 def part_of(operator: str) -> str:
-    name = operator.lower().removeprefix("aten::")
-    return next((part for part, words in PARTS if any(word.lower() in name for word in words)), "other operators")
+    name = operator.removeprefix("aten::")
+    found = (part for part, words in PARTS if any(re.search(word, name, re.IGNORECASE) for word in words))
+    return next(found, "other operators")
 
 
 def shares(turn: Turn, steps: int, device: str) -> tuple[dict[str, float], float, list[tuple[str, float]]]:
@@ -79,7 +82,7 @@ def _all_threads() -> Any:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", default="h3", choices=tuple(CASES))
-    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--steps", type=at_least_one, default=2)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--loops", nargs="+", default=["stock", "before", "ours"])

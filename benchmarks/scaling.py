@@ -3,8 +3,8 @@
     python benchmarks/scaling.py [--device cuda] [--lengths 64 128 256 512] [--batches 8 16 32 64] [--steps 3]
 
 One of them is varied at a time, the others stay at the middle: 128 tokens, batch 32, minilm-l6, one process. Proteins
-are drawn, all of one length. Writes a JSON file and a figure (PNG and SVG) beside it. Processes share a global batch
-and the cores; a GPU has one process.
+are drawn, all of one length. Writes a JSON file as it goes, and a figure (PNG and SVG) beside it. Processes share a
+global batch and the cores; a GPU has one process.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from cases import Case, backbone_of, task_rows
+from counts import at_least_one
 from datasets import disable_progress_bars
 from peers import Seen, ours
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -80,19 +82,23 @@ def rate_of_processes(count: int, options: argparse.Namespace) -> dict[str, Any]
     return json.loads(found[0])
 
 
-def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, Any]]]:
-    """By what is varied, then by its value."""
+Points = dict[str, dict[str, dict[str, Any]]]  # by what is varied, then by its value
+
+
+def measure(options: argparse.Namespace, save: Callable[[Points], None]) -> Points:
+    """All points; `save` is called with those that there are, after each."""
     plan: dict[str, list[tuple[str, dict[str, Any]]]] = {
         "length": [(str(n), {"length": n}) for n in options.lengths],
         "batch": [(str(n), {"batch": n}) for n in options.batches],
         "model": [(name, {"model": name}) for name in options.models],
     }
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    found: Points = {}
     for varied, points in plan.items():
         found[varied] = {}
         for name, told in points:
             found[varied][name] = rate(point(**told), options.steps, options.device)
             print(f"{varied} {name}: {found[varied][name]['tokens_a_second']:,} tokens a second", flush=True)
+            save(found)
     if options.device == "cpu":
         found["processes"] = {}
         for count in options.processes:
@@ -100,10 +106,11 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, Any]]]
             print(
                 f"processes {count}: {found['processes'][str(count)]['tokens_a_second']:,} tokens a second", flush=True
             )
+            save(found)
     return found
 
 
-def draw(found: dict[str, dict[str, dict[str, Any]]], about: str, path: Path) -> None:
+def draw(found: Points, about: str, path: Path) -> None:
     """A panel for each thing that is varied, from zero up."""
     import matplotlib
 
@@ -140,7 +147,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--batches", type=int, nargs="*", default=[8, 16, 32, 64])
     parser.add_argument("--models", nargs="*", default=list(SIZES), choices=tuple(SIZES), metavar="MODEL")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=3, help="of each point; %(default)s")
+    parser.add_argument("--steps", type=at_least_one, default=3, help="of each point; %(default)s")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=usable_cores(), help="on a CPU, of all processes; %(default)s")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -151,6 +158,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     wrong = [n for n in options.lengths if not 3 <= n <= 512]
     if wrong:
         parser.error(f"--lengths: {wrong[0]} is not allowed: 3 to 512 tokens")
+    uneven = [n for n in options.processes if n < 1 or BATCH % n]
+    if uneven:
+        parser.error(f"--processes: a batch of {BATCH} cannot be divided among {uneven[0]}")
     options.output = options.output or RESULTS / f"scaling-{'gpu' if options.device == 'cuda' else 'cpu'}.json"
     return options
 
@@ -167,11 +177,11 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("RANK", "0") == "0":
             print(json.dumps(found), flush=True)
         return 0
-    points = measure(options)
     where = machine()
     on = where["gpu"] if options.device == "cuda" else f"{where['processor']}, {options.threads} threads"
     record = {"device": options.device, "threads": options.threads, "length": LENGTH, "batch": BATCH, "model": MODEL}
-    write_json(options.output, {**record, "machine": where, "versions": versions(), "points": points})
+    record |= {"machine": where, "versions": versions()}
+    points = measure(options, lambda found: write_json(options.output, {**record, "points": found}))
     draw(points, f"{on}. Unless varied: {LENGTH} tokens, batch {BATCH}, {MODEL}, one process.", options.output)
     print(f"wrote {options.output}")
     return 0

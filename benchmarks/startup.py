@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from counts import at_least_one
+
 from hf_bertx import run_files
 from hf_bertx.run_order import machine, versions
 
@@ -120,7 +122,7 @@ CASES: dict[str, Callable[[], float]] = {
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--cases", nargs="+", default=list(CASES), choices=tuple(CASES), metavar="CASE")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args(argv)

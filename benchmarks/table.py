@@ -85,7 +85,23 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "profile-cpu": _profile(folder, "profile-cpu.json"),
         "profile-gpu": _profile(folder, "profile-gpu.json"),
         "data-building": _building(folder / "data_building.json"),
+        "left-out": _left_out(folder / "left_out.json"),
     }
+
+
+def _left_out(path: Path) -> list[str]:
+    """Parts of a layer done in another way than they are."""
+    if not path.is_file():
+        return [_EMPTY]
+    found = read_json(path)
+    rows = ["| the other way | case | pass | times as fast, median (lowest to highest) |", "|---|---|---|---:|"]
+    rows += [
+        f"| {row['lever']} | {row['case']} | {row['pass']} | {row['median']:.2f} "
+        f"({row['lowest']:.2f} to {row['highest']:.2f}) |"
+        for row in found["rows"]
+    ]
+    where = f"{found['machine']['processor']}, {found['threads']} threads; torch {found['versions']['torch']}"
+    return [*rows, "", f"{where}. Medians of {found['rows'][0]['rounds']} rounds."]
 
 
 def _building(path: Path) -> list[str]:

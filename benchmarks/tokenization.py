@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from counts import at_least_one
 from transformers import AutoTokenizer, PreTrainedTokenizer
 
 from hf_bertx import DisciplineTokenizer, resolve_backbone
@@ -58,7 +59,7 @@ def main() -> int:
     parser.add_argument("--sequences", type=int, default=100_000)
     parser.add_argument("--peer_sequences", type=int, default=1000, help="that the peers take in a round")
     parser.add_argument("--length", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=at_least_one, default=5)
     parser.add_argument("--goal", type=float, default=20.0, help="how many times the symbol-by-symbol class")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()

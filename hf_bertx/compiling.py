@@ -17,8 +17,9 @@ logger = logging.getLogger(__name__)
 
 _WARM, _WINDOW = 3, 12  # steps that are not counted, then steps that are
 # What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. On
-# two CPU cores it saved nothing for 80 s (benchmarks/README.md, levers of splice). The share for a GPU is a guess.
-_SAVES, _SECONDS = {"cpu": 0.0, "cuda": 0.1}, 80.0
+# two CPU cores it saved 16% of a step at length 500, in bfloat16, and nothing at length 60 (benchmarks/README.md,
+# levers of splice). The share for a GPU is a guess.
+_SAVES, _SECONDS = {"cpu": 0.1, "cuda": 0.1}, 80.0
 
 
 def expected_gain(steps_left: int, step_seconds: float, device_type: str) -> float:

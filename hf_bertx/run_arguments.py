@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import difflib
 import json
 import os
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 import yaml
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import HubStrategy
 
 from . import run_files
@@ -118,7 +118,8 @@ class RunArguments:
         default=True,
         metadata={
             "help": "Leave out of a step what changes nothing: positions of the last layer that no head reads, rows "
-            "of the embedding table that no item uses. On a CPU also draws dropout's masks four elements at a time."
+            "of the embedding table that no item uses. On a CPU also draws the masks of dropout in hidden layers four "
+            "elements at a time."
         },
     )
     compile_when_repaid: bool = field(
@@ -186,15 +187,19 @@ class OneLineParser(HfArgumentParser):
         raise ValueError(f"{message}. `{self.prog} --help` explains each argument")
 
 
-def fast_bfloat16() -> bool:
-    """Whether this machine multiplies bfloat16 matrices in hardware; elsewhere it is slower than float32."""
-    if torch.cuda.is_available():
+def fast_bfloat16(use_cpu: bool = False) -> bool:
+    """Whether what is computed on multiplies bfloat16 matrices in hardware; elsewhere it is slower than float32.
+
+    Args:
+        use_cpu: the processor is meant, whatever GPU there is.
+    """
+    if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(check is not None and check() for check in checks)
 
 
-def precision_defaults(precision: str) -> dict[str, Any]:
+def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
     """What `TrainingArguments` is told of a precision. It has to know when it is made, and takes bfloat16 on a CPU
     only if it is told to stay there.
 
@@ -203,16 +208,16 @@ def precision_defaults(precision: str) -> dict[str, Any]:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and fast_bfloat16())
-    return {"bf16": True, "use_cpu": not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(use_cpu))
+    return {"bf16": True, "use_cpu": use_cpu or not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
 
 
-def use_threads(threads: int | None) -> None:
+def use_threads(threads: int | None, use_cpu: bool = False) -> None:
     """Lets a process on a CPU compute on its share of the cores.
 
     `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu` or a number of threads.
     """
-    if threads is None and torch.cuda.is_available():
+    if threads is None and torch.cuda.is_available() and not use_cpu:
         return
     torch.set_num_threads(threads or usable_cores())
 
@@ -248,12 +253,15 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         ValueError: a value that is not allowed; the message names it and the allowed ones.
     """
     given, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
-    first = argparse.ArgumentParser(add_help=False)
+    first = OneLineParser(prog="train.py", add_help=False)
+    first.add_argument(
+        "--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=given.get("use_cpu", False)
+    )
     defaults = {"protocol": "recommended", "precision": "auto", "task": None, "output_dir": "runs"}
     for name in (*defaults, *OWN_ARGUMENTS):
         first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)))
     known, _ = first.parse_known_args(argv)
-    computed_in = precision_defaults(known.precision)
+    computed_in = precision_defaults(known.precision, known.use_cpu)
     protocol = get_protocol(known.protocol)
     own = None
     if known.train_file is not None and build_own is not None:
@@ -273,7 +281,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         num_train_epochs=protocol.train_epochs(task),
         **computed_in,
         per_device_train_batch_size=0,  # 0: as many as the global batch size asks for
-        dataloader_pin_memory=torch.cuda.is_available(),
+        dataloader_pin_memory=torch.cuda.is_available() and not known.use_cpu,
         restore_callback_states_from_checkpoint=True,
         save_total_limit=2,
         hub_strategy="end",
@@ -282,9 +290,9 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     parser.set_defaults(learning_rate=_BY_ARM)
     parser.set_defaults(**given)
     run, training = parser.parse_args_into_dataclasses(argv)
-    use_threads(run.threads)
+    use_threads(run.threads, training.use_cpu)
     _check_push(run, training)
-    if training.fsdp and not torch.accelerator.is_available():
+    if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
         raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
     if own is not None:
         run.data_dir = str(own.folder)

@@ -15,7 +15,7 @@ _PADDED = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id", "
 
 
 class ArrayCollator:
-    """The tensors of `DataCollatorWithPadding`, from rows in the format `numpy`: a tenth of its time.
+    """The tensors of `DataCollatorWithPadding`, from rows in the format `numpy`, without lists.
 
     Where no sequence of a batch is padded, it has no `attention_mask`: a mask of ones means the same to a model, but
     keeps attention from its fastest kernel, or has a GPU waited for until the ones have been looked at.

@@ -10,6 +10,31 @@ from transformers import PreTrainedModel
 
 # Whose classification head reads position 0 of the last layer and nothing else, and whose layers are built alike.
 _READS_FIRST_POSITION = ("bert", "electra", "roberta")
+# Whose layers get a mask of shape (batch, 1, queries, keys), or none; flash and flex attention have others.
+_MASK_OF_PAIRS = ("eager", "sdpa")
+
+
+class _FirstPosition:
+    """Comes before a layer's own class: the layer computes position 0 alone, of shape `(batch, 1, hidden)`."""
+
+    def forward(
+        self: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
+    ) -> torch.Tensor:
+        attention, first = self.attention.self, hidden_states[:, :1]
+
+        def heads(states: torch.Tensor) -> torch.Tensor:
+            # (batch, heads, length, head size)
+            return states.view(*states.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
+
+        mixed = torch.nn.functional.scaled_dot_product_attention(
+            heads(attention.query(first)),
+            heads(attention.key(hidden_states)),
+            heads(attention.value(hidden_states)),
+            attn_mask=None if attention_mask is None else attention_mask[..., :1, :],
+            dropout_p=attention.dropout.p if self.training else 0.0,
+        )
+        mixed = self.attention.output(mixed.transpose(1, 2).flatten(2), first)
+        return self.output(self.intermediate(mixed), mixed)
 
 
 def prune_unread_positions(model: PreTrainedModel) -> bool:
@@ -20,31 +45,14 @@ def prune_unread_positions(model: PreTrainedModel) -> bool:
     `output_hidden_states` gives have shape `(batch, 1, hidden)` from then on. Saved weights are not touched.
 
     Returns:
-        Whether the architecture allows it; if not, the model is left as it is.
+        Whether the architecture and its attention allow it; if not, the model is left as it is.
     """
-    if model.config.model_type not in _READS_FIRST_POSITION:
+    if model.config.model_type not in _READS_FIRST_POSITION or model.config._attn_implementation not in _MASK_OF_PAIRS:
         return False
     layer: Any = model.base_model.encoder.layer[-1]
-    attention, n_heads = layer.attention.self, model.config.num_attention_heads
-
-    def heads(states: torch.Tensor) -> torch.Tensor:
-        return states.view(*states.shape[:2], n_heads, -1).transpose(1, 2)  # (batch, heads, length, head size)
-
-    def forward(
-        hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
-    ) -> torch.Tensor:
-        first = hidden_states[:, :1]
-        mixed = torch.nn.functional.scaled_dot_product_attention(
-            heads(attention.query(first)),
-            heads(attention.key(hidden_states)),
-            heads(attention.value(hidden_states)),
-            attn_mask=None if attention_mask is None else attention_mask[..., :1, :],
-            dropout_p=attention.dropout.p if layer.training else 0.0,
-        )
-        mixed = layer.attention.output(mixed.transpose(1, 2).flatten(2), first)
-        return layer.output(layer.intermediate(mixed), mixed)
-
-    layer.forward = forward
+    if not isinstance(layer, _FirstPosition):
+        # a class, not a function of this layer: copies of the model compute with their own weights
+        layer.__class__ = type(type(layer).__name__, (_FirstPosition, type(layer)), {})
     return True
 
 
@@ -80,7 +88,10 @@ class DrawnDropout(torch.nn.Dropout):
 
 
 def draw_dropout_at_once(model: torch.nn.Module) -> None:
-    """Puts [`DrawnDropout`] in place of every `torch.nn.Dropout`: the same distribution, other draws."""
+    """Puts [`DrawnDropout`] in place of every `torch.nn.Dropout`: the same distribution, other draws.
+
+    Where attention is a kernel's, its dropout is not called: the kernel is told the rate, and draws by itself.
+    """
     for module in list(model.modules()):
         for name, child in module.named_children():
             if type(child) is torch.nn.Dropout:
@@ -122,7 +133,10 @@ class UsedRowsEmbedding(torch.nn.Module):
 
 
 def keep_used_rows(model: PreTrainedModel, ids: Iterable[int]) -> None:
-    """Lets a model learn the rows of these ids only; see [`UsedRowsEmbedding`]. Exact without weight decay."""
+    """Lets a model learn the rows of these ids only; see [`UsedRowsEmbedding`]. Exact without weight decay.
+
+    An optimiser that looks across rows, as Adafactor does, would learn something else.
+    """
     model.set_input_embeddings(UsedRowsEmbedding(model.get_input_embeddings(), ids))
 
 

@@ -52,6 +52,10 @@ _EVALUATIONS_AN_EPOCH = 3
 # What the stock configs call the dropout of attention weights.
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
+# Of --optim, beside all of --optimizer: without weight decay a row whose gradient is zero stays, and changes no other.
+# Adafactor and optimisers that keep their states in 8 bits look across rows.
+_BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
+
 
 def build_tokenizer(spec: RunSpec) -> Any:
     """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else."""
@@ -92,16 +96,20 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     return model
 
 
-def take_shortcuts(model: Any, tokenizer: Any, weight_decay: float) -> None:
-    """Leaves out of a step what changes nothing; see [`shortcuts`]. Undone by `restore_all_rows`."""
+def take_shortcuts(model: Any, tokenizer: Any, used_rows: bool) -> None:
+    """Leaves out of a step what changes nothing; see [`shortcuts`]. Undone by `restore_all_rows`.
+
+    Args:
+        used_rows: whether the optimiser leaves embedding rows alone that no item uses.
+    """
     prune_unread_positions(model)
     draw_dropout_at_once(model)
     trained = model.get_input_embeddings().weight.requires_grad
-    if trained and isinstance(tokenizer, DisciplineTokenizer) and weight_decay == 0:
+    if trained and isinstance(tokenizer, DisciplineTokenizer) and used_rows:
         keep_used_rows(model, tokenizer.get_vocab().values())
 
 
-def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, weight_decay: float) -> Any:
+def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
     """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
     set_seed(spec.seed)
     model = build_model(spec, tokenizer)
@@ -109,7 +117,7 @@ def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, weight_de
         standardize_output(model, train_rows["label"][:])
     model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
     if spec.shortcuts:
-        take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, weight_decay)
+        take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
     return model
 
 
@@ -122,11 +130,13 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     """
     tokenizer = build_tokenizer(spec)
     train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
-    make_model = partial(model_to_train, spec, tokenizer, train_rows, args.weight_decay)
+    by_row = spec.optimizer is not None or args.optim in _BY_ROW
+    make_model = partial(model_to_train, spec, tokenizer, train_rows, by_row and args.weight_decay == 0)
     args.learning_rate = spec.learning_rate
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
     args.output_dir = str(folder / run_files.CHECKPOINTS)
+    _use_one_gpu(args)
     set_batch_size(args, spec.global_batch_size)
     _set_schedule(args, spec, len(train_rows))
 
@@ -171,6 +181,13 @@ def special_tokens(spec: RunSpec) -> bool:
     """Whether [CLS], [SEP] and the like stand around the symbols of a run."""
     # authors' code: music has neither [CLS] nor [SEP]
     return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
+
+
+def _use_one_gpu(args: TrainingArguments) -> None:
+    """Keeps the Trainer from `DataParallel`, which multiplies the batch by the number of GPUs."""
+    if args.n_gpu > 1:
+        logger.warning(f"one of {args.n_gpu} GPUs is used; accelerate launch train.py gives each a process of its own")
+        args._n_gpu = 1
 
 
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:

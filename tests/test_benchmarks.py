@@ -1,5 +1,6 @@
 """The benchmarks measure what they say: operations, turns, ratios, goals, tables. Tiny models, real loops."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ sys.path.append(str(ROOT / "benchmarks"))
 import data_building
 import finetuning
 import goals
+import inference
+import profile_step
 import run
 import scaling
 import startup
@@ -106,6 +109,46 @@ def test_fine_tuning_is_measured_beside_its_peers(tmp_path: Path, capsys: pytest
     ]
 
 
+@pytest.mark.parametrize(
+    ("operator", "part"),
+    [
+        ("aten::native_layer_norm_backward", "layer normalisation"),
+        ("aten::linalg_vector_norm", "optimiser and norm of the gradient"),
+        ("aten::_fused_adamw_", "optimiser and norm of the gradient"),
+        ("aten::to", "copies and casts"),
+        ("aten::_to_copy", "copies and casts"),
+        ("autograd::engine::evaluate_function: TBackward0", "other operators"),
+        ("torch::autograd::AccumulateGrad", "sums and element-wise"),
+        ("_DrawnDropoutBackward", "dropout"),
+        ("aten::addmm", "linear maps"),
+        ("aten::bmm", "attention"),
+    ],
+)
+def test_operators_are_summed_up_into_parts(operator: str, part: str) -> None:
+    assert profile_step.part_of(operator) == part
+
+
+def test_prediction_is_measured_beside_the_pipeline_both_on_the_processor(
+    tmp_path: Path, tiny_backbone: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, threads = tmp_path / "inference.json", torch.get_num_threads()
+    argv = ["--backbone", str(tiny_backbone), "--items", "70", "--peer_items", "4", "--rounds", "2", "--threads", "1"]
+    assert inference.main([*argv, "--goal", "0", "--work_dir", str(tmp_path), "--output", str(file)]) == 0
+    torch.set_num_threads(threads)
+    found = json.loads(file.read_text())
+    case = found["cases"]["splice"]
+    rate = sum(case["items_a_second"]["ours"]) / 2
+    share = case["operations_an_item"] * rate / found["peak_operations_a_second"]
+    assert case["of_the_peak"] == pytest.approx(share)
+    assert f"splice: {share:.0%} of the largest matrix product in float32" in capsys.readouterr().out
+    told = argparse.Namespace(precision="auto", threads=1)
+    alone = inference.on_cpu(tmp_path / "dna", told).precision
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    beside_a_gpu = inference.on_cpu(tmp_path / "dna", told)
+    assert (beside_a_gpu.model.device.type, beside_a_gpu.precision) == ("cpu", alone)
+
+
 def test_memory_is_that_of_two_steps_in_a_process_of_its_own() -> None:
     options = finetuning.parsed(["--cases", "tiny", "--child", "ours"])
     found = finetuning.child(finetuning.CASES["tiny"], "ours", options)
@@ -130,6 +173,14 @@ def test_building_data_is_measured_beside_its_peer(tmp_path: Path, capsys: pytes
     rows = table.tables(tmp_path)["data-building"]
     assert rows[0].startswith("| way | sequences of 30 letters a second")
     assert [row.split("|")[1].strip() for row in rows[2:5]] == ["ours", "stock", "ours, the build alone"]
+
+
+@pytest.mark.parametrize("main", [data_building.main, finetuning.main, inference.main, startup.main])
+def test_no_round_is_an_error_of_one_line(main: Any, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main(["--rounds", "0"])
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.endswith("error: argument --rounds: 0 is not allowed: a whole number, 1 or more")
 
 
 def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
@@ -233,6 +284,27 @@ def test_the_tables_of_the_page_are_what_the_results_give(tmp_path: Path) -> Non
         table.filled("<!-- table nothing -->\n<!-- end -->")
 
 
+def test_what_is_left_out_has_a_table_once_it_is_measured(tmp_path: Path) -> None:
+    assert table.tables(tmp_path)["left-out"] == ["Not measured yet."]
+    row = {
+        "lever": "two",
+        "case": "h3",
+        "pass": "forward",
+        "median": 0.5,
+        "lowest": 0.4,
+        "highest": 0.625,
+        "rounds": 3,
+    }
+    found = {"threads": 2, "machine": {"processor": "p"}, "versions": {"torch": "t"}, "rows": [row]}
+    (tmp_path / "left_out.json").write_text(json.dumps(found))
+    lines = table.tables(tmp_path)["left-out"]
+    assert lines[2:] == [
+        "| two | h3 | forward | 0.50 (0.40 to 0.62) |",
+        "",
+        "p, 2 threads; torch t. Medians of 3 rounds.",
+    ]
+
+
 def test_planning_counts_what_is_missing() -> None:
     assert 0 < startup.planning_seconds(runs=40, left=10) < 5
 
@@ -240,11 +312,15 @@ def test_planning_counts_what_is_missing() -> None:
 def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "scaling.json"
     argv = ["--lengths", "16", "32", "--batches", "2", "--models", "2 x 128", "--processes", "--steps", "2"]
+    saved: list[dict[str, int]] = []
     scaling.SIZES["minilm-l6"], real = (2, 128), scaling.SIZES["minilm-l6"]
     try:
         assert scaling.main([*argv, "--threads", "1", "--output", str(file)]) == 0
+        few = scaling.parsed(["--lengths", "8", "16", "--batches", "--models", "--processes", "--steps", "1"])
+        scaling.measure(few, lambda points: saved.append({name: len(each) for name, each in points.items()}))
     finally:
         scaling.SIZES["minilm-l6"] = real
+    assert saved == [{"length": 1}, {"length": 2}], "after each point"
     points = json.loads(file.read_text())["points"]
     assert {varied: list(each) for varied, each in points.items() if each} == {
         "length": ["16", "32"],
@@ -256,6 +332,20 @@ def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pyt
     assert longest["tokens_a_second"] == pytest.approx(32 * 32 / (sum(longest["seconds_a_step"]) / 2), abs=1)
     assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
     assert "tokens a sequence" in file.with_suffix(".svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--lengths", "600"], "--lengths: 600 is not allowed: 3 to 512 tokens"),
+        (["--processes", "1", "3"], "--processes: a batch of 32 cannot be divided among 3"),
+        (["--processes", "0"], "--processes: a batch of 32 cannot be divided among 0"),
+        (["--steps", "0"], "--steps: 0 is not allowed"),
+    ],
+)
+def test_a_point_that_cannot_be_measured_is_refused_at_once(
+    argv: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
     with pytest.raises(SystemExit):
-        scaling.main(["--lengths", "600"])
-    assert "--lengths: 600 is not allowed: 3 to 512 tokens" in capsys.readouterr().err
+        scaling.main(argv)
+    assert message in capsys.readouterr().err

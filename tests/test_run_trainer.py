@@ -49,11 +49,19 @@ def test_a_mask_is_left_out_only_where_all_of_it_is_ones(tokenizer: Any) -> None
     assert collate([rows[0], hidden])["attention_mask"].tolist() == [[1] * 6, [1, 1, 0, 0, 1, 1]]
 
 
-def losses(kind: Any, rows: Dataset, collator: Any, folder: Path) -> tuple[list[float], int]:
+class Unmasked(ArrayCollator):
+    """Wrong where there is padding: what a comparison has to see."""
+
+    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        return {name: value for name, value in super().__call__(items).items() if name != "attention_mask"}
+
+
+def losses(kind: Any, rows: Dataset, collator: Any, folder: Path, dropout: float = 0.1) -> tuple[list[float], int]:
     """The loss of each step, and how many tokens were counted."""
     torch.manual_seed(0)
     config = small_config("bert")
     config.vocab_size = 1600
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     args = TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=4,
@@ -83,12 +91,38 @@ def test_the_loss_curve_and_the_tokens_are_those_of_the_stock_trainer(tokenizer:
     assert len(stock[0]) == 9
     assert ours == stock  # bit for bit
 
-    class Unmasked(ArrayCollator):
-        def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-            return {name: value for name, value in super().__call__(items).items() if name != "attention_mask"}
-
     wrong = losses(RunTrainer, rows.with_format("numpy"), Unmasked(tokenizer), tmp_path / "wrong")
     assert wrong != stock  # the test can fail: a mask that is left out where there is padding shows
+
+
+def test_batches_without_padding_learn_the_same_bit_for_bit_without_a_mask(tokenizer: Any, tmp_path: Path) -> None:
+    letters = np.random.default_rng(0).choice(list("ACGT"), size=(24, 6))
+    rows = rows_of(tokenizer, ["".join(line) for line in letters], LABELS)
+    masked: list[bool] = []
+
+    class Watched(ArrayCollator):
+        def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+            batch = super().__call__(items)
+            masked.append("attention_mask" in batch)
+            return batch
+
+    stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
+    ours = losses(RunTrainer, rows.with_format("numpy"), Watched(tokenizer), tmp_path / "ours")
+    assert ours == stock
+    assert len(masked) >= 9
+    assert not any(masked)
+
+
+def test_padding_to_the_longest_of_a_batch_learns_as_padding_to_the_most_does(tokenizer: Any, tmp_path: Path) -> None:
+    rows = rows_of(tokenizer, SEQUENCES, LABELS)
+    to_the_most = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=64)
+    stock, _ = losses(Trainer, rows, to_the_most, tmp_path / "stock", dropout=0.0)  # another width is another draw
+    arrays = rows.with_format("numpy")
+    ours, _ = losses(RunTrainer, arrays, ArrayCollator(tokenizer), tmp_path / "ours", dropout=0.0)
+    np.testing.assert_allclose(ours, stock, rtol=0, atol=1e-5)
+
+    wrong, _ = losses(RunTrainer, arrays, Unmasked(tokenizer), tmp_path / "wrong", dropout=0.0)
+    assert max(abs(a - b) for a, b in zip(wrong, stock, strict=True)) > 1e-4
 
 
 def test_predictions_are_in_the_order_of_the_rows_however_training_is_sampled(tokenizer: Any, tmp_path: Path) -> None:

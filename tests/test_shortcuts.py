@@ -57,6 +57,47 @@ def test_pruning_unread_positions_changes_no_logit_and_no_gradient(model_type: s
     assert not torch.allclose(padded, pruned_logits, atol=1e-6)
 
 
+def test_a_copy_of_a_pruned_model_computes_with_its_own_weights() -> None:
+    pruned = _CLASSES["bert"](small_config("bert")).eval()
+    assert prune_unread_positions(pruned)
+    assert prune_unread_positions(pruned), "pruned twice is pruned once"
+    twin = copy.deepcopy(pruned)
+    for model in (pruned, twin):
+        model(input_ids=IDS % 120, attention_mask=MASK, labels=torch.tensor([0, 2])).loss.backward()
+    for (name, one), other in zip(pruned.named_parameters(), twin.parameters(), strict=True):
+        assert (one.grad is None) == (other.grad is None), name
+        assert one.grad is None or torch.equal(one.grad, other.grad), name
+    replica = pruned.bert.encoder.layer[-1]._replicate_for_data_parallel()
+    assert replica(torch.ones(1, 3, 32)).shape == (1, 1, 32)
+
+
+@pytest.mark.parametrize("attention", ["flash_attention_2", "flex_attention"])
+def test_a_model_whose_masks_have_another_form_is_not_pruned(attention: str) -> None:
+    model = _CLASSES["bert"](small_config("bert"))
+    model.config._attn_implementation = attention
+    assert not prune_unread_positions(model)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_pruned_layer_drops_attention_as_the_whole_one_does(masked: bool) -> None:
+    torch.manual_seed(5)
+    config = small_config("bert")
+    config.initializer_range, config.hidden_dropout_prob, config.attention_probs_dropout_prob = 0.5, 0.0, 0.3
+    model = _CLASSES["bert"](config)
+    inputs = {"input_ids": IDS[:1].expand(20000, -1) % 120}
+    inputs |= {"attention_mask": MASK[:1].expand(20000, -1)} if masked else {}
+    with torch.no_grad():
+        whole = model.train()(**inputs).logits
+        assert prune_unread_positions(model)
+        pruned = model(**inputs).logits
+        evaluated = model.eval()(**inputs).logits
+    spread = whole.std(dim=0)
+    assert spread.min() > 0.1
+    assert evaluated.std(dim=0).max() < 1e-5
+    torch.testing.assert_close(pruned.std(dim=0), spread, rtol=0.05, atol=0)
+    assert ((pruned.mean(dim=0) - whole.mean(dim=0)).abs() < 0.05 * spread).all()
+
+
 def learn(model: Any) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2, weight_decay=0.0)
     for step in range(5):

@@ -25,8 +25,8 @@ from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.one_run import train as train_here
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, tables, write_report
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.shortcuts import restore_all_rows
+from hf_bertx.run_arguments import fast_bfloat16, parse_arguments, usable_cores
+from hf_bertx.shortcuts import UsedRowsEmbedding, restore_all_rows
 from hf_bertx.task_data import load_task_data
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 from hf_bertx.training import build_model, build_tokenizer, build_trainer, run, set_batch_size
@@ -278,6 +278,35 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     assert len(curves[0]) == 36
 
 
+@pytest.mark.parametrize(
+    ("told", "left_out"),
+    [
+        ([], True),
+        (["--optim", "sgd"], True),
+        (["--optim", "adafactor"], False),
+        (["--optim", "adafactor", "--optimizer", "novograd"], True),
+        (["--weight_decay", "0.01"], False),
+        (["--shortcuts", "false"], False),
+    ],
+)
+def test_unused_rows_are_left_out_where_the_optimiser_leaves_them_alone(
+    told: list[str], left_out: bool, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    (spec,), args = parse_arguments([*arguments(tiny_backbone, tmp_path), *told])
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    assert isinstance(trainer.model.get_input_embeddings(), UsedRowsEmbedding) == left_out
+
+
+def test_one_process_uses_one_gpu_of_several(
+    tiny_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (spec,), args = parse_arguments(arguments(tiny_backbone, tmp_path))
+    args._n_gpu = 2  # as on a machine with two
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    assert "one of 2 GPUs is used; accelerate launch" in caplog.text
+    assert (trainer.args.n_gpu, trainer.args.train_batch_size * trainer.args.gradient_accumulation_steps) == (1, 32)
+
+
 @pytest.mark.parametrize("arm", ["rand", "lora"])
 def test_a_model_that_is_made_again_takes_the_trained_weights(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
     """What a run does where each process holds a part of the model (FSDP, for which accelerate wants GPUs)."""
@@ -351,6 +380,7 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
         (["--backbone", "bert"], "unknown backbone 'bert'"),
         (["--protocol", "best"], "unknown protocol 'best'"),
         (["--fsdp", "full_shard"], "--fsdp needs a GPU"),
+        (["--use_cpu", "perhaps"], "argument --use_cpu/--use-cpu: Truthy value expected"),
         (["--precision", "float64"], "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
         (["--split", "random"], "unknown split 'random'; allowed: paper, authors, grouped"),
         (["--fraction", "0"], "--fraction is 0.0; allowed: more than 0, at most 1"),
@@ -389,6 +419,26 @@ def test_arguments_from_a_file_under_options(tiny_backbone: Path, tmp_path: Path
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ValueError, match="holds list, not a mapping"):
         parse_arguments([str(tmp_path / "list.yaml")])
+
+
+def test_use_cpu_takes_what_suits_the_processor_where_there_is_a_gpu(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.yaml").write_text("use_cpu: true\n")
+    suits, threads = "bfloat16" if fast_bfloat16(use_cpu=True) else "float32", torch.get_num_threads()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    assert fast_bfloat16()
+    try:
+        for told in (["--use_cpu"], ["--use-cpu", "true"], [str(tmp_path / "cpu.yaml")]):
+            torch.set_num_threads(usable_cores() + 1)
+            (spec,), training = parse_arguments([*told, "--backbone", str(tiny_backbone)])
+            assert (spec.precision, training.use_cpu) == (suits, True)
+            assert training.device.type == "cpu"
+            assert not training.dataloader_pin_memory
+            assert torch.get_num_threads() == usable_cores()
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_protocols_set_the_defaults(tiny_backbone: Path) -> None:

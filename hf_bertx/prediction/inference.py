@@ -56,7 +56,7 @@ class SequenceClassifier:
         model: a sequence classifier of transformers; it is put into evaluation, and its last layer computes
             position 0 alone where no head reads more.
         tokenizer: its tokenizer; one that [`DisciplineTokenizer`] saved is read as such.
-        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the machine multiplies it in hardware.
+        precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the model's device multiplies it in hardware.
         threads: batches computed at once on a CPU; by default one a core.
         batch_size: at most so many sequences a batch; by default as many as `tokens_a_batch` allows.
 
@@ -80,11 +80,12 @@ class SequenceClassifier:
                 raise ValueError(f"{name} is {value}; allowed: at least 1")
         if model.config.problem_type == "multi_label_classification":
             raise ValueError("the model answers with several labels at once; allowed: one label, or a number")
-        self.precision = ("bfloat16" if fast_bfloat16() else "float32") if precision == "auto" else precision
+        on_gpu = model.device.type != "cpu"
+        fast = "bfloat16" if fast_bfloat16(use_cpu=not on_gpu) else "float32"
+        self.precision = fast if precision == "auto" else precision
         self.model = model.eval().to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         prune_unread_positions(self.model)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
-        on_gpu = model.device.type != "cpu"
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
         self.tokens_a_batch = tokens_a_batch or (_GPU_TOKENS_A_BATCH if on_gpu else TOKENS_A_BATCH)
