@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
 import os
@@ -199,6 +200,12 @@ def fast_bfloat16(use_cpu: bool = False) -> bool:
     return any(check is not None and check() for check in checks)
 
 
+def add_use_cpu(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
+    """`--use_cpu` as `TrainingArguments` reads it, for a first look at what the defaults of others depend on."""
+    asked = given.get("use_cpu", False)
+    parser.add_argument("--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=asked)
+
+
 def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
     """What `TrainingArguments` is told of a precision. It has to know when it is made, and takes bfloat16 on a CPU
     only if it is told to stay there.
@@ -254,9 +261,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     """
     given, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
     first = OneLineParser(prog="train.py", add_help=False)
-    first.add_argument(
-        "--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=given.get("use_cpu", False)
-    )
+    add_use_cpu(first, given)
     defaults = {"protocol": "recommended", "precision": "auto", "task": None, "output_dir": "runs"}
     for name in (*defaults, *OWN_ARGUMENTS):
         first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)))

@@ -136,7 +136,6 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
     args.output_dir = str(folder / run_files.CHECKPOINTS)
-    _use_one_gpu(args)
     set_batch_size(args, spec.global_batch_size)
     _set_schedule(args, spec, len(train_rows))
 
@@ -183,21 +182,18 @@ def special_tokens(spec: RunSpec) -> bool:
     return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
 
 
-def _use_one_gpu(args: TrainingArguments) -> None:
-    """Keeps the Trainer from `DataParallel`, which multiplies the batch by the number of GPUs."""
-    if args.n_gpu > 1:
-        logger.warning(f"one of {args.n_gpu} GPUs is used; accelerate launch train.py gives each a process of its own")
-        args._n_gpu = 1
-
-
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
     """Sets batch size a device and accumulation steps so that an update sees `global_batch_size` examples.
 
-    A given `per_device_train_batch_size` bounds how many examples are in memory at once.
+    A given `per_device_train_batch_size` bounds how many examples are in memory at once. A process uses one GPU: over
+    several the Trainer would put `DataParallel`, which multiplies the batch.
 
     Raises:
         ValueError: the global batch size cannot be divided among the processes.
     """
+    if args.n_gpu > 1:
+        logger.warning(f"one of {args.n_gpu} GPUs is used; accelerate launch gives each a process of its own")
+        args._n_gpu = 1
     share, rest = divmod(global_batch_size, args.world_size)
     if rest or not share:
         raise ValueError(f"a global batch of {global_batch_size} cannot be divided among {args.world_size} processes")

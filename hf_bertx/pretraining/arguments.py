@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from ..run_arguments import OneLineParser, precision_defaults, read_arguments_file, use_threads
+from ..run_arguments import OneLineParser, add_use_cpu, precision_defaults, read_arguments_file, use_threads
 from .corpus import DOCUMENTS, Source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -115,12 +114,14 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
         "each of a list of steps: backbones of a study (bertx study figure3-small --series OUTPUT). Interrupted, the "
         "same command goes on.",
     )
-    parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available())
-    first = argparse.ArgumentParser(add_help=False)
+    first = OneLineParser(prog="pretrain.py", add_help=False)
     first.add_argument("--precision", default=given.get("precision", "auto"))
-    parser.set_defaults(**{**precision_defaults(first.parse_known_args(argv)[0].precision), **given})
+    add_use_cpu(first, given)
+    known, _ = first.parse_known_args(argv)
+    parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available() and not known.use_cpu)
+    parser.set_defaults(**{**precision_defaults(known.precision, known.use_cpu), **given})
     told, training = parser.parse_args_into_dataclasses(argv)
-    use_threads(told.threads)
+    use_threads(told.threads, training.use_cpu)
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")
