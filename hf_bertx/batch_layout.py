@@ -41,7 +41,8 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
     rows = Rows(np.sum(lengths, axis=0))
     if any(kind for _, kind in items):
         rows.types = np.zeros_like(rows.ids)
-    at, free = rows.starts.copy(), np.ones(len(rows.ids), dtype=bool)
+    at = rows.starts.copy()
+    free: np.ndarray = np.ones(len(rows.ids), dtype=bool)
     parts_at = []
     for (item, kind), length in zip(items, lengths, strict=True):
         if isinstance(item, str):
