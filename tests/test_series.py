@@ -14,7 +14,13 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from hf_bertx import run_files
-from hf_bertx.backbones import pretraining_series, pretraining_step
+from hf_bertx.backbones import (
+    _MULTIBERTS_COMMITS,
+    known_backbone,
+    pretraining_series,
+    pretraining_step,
+    resolve_backbone,
+)
 from hf_bertx.cli import main
 from hf_bertx.study.plan import load_study
 from hf_bertx.study.series import last_of, read_series
@@ -74,9 +80,22 @@ def test_multiberts_and_lists(series: Path, tmp_path: Path) -> None:
     assert read_series([names(series)[2], names(series)[0]], "here") == [names(series)[0], names(series)[2]]
     runs = load_study("figure3").runs
     assert [run.backbone for run in runs[:9]] == [
-        *(f"multiberts-seed_0-step_{step}k" for step in (0, 20, 40, 100, 200, 500, 1000, 2000)),
+        *(f"multiberts-seed_2-step_{step}k" for step in (0, 20, 40, 180, 400, 1000, 1200, 2000)),
         "bert-base-uncased",
     ]
+    assert all(re.fullmatch(r"[0-9a-f]{40}", resolve_backbone(run.backbone).revision or "") for run in runs)
+
+
+def test_pinned_multiberts_are_multiberts() -> None:
+    assert len(set(_MULTIBERTS_COMMITS.values())) == len(_MULTIBERTS_COMMITS) > 40
+    for name, commit in _MULTIBERTS_COMMITS.items():
+        found = known_backbone(f"multiberts-{name}")
+        assert found is not None
+        assert found.revision == commit
+        assert re.fullmatch(r"[0-9a-f]{40}", commit)
+    unpinned = known_backbone("multiberts-seed_0-step_20k")
+    assert unpinned is not None
+    assert unpinned.revision is None, "the commit that is loaded stands in the record of a run"
 
 
 def test_a_folder_told_takes_the_place_of_the_files_series(series: Path) -> None:
