@@ -479,7 +479,7 @@ def test_text_tasks_shift_their_embeddings_and_keep_their_tokenizer(tiny_backbon
 )
 def test_the_global_batch_size_stays(world: int, largest: int, expected: tuple[int, int]) -> None:
     class Arguments:
-        world_size = world
+        n_gpu, world_size = 1, world
         per_device_train_batch_size = largest
         gradient_accumulation_steps = 1
 
@@ -491,7 +491,7 @@ def test_the_global_batch_size_stays(world: int, largest: int, expected: tuple[i
 
 def test_a_batch_that_cannot_be_divided() -> None:
     class Arguments:
-        world_size = 3
+        n_gpu, world_size = 1, 3
         per_device_train_batch_size = 0
 
     with pytest.raises(ValueError, match="global batch of 32 cannot be divided among 3 processes"):
