@@ -83,7 +83,7 @@ def _block(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         scores = [f"{row['metrics'][row['test_split']][name]:.3f}" for name in names]
         chosen = ", ".join(f"{name} {value:g}" for name, value in row["chosen"].items())
-        cut = "" if row["epochs"] is None else f" ({row['epochs']:g} passes)"
+        cut = "" if row["epochs"] is None else f" ({row['epochs']:g} pass{'' if row['epochs'] == 1 else 'es'})"
         cells = [f"`{row['baseline']}`{cut}", str(row["seed"]), *scores, chosen, f"{row['parameters']:,}"]
         lines.append("| " + " | ".join([*cells, f"{row['train_seconds']:.0f}"]) + " |")
     paper = ", ".join(f"{name} {value:g}" for name, value in first["paper"].items())
