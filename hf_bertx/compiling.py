@@ -16,9 +16,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 logger = logging.getLogger(__name__)
 
 _WARM, _WINDOW = 3, 12  # steps that are not counted, then steps that are
-# What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. On
-# two CPU cores it saved 16% of a step at length 500, in bfloat16, and nothing at length 60 (benchmarks/README.md,
-# levers of splice). The share for a GPU is a guess.
+# What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. The
+# shares are guesses; on two CPU cores it took 80 s, and saved nothing of splice (benchmarks/README.md, levers).
 _SAVES, _SECONDS = {"cpu": 0.1, "cuda": 0.1}, 80.0
 
 

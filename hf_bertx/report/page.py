@@ -22,7 +22,7 @@ from .cells import Cell, Floor, flat_specification
 from .comparisons import ArmComparison
 from .figures import inline_svg
 from .panels import KINDS, Panel
-from .paper_tables import NOTE, PaperTable, describe, percent, short_name
+from .paper_tables import NOTE, PaperTable, describe, percent, share_of_data, short_name
 from .pretraining_scores import Trajectory
 from .pretraining_tables import NOTE as GAIN_NOTE
 from .pretraining_tables import gain_cells
@@ -213,8 +213,7 @@ def _comparison(test: ArmComparison) -> dict[str, Any]:
     c, s = test.comparison, test.first.specification
     return {
         "task": short_name(test.first.task),
-        "setup": f"{shown_backbone(s['backbone'])}, {s['protocol']}, {s['split']}"
-        + ("" if s["fraction"] == 1 else f", {100 * s['fraction']:g}% data"),
+        "setup": f"{shown_backbone(s['backbone'])}, {s['protocol']}, {s['split']}" + share_of_data(s["fraction"]),
         "first": {"name": test.first.name, "href": _href(test.first)},
         "second": {"name": test.second.name, "href": _href(test.second)},
         "difference": f"{100 * c.difference:+.1f}",

@@ -144,9 +144,8 @@ def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str) -> lis
         )
         arm = arms.get(row, "") if of == model else ""
         label = row if row in ("specific", of) else f"{row}, {of}" if row.startswith(("shift", "random")) else row
-        rows.append(
-            PaperRow(label + _share(fraction), "paper", fraction, paper, _here(tasks, cells, arm, fraction), arm)
-        )
+        label += share_of_data(fraction)
+        rows.append(PaperRow(label, "paper", fraction, paper, _here(tasks, cells, arm, fraction), arm))
     return rows
 
 
@@ -155,7 +154,7 @@ def _further_rows(tasks: Sequence[Task], cells: Sequence[Cell], taken: set[tuple
     names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in cells)
     rank = {name: i for i, name in enumerate(ARMS)}
     return [
-        PaperRow(arm + _share(fraction), "arm", fraction, none, _here(tasks, cells, arm, fraction), arm)
+        PaperRow(arm + share_of_data(fraction), "arm", fraction, none, _here(tasks, cells, arm, fraction), arm)
         for arm, fraction in sorted(names, key=lambda key: (-key[1], rank.get(key[0], len(rank))))
         if (arm, fraction) not in taken
     ]
@@ -167,7 +166,7 @@ def _baseline_rows(tasks: Sequence[Task], cells: Sequence[Cell], split: str, lim
     none: tuple[None, ...] = (None,) * len(tasks)
     names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in s)
     return [
-        PaperRow(name + _share(fraction), "baseline", fraction, none, _here(tasks, s, name, fraction), name)
+        PaperRow(name + share_of_data(fraction), "baseline", fraction, none, _here(tasks, s, name, fraction), name)
         for name, fraction in names
     ]
 
@@ -181,7 +180,8 @@ def _here(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: flo
     return tuple(found.get(task.name) for task in tasks)
 
 
-def _share(fraction: float) -> str:
+def share_of_data(fraction: float) -> str:
+    """What stands behind a name where a run saw less than all of the training data."""
     return "" if fraction == 1 else f", {100 * fraction:g}% data"
 
 

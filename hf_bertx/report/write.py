@@ -15,7 +15,7 @@ from .comparisons import ArmComparison, compare_arms
 from .figures import save_figures
 from .page import Report, page
 from .panels import confusion, make_panels
-from .paper_tables import flat_rows, markdown_table, paper_tables
+from .paper_tables import flat_rows, markdown_table, paper_tables, share_of_data
 from .pretraining_panels import pretraining_panels
 from .pretraining_scores import trajectories
 from .pretraining_tables import gain_rows, gains_markdown, score_rows
@@ -127,8 +127,7 @@ def _tests_markdown(tests: Sequence[ArmComparison]) -> str:
     lines = ["## Tests of two arms", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for test in tests:
         c = test.comparison
-        fraction = test.first.specification["fraction"]
-        task = test.first.task.name + ("" if fraction == 1 else f", {100 * fraction:g}% data")
+        task = test.first.task.name + share_of_data(test.first.specification["fraction"])
         cells = [task, f"`{test.first.name}` - `{test.second.name}`", f"{100 * c.difference:+.1f}"]
         cells += [f"{100 * c.low:+.1f} to {100 * c.high:+.1f}", f"{test.p_holm:.3g}", f"{c.p_percentile:.3g}"]
         cells += ["" if c.effect is None else f"{c.effect:+.1f}", f"{c.seeds[0]}, {c.seeds[1]}", c.over]
