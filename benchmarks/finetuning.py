@@ -28,7 +28,7 @@ from cases import CASES, Case, backbone_of, task_rows
 from counts import at_least_one
 from datasets import disable_progress_bars
 from goals import repaid
-from peers import PEERS, Seen, ours
+from peers import PEERS, Seen, ours, peers_of
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from turns import Turn, alternate, peak_memory_mb, ratios
 
@@ -49,9 +49,9 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "grouped by length": ("--train_sampling_strategy", "group_by_length"),
     "two loader processes": ("--dataloader_num_workers", "2"),
     "eight loader processes": ("--dataloader_num_workers", "8"),
-    "unpinned memory": ("--dataloader_pin_memory", "false"),
+    "rows on the host": ("--rows_on_device", "false"),
 }
-_ON_A_GPU_ONLY = ("eight loader processes", "unpinned memory")
+_ON_A_GPU_ONLY = ("eight loader processes", "rows on the host")
 
 
 def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -59,7 +59,10 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     data, origin = task_rows(case, options.data_dir, case.batch * (options.rounds + 4))
     backbone = backbone_of(case, folder)
     levers = {name: LEVERS[name] for name in chosen_levers(options)} if options.levers else {}
-    seen = {name: Seen() for name in ("ours", *(levers or [p for p in options.peers if p != "ours"]))}
+    seen = {
+        name: Seen()
+        for name in ("ours", *(levers or [p for p in peers_of(case) if p != "ours" and p in options.peers]))
+    }
     held: dict[str, float] = {}
     begun: dict[str, float] = {}
     turns, failed = {}, {}
@@ -122,7 +125,7 @@ def _figures(
 ) -> dict[str, Any]:
     seconds = statistics.median(taken)
     width = statistics.fmean(seen.widths)
-    pruned = name not in ("stock", "authors") and "--shortcuts" not in (more or ())
+    pruned = (name == "ours" or more is not None) and "--shortcuts" not in (more or ())
     flops = step_flops(seen.config, case.batch, width, pruned)
     return {
         "seconds_a_step": [round(s, 5) for s in taken],

@@ -1,4 +1,4 @@
-"""Three training loops on the same rows from the same weights: ours, the example script's, the authors'."""
+"""Training loops on the same rows from the same weights: ours, the example script's, the authors'."""
 
 from __future__ import annotations
 
@@ -28,6 +28,8 @@ from hf_bertx.task_data import TaskData
 from hf_bertx.tasks import get_task
 from hf_bertx.training import build_trainer
 
+# what the example script pads to, unless it is told otherwise
+_SCRIPT_LENGTH = 128
 _NEVER = 1_000_000  # steps: more than are measured, so that no loop comes to its end, to a validation or to saving
 
 
@@ -102,21 +104,14 @@ def ours(
     case: Case, data: TaskData, backbone: str, device: str, folder: Path, seen: Seen, more: tuple[str, ...] = ()
 ) -> Loop:
     """`train.py` under the protocol `recommended`."""
-    trainer = our_trainer(case, data, backbone, device, folder, more)
-    trainer.data_collator = seen.collator(trainer.data_collator)
-    seen.watch(trainer.model, trainer.args.torch_compile)
-
-    def loop(done: Callable[[], None]) -> None:
-        trainer.add_callback(StepDone(done))
-        trainer.train()
-
-    return loop
+    return _as_loop(our_trainer(case, data, backbone, device, folder, more), seen)
 
 
-def stock(case: Case, data: TaskData, backbone: str, device: str, folder: Path, seen: Seen) -> Loop:
+def stock_trainer(case: Case, data: TaskData, backbone: str, device: str, folder: Path, length: int) -> Trainer:
     """The `Trainer` as the example script `run_classification.py` sets it up, with its defaults.
 
-    `pad_to_max_length` is true there, so that every batch is as wide as the task's longest sequence may be.
+    Args:
+        length: `--max_seq_length`, in tokens; `pad_to_max_length` is true there, so that every batch is as wide.
     """
     set_seed(0)
     model, tokenizer = _text_model(case, backbone)
@@ -129,14 +124,33 @@ def stock(case: Case, data: TaskData, backbone: str, device: str, folder: Path, 
         disable_tqdm=True,
         use_cpu=device == "cpu",
     )
-    trainer = Trainer(
+    return Trainer(
         model=model,
         args=args,
-        train_dataset=_words(data.splits["train"], tokenizer, case),
-        data_collator=seen.collator(default_data_collator),
+        train_dataset=_words(data.splits["train"], tokenizer, case, length),
+        data_collator=default_data_collator,
         processing_class=tokenizer,
     )
-    seen.watch(model)
+
+
+def script_length(case: Case) -> int:
+    """The script's own length; the task's where sequences would be cut."""
+    return max(_SCRIPT_LENGTH, get_task(case.task).max_length)
+
+
+def stock(case: Case, data: TaskData, backbone: str, device: str, folder: Path, seen: Seen) -> Loop:
+    """The example script, told of a length only where its own would cut sequences."""
+    return _as_loop(stock_trainer(case, data, backbone, device, folder, script_length(case)), seen)
+
+
+def stock_told(case: Case, data: TaskData, backbone: str, device: str, folder: Path, seen: Seen) -> Loop:
+    """The example script by a user who tells it the longest that the task's sequences are."""
+    return _as_loop(stock_trainer(case, data, backbone, device, folder, get_task(case.task).max_length), seen)
+
+
+def _as_loop(trainer: Trainer, seen: Seen) -> Loop:
+    trainer.data_collator = seen.collator(trainer.data_collator)
+    seen.watch(trainer.model, trainer.args.torch_compile)
 
     def loop(done: Callable[[], None]) -> None:
         trainer.add_callback(StepDone(done))
@@ -156,7 +170,7 @@ def authors(case: Case, data: TaskData, backbone: str, device: str, folder: Path
     model, tokenizer = _text_model(case, backbone, attn_implementation="eager")
     music = get_task(case.task).discipline == "music"
     accumulated = 1 if music or case.batch % 2 else 2
-    rows = _words(data.splits["train"], tokenizer, case)
+    rows = _words(data.splits["train"], tokenizer, case, get_task(case.task).max_length)
     if music:
         rows = rows.remove_columns("attention_mask")
     loader: torch.utils.data.DataLoader = torch.utils.data.DataLoader(
@@ -185,7 +199,18 @@ def authors(case: Case, data: TaskData, backbone: str, device: str, folder: Path
     return loop
 
 
-PEERS: dict[str, Callable[..., Loop]] = {"ours": ours, "stock": stock, "authors": authors}
+PEERS: dict[str, Callable[..., Loop]] = {
+    "ours": ours,
+    "stock": stock,
+    "stock, told the length": stock_told,
+    "authors": authors,
+}
+
+
+def peers_of(case: Case) -> list[str]:
+    """Without a loop that would be another one's double."""
+    longer = get_task(case.task).max_length >= _SCRIPT_LENGTH
+    return [name for name in PEERS if not (longer and name == "stock, told the length")]
 
 
 def _endless(loader: Any) -> Any:
@@ -202,14 +227,14 @@ def _text_model(case: Case, backbone: str, **kwargs: Any) -> tuple[Any, Any]:
     return model, AutoTokenizer.from_pretrained(source)
 
 
-def _words(rows: Dataset, tokenizer: Any, case: Case) -> Dataset:
-    """Symbols as words between blanks, tokenized as text and padded to the task's length."""
+def _words(rows: Dataset, tokenizer: Any, case: Case, length: int) -> Dataset:
+    """Symbols as words between blanks, tokenized as text and padded to so many tokens."""
     task = get_task(case.task)
     between = "" if task.discipline == "music" else " "
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
         texts = [between.join(sequence) for sequence in batch["sequence"]]
-        encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=task.max_length)
+        encoded = tokenizer(texts, padding="max_length", truncation=True, max_length=length)
         return {**encoded, "labels": batch["label"]}
 
     return rows.map(encode, batched=True, remove_columns=rows.column_names, keep_in_memory=True)

@@ -85,6 +85,7 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "profile-cpu": _profile(folder, "profile-cpu.json"),
         "profile-gpu": _profile(folder, "profile-gpu.json"),
         "data-building": _building(folder / "data_building.json"),
+        "batches": _batches(folder / "batches.json"),
         "left-out": _left_out(folder / "left_out.json"),
     }
 
@@ -119,6 +120,17 @@ def _building(path: Path) -> list[str]:
         "",
         f"{found['ratio']:.2f} times the example script's way, median of {len(found['rates']['ours'])}.",
     ]
+
+
+def _batches(path: Path) -> list[str]:
+    """Milliseconds a batch by either loader."""
+    if not path.is_file():
+        return [_EMPTY]
+    rows = ["| rows | ours, ms a batch | the example script's | times, median of rounds |", "|---|---:|---:|---:|"]
+    for found in read_json(path)["cases"].values():
+        ours, stock = (found["medians"][which] for which in ("ours", "stock"))
+        rows.append(f"| {found['data']}, {found['batch']} a batch | {ours:.2f} | {stock:.2f} | {found['ratio']:.1f} |")
+    return rows
 
 
 def _profile(folder: Path, file: str) -> list[str]:

@@ -130,6 +130,13 @@ class RunArguments:
             "repay that; go back if compiled steps are not faster. --torch_compile true compiles in any case."
         },
     )
+    rows_on_device: bool = field(
+        default=True,
+        metadata={
+            "help": "Keep all tokenized rows on the GPU where they take a tenth of its free memory at most, and no "
+            "--dataloader_num_workers are asked for."
+        },
+    )
     threads: int | None = field(
         default=None,
         metadata={
@@ -167,6 +174,7 @@ class RunSpec:
     shortcuts: bool
     resume: bool
     compile_when_repaid: bool = False
+    rows_on_device: bool = True
 
     @property
     def assignment(self) -> str:
@@ -389,4 +397,5 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         shortcuts=run.shortcuts,
         resume=run.resume,
         compile_when_repaid=run.compile_when_repaid,
+        rows_on_device=run.rows_on_device,
     )

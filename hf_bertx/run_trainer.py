@@ -1,53 +1,13 @@
-"""The Trainer of a run: batches from arrays instead of lists, and no device that is waited for at each step."""
+"""The Trainer of a run, which waits for no device at each step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
-
-# What a batch has beside labels, each with the tokenizer's attribute that pads it.
-_PADDED = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id", "attention_mask": None}
-
-
-class ArrayCollator:
-    """The tensors of `DataCollatorWithPadding`, from rows in the format `numpy`, without lists.
-
-    Where no sequence of a batch is padded, it has no `attention_mask`: a mask of ones means the same to a model, but
-    keeps attention from its fastest kernel, or has a GPU waited for until the ones have been looked at.
-
-    Args:
-        tokenizer: says what stands in padded places, and on which side they are.
-    """
-
-    def __init__(self, tokenizer: Any) -> None:
-        self.values = {name: 0 if pad is None else int(getattr(tokenizer, pad)) for name, pad in _PADDED.items()}
-        self.left = tokenizer.padding_side == "left"
-
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        lengths = [len(item["input_ids"]) for item in items]
-        names = [name for name in self.values if name in items[0]]
-        if min(lengths) == max(lengths):
-            names = [name for name in names if name != "attention_mask" or not self._all_ones(items)]
-        batch = {name: self._padded([item[name] for item in items], max(lengths), name) for name in names}
-        labels = np.stack([item["labels"] for item in items])
-        # as torch reads Python's numbers
-        batch["labels"] = torch.from_numpy(labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64))
-        return batch
-
-    @staticmethod
-    def _all_ones(items: list[dict[str, Any]]) -> bool:
-        return all(item["attention_mask"].all() for item in items)
-
-    def _padded(self, rows: list[np.ndarray], width: int, name: str) -> torch.Tensor:
-        out: np.ndarray = np.full((len(rows), width), self.values[name], dtype=np.int64)
-        for line, row in zip(out, rows, strict=True):
-            line[slice(width - len(row), None) if self.left else slice(len(row))] = row
-        return torch.from_numpy(out)
 
 
 class RunTrainer(Trainer):
@@ -58,6 +18,7 @@ class RunTrainer(Trainer):
 
     _tokens: Any = 0
     make_model: Callable[[], Any]  # the model as it was before training, once more
+    rows_on: torch.device  # where the rows are that it trains on, and those that it is asked to predict
 
     def whole_model(self) -> Any:
         """The trained model in one piece, in the main process; all processes have to ask for it together.

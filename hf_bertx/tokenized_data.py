@@ -15,10 +15,17 @@ from .tokenization_discipline import DisciplineTokenizer
 _BATCH = 1000  # rows in memory at a time, where rows are streamed
 
 
-def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:
-    """`input_ids`, what else the model reads, and `labels`; cut to the task's `max_length`."""
+def encode(
+    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
+) -> tuple[dict[str, list[list[int]]], np.ndarray]:
+    """`input_ids` and what else the model reads, cut to the task's `max_length`; and labels of shape `(rows,)`."""
     encoded = _encode({name: rows[name][:] for name in rows.column_names}, tokenizer, task, add_special_tokens)
-    labels = np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+    return dict(encoded), np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+
+
+def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:
+    """[`encode`] as a data set, the labels as its column `labels`."""
+    encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
     return Dataset.from_dict({**encoded, "labels": labels.tolist()})
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset
 from transformers import (
@@ -33,17 +34,18 @@ from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .compiling import CompileWhenRepaid
 from .data_copies import BuildTask
+from .device_rows import DeviceRows, only_batch, where_rows_fit
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
-from .run_trainer import ArrayCollator, RunTrainer
+from .run_trainer import RunTrainer
 from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
-from .tokenized_data import tokenize
+from .tokenized_data import encode
 from .tuning import apply_tuning, merged
 
 logger = logging.get_logger(__name__)
@@ -153,14 +155,15 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
     if spec.compile_when_repaid:
         callbacks.append(CompileWhenRepaid())
+    rows_on = _place_rows(spec, args, data)
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
         model=make_model(),
         optimizer_cls_and_kwargs=chosen,
         args=args,
-        train_dataset=_arrays(spec, train_rows, tokenizer),
-        eval_dataset=_arrays(spec, validation, tokenizer),
-        data_collator=ArrayCollator(tokenizer),
+        train_dataset=_rows(spec, train_rows, tokenizer, rows_on),
+        eval_dataset=_rows(spec, validation, tokenizer, rows_on),
+        data_collator=only_batch,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
         callbacks=callbacks,
@@ -168,12 +171,21 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     for callback in trainer.callback_handler.callbacks:
         if getattr(callback, "logging_dir", "") is None:  # TensorBoard's would lie, and go, with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
-    trainer.make_model = make_model
+    trainer.make_model, trainer.rows_on = make_model, rows_on
     return trainer
 
 
-def _arrays(spec: RunSpec, rows: Dataset, tokenizer: Any) -> Dataset:
-    return tokenize(rows, tokenizer, spec.task, special_tokens(spec)).with_format("numpy")
+def _place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.device:
+    """Where the rows of a run are. On a GPU they are neither pinned nor handed over by other processes."""
+    most = spec.task.max_length * sum(map(len, data.splits.values()))
+    wanted = spec.rows_on_device and not args.dataloader_num_workers
+    place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
+    args.dataloader_pin_memory = args.dataloader_pin_memory and place.type == "cpu"
+    return place
+
+
+def _rows(spec: RunSpec, rows: Dataset, tokenizer: Any, place: torch.device) -> DeviceRows:
+    return DeviceRows(*encode(rows, tokenizer, spec.task, special_tokens(spec)), tokenizer, place)
 
 
 def special_tokens(spec: RunSpec) -> bool:
@@ -317,7 +329,7 @@ def _finish(
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        output = trainer.predict(_arrays(spec, rows, trainer.processing_class))
+        output = trainer.predict(_rows(spec, rows, trainer.processing_class, trainer.rows_on))
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS

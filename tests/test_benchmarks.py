@@ -17,6 +17,7 @@ from hf_bertx.shortcuts import prune_unread_positions
 
 sys.path.append(str(ROOT / "benchmarks"))
 
+import batches
 import data_building
 import finetuning
 import goals
@@ -27,6 +28,7 @@ import scaling
 import startup
 import table
 from arithmetic import step_flops
+from peers import peers_of, script_length
 from turns import Turn, alternate, ratios
 
 
@@ -91,22 +93,41 @@ def test_fine_tuning_is_measured_beside_its_peers(tmp_path: Path, capsys: pytest
     assert {name: len(loop["seconds_a_step"]) for name, loop in case["loops"].items()} == {
         "ours": 2,
         "stock": 2,
+        "stock, told the length": 2,
         "authors": 2,
     }
     mine, theirs = case["loops"]["ours"], case["loops"]["stock"]
     rounds = [b / a for a, b in zip(mine["seconds_a_step"], theirs["seconds_a_step"], strict=True)]
     assert case["ratios"]["stock"]["median"] == pytest.approx(sum(rounds) / 2, rel=1e-2)
-    assert mine["width"] == theirs["width"] == 62
+    assert mine["width"] == case["loops"]["stock, told the length"]["width"] == 62
+    assert theirs["width"] == 128  # what the example script pads to, unless it is told otherwise
     assert theirs["precision"] == "float32"
     assert mine["operations_a_step"] < theirs["operations_a_step"]  # the last layer is pruned
     assert mine["tokens_a_second"] == pytest.approx(4 * 62 / mine["median_seconds"], rel=0.01)
     printed = capsys.readouterr().out
     assert "times ours" in printed
-    assert [line.split()[1] for line in printed.splitlines() if line.startswith("tiny")] == [
-        "ours",
-        "stock",
-        "authors",
-    ]
+    rows = [line.split()[1] for line in printed.splitlines() if line.startswith("tiny")]
+    assert rows == ["ours", "stock", "stock,", "authors"]
+
+
+def test_the_example_script_is_told_a_length_only_where_its_own_would_cut() -> None:
+    found = {name: (script_length(case), peers_of(case)) for name, case in finetuning.CASES.items()}
+    told = "stock, told the length"
+    assert found["splice"] == (128, ["ours", "stock", told, "authors"])
+    assert found["h3"] == (502, ["ours", "stock", "authors"])
+    assert found["maestro"][0] == 130
+    assert told not in found["maestro"][1]
+
+
+def test_batches_are_measured_beside_the_example_scripts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    file = tmp_path / "batches.json"
+    assert batches.main(["--cases", "tiny", "--rows", "40", "--rounds", "3", "--output", str(file)]) == 0
+    found = json.loads(file.read_text())["cases"]["tiny"]
+    rounds = [b / a for a, b in zip(found["milliseconds"]["ours"], found["milliseconds"]["stock"], strict=True)]
+    assert found["ratio"] == sorted(rounds)[1]
+    assert f"{found['ratio']:.1f} times" in capsys.readouterr().out
+    (row,) = table.tables(tmp_path)["batches"][2:]
+    assert row.startswith("| real sequences of dna-splice, 4 a batch |")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +196,7 @@ def test_building_data_is_measured_beside_its_peer(tmp_path: Path, capsys: pytes
     assert [row.split("|")[1].strip() for row in rows[2:5]] == ["ours", "stock", "ours, the build alone"]
 
 
-@pytest.mark.parametrize("main", [data_building.main, finetuning.main, inference.main, startup.main])
+@pytest.mark.parametrize("main", [batches.main, data_building.main, finetuning.main, inference.main, startup.main])
 def test_no_round_is_an_error_of_one_line(main: Any, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["--rounds", "0"])

@@ -11,10 +11,10 @@ import hf_bertx
 
 ORDER = (
     "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
-    "tokenization_discipline arms configuration_discipline modeling_discipline shortcuts regression_head tuning "
-    "optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics discipline_metric "
-    "leaks resampling statistics callbacks compiling run_arguments run_order run_trainer training baselines.losses "
-    "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
+    "tokenization_discipline device_rows arms configuration_discipline modeling_discipline shortcuts regression_head "
+    "tuning optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics "
+    "discipline_metric leaks resampling statistics callbacks compiling run_arguments run_order run_trainer training "
+    "baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
     "baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
     "baselines.plus_tfm.modeling_plus_tfm pretraining.corpus pretraining.vocabulary pretraining.batches "

@@ -11,8 +11,9 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from hf_bertx import DisciplineTokenizer
+from hf_bertx.device_rows import DeviceRows, only_batch, where_rows_fit
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
-from hf_bertx.run_trainer import ArrayCollator, RunTrainer
+from hf_bertx.run_trainer import RunTrainer
 
 SEQUENCES = ["ACGT", "ACGTACGTAC", "GG", "TTTTTTT", "ACGTA", "CCCCCCCC"] * 4
 LABELS = [0, 1, 2, 1, 0, 2] * 4
@@ -23,17 +24,22 @@ def tokenizer(tiny_backbone: Path) -> Any:
     return DisciplineTokenizer.from_backbone(str(tiny_backbone), "dna")
 
 
-def rows_of(tokenizer: Any, sequences: list[str], labels: list[Any]) -> Dataset:
+def stock_rows(tokenizer: Any, sequences: list[str], labels: list[Any]) -> Dataset:
     return Dataset.from_dict({**tokenizer(sequences), "labels": labels})
 
 
+def our_rows(tokenizer: Any, sequences: list[str], labels: list[Any], kind: type[DeviceRows] = DeviceRows) -> Any:
+    return kind(tokenizer(sequences), np.array(labels), tokenizer)
+
+
 def test_batches_are_those_of_the_stock_collator(tokenizer: Any) -> None:
+    chosen = [9, 3, 3, 20, 0, 7]
     for side in ("right", "left"):
         tokenizer.padding_side = side
         for labels in (LABELS, [n / 7 for n in LABELS]):
-            rows = rows_of(tokenizer, SEQUENCES, labels)
-            stock = DataCollatorWithPadding(tokenizer)([rows[n] for n in range(6)])
-            ours = ArrayCollator(tokenizer)([rows.with_format("numpy")[n] for n in range(6)])
+            rows = stock_rows(tokenizer, SEQUENCES, labels)
+            stock = DataCollatorWithPadding(tokenizer)([rows[n] for n in chosen])
+            ours = only_batch(our_rows(tokenizer, SEQUENCES, labels).__getitems__(chosen))
             assert ours.keys() == stock.keys()
             assert stock["attention_mask"].sum() < stock["attention_mask"].numel()
             for name, tensor in stock.items():
@@ -41,22 +47,53 @@ def test_batches_are_those_of_the_stock_collator(tokenizer: Any) -> None:
                 assert torch.equal(ours[name], tensor), (side, name)
 
 
-def test_a_mask_is_left_out_only_where_all_of_it_is_ones(tokenizer: Any) -> None:
-    rows = rows_of(tokenizer, ["ACGT", "GGTT"], [0, 1]).with_format("numpy")
-    collate = ArrayCollator(tokenizer)
-    assert "attention_mask" not in collate([rows[0], rows[1]])
-    hidden = {**rows[1], "attention_mask": np.array([1, 1, 0, 0, 1, 1])}
-    assert collate([rows[0], hidden])["attention_mask"].tolist() == [[1] * 6, [1, 1, 0, 0, 1, 1]]
+def test_batches_of_pairs_have_the_token_types_of_the_stock_collator(tokenizer: Any) -> None:
+    columns = tokenizer(SEQUENCES[:6], SEQUENCES[1:7])
+    stock = DataCollatorWithPadding(tokenizer)(
+        [{name: column[n] for name, column in columns.items()} for n in range(6)]
+    )
+    ours = only_batch(DeviceRows(columns, np.zeros(6), tokenizer).__getitems__(list(range(6))))
+    assert 0 < stock["token_type_ids"].sum() < stock["attention_mask"].sum()
+    for name, tensor in stock.items():
+        assert torch.equal(ours[name], tensor), name
 
 
-class Unmasked(ArrayCollator):
+def test_a_batch_without_padding_has_no_mask_and_a_hidden_token_is_refused(tokenizer: Any) -> None:
+    batch = only_batch(our_rows(tokenizer, ["ACGT", "GGTT", "GG"], [0, 1, 2]).__getitems__([1, 0]))
+    assert list(batch) == ["input_ids", "token_type_ids", "labels"]
+    columns = {**tokenizer(["ACGT", "GGTT"]), "attention_mask": [[1] * 6, [1, 1, 0, 0, 1, 1]]}
+    for mask in (columns["attention_mask"], [[0] * 6] * 2):
+        with pytest.raises(ValueError, match="hidden by its attention_mask"):
+            DeviceRows({**columns, "attention_mask": mask}, np.zeros(2), tokenizer)
+
+
+def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
+    columns = tokenizer(SEQUENCES)
+    rows = our_rows(tokenizer, SEQUENCES, LABELS)
+    assert len(rows) == len(SEQUENCES)
+    for n, row in enumerate(rows):  # ends by itself
+        assert {name: values.tolist() for name, values in row.items()} == {
+            **{name: column[n] for name, column in columns.items()},
+            "labels": LABELS[n],
+        }
+
+
+def test_rows_are_on_the_gpu_where_they_take_a_tenth_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000, 16_000_000))
+    gpu, cpu = torch.device("cuda", 1), torch.device("cpu")
+    assert [where_rows_fit(gpu, tokens) for tokens in (1, 100_000, 100_001)] == [gpu, gpu, cpu]
+    assert where_rows_fit(cpu, 1) == cpu
+
+
+class Unmasked(DeviceRows):
     """Wrong where there is padding: what a comparison has to see."""
 
-    def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        return {name: value for name, value in super().__call__(items).items() if name != "attention_mask"}
+    def __getitems__(self, rows: list[int]) -> list[dict[str, torch.Tensor]]:
+        (batch,) = super().__getitems__(rows)
+        return [{name: value for name, value in batch.items() if name != "attention_mask"}]
 
 
-def losses(kind: Any, rows: Dataset, collator: Any, folder: Path, dropout: float = 0.1) -> tuple[list[float], int]:
+def losses(kind: Any, rows: Any, collator: Any, folder: Path, dropout: float = 0.1) -> tuple[list[float], int]:
     """The loss of each step, and how many tokens were counted."""
     torch.manual_seed(0)
     config = small_config("bert")
@@ -85,48 +122,48 @@ def losses(kind: Any, rows: Dataset, collator: Any, folder: Path, dropout: float
 
 
 def test_the_loss_curve_and_the_tokens_are_those_of_the_stock_trainer(tokenizer: Any, tmp_path: Path) -> None:
-    rows = rows_of(tokenizer, SEQUENCES, LABELS)
+    rows = stock_rows(tokenizer, SEQUENCES, LABELS)
     stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
-    ours = losses(RunTrainer, rows.with_format("numpy"), ArrayCollator(tokenizer), tmp_path / "ours")
+    ours = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), only_batch, tmp_path / "ours")
     assert len(stock[0]) == 9
     assert ours == stock  # bit for bit
 
-    wrong = losses(RunTrainer, rows.with_format("numpy"), Unmasked(tokenizer), tmp_path / "wrong")
+    unmasked = our_rows(tokenizer, SEQUENCES, LABELS, Unmasked)
+    wrong = losses(RunTrainer, unmasked, only_batch, tmp_path / "wrong")
     assert wrong != stock  # the test can fail: a mask that is left out where there is padding shows
 
 
 def test_batches_without_padding_learn_the_same_bit_for_bit_without_a_mask(tokenizer: Any, tmp_path: Path) -> None:
     letters = np.random.default_rng(0).choice(list("ACGT"), size=(24, 6))
-    rows = rows_of(tokenizer, ["".join(line) for line in letters], LABELS)
+    sequences = ["".join(line) for line in letters]
     masked: list[bool] = []
 
-    class Watched(ArrayCollator):
-        def __call__(self, items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
-            batch = super().__call__(items)
-            masked.append("attention_mask" in batch)
-            return batch
+    def watched(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        masked.append("attention_mask" in batches[0])
+        return only_batch(batches)
 
+    rows = stock_rows(tokenizer, sequences, LABELS)
     stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
-    ours = losses(RunTrainer, rows.with_format("numpy"), Watched(tokenizer), tmp_path / "ours")
+    ours = losses(RunTrainer, our_rows(tokenizer, sequences, LABELS), watched, tmp_path / "ours")
     assert ours == stock
     assert len(masked) >= 9
     assert not any(masked)
 
 
 def test_padding_to_the_longest_of_a_batch_learns_as_padding_to_the_most_does(tokenizer: Any, tmp_path: Path) -> None:
-    rows = rows_of(tokenizer, SEQUENCES, LABELS)
+    rows = stock_rows(tokenizer, SEQUENCES, LABELS)
     to_the_most = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=64)
     stock, _ = losses(Trainer, rows, to_the_most, tmp_path / "stock", dropout=0.0)  # another width is another draw
-    arrays = rows.with_format("numpy")
-    ours, _ = losses(RunTrainer, arrays, ArrayCollator(tokenizer), tmp_path / "ours", dropout=0.0)
+    ours, _ = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), only_batch, tmp_path / "ours", dropout=0.0)
     np.testing.assert_allclose(ours, stock, rtol=0, atol=1e-5)
 
-    wrong, _ = losses(RunTrainer, arrays, Unmasked(tokenizer), tmp_path / "wrong", dropout=0.0)
+    unmasked = our_rows(tokenizer, SEQUENCES, LABELS, Unmasked)
+    wrong, _ = losses(RunTrainer, unmasked, only_batch, tmp_path / "wrong", dropout=0.0)
     assert max(abs(a - b) for a, b in zip(wrong, stock, strict=True)) > 1e-4
 
 
 def test_predictions_are_in_the_order_of_the_rows_however_training_is_sampled(tokenizer: Any, tmp_path: Path) -> None:
-    rows = rows_of(tokenizer, SEQUENCES, list(range(24))).with_format("numpy")
+    rows = our_rows(tokenizer, SEQUENCES, list(range(24)))
     config = small_config("bert")
     config.vocab_size, config.num_labels = 1600, 24
     args = TrainingArguments(
@@ -137,7 +174,7 @@ def test_predictions_are_in_the_order_of_the_rows_however_training_is_sampled(to
         report_to="none",
         disable_tqdm=True,
     )
-    told = {"model": BertForDisciplineClassification(config), "args": args, "data_collator": ArrayCollator(tokenizer)}
+    told = {"model": BertForDisciplineClassification(config), "args": args, "data_collator": only_batch}
     found = [
         kind(**told, processing_class=tokenizer).predict(rows).label_ids.tolist() for kind in (RunTrainer, Trainer)
     ]

@@ -1,0 +1,108 @@
+"""Tokenized rows as flat tensors, where the model is: a batch is a look-up, not a walk over lists and a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+
+# What a batch has beside labels, each with the tokenizer's attribute that pads it.
+_PADDED = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id", "attention_mask": None}
+_BYTES_A_TOKEN = 8  # at most: ids and token types
+_SHARE_OF_MEMORY = 0.1
+
+
+class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
+    """Rows of one data set, of which a `DataLoader` gets whole batches; those of `DataCollatorWithPadding`.
+
+    Where no sequence of a batch is padded, it has no `attention_mask`: a mask of ones means the same to a model, but
+    keeps attention from its fastest kernel, or has a GPU waited for until the ones have been looked at. On a GPU a
+    batch costs a copy of three numbers a row, and nothing is waited for.
+
+    Args:
+        columns: what a tokenizer gives without padding; an `attention_mask` has nothing but ones.
+        labels: of shape `(rows,)`; numbers with a fraction become float32, others int64.
+        tokenizer: says what stands in padded places, and on which side they are.
+        device: where the rows are, and their batches.
+
+    Raises:
+        ValueError: a token is hidden by its `attention_mask`.
+    """
+
+    def __init__(
+        self,
+        columns: Mapping[str, Sequence[Sequence[int]]],
+        labels: np.ndarray,
+        tokenizer: Any,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64, count=len(labels))
+        self._starts = np.cumsum(self.lengths) - self.lengths
+        self._left = tokenizer.padding_side == "left"
+        self._device = torch.device(device)
+        self._labels = torch.from_numpy(labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)).to(device)
+        self._columns: dict[str, tuple[torch.Tensor | int, int]] = {}
+        for name, pad in _PADDED.items():
+            if name in columns:
+                value = 0 if pad is None else int(getattr(tokenizer, pad))
+                self._columns[name] = self._flat(columns[name]), value
+        mask = self._columns.get("attention_mask", (1, 0))[0]
+        if isinstance(mask, torch.Tensor) or mask != 1:
+            raise ValueError("a token of a row is hidden by its attention_mask; allowed: ones alone")
+
+    def _flat(self, column: Sequence[Sequence[int]]) -> torch.Tensor | int:
+        """All tokens of all rows, or the one number that all of them are, as token types mostly are."""
+        flat = np.fromiter(chain.from_iterable(column), dtype=np.int32, count=int(self.lengths.sum()))
+        if flat.size and flat.min() == flat.max():
+            return int(flat[0])
+        return torch.from_numpy(flat).to(self._device)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+        """One row without padding, for what asks how long it is."""
+        start, length = int(self._starts[row]), int(self.lengths[row])
+        values = {
+            name: torch.full((length,), flat) if isinstance(flat, int) else flat[start : start + length]
+            for name, (flat, _) in self._columns.items()
+        }
+        return {**values, "labels": self._labels[row]}
+
+    def __getitems__(self, rows: list[int]) -> list[dict[str, torch.Tensor]]:
+        """The batch of these rows, alone in a list; see [`only_batch`]. Its tensors have shape `(rows, longest)`."""
+        index = np.asarray(rows)
+        width = int(self.lengths[index].max())
+        padded = bool((self.lengths[index] < width).any())
+        row, start, length = self._here(np.stack([index, self._starts[index], self.lengths[index]]))
+        column = torch.arange(width, device=self._device)
+        offset = column - (width - length[:, None]) if self._left else column.expand(len(rows), width)
+        kept = (offset >= 0) & (offset < length[:, None])
+        place = torch.where(kept, start[:, None] + offset, 0)
+        batch = {}
+        for name, (flat, pad) in self._columns.items():
+            if name != "attention_mask" or padded:
+                values = torch.full_like(place, flat) if isinstance(flat, int) else flat[place].long()
+                batch[name] = torch.where(kept, values, pad) if padded else values
+        return [{**batch, "labels": self._labels[row]}]
+
+    def _here(self, numbers: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(numbers)
+        # from pageable memory a copy would wait for all that the GPU has been given
+        return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
+
+
+def only_batch(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Collates what [`DeviceRows`] gives a `DataLoader`."""
+    (batch,) = batches
+    return batch
+
+
+def where_rows_fit(device: torch.device, tokens: int) -> torch.device:
+    """The GPU that trains, where rows of so many tokens take a tenth of its free memory at most; else the CPU."""
+    if device.type != "cuda" or tokens * _BYTES_A_TOKEN > _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:
+        return torch.device("cpu")
+    return device
