@@ -155,7 +155,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
     if spec.compile_when_repaid:
         callbacks.append(CompileWhenRepaid())
-    rows_on = _place_rows(spec, args, data)
+    rows_on = place_rows(spec, args, data)
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
         model=make_model(),
@@ -175,8 +175,8 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     return trainer
 
 
-def _place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.device:
-    """Where the rows of a run are. On a GPU they are neither pinned nor handed over by other processes."""
+def place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.device:
+    """Where the rows of a run are; with them on a GPU, `args` has nothing pinned from then on."""
     most = spec.task.max_length * sum(map(len, data.splits.values()))
     wanted = spec.rows_on_device and not args.dataloader_num_workers
     place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")

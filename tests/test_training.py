@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,9 @@ from hf_bertx.report.write import collect_runs, markdown, tables, write_report
 from hf_bertx.run_arguments import fast_bfloat16, parse_arguments, usable_cores
 from hf_bertx.shortcuts import UsedRowsEmbedding, restore_all_rows
 from hf_bertx.task_data import load_task_data
+from hf_bertx.tasks import get_task
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
-from hf_bertx.training import build_model, build_tokenizer, build_trainer, run, set_batch_size
+from hf_bertx.training import build_model, build_tokenizer, build_trainer, place_rows, run, set_batch_size
 from hf_bertx.tuning import merged
 
 BIN = Path(sys.executable).parent
@@ -439,6 +441,25 @@ def test_use_cpu_takes_what_suits_the_processor_where_there_is_a_gpu(
             assert torch.get_num_threads() == usable_cores()
     finally:
         torch.set_num_threads(threads)
+
+
+def test_rows_go_to_the_gpu_unless_they_are_too_many_or_other_processes_load_them(
+    tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    data = load_task_data(get_task("dna-splice"), "paper")
+    needed = 62 * 8 * sum(map(len, data.splits.values())) * 10  # bytes of which they take a tenth
+    for free, workers, told, place in (
+        (needed, 0, [], gpu),
+        (needed - 1, 0, [], cpu),
+        (needed, 2, [], cpu),
+        (needed, 0, ["--no_rows_on_device"], cpu),
+    ):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
+        (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), *told])
+        args = Namespace(device=gpu, dataloader_num_workers=workers, dataloader_pin_memory=True)
+        assert place_rows(spec, args, data) == place
+        assert args.dataloader_pin_memory == (place == cpu)
 
 
 def test_protocols_set_the_defaults(tiny_backbone: Path) -> None:
