@@ -94,12 +94,15 @@ def backbone_origin(spec: RunSpec) -> str:
     known, source = spec.backbone.backbone, spec.backbone.source
     if known is None and Path(source).is_dir():
         return Path(source).resolve().name
-    revision = spec.backbone.revision
-    if revision is None:  # an unpinned Hub id: the commit that was loaded is the name of its folder in the cache
-        cached = try_to_load_from_cache(source, "config.json")
-        revision = Path(cached).parent.name if isinstance(cached, str) else None
+    revision = spec.backbone.revision or loaded_commit(source)
     name = known.hub_id if known is not None else source
     return f"{name}@{revision}" if revision else name
+
+
+def loaded_commit(hub_id: str) -> str | None:
+    """The commit of a Hub id without a revision that was loaded: the name of its folder in the cache."""
+    cached = try_to_load_from_cache(hub_id, "config.json")
+    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 def versions() -> dict[str, str]:

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from huggingface_hub import try_to_load_from_cache
 from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import BASELINE
 from ..publishing.cards import write_model_card
-from ..run_order import check_same, machine, versions
+from ..run_order import check_same, loaded_commit, machine, versions
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task
 from .catalog import Baseline, get_baseline
@@ -153,8 +152,7 @@ def revision_of(source: str) -> str | None:
     """By what weights are known again: the sha256 of a folder's, the commit of a Hub id that is in the cache."""
     folder = Path(source)
     if not folder.is_dir():
-        cached = try_to_load_from_cache(source, "config.json")
-        return Path(cached).parent.name if isinstance(cached, str) else None
+        return loaded_commit(source)
     digest = hashlib.sha256()
     for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
         with path.open("rb") as file:
