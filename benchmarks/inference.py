@@ -43,6 +43,7 @@ from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
+CASES = ("splice", "proteins")
 TOLERANCE = 1e-4  # of a score, float32
 
 
@@ -172,7 +173,9 @@ def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[st
         )
     other = "float32" if inference.fast_bfloat16(use_cpu=True) else "bfloat16"
     makes[f"not {other}"] = lambda: on_cpu(model, options, precision=other)
+    makes["not compiled"] = lambda: _compiled(model, options)
     made = {name: make() for name, make in makes.items()}
+    ours(made["not compiled"], rows)  # compiles
     ratios: dict[str, list[float]] = {name: [] for name in made if name != "all"}
     for _ in range(options.rounds):
         for name in ratios:
@@ -208,6 +211,12 @@ def _unpruned(model: Path, options: argparse.Namespace) -> SequenceClassifier:
     return classifier
 
 
+def _compiled(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+    classifier = on_cpu(model, options)
+    classifier.model.compile(dynamic=True)  # batches have many shapes
+    return classifier
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="of splice; by default the backbone with a random head")
@@ -220,6 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--precision", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default %(default)s")
     parser.add_argument("--goal", type=float, default=4.0, help="times the peer's rate; %(default)s")
     parser.add_argument("--levers", action="store_true", help="also measure each lever by itself")
     parser.add_argument("--work_dir", type=Path, default=Path("runs") / "bench", help="for models; %(default)s")
@@ -230,11 +240,13 @@ def main(argv: list[str] | None = None) -> int:
     product = getattr(torch, options.precision), torch.device("cpu")
     peak = matrix_peak(*product)
     cases = {}
-    model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
-    cases["splice"] = measure("splice", model, splice(options.items), options)
-    rows = drawn_proteins(options.items) if options.proteins is None else proteins(options.proteins, options.items)
-    model = model_for("protein", options.backbone, options.work_dir / "protein")
-    cases["proteins"] = measure("proteins", model, rows, options)
+    if "splice" in options.cases:
+        model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
+        cases["splice"] = measure("splice", model, splice(options.items), options)
+    if "proteins" in options.cases:
+        rows = drawn_proteins(options.items) if options.proteins is None else proteins(options.proteins, options.items)
+        model = model_for("protein", options.backbone, options.work_dir / "protein")
+        cases["proteins"] = measure("proteins", model, rows, options)
     torch.set_num_threads(options.threads)
     peak = max(peak, matrix_peak(*product))
     for name, case in cases.items():

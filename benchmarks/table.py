@@ -86,6 +86,7 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "profile-gpu": _profile(folder, "profile-gpu.json"),
         "data-building": _building(folder / "data_building.json"),
         "batches": _batches(folder / "batches.json"),
+        "levers-prediction": _prediction_levers(folder / "inference-levers.json"),
         "left-out": _left_out(folder / "left_out.json"),
     }
 
@@ -131,6 +132,23 @@ def _batches(path: Path) -> list[str]:
         ours, stock = (found["medians"][which] for which in ("ours", "stock"))
         rows.append(f"| {found['data']}, {found['batch']} a batch | {ours:.2f} | {stock:.2f} | {found['ratio']:.1f} |")
     return rows
+
+
+def _prediction_levers(path: Path) -> list[str]:
+    """How many times as fast each lever makes prediction, a column for each case."""
+    if not path.is_file():
+        return [_EMPTY]
+    found = read_json(path)
+    cases = found["cases"]
+    names = list(dict.fromkeys(name for case in cases.values() for name in case["levers"]))
+    rows = [f"| with, over without | {' | '.join(cases)} |", f"|---|{'---:|' * len(cases)}"]
+    for name in names:
+        rows.append(f"| {name} | {' | '.join(format(case['levers'][name], '.2f') for case in cases.values())} |")
+    return [
+        *rows,
+        "",
+        f"{found['machine']['processor']}, {found['threads']} threads; torch {found['versions']['torch']}.",
+    ]
 
 
 def _profile(folder: Path, file: str) -> list[str]:

@@ -88,9 +88,10 @@ def synchronise() -> None:
 
 
 def alternate(turns: dict[str, Turn], rounds: int, seconds: float, warm: int = 1) -> dict[str, list[float]]:
-    """Seconds of each step, by loop: A B C A B C. The first `warm` rounds are not among them.
+    """Seconds of each step, by loop: A B C A B C.
 
     Args:
+        warm: rounds before them that are not counted.
         seconds: no round is begun after so many; one is measured in any case.
     """
     for _ in range(warm):
