@@ -1,0 +1,83 @@
+"""Choices that make a step faster leave the loss of every step where it was, as `train.py` builds its runs."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import BertConfig
+
+from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.task_data import load_task_data
+from hf_bertx.training import build_trainer
+
+STEPS = 24
+LONG_WAY = "--shortcuts false --optim adamw_torch --precision float32 --attention_dropout 0".split()
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One without dropout: what is left out of a step changes how often it is drawn."""
+    folder = tmp_path_factory.mktemp("backbone") / "without-dropout"
+    shutil.copytree(tiny_backbone, folder)
+    config = BertConfig.from_pretrained(folder)
+    config.hidden_dropout_prob = 0.0
+    config.save_pretrained(folder)
+    return folder
+
+
+def losses(backbone: Path, folder: Path, told: list[str], weights: torch.dtype = torch.float32) -> torch.Tensor:
+    argv = ["--backbone", str(backbone), "--max_steps", str(STEPS), "--logging_steps", "1", "--eval_steps", "100"]
+    argv += [
+        "--learning_rate",
+        "3e-3",
+        "--warmup_steps",
+        "0",
+        "--global_batch_size",
+        "8",
+        "--use_cpu",
+        "--threads",
+        "1",
+    ]
+    (spec,), args = parse_arguments([*argv, *LONG_WAY, *told, "--output_dir", str(folder)])
+    trainer = build_trainer(spec, args, load_task_data(spec.task), folder)
+    trainer.model.to(weights)
+    trainer.train()
+    return torch.tensor([log["loss"] for log in trainer.state.log_history if "loss" in log])
+
+
+@pytest.fixture(scope="module")
+def long_way(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    found = losses(backbone, tmp_path_factory.mktemp("long"), [])
+    assert len(found) == STEPS
+    assert found[-6:].mean() < found[:6].mean() - 0.05, "something is learned"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("told", "apart"),
+    [
+        (["--shortcuts", "true"], 1e-5),
+        (["--optim", "adamw_torch_fused"], 1e-5),
+        (["--dataloader_num_workers", "2"], 0.0),
+        (["--precision", "bfloat16"], 3e-3),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_faster_step_learns_the_same(
+    told: list[str], apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
+) -> None:
+    found = losses(backbone, tmp_path, told)
+    assert (found - long_way).abs().max() <= apart
+
+
+@pytest.mark.parametrize(
+    ("told", "weights", "apart"),
+    [(["--learning_rate", "3.01e-3"], torch.float32, 1e-5), ([], torch.bfloat16, 3e-3)],
+    ids=["a rate 3 thousandths higher", "weights kept in bfloat16"],
+)
+def test_a_wrong_version_is_further_away(
+    told: list[str], weights: torch.dtype, apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
+) -> None:
+
+    assert (losses(backbone, tmp_path, told, weights) - long_way).abs().max() > apart
