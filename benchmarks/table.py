@@ -81,6 +81,7 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "steps-cpu": _steps(folder, "finetuning-cpu.json"),
         "steps-gpu": _steps(folder, "finetuning-gpu.json"),
         "levers-cpu": _steps(folder, "finetuning-cpu-levers.json"),
+        "levers-cpu-long": _steps(folder, "finetuning-cpu-levers-long.json"),
         "levers-gpu": _steps(folder, "finetuning-gpu-levers.json"),
         "profile-cpu": _profile(folder, "profile-cpu.json"),
         "profile-gpu": _profile(folder, "profile-gpu.json"),
