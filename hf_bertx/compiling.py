@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 _WARM, _WINDOW = 3, 12  # steps that are not counted, then steps that are
 # What compiling is expected to save of a step and to cost, before both are measured: whether it is tried at all. The
-# shares are guesses; on two CPU cores it took 80 s, and saved nothing of splice (benchmarks/README.md, levers).
+# shares are guesses; on two CPU cores without bfloat16 it saved nothing (benchmarks/README.md, levers).
 _SAVES, _SECONDS = {"cpu": 0.1, "cuda": 0.1}, 80.0
 
 
