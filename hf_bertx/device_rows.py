@@ -49,8 +49,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if name in columns:
                 value = 0 if pad is None else int(getattr(tokenizer, pad))
                 self._columns[name] = self._flat(columns[name]), value
-        mask = self._columns.get("attention_mask", (1, 0))[0]
-        if isinstance(mask, torch.Tensor) or mask != 1:
+        if "attention_mask" in self._columns and not torch.as_tensor(self._columns["attention_mask"][0]).all():
             raise ValueError("a token of a row is hidden by its attention_mask; allowed: ones alone")
 
     def _flat(self, column: Sequence[Sequence[int]]) -> torch.Tensor | int:

@@ -65,6 +65,7 @@ def test_a_batch_without_padding_has_no_mask_and_a_hidden_token_is_refused(token
     for mask in (columns["attention_mask"], [[0] * 6] * 2):
         with pytest.raises(ValueError, match="hidden by its attention_mask"):
             DeviceRows({**columns, "attention_mask": mask}, np.zeros(2), tokenizer)
+    assert len(DeviceRows({"input_ids": [], "attention_mask": []}, np.zeros(0), tokenizer)) == 0  # nothing is hidden
 
 
 def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
