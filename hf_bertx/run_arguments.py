@@ -21,6 +21,7 @@ from transformers.trainer_utils import HubStrategy
 from . import run_files
 from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
+from .freed_memory import keep_freed_memory
 from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .task_data import OWN_ARGUMENTS, SPLITS
@@ -227,14 +228,16 @@ def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
     return {"bf16": True, "use_cpu": use_cpu or not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
 
 
-def use_threads(threads: int | None, use_cpu: bool = False) -> None:
-    """Lets a process on a CPU compute on its share of the cores.
+def use_processor(threads: int | None, use_cpu: bool = False) -> None:
+    """Lets a process on a CPU compute on its share of the cores, and keep the memory that its tensors give back.
 
     `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu` or a number of threads.
     """
-    if threads is None and torch.cuda.is_available() and not use_cpu:
-        return
-    torch.set_num_threads(threads or usable_cores())
+    on_gpu = torch.cuda.is_available() and not use_cpu
+    if threads is not None or not on_gpu:
+        torch.set_num_threads(threads or usable_cores())
+    if not on_gpu:
+        keep_freed_memory()
 
 
 def usable_cores() -> int:
@@ -303,7 +306,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     parser.set_defaults(learning_rate=_BY_ARM)
     parser.set_defaults(**given)
     run, training = parser.parse_args_into_dataclasses(argv)
-    use_threads(run.threads, training.use_cpu)
+    use_processor(run.threads, training.use_cpu)
     _check_push(run, training)
     if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
         raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")

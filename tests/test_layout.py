@@ -10,7 +10,7 @@ from conftest import ROOT
 import hf_bertx
 
 ORDER = (
-    "disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
+    "freed_memory disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline device_rows arms configuration_discipline modeling_discipline shortcuts regression_head "
     "tuning optimizers backbones tasks protocols run_files data_copies task_data tokenized_data metrics "
     "discipline_metric leaks resampling statistics callbacks compiling run_arguments run_order run_trainer training "
@@ -30,6 +30,7 @@ ORDER = (
     "commands.baseline commands.data commands.publish cli"
 ).split()
 NO_TORCH = (
+    "freed_memory",
     "leaks",
     "disciplines",
     "sequence_files",

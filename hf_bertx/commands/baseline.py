@@ -44,12 +44,14 @@ def add(verbs: Any) -> None:
 
 def _baseline(arguments: argparse.Namespace) -> None:
     from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline, write_table
+    from ..freed_memory import keep_freed_memory
     from ..run_files import RESULTS, read_json
 
     if arguments.list:
         for baseline in (*BASELINES.values(), *map(get_baseline, ("plus-tfm:FOLDER", "encoder:SOURCE"))):
             print(f"{baseline.name:<23}{', '.join(baseline.disciplines):<27}{baseline.about}")
         return
+    keep_freed_memory()
     for name in arguments.names or baselines_for(get_task(arguments.task)):
         folder = run_baseline(
             name,

@@ -39,11 +39,13 @@ def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
     from transformers.utils.logging import disable_progress_bar
 
+    from ..freed_memory import keep_freed_memory
     from ..input_records import Columns
     from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output, predict_file
 
     check_output(arguments.output, arguments.overwrite)
+    keep_freed_memory()  # before there are threads
     disable_progress_bar()  # of the loading of weights, which takes a second
     classifier = SequenceClassifier.from_pretrained(
         arguments.model,

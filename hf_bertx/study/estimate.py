@@ -107,11 +107,11 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
 
     from ..backbones import resolve_backbone
     from ..modeling_discipline import AutoModelForDisciplineClassification
-    from ..run_arguments import use_threads
+    from ..run_arguments import use_processor
     from ..shortcuts import draw_dropout_at_once, prune_unread_positions
     from ..tuning import apply_tuning
 
-    use_threads(threads)
+    use_processor(threads)
     found = resolve_backbone(backbone)
     config = AutoConfig.from_pretrained(found.source, revision=found.revision or "main", num_labels=2)
     for name in ("attention_probs_dropout_prob", "attention_dropout"):

@@ -1,0 +1,65 @@
+"""A step of training finds its memory again, and computes what it did without."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+
+import pytest
+
+# activations of 48 MB, above what glibc keeps by itself
+STEPS = """
+import json, resource, sys, torch
+from hf_bertx.run_arguments import use_processor
+if sys.argv[1] == "kept":
+    use_processor(1, use_cpu=True)
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Linear(64, 1536), torch.nn.GELU(), torch.nn.Linear(1536, 2))
+optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+inputs, labels = torch.randn(8192, 64), torch.randint(2, (8192,))
+losses, faults = [], []
+for _ in range(10):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    loss = torch.nn.functional.cross_entropy(model(inputs), labels)
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    losses.append(loss.item())
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(json.dumps({"losses": losses, "faults": faults}))
+"""
+GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+
+
+def python(code: str, *argv: str, **environment: str) -> str:
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_TUNABLES"))}
+    done = subprocess.run(
+        [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True, env={**plain, **environment}
+    )
+    return done.stdout.strip().splitlines()[-1]
+
+
+@GLIBC
+def test_steps_find_their_memory_again_and_lose_as_before() -> None:
+    kept, returned = (json.loads(python(STEPS, way)) for way in ("kept", "returned"))
+    assert kept["losses"] == returned["losses"]
+    assert min(returned["faults"]) > 10_000, "else there is nothing to be kept"
+    # a heap has found its size after some steps
+    assert statistics.median(kept["faults"][4:]) < 500
+
+
+@GLIBC
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("MALLOC_MMAP_THRESHOLD_", "1000000", "False"),
+        ("GLIBC_TUNABLES", "glibc.malloc.trim_threshold=1000000", "False"),
+        ("GLIBC_TUNABLES", "glibc.pthread.rseq=1", "True"),
+    ],
+)
+def test_who_has_told_glibc_otherwise_is_left_alone(name: str, value: str, found: str) -> None:
+    code = "from hf_bertx.freed_memory import keep_freed_memory; print(keep_freed_memory())"
+    assert python(code, **{name: value}) == found
