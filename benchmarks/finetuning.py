@@ -3,7 +3,7 @@
     python benchmarks/finetuning.py [--cases splice h3 ...] [--rounds 3] [--data_dir DIR] [--device cuda] [--levers]
 
 A round is a step of each, one after the other; a step is an update on as many sequences. Ratios are those of a round.
-Memory on a CPU is the peak of a process of its own for each; on a GPU it is what a loop holds and adds in its turn.
+Each loop has a process of its own, whose peak is its memory (on a GPU, that of its tensors).
 Sequences are random ones of the task's lengths where `--data_dir` holds no folder of the task. `--levers` measures
 single choices of our path instead of the peers. The JSON file is written as it goes. What counts as an operation of a
 step: `arithmetic.step_flops`.
@@ -12,13 +12,10 @@ step: `arithmetic.step_flops`.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +27,7 @@ from datasets import disable_progress_bars
 from goals import repaid
 from peers import PEERS, Seen, ours, peers_of
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-from turns import Turn, alternate, peak_memory_mb, ratios
+from turns import Loop, Turn, alternate, peak_memory_mb, ratios
 
 from hf_bertx.run_arguments import fast_bfloat16, usable_cores
 from hf_bertx.run_files import write_json
@@ -39,6 +36,7 @@ from hf_bertx.run_order import machine, versions
 RESULTS = Path(__file__).parent / "results"
 # Choices of our path, as arguments of train.py; each is measured beside `ours`.
 LEVERS: dict[str, tuple[str, ...]] = {
+    "freed memory given back": (),
     "compiled": ("--torch_compile", "true"),
     "no shortcuts": ("--shortcuts", "false"),
     "float32": ("--precision", "float32"),
@@ -51,55 +49,71 @@ LEVERS: dict[str, tuple[str, ...]] = {
     "eight loader processes": ("--dataloader_num_workers", "8"),
     "rows on the host": ("--rows_on_device", "false"),
 }
+# A threshold of glibc's that is told, here at its own default, keeps `freed_memory.keep_freed_memory` away.
+ENVIRONMENT = {"freed memory given back": {"MALLOC_ARENA_TEST": "8"}}
 _LONG = 60.0  # seconds of all first steps
+_ON_A_CPU_ONLY = ("freed memory given back",)
 _ON_A_GPU_ONLY = ("eight loader processes", "rows on the host")
+
+
+def loop_of(
+    name: str, case: Case, count: int, folder: Path, options: argparse.Namespace
+) -> tuple[Loop, Callable[[], dict[str, Any]]]:
+    """A peer's loop, or ours with a lever, on `count` rows; and what to ask about it after its steps."""
+    be_quiet()
+    if options.device == "cpu":
+        torch.set_num_threads(options.threads)
+    seen = Seen()
+    data, _ = task_rows(case, options.data_dir, count)
+    given = (case, data, backbone_of(case, folder), options.device, folder / name.replace(" ", "-"), seen)
+    loop = PEERS[name](*given) if name in PEERS else ours(*given, LEVERS.get(name, ()))
+
+    def figures() -> dict[str, Any]:
+        on_gpu = options.device == "cuda"
+        memory = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory_mb()
+        return {"seen": seen, "peak_memory_mb": round(memory, 1)}
+
+    return loop, figures
 
 
 def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One case: steps of every loop by turns, and what follows from them."""
-    data, origin = task_rows(case, options.data_dir, case.batch * (options.rounds + 4))
-    backbone = backbone_of(case, folder)
-    levers = {name: LEVERS[name] for name in chosen_levers(options)} if options.levers else {}
-    seen = {
-        name: Seen()
-        for name in ("ours", *(levers or [p for p in peers_of(case) if p != "ours" and p in options.peers]))
-    }
-    held: dict[str, float] = {}
+    count = case.batch * (options.rounds + 4)
+    _, origin = task_rows(case, options.data_dir, count)
+    backbone_of(case, folder)  # made once for all
+    others = chosen_levers(options) if options.levers else [p for p in peers_of(case) if p in options.peers]
+    turns: dict[str, Turn] = {}
     begun: dict[str, float] = {}
-    turns, failed = {}, {}
-    for name, what in seen.items():
-        before = _allocated()
-        place = folder / name.replace(" ", "-")
-        if name in PEERS:
-            turns[name] = Turn(PEERS[name](case, data, backbone, options.device, place, what))
-        else:
-            turns[name] = Turn(ours(case, data, backbone, options.device, place, what, levers[name]))
-        try:
-            first = turns[name].step()
-        except Exception as error:
-            if name == "ours":
-                raise
-            failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-            turns.pop(name)
-            continue
-        held[name] = _allocated() - before
-        begun[name] = first
-        say(f"  {case.name}: first step of {name} after {first:.1f} s")
+    failed: dict[str, str] = {}
     try:
+        for name in dict.fromkeys(("ours", *others)):
+            try:
+                turns[name] = Turn(loop_of, (name, case, count, folder, options), ENVIRONMENT.get(name))
+                begun[name] = turns[name].step()
+            except Exception as error:
+                if name == "ours":
+                    raise
+                failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+                if name in turns:
+                    turns.pop(name).close()
+                continue
+            say(f"  {case.name}: first step of {name} after {begun[name]:.1f} s")
         # a compiled loop may compile once more; others have had their first step, which slow ones need not have twice
-        warm = 1 if levers or sum(begun.values()) < _LONG else 0
+        warm = 1 if options.levers or sum(begun.values()) < _LONG else 0
         taken = alternate(turns, options.rounds, options.seconds, warm)
-        memory = _memory(turns, held, case, options)
+        told = {name: turn.figures() for name, turn in turns.items()}
     finally:
         for turn in turns.values():
             turn.close()
     found: dict[str, Any] = {"task": case.task, "model": case.size, "data": origin, "batch": case.batch}
     found["loops"] = {
-        name: _figures(taken[name], _filled(seen[name], seen["ours"]), case, memory.get(name), name, levers.get(name))
+        name: {
+            **_figures(taken[name], _filled(told[name]["seen"], told["ours"]["seen"]), case, name),
+            "peak_memory_mb": told[name]["peak_memory_mb"],
+            "first_step_seconds": round(begun[name], 2),
+        }
         for name in taken
     }
-    for name, row in found["loops"].items():
-        row["first_step_seconds"] = round(begun[name], 2)
     found["ratios"] = {name: ratios(taken, "ours", name) for name in taken if name != "ours"}
     if failed:
         found["failed"] = failed
@@ -112,6 +126,8 @@ def chosen_levers(options: argparse.Namespace) -> list[str]:
     unused = {"bfloat16" if fast_bfloat16(options.device == "cpu") else "float32"}
     if options.device == "cpu":
         unused |= {*_ON_A_GPU_ONLY, "bfloat16"}
+    else:
+        unused |= {*_ON_A_CPU_ONLY}
     return [name for name in names if name not in unused]
 
 
@@ -123,12 +139,10 @@ def _filled(seen: Seen, ours: Seen) -> Seen:
     return seen
 
 
-def _figures(
-    taken: list[float], seen: Seen, case: Case, memory: float | None, name: str, more: tuple[str, ...] | None
-) -> dict[str, Any]:
+def _figures(taken: list[float], seen: Seen, case: Case, name: str) -> dict[str, Any]:
     seconds = statistics.median(taken)
     width = statistics.fmean(seen.widths)
-    pruned = (name == "ours" or more is not None) and "--shortcuts" not in (more or ())
+    pruned = (name == "ours" or name not in PEERS) and "--shortcuts" not in LEVERS.get(name, ())
     flops = step_flops(seen.config, case.batch, width, pruned)
     return {
         "seconds_a_step": [round(s, 5) for s in taken],
@@ -138,60 +152,14 @@ def _figures(
         "precision": seen.precision,
         "operations_a_step": flops,
         "operations_a_second": flops / seconds,
-        "peak_memory_mb": memory,
     }
 
 
-def _allocated() -> float:
-    return torch.cuda.memory_allocated() / 2**20 if torch.cuda.is_available() else 0.0
-
-
-def _memory(
-    turns: dict[str, Turn], held: dict[str, float], case: Case, options: argparse.Namespace
-) -> dict[str, float]:
-    """Peak memory of each loop in MB."""
-    if options.device == "cuda":
-        peaks = {}
-        for name, turn in turns.items():
-            torch.cuda.reset_peak_memory_stats()
-            before = _allocated()
-            turn.step()
-            peaks[name] = round(held[name] + torch.cuda.max_memory_allocated() / 2**20 - before, 1)
-        return peaks
-    if case.name not in options.memory or options.levers:
-        return {}
-    return {name: _peak_in_a_child(name, case, options) for name in turns}
-
-
-def _peak_in_a_child(name: str, case: Case, options: argparse.Namespace) -> float:
-    command = [sys.executable, __file__, "--cases", case.name, "--child", name, "--device", "cpu"]
-    command += [] if options.data_dir is None else ["--data_dir", str(options.data_dir)]
-    done = subprocess.run([*command, "--threads", str(options.threads)], capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command[1:])} failed: {done.stderr.strip().splitlines()[-1:]}")
-    return float(json.loads(done.stdout.splitlines()[-1])["peak_memory_mb"])
-
-
-class _Enough(BaseException):
-    """One step is done."""
-
-
-def child(case: Case, name: str, options: argparse.Namespace) -> dict[str, float]:
-    """Two steps of one loop and nothing else: the second one holds the optimiser's states as well."""
-    steps: list[float] = []
-
-    def done() -> None:
-        steps.append(time.perf_counter())
-        if len(steps) == 2:
-            raise _Enough
-
-    with tempfile.TemporaryDirectory() as folder:
-        data, _ = task_rows(case, options.data_dir, case.batch * 3)
-        backbone = backbone_of(case, Path(folder))
-        start = peak_memory_mb()
-        with contextlib.suppress(_Enough):
-            PEERS[name](case, data, backbone, "cpu", Path(folder), Seen())(done)
-    return {"peak_memory_mb": round(peak_memory_mb(), 1), "before_mb": round(start, 1)}
+def be_quiet() -> None:
+    """No bars and no advice between the figures."""
+    disable_progress_bar()
+    disable_progress_bars()
+    set_verbosity_error()
 
 
 def say(line: str) -> None:
@@ -207,7 +175,7 @@ def table(results: dict[str, Any]) -> str:
             times = "" if ratio is None else f"{ratio['median']:.2f} ({ratio['lowest']:.2f}-{ratio['highest']:.2f})"
             peak = results["peak_operations_a_second"].get(row["precision"])
             share = "" if not peak else f"{row['operations_a_second'] / peak:.0%} {row['precision']}"
-            memory = "" if row["peak_memory_mb"] is None else f"{row['peak_memory_mb']:,.0f}"
+            memory = f"{row['peak_memory_mb']:,.0f}"
             lines.append(
                 f"{case:<10}{name:<24}{row['median_seconds']:>10.4f}{times:>20}{row['tokens_a_second']:>11,}"
                 f"{share:>16}{memory:>9}"
@@ -239,8 +207,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             results["cases"][name] = measure(CASES[name], options, Path(folder))
         write_json(options.output, results)
-        if options.device == "cuda":
-            torch.cuda.empty_cache()
     # a machine that was busy at the beginning would be said to be slower than it is
     again = matrix_peaks(options.device, fast)
     peaks |= {name: max(value, again[name]) for name, value in peaks.items() if value is not None}
@@ -268,15 +234,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=usable_cores(), help="on a CPU; %(default)s")
-    parser.add_argument(
-        "--memory",
-        nargs="*",
-        choices=tuple(CASES),
-        metavar="CASE",
-        help="on a CPU, measure it of these; by default all",
-    )
     parser.add_argument("--levers", nargs="*", metavar="LEVER", help=f"all, or some of: {', '.join(LEVERS)}")
-    parser.add_argument("--child", choices=tuple(PEERS), help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help="JSON file; by default below benchmarks/results")
     options = parser.parse_args(argv)
     if options.levers is not None:
@@ -286,7 +244,6 @@ def parsed(argv: list[str]) -> argparse.Namespace:
             parser.error(f"unknown lever {unknown[0]!r}; known: all, {', '.join(LEVERS)}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
-    options.memory = list(CASES) if options.memory is None else options.memory
     options.cases = options.cases or [
         "splice",
         "maestro",
@@ -301,14 +258,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str] | None = None) -> int:
     options = parsed(sys.argv[1:] if argv is None else argv)
-    disable_progress_bar()
-    disable_progress_bars()
-    set_verbosity_error()
+    be_quiet()
     if options.device == "cpu":
         torch.set_num_threads(options.threads)
-    if options.child:
-        print(json.dumps(child(CASES[options.cases[0]], options.child, options)))
-        return 0
     print(table(run(options)))
     print(f"wrote {options.output}")
     return 0

@@ -7,6 +7,7 @@ and proteins of mixed length, those of `--proteins FASTA` or random ones. The pe
 documentation: batch size 1, the model's own tokenizer and precision, `truncation=True` (without it a protein longer
 than the model reads is an error). A round is A B: the peer on a random sample of the items (rates are compared, not
 times), then ours on all of them, or on as many as `--seconds` allow. Then scores of the same items are asked of both.
+Each has a process of its own.
 `--levers` switches each lever off, one at a time. Exits with 1 when the median ratio of a case is below the goal, or
 scores differ.
 """
@@ -15,12 +16,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import os
 import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +41,7 @@ from transformers.utils.logging import disable_progress_bar
 import hf_bertx
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.disciplines import PROTEIN
+from hf_bertx.freed_memory import keep_freed_memory
 from hf_bertx.input_records import InputRecord, read_input
 from hf_bertx.prediction import inference
 from hf_bertx.prediction.inference import SequenceClassifier
@@ -44,6 +50,7 @@ from hf_bertx.run_order import machine, versions
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 CASES = ("splice", "proteins")
+FREED = "freed memory given back"
 TOLERANCE = 1e-4  # of a score, float32
 
 
@@ -111,23 +118,61 @@ def theirs(classify: Any, rows: list[str]) -> np.ndarray:
     return np.array([[{a["label"]: a["score"] for a in answer}[name] for name in names] for answer in answers])
 
 
+# what scores rows in a process that was begun for it
+_score: Callable[[list[str]], np.ndarray] | None = None
+
+
+def _begin(side: str, model: Path, options: argparse.Namespace) -> None:
+    """In a process of its own, since what `bertx predict` tells its process is not told to the peer's."""
+    global _score
+    disable_progress_bar()
+    torch.set_num_threads(options.threads)
+    if side == "peer":
+        _score = partial(theirs, pipeline("text-classification", model=str(model), device="cpu"))
+        return
+    if side == "ours":
+        keep_freed_memory()
+    _score = partial(ours, on_cpu(model, options))
+
+
+def _scores(rows: list[str]) -> np.ndarray:
+    assert _score is not None
+    return _score(rows)
+
+
+def _rate(rows: list[str]) -> float:
+    return rate(_scores, rows)
+
+
+@contextmanager
+def processes(model: Path, options: argparse.Namespace, *sides: str) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A process for each of `peer`, `ours` and `FREED`, which is ours but for that."""
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        yield {
+            side: stack.enter_context(
+                ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(side, model, options))
+            )
+            for side in sides
+        }
+
+
 def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, Any]:
     """One case: rates of both by round, their ratio, and how far scores lie apart."""
-    torch.set_num_threads(options.threads)
-    classify = pipeline("text-classification", model=str(model), device="cpu")
-    classifier = on_cpu(model, options)
     draw = random.Random(1)
-    theirs(classify, rows[:5])
-    speed = rate(lambda some: ours(classifier, some), rows[:64])
-    some = rows[: max(256, int(min(len(rows), speed * options.seconds)))]
-    rates: dict[str, list[float]] = {"peer": [], "ours": []}
-    for _ in range(options.rounds):
-        rates["peer"].append(
-            rate(lambda sample: theirs(classify, sample), draw.sample(rows, min(len(rows), options.peer_items)))
-        )
-        rates["ours"].append(rate(lambda all_: ours(classifier, all_), some))
-    check = draw.sample(rows, 64)
-    apart = float(np.abs(ours(classifier, check) - theirs(classify, check)).max())
+    with processes(model, options, "peer", "ours") as made:
+        made["peer"].submit(_rate, rows[:5]).result()
+        made["ours"].submit(_rate, rows[:64]).result()
+        speed = made["ours"].submit(_rate, rows[:256]).result()
+        some = rows[: max(256, int(min(len(rows), speed * options.seconds)))]
+        rates: dict[str, list[float]] = {"peer": [], "ours": []}
+        for _ in range(options.rounds):
+            sample = draw.sample(rows, min(len(rows), options.peer_items))
+            rates["peer"].append(made["peer"].submit(_rate, sample).result())
+            rates["ours"].append(made["ours"].submit(_rate, some).result())
+        check = draw.sample(rows, 64)
+        mine, other = (made[side].submit(_scores, check).result() for side in ("ours", "peer"))
+    apart = float(np.abs(mine - other).max())
     ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates["peer"], strict=True))
     lengths = [len(row) for row in rows]
     rounds = ", ".join(f"{a / b:.2f}" for a, b in zip(rates["ours"], rates["peer"], strict=True))
@@ -144,7 +189,7 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
         "items_peer": min(len(rows), options.peer_items),
         "items_a_second": rates,
         "ratio": ratio,
-        "operations_an_item": operations(classifier, rows),
+        "operations_an_item": operations(on_cpu(model, options), rows),
         "scores_apart": apart,
         "levers": levers(model, rows, options) if options.levers else None,
     }
@@ -160,6 +205,18 @@ def operations(classifier: SequenceClassifier, rows: list[str]) -> float:
 def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
     """How many times as fast each lever makes it: with it beside without it, alternately, median of rounds."""
     rows = random.Random(2).sample(rows, min(len(rows), options.lever_items))
+    with processes(model, options, "ours", FREED) as made:
+        for process in made.values():
+            process.submit(_rate, rows).result()
+        rates = [[made[side].submit(_rate, rows).result() for side in ("ours", FREED)] for _ in range(options.rounds)]
+        found = {"freed memory kept": statistics.median(kept / returned for kept, returned in rates)}
+        found |= made["ours"].submit(_levers_here, model, rows, options).result()
+    for name, value in found.items():
+        print(f"  {name}: {value:.2f} times")
+    return found
+
+
+def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
     makes: dict[str, Callable[[], SequenceClassifier]] = {
         "all": lambda: on_cpu(model, options),
         "one batch a core": lambda: on_cpu(model, options, _Undivided, threads=1),
@@ -183,10 +240,7 @@ def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[st
             few = rows[:64] if name == "not bfloat16" else rows
             without = rate(lambda some, name=name: ours(made[name], some), few)
             ratios[name].append(rate(lambda some: ours(made["all"], some), few) / without)
-    found = {name: statistics.median(values) for name, values in ratios.items()}
-    for name, value in found.items():
-        print(f"  {name}: {value:.2f} times")
-    return found
+    return {name: statistics.median(values) for name, values in ratios.items()}
 
 
 class _Unsorted(SequenceClassifier):

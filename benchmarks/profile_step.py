@@ -9,22 +9,23 @@ What the profile does not see, waiting and Python itself, is the part `outside o
 from __future__ import annotations
 
 import argparse
+import contextlib
+import multiprocessing
 import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from cases import CASES, backbone_of, task_rows
 from counts import at_least_one
-from datasets import disable_progress_bars
+from finetuning import be_quiet
 from peers import PEERS, Seen, ours
 from torch.profiler import ProfilerActivity, profile
-from transformers.utils.logging import disable_progress_bar, set_verbosity_error
-from turns import Turn
+from turns import Enough, synchronise
 
 from hf_bertx.run_arguments import usable_cores
 from hf_bertx.run_files import write_json
@@ -42,6 +43,7 @@ PARTS = (
     ("copies and casts", ("copy_", "clone", "^to$", "contiguous", "_to_copy", "fill_", "zero_", "memcpy", "memset")),
     ("sums and element-wise", ("sum", "add", "mul", "div", "mean")),
 )
+_WARM = 2  # steps before those that are counted
 BEFORE = ("--shortcuts", "false", "--attention_dropout", "0.1", "--precision", "float32")
 
 
@@ -51,32 +53,45 @@ def part_of(operator: str) -> str:
     return next(found, "other operators")
 
 
-def shares(turn: Turn, steps: int, device: str) -> tuple[dict[str, float], float, list[tuple[str, float]]]:
+def shares(name: str, options: argparse.Namespace, folder: Path) -> tuple[dict[str, float], float, dict[str, float]]:
     """Seconds a step by part, seconds a step in all, and the ten operators that take most."""
-    turn.step()
-    turn.step()
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device == "cuda" else [])]
-    # a loop runs in a thread of its own
-    with profile(activities=activities, experimental_config=_all_threads()) as recorded:
-        started = time.perf_counter()
-        for _ in range(steps):
-            turn.step()
-        total = time.perf_counter() - started
+    be_quiet()
+    if options.device == "cpu":
+        torch.set_num_threads(options.threads)
+    case = CASES[options.case]
+    data, _ = task_rows(case, options.data_dir, case.batch * (options.steps + 4))
+    given = (case, data, backbone_of(case, folder), options.device, folder, Seen())
+    loop = ours(*given, BEFORE) if name == "before" else PEERS[name](*given)
+    recorded = profile(
+        activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if options.device == "cuda" else [])]
+    )
+    clock: list[float] = []
+
+    def done() -> None:
+        synchronise()
+        clock.append(time.perf_counter())
+        if len(clock) == _WARM:
+            recorded.start()
+            clock[-1] = time.perf_counter()
+        elif len(clock) == _WARM + options.steps:
+            recorded.stop()
+            raise Enough
+
+    with contextlib.suppress(Enough):
+        loop(done)
+    a_step = (clock[-1] - clock[_WARM - 1]) / options.steps
     by_part: dict[str, float] = {}
     single: dict[str, float] = {}
     for event in recorded.key_averages():
         if event.device_type != torch.autograd.DeviceType.CPU:
             continue  # a kernel, whose time is that of the operator that started it as well
-        micro = event.self_device_time_total if device == "cuda" else event.self_cpu_time_total
-        by_part[part_of(event.key)] = by_part.get(part_of(event.key), 0.0) + micro / 1e6 / steps
-        single[event.key] = micro / 1e6 / steps
-    by_part["outside of operators"] = max(0.0, total / steps - sum(by_part.values()))
+        micro = event.self_device_time_total if options.device == "cuda" else event.self_cpu_time_total
+        seconds = micro / 1e6 / options.steps
+        by_part[part_of(event.key)] = by_part.get(part_of(event.key), 0.0) + seconds
+        single[event.key] = seconds
+    by_part["outside of operators"] = max(0.0, a_step - sum(by_part.values()))
     most = sorted(single.items(), key=lambda item: -item[1])[:10]
-    return dict(sorted(by_part.items(), key=lambda item: -item[1])), total / steps, most
-
-
-def _all_threads() -> Any:
-    return torch._C._profiler._ExperimentalConfig(profile_all_threads=True)
+    return dict(sorted(by_part.items(), key=lambda item: -item[1])), a_step, dict(most)
 
 
 def main() -> int:
@@ -91,32 +106,21 @@ def main() -> int:
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
-    disable_progress_bar()
-    disable_progress_bars()
-    set_verbosity_error()
-    if options.device == "cpu":
-        torch.set_num_threads(options.threads)
     case = CASES[options.case]
+    _, origin = task_rows(case, options.data_dir, case.batch)
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        data, origin = task_rows(case, options.data_dir, case.batch * (options.steps + 4))
-        backbone = backbone_of(case, Path(folder))
-        given = (case, data, backbone, options.device, Path(folder))
-        make: dict[str, Callable[[], Any]] = {
-            name: lambda peer=peer: peer(*given, Seen()) for name, peer in PEERS.items()
-        }
-        make["before"] = lambda: ours(*given, Seen(), BEFORE)
         for name in options.loops:
-            turn = Turn(make[name]())
-            parts, total, most = shares(turn, options.steps, options.device)
-            turn.close()
-            found[name] = {"seconds_a_step": total, "parts": parts, "operators": dict(most)}
+            # a process for each: what ours tells its own is not told to the others
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as own_process:
+                parts, total, most = own_process.submit(shares, name, options, Path(folder)).result()
+            found[name] = {"seconds_a_step": total, "parts": parts, "operators": most}
             print(f"{name}: {total:.3f} s a step, under the profiler", flush=True)
             for part, seconds in parts.items():
                 print(f"  {seconds / total:>6.1%}  {part}")
-            print("  most: " + ", ".join(f"{key} {seconds / total:.1%}" for key, seconds in most), flush=True)
+            print("  most: " + ", ".join(f"{key} {s / total:.1%}" for key, s in most.items()), flush=True)
     if options.output is not None:
-        record = {"case": case.name, "data": origin, "device": options.device, "threads": torch.get_num_threads()}
+        record = {"case": case.name, "data": origin, "device": options.device, "threads": options.threads}
         write_json(options.output, {**record, "machine": machine(), "versions": versions(), "loops": found})
     return 0
 

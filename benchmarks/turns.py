@@ -1,12 +1,16 @@
-"""Training loops that take turns: each runs in a thread of its own and waits after every step until it is called."""
+"""Training loops that take turns: each runs in a process of its own and waits after every step until it is called."""
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
 import statistics
-import threading
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,72 +18,109 @@ import torch
 Loop = Callable[[Callable[[], None]], None]
 
 
-class _Closed(BaseException):
+class Enough(BaseException):
     """Ends a loop from inside; no `except Exception` of a library holds it up."""
 
 
 class Turn:
-    """A training loop, a step at a time.
+    """A training loop, a step at a time, in a new process: what it tells its process is not told to another's.
 
     The loop itself is left as it is: its own data loader, logging and schedule are in the time of a step, which goes
     from one end of a step to the next. Clocks are read once the device is done.
 
     Args:
-        loop: trains, and calls its argument after each step.
+        make: a function of a module. In the process it is given `args`, and gives the loop and what to ask about it
+            afterwards.
+        environment: of the process, beside this one's.
+
+    Raises:
+        Exception: what `make` raises.
     """
 
-    def __init__(self, loop: Loop) -> None:
-        self._loop = loop
-        self._go, self._done = threading.Semaphore(0), threading.Semaphore(0)
-        self._error: BaseException | None = None
-        self._closing = self._ended = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
+    def __init__(
+        self,
+        make: Callable[..., tuple[Loop, Callable[[], Any]]],
+        args: tuple[Any, ...],
+        environment: dict[str, str] | None = None,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, far_end = context.Pipe()
+        self._process = context.Process(target=_serve, args=(far_end, make, args))
+        before = dict(os.environ)
+        os.environ.update(environment or {})
+        self._process.start()
+        os.environ.clear()
+        os.environ.update(before)
+        far_end.close()
+        self._answer()
 
     def step(self) -> float:
-        """Lets the loop train one step. The first one includes its set-up.
+        """Lets the loop train one step. The first one includes what it sets up.
 
         Returns:
             Seconds.
 
         Raises:
-            RuntimeError: the loop has no step left. What the loop raises is raised here.
+            RuntimeError: the loop has no step left, or its process is gone. What the loop raises is raised here.
         """
-        synchronise()
-        started = time.perf_counter()
-        if self._thread.ident is None:
-            self._thread.start()
-        else:
-            self._go.release()
-        self._done.acquire()
-        if self._error is not None:
-            raise self._error
-        if self._ended:
-            raise RuntimeError("the training loop has ended: give it more steps than are measured")
-        return time.perf_counter() - started
+        return self._ask("step")
+
+    def figures(self) -> Any:
+        """What is to be known of the loop after its steps."""
+        return self._ask("figures")
 
     def close(self) -> None:
-        """Ends the loop, so that what it held is free."""
-        self._closing = True
-        if self._thread.ident is not None:
-            self._go.release()
-            self._thread.join()
+        """Ends the loop and its process, so that what it held is free."""
+        with contextlib.suppress(OSError):  # it has ended
+            self._pipe.send("close")
+        self._process.join()
 
-    def _run(self) -> None:
+    def _ask(self, what: str) -> Any:
+        if not self._process.is_alive():
+            raise RuntimeError("the training loop has ended: give it more steps than are measured")
+        self._pipe.send(what)
+        return self._answer()
+
+    def _answer(self) -> Any:
         try:
-            self._loop(self._after_step)
-        except _Closed:
-            pass
-        except BaseException as error:
-            self._error = error
-        self._ended = True
-        self._done.release()
+            answer, error = self._pipe.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join()
+            code = self._process.exitcode
+            raise RuntimeError(f"the process of a training loop is gone, exit status {code}; -9: memory") from None
+        if error is not None:
+            self._process.join()
+            raise error
+        return answer
 
-    def _after_step(self) -> None:
+
+def _serve(pipe: Connection, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    """The process of a loop. Each answer is a pair of what was asked for and an error, one of them None."""
+    begun = 0.0
+
+    def wait() -> None:
+        nonlocal begun
+        while (asked := pipe.recv()) == "figures":
+            pipe.send((figures(), None))
+        if asked == "close":
+            raise Enough
+        begun = time.perf_counter()
+
+    def after_step() -> None:
         synchronise()
-        self._done.release()
-        self._go.acquire()
-        if self._closing:
-            raise _Closed
+        pipe.send((time.perf_counter() - begun, None))
+        wait()
+
+    try:
+        loop, figures = make(*args)
+        pipe.send((None, None))
+        wait()
+        loop(after_step)
+        pipe.send((None, RuntimeError("the training loop has ended: give it more steps than are measured")))
+    except (Enough, EOFError):  # the latter: who measured is gone
+        pass
+    except BaseException as error:
+        pipe.send((None, error))
 
 
 def synchronise() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import ROOT, small_config
+from noting_loops import ended_by_the_system, loop_that_notes
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -46,37 +48,35 @@ def test_operations_of_a_step_are_those_that_torch_counts(pruned: bool) -> None:
     assert step_flops(config, 4, 40, not pruned) != pytest.approx(counted.get_total_flops(), rel=0.05)
 
 
-def test_loops_take_turns_and_none_runs_while_another_does() -> None:
-    order: list[str] = []
-
-    def loop(name: str) -> Any:
-        def steps(done: Any) -> None:
-            for n in range(5):
-                order.append(f"{name}{n}")
-                done()
-
-        return steps
-
-    turns = {name: Turn(loop(name)) for name in "ab"}
+def test_loops_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    told = {"a": {"TOLD": "something"}, "b": {}}
+    turns = {name: Turn(loop_that_notes, (name, notes, 5), told[name]) for name in "ab"}
     taken = alternate(turns, rounds=3, seconds=60)
-    assert order == ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3"]
+    assert notes.read_text().split() == ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3"]
     assert [len(seconds) for seconds in taken.values()] == [3, 3]
+    a, b = (turn.figures() for turn in turns.values())
+    assert (a["who"], a["told"], b["told"]) == ("a", "something", None)
+    assert len({a["process"], b["process"], os.getpid()}) == 3
+    assert "TOLD" not in os.environ
     turns["a"].step()
-    with pytest.raises(RuntimeError, match="give it more steps than are measured"):
-        turns["a"].step()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="give it more steps than are measured"):
+            turns["a"].step()
     turns["b"].close()
-    assert "b4" not in order
+    assert "b4" not in notes.read_text()
 
 
-def test_what_a_loop_raises_is_raised_to_who_measures() -> None:
-    def loop(done: Any) -> None:
-        done()
-        raise FloatingPointError("the loss is nan")
-
-    turn = Turn(loop)
+def test_what_a_loop_raises_is_raised_to_who_measures(tmp_path: Path) -> None:
+    turn = Turn(loop_that_notes, ("a", tmp_path / "notes", 1))
     turn.step()
     with pytest.raises(FloatingPointError, match="the loss is nan"):
         turn.step()
+
+
+def test_a_process_that_is_gone_is_said_to_be() -> None:
+    with pytest.raises(RuntimeError, match="is gone, exit status 9"):
+        Turn(ended_by_the_system, ())
 
 
 def test_a_ratio_is_one_of_the_same_round() -> None:
@@ -86,7 +86,7 @@ def test_a_ratio_is_one_of_the_same_round() -> None:
 
 def test_fine_tuning_is_measured_beside_its_peers(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "finetuning.json"
-    argv = ["--cases", "tiny", "--rounds", "2", "--threads", "1", "--memory", "--output", str(file)]
+    argv = ["--cases", "tiny", "--rounds", "2", "--threads", "1", "--output", str(file)]
     assert finetuning.main(argv) == 0
     case = json.loads(file.read_text())["cases"]["tiny"]
     assert case["data"] == "real sequences of dna-splice"
@@ -170,12 +170,6 @@ def test_prediction_is_measured_beside_the_pipeline_both_on_the_processor(
     assert (beside_a_gpu.model.device.type, beside_a_gpu.precision) == ("cpu", alone)
 
 
-def test_memory_is_that_of_two_steps_in_a_process_of_its_own() -> None:
-    options = finetuning.parsed(["--cases", "tiny", "--child", "ours"])
-    found = finetuning.child(finetuning.CASES["tiny"], "ours", options)
-    assert found["peak_memory_mb"] >= found["before_mb"] > 100
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so nothing is wrong")
 def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -207,7 +201,7 @@ def test_no_round_is_an_error_of_one_line(main: Any, capsys: pytest.CaptureFixtu
 def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         finetuning.main(["--levers", "magic"])
-    assert "unknown lever 'magic'; known: all, compiled" in capsys.readouterr().err
+    assert "unknown lever 'magic'; known: all, freed memory given back, compiled" in capsys.readouterr().err
 
 
 def test_compiling_is_repaid_after_as_many_steps_as_it_saves_time() -> None:
