@@ -36,7 +36,7 @@ from arithmetic import forward_flops, matrix_peak
 from counts import at_least_one
 from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 import hf_bertx
 from hf_bertx.backbones import resolve_backbone
@@ -126,6 +126,7 @@ def _begin(side: str, model: Path, options: argparse.Namespace) -> None:
     """In a process of its own, since what `bertx predict` tells its process is not told to the peer's."""
     global _score
     disable_progress_bar()
+    set_verbosity_error()
     torch.set_num_threads(options.threads)
     if side == "peer":
         _score = partial(theirs, pipeline("text-classification", model=str(model), device="cpu"))
@@ -290,6 +291,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args(argv)
     disable_progress_bar()
+    set_verbosity_error()
     torch.set_num_threads(options.threads)
     product = getattr(torch, options.precision), torch.device("cpu")
     peak = matrix_peak(*product)

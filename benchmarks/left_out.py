@@ -19,7 +19,7 @@ import torch
 from counts import at_least_one
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from hf_bertx.run_arguments import usable_cores, use_processor
+from hf_bertx.run_arguments import usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 from hf_bertx.shortcuts import DrawnDropout
@@ -147,7 +147,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    use_processor(options.threads, use_cpu=True)  # as a run does
+    torch.set_num_threads(options.threads)
     rows = []
     for lever, make in LEVERS.items():
         for case, shape in SHAPES.items():

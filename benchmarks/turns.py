@@ -96,6 +96,7 @@ class Turn:
 
 def _serve(pipe: Connection, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """The process of a loop. Each answer is a pair of what was asked for and an error, one of them None."""
+    multiprocessing.set_start_method(None, force=True)  # of loader processes: the default, not this process's own
     begun = 0.0
 
     def wait() -> None:
@@ -117,7 +118,7 @@ def _serve(pipe: Connection, make: Callable[..., Any], args: tuple[Any, ...]) ->
         wait()
         loop(after_step)
         pipe.send((None, RuntimeError("the training loop has ended: give it more steps than are measured")))
-    except (Enough, EOFError):  # the latter: who measured is gone
+    except (Enough, EOFError, BrokenPipeError):  # the latter two: who measured is gone
         pass
     except BaseException as error:
         pipe.send((None, error))

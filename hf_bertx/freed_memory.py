@@ -19,9 +19,10 @@ def keep_freed_memory() -> bool:
     """Lets this process keep memory that was given back, for as long as it lives.
 
     glibc takes every block above 32 MB from the system and returns it when it is freed. The tensors of a training step
-    on a CPU are such blocks, and the system clears each page of them in each step: a quarter of the processor's time
-    at 500 tokens. The same numbers are computed; the most memory that is held at a time is what it was, but it is held
-    between steps too. It cannot be undone, so it is for a process of one's own, early, and not for a library.
+    on a CPU are such blocks, and the system clears each of their pages in each step: more than a quarter of a step at
+    500 tokens (`benchmarks/README.md`). The same numbers are computed. The most memory that is held at a time is about
+    what it was, but it is held between steps too. It cannot be undone, so it is for a process of one's own, early, and
+    not for a library.
 
     Returns:
         Whether it is so now. Another C library is left as it is, and so is glibc where the environment tells it
