@@ -1,5 +1,6 @@
 """Loops for the processes of the benchmarks, with nothing else to import."""
 
+import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ def loop_that_notes(name: str, notes: Path, steps: int) -> Any:
         if steps == 1:
             raise FloatingPointError("the loss is nan")
 
-    return loop, lambda: {"who": name, "process": os.getpid(), "told": os.environ.get("TOLD")}
+    def figures() -> dict[str, Any]:
+        told, begins = os.environ.get("TOLD"), multiprocessing.get_start_method()
+        return {"who": name, "process": os.getpid(), "told": told, "begins others by": begins}
+
+    return loop, figures
 
 
 def ended_by_the_system() -> Any:

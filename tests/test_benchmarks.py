@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -59,6 +60,7 @@ def test_loops_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
     assert (a["who"], a["told"], b["told"]) == ("a", "something", None)
     assert len({a["process"], b["process"], os.getpid()}) == 3
     assert "TOLD" not in os.environ
+    assert a["begins others by"] == multiprocessing.get_start_method()  # loader processes, as anywhere else
     turns["a"].step()
     for _ in range(2):
         with pytest.raises(RuntimeError, match="give it more steps than are measured"):
@@ -102,6 +104,7 @@ def test_fine_tuning_is_measured_beside_its_peers(tmp_path: Path, capsys: pytest
     assert mine["width"] == case["loops"]["stock, told the length"]["width"] == 62
     assert theirs["width"] == 128  # what the example script pads to, unless it is told otherwise
     assert theirs["precision"] == "float32"
+    assert all(100 < loop["peak_memory_mb"] < 100_000 for loop in case["loops"].values())
     assert mine["operations_a_step"] < theirs["operations_a_step"]  # the last layer is pruned
     assert mine["tokens_a_second"] == pytest.approx(4 * 62 / mine["median_seconds"], rel=0.01)
     printed = capsys.readouterr().out
