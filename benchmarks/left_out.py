@@ -19,10 +19,10 @@ import torch
 from counts import at_least_one
 from torch.nn.functional import linear, scaled_dot_product_attention
 
+from hf_bertx.drawn_dropout import DrawnDropout
 from hf_bertx.run_arguments import usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
-from hf_bertx.shortcuts import DrawnDropout
 
 HEADS, HIDDEN = 12, 384
 SYMBOLS = 6  # of DNA: four letters, [CLS] and [SEP]

@@ -7,11 +7,14 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from . import cpu_attention
 
 # Whose classification head reads position 0 of the last layer and nothing else, and whose layers are built alike.
 _READS_FIRST_POSITION = ("bert", "electra", "roberta")
 # Whose layers get a mask of shape (batch, 1, queries, keys), or none; flash and flex attention have others.
-_MASK_OF_PAIRS = ("eager", "sdpa")
+_MASK_OF_PAIRS = ("eager", "sdpa", cpu_attention.NAME)
 
 
 class _FirstPosition:
@@ -26,14 +29,17 @@ class _FirstPosition:
             # (batch, heads, length, head size)
             return states.view(*states.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
 
-        mixed = torch.nn.functional.scaled_dot_product_attention(
+        by_products = attention.config._attn_implementation == cpu_attention.NAME
+        attend: Any = cpu_attention.cpu_attention_forward if by_products else sdpa_attention_forward
+        mixed, _ = attend(
+            attention,
             heads(attention.query(first)),
             heads(attention.key(hidden_states)),
             heads(attention.value(hidden_states)),
-            attn_mask=None if attention_mask is None else attention_mask[..., :1, :],
-            dropout_p=attention.dropout.p if self.training else 0.0,
+            None if attention_mask is None else attention_mask[..., :1, :],
+            dropout=attention.dropout.p if self.training else 0.0,
         )
-        mixed = self.attention.output(mixed.transpose(1, 2).flatten(2), first)
+        mixed = self.attention.output(mixed.flatten(2), first)
         return self.output(self.intermediate(mixed), mixed)
 
 
@@ -54,48 +60,6 @@ def prune_unread_positions(model: PreTrainedModel) -> bool:
         # a class, not a function of this layer: copies of the model compute with their own weights
         layer.__class__ = type(type(layer).__name__, (_FirstPosition, type(layer)), {})
     return True
-
-
-class _DrawnDropout(torch.autograd.Function):
-    """Zeroes elements where 16 random bits fall below the rate; the others are scaled so that the mean stays."""
-
-    @staticmethod
-    def forward(ctx: Any, states: torch.Tensor, p: float) -> torch.Tensor:
-        words = torch.empty(-(-states.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
-        drawn = words.view(torch.int16)[: states.numel()].view(states.shape)
-        keep = drawn >= round(p * 2**16) - 2**15
-        ctx.save_for_backward(keep)
-        ctx.scale = 1 / (1 - p)
-        return torch.where(keep, states * ctx.scale, 0.0)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return torch.where(keep, grads[0] * ctx.scale, 0.0), None
-
-
-class DrawnDropout(torch.nn.Dropout):
-    """`torch.nn.Dropout` that takes the randomness of four elements from one draw when it runs on a CPU.
-
-    There one call of the generator an element is what dropout costs. The rate is exact to 1/65536; the generator is
-    torch's, so that seeds and resumed runs hold. On other devices it is the stock dropout.
-    """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        if not self.training or self.p == 0 or self.p == 1 or input.device.type != "cpu":
-            return super().forward(input)
-        return _DrawnDropout.apply(input, self.p)
-
-
-def draw_dropout_at_once(model: torch.nn.Module) -> None:
-    """Puts [`DrawnDropout`] in place of every `torch.nn.Dropout`: the same distribution, other draws.
-
-    Where attention is a kernel's, its dropout is not called: the kernel is told the rate, and draws by itself.
-    """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is torch.nn.Dropout:
-                setattr(module, name, DrawnDropout(child.p))
 
 
 class UsedRowsEmbedding(torch.nn.Module):

@@ -33,15 +33,17 @@ from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .compiling import CompileWhenRepaid
+from .cpu_attention import use_cpu_attention
 from .data_copies import BuildTask
 from .device_rows import DeviceRows, only_batch, where_rows_fit
+from .drawn_dropout import draw_dropout_at_once
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .run_trainer import RunTrainer
-from .shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions, restore_all_rows
+from .shortcuts import keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
@@ -105,6 +107,7 @@ def take_shortcuts(model: Any, tokenizer: Any, used_rows: bool) -> None:
         used_rows: whether the optimiser leaves embedding rows alone that no item uses.
     """
     prune_unread_positions(model)
+    use_cpu_attention(model)
     draw_dropout_at_once(model)
     trained = model.get_input_embeddings().weight.requires_grad
     if trained and isinstance(tokenizer, DisciplineTokenizer) and used_rows:

@@ -12,7 +12,8 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 
 from hf_bertx import compiling
 from hf_bertx.compiling import CompileWhenRepaid, expected_gain
-from hf_bertx.shortcuts import draw_dropout_at_once, keep_used_rows, prune_unread_positions
+from hf_bertx.drawn_dropout import draw_dropout_at_once
+from hf_bertx.shortcuts import keep_used_rows, prune_unread_positions
 
 STEPS = 24
 

@@ -61,6 +61,7 @@ def long_way(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> torch.
         (["--optim", "adamw_torch_fused"], 1e-5),
         (["--dataloader_num_workers", "2"], 0.0),
         (["--precision", "bfloat16"], 3e-3),
+        (["--precision", "bfloat16", "--shortcuts", "true"], 3e-3),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -7,11 +7,10 @@ import pytest
 import torch
 from conftest import small_config
 
+from hf_bertx.drawn_dropout import DrawnDropout, draw_dropout_at_once
 from hf_bertx.modeling_discipline import _CLASSES
 from hf_bertx.shortcuts import (
-    DrawnDropout,
     UsedRowsEmbedding,
-    draw_dropout_at_once,
     keep_used_rows,
     prune_unread_positions,
     restore_all_rows,

@@ -22,6 +22,7 @@ from .. import run_files
 from ..baselines.hilbert_cnn import modeling_hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
 from ..baselines.plus_tfm import modeling_plus_tfm as _plus_tfm  # noqa: F401
 from ..baselines.symbol_cnn import modeling_symbol_cnn as _symbol_cnn  # noqa: F401
+from ..cpu_attention import use_cpu_attention
 from ..input_records import InputRecord
 from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
 from ..shortcuts import prune_unread_positions
@@ -85,6 +86,7 @@ class SequenceClassifier:
         self.precision = fast if precision == "auto" else precision
         self.model = model.eval().to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         prune_unread_positions(self.model)
+        use_cpu_attention(self.model)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size

@@ -18,10 +18,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .. import run_files
 from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
+from ..cpu_attention import use_cpu_attention
+from ..drawn_dropout import draw_dropout_at_once
 from ..modeling_discipline import load_whole
 from ..run_order import machine, versions
 from ..run_trainer import RunTrainer
-from ..shortcuts import draw_dropout_at_once
 from ..training import set_batch_size
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .batches import Masking, PackedBlocks, ShuffledBlocks, masking
@@ -191,6 +192,7 @@ def build_trainer(
     """
     tokenizer, corpus, held_out = text
     model = _model(told, tokenizer)
+    use_cpu_attention(model)
     draw_dropout_at_once(model)
     args.output_dir = str(root / run_files.CHECKPOINTS)
     set_batch_size(args, told.global_batch_size)

@@ -1,0 +1,127 @@
+"""Attention by products gives what torch's own gives, and the same dropout."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import small_config
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from hf_bertx import cpu_attention
+from hf_bertx.cpu_attention import cpu_attention_forward, use_cpu_attention
+from hf_bertx.drawn_dropout import drawn_to_stay
+from hf_bertx.modeling_discipline import _CLASSES
+
+HEADS, LENGTH, SIZE = 3, 11, 8
+LENGTHS = torch.tensor([11, 7, 1, 9, 11])
+
+
+class Attention(torch.nn.Module):
+    is_causal = False
+
+
+def states(dtype: torch.dtype, queries: int = LENGTH) -> list[torch.Tensor]:
+    """Queries, keys and values as linear maps make them, heads beside heads."""
+    generator = torch.Generator().manual_seed(1)
+    made = (torch.randn(len(LENGTHS), n, HEADS, SIZE, generator=generator) for n in (queries, LENGTH, LENGTH))
+    return [tensor.to(dtype).transpose(1, 2).requires_grad_() for tensor in made]
+
+
+def mask_of(kind: str) -> torch.Tensor | None:
+    look = torch.arange(LENGTH) < LENGTHS[:, None]
+    if kind == "none":
+        return None
+    look = look[:, None, None, :] if kind != "one for all" else look[3:4, None, None, :]
+    return torch.where(look, 0.0, -1e9) if kind == "added" else look
+
+
+def result(forward: Any, inputs: list[torch.Tensor], mask: torch.Tensor | None, **told: Any) -> list[torch.Tensor]:
+    """The output and the gradients of all inputs, in float32."""
+    out, weights = forward(Attention(), *inputs, mask, scaling=0.3, **told)
+    assert weights is None
+    direction = torch.linspace(-1, 1, out.numel()).reshape(out.shape).to(out.dtype)
+    return [tensor.float() for tensor in (out, *torch.autograd.grad(out, inputs, direction))]
+
+
+@pytest.fixture(params=[1, 2, 100], ids=lambda rows: f"{rows} rows at once")
+def rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(cpu_attention, "_AT_ONCE", request.param * HEADS * LENGTH * LENGTH)
+    return request.param
+
+
+@pytest.mark.parametrize("queries", [LENGTH, 1])
+@pytest.mark.parametrize("kind", ["none", "where to look", "one for all", "added"])
+def test_in_bfloat16_it_is_torchs_own_to_rounding(rows_at_once: int, kind: str, queries: int) -> None:
+    mask = mask_of(kind)
+    found = result(cpu_attention_forward, states(torch.bfloat16, queries), mask)
+    exact = result(sdpa_attention_forward, states(torch.float32, queries), mask)
+    for ours, theirs in zip(found, exact, strict=True):
+        assert ours.shape == theirs.shape
+        assert (ours - theirs).abs().max() < 0.02 * theirs.abs().max()
+    if mask is not None:  # a version that forgets it is further away
+        forgetful = result(cpu_attention_forward, states(torch.bfloat16, queries), None)
+        assert (forgetful[0] - exact[0]).abs().max() > 0.1 * exact[0].abs().max()
+
+
+def test_with_dropout_it_is_the_definition_to_float32_on_the_same_mask() -> None:
+    mask, p = mask_of("where to look"), 0.25
+
+    def defined(_: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, dropout: float) -> Any:
+        scores = (query @ key.transpose(2, 3) * scaling).masked_fill(~mask, float("-inf"))
+        weights = scores.softmax(-1) * stays / (1 - dropout)
+        return (weights @ value).transpose(1, 2), None
+
+    torch.manual_seed(5)
+    stays = drawn_to_stay(torch.Size((len(LENGTHS), HEADS, LENGTH, LENGTH)), p)
+    torch.manual_seed(5)
+    found = result(cpu_attention_forward, states(torch.float32), mask, dropout=p)
+    exact = result(defined, states(torch.float32), mask, dropout=p)
+    for ours, theirs in zip(found, exact, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
+    another = result(cpu_attention_forward, states(torch.float32), mask, dropout=p)
+    assert not torch.allclose(another[0], exact[0], atol=1e-2)
+
+
+def test_weights_are_dropped_at_the_rate_and_the_mean_stays() -> None:
+    query, key, value = (torch.zeros(8, 4, 64, SIZE) for _ in range(3))
+    value += torch.eye(64)[:, :SIZE]  # with equal weights an element of the result is one weight
+    torch.manual_seed(6)
+    out, _ = cpu_attention_forward(Attention(), query, key, value, None, dropout=0.1)
+    assert abs((out == 0).float().mean().item() - 0.1) < 0.01
+    assert torch.allclose(out[out != 0], torch.tensor(1 / 64 / 0.9))
+
+
+def test_where_torchs_own_is_faster_or_more_is_asked_it_is_torchs_own() -> None:
+    exact = states(torch.float32)
+    ours, theirs = (result(forward, exact, None) for forward in (cpu_attention_forward, sdpa_attention_forward))
+    assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
+    half = states(torch.bfloat16)
+    causal = [
+        forward(Attention(), *half, None, is_causal=True)[0]
+        for forward in (cpu_attention_forward, sdpa_attention_forward)
+    ]
+    assert torch.equal(*causal)
+
+
+@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_type: str, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    model = _CLASSES[model_type](small_config(model_type)).eval()
+    ids, mask = torch.randint(5, 100, (3, 9)), torch.arange(9) < torch.tensor([[9], [4], [6]])
+    exact = model(input_ids=ids, attention_mask=mask.long()).logits
+    had = model.config._attn_implementation
+    assert use_cpu_attention(model) == (had == "sdpa") == (model_type != "mpnet")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = model(input_ids=ids, attention_mask=mask.long()).logits
+    assert (found - exact).abs().max() < 0.05
+    model.save_pretrained(tmp_path)
+    assert cpu_attention.NAME not in (tmp_path / "config.json").read_text()
+    assert type(model).from_pretrained(tmp_path).config._attn_implementation == had
+
+
+def test_a_model_that_was_told_of_an_attention_keeps_it() -> None:
+    model = _CLASSES["bert"](small_config("bert"))
+    model.set_attn_implementation("eager")
+    assert not use_cpu_attention(model)
+    assert model.config._attn_implementation == "eager"
