@@ -104,11 +104,16 @@ def cpu_attention_forward(
     causal = getattr(module, "is_causal", True) if told is None else told
     simple = query.shape[1] == key.shape[1] and not causal and kwargs.get("position_bias") is None
     faster = query.device.type == "cpu" and (query.dtype == torch.bfloat16 or dropout > 0)
-    if not (simple and faster) or torch.compiler.is_compiling():
+    if not (simple and faster):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _by_products(query, key, value, attention_mask, scale, dropout), None
+
+
+@torch.compiler.disable  # a loop over rows would be unrolled into thousands of operations
+def _by_products(*inputs: Any) -> torch.Tensor:
     with torch.autocast("cpu", enabled=False):
-        return _Products.apply(query, key, value, attention_mask, scale, dropout), None
+        return _Products.apply(*inputs)
 
 
 AttentionInterface.register(NAME, cpu_attention_forward)
