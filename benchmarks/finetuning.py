@@ -37,6 +37,7 @@ RESULTS = Path(__file__).parent / "results"
 # Choices of our path, as arguments of train.py; each is measured beside `ours`.
 LEVERS: dict[str, tuple[str, ...]] = {
     "freed memory given back": (),
+    "sdpa attention": (),
     "compiled": ("--torch_compile", "true"),
     "no shortcuts": ("--shortcuts", "false"),
     "float32": ("--precision", "float32"),
@@ -52,7 +53,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
 # A threshold of glibc's that is told, here at its own default, keeps `freed_memory.keep_freed_memory` away.
 ENVIRONMENT = {"freed memory given back": {"MALLOC_ARENA_TEST": "8"}}
 _LONG = 60.0  # seconds of all first steps
-_ON_A_CPU_ONLY = ("freed memory given back",)
+_ON_A_CPU_ONLY = ("freed memory given back", "sdpa attention")
 _ON_A_GPU_ONLY = ("eight loader processes", "rows on the host")
 
 
@@ -66,7 +67,8 @@ def loop_of(
     seen = Seen()
     data, _ = task_rows(case, options.data_dir, count)
     given = (case, data, backbone_of(case, folder), options.device, folder / name.replace(" ", "-"), seen)
-    loop = PEERS[name](*given) if name in PEERS else ours(*given, LEVERS.get(name, ()))
+    attention = "sdpa" if name == "sdpa attention" else None
+    loop = PEERS[name](*given) if name in PEERS else ours(*given, LEVERS.get(name, ()), attention)
 
     def figures() -> dict[str, Any]:
         on_gpu = options.device == "cuda"

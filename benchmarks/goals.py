@@ -85,11 +85,17 @@ def _ceiling(case: str) -> Any:
     return _quotient(_loop(case, "stock", "median_seconds"), ideal)
 
 
-def _prediction_ceiling(case: str) -> Any:
+def _prediction(case: str, precision: str | None) -> Any:
+    """How many times the pipeline's rate items came at; in the precision that is taken as it comes for None."""
+    return lambda content: _at("cases", case, "ratios", precision or content.get("precision", ""))(content)
+
+
+def _prediction_ceiling(case: str, precision: str | None) -> Any:
     """How many times the pipeline's rate items would come at if they took nothing but products at their peak."""
 
     def find(content: dict[str, Any]) -> float | None:
-        operations, peak = _at("cases", case, "operations_an_item")(content), content.get("peak_operations_a_second")
+        operations = _at("cases", case, "operations_an_item")(content)
+        peak = _at("peak_operations_a_second", precision or content.get("precision", ""))(content)
         if operations is None or peak is None:
             return None
         return peak / operations / statistics.median(content["cases"][case]["items_a_second"]["peer"])
@@ -112,7 +118,7 @@ def _of_bfloat16_peak(case: str) -> Any:
     return find
 
 
-_CPU, _GPU = "finetuning-cpu.json", "finetuning-gpu.json"
+_CPU, _GPU, _PREDICTION = "finetuning-cpu.json", "finetuning-gpu.json", "inference.json"
 _MEMORY = _quotient(_loop("h3", "ours", "peak_memory_mb"), _loop("h3", "stock", "peak_memory_mb"))
 _STEP = "a fine-tuning step of {}, times the example script's speed"
 
@@ -127,16 +133,28 @@ CPU_GOALS = (
     Goal("peak memory of a step of H3, of the example script's", 0.6, _CPU, _MEMORY, at_most=True, unit=""),
     *(
         Goal(
-            f"prediction of {case}, times the pipeline's speed",
+            f"prediction of {case} {how}, times the pipeline's speed",
             4,
-            "inference.json",
-            _at("cases", case, "ratio"),
-            ceiling=_prediction_ceiling(case),
+            _PREDICTION,
+            _prediction(case, precision),
+            ceiling=_prediction_ceiling(case, precision),
         )
+        for how, precision in (("as it comes", None), ("in float32", "float32"))
         for case in ("splice", "proteins")
     ),
-    Goal("scores of splice, apart", 1e-4, "inference.json", _at("cases", "splice", "scores_apart"), True, unit=""),
-    Goal("scores of proteins, apart", 1e-4, "inference.json", _at("cases", "proteins", "scores_apart"), True, unit=""),
+    *(
+        Goal(
+            f"scores of {case} in {precision}, apart",
+            bound,
+            _PREDICTION,
+            _at("cases", case, "scores_apart", precision),
+            at_most=True,
+            bfloat16=precision == "bfloat16",
+            unit="",
+        )
+        for precision, bound in (("float32", 1e-4), ("bfloat16", 1e-2))
+        for case in ("splice", "proteins")
+    ),
     Goal(
         "memory of predicting 1,000,000 sequences above that of 200,000",
         32,

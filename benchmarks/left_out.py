@@ -2,6 +2,7 @@
 
     python benchmarks/left_out.py [--rounds 30] [--threads 2] [--output FILE.json]
 
+In bfloat16 where the processor has it, or in float32 where a lever is one of float32.
 Shapes are those of `minilm-l6` (12 heads of 32) on a training batch of splice and of H3. A ratio is the time of what
 is built over that of the other way, in the same round: above 1 the other way is faster.
 """
@@ -19,8 +20,8 @@ import torch
 from counts import at_least_one
 from torch.nn.functional import linear, scaled_dot_product_attention
 
-from hf_bertx.drawn_dropout import DrawnDropout
-from hf_bertx.run_arguments import usable_cores
+from hf_bertx import cpu_attention
+from hf_bertx.run_arguments import fast_bfloat16, usable_cores, use_processor
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
@@ -45,35 +46,31 @@ def joined_projections(batch: int, length: int) -> tuple[Way, Way]:
     )
 
 
-def two_products(batch: int, length: int) -> tuple[Way, Way]:
-    """Attention by `scaled_dot_product_attention`, and by two batched products with a softmax between."""
-    mixed = torch.randn(batch, length, 3 * HIDDEN, requires_grad=True)
+def attention_by_products(batch: int, length: int) -> tuple[Way, Way]:
+    """Attention without dropout in float32 by `scaled_dot_product_attention`, and as it is in bfloat16."""
+    mixed = torch.randn(batch, length, 3 * HIDDEN, dtype=torch.float32, requires_grad=True)
+    scale = (HIDDEN // HEADS) ** -0.5
 
     def built() -> tuple[torch.Tensor]:
         return (scaled_dot_product_attention(*map(_heads, mixed.chunk(3, -1))),)
 
-    def plain() -> tuple[torch.Tensor]:
-        query, key, value = map(_heads, mixed.chunk(3, -1))
-        scores = (query * (HIDDEN // HEADS) ** -0.5) @ key.transpose(-1, -2)
-        return (scores.softmax(-1) @ value,)
+    def products() -> tuple[torch.Tensor]:
+        return (cpu_attention._by_products(*map(_heads, mixed.chunk(3, -1)), None, scale, 0.0),)
 
-    return built, plain
+    return built, products
 
 
-def drawn_mask(batch: int, length: int) -> tuple[Way, Way]:
-    """Attention with dropout by `scaled_dot_product_attention`, and by two products around a `DrawnDropout`."""
-    mixed = torch.randn(batch, length, 3 * HIDDEN, requires_grad=True)
-    dropout = DrawnDropout(0.1)
+def linear_by_onednn(batch: int, length: int) -> tuple[Way, Way]:
+    """A linear map in float32 as torch does it, and by the operator of oneDNN that compiled models call."""
+    states, weight, bias = (torch.randn(*shape, dtype=torch.float32) for shape in _inner(batch, length))
+    return (
+        lambda: (linear(states, weight, bias),),
+        lambda: (torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], ""),),
+    )
 
-    def built() -> tuple[torch.Tensor]:
-        return (scaled_dot_product_attention(*map(_heads, mixed.chunk(3, -1)), dropout_p=dropout.p),)
 
-    def plain() -> tuple[torch.Tensor]:
-        query, key, value = map(_heads, mixed.chunk(3, -1))
-        scores = (query * (HIDDEN // HEADS) ** -0.5) @ key.transpose(-1, -2)
-        return (dropout(scores.softmax(-1)) @ value,)
-
-    return built, plain
+def _inner(batch: int, length: int) -> tuple[tuple[int, ...], ...]:
+    return (batch, length, HIDDEN), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,)
 
 
 def first_query(batch: int, length: int) -> tuple[Way, Way]:
@@ -122,12 +119,13 @@ def looked_up_first_layer(batch: int, length: int) -> tuple[Way, Way]:
 
 LEVERS = {
     "queries, keys and values by one product": joined_projections,
-    "attention by two products": two_products,
-    "attention dropout's mask of four elements a draw": drawn_mask,
+    "attention by products, without dropout": attention_by_products,
+    "linear maps by oneDNN": linear_by_onednn,
     "position 0 of the last layer without keys and values": first_query,
     "queries, keys and values of the first layer looked up": looked_up_first_layer,
 }
-_FORWARD_ALONE = (looked_up_first_layer,)
+_FORWARD_ALONE = (looked_up_first_layer, linear_by_onednn)
+_IN_FLOAT32 = (attention_by_products, linear_by_onednn)  # in bfloat16 they are as the other way has them
 
 
 def _seconds(way: Way, backward: bool) -> float:
@@ -147,9 +145,12 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    use_processor(options.threads, use_cpu=True)
+    fast = torch.bfloat16 if fast_bfloat16(use_cpu=True) else torch.float32
+    torch.set_default_dtype(fast)
     rows = []
     for lever, make in LEVERS.items():
+        precision = "float32" if make in _IN_FLOAT32 else str(fast).removeprefix("torch.")
         for case, shape in SHAPES.items():
             built, other = make(*shape)
             for backward in (False,) if make in _FORWARD_ALONE else (False, True):
@@ -159,9 +160,15 @@ def main() -> int:
                     ratios.append(before / _seconds(other, backward))
                 ratios = sorted(ratios[1:])  # the first round allocates
                 row = {"lever": lever, "case": case, "pass": "forward and backward" if backward else "forward"}
-                row |= {"median": statistics.median(ratios), "lowest": ratios[0], "highest": ratios[-1]}
+                row |= {
+                    "precision": precision,
+                    "median": statistics.median(ratios),
+                    "lowest": ratios[0],
+                    "highest": ratios[-1],
+                }
                 rows.append(row | {"rounds": options.rounds})
-                print(f"{lever}, {case}, {row['pass']}: {row['median']:.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f}")
+                spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
+                print(f"{lever}, {case}, {precision}, {row['pass']}: {row['median']:.2f}, {spread}")
     if options.output is not None:
         record = {"threads": options.threads, "machine": machine(), "versions": versions(), "rows": rows}
         write_json(options.output, record)

@@ -101,10 +101,24 @@ def our_trainer(
 
 
 def ours(
-    case: Case, data: TaskData, backbone: str, device: str, folder: Path, seen: Seen, more: tuple[str, ...] = ()
+    case: Case,
+    data: TaskData,
+    backbone: str,
+    device: str,
+    folder: Path,
+    seen: Seen,
+    more: tuple[str, ...] = (),
+    attention: str | None = None,
 ) -> Loop:
-    """`train.py` under the protocol `recommended`."""
-    return _as_loop(our_trainer(case, data, backbone, device, folder, more), seen)
+    """`train.py` under the protocol `recommended`.
+
+    Args:
+        attention: in place of that which it takes.
+    """
+    trainer = our_trainer(case, data, backbone, device, folder, more)
+    if attention is not None:
+        trainer.model.set_attn_implementation(attention)
+    return _as_loop(trainer, seen)
 
 
 def stock_trainer(case: Case, data: TaskData, backbone: str, device: str, folder: Path, length: int) -> Trainer:

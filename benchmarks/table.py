@@ -97,9 +97,12 @@ def _left_out(path: Path) -> list[str]:
     if not path.is_file():
         return [_EMPTY]
     found = read_json(path)
-    rows = ["| the other way | case | pass | times as fast, median (lowest to highest) |", "|---|---|---|---:|"]
+    rows = [
+        "| the other way | case | precision | pass | times as fast, median (lowest to highest) |",
+        "|---|---|---|---|---:|",
+    ]
     rows += [
-        f"| {row['lever']} | {row['case']} | {row['pass']} | {row['median']:.2f} "
+        f"| {row['lever']} | {row['case']} | {row['precision']} | {row['pass']} | {row['median']:.2f} "
         f"({row['lowest']:.2f} to {row['highest']:.2f}) |"
         for row in found["rows"]
     ]

@@ -161,12 +161,17 @@ def test_prediction_is_measured_beside_the_pipeline_both_on_the_processor(
     torch.set_num_threads(threads)
     found = json.loads(file.read_text())
     case = found["cases"]["splice"]
-    rate = sum(case["items_a_second"]["ours"]) / 2
-    share = case["operations_an_item"] * rate / found["peak_operations_a_second"]
-    assert case["of_the_peak"] == pytest.approx(share)
-    assert f"splice: {share:.0%} of the largest matrix product in float32" in capsys.readouterr().out
     told = argparse.Namespace(precision="auto", threads=1)
     alone = inference.on_cpu(tmp_path / "dna", told).precision
+    assert found["precision"] == alone
+    printed = capsys.readouterr().out
+    assert list(case["ratios"]) == list(dict.fromkeys((alone, "float32")))
+    for precision in case["ratios"]:
+        rate = sum(case["items_a_second"][precision]) / 2
+        share = case["operations_an_item"] * rate / found["peak_operations_a_second"][precision]
+        assert case["of_the_peak"][precision] == pytest.approx(share)
+        assert f"splice: {share:.0%} of the largest matrix product in {precision}" in printed
+    assert case["scores_apart"]["float32"] < 1e-6
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     beside_a_gpu = inference.on_cpu(tmp_path / "dna", told)
@@ -204,7 +209,7 @@ def test_no_round_is_an_error_of_one_line(main: Any, capsys: pytest.CaptureFixtu
 def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         finetuning.main(["--levers", "magic"])
-    assert "unknown lever 'magic'; known: all, freed memory given back, compiled" in capsys.readouterr().err
+    assert "unknown lever 'magic'; known: all, freed memory given back, sdpa attention" in capsys.readouterr().err
 
 
 def test_compiling_is_repaid_after_as_many_steps_as_it_saves_time() -> None:
@@ -274,11 +279,15 @@ def test_goals_are_met_missed_or_not_for_this_machine(
 def test_a_prediction_goal_that_no_program_could_reach_here_is_not_missed(
     tmp_path: Path, peer: float, verdict: str
 ) -> None:
-    case = {"ratio": 40 / peer, "operations_an_item": 2e9, "items_a_second": {"peer": [peer], "ours": [40.0]}}
-    content = {"peak_operations_a_second": 2e11, "cases": {"splice": case}}
+    ratios = {"bfloat16": 400 / peer, "float32": 40 / peer}
+    case = {"ratios": ratios, "operations_an_item": 2e9, "items_a_second": {"peer": [peer]}}
+    peaks = {"bfloat16": 2e12, "float32": 2e11}
+    content = {"peak_operations_a_second": peaks, "precision": "bfloat16", "fast_bfloat16": True}
+    content["cases"] = {"splice": case}
     (tmp_path / "inference.json").write_text(json.dumps(content))
     found = {outcome.goal.what: outcome.verdict for outcome in goals.outcomes(goals.CPU_GOALS, tmp_path)}
-    assert found["prediction of splice, times the pipeline's speed"] == verdict
+    assert found["prediction of splice in float32, times the pipeline's speed"] == verdict
+    assert found["prediction of splice as it comes, times the pipeline's speed"] == "met"
 
 
 def test_a_goal_that_was_missed_or_not_measured_ends_with_1(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -307,6 +316,7 @@ def test_what_is_left_out_has_a_table_once_it_is_measured(tmp_path: Path) -> Non
     row = {
         "lever": "two",
         "case": "h3",
+        "precision": "bfloat16",
         "pass": "forward",
         "median": 0.5,
         "lowest": 0.4,
@@ -317,7 +327,7 @@ def test_what_is_left_out_has_a_table_once_it_is_measured(tmp_path: Path) -> Non
     (tmp_path / "left_out.json").write_text(json.dumps(found))
     lines = table.tables(tmp_path)["left-out"]
     assert lines[2:] == [
-        "| two | h3 | forward | 0.50 (0.40 to 0.62) |",
+        "| two | h3 | bfloat16 | forward | 0.50 (0.40 to 0.62) |",
         "",
         "p, 2 threads; torch t. Medians of 3 rounds.",
     ]
