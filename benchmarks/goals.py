@@ -189,6 +189,8 @@ CPU_GOALS = (
         )
     ),
 )
+# what hangs on the products that a processor has
+OF_PRODUCTS = tuple(goal for goal in CPU_GOALS if goal.file in (_CPU, _PREDICTION))
 GPU_GOALS = (
     Goal(_STEP.format("H3"), 3, _GPU, _ratio("h3")),
     Goal(_STEP.format("H3 (12 x 768)"), 3, _GPU, _ratio("h3-base")),

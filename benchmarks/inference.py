@@ -236,6 +236,7 @@ def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> d
         "sorted by length": lambda: on_cpu(model, options, _Unsorted),
         "last layer at position 0 alone": lambda: _unpruned(model, options),
         "batches": lambda: on_cpu(model, options, batch_size=1),
+        "attention by products": lambda: _with_sdpa(model, options),
     }
     for tokens in (512, 1024, 4096, 8192, 16384):
         makes[f"2048 tokens a batch, not {tokens}"] = lambda tokens=tokens: on_cpu(
@@ -275,6 +276,12 @@ class _Undivided(SequenceClassifier):
 def _unpruned(model: Path, options: argparse.Namespace) -> SequenceClassifier:
     classifier = on_cpu(model, options)
     classifier.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(classifier.model.dtype)
+    return classifier
+
+
+def _with_sdpa(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+    classifier = on_cpu(model, options)
+    classifier.model.set_attn_implementation("sdpa")
     return classifier
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class _Products(torch.autograd.Function):
         mask: torch.Tensor | None,
         scale: float,
         dropout: float,
+        backward: bool,
     ) -> torch.Tensor:
         batch, heads, length, _ = query.shape
         out = query.new_empty(batch, length, heads, value.shape[3])
@@ -42,10 +44,11 @@ class _Products(torch.autograd.Function):
             stays = drawn_to_stay(weights.shape, dropout) if dropout else None
             mixed = _kept(stays, weights) @ value[rows]
             out[rows] = (mixed / (1 - dropout) if dropout else mixed).transpose(1, 2)
-            parts_kept.append((weights, stays))
-        weights, stays = zip(*parts_kept, strict=True)
-        ctx.save_for_backward(query, key, value, *weights, *stays)
-        ctx.parts, ctx.scale, ctx.dropout = parts, scale, dropout
+            if backward:
+                parts_kept.append((weights, stays))
+        if backward:
+            ctx.save_for_backward(query, key, value, *chain(*zip(*parts_kept, strict=True)))
+            ctx.parts, ctx.scale, ctx.dropout = parts, scale, dropout
         return out
 
     @staticmethod
@@ -62,7 +65,7 @@ class _Products(torch.autograd.Function):
             of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
             of_query[rows] = (of_scores @ key[rows]) * ctx.scale
             of_key[rows] = of_scores.transpose(2, 3) @ (query[rows] * ctx.scale)
-        return of_query, of_key, of_value, None, None, None
+        return of_query, of_key, of_value, None, None, None, None
 
 
 def _parts(rows: int, of_a_row: int) -> list[slice]:
@@ -102,7 +105,7 @@ def cpu_attention_forward(
     """
     told = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if told is None else told
-    simple = query.shape[1] == key.shape[1] and not causal and kwargs.get("position_bias") is None
+    simple = query.shape[1] == key.shape[1] and not causal and kwargs.get("position_bias") is None and dropout < 1
     faster = query.device.type == "cpu" and (query.dtype == torch.bfloat16 or dropout > 0)
     if not (simple and faster):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
@@ -113,7 +116,7 @@ def cpu_attention_forward(
 @torch.compiler.disable  # a loop over rows would be unrolled into thousands of operations
 def _by_products(*inputs: Any) -> torch.Tensor:
     with torch.autocast("cpu", enabled=False):
-        return _Products.apply(*inputs)
+        return _Products.apply(*inputs, torch.is_grad_enabled())
 
 
 AttentionInterface.register(NAME, cpu_attention_forward)
