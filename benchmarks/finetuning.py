@@ -53,6 +53,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
 # A threshold of glibc's that is told, here at its own default, keeps `freed_memory.keep_freed_memory` away.
 ENVIRONMENT = {"freed memory given back": {"MALLOC_ARENA_TEST": "8"}}
 _LONG = 60.0  # seconds of all first steps
+_SETTLING, _QUICK = 2, 15.0  # steps more that are not counted, of a loop whose first one took fewer seconds
 _ON_A_CPU_ONLY = ("freed memory given back", "sdpa attention")
 _ON_A_GPU_ONLY = ("eight loader processes", "rows on the host")
 
@@ -80,7 +81,7 @@ def loop_of(
 
 def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One case: steps of every loop by turns, and what follows from them."""
-    count = case.batch * (options.rounds + 4)
+    count = case.batch * (options.rounds + _SETTLING + 4)
     _, origin = task_rows(case, options.data_dir, count)
     backbone_of(case, folder)  # made once for all
     others = chosen_levers(options) if options.levers else [p for p in peers_of(case) if p in options.peers]
@@ -100,6 +101,9 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
                     turns.pop(name).close()
                 continue
             say(f"  {case.name}: first step of {name} after {begun[name]:.1f} s")
+        for name, seconds in begun.items():  # memory that is kept is still being taken in the first few steps
+            for _ in range(_SETTLING if seconds < _QUICK and name in turns else 0):
+                turns[name].step()
         # a compiled loop may compile once more; others have had their first step, which slow ones need not have twice
         warm = 1 if options.levers or sum(begun.values()) < _LONG else 0
         taken = alternate(turns, options.rounds, options.seconds, warm)
