@@ -13,6 +13,7 @@ from datasets import Dataset
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -163,6 +164,7 @@ def stock_told(case: Case, data: TaskData, backbone: str, device: str, folder: P
 
 
 def _as_loop(trainer: Trainer, seen: Seen) -> Loop:
+    trainer.remove_callback(PrinterCallback)  # which prints between the figures where there is no bar
     trainer.data_collator = seen.collator(trainer.data_collator)
     seen.watch(trainer.model, trainer.args.torch_compile)
 
