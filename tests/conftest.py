@@ -226,7 +226,7 @@ def run_folder(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def train_briefly(backbone: Path, root: Path, *more: str) -> Path:
     """The folder of a run that train.py made."""
     argv = ["--backbone", str(backbone), "--output_dir", str(root), "--max_steps", "8", "--eval_steps", "4"]
-    argv += ["--logging_steps", "2", "--learning_rate", "1e-3", *more]
+    argv += ["--logging_steps", "2", "--learning_rate", "1e-3", "--precision", "float32", *more]
     done = subprocess.run([sys.executable, str(ROOT / "train.py"), *argv], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return Path(done.stdout.rpartition("wrote ")[2].splitlines()[0])
