@@ -62,15 +62,12 @@ def attention_by_products(batch: int, length: int) -> tuple[Way, Way]:
 
 def linear_by_onednn(batch: int, length: int) -> tuple[Way, Way]:
     """A linear map in float32 as torch does it, and by the operator of oneDNN that compiled models call."""
-    states, weight, bias = (torch.randn(*shape, dtype=torch.float32) for shape in _inner(batch, length))
+    shapes = (batch, length, HIDDEN), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,)
+    states, weight, bias = (torch.randn(*shape, dtype=torch.float32) for shape in shapes)
     return (
         lambda: (linear(states, weight, bias),),
         lambda: (torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], ""),),
     )
-
-
-def _inner(batch: int, length: int) -> tuple[tuple[int, ...], ...]:
-    return (batch, length, HIDDEN), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,)
 
 
 def first_query(batch: int, length: int) -> tuple[Way, Way]:

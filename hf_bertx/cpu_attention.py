@@ -14,7 +14,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from .drawn_dropout import drawn_to_stay
 
 NAME = "cpu_products"
-# So many probabilities are worked on at a time: two or four megabytes, which stay in the processor's cache.
+# So many probabilities are worked on at a time, or those of one row: a few megabytes, for the processor's cache.
 _AT_ONCE = 2**20
 
 

@@ -70,7 +70,9 @@ def test_every_start_of_every_sibling_loads_plainly(tmp_path: Path, model_type: 
     assert not any(info.values()), info
     assert plain.config.architectures == [type(plain).__name__]
     ids = torch.tensor([[1, 5, 6, 2]])
-    # to the last digits: on some processors they hang on where in memory a weight lies
+    assert plain.state_dict().keys() == model.state_dict().keys()
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in plain.state_dict().items())
+    # the weights bit for bit, what is computed from them to the last digits, which differ on some processors
     torch.testing.assert_close(plain.eval()(input_ids=ids).logits, model(input_ids=ids).logits, rtol=0, atol=1e-6)
     model.train()(input_ids=ids, labels=torch.tensor([1])).loss.backward()
 

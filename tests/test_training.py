@@ -69,20 +69,8 @@ def arms(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three arms in one launch, with the named config file, from another folder than the project's."""
     root = tmp_path_factory.mktemp("arms")
     launch = [str(BIN / "accelerate"), "launch", "--config_file", str(ROOT / "accelerate_config.yaml")]
-    argv = arguments(
-        tiny_backbone,
-        root,
-        "--arm",
-        "bert",
-        "re_emb",
-        "rand",
-        "--num_train_epochs",
-        "2",
-        "--seed",
-        "0",
-        "--precision",
-        "float32",
-    )
+    told = "--arm bert re_emb rand --num_train_epochs 2 --seed 0 --precision float32"
+    argv = arguments(tiny_backbone, root, *told.split())
     done = subprocess.run(
         [*launch, str(ROOT / "train.py"), *argv], capture_output=True, text=True, cwd=root, timeout=300
     )
