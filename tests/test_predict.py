@@ -263,6 +263,7 @@ def test_a_column_of_pieces_votes_and_a_regression_takes_the_mean(protein_model:
 def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tmp_path: Path) -> None:
     path = fasta(tmp_path / "in.fasta", sequences(12 * WINDOW_RECORDS + 7, longest=15))
     command = [sys.executable, "-m", "hf_bertx.cli", "predict", str(dna_model), str(path), "--threads", "1"]
+    command += ["--precision", "float32"]
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--output", str(whole)], check=True, env=environment, capture_output=True, timeout=300)
@@ -276,7 +277,7 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
     assert not killed.exists()  # whole or not at all
     done = {part.name: part.stat().st_mtime_ns for part in stage.glob("0*.parquet")}
     assert 2 <= len(done) < 13
-    classifier = SequenceClassifier.from_pretrained(dna_model, threads=2)
+    classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32", threads=2)
     seen: list[tuple[int, int | None]] = []
     made = predict_file(classifier, path, killed, progress=lambda at, total: seen.append((at, total)))
     assert made.resumed_at == len(done) * WINDOW_RECORDS == seen[0][0]

@@ -191,7 +191,7 @@ def test_a_card_with_a_missing_value_is_an_error(arms: Path, tmp_path: Path) -> 
 
 
 def test_again_it_skips_and_another_order_is_refused(arms: Path, tiny_backbone: Path) -> None:
-    argv = arguments(tiny_backbone, arms, "--arm", "bert", "--num_train_epochs", "2", "--seed", "0")
+    argv = arguments(tiny_backbone, arms, *"--arm bert --num_train_epochs 2 --seed 0 --precision float32".split())
     before = (collect_runs(arms)[0].folder / "model" / "model.safetensors").stat().st_mtime_ns
     done = train(*argv)
     assert done.returncode == 0
