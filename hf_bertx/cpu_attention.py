@@ -32,45 +32,73 @@ class _Products(torch.autograd.Function):
         dropout: float,
         backward: bool,
     ) -> torch.Tensor:
-        batch, heads, length, _ = query.shape
-        out = query.new_empty(batch, length, heads, value.shape[3])
-        parts = _parts(batch, heads * length * key.shape[2])
+        shape, dtype = (*query.shape[:3], key.shape[2]), query.dtype
+        query, key, value = _by_head(query * scale), _by_head(key), _by_head(value)
+        out = torch.empty(*query.shape[:2], value.shape[2], dtype=dtype)
+        parts = _parts(shape)
+        scores_room = _room(shape, parts, dtype)
         parts_kept = []
-        for rows in parts:
-            scores = (query[rows] * scale) @ key[rows].transpose(2, 3)
+        for rows, at in parts:
+            scores = torch.bmm(query[at], key[at].transpose(1, 2), out=scores_room[: at.stop - at.start])
             if mask is not None:
-                scores = _masked(scores, mask if len(mask) == 1 else mask[rows])
+                _masked(scores.view(-1, *shape[1:]), mask if len(mask) == 1 else mask[rows])
             weights = torch.softmax(scores, -1)
             stays = drawn_to_stay(weights.shape, dropout) if dropout else None
-            mixed = _kept(stays, weights) @ value[rows]
-            out[rows] = (mixed / (1 - dropout) if dropout else mixed).transpose(1, 2)
+            torch.bmm(_kept(stays, weights), value[at], out=out[at])
             if backward:
                 parts_kept.append((weights, stays))
+        if dropout:
+            out /= 1 - dropout
         if backward:
             ctx.save_for_backward(query, key, value, *chain(*zip(*parts_kept, strict=True)))
-            ctx.parts, ctx.scale, ctx.dropout = parts, scale, dropout
-        return out
+            ctx.shape, ctx.scale, ctx.dropout = shape, scale, dropout
+        return out.view(*shape[:3], -1).transpose(1, 2).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors
-        count, dropout = len(ctx.parts), ctx.dropout
-        of_query, of_key, of_value = (_like_heads(states) for states in (query, key, value))
-        for rows, weights, stays in zip(ctx.parts, kept[:count], kept[count:], strict=True):
-            of_mixed = of_out[rows].transpose(1, 2).contiguous()
-            of_mixed = of_mixed / (1 - dropout) if dropout else of_mixed
-            of_value[rows] = _kept(stays, weights).transpose(2, 3) @ of_mixed
-            of_weights = _kept(stays, of_mixed @ value[rows].transpose(2, 3))
+        query, key, value, *kept = ctx.saved_tensors  # this query has been scaled
+        key = key * ctx.scale
+        parts = _parts(ctx.shape)
+        of_mixed = _by_head(of_out.transpose(1, 2))
+        of_mixed = of_mixed / (1 - ctx.dropout) if ctx.dropout else of_mixed
+        of_query, of_key, of_value = (torch.empty_like(states) for states in (query, key, value))
+        weights_room = _room(ctx.shape, parts, query.dtype)
+        for (_, at), weights, stays in zip(parts, kept[: len(parts)], kept[len(parts) :], strict=True):
+            torch.bmm(_kept(stays, weights).transpose(1, 2), of_mixed[at], out=of_value[at])
+            of_kept = torch.bmm(of_mixed[at], value[at].transpose(1, 2), out=weights_room[: len(weights)])
+            of_weights = _kept(stays, of_kept)
             of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            of_query[rows] = (of_scores @ key[rows]) * ctx.scale
-            of_key[rows] = of_scores.transpose(2, 3) @ (query[rows] * ctx.scale)
-        return of_query, of_key, of_value, None, None, None, None
+            torch.bmm(of_scores, key[at], out=of_query[at])
+            torch.bmm(of_scores.transpose(1, 2), query[at], out=of_key[at])
+        batch, heads = ctx.shape[:2]
+        return *(_heads_beside_heads(states, batch, heads) for states in (of_query, of_key, of_value)), *[None] * 4
 
 
-def _parts(rows: int, of_a_row: int) -> list[slice]:
-    at_once = max(1, _AT_ONCE // of_a_row)
-    return [slice(start, start + at_once) for start in range(0, rows, at_once)]
+Shape = tuple[int, int, int, int]  # batch, heads, queries, keys
+
+
+def _parts(shape: Shape) -> list[tuple[slice, slice]]:
+    """Which rows are worked on together, and which matrices of `(batch * heads, ...)` are theirs."""
+    batch, heads, queries, keys = shape
+    at_once = max(1, _AT_ONCE // (heads * queries * keys))
+    spans = [(start, min(start + at_once, batch)) for start in range(0, batch, at_once)]
+    return [(slice(start, end), slice(start * heads, end * heads)) for start, end in spans]
+
+
+def _room(shape: Shape, parts: list[tuple[slice, slice]], dtype: torch.dtype) -> torch.Tensor:
+    """Memory for a matrix of each head of a part, which all parts use: it stays in the processor's cache."""
+    return torch.empty(max(at.stop - at.start for _, at in parts), *shape[2:], dtype=dtype)
+
+
+def _by_head(states: torch.Tensor) -> torch.Tensor:
+    """`(batch, heads, length, head size)` as `(batch * heads, length, head size)`, each matrix in one piece."""
+    return states.contiguous().flatten(0, 1)
+
+
+def _heads_beside_heads(states: torch.Tensor, batch: int, heads: int) -> torch.Tensor:
+    """`(batch, heads, length, head size)` of [`_by_head`]'s, in memory as a linear map takes it."""
+    return states.view(batch, heads, *states.shape[1:]).transpose(1, 2).contiguous().transpose(1, 2)
 
 
 def _masked(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -80,12 +108,6 @@ def _masked(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def _kept(stays: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:
     return states if stays is None else states * stays
-
-
-def _like_heads(states: torch.Tensor) -> torch.Tensor:
-    """Room for `(batch, heads, length, head size)`, in memory as a linear map takes it, heads beside heads."""
-    batch, heads, length, size = states.shape
-    return states.new_empty(batch, length, heads, size).transpose(1, 2)
 
 
 def cpu_attention_forward(
