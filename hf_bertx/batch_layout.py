@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 _MANY = 4096  # entries from which sharing integers is worth a table of them
+_MANY_LISTS = 256  # from which collecting early is worth it
 
 
 class Rows:
@@ -113,11 +112,16 @@ def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: 
     A number stands for as many tokens of that value.
     """
     if width is None:
+        rows = _empty_lists(len(lengths))
         if isinstance(flat, int):
-            return [[flat] * length for length in lengths.tolist()]
-        take = _as_python(flat)
-        ends = np.cumsum(lengths).tolist()
-        return [take[end - length : end].tolist() for end, length in zip(ends, lengths.tolist(), strict=True)]
+            for row, length in zip(rows, lengths.tolist(), strict=True):
+                row.append(flat)
+                row *= length
+            return rows
+        take, start = _as_python(flat), 0
+        for row, end in zip(rows, np.cumsum(lengths).tolist(), strict=True):
+            row[:], start = take[start:end].tolist(), end
+        return rows
     if (lengths == width).all():
         out = np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
     else:
@@ -125,19 +129,27 @@ def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: 
         columns = np.arange(width)
         kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
         out[kept] = flat
-    return out if as_array else _as_python(out).tolist()
+    if as_array:
+        return out
+    rows = _empty_lists(len(lengths))
+    for row, values in zip(rows, _as_python(out), strict=True):
+        row[:] = values.tolist()
+    return rows
 
 
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Without the cyclic garbage collector, which every few hundred new lists would look at each of their entries."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
+def _empty_lists(count: int) -> list[list[Any]]:
+    """Lists to fill; many of them are shown to the cyclic garbage collector while they are empty.
+
+    It collects after some hundred new containers in any case, and would then look at each of their entries.
+    """
+    enabled = count >= _MANY_LISTS and gc.isenabled()
+    if enabled:
+        gc.disable()
+    lists: list[list[Any]] = [[] for _ in range(count)]
+    if enabled:
+        gc.collect(0)
+        gc.enable()
+    return lists
 
 
 def _as_python(ids: np.ndarray) -> np.ndarray:

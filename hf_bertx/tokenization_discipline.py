@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
-from .batch_layout import cut, fill_template, layout, no_collection, padded_width, target_lengths
+from .batch_layout import cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
 from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
 from .token_map import assign, random_subword_table
@@ -335,12 +335,11 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             "special_tokens_mask": (rows.special(), 1) if return_special_tokens_mask else None,
         }
         data: dict[str, Any] = {}
-        with no_collection():
-            for name, column in wanted.items():
-                if column is not None:
-                    data[name] = layout(
-                        column[0], rows.lengths, width, column[1], side, as_array=return_tensors is not None
-                    )
+        for name, column in wanted.items():
+            if column is not None:
+                data[name] = layout(
+                    column[0], rows.lengths, width, column[1], side, as_array=return_tensors is not None
+                )
         if return_length:
             data["length"] = rows.lengths.tolist() if width is None else [width] * len(rows.lengths)
         if single and return_tensors is None:

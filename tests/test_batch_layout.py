@@ -1,11 +1,12 @@
 """Templates of a batch, filled without a loop over symbols: what comes out is written down."""
 
+import gc
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hf_bertx.batch_layout import fill_template
+from hf_bertx.batch_layout import fill_template, layout
 
 CLS, SEP = [101, 0], [102, 0]
 
@@ -62,3 +63,22 @@ def test_a_template_is_filled_row_by_row(
     assert rows.lengths.tolist() == [len(row) for row in ids]
     assert (rows.types if isinstance(rows.types, int) else rows.types.tolist()) == types
     assert "".join(map(str, rows.special().tolist())) == special
+
+
+@pytest.mark.parametrize("width", [None, 6])
+def test_many_lists_are_those_of_few_and_the_collector_is_left_as_it_was(width: int | None) -> None:
+    lengths = np.arange(700) % 6 + 1
+    flat = np.arange(lengths.sum())
+    few = [
+        layout(flat[end - n : end], np.array([n]), width, -1, "right", False)[0]
+        for n, end in zip(lengths, np.cumsum(lengths), strict=True)
+    ]
+    ones = [[1] * n if width is None else [1] * n + [0] * (6 - n) for n in lengths.tolist()]
+    for enabled in (True, False):
+        (gc.enable if enabled else gc.disable)()
+        try:
+            assert layout(flat, lengths, width, -1, "right", False) == few
+            assert layout(1, lengths, width, 0, "right", False) == ones
+            assert gc.isenabled() == enabled
+        finally:
+            gc.enable()
