@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
@@ -16,6 +17,8 @@ from .drawn_dropout import drawn_to_stay
 NAME = "cpu_products"
 # So many probabilities are worked on at a time, or those of one row: a few megabytes, for the processor's cache.
 _AT_ONCE = 2**20
+# Keys are left out by so many: each number of them is a product for which oneDNN makes a kernel of its own.
+_STEP = 64
 
 
 class _Products(torch.autograd.Function):
@@ -32,26 +35,32 @@ class _Products(torch.autograd.Function):
         dropout: float,
         backward: bool,
     ) -> torch.Tensor:
-        shape, dtype = (*query.shape[:3], key.shape[2]), query.dtype
+        shape = (*query.shape[:3], key.shape[2])
         query, key, value = _by_head(query * scale), _by_head(key), _by_head(value)
-        out = torch.empty(*query.shape[:2], value.shape[2], dtype=dtype)
-        parts = _parts(shape)
-        scores_room = _room(shape, parts, dtype)
+        out = query.new_empty(*query.shape[:2], value.shape[2])
+        parts = _parts(shape, mask)
+        room = query.new_empty(_most(shape))
+        weights_room = query.new_empty(_most(shape))
         parts_kept = []
-        for rows, at in parts:
-            scores = torch.bmm(query[at], key[at].transpose(1, 2), out=scores_room[: at.stop - at.start])
-            if mask is not None:
-                _masked(scores.view(-1, *shape[1:]), mask if len(mask) == 1 else mask[rows])
-            weights = torch.softmax(scores, -1)
+        for part in parts:
+            at, read = part.matrices, slice(part.keys)
+            scores = torch.bmm(query[at], key[at, read].transpose(1, 2), out=part.matrices_in(room))
+            if mask is not None and part.read_by_all < part.keys:
+                some = slice(part.read_by_all, part.keys)
+                looked = mask if len(mask) == 1 else mask[part.rows]
+                _masked(scores.view(-1, *shape[1:3], part.keys)[..., some], looked[..., some])
+            if backward:
+                weights_room = query.new_empty(_most(shape))
+            weights = torch.softmax(scores, -1, out=part.matrices_in(weights_room))
             stays = drawn_to_stay(weights.shape, dropout) if dropout else None
-            torch.bmm(_kept(stays, weights), value[at], out=out[at])
+            torch.bmm(_kept(stays, weights), value[at, read], out=out[at])
             if backward:
                 parts_kept.append((weights, stays))
         if dropout:
             out /= 1 - dropout
         if backward:
             ctx.save_for_backward(query, key, value, *chain(*zip(*parts_kept, strict=True)))
-            ctx.shape, ctx.scale, ctx.dropout = shape, scale, dropout
+            ctx.parts, ctx.shape, ctx.scale, ctx.dropout = parts, shape, scale, dropout
         return out.view(*shape[:3], -1).transpose(1, 2).contiguous()
 
     @staticmethod
@@ -59,18 +68,20 @@ class _Products(torch.autograd.Function):
     def backward(ctx: Any, of_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         query, key, value, *kept = ctx.saved_tensors  # this query has been scaled
         key = key * ctx.scale
-        parts = _parts(ctx.shape)
+        parts = ctx.parts
         of_mixed = _by_head(of_out.transpose(1, 2))
         of_mixed = of_mixed / (1 - ctx.dropout) if ctx.dropout else of_mixed
-        of_query, of_key, of_value = (torch.empty_like(states) for states in (query, key, value))
-        weights_room = _room(ctx.shape, parts, query.dtype)
-        for (_, at), weights, stays in zip(parts, kept[: len(parts)], kept[len(parts) :], strict=True):
-            torch.bmm(_kept(stays, weights).transpose(1, 2), of_mixed[at], out=of_value[at])
-            of_kept = torch.bmm(of_mixed[at], value[at].transpose(1, 2), out=weights_room[: len(weights)])
+        of_query, of_key, of_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
+        room, scores_room = query.new_empty(_most(ctx.shape)), query.new_empty(_most(ctx.shape))
+        for part, weights, stays in zip(parts, kept[: len(parts)], kept[len(parts) :], strict=True):
+            at, read = part.matrices, slice(part.keys)
+            torch.bmm(_kept(stays, weights).transpose(1, 2), of_mixed[at], out=of_value[at, read])
+            of_kept = torch.bmm(of_mixed[at], value[at, read].transpose(1, 2), out=part.matrices_in(room))
             of_weights = _kept(stays, of_kept)
-            of_scores = torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-            torch.bmm(of_scores, key[at], out=of_query[at])
-            torch.bmm(of_scores.transpose(1, 2), query[at], out=of_key[at])
+            of_scores = part.matrices_in(scores_room)
+            torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype, grad_input=of_scores)
+            torch.bmm(of_scores, key[at, read], out=of_query[at])
+            torch.bmm(of_scores.transpose(1, 2), query[at], out=of_key[at, read])
         batch, heads = ctx.shape[:2]
         return *(_heads_beside_heads(states, batch, heads) for states in (of_query, of_key, of_value)), *[None] * 4
 
@@ -78,17 +89,53 @@ class _Products(torch.autograd.Function):
 Shape = tuple[int, int, int, int]  # batch, heads, queries, keys
 
 
-def _parts(shape: Shape) -> list[tuple[slice, slice]]:
-    """Which rows are worked on together, and which matrices of `(batch * heads, ...)` are theirs."""
+class _Part(NamedTuple):
+    """What is worked on together."""
+
+    rows: slice
+    matrices: slice  # of `(batch * heads, ...)`
+    queries: int
+    keys: int  # no query of its rows reads a later one
+    read_by_all: int  # of the keys; every query reads those before
+
+    @property
+    def size(self) -> int:
+        return (self.matrices.stop - self.matrices.start) * self.queries * self.keys
+
+    def matrices_in(self, room: torch.Tensor) -> torch.Tensor:
+        """Its share of flat memory; where all parts use the same, that stays in the processor's cache."""
+        return room[: self.size].view(-1, self.queries, self.keys)
+
+
+def _rows_at_once(shape: Shape) -> int:
+    return min(shape[0], max(1, _AT_ONCE // prod(shape[1:])))
+
+
+def _most(shape: Shape) -> int:
+    """Room for the scores of any part: of one size whatever is read, so that the next step finds such memory free."""
+    return _rows_at_once(shape) * prod(shape[1:])
+
+
+def _parts(shape: Shape, mask: torch.Tensor | None) -> list[_Part]:
     batch, heads, queries, keys = shape
-    at_once = max(1, _AT_ONCE // (heads * queries * keys))
+    at_once = _rows_at_once(shape)
     spans = [(start, min(start + at_once, batch)) for start in range(0, batch, at_once)]
-    return [(slice(start, end), slice(start * heads, end * heads)) for start, end in spans]
+    reads = [(keys, 0)] * len(spans)
+    if mask is not None and mask.dtype == torch.bool and mask.shape == (batch, 1, queries, keys):
+        some, every = mask.any(2).flatten(1), mask.all(2).flatten(1)
+        reads = [_read(some[start:end].any(0), every[start:end].all(0)) for start, end in spans]
+    return [
+        _Part(slice(start, end), slice(start * heads, end * heads), queries, *read)
+        for (start, end), read in zip(spans, reads, strict=True)
+    ]
 
 
-def _room(shape: Shape, parts: list[tuple[slice, slice]], dtype: torch.dtype) -> torch.Tensor:
-    """Memory for a matrix of each head of a part, which all parts use: it stays in the processor's cache."""
-    return torch.empty(max(at.stop - at.start for _, at in parts), *shape[2:], dtype=dtype)
+def _read(some: torch.Tensor, every: torch.Tensor) -> tuple[int, int]:
+    """Up to which key some query reads, in whole `_STEP`s, and before which every query reads all."""
+    keys = len(some)
+    last = int(some.nonzero().max()) + 1 if some.any() else keys
+    last = min(keys, -(-last // _STEP) * _STEP)
+    return last, last if every[:last].all() else int(every.long().argmin())
 
 
 def _by_head(states: torch.Tensor) -> torch.Tensor:

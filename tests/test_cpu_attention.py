@@ -28,10 +28,15 @@ def states(dtype: torch.dtype, queries: int = LENGTH) -> list[torch.Tensor]:
     return [tensor.to(dtype).transpose(1, 2).requires_grad_() for tensor in made]
 
 
-def mask_of(kind: str) -> torch.Tensor | None:
+def mask_of(kind: str, queries: int = LENGTH) -> torch.Tensor | None:
     look = torch.arange(LENGTH) < LENGTHS[:, None]
     if kind == "none":
         return None
+    if kind == "of each query":
+        return look[:, None, None, :].expand(-1, 1, queries, -1)
+    if kind == "with gaps":
+        gaps = torch.rand(len(LENGTHS), 1, queries, LENGTH, generator=torch.Generator().manual_seed(2)) < 0.6
+        return gaps & look[:, None, None, :] | (torch.arange(LENGTH) == 0)
     look = look[:, None, None, :] if kind != "one for all" else look[3:4, None, None, :]
     return torch.where(look, 0.0, -1e9) if kind == "added" else look
 
@@ -47,13 +52,14 @@ def result(forward: Any, inputs: list[torch.Tensor], mask: torch.Tensor | None, 
 @pytest.fixture(params=[1, 2, 100], ids=lambda rows: f"{rows} rows at once")
 def rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(cpu_attention, "_AT_ONCE", request.param * HEADS * LENGTH * LENGTH)
+    monkeypatch.setattr(cpu_attention, "_STEP", 2)
     return request.param
 
 
 @pytest.mark.parametrize("queries", [LENGTH, 1])
-@pytest.mark.parametrize("kind", ["none", "where to look", "one for all", "added"])
+@pytest.mark.parametrize("kind", ["none", "where to look", "of each query", "with gaps", "one for all", "added"])
 def test_in_bfloat16_it_is_torchs_own_to_rounding(rows_at_once: int, kind: str, queries: int) -> None:
-    mask = mask_of(kind)
+    mask = mask_of(kind, queries)
     found = result(cpu_attention_forward, states(torch.bfloat16, queries), mask)
     exact = result(sdpa_attention_forward, states(torch.float32, queries), mask)
     for ours, theirs in zip(found, exact, strict=True):
@@ -125,3 +131,11 @@ def test_a_model_that_was_told_of_an_attention_keeps_it() -> None:
     model.set_attn_implementation("eager")
     assert not use_cpu_attention(model)
     assert model.config._attn_implementation == "eager"
+
+
+def test_keys_that_no_query_reads_are_left_out() -> None:
+    counts = torch.tensor([200, 65, 64, 1, 130])
+    mask = (torch.arange(200) < counts[:, None])[:, None, None, :].expand(-1, 1, 200, -1)
+    parts = cpu_attention._parts((len(LENGTHS), 64, 200, 200), mask)  # so many heads that a row is a part
+    assert [part.keys for part in parts] == [200, 128, 64, 64, 192]
+    assert [part.read_by_all for part in parts] == [200, 65, 64, 1, 130]
