@@ -19,6 +19,7 @@ NAME = "cpu_products"
 _AT_ONCE = 2**20
 # Keys are left out by so many: each number of them is a product for which oneDNN makes a kernel of its own.
 _STEP = 64
+_SAFE = 1e-30, 1e30
 
 
 class _Products(torch.autograd.Function):
@@ -41,6 +42,8 @@ class _Products(torch.autograd.Function):
         parts = _parts(shape, mask)
         room = query.new_empty(_most(shape))
         weights_room = query.new_empty(_most(shape))
+        # a softmax first looks for the largest score of each row, which took longer than all the rest of it
+        simple = not backward and not dropout
         parts_kept = []
         for part in parts:
             at, read = part.matrices, slice(part.keys)
@@ -51,6 +54,14 @@ class _Products(torch.autograd.Function):
                 _masked(scores.view(-1, *shape[1:3], part.keys)[..., some], looked[..., some])
             if backward:
                 weights_room = query.new_empty(_most(shape))
+            if simple:
+                weights = torch.exp(scores, out=part.matrices_in(weights_room))
+                sums = weights.sum(-1, keepdim=True)
+                simple = _safe(sums)
+            if simple:
+                torch.bmm(weights, value[at, read], out=out[at])
+                out[at] /= sums
+                continue
             weights = torch.softmax(scores, -1, out=part.matrices_in(weights_room))
             stays = drawn_to_stay(weights.shape, dropout) if dropout else None
             torch.bmm(_kept(stays, weights), value[at, read], out=out[at])
@@ -146,6 +157,12 @@ def _by_head(states: torch.Tensor) -> torch.Tensor:
 def _heads_beside_heads(states: torch.Tensor, batch: int, heads: int) -> torch.Tensor:
     """`(batch, heads, length, head size)` of [`_by_head`]'s, in memory as a linear map takes it."""
     return states.view(batch, heads, *states.shape[1:]).transpose(1, 2).contiguous().transpose(1, 2)
+
+
+def _safe(sums: torch.Tensor) -> bool:
+    """Whether sums of exponentials are far from the smallest and the largest number."""
+    least, most = sums.aminmax()
+    return bool(least > _SAFE[0]) and bool(most < _SAFE[1])
 
 
 def _masked(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

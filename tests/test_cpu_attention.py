@@ -139,3 +139,16 @@ def test_keys_that_no_query_reads_are_left_out() -> None:
     parts = cpu_attention._parts((len(LENGTHS), 64, 200, 200), mask)  # so many heads that a row is a part
     assert [part.keys for part in parts] == [200, 128, 64, 64, 192]
     assert [part.read_by_all for part in parts] == [200, 65, 64, 1, 130]
+
+
+@pytest.mark.parametrize("times", [1, 40, 1000])
+@pytest.mark.parametrize("kind", ["none", "with gaps", "added"])
+def test_without_gradients_it_is_torchs_own_to_rounding_however_large_the_scores(
+    rows_at_once: int, kind: str, times: int
+) -> None:
+    query, key, value = states(torch.bfloat16)
+    inputs = (query * times, key, value)
+    with torch.no_grad():
+        found, _ = cpu_attention_forward(Attention(), *inputs, mask_of(kind), scaling=0.3)
+        exact, _ = sdpa_attention_forward(Attention(), *(t.float() for t in inputs), mask_of(kind), scaling=0.3)
+    assert (found - exact).abs().max() < 0.05 * exact.abs().max()
