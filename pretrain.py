@@ -14,6 +14,7 @@ from transformers.utils import logging
 
 from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.pretraining.pretrain import pretrain
+from hf_bertx.processes import end_process_group
 
 
 def main() -> int:
@@ -24,6 +25,7 @@ def main() -> int:
     logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
     try:
         print(f"wrote {pretrain(*parse_pretraining(sys.argv[1:]))}")
+        end_process_group()
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
             raise

@@ -12,6 +12,7 @@ from accelerate import PartialState
 from transformers.utils import logging
 
 from . import run_files
+from .processes import end_process_group
 from .publishing.card_facts import run_name
 from .publishing.cards import write_model_card
 from .publishing.publish import Upload, publish_model, signed_in
@@ -67,6 +68,7 @@ def main(argv: list[str], build_own: BuildOwn | None = None, build_task: BuildPu
     """
     try:
         train(argv, build_own, build_task, tell=lambda folder: print(f"wrote {folder}"))
+        end_process_group()
     except (ValueError, OSError, FloatingPointError) as error:
         if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
             raise
