@@ -14,7 +14,7 @@ ORDER = (
     "tokenization_discipline device_rows arms configuration_discipline modeling_discipline drawn_dropout "
     "cpu_attention shortcuts regression_head tuning optimizers backbones tasks protocols run_files data_copies "
     "task_data tokenized_data metrics discipline_metric leaks resampling statistics callbacks compiling run_arguments "
-    "run_order run_trainer training baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn "
+    "run_order run_trainer training processes baselines.losses baselines.hilbert_cnn.configuration_hilbert_cnn "
     "baselines.hilbert_cnn.modeling_hilbert_cnn baselines.symbol_cnn.configuration_symbol_cnn "
     "baselines.symbol_cnn.modeling_symbol_cnn baselines.plus_tfm.configuration_plus_tfm "
     "baselines.plus_tfm.tokenization_plus_tfm baselines.plus_tfm.modeling_plus_tfm pretraining.corpus "
