@@ -19,7 +19,7 @@ NAME = "cpu_products"
 _AT_ONCE = 2**20
 # Keys are left out by so many: each number of them is a product for which oneDNN makes a kernel of its own.
 _STEP = 64
-_SAFE = 1e-30, 1e30
+_SAFE = 1e-30, 1e30  # sums of exponentials that neither vanished nor grew too large on the way
 
 
 class _Products(torch.autograd.Function):
@@ -42,7 +42,7 @@ class _Products(torch.autograd.Function):
         parts = _parts(shape, mask)
         room = query.new_empty(_most(shape))
         weights_room = query.new_empty(_most(shape))
-        # a softmax first looks for the largest score of each row, which took longer than all the rest of it
+        # a softmax first looks for the largest score of each row: a pass over the scores that is seldom needed
         simple = not backward and not dropout
         parts_kept = []
         for part in parts:

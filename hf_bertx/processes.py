@@ -13,6 +13,9 @@ def end_process_group() -> None:
     A group that lives on when Python ends has threads that may still hold tensors, and to free one then aborts the
     process (SIGABRT, pytorch/pytorch#179291): now and then a finished training would count as failed. A command
     that failed is not to call it: other processes may be waiting in a collective that never ends.
+
+    The group ends with what holds it last. Modules of torch that are loaded after there is a group keep it for good,
+    as a default of their functions, so that `transformers.Trainer` is to be imported before.
     """
     gc.collect()  # a model that was wrapped for several processes holds the group
     PartialState().destroy_process_group()
