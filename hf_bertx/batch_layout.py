@@ -3,51 +3,73 @@
 from __future__ import annotations
 
 import gc
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-_MANY = 4096  # entries from which sharing integers is worth a table of them
 _MANY_LISTS = 256  # from which collecting early is worth it
 
 
+class ValuesByCode:
+    """What codes stand for, looked up two codes at a time where a code is a byte: half as many look-ups."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        """values: of shape `(codes,)`."""
+        self._singles = {True: values.astype(object), False: values}
+        self._pairs: dict[bool, np.ndarray] = {}
+        if len(values) <= 256:
+            two: np.ndarray = np.arange(257 * len(values) - 256, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
+            # a pair with a byte that is no code is never asked for
+            self._pairs = {kind: known.take(two, mode="clip") for kind, known in self._singles.items()}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A pickle, and so a fingerprint of `datasets`, has the values alone."""
+        return ValuesByCode, (self._singles[False],)
+
+    def take(self, codes: np.ndarray, as_python: bool = False) -> np.ndarray:
+        """The value of each code; `as_python` as references to one Python integer a code, which make no new object."""
+        if codes.dtype != np.uint8 or not self._pairs:
+            return self._singles[as_python].take(codes)
+        even = codes if len(codes) % 2 == 0 else np.append(codes, codes[-1])
+        return self._pairs[as_python].take(even.view(np.uint16), axis=0).reshape(-1)[: len(codes)]
+
+
 class Rows:
-    """Filled templates of a batch, flat: `ids` and `types` of shape `(tokens,)`, `lengths` of shape `(batch,)`.
+    """Filled templates of a batch, flat: `codes` and `types` of shape `(tokens,)`, `lengths` of shape `(batch,)`.
 
     `types` is 0 where every token's type is; `specials` holds the indices of special tokens.
     """
 
-    def __init__(self, lengths: np.ndarray) -> None:
+    def __init__(self, lengths: np.ndarray, dtype: np.dtype) -> None:
         self.lengths = lengths
         self.starts = np.cumsum(lengths) - lengths
-        self.ids: np.ndarray = np.empty(int(lengths.sum()), dtype=np.int64)
+        self.codes: np.ndarray = np.empty(int(lengths.sum()), dtype=dtype)
         self.types: np.ndarray | int = 0
         self.specials: list[np.ndarray] = []
 
     def special(self) -> np.ndarray:
         """1 for special tokens, 0 for symbols, shape `(tokens,)`."""
-        marks = np.zeros_like(self.ids)
+        marks: np.ndarray = np.zeros(len(self.codes), dtype=np.int64)
         for where in self.specials:
             marks[where] = 1
         return marks
 
 
 def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.ndarray]]) -> Rows:
-    """Puts one or two columns of `(ids, lengths)` into a template of ids and `"A"`/`"B"`, each with its token type."""
+    """Puts columns of `(codes, lengths)` into a template: codes, and `"A"` and `"B"` for them, each with its type."""
     parts = {"A": columns[0], "B": columns[-1]}
     lengths = [parts[item][1] if isinstance(item, str) else np.ones_like(columns[0][1]) for item, _ in items]
-    rows = Rows(np.sum(lengths, axis=0))
+    rows = Rows(np.sum(lengths, axis=0), columns[0][0].dtype)
     if any(kind for _, kind in items):
-        rows.types = np.zeros_like(rows.ids)
+        rows.types = np.zeros(len(rows.codes), dtype=np.int64)
     at = rows.starts.copy()
-    free: np.ndarray = np.ones(len(rows.ids), dtype=bool)
+    free: np.ndarray = np.ones(len(rows.codes), dtype=bool)
     parts_at = []
     for (item, kind), length in zip(items, lengths, strict=True):
         if isinstance(item, str):
             parts_at.append((item, kind, at.copy(), length))
         else:
-            rows.ids[at], free[at] = item, False
+            rows.codes[at], free[at] = item, False
             rows.specials.append(at.copy())
             if isinstance(rows.types, np.ndarray):
                 rows.types[at] = kind
@@ -55,7 +77,7 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
     for item, kind, start, length in parts_at:
         # one sequence takes all that no special token takes: a mask is an eighth of the memory of indices
         where = free if len(parts_at) == 1 else _spans(start, length)
-        rows.ids[where] = parts[item][0]
+        rows.codes[where] = parts[item][0]
         if kind and isinstance(rows.types, np.ndarray):
             rows.types[where] = kind
     return rows
@@ -67,15 +89,15 @@ def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
 
 
-def cut(ids: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str) -> np.ndarray:
+def cut(codes: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str) -> np.ndarray:
     """Keeps `targets` symbols of each sequence: its `head`, its `tail`, or both ends (`head_tail`)."""
     starts = np.cumsum(lengths) - lengths
     if keeps == "head":
-        return ids[_spans(starts, targets)]
+        return codes[_spans(starts, targets)]
     tail = targets if keeps == "tail" else targets // 2
     head = targets - tail
     both = np.stack([starts, starts + lengths - tail], axis=1).ravel()
-    return ids[_spans(both, np.stack([head, tail], axis=1).ravel())]
+    return codes[_spans(both, np.stack([head, tail], axis=1).ravel())]
 
 
 def target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[np.ndarray]:
@@ -106,34 +128,48 @@ def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, mult
     return width if not multiple else -(-width // multiple) * multiple
 
 
-def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
+def layout(
+    flat: np.ndarray | int,
+    lengths: np.ndarray,
+    width: int | None,
+    pad: int,
+    side: str,
+    as_array: bool,
+    values: ValuesByCode | None = None,
+) -> Any:
     """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths.
 
-    A number stands for as many tokens of that value.
+    Args:
+        flat: a number for each token, or one that stands for all.
+        values: what the numbers stand for; without it themselves.
     """
-    if width is None:
-        rows = _empty_lists(len(lengths))
-        if isinstance(flat, int):
-            for row, length in zip(rows, lengths.tolist(), strict=True):
-                row.append(flat)
-                row *= length
-            return rows
-        take, start = _as_python(flat), 0
-        for row, end in zip(rows, np.cumsum(lengths).tolist(), strict=True):
-            row[:], start = take[start:end].tolist(), end
-        return rows
+    if not as_array or width is None:
+        return _lists(flat, lengths, width, pad, side, values)
+    if isinstance(flat, np.ndarray) and values is not None:
+        flat = values.take(flat)
     if (lengths == width).all():
-        out = np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
-    else:
-        out = np.full((len(lengths), width), pad, dtype=np.int64)
-        columns = np.arange(width)
-        kept = columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]
-        out[kept] = flat
-    if as_array:
-        return out
+        return np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
+    out: np.ndarray = np.full((len(lengths), width), pad, dtype=np.int64)
+    columns = np.arange(width)
+    out[columns < lengths[:, None] if side == "right" else columns >= width - lengths[:, None]] = flat
+    return out
+
+
+def _lists(
+    flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, values: ValuesByCode | None
+) -> list[list[int]]:
     rows = _empty_lists(len(lengths))
-    for row, values in zip(rows, _as_python(out), strict=True):
-        row[:] = values.tolist()
+    if isinstance(flat, int):
+        for row, length in zip(rows, lengths.tolist(), strict=True):
+            row.append(flat)
+            row *= length
+    else:
+        numbers = flat if values is None else values.take(flat, as_python=True)
+        for row, end, length in zip(rows, np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
+            row[:] = numbers[end - length : end].tolist()
+    for row, missing in [] if width is None else zip(rows, (width - lengths).tolist(), strict=True):
+        at = len(row) if side == "right" else 0
+        row[at:at] = [pad] * missing
     return rows
 
 
@@ -150,15 +186,3 @@ def _empty_lists(count: int) -> list[list[Any]]:
         gc.collect(0)
         gc.enable()
     return lists
-
-
-def _as_python(ids: np.ndarray) -> np.ndarray:
-    """Ids as references to few Python integers, so that a list of a large batch makes no new object an entry."""
-    if ids.size < _MANY or ids.min() < 0:
-        return ids
-    return _python_integers(int(ids.max()) // _MANY * _MANY + _MANY)[ids]
-
-
-@lru_cache(maxsize=4)
-def _python_integers(size: int) -> np.ndarray:
-    return np.arange(size).astype(object)

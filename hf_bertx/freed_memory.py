@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 
+import numpy as np
+
 # glibc's malloc.h: what is set, and to what
 _ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
 _SETTINGS = (
@@ -13,6 +15,7 @@ _SETTINGS = (
     (_TOP_PAD, 64 * 2**20),  # and grows by 64 MB
     (_ARENA_MAX, 1),  # threads share it: heaps of their own would shrink
 )
+_LARGEST_LESSON = 31 * 2**20  # bytes; from blocks of 32 MB and more glibc learns nothing
 
 
 def keep_freed_memory() -> bool:
@@ -37,6 +40,20 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     done = [mallopt(name, value) for name, value in _SETTINGS]  # each of them, whatever another says
     return all(done)
+
+
+def keep_freed_up_to(size: int) -> None:
+    """Has glibc keep `size` bytes (62 MB at most) of what is freed for the next ones who ask, as a library may.
+
+    Freed memory above a limit goes to the system, which clears it page by page when it is taken again: half of the
+    time of tokenizing, whose lists or arrays come and go with each batch. glibc sets that limit itself, to twice the
+    largest block that was freed so far, unless the environment sets it. So a block is taken and freed, untouched.
+    With another C library nothing changes.
+
+    Source:
+        mallopt(3), the dynamic `M_MMAP_THRESHOLD`.
+    """
+    np.empty(min(size // 2, _LARGEST_LESSON), dtype=np.uint8)
 
 
 def _is_glibc() -> bool:

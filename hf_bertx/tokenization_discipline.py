@@ -13,14 +13,16 @@ from transformers import AutoTokenizer, PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
-from .batch_layout import cut, fill_template, layout, padded_width, target_lengths
+from .batch_layout import ValuesByCode, cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
+from .freed_memory import keep_freed_up_to
 from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
 from .token_map import assign, random_subword_table
 
 logger = logging.get_logger(__name__)
 
 TRUNCATION_KEEPS = ("head", "head_tail")
+_BYTES_A_TOKEN = 64  # three columns of 8 bytes, as much on the way to them, and room
 
 
 class UnknownSymbolError(ValueError):
@@ -94,7 +96,14 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         self._check()
         self._id_of_token = dict(zip(self.discipline.symbols, self.symbol_ids, strict=True)) | self.special_ids
         self._token_of_id = {i: token for token, i in self._id_of_token.items()}
-        self._letter_table = self._make_letter_table()
+        specials = [item for items in self.template.values() for item, _ in items if not isinstance(item, str)]
+        # a symbol's code is its place among the ids that can stand in a sequence, the last number its dtype has: none
+        ids = list(dict.fromkeys([*self.symbol_ids, *specials]))
+        self._id_by_code = ValuesByCode(np.array(ids, dtype=np.int64))
+        self._code_of_id = {i: code for code, i in enumerate(ids)}
+        self._code_type = np.min_scalar_type(len(ids))
+        self._no_code = np.iinfo(self._code_type).max
+        self._code_of_letter = self._make_letter_table()
         kwargs.setdefault("clean_up_tokenization_spaces", False)
         super().__init__(
             alphabet=self.discipline.to_dict(),
@@ -205,7 +214,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return super()._add_tokens(new_tokens, special_tokens)
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
-        return [self._token_of_id[i] for i in self._lookup([text])[0].tolist()]
+        return [self.discipline.symbols[code] for code in self._lookup([text])[0].tolist()]
 
     def _convert_token_to_id(self, token: str) -> int:
         if token not in self._id_of_token:
@@ -225,52 +234,55 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     # ---- encoding ----
 
     def _make_letter_table(self) -> np.ndarray | None:
-        """Ids by code point, `-1` where there is no symbol; None for symbols that a separator divides."""
+        """Codes by code point; None for symbols that a separator divides."""
         if self.discipline.separator:
             return None
-        pairs = list(zip(self.discipline.symbols, self.symbol_ids, strict=True))
+        pairs = [(symbol, code) for code, symbol in enumerate(self.discipline.symbols)]
         if self.discipline.ignore_case:
             pairs += [(s.swapcase(), i) for s, i in pairs if len(s.swapcase()) == 1 and s.swapcase() != s]
-        table: np.ndarray = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), -1, dtype=np.int64)
-        for symbol, i in pairs:
-            table[ord(symbol)] = i
+        table: np.ndarray = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), self._no_code, dtype=self._code_type)
+        for symbol, code in pairs:
+            table[ord(symbol)] = code
         return table
 
     def _lookup(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Ids of all symbols of all texts, shape `(symbols,)`, and the number of symbols of each, shape `(texts,)`."""
-        if self._letter_table is None:
+        """Codes of all symbols of all texts, shape `(symbols,)`, and the number of symbols of each, shape `(texts,)`.
+
+        A code is a byte for most alphabets, an eighth of an id: what is done to a batch is done to codes.
+        """
+        if self._code_of_letter is None:
             return self._lookup_separated(texts)
         joined = "".join(texts)
         if joined.isascii():
-            codes = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
+            points = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
         else:
-            codes = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
-            codes = np.minimum(codes, len(self._letter_table) - 1)  # the table's last entry is never a symbol
-        ids = self._letter_table[codes]
+            points = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
+            points = np.minimum(points, len(self._code_of_letter) - 1)  # the table's last entry is never a symbol
+        codes: np.ndarray = self._code_of_letter.take(points)
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-        if ids.size and ids.min() < 0:
-            at = int(np.argmax(ids < 0))
+        if codes.size and codes.max() == self._no_code:
+            at = int(np.argmax(codes == self._no_code))
             row = int(np.searchsorted(np.cumsum(lengths), at, side="right"))
             raise self._unknown(joined[at], row, at - int(lengths[:row].sum()))
-        return ids, lengths
+        return codes, lengths
 
     def _lookup_separated(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         rows = [text.upper().split() if self.discipline.ignore_case else text.split() for text in texts]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         known = self._known_symbols
         try:
-            ids = np.fromiter(
-                map(known.__getitem__, chain.from_iterable(rows)), dtype=np.int64, count=int(lengths.sum())
+            codes: np.ndarray = np.fromiter(
+                map(known.__getitem__, chain.from_iterable(rows)), dtype=self._code_type, count=int(lengths.sum())
             )
         except KeyError:
             row, at = next((r, i) for r, symbols in enumerate(rows) for i, s in enumerate(symbols) if s not in known)
             raise self._unknown(rows[row][at], row, at) from None
-        return ids, lengths
+        return codes, lengths
 
     @property
     def _known_symbols(self) -> dict[str, int]:
         fold = str.upper if self.discipline.ignore_case else str
-        return {fold(s): i for s, i in zip(self.discipline.symbols, self.symbol_ids, strict=True)}
+        return {fold(symbol): code for code, symbol in enumerate(self.discipline.symbols)}
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
         found, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
@@ -317,7 +329,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         if getattr(truncation_strategy, "value", "do_not_truncate") != "do_not_truncate":
             room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
             columns = self._truncate(columns, room, truncation_strategy.value, kwargs.get("verbose", True))
-        rows = fill_template(items, columns)
+        keep_freed_up_to(_BYTES_A_TOKEN * sum(len(codes) for codes, _ in columns))
+        rows = fill_template([[self._code_of_id.get(item, item), kind] for item, kind in items], columns)
         if room is None:
             self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, True)
         side = padding_side or self.padding_side
@@ -327,7 +340,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             width = int(rows.lengths[0])
         names = self.model_input_names
         wanted = {
-            "input_ids": (rows.ids, self.pad_token_id),
+            "input_ids": (rows.codes, self.pad_token_id),
             "token_type_ids": (rows.types, self.pad_token_type_id)
             if _wanted(return_token_type_ids, "token_type_ids", names)
             else None,
@@ -337,9 +350,9 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         data: dict[str, Any] = {}
         for name, column in wanted.items():
             if column is not None:
-                data[name] = layout(
-                    column[0], rows.lengths, width, column[1], side, as_array=return_tensors is not None
-                )
+                flat, pad = column
+                values = self._id_by_code if name == "input_ids" else None
+                data[name] = layout(flat, rows.lengths, width, pad, side, return_tensors is not None, values)
         if return_length:
             data["length"] = rows.lengths.tolist() if width is None else [width] * len(rows.lengths)
         if single and return_tensors is None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_bertx.batch_layout import fill_template, layout
+from hf_bertx.batch_layout import ValuesByCode, fill_template, layout
 
 CLS, SEP = [101, 0], [102, 0]
 
@@ -59,7 +59,7 @@ def test_a_template_is_filled_row_by_row(
     items: list[list[Any]], columns: list[Any], ids: list[list[int]], types: Any, special: str
 ) -> None:
     rows = fill_template(items, columns)
-    assert rows.ids.tolist() == [i for row in ids for i in row]
+    assert rows.codes.tolist() == [i for row in ids for i in row]
     assert rows.lengths.tolist() == [len(row) for row in ids]
     assert (rows.types if isinstance(rows.types, int) else rows.types.tolist()) == types
     assert "".join(map(str, rows.special().tolist())) == special
@@ -82,3 +82,20 @@ def test_many_lists_are_those_of_few_and_the_collector_is_left_as_it_was(width: 
             assert gc.isenabled() == enabled
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("size", [1, 6, 255, 256, 300])
+@pytest.mark.parametrize("length", [0, 1, 2, 501, 5000])
+def test_values_looked_up_two_at_a_time_are_those_looked_up_singly(size: int, length: int) -> None:
+    known = np.random.default_rng(size).permutation(30_000)[:size]
+    values = ValuesByCode(known)
+    dtypes = [np.uint16, np.uint8] if size <= 256 else [np.uint16]
+    for dtype in dtypes:
+        codes = np.random.default_rng(length).integers(0, size, length).astype(dtype)
+        if length > 1:
+            codes[-2:] = [0, size - 1]
+        assert values.take(codes).tolist() == [int(known[code]) for code in codes]
+        assert values.take(codes).dtype == np.int64
+        found = values.take(codes, as_python=True).tolist()
+        assert found == values.take(codes).tolist()
+        assert len({id(value) for value in found}) <= size, "one integer a code"

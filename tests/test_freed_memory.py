@@ -6,6 +6,7 @@ import platform
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -31,6 +32,17 @@ for _ in range(10):
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(json.dumps({"losses": losses, "faults": faults}))
 """
+BATCHES = """
+import json, resource, sys
+from hf_bertx import DisciplineTokenizer
+tokenizer = DisciplineTokenizer.from_backbone(sys.argv[1], "dna")
+faults = []
+for _ in range(5):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    tokenizer(["ACGTTGCA" * 60] * 1000, return_tensors=sys.argv[2] or None)
+    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(json.dumps(faults[2:]))
+"""
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 
 
@@ -49,6 +61,16 @@ def test_steps_find_their_memory_again_and_lose_as_before() -> None:
     assert min(returned["faults"]) > 10_000, "else there is nothing to be kept"
     # a heap has found its size after some steps
     assert statistics.median(kept["faults"][4:]) < 500
+
+
+@GLIBC
+@pytest.mark.parametrize("form", ["", "np"])
+def test_batches_of_a_tokenizer_find_their_memory_again(tiny_backbone: Path, form: str) -> None:
+    kept = json.loads(python(BATCHES, str(tiny_backbone), form))
+    # a limit of the environment's own is left as it is
+    returned = json.loads(python(BATCHES, str(tiny_backbone), form, MALLOC_TRIM_THRESHOLD_="131072"))
+    assert min(returned) > 2000, "else there is nothing to be kept: three columns of 4 KB a sequence"
+    assert statistics.median(kept) < 100
 
 
 @GLIBC
