@@ -106,13 +106,21 @@ def predict(*argv: Any) -> int:
 
 def test_batches_hold_every_item_once_and_waste_little() -> None:
     lengths = np.array([random.Random(i).randint(3, 128) for i in range(500)])
-    batches = list(length_batches(lengths, 512))
+    batches = length_batches(lengths, 512)
     assert sorted(np.concatenate(batches).tolist()) == list(range(500))
     padded = [int(lengths[batch].max()) * len(batch) for batch in batches]
     assert max(padded) <= 512
     assert sum(padded) < 1.06 * lengths.sum()
     assert max(map(len, length_batches(lengths, 10**6, batch_size=7))) == 7
     assert [len(batch) for batch in length_batches(np.array([90, 80]), 10)] == [1, 1]  # never none
+    assert length_batches(np.array([], dtype=np.int64), 10) == []
+
+
+def test_batches_are_about_equally_large() -> None:
+    # 33 sequences of 62 tokens would fit; the last batch would have one
+    assert [len(batch) for batch in length_batches(np.full(1024, 62), 2048)] == [32] * 32
+    mixed = np.array([500] * 9 + [62] * 67)
+    assert [len(batch) for batch in length_batches(mixed, 2048)] == [3, 3, 4, 33, 33]
 
 
 def test_windows_are_bounded_by_records_and_by_symbols() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from ..baselines.hilbert_cnn import modeling_hilbert_cnn as _hilbert_cnn  # noqa
 from ..baselines.plus_tfm import modeling_plus_tfm as _plus_tfm  # noqa: F401
 from ..baselines.symbol_cnn import modeling_symbol_cnn as _symbol_cnn  # noqa: F401
 from ..cpu_attention import use_cpu_attention
+from ..cpu_linear import use_onednn_linear
 from ..input_records import InputRecord
 from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
 from ..shortcuts import prune_unread_positions
@@ -87,6 +89,8 @@ class SequenceClassifier:
         self.model = model.eval().to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         prune_unread_positions(self.model)
         use_cpu_attention(self.model)
+        if self.precision == "float32" and not on_gpu:
+            use_onednn_linear(self.model)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
@@ -174,7 +178,7 @@ class SequenceClassifier:
 
     def _logits(self, window: Sequence[InputRecord], lengths: np.ndarray) -> np.ndarray:
         columns = _columns(window)
-        batches = list(length_batches(lengths, self.tokens_a_batch, self.batch_size))
+        batches = length_batches(lengths, self.tokens_a_batch, self.batch_size)
         out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
 
         def predict(batch: np.ndarray) -> None:
@@ -219,20 +223,35 @@ def in_windows(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
         yield window
 
 
-def length_batches(lengths: np.ndarray, tokens: int, batch_size: int | None = None) -> Iterator[np.ndarray]:
-    """Indices of batches of like lengths, longest first, each of at most `tokens` tokens with its padding.
+def length_batches(lengths: np.ndarray, tokens: int, batch_size: int | None = None) -> list[np.ndarray]:
+    """Indices of batches of like lengths, longest first, as few as are needed and about equally large.
+
+    Equally, since a small one at the end would leave the other cores waiting for those that began with it.
 
     Args:
         lengths: tokens of each item, shape `(items,)`.
-        batch_size: at most so many items, where given. A batch has one item in any case.
+        tokens: at most so many a batch, with its padding. A batch has one item in any case.
+        batch_size: at most so many items, where given.
     """
     order = np.argsort(-lengths, kind="stable")
+    longest_first = lengths[order].tolist()
+    needed = len(_batch_sizes(longest_first, tokens, batch_size))
+    # the fewest tokens that need no more batches
+    tokens = bisect_left(
+        range(tokens), True, key=lambda few: len(_batch_sizes(longest_first, few, batch_size)) <= needed
+    )
+    ends = np.cumsum(_batch_sizes(longest_first, tokens, batch_size))
+    return np.split(order, ends[:-1]) if len(order) else []
+
+
+def _batch_sizes(longest_first: list[int], tokens: int, batch_size: int | None) -> list[int]:
+    sizes: list[int] = []
     at = 0
-    while at < len(order):
-        size = max(1, tokens // max(1, int(lengths[order[at]])))
-        size = size if batch_size is None else min(size, batch_size)
-        yield order[at : at + size]
+    while at < len(longest_first):
+        size = min(max(1, tokens // max(1, longest_first[at])), batch_size or len(longest_first))
+        sizes.append(min(size, len(longest_first) - at))
         at += size
+    return sizes
 
 
 @contextmanager

@@ -1,0 +1,56 @@
+"""Linear maps in float32 on a CPU by oneDNN, where the library that torch calls for them leaves half of it unused."""
+
+from __future__ import annotations
+
+import torch
+
+_BY_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
+
+
+class OneDNNLinear(torch.nn.Linear):
+    """A linear map whose float32 forward pass on a CPU is oneDNN's, as in compiled models; all else is its base's.
+
+    oneDNN's operator has no backward pass: where gradients are recorded, it is not taken.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        plain = input.dtype == self.weight.dtype == torch.float32 and input.device.type == "cpu"
+        if _BY_ONEDNN is None or not plain or torch.is_grad_enabled():
+            return super().forward(input)
+        return _BY_ONEDNN(input, self.weight, self.bias, "none", [], "")
+
+
+def onednn_is_faster() -> bool:
+    """Whether float32 products of torch leave AVX-512 unused here: MKL has none for AMD's processors, oneDNN has.
+
+    A rule and no measurement, so that two predictions by one model have the same digits.
+    """
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    amd = str(known.get("cpu_name", "")).startswith("AMD") and bool(known.get("avx512_f"))
+    return amd and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and _operator_is_known()
+
+
+def _operator_is_known() -> bool:
+    """Whether torch's operator, which is not public, is the one that [`OneDNNLinear`] calls."""
+    try:
+        with torch.no_grad():
+            return bool(OneDNNLinear(1, 1)(torch.zeros(1, 1)).shape == (1, 1))
+    except (RuntimeError, TypeError):
+        return False
+
+
+def use_onednn_linear(model: torch.nn.Module) -> bool:
+    """Lets a model's linear maps compute as [`OneDNNLinear`] where that is faster.
+
+    The weights and their names stay, outputs are the same to float32's rounding. Subclasses of `torch.nn.Linear`, such
+    as quantised ones, are left as they are.
+
+    Returns:
+        Whether it was done.
+    """
+    if not onednn_is_faster():
+        return False
+    for module in model.modules():
+        if type(module) is torch.nn.Linear:
+            module.__class__ = OneDNNLinear
+    return True
