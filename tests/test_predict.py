@@ -120,7 +120,7 @@ def test_batches_are_about_equally_large() -> None:
     # 33 sequences of 62 tokens would fit; the last batch would have one
     assert [len(batch) for batch in length_batches(np.full(1024, 62), 2048)] == [32] * 32
     mixed = np.array([500] * 9 + [62] * 67)
-    assert [len(batch) for batch in length_batches(mixed, 2048)] == [3, 3, 4, 33, 33]
+    assert [len(batch) for batch in length_batches(mixed, 2048)] == [4, 4, 4, 32, 32]
 
 
 def test_windows_are_bounded_by_records_and_by_symbols() -> None:
