@@ -54,6 +54,7 @@ LEVERS: dict[str, tuple[str, ...]] = {
 ENVIRONMENT = {"freed memory given back": {"MALLOC_ARENA_TEST": "8"}}
 _LONG = 60.0  # seconds of all first steps
 _SETTLING, _QUICK = 2, 15.0  # steps more that are not counted, of a loop whose first one took fewer seconds
+_SHORT = 5.0  # seconds of a step, below which a loop has two in a round
 _ON_A_CPU_ONLY = ("freed memory given back", "sdpa attention")
 _ON_A_GPU_ONLY = ("eight loader processes", "rows on the host")
 
@@ -81,7 +82,7 @@ def loop_of(
 
 def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """One case: steps of every loop by turns, and what follows from them."""
-    count = case.batch * (options.rounds + _SETTLING + 4)
+    count = case.batch * (2 * options.rounds + _SETTLING + 4)
     _, origin = task_rows(case, options.data_dir, count)
     backbone_of(case, folder)  # made once for all
     others = chosen_levers(options) if options.levers else [p for p in peers_of(case) if p in options.peers]
@@ -101,12 +102,14 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
                     turns.pop(name).close()
                 continue
             say(f"  {case.name}: first step of {name} after {begun[name]:.1f} s")
-        for name, seconds in begun.items():  # memory that is kept is still being taken in the first few steps
-            for _ in range(_SETTLING if seconds < _QUICK and name in turns else 0):
-                turns[name].step()
+        short = set()
+        for name in [name for name in turns if begun[name] < _QUICK]:
+            # memory that is kept is still being taken in the first few steps
+            if min(turns[name].step() for _ in range(_SETTLING)) < _SHORT:
+                short.add(name)
         # a compiled loop may compile once more; others have had their first step, which slow ones need not have twice
         warm = 1 if options.levers or sum(begun.values()) < _LONG else 0
-        taken = alternate(turns, options.rounds, options.seconds, warm)
+        taken = alternate(turns, options.rounds, options.seconds, warm, short)
         told = {name: turn.figures() for name, turn in turns.items()}
     finally:
         for turn in turns.values():

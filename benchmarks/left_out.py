@@ -60,16 +60,6 @@ def attention_by_products(batch: int, length: int) -> tuple[Way, Way]:
     return built, products
 
 
-def linear_by_onednn(batch: int, length: int) -> tuple[Way, Way]:
-    """A linear map in float32 as torch does it, and by the operator of oneDNN that compiled models call."""
-    shapes = (batch, length, HIDDEN), (4 * HIDDEN, HIDDEN), (4 * HIDDEN,)
-    states, weight, bias = (torch.randn(*shape, dtype=torch.float32) for shape in shapes)
-    return (
-        lambda: (linear(states, weight, bias),),
-        lambda: (torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], ""),),
-    )
-
-
 def first_query(batch: int, length: int) -> tuple[Way, Way]:
     """Position 0 of the last layer from keys and values of all positions, and from the hidden states themselves.
 
@@ -117,12 +107,11 @@ def looked_up_first_layer(batch: int, length: int) -> tuple[Way, Way]:
 LEVERS = {
     "queries, keys and values by one product": joined_projections,
     "attention by products, without dropout": attention_by_products,
-    "linear maps by oneDNN": linear_by_onednn,
     "position 0 of the last layer without keys and values": first_query,
     "queries, keys and values of the first layer looked up": looked_up_first_layer,
 }
-_FORWARD_ALONE = (looked_up_first_layer, linear_by_onednn)
-_IN_FLOAT32 = (attention_by_products, linear_by_onednn)  # in bfloat16 they are as the other way has them
+_FORWARD_ALONE = (looked_up_first_layer,)
+_IN_FLOAT32 = (attention_by_products,)  # in bfloat16 it is as the other way has it
 
 
 def _seconds(way: Way, backward: bool) -> float:

@@ -31,7 +31,7 @@ CPU: dict[str, list[str]] = {
     "hilbert_features": ["hilbert_features.py", "--rounds", "3"],
     "inference": ["inference.py", "--peer_items", "150", "--seconds", "12", "--rounds", "2"],
     "prediction_memory": ["prediction_memory.py"],
-    "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 25".split(),
+    "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 40".split(),
 }
 GPU: dict[str, list[str]] = {
     "finetuning": "finetuning.py --device cuda --rounds 15 --seconds 6".split(),

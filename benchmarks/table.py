@@ -89,6 +89,7 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "levers-gpu": _steps(folder, "finetuning-gpu-levers.json"),
         "profile-cpu": _profile(folder, "profile-cpu.json"),
         "profile-gpu": _profile(folder, "profile-gpu.json"),
+        "tokenization": _tokenization(folder / "tokenization.json"),
         "data-building": _building(folder / "data_building.json"),
         "batches": _batches(folder / "batches.json"),
         "levers-prediction": _prediction_levers(folder / "inference-levers.json"),
@@ -112,6 +113,23 @@ def _left_out(path: Path) -> list[str]:
     ]
     where = f"{found['machine']['processor']}, {found['threads']} threads; torch {found['versions']['torch']}"
     return [*rows, "", f"{where}. Medians of {found['rows'][0]['rounds']} rounds."]
+
+
+def _tokenization(path: Path) -> list[str]:
+    """Rates of ours and of the peers, and of ours where freed memory is given back."""
+    if not path.is_file():
+        return [_EMPTY]
+    found = read_json(path)
+    rows = [
+        f"| way | sequences of {found['length']} letters a second, median (lowest to highest) |",
+        "|---|---:|",
+    ]
+    rows += [
+        f"| {name} | {found['medians'][name]:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) |"
+        for name, rates in found["rates"].items()
+    ]
+    rows += [f"| {name}, freed memory given back | {rate:,.0f} |" for name, rate in found["given_back"].items()]
+    return [*rows, "", f"{found['machine']['processor']}; python {found['versions']['python']}."]
 
 
 def _building(path: Path) -> list[str]:

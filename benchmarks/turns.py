@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -129,12 +129,16 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def alternate(turns: dict[str, Turn], rounds: int, seconds: float, warm: int = 1) -> dict[str, list[float]]:
+def alternate(
+    turns: dict[str, Turn], rounds: int, seconds: float, warm: int = 1, twice: Collection[str] = ()
+) -> dict[str, list[float]]:
     """Seconds of each step, by loop: A B C A B C.
 
     Args:
         warm: rounds before them that are not counted.
         seconds: no round is begun after so many; one is measured in any case.
+        twice: loops that have two steps in a round, of which the second one counts: in training a step comes after
+            one of its own kind, and what another loop left in caches and clocks lasts for seconds.
     """
     for _ in range(warm):
         for turn in turns.values():
@@ -143,6 +147,8 @@ def alternate(turns: dict[str, Turn], rounds: int, seconds: float, warm: int = 1
     begun = time.perf_counter()
     while len(next(iter(taken.values()))) < rounds:
         for name, turn in turns.items():
+            if name in twice:
+                turn.step()
             taken[name].append(turn.step())
         if time.perf_counter() - begun > seconds:
             break

@@ -52,10 +52,10 @@ def test_operations_of_a_step_are_those_that_torch_counts(pruned: bool) -> None:
 def test_loops_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     told = {"a": {"TOLD": "something"}, "b": {}}
-    turns = {name: Turn(loop_that_notes, (name, notes, 5), told[name]) for name in "ab"}
-    taken = alternate(turns, rounds=3, seconds=60)
-    assert notes.read_text().split() == ["a0", "b0", "a1", "b1", "a2", "b2", "a3", "b3"]
-    assert [len(seconds) for seconds in taken.values()] == [3, 3]
+    turns = {name: Turn(loop_that_notes, (name, notes, 6), told[name]) for name in "ab"}
+    taken = alternate(turns, rounds=2, seconds=60, twice={"a"})
+    assert notes.read_text().split() == ["a0", "b0", "a1", "a2", "b1", "a3", "a4", "b2"]
+    assert [len(seconds) for seconds in taken.values()] == [2, 2]
     a, b = (turn.figures() for turn in turns.values())
     assert (a["who"], a["told"], b["told"]) == ("a", "something", None)
     assert len({a["process"], b["process"], os.getpid()}) == 3

@@ -1,0 +1,143 @@
+"""Both sides of prediction, each in a process of its own, and the sequences that they are asked of."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import random
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from scipy.special import softmax
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
+import hf_bertx
+from hf_bertx.backbones import resolve_backbone
+from hf_bertx.disciplines import PROTEIN
+from hf_bertx.freed_memory import keep_freed_memory
+from hf_bertx.input_records import InputRecord, read_input
+from hf_bertx.prediction import inference
+from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+FREED = "freed memory given back"
+PRECISIONS = ("float32", "bfloat16")
+
+
+def splice(n: int) -> list[str]:
+    """Different splice sequences: the package's 3,190, then some of them with three letters changed."""
+    folder = Path(hf_bertx.__file__).parent / "data" / "dna-splice" / "paper"
+    real = [row for part in sorted(folder.glob("*.parquet")) for row in pq.read_table(part)["sequence"].to_pylist()]
+    draw, found = random.Random(0), dict.fromkeys(real)
+    while len(found) < n:
+        letters = list(draw.choice(real))
+        for at in draw.sample(range(len(letters)), 3):
+            letters[at] = draw.choice("ACGT")
+        found["".join(letters)] = None
+    return list(found)[:n]
+
+
+def proteins(path: Path, n: int) -> list[str]:
+    """Different proteins of a FASTA file, in random order."""
+    letters = set(PROTEIN.symbols)
+    rows = list(dict.fromkeys(r.sequence.upper() for r in read_input(path) if set(r.sequence.upper()) <= letters))
+    return random.Random(0).sample(rows, min(n, len(rows)))
+
+
+def drawn_proteins(n: int) -> list[str]:
+    """Random proteins of 40 to 800 amino acids, all lengths alike, where no file is at hand."""
+    draw = random.Random(0)
+    return ["".join(draw.choices(PROTEIN.symbols[:20], k=draw.randint(40, 800))) for _ in range(n)]
+
+
+def model_for(discipline: str, backbone: str, folder: Path) -> Path:
+    """A classifier of the backbone's size with a random head: what it answers does not matter for how fast."""
+    source = resolve_backbone(backbone).source
+    torch.manual_seed(0)
+    AutoModelForSequenceClassification.from_pretrained(
+        source, num_labels=3, problem_type="single_label_classification"
+    ).save_pretrained(folder)
+    DisciplineTokenizer.from_backbone(AutoTokenizer.from_pretrained(source), discipline).save_pretrained(folder)
+    return folder
+
+
+def on_cpu(
+    model: Path, options: argparse.Namespace, kind: type[SequenceClassifier] = SequenceClassifier, **told: Any
+) -> SequenceClassifier:
+    """Ours on the processor, where the peer is, whatever GPU there is."""
+    told = {"precision": options.precision, "threads": options.threads, **told}
+    loaded = AutoModelForSequenceClassification.from_pretrained(model)
+    return kind(loaded, AutoTokenizer.from_pretrained(model), **told)
+
+
+def rate(work: Callable[[list[str]], Any], rows: list[str]) -> float:
+    started = time.perf_counter()
+    work(rows)
+    return len(rows) / (time.perf_counter() - started)
+
+
+def ours(classifier: SequenceClassifier, rows: list[str]) -> np.ndarray:
+    """Scores of the classes, shape `(items, classes)`."""
+    records = (InputRecord(str(i), row, f"row {i}") for i, row in enumerate(rows))
+    return np.concatenate([softmax(window.logits, axis=1) for window in classifier.windows(records)])
+
+
+def theirs(classify: Any, rows: list[str]) -> np.ndarray:
+    answers = classify(rows, top_k=None, truncation=True)
+    names = [classify.model.config.id2label[i] for i in range(classify.model.config.num_labels)]
+    return np.array([[{a["label"]: a["score"] for a in answer}[name] for name in names] for answer in answers])
+
+
+def precisions(options: argparse.Namespace) -> list[str]:
+    """What ours computes in, as it comes first; where that is not float32, float32 too."""
+    fast = "bfloat16" if inference.fast_bfloat16(use_cpu=True) else "float32"
+    return list(dict.fromkeys((fast, "float32"))) if options.precision == "auto" else [options.precision]
+
+
+# what scores rows in a process that was begun for it
+_score: Callable[[list[str]], np.ndarray] | None = None
+
+
+def _begin(side: str, model: Path, options: argparse.Namespace) -> None:
+    """In a process of its own, since what `bertx predict` tells its process is not told to the peer's."""
+    global _score
+    disable_progress_bar()
+    set_verbosity_error()
+    torch.set_num_threads(options.threads)
+    if side == "peer":
+        _score = partial(theirs, pipeline("text-classification", model=str(model), device="cpu"))
+        return
+    if side != FREED:
+        keep_freed_memory()
+    _score = partial(ours, on_cpu(model, options, **({"precision": side} if side in PRECISIONS else {})))
+
+
+def scores_here(rows: list[str]) -> np.ndarray:
+    assert _score is not None
+    return _score(rows)
+
+
+def rate_here(rows: list[str]) -> float:
+    return rate(scores_here, rows)
+
+
+@contextmanager
+def processes(model: Path, options: argparse.Namespace, *sides: str) -> Iterator[dict[str, ProcessPoolExecutor]]:
+    """A process for each: `peer`, ours in a precision, `ours` as the options say, `FREED` (ours but for that)."""
+    spawn = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        yield {
+            side: stack.enter_context(
+                ProcessPoolExecutor(1, spawn, initializer=_begin, initargs=(side, model, options))
+            )
+            for side in sides
+        }
