@@ -1,10 +1,11 @@
-"""Tokens a second of a fine-tuning step against length, batch, size of the model and number of processes.
+"""Tokens a second of a fine-tuning step against length, batch, size of the model and number of processes; and how long
+it takes to plan a study, against its number of runs.
 
     python benchmarks/scaling.py [--device cuda] [--lengths 64 128 256 512] [--batches 8 16 32 64] [--steps 3]
 
 One of them is varied at a time, the others stay at the middle: 128 tokens, batch 32, minilm-l6, one process. Proteins
 are drawn, all of one length. Writes a JSON file as it goes, and a figure (PNG and SVG) beside it. Processes share a
-global batch and the cores; a GPU has one process.
+global batch and the cores; a GPU has one process. Of a study all runs but ten are finished.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cases import Case, backbone_of, task_rows
 from counts import at_least_one
 from datasets import disable_progress_bars
 from peers import Seen, ours
+from startup import LEFT, planning_seconds
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from turns import synchronise
 
@@ -38,7 +40,13 @@ from hf_bertx.run_order import machine, versions
 RESULTS = Path(__file__).parent / "results"
 LENGTH, BATCH, MODEL = 128, 32, "minilm-l6"
 SIZES = {"2 x 128": (2, 128), "4 x 256": (4, 256), "minilm-l6": MODEL, "12 x 768": (12, 768)}
-LABELS = {"length": "tokens a sequence", "batch": "sequences an update", "model": "model", "processes": "processes"}
+LABELS = {
+    "length": "tokens a sequence",
+    "batch": "sequences an update",
+    "model": "model",
+    "processes": "processes",
+    "runs": "runs in a study",
+}
 
 
 def point(length: int = LENGTH, batch: int = BATCH, model: str = MODEL) -> Case:
@@ -107,6 +115,12 @@ def measure(options: argparse.Namespace, save: Callable[[Points], None]) -> Poin
                 f"processes {count}: {found['processes'][str(count)]['tokens_a_second']:,} tokens a second", flush=True
             )
             save(found)
+        found["runs"] = {}
+        for count in options.runs:
+            seconds = [planning_seconds(count) for _ in range(options.steps)]
+            found["runs"][str(count)] = {"planning_seconds": seconds}
+            print(f"runs {count}: planned in {statistics.median(seconds):.3f} s", flush=True)
+            save(found)
     return found
 
 
@@ -121,15 +135,17 @@ def draw(found: Points, about: str, path: Path) -> None:
     shown = {varied: points for varied, points in found.items() if points}
     figure, axes = plt.subplots(1, len(shown), figsize=(2.7 * len(shown), 2.6), squeeze=False)
     for axis, (varied, points) in zip(axes[0], shown.items(), strict=True):
-        rates = [each["tokens_a_second"] / 1000 for each in points.values()]
+        heights = [_height(each) for each in points.values()]
         places = range(len(points))
-        axis.plot(places, rates, marker="o", color="#2563a8")
-        for place, value in zip(places, rates, strict=True):
+        axis.plot(places, heights, marker="o", color="#2563a8")
+        for place, value in zip(places, heights, strict=True):
             axis.annotate(f"{value:,.3g}", (place, value), xytext=(0, 6), textcoords="offset points", ha="center")
         axis.set_xticks(list(places), list(points))
         axis.tick_params(axis="x", labelsize=8 if varied != "model" else 7)
-        axis.set(ylim=(0, 1.2 * max(rates)), xlim=(-0.5, len(points) - 0.5), xlabel=LABELS[varied])
+        axis.set(ylim=(0, 1.2 * max(heights)), xlim=(-0.5, len(points) - 0.5), xlabel=LABELS[varied])
         axis.grid(axis="y", alpha=0.3)
+        if varied == "runs":
+            axis.set_ylabel("seconds to plan them")
     axes[0][0].set_ylabel("thousand tokens a second")
     figure.text(0.01, 0.01, about, fontsize=7, color="#555555")
     figure.tight_layout(rect=(0, 0.05, 1, 1))
@@ -141,12 +157,20 @@ def draw(found: Points, about: str, path: Path) -> None:
     plt.close(figure)
 
 
+def _height(point: dict[str, Any]) -> float:
+    """Thousands of tokens a second, or seconds of planning."""
+    if "planning_seconds" in point:
+        return statistics.median(point["planning_seconds"])
+    return point["tokens_a_second"] / 1000
+
+
 def parsed(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--lengths", type=int, nargs="*", default=[64, 128, 256, 512], help="3 to 512; %(default)s")
     parser.add_argument("--batches", type=int, nargs="*", default=[8, 16, 32, 64])
     parser.add_argument("--models", nargs="*", default=list(SIZES), choices=tuple(SIZES), metavar="MODEL")
     parser.add_argument("--processes", type=int, nargs="*", default=[1, 2])
+    parser.add_argument("--runs", type=int, nargs="*", default=[100, 1000, 10_000], help="of a study; %(default)s")
     parser.add_argument("--steps", type=at_least_one, default=3, help="of each point; %(default)s")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=usable_cores(), help="on a CPU, of all processes; %(default)s")
@@ -159,6 +183,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     if wrong:
         parser.error(f"--lengths: {wrong[0]} is not allowed: 3 to 512 tokens")
     uneven = [n for n in options.processes if n < 1 or BATCH % n]
+    few = [n for n in options.runs if n < LEFT or n % 2]
+    if few:
+        parser.error(f"--runs: {few[0]} is not allowed: an even number, at least {LEFT}")
     if uneven:
         parser.error(f"--processes: a batch of {BATCH} cannot be divided among {uneven[0]}")
     options.output = options.output or RESULTS / f"scaling-{'gpu' if options.device == 'cuda' else 'cpu'}.json"

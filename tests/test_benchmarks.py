@@ -339,12 +339,15 @@ def test_planning_counts_what_is_missing() -> None:
 
 def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "scaling.json"
-    argv = ["--lengths", "16", "32", "--batches", "2", "--models", "2 x 128", "--processes", "--steps", "2"]
+    argv = ["--lengths", "16", "32", "--batches", "2", "--models", "2 x 128", "--processes", "--runs", "20"]
+    argv += ["--steps", "2"]
     saved: list[dict[str, int]] = []
     scaling.SIZES["minilm-l6"], real = (2, 128), scaling.SIZES["minilm-l6"]
     try:
         assert scaling.main([*argv, "--threads", "1", "--output", str(file)]) == 0
-        few = scaling.parsed(["--lengths", "8", "16", "--batches", "--models", "--processes", "--steps", "1"])
+        few = scaling.parsed(
+            ["--lengths", "8", "16", "--batches", "--models", "--processes", "--runs", "--steps", "1"]
+        )
         scaling.measure(few, lambda points: saved.append({name: len(each) for name, each in points.items()}))
     finally:
         scaling.SIZES["minilm-l6"] = real
@@ -354,12 +357,15 @@ def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pyt
         "length": ["16", "32"],
         "batch": ["2"],
         "model": ["2 x 128"],
+        "runs": ["20"],
     }
+    assert len(points["runs"]["20"]["planning_seconds"]) == 2
     longest = points["length"]["32"]
     assert len(longest["seconds_a_step"]) == 2
     assert longest["tokens_a_second"] == pytest.approx(32 * 32 / (sum(longest["seconds_a_step"]) / 2), abs=1)
     assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    assert "tokens a sequence" in file.with_suffix(".svg").read_text()
+    drawn = file.with_suffix(".svg").read_text()
+    assert all(label in drawn for label in ("tokens a sequence", "thousand tokens a second", "seconds to plan them"))
 
 
 @pytest.mark.parametrize(
@@ -368,6 +374,8 @@ def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pyt
         (["--lengths", "600"], "--lengths: 600 is not allowed: 3 to 512 tokens"),
         (["--processes", "1", "3"], "--processes: a batch of 32 cannot be divided among 3"),
         (["--processes", "0"], "--processes: a batch of 32 cannot be divided among 0"),
+        (["--runs", "8"], "--runs: 8 is not allowed: an even number, at least 10"),
+        (["--runs", "11"], "--runs: 11 is not allowed: an even number, at least 10"),
         (["--steps", "0"], "--steps: 0 is not allowed"),
     ],
 )
