@@ -90,7 +90,7 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
         "ratios": ratios,
         "operations_an_item": operations(on_cpu(model, options), rows),
         "scores_apart": apart,
-        "levers": levers(model, rows, options) if options.levers else None,
+        "levers": levers(model, rows, options.lever_items[CASES.index(name)], options) if options.levers else None,
     }
 
 
@@ -108,7 +108,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--proteins", type=Path, help="FASTA file; without it proteins are drawn")
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--peer_items", type=int, default=300, help="of a round")
-    parser.add_argument("--lever_items", type=int, default=512)
+    parser.add_argument(
+        "--lever_items", type=int, nargs=2, default=[1024, 160], metavar=("SPLICE", "PROTEINS"), help="%(default)s"
+    )
     parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of ours; rates are compared")
     parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--precision", default="auto", choices=inference.PRECISIONS, help="of ours; %(default)s")

@@ -21,9 +21,9 @@ from hf_bertx.prediction import inference
 from hf_bertx.prediction.inference import SequenceClassifier
 
 
-def levers(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
+def levers(model: Path, rows: list[str], items: int, options: argparse.Namespace) -> dict[str, float]:
     """How many times as fast each lever makes it: with it beside without it, alternately, median of rounds."""
-    rows = random.Random(2).sample(rows, min(len(rows), options.lever_items))
+    rows = random.Random(2).sample(rows, min(len(rows), items))
     with processes(model, options, "ours", FREED) as made:
         for process in made.values():
             process.submit(rate_here, rows).result()
