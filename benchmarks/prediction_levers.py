@@ -6,7 +6,6 @@ import argparse
 import random
 import statistics
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,25 +69,17 @@ def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> d
 
 
 class _Unsorted(SequenceClassifier):
-    def _logits(self, window: Any, lengths: np.ndarray) -> np.ndarray:
-        return super()._logits(window, np.full_like(lengths, int(lengths.max())))
+    def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
+        return super()._batches(np.full_like(lengths, int(lengths.max())))
 
 
 class _Greedy(SequenceClassifier):
     """Batches as full as they may be, and one with what is left."""
 
-    def _logits(self, window: Any, lengths: np.ndarray) -> np.ndarray:
-        columns = inference._columns(window)
+    def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
         order = np.argsort(-lengths, kind="stable")
         sizes = inference._batch_sizes(lengths[order].tolist(), self.tokens_a_batch, self.batch_size)
-        out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
-
-        def predict(batch: np.ndarray) -> None:
-            out[batch] = self._forward([[column[i] for i in batch] for column in columns])
-
-        with inference.one_thread_each(), ThreadPoolExecutor(self.threads) as pool:
-            list(pool.map(predict, np.split(order, np.cumsum(sizes)[:-1])))
-        return out
+        return np.split(order, np.cumsum(sizes)[:-1])
 
 
 class _Undivided(SequenceClassifier):
@@ -97,7 +88,7 @@ class _Undivided(SequenceClassifier):
     def _logits(self, window: Any, lengths: np.ndarray) -> np.ndarray:
         columns = inference._columns(window)
         out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
-        for batch in inference.length_batches(lengths, self.tokens_a_batch, self.batch_size):
+        for batch in self._batches(lengths):
             out[batch] = self._forward([[column[i] for i in batch] for column in columns])
         return out
 

@@ -138,7 +138,7 @@ def alternate(
         warm: rounds before them that are not counted.
         seconds: no round is begun after so many; one is measured in any case.
         twice: loops that have two steps in a round, of which the second one counts: in training a step comes after
-            one of its own kind, and what another loop left in caches and clocks lasts for seconds.
+            one of its own kind.
     """
     for _ in range(warm):
         for turn in turns.values():

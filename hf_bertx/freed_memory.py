@@ -45,7 +45,7 @@ def keep_freed_memory() -> bool:
 def keep_freed_up_to(size: int) -> None:
     """Has glibc keep `size` bytes (62 MB at most) of what is freed for the next ones who ask, as a library may.
 
-    Freed memory above a limit goes to the system, which clears it page by page when it is taken again: half of the
+    Freed memory above a limit goes to the system, which clears it page by page when it is taken again: most of the
     time of tokenizing, whose lists or arrays come and go with each batch. glibc sets that limit itself, to twice the
     largest block that was freed so far, unless the environment sets it. So a block is taken and freed, untouched.
     With another C library nothing changes.

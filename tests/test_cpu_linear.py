@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import small_config
 
+from hf_bertx import cpu_linear
 from hf_bertx.cpu_linear import OneDNNLinear, use_onednn_linear
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 
@@ -75,11 +76,23 @@ def test_it_is_taken_on_processors_that_mkl_has_no_avx512_for(
     model = BertForDisciplineClassification(small_config("bert")).eval()
     model.classifier = type("Quantised", (torch.nn.Linear,), {})(32, 3)
     names, ids = list(model.state_dict()), torch.arange(20).view(2, 10)
+    draws = torch.get_rng_state()
     with torch.inference_mode():
         before = model(ids).logits
         assert use_onednn_linear(model) == taken
         after = model(ids).logits
+    assert torch.equal(torch.get_rng_state(), draws), "nothing is drawn to find out"
     torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-6)
     assert list(model.state_dict()) == names
     assert sum(type(module) is OneDNNLinear for module in model.modules()) == (7 if taken else 0)
     assert type(model.classifier).__name__ == "Quantised"
+
+
+def test_another_operator_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: ZEN, raising=False)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    for other in (None, torch.ops.aten.relu):
+        monkeypatch.setattr(cpu_linear, "_BY_ONEDNN", other)
+        assert not use_onednn_linear(model)
+    assert type(model[0]) is torch.nn.Linear

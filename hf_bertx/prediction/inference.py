@@ -178,7 +178,7 @@ class SequenceClassifier:
 
     def _logits(self, window: Sequence[InputRecord], lengths: np.ndarray) -> np.ndarray:
         columns = _columns(window)
-        batches = length_batches(lengths, self.tokens_a_batch, self.batch_size)
+        batches = self._batches(lengths)
         out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
 
         def predict(batch: np.ndarray) -> None:
@@ -192,6 +192,9 @@ class SequenceClassifier:
                 with ThreadPoolExecutor(self.threads) as pool:
                     list(pool.map(predict, batches))
         return out
+
+    def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
+        return length_batches(lengths, self.tokens_a_batch, self.batch_size)
 
     def _forward(self, columns: list[list[str]]) -> np.ndarray:
         encoded = self.tokenizer(
