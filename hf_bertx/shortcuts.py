@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from . import cpu_attention
+from .cpu_linear import OneDNNLinear
 
 # Whose classification head reads position 0 of the last layer and nothing else, and whose layers are built alike.
 _READS_FIRST_POSITION = ("bert", "electra", "roberta")
@@ -23,31 +24,73 @@ class _FirstPosition:
     def forward(
         self: Any, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any
     ) -> torch.Tensor:
-        attention, first = self.attention.self, hidden_states[:, :1]
-
-        def heads(states: torch.Tensor) -> torch.Tensor:
-            # (batch, heads, length, head size)
-            return states.view(*states.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
-
-        by_products = attention.config._attn_implementation == cpu_attention.NAME
-        attend: Any = cpu_attention.cpu_attention_forward if by_products else sdpa_attention_forward
-        mixed, _ = attend(
-            attention,
-            heads(attention.query(first)),
-            heads(attention.key(hidden_states)),
-            heads(attention.value(hidden_states)),
-            None if attention_mask is None else attention_mask[..., :1, :],
-            dropout=attention.dropout.p if self.training else 0.0,
-        )
-        mixed = self.attention.output(mixed.flatten(2), first)
+        first = hidden_states[:, :1]
+        mask = None if attention_mask is None else attention_mask[..., :1, :]
+        attention = self.attention.self
+        attend = _attended if _is_plain(attention.key) and _is_plain(attention.value) else _attended_by_modules
+        mixed = attend(attention, first, hidden_states, mask, attention.dropout.p if self.training else 0.0)
+        mixed = self.attention.output(mixed, first)
         return self.output(self.intermediate(mixed), mixed)
+
+
+def _attended(
+    attention: Any, first: torch.Tensor, states: torch.Tensor, mask: torch.Tensor | None, dropout: float
+) -> torch.Tensor:
+    """What one query reads, without keys and values of the positions that it reads.
+
+    A score is `q . (K h + k)`, which is `(q K) . h + q . k`, and the mean of the values is the value of the mean: one
+    row a head meets the hidden states, where they would be multiplied by two matrices.
+
+    Args:
+        first: hidden states of the query's position, shape `(batch, 1, hidden)`.
+        states: those of all positions, shape `(batch, length, hidden)`.
+        mask: True where to look, or to be added, shape `(batch, 1, 1, length)`.
+
+    Returns:
+        Shape `(batch, 1, hidden)`.
+    """
+    heads = attention.num_attention_heads
+    query = attention.query(first).unflatten(-1, (heads, -1)).squeeze(1)  # (batch, heads, head size)
+    key, value = attention.key.weight.unflatten(0, (heads, -1)), attention.value.weight.unflatten(0, (heads, -1))
+    query = query * attention.scaling
+    scores = torch.einsum("bhs,hsd->bhd", query, key) @ states.transpose(1, 2)
+    scores = scores + torch.einsum("bhs,hs->bh", query, attention.key.bias.view(heads, -1)).unsqueeze(-1)
+    if mask is not None:
+        mask = mask.squeeze(1)
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    weights = torch.nn.functional.dropout(scores.softmax(-1), dropout)
+    mixed = torch.einsum("bhd,hsd->bhs", weights.to(states.dtype) @ states, value)
+    mixed = mixed + weights.sum(-1, keepdim=True) * attention.value.bias.view(heads, -1)
+    return mixed.flatten(1).unsqueeze(1)
+
+
+def _attended_by_modules(
+    attention: Any, first: torch.Tensor, states: torch.Tensor, mask: torch.Tensor | None, dropout: float
+) -> torch.Tensor:
+    """As [`_attended`], where something else stands in for a linear map, or looks at what it gives."""
+
+    def heads(states: torch.Tensor) -> torch.Tensor:
+        # (batch, heads, length, head size)
+        return states.view(*states.shape[:2], attention.num_attention_heads, -1).transpose(1, 2)
+
+    by_products = attention.config._attn_implementation == cpu_attention.NAME
+    attend: Any = cpu_attention.cpu_attention_forward if by_products else sdpa_attention_forward
+    query, key, value = attention.query(first), attention.key(states), attention.value(states)
+    mixed, _ = attend(attention, heads(query), heads(key), heads(value), mask, dropout=dropout)
+    return mixed.flatten(2)
+
+
+def _is_plain(module: torch.nn.Module) -> bool:
+    """Whether its weights say all about it: no adapter or quantised map in its place, and no hook on it."""
+    hooked = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    return type(module) in (torch.nn.Linear, OneDNNLinear) and module.bias is not None and not hooked
 
 
 def prune_unread_positions(model: PreTrainedModel) -> bool:
     """Lets the last layer of a classifier compute position 0 alone, since the head reads no other.
 
     Same function of the input and same weights, one sixth less work in a model of six layers; the draws of dropout
-    fall differently. Keys and values are still computed for all positions. The hidden states of the last layer that
+    fall differently. The hidden states of the last layer that
     `output_hidden_states` gives have shape `(batch, 1, hidden)` from then on. Saved weights are not touched.
 
     Returns:

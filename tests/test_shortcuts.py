@@ -70,6 +70,32 @@ def test_a_copy_of_a_pruned_model_computes_with_its_own_weights() -> None:
     assert replica(torch.ones(1, 3, 32)).shape == (1, 1, 32)
 
 
+@pytest.mark.parametrize("name", ["key", "value"])
+def test_a_pruned_layer_asks_a_linear_map_that_is_hooked_or_replaced(name: str) -> None:
+    torch.manual_seed(6)
+    config = small_config("bert")
+    config.initializer_range = 0.5
+    model = _CLASSES["bert"](config).eval()
+    attention = model.bert.encoder.layer[-1].attention.self
+    plain = getattr(attention, name)
+    assert prune_unread_positions(model)
+    inputs = {"input_ids": IDS % 120, "attention_mask": MASK}
+    with torch.no_grad():
+        before = model(**inputs).logits
+        seen = []
+        hook = plain.register_forward_hook(lambda module, given, out: seen.append(out.shape))
+        torch.testing.assert_close(model(**inputs).logits, before)
+        assert seen == [(2, 6, 32)]
+        hook.remove()
+        setattr(attention, name, torch.nn.Sequential(plain, torch.nn.Tanh()))
+        replaced = model(**inputs).logits
+        whole = _CLASSES["bert"](config).eval()
+        setattr(whole.bert.encoder.layer[-1].attention.self, name, torch.nn.Sequential(plain, torch.nn.Tanh()))
+        whole.load_state_dict(model.state_dict())
+        torch.testing.assert_close(replaced, whole(**inputs).logits)
+    assert not torch.allclose(replaced, before, atol=1e-3)
+
+
 @pytest.mark.parametrize("attention", ["flash_attention_2", "flex_attention"])
 def test_a_model_whose_masks_have_another_form_is_not_pruned(attention: str) -> None:
     model = _CLASSES["bert"](small_config("bert"))
