@@ -1,14 +1,15 @@
 """Prediction with hf_bertx beside `pipeline("text-classification")` with its defaults, in one run, alternately.
 
-    python benchmarks/inference.py [--model MODEL] [--items 10000] [--peer_items 300] [--rounds 3] [--goal 4]
+    python benchmarks/inference.py [--model MODEL] [--items 10000] [--peer_items 300] [--rounds 3] [--seconds 12]
 
 Cases: splice sequences (those of the package's data set, and some of them with three letters changed, all different),
 and proteins of mixed length, those of `--proteins FASTA` or random ones. The peer is what a user writes by the stock
 documentation: batch size 1, the model's own tokenizer and precision, `truncation=True` (without it a protein longer
 than the model reads is an error). Ours is `bertx predict` as it comes, in bfloat16 where the processor has that; there
-it is measured in float32 as well. A round is A B C: the peer on a random sample of the items (rates are
-compared, not times), then each of ours on all of them, or on as many as `--seconds` allow. Then scores of the same
-items are asked of all. Each has a process of its own.
+it is measured in float32 as well. Each has a process of its own, begun anew for every round, since two processes of
+the pipeline can be a seventh apart for as long as they live. A round is A B C: the peer on `--peer_items` of the
+items, then each of ours on all of them, or each on as many as `--seconds` allow, spread by length as all are; rates
+are compared, not times. Scores of the same items are asked of all.
 `--levers` switches each lever off, one at a time. Exits with 1 when the median ratio of a case as it comes is below
 the goal, or scores differ more than their precision makes them.
 """
@@ -39,15 +40,19 @@ from prediction_sides import (
     rate_here,
     scores_here,
     splice,
+    spread_by_length,
+    warm_here,
 )
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-from hf_bertx.prediction import inference
+from hf_bertx.prediction import distinct_rows, inference
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
 CASES = ("splice", "proteins")
+_WARM, _WARM_SECONDS = 512, 4.0  # items before those that count
+_FEWEST = 64
 TOLERANCE = {"float32": 1e-4, "bfloat16": 1e-2}  # of a score
 
 
@@ -55,20 +60,20 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
     """One case: rates of all by round, ratios to the peer's, and how far scores lie apart."""
     draw = random.Random(1)
     sides = precisions(options)
-    with processes(model, options, "peer", *sides) as made:
-        made["peer"].submit(rate_here, rows[:5]).result()
-        some = {}
-        for side in sides:
-            made[side].submit(rate_here, rows[:64]).result()
-            speed = made[side].submit(rate_here, rows[:256]).result()
-            some[side] = rows[: max(256, int(min(len(rows), speed * options.seconds)))]
-        rates: dict[str, list[float]] = {"peer": [], **{side: [] for side in sides}}
-        for _ in range(options.rounds):
-            sample = draw.sample(rows, min(len(rows), options.peer_items))
-            for side, taken in rates.items():
-                taken.append(made[side].submit(rate_here, some.get(side, sample)).result())
-        check = draw.sample(rows, 64)
-        scores = {side: made[side].submit(scores_here, check).result() for side in rates}
+    rates: dict[str, list[float]] = {"peer": [], **{side: [] for side in sides}}
+    counts = {}
+    for _ in range(options.rounds):
+        with processes(model, options, *rates) as made:
+            warm = spread_by_length(rows, _WARM, draw)
+            for side, process in made.items():
+                speed = process.submit(warm_here, warm, _WARM_SECONDS).result()
+                most = options.peer_items if side == "peer" else len(rows)
+                counts[side] = min(most, max(_FEWEST, int(min(len(rows), speed * options.seconds))))
+            for side, process in made.items():
+                some = spread_by_length(rows, counts[side], draw)
+                rates[side].append(process.submit(rate_here, some).result())
+            check = draw.sample(rows, min(len(rows), 64))
+            scores = {side: process.submit(scores_here, check).result() for side, process in made.items()}
     apart = {side: float(np.abs(scores[side] - scores["peer"]).max()) for side in sides}
     rounds = {side: [a / b for a, b in zip(rates[side], rates["peer"], strict=True)] for side in sides}
     ratios = {side: statistics.median(rounds[side]) for side in sides}
@@ -84,8 +89,8 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
     return {
         "items": len(rows),
         "symbols": {"shortest": min(lengths), "median": statistics.median(lengths), "longest": max(lengths)},
-        "items_ours": {side: len(some[side]) for side in sides},
-        "items_peer": min(len(rows), options.peer_items),
+        "items_ours": {side: counts[side] for side in sides},
+        "items_peer": counts["peer"],
         "items_a_second": rates,
         "ratios": ratios,
         "operations_an_item": operations(on_cpu(model, options), rows),
@@ -97,8 +102,17 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
 def operations(classifier: SequenceClassifier, rows: list[str]) -> float:
     """Floating-point operations that an item takes on average, without padding."""
     special = classifier.tokenizer.num_special_tokens_to_add()
-    widths = (min(len(row) + special, classifier.max_length) for row in rows)
-    return statistics.fmean(forward_flops(classifier.model.config, width, pruned=True) for width in widths)
+    widths = np.array([min(len(row) + special, classifier.max_length) for row in rows])
+    found = 0.0
+    for window in np.split(np.arange(len(rows)), range(inference.WINDOW_RECORDS, len(rows), inference.WINDOW_RECORDS)):
+        for batch in classifier._batches(widths[window]):
+            items = window[batch]
+            tokens = int(widths[items].sum())
+            # the special tokens of rows of one length are at the same places
+            kinds = len({at for i in items for at in enumerate(rows[i][: widths[i] - special])}) + special
+            share = kinds / tokens if distinct_rows.WORTH * kinds <= tokens else 1.0
+            found += sum(forward_flops(classifier.model.config, w, True, share * w) for w in widths[items].tolist())
+    return found / len(rows)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -111,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--lever_items", type=int, nargs=2, default=[1024, 160], metavar=("SPLICE", "PROTEINS"), help="%(default)s"
     )
-    parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of ours; rates are compared")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of each; rates are compared")
     parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--precision", default="auto", choices=inference.PRECISIONS, help="of ours; %(default)s")
     parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")

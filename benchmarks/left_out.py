@@ -26,7 +26,6 @@ from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
 HEADS, HIDDEN = 12, 384
-SYMBOLS = 6  # of DNA: four letters, [CLS] and [SEP]
 SHAPES = {"splice": (32, 62), "h3": (32, 502)}  # batch, tokens
 Way = Callable[[], tuple[torch.Tensor, ...]]
 
@@ -60,57 +59,10 @@ def attention_by_products(batch: int, length: int) -> tuple[Way, Way]:
     return built, products
 
 
-def first_query(batch: int, length: int) -> tuple[Way, Way]:
-    """Position 0 of the last layer from keys and values of all positions, and from the hidden states themselves.
-
-    A score is `q (W h)`, which is `(q W) h`; and the mean of the values is the values of the mean. So two products
-    over all positions fall away for two products with one row a head.
-    """
-    states = torch.randn(batch, length, HIDDEN, requires_grad=True)
-    query, key, value = (torch.randn(HIDDEN, HIDDEN, requires_grad=True) for _ in range(3))
-
-    def built() -> tuple[torch.Tensor]:
-        queries, keys, values = linear(states[:, :1], query), linear(states, key), linear(states, value)
-        return (
-            scaled_dot_product_attention(_heads(queries), _heads(keys), _heads(values)).transpose(1, 2).flatten(2),
-        )
-
-    def plain() -> tuple[torch.Tensor]:
-        queries = linear(states[:, 0], query).unflatten(-1, (HEADS, -1))
-        rows = torch.einsum("bhs,hsd->bhd", queries, key.unflatten(0, (HEADS, -1)))
-        weights = (rows @ states.transpose(1, 2) * (HIDDEN // HEADS) ** -0.5).softmax(-1)
-        mixed = torch.einsum("bhd,hsd->bhs", weights @ states, value.unflatten(0, (HEADS, -1)))
-        return (mixed.flatten(1)[:, None],)
-
-    return built, plain
-
-
-def looked_up_first_layer(batch: int, length: int) -> tuple[Way, Way]:
-    """Queries, keys and values of the first layer by three products, and looked up by symbol and position.
-
-    For prediction alone: dropout makes every row of a training step another one.
-    """
-    table = torch.randn(SYMBOLS * length, HIDDEN)  # what the embeddings give for each symbol at each position
-    at = torch.randint(SYMBOLS, (batch, length)) * length + torch.arange(length)
-    weights = [torch.randn(HIDDEN, HIDDEN) for _ in range(3)]
-
-    def built() -> tuple[torch.Tensor, ...]:
-        states = table[at]
-        return tuple(linear(states, weight) for weight in weights)
-
-    def looked_up() -> tuple[torch.Tensor, ...]:
-        return tuple(linear(table, weight)[at] for weight in weights)
-
-    return built, looked_up
-
-
 LEVERS = {
     "queries, keys and values by one product": joined_projections,
     "attention by products, without dropout": attention_by_products,
-    "position 0 of the last layer without keys and values": first_query,
-    "queries, keys and values of the first layer looked up": looked_up_first_layer,
 }
-_FORWARD_ALONE = (looked_up_first_layer,)
 _IN_FLOAT32 = (attention_by_products,)  # in bfloat16 it is as the other way has it
 
 
@@ -139,7 +91,7 @@ def main() -> int:
         precision = "float32" if make in _IN_FLOAT32 else str(fast).removeprefix("torch.")
         for case, shape in SHAPES.items():
             built, other = make(*shape)
-            for backward in (False,) if make in _FORWARD_ALONE else (False, True):
+            for backward in (False, True):
                 ratios = []
                 for _ in range(options.rounds + 1):
                     before = _seconds(built, backward)

@@ -14,10 +14,14 @@ import numpy as np
 import torch
 from prediction_sides import FREED, on_cpu, ours, processes, rate, rate_here
 from transformers import AutoModelForSequenceClassification
+from transformers.activations import GELUActivation
 
-from hf_bertx.cpu_linear import OneDNNLinear, onednn_is_faster
+from hf_bertx.cpu_attention import use_cpu_attention
+from hf_bertx.cpu_linear import OneDNNLinear, OneDNNLinearGELU, onednn_is_faster, use_onednn_linear
 from hf_bertx.prediction import inference
+from hf_bertx.prediction.distinct_rows import compute_distinct_rows
 from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.shortcuts import prune_unread_positions
 
 
 def levers(model: Path, rows: list[str], items: int, options: argparse.Namespace) -> dict[str, float]:
@@ -41,10 +45,12 @@ def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> d
         "all": lambda: on_cpu(model, options),
         "one batch a core": lambda: on_cpu(model, options, _Undivided, threads=1),
         "sorted by length": lambda: on_cpu(model, options, _Unsorted),
-        "last layer at position 0 alone": lambda: _unpruned(model, options),
+        "last layer at position 0 alone": lambda: _without(prune_unread_positions, model, options),
         "batches": lambda: on_cpu(model, options, batch_size=1),
         "batches of one size": lambda: on_cpu(model, options, _Greedy),
-        "attention by products": lambda: _with_sdpa(model, options),
+        "attention by products": lambda: _without(use_cpu_attention, model, options),
+        "position 0 without keys and values": lambda: _with_keys(model, options),
+        "first layer once for each symbol at a position": lambda: _without(compute_distinct_rows, model, options),
     }
     for tokens in (512, 1024, 4096, 8192, 16384):
         makes[f"2048 tokens a batch, not {tokens}"] = lambda tokens=tokens: on_cpu(
@@ -57,7 +63,10 @@ def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> d
     ours(made["not compiled"], rows)  # compiles
     pairs = {name: (made["all"], without) for name, without in made.items() if name != "all"}
     if onednn_is_faster():
-        pairs["oneDNN's products, in float32"] = on_cpu(model, options, precision="float32"), _with_mkl(model, options)
+        told = argparse.Namespace(**{**vars(options), "precision": "float32"})
+        by_onednn = on_cpu(model, told)
+        pairs["oneDNN's products, in float32"] = by_onednn, _without(use_onednn_linear, model, told)
+        pairs["GELU within them"] = by_onednn, _with_gelu(model, told)
     ratios: dict[str, list[float]] = {name: [] for name in pairs}
     for _ in range(options.rounds):
         for name, (with_it, without) in pairs.items():
@@ -93,23 +102,33 @@ class _Undivided(SequenceClassifier):
         return out
 
 
-def _unpruned(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+# what a classifier does to its model, in this order
+_PARTS = (prune_unread_positions, use_cpu_attention, use_onednn_linear, compute_distinct_rows)
+
+
+def _without(part: Any, model: Path, options: argparse.Namespace) -> SequenceClassifier:
+    """All that a classifier does to its model but one."""
     classifier = on_cpu(model, options)
-    classifier.model = AutoModelForSequenceClassification.from_pretrained(model).eval().to(classifier.model.dtype)
+    fresh = AutoModelForSequenceClassification.from_pretrained(model).eval().to(classifier.model.dtype)
+    for other in _PARTS:
+        if other is not part and (other is not use_onednn_linear or classifier.precision == "float32"):
+            other(fresh)
+    classifier.model = fresh
     return classifier
 
 
-def _with_sdpa(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+def _with_keys(model: Path, options: argparse.Namespace) -> SequenceClassifier:
     classifier = on_cpu(model, options)
-    classifier.model.set_attn_implementation("sdpa")
+    attention = classifier.model.base_model.encoder.layer[-1].attention.self
+    attention.key.register_forward_hook(lambda *_: None)  # a map that is hooked is asked
     return classifier
 
 
-def _with_mkl(model: Path, options: argparse.Namespace) -> SequenceClassifier:
-    classifier = on_cpu(model, options, precision="float32")
+def _with_gelu(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+    classifier = on_cpu(model, options)
     for module in classifier.model.modules():
-        if type(module) is OneDNNLinear:
-            module.__class__ = torch.nn.Linear
+        if type(getattr(module, "dense", None)) is OneDNNLinearGELU:
+            module.dense.__class__, module.intermediate_act_fn = OneDNNLinear, GELUActivation()
     return classifier
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from transformers.activations import GELUActivation
 
 _BY_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 
@@ -13,11 +14,25 @@ class OneDNNLinear(torch.nn.Linear):
     oneDNN's operator has no backward pass: where gradients are recorded, it is not taken.
     """
 
+    _AFTER: tuple[str, list[float], str] = "none", [], ""  # what the operator does with each number on its way out
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         plain = input.dtype == self.weight.dtype == torch.float32 and input.device.type == "cpu"
         if _BY_ONEDNN is None or not plain or torch.is_grad_enabled():
-            return super().forward(input)
-        return _BY_ONEDNN(input, self.weight, self.bias, "none", [], "")
+            return self._by_torch(input)
+        return _BY_ONEDNN(input, self.weight, self.bias, *self._AFTER)
+
+    def _by_torch(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input)
+
+
+class OneDNNLinearGELU(OneDNNLinear):
+    """A linear map and the GELU after it in one pass over memory."""
+
+    _AFTER = "gelu", [], "none"  # the one with the error function
+
+    def _by_torch(self, input: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.gelu(super()._by_torch(input))
 
 
 def onednn_is_faster() -> bool:
@@ -55,4 +70,8 @@ def use_onednn_linear(model: torch.nn.Module) -> bool:
     for module in model.modules():
         if type(module) is torch.nn.Linear:
             module.__class__ = OneDNNLinear
+    for module in model.modules():
+        # BERT's, and what is built like it
+        if type(getattr(module, "intermediate_act_fn", None)) is GELUActivation and type(module.dense) is OneDNNLinear:
+            module.dense.__class__, module.intermediate_act_fn = OneDNNLinearGELU, torch.nn.Identity()
     return True

@@ -4,6 +4,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import data_building
 import finetuning
 import goals
 import inference
+import prediction_sides
 import profile_step
 import run
 import scaling
@@ -47,6 +49,30 @@ def test_operations_of_a_step_are_those_that_torch_counts(pruned: bool) -> None:
         model(input_ids=ids, labels=torch.zeros(4, dtype=torch.long)).loss.backward()
     assert step_flops(config, 4, 40, pruned) == pytest.approx(counted.get_total_flops(), rel=1e-3)
     assert step_flops(config, 4, 40, not pruned) != pytest.approx(counted.get_total_flops(), rel=0.05)
+
+
+@pytest.mark.parametrize("letters", ["ACGT", "ACDEFGHIKLMNPQRSTVWY"])
+def test_operations_of_a_prediction_are_those_that_torch_counts(letters: str, tiny_backbone: Path) -> None:
+    draw = random.Random(0)
+    discipline = "dna" if letters == "ACGT" else "protein"
+    model = prediction_sides.model_for(discipline, str(tiny_backbone), tiny_backbone.parent / discipline)
+    told = argparse.Namespace(precision="float32", threads=1)
+    classifier = prediction_sides.on_cpu(model, told)
+    rows = ["".join(draw.choices(letters, k=28)) for _ in range(12 if discipline == "dna" else 3)]
+    with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
+        prediction_sides.ours(classifier, rows)
+    assert inference.operations(classifier, rows) * len(rows) == pytest.approx(counted.get_total_flops(), rel=1e-3)
+    if discipline == "dna":
+        of_one = inference.operations(classifier, rows[:1])
+        assert of_one > 1.05 * inference.operations(classifier, rows), "alone, no row is like another"
+
+
+def test_rows_are_spread_by_length_as_all_are() -> None:
+    rows = ["A" * length for length in range(1, 1001)]
+    some = prediction_sides.spread_by_length(rows, 10, random.Random(0))
+    assert [len(row) // 100 for row in sorted(some)] == list(range(10))
+    assert some != sorted(some)
+    assert sorted(prediction_sides.spread_by_length(rows, 5000, random.Random(0))) == rows
 
 
 def test_loops_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
@@ -157,6 +183,7 @@ def test_prediction_is_measured_beside_the_pipeline_both_on_the_processor(
 ) -> None:
     file, threads = tmp_path / "inference.json", torch.get_num_threads()
     argv = ["--backbone", str(tiny_backbone), "--items", "70", "--peer_items", "4", "--rounds", "2", "--threads", "1"]
+    argv += ["--cases", "splice"]
     assert inference.main([*argv, "--goal", "0", "--work_dir", str(tmp_path), "--output", str(file)]) == 0
     torch.set_num_threads(threads)
     found = json.loads(file.read_text())
