@@ -24,7 +24,7 @@ from arithmetic import matrix_peak, step_flops
 from cases import CASES, Case, backbone_of, task_rows
 from counts import at_least_one
 from datasets import disable_progress_bars
-from goals import repaid
+from goals import repaid, results_folder
 from peers import PEERS, Seen, ours, peers_of
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from turns import Loop, Turn, alternate, peak_memory_mb, ratios
@@ -33,7 +33,6 @@ from hf_bertx.run_arguments import fast_bfloat16, usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
-RESULTS = Path(__file__).parent / "results"
 # Choices of our path, as arguments of train.py; each is measured beside `ours`.
 LEVERS: dict[str, tuple[str, ...]] = {
     "freed memory given back": (),
@@ -92,16 +91,18 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     begun: dict[str, float] = {}
     failed: dict[str, str] = {}
     try:
-        for name in dict.fromkeys(("ours", *others)):
+        for name in dict.fromkeys(("ours", *others)):  # all of them load while no one measures
+            turns[name] = Turn(loop_of, (name, case, count, folder, options), ENVIRONMENT.get(name))
+        for name in list(turns):
             try:
-                turns[name] = Turn(loop_of, (name, case, count, folder, options), ENVIRONMENT.get(name))
+                turns[name].ready()
+            except Exception as error:
+                _leave_out(name, turns, failed, error)
+        for name in list(turns):
+            try:
                 begun[name] = turns[name].step()
             except Exception as error:
-                if name == "ours":
-                    raise
-                failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
-                if name in turns:
-                    turns.pop(name).close()
+                _leave_out(name, turns, failed, error)
                 continue
             say(f"  {case.name}: first step of {name} after {begun[name]:.1f} s")
         short = set()
@@ -129,6 +130,14 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     if failed:
         found["failed"] = failed
     return found
+
+
+def _leave_out(name: str, turns: dict[str, Turn], failed: dict[str, str], error: Exception) -> None:
+    """Goes on without a loop that cannot be had; not without ours."""
+    if name == "ours":
+        raise error
+    failed[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+    turns.pop(name).close()
 
 
 def chosen_levers(options: argparse.Namespace) -> list[str]:
@@ -263,7 +272,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         *(["h3-base"] * (options.device == "cuda")),
     ]
     name = f"finetuning-{'gpu' if options.device == 'cuda' else 'cpu'}{'-levers' * bool(options.levers)}.json"
-    options.output = options.output or RESULTS / name
+    options.output = options.output or results_folder(options.device) / name
     return options
 
 

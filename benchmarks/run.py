@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import table
-from goals import ABSENT, CPU_GOALS, GPU_GOALS, MISSED, RESULTS, lines, outcomes
+from goals import ABSENT, CPU_GOALS, GPU_GOALS, MISSED, lines, outcomes, results_folder
 
 HERE = Path(__file__).resolve().parent
 # Each benchmark with its arguments; a goal of its own does not end a run, the table does.
@@ -71,9 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", nargs="*", metavar="NAME", help=f"some of: {', '.join(CPU)}; none: the table alone")
     parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
     parser.add_argument("--proteins", type=Path, help="FASTA file; by default proteins are drawn")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="folder of the JSON files; %(default)s")
+    parser.add_argument(
+        "--output", type=Path, help="folder of the JSON files; by default one for this class of machine"
+    )
     options = parser.parse_args(argv)
-    known = GPU if options.gpu else CPU
+    known, own = (GPU if options.gpu else CPU), results_folder("cuda" if options.gpu else "cpu")
+    options.output = options.output or own
     unknown = [name for name in options.only or [] if name not in known]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(known)}")
@@ -81,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
     failed = run_all(chosen, options, lambda line: print(line, flush=True))
     found = outcomes(GPU_GOALS if options.gpu else CPU_GOALS, options.output)
     print("\n".join(lines(found)))
-    if options.output == RESULTS:
+    if options.output == own:
         table.main([])
     for name in failed:
         print(f"failed: {name}")

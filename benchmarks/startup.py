@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from counts import at_least_one
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PLANNED, LEFT = 10_000, 10
 _IMPORT = "import time; s = time.perf_counter(); import hf_bertx; print(time.perf_counter() - s)"
 _STUDY = "about: how planning scales\ntasks: [dna-splice]\narms: [bert, rand]\nseeds: [{seeds}]\n"
+_STUDY_FILE = "large.yaml"
 _WAIT = 300.0  # seconds for a first step
 
 
@@ -73,30 +75,39 @@ def first_step_seconds(more: tuple[str, ...] = ()) -> float:
 def planning_seconds(runs: int = PLANNED, left: int = LEFT) -> float:
     """Finding out what of a study is missing, and writing its plan, where all but a few runs are finished."""
     from hf_bertx.study.execution import Where, missing, write_plan
+    from hf_bertx.study.plan import load_study
+
+    folder = Path(_large_study(runs, left).name)
+    started = time.perf_counter()
+    study = load_study(str(folder / _STUDY_FILE))
+    found = missing(study, Where(folder / "runs"))
+    write_plan(study, folder / "runs")
+    seconds = time.perf_counter() - started
+    if len(found) != left:
+        raise RuntimeError(f"{len(found)} runs are missing in the plan, {left} are")
+    return seconds
+
+
+@lru_cache(maxsize=1)
+def _large_study(runs: int, left: int) -> tempfile.TemporaryDirectory[str]:
+    """A study's file and the folders of its finished runs: four times the work of planning it, so done once."""
     from hf_bertx.study.plan import expected_hyperparameters, load_study
     from hf_bertx.task_data import load_task_data
     from hf_bertx.tasks import TASKS
 
-    with tempfile.TemporaryDirectory() as folder:
-        file, root = Path(folder) / "large.yaml", Path(folder) / "runs"
-        file.write_text(_STUDY.format(seeds=", ".join(map(str, range(runs // 2)))))
-        fingerprint = load_task_data(TASKS["dna-splice"]).fingerprint
-        planned = load_study(str(file)).runs
-        # a record of a run of this study says all that a study compares
-        orders = {run.arm: {"hyperparameters": expected_hyperparameters(run)} for run in planned}
-        for run in planned[:-left]:
-            order = json.dumps({"specification": orders[run.arm], "data_fingerprint": fingerprint})
-            (root / run.folder).mkdir(parents=True)
-            (root / run.folder / run_files.RUN).write_text(order)
-            (root / run.folder / run_files.RESULTS).write_text("{}")
-        started = time.perf_counter()
-        study = load_study(str(file))
-        found = missing(study, Where(root))
-        write_plan(study, root)
-        seconds = time.perf_counter() - started
-        if len(found) != left:
-            raise RuntimeError(f"{len(found)} runs are missing in the plan, {left} are")
-        return seconds
+    folder = tempfile.TemporaryDirectory()
+    file, root = Path(folder.name) / _STUDY_FILE, Path(folder.name) / "runs"
+    file.write_text(_STUDY.format(seeds=", ".join(map(str, range(runs // 2)))))
+    fingerprint = load_task_data(TASKS["dna-splice"]).fingerprint
+    planned = load_study(str(file)).runs
+    # a record of a run of this study says all that a study compares
+    orders = {run.arm: {"hyperparameters": expected_hyperparameters(run)} for run in planned}
+    for run in planned[:-left]:
+        order = json.dumps({"specification": orders[run.arm], "data_fingerprint": fingerprint})
+        (root / run.folder).mkdir(parents=True)
+        (root / run.folder / run_files.RUN).write_text(order)
+        (root / run.folder / run_files.RESULTS).write_text("{}")
+    return folder
 
 
 def _environment() -> dict[str, str]:

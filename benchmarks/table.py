@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from goals import CPU_GOALS, GPU_GOALS, OF_PRODUCTS, RESULTS, lines, outcomes, repaid
+from goals import ANOTHER_CLASS, CPU_GOALS, GPU_GOALS, RESULTS, lines, outcomes, repaid
 
 from hf_bertx.run_files import read_json, write_text
 
 PAGE = Path(__file__).parent / "README.md"
 _PLACE = re.compile(r"(<!-- table (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _EMPTY = "Not measured yet."
-NO_BFLOAT16 = "no-bfloat16"  # the folder with figures of a processor that has no bfloat16 in hardware
 
 
 def _steps(folder: Path, file: str) -> list[str]:
@@ -78,14 +77,14 @@ def tables(folder: Path) -> dict[str, list[str]]:
     """Lines of each table, by its name in the page."""
     return {
         "goals-cpu": lines(outcomes(CPU_GOALS, folder)),
-        "goals-cpu-no-bfloat16": lines(outcomes(OF_PRODUCTS, folder / NO_BFLOAT16)),
+        "goals-cpu-no-bfloat16": lines(outcomes(CPU_GOALS, folder / ANOTHER_CLASS.name)),
         "goals-gpu": lines(outcomes(GPU_GOALS, folder)),
         "steps-cpu": _steps(folder, "finetuning-cpu.json"),
-        "steps-cpu-no-bfloat16": _steps(folder / NO_BFLOAT16, "finetuning-cpu.json"),
+        "steps-cpu-no-bfloat16": _steps(folder / ANOTHER_CLASS.name, "finetuning-cpu.json"),
         "steps-gpu": _steps(folder, "finetuning-gpu.json"),
         "levers-cpu": _steps(folder, "finetuning-cpu-levers.json"),
         "levers-cpu-long": _steps(folder, "finetuning-cpu-levers-long.json"),
-        "levers-cpu-no-bfloat16": _steps(folder / NO_BFLOAT16, "finetuning-cpu-levers.json"),
+        "levers-cpu-no-bfloat16": _steps(folder / ANOTHER_CLASS.name, "finetuning-cpu-levers.json"),
         "levers-gpu": _steps(folder, "finetuning-gpu-levers.json"),
         "profile-cpu": _profile(folder, "profile-cpu.json"),
         "profile-gpu": _profile(folder, "profile-gpu.json"),

@@ -32,9 +32,6 @@ class Turn:
         make: a function of a module. In the process it is given `args`, and gives the loop and what to ask about it
             afterwards.
         environment: of the process, beside this one's.
-
-    Raises:
-        Exception: what `make` raises.
     """
 
     def __init__(
@@ -52,7 +49,17 @@ class Turn:
         os.environ.clear()
         os.environ.update(before)
         far_end.close()
-        self._answer()
+        self._is_ready = False
+
+    def ready(self) -> None:
+        """Waits until the loop is made, which begins by itself; several are made at once.
+
+        Raises:
+            Exception: what `make` raises.
+        """
+        if not self._is_ready:
+            self._answer()
+        self._is_ready = True
 
     def step(self) -> float:
         """Lets the loop train one step. The first one includes what it sets up.
@@ -61,7 +68,8 @@ class Turn:
             Seconds.
 
         Raises:
-            RuntimeError: the loop has no step left, or its process is gone. What the loop raises is raised here.
+            RuntimeError: the loop has no step left, or its process is gone. What the loop raises is raised here, and
+                what `make` raises.
         """
         return self._ask("step")
 
@@ -76,6 +84,7 @@ class Turn:
         self._process.join()
 
     def _ask(self, what: str) -> Any:
+        self.ready()
         if not self._process.is_alive():
             raise RuntimeError("the training loop has ended: give it more steps than are measured")
         self._pipe.send(what)

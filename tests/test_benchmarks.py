@@ -104,7 +104,7 @@ def test_what_a_loop_raises_is_raised_to_who_measures(tmp_path: Path) -> None:
 
 def test_a_process_that_is_gone_is_said_to_be() -> None:
     with pytest.raises(RuntimeError, match="is gone, exit status 9"):
-        Turn(ended_by_the_system, ())
+        Turn(ended_by_the_system, ()).ready()
 
 
 def test_a_ratio_is_one_of_the_same_round() -> None:
@@ -283,7 +283,7 @@ def figures(folder: Path, ratio: float, fast_bfloat16: bool) -> None:
         (7.0, True, ["met", "met", "met"]),
         (5.0, True, ["missed", "met", "met"]),
         # 2e11 operations take 0.4 s at a peak of 5e11, a step of the example script takes 5 s
-        (5.0, False, ["missed", goals.NO_BFLOAT16, "met"]),
+        (5.0, False, [goals.NO_BFLOAT16 + goals.AT_MOST.format(12.5), goals.NO_BFLOAT16, "met"]),
         (7.0, False, ["met", goals.NO_BFLOAT16, "met"]),
         (1.5, False, [goals.NO_BFLOAT16 + goals.AT_MOST.format(3.75), goals.NO_BFLOAT16, "missed"]),
     ],
