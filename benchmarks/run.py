@@ -29,9 +29,9 @@ CPU: dict[str, list[str]] = {
     "data_building": ["data_building.py", "--sequences", "3000", "--rounds", "3"],
     "batches": ["batches.py", "--rows", "1600", "--rounds", "3"],
     "hilbert_features": ["hilbert_features.py", "--rounds", "3"],
-    "inference": ["inference.py", "--peer_items", "150", "--seconds", "12", "--rounds", "2"],
+    "inference": ["inference.py", "--peer_items", "100", "--seconds", "8", "--rounds", "2"],
     "prediction_memory": ["prediction_memory.py"],
-    "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 40".split(),
+    "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 30".split(),
 }
 GPU: dict[str, list[str]] = {
     "finetuning": "finetuning.py --device cuda --rounds 15 --seconds 6".split(),

@@ -35,7 +35,9 @@ def _steps(folder: Path, file: str) -> list[str]:
     ]
     for case, found in results["cases"].items():
         rows += [_step(case, name, row, found, results) for name, row in found["loops"].items()]
-        rows += [f"| {case} | {name} | | failed: {why} | | | | |" for name, why in found.get("failed", {}).items()]
+        rows += [
+            f"| {case} | {name} | | not measured: {why} | | | | |" for name, why in found.get("failed", {}).items()
+        ]
     return [*rows, "", _where(results), "", *_sequences(results), *_compiling(results)]
 
 

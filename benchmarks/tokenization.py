@@ -126,7 +126,7 @@ def _with_memory_given_back(options: argparse.Namespace) -> dict[str, float]:
     """Our rates in a process of its own that returns freed memory to the system, and takes it again."""
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "alone.json"
-        told = [f"--{name}={getattr(options, name)}" for name in ("sequences", "length", "rounds")]
+        told = [f"--{name}={getattr(options, name)}" for name in ("sequences", "length")] + ["--rounds=1"]
         command = [sys.executable, __file__, "--ours_alone", *told, f"--output={output}"]
         subprocess.run(command, env=os.environ | _GIVEN_BACK, check=True, stdout=subprocess.DEVNULL)
         return read_json(output)["medians"]

@@ -12,6 +12,7 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from .cpu_linear import mkl_lacks_avx512
 from .drawn_dropout import drawn_to_stay
 
 NAME = "cpu_products"
@@ -19,6 +20,8 @@ NAME = "cpu_products"
 _AT_ONCE = 2**20
 # Keys are left out by so many: each number of them is a product for which oneDNN makes a kernel of its own.
 _STEP = 64
+# So many keys are few: without gradients products are faster in float32 as well where MKL has no AVX-512.
+_FEW = 64
 _SAFE = 1e-30, 1e30  # sums of exponentials that neither vanished nor grew too large on the way
 
 
@@ -186,17 +189,23 @@ def cpu_attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """Attention for transformers' `AttentionInterface`, of the shapes of its `sdpa_attention_forward`.
 
-    By matrix products where they are the faster way: on a CPU, in bfloat16 or with dropout. Elsewhere it is
-    `sdpa_attention_forward` itself.
+    By matrix products where they are the faster way: on a CPU, in bfloat16 or with dropout, and on some processors for
+    few keys without gradients. Elsewhere it is `sdpa_attention_forward` itself.
     """
     told = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if told is None else told
     simple = query.shape[1] == key.shape[1] and not causal and kwargs.get("position_bias") is None and dropout < 1
-    faster = query.device.type == "cpu" and (query.dtype == torch.bfloat16 or dropout > 0)
-    if not (simple and faster):
+    faster = query.dtype == torch.bfloat16 or dropout > 0 or _few_without_gradients(key)
+    if not (simple and faster and query.device.type == "cpu"):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _by_products(query, key, value, attention_mask, scale, dropout), None
+
+
+def _few_without_gradients(key: torch.Tensor) -> bool:
+    """Whether products are faster here in float32 too. A compiled model keeps the kernel."""
+    few = key.shape[2] <= _FEW and not torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return few and key.dtype == torch.float32 and mkl_lacks_avx512()
 
 
 @torch.compiler.disable  # a loop over rows would be unrolled into thousands of operations

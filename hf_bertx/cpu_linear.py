@@ -35,14 +35,19 @@ class OneDNNLinearGELU(OneDNNLinear):
         return torch.nn.functional.gelu(super()._by_torch(input))
 
 
-def onednn_is_faster() -> bool:
-    """Whether float32 products of torch leave AVX-512 unused here: MKL has none for AMD's processors, oneDNN has.
+def mkl_lacks_avx512() -> bool:
+    """Whether float32 products of torch leave AVX-512 unused here: MKL has none for AMD's processors.
 
     A rule and no measurement, so that two predictions by one model have the same digits.
     """
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     amd = str(known.get("cpu_name", "")).startswith("AMD") and bool(known.get("avx512_f"))
-    return amd and torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and _operator_is_known()
+    return amd and torch.backends.mkl.is_available()
+
+
+def onednn_is_faster() -> bool:
+    """Whether [`mkl_lacks_avx512`], and oneDNN, which has it, is at hand."""
+    return mkl_lacks_avx512() and torch.backends.mkldnn.is_available() and _operator_is_known()
 
 
 def _operator_is_known() -> bool:

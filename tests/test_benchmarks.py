@@ -139,6 +139,20 @@ def test_fine_tuning_is_measured_beside_its_peers(tmp_path: Path, capsys: pytest
     assert rows == ["ours", "stock", "stock,", "authors"]
 
 
+def test_a_loop_that_no_goal_is_about_is_left_out_where_time_is_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finetuning, "_LONG", 0.0)
+    file = tmp_path / "finetuning.json"
+    argv = ["--cases", "tiny", "--rounds", "1", "--seconds", "0", "--threads", "1", "--output", str(file)]
+    assert finetuning.main([*argv, "--peers", "stock", "authors"]) == 0
+    case = json.loads(file.read_text())["cases"]["tiny"]
+    assert list(case["loops"]) == ["ours", "stock"]
+    assert list(case["failed"]) == ["authors"]
+    rows = table._steps(tmp_path, "finetuning.json")
+    assert any(row.startswith("| tiny | authors | | not measured: first steps of the others took") for row in rows)
+
+
 def test_the_example_script_is_told_a_length_only_where_its_own_would_cut() -> None:
     found = {name: (script_length(case), peers_of(case)) for name, case in finetuning.CASES.items()}
     told = "stock, told the length"

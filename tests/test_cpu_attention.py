@@ -110,6 +110,30 @@ def test_where_torchs_own_is_faster_or_more_is_asked_it_is_torchs_own() -> None:
     assert torch.equal(*causal)
 
 
+@pytest.mark.parametrize("kind", ["none", "with gaps", "added"])
+def test_few_keys_are_multiplied_in_float32_where_mkl_has_no_avx512(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs, mask = states(torch.float32), mask_of(kind)
+
+    def products_of(inputs: list[torch.Tensor], mask: torch.Tensor | None) -> int:
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            found, _ = cpu_attention_forward(Attention(), *inputs, mask, scaling=0.3)
+        exact, _ = sdpa_attention_forward(Attention(), *inputs, mask, scaling=0.3)
+        torch.testing.assert_close(found, exact, rtol=1e-5, atol=1e-6)
+        return sum(event.key == "_Products" for event in profile.key_averages())
+
+    for processor, taken in (("AMD EPYC", 1), ("Intel(R) Xeon(R)", 0)):
+        known = {"cpu_name": processor, "avx512_f": True}
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda known=known: known, raising=False)
+        monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+        with torch.no_grad():
+            assert products_of(inputs, mask) == taken
+            many = [tensor.repeat(1, 1, 6, 1) for tensor in inputs]
+            assert products_of(many, None) == 0
+        assert products_of(inputs, mask) == 0, "with gradients"
+
+
 @pytest.mark.parametrize("model_type", sorted(_CLASSES))
 def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_type: str, tmp_path: Path) -> None:
     torch.manual_seed(7)

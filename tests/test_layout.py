@@ -12,7 +12,7 @@ import hf_bertx
 ORDER = (
     "freed_memory disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline device_rows arms configuration_discipline modeling_discipline drawn_dropout "
-    "cpu_attention cpu_linear shortcuts regression_head tuning optimizers backbones tasks protocols run_files "
+    "cpu_linear cpu_attention shortcuts regression_head tuning optimizers backbones tasks protocols run_files "
     "data_copies task_data tokenized_data metrics discipline_metric leaks resampling statistics callbacks compiling "
     "run_arguments run_order run_trainer training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
