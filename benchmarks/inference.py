@@ -10,7 +10,7 @@ it is measured in float32 as well. Each has a process of its own, begun anew for
 the pipeline can be a seventh apart for as long as they live. A round is A B C: the peer on `--peer_items` of the
 items, then each of ours on all of them, or each on as many as `--seconds` allow, spread by length as all are; rates
 are compared, not times. Scores of the same items are asked of all.
-`--levers` switches each lever off, one at a time. Exits with 1 when the median ratio of a case as it comes is below
+`--levers` switches levers off, one at a time. Exits with 1 when the median ratio of a case as it comes is below
 the goal, or scores differ more than their precision makes them.
 """
 
@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from arithmetic import forward_flops, matrix_peak
 from counts import at_least_one
-from prediction_levers import levers
+from prediction_levers import lever_names, levers
 from prediction_sides import (
     drawn_proteins,
     model_for,
@@ -86,6 +86,7 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
             f"at most {apart[side]:.1e}",
             flush=True,
         )
+    asked = options.levers is not None
     return {
         "items": len(rows),
         "symbols": {"shortest": min(lengths), "median": statistics.median(lengths), "longest": max(lengths)},
@@ -95,7 +96,7 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
         "ratios": ratios,
         "operations_an_item": operations(on_cpu(model, options), rows),
         "scores_apart": apart,
-        "levers": levers(model, rows, options.lever_items[CASES.index(name)], options) if options.levers else None,
+        "levers": levers(model, rows, options.lever_items[CASES.index(name)], options) if asked else None,
     }
 
 
@@ -131,10 +132,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default %(default)s")
     parser.add_argument("--goal", type=float, default=4.0, help="times the peer's rate; %(default)s")
-    parser.add_argument("--levers", action="store_true", help="also measure each lever by itself")
+    parser.add_argument(
+        "--levers", nargs="*", metavar="LEVER", help="also measure each by itself; all, or those named"
+    )
+    parser.add_argument("--lever_rounds", type=at_least_one, default=3, help="%(default)s")
     parser.add_argument("--work_dir", type=Path, default=Path("runs") / "bench", help="for models; %(default)s")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args(argv)
+    unknown = [name for name in options.levers or [] if name not in lever_names(options)]
+    if unknown:
+        parser.error(f"unknown lever {unknown[0]!r}; known: {', '.join(lever_names(options))}")
     disable_progress_bar()
     set_verbosity_error()
     torch.set_num_threads(options.threads)

@@ -23,26 +23,36 @@ from hf_bertx.prediction.distinct_rows import compute_distinct_rows
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.shortcuts import prune_unread_positions
 
+_ALL, _KEPT = "all", "freed memory kept"
+
+
+def lever_names(options: argparse.Namespace) -> list[str]:
+    return [_KEPT, *(name for name in _makes(Path(), options) if name != _ALL)]
+
 
 def levers(model: Path, rows: list[str], items: int, options: argparse.Namespace) -> dict[str, float]:
     """How many times as fast each lever makes it: with it beside without it, alternately, median of rounds."""
     rows = random.Random(2).sample(rows, min(len(rows), items))
+    found = {}
     with processes(model, options, "ours", FREED) as made:
-        for process in made.values():
-            process.submit(rate_here, rows).result()
-        rates = [
-            [made[side].submit(rate_here, rows).result() for side in ("ours", FREED)] for _ in range(options.rounds)
-        ]
-        found = {"freed memory kept": statistics.median(kept / returned for kept, returned in rates)}
+        if _KEPT in (options.levers or [_KEPT]):
+            for process in made.values():
+                process.submit(rate_here, rows).result()
+            rates = [
+                [made[side].submit(rate_here, rows).result() for side in ("ours", FREED)]
+                for _ in range(options.lever_rounds)
+            ]
+            found[_KEPT] = statistics.median(kept / returned for kept, returned in rates)
         found |= made["ours"].submit(_levers_here, model, rows, options).result()
     for name, value in found.items():
         print(f"  {name}: {value:.2f} times")
     return found
 
 
-def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
+def _makes(model: Path, options: argparse.Namespace) -> dict[str, Callable[[], SequenceClassifier]]:
+    """What makes a classifier without a lever, by the lever's name; and with all of them."""
     makes: dict[str, Callable[[], SequenceClassifier]] = {
-        "all": lambda: on_cpu(model, options),
+        _ALL: lambda: on_cpu(model, options),
         "one batch a core": lambda: on_cpu(model, options, _Undivided, threads=1),
         "sorted by length": lambda: on_cpu(model, options, _Unsorted),
         "last layer at position 0 alone": lambda: _without(prune_unread_positions, model, options),
@@ -59,16 +69,23 @@ def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> d
     other = "float32" if inference.fast_bfloat16(use_cpu=True) else "bfloat16"
     makes[f"not {other}"] = lambda: on_cpu(model, options, precision=other)
     makes["not compiled"] = lambda: _compiled(model, options)
+    return makes
+
+
+def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> dict[str, float]:
+    makes = _makes(model, options)
+    makes = {name: make for name, make in makes.items() if name in (_ALL, *(options.levers or makes))}
     made = {name: make() for name, make in makes.items()}
-    ours(made["not compiled"], rows)  # compiles
-    pairs = {name: (made["all"], without) for name, without in made.items() if name != "all"}
-    if onednn_is_faster():
+    for classifier in made.values():
+        ours(classifier, rows)  # one of them compiles
+    pairs = {name: (made[_ALL], without) for name, without in made.items() if name != _ALL}
+    if onednn_is_faster() and not options.levers:
         told = argparse.Namespace(**{**vars(options), "precision": "float32"})
         by_onednn = on_cpu(model, told)
         pairs["oneDNN's products, in float32"] = by_onednn, _without(use_onednn_linear, model, told)
         pairs["GELU within them"] = by_onednn, _with_gelu(model, told)
     ratios: dict[str, list[float]] = {name: [] for name in pairs}
-    for _ in range(options.rounds):
+    for _ in range(options.lever_rounds):
         for name, (with_it, without) in pairs.items():
             torch.set_num_threads(options.threads)
             few = rows[:64] if name == "not bfloat16" else rows

@@ -94,6 +94,7 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "data-building": _building(folder / "data_building.json"),
         "batches": _batches(folder / "batches.json"),
         "levers-prediction": _prediction_levers(folder / "inference-levers.json"),
+        "levers-prediction-no-bfloat16": _prediction_levers(folder / ANOTHER_CLASS.name / "inference-levers.json"),
         "left-out": _left_out(folder / "left_out.json"),
     }
 

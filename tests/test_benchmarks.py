@@ -219,6 +219,14 @@ def test_prediction_is_measured_beside_the_pipeline_both_on_the_processor(
     assert (beside_a_gpu.model.device.type, beside_a_gpu.precision) == ("cpu", alone)
 
 
+def test_a_lever_of_prediction_that_there_is_not_is_said_to_be_unknown(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        inference.main(["--levers", "batches", "nothing"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "unknown lever 'nothing'; known: freed memory kept, one batch a core" in said
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so nothing is wrong")
 def test_without_a_gpu_it_says_so_in_one_line(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit) as ended:
