@@ -6,19 +6,42 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from .tasks import Task
 
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+
+def _of_sklearn(name: str, **told: str) -> Metric:
+    def measured(predictions: np.ndarray, references: np.ndarray) -> float:
+        from sklearn import metrics  # takes longer than a training step, whose first one need not wait for it
+
+        return float(getattr(metrics, name)(references, predictions, **told))
+
+    return measured
+
+
+def _correlation(name: str) -> Metric:
+    """0.0 where one side is constant: a model that always answers the same ranks nothing."""
+
+    def measured(predictions: np.ndarray, references: np.ndarray) -> float:
+        from scipy import stats  # as above
+
+        if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(references) == 0:
+            return 0.0
+        return float(getattr(stats, name)(predictions, references).statistic)
+
+    return measured
+
+
 # name -> function of (predictions, references), each of shape (items,)
-METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
-    "accuracy": lambda predictions, references: float(accuracy_score(references, predictions)),
-    "f1": lambda predictions, references: float(f1_score(references, predictions)),
-    "macro_f1": lambda predictions, references: float(f1_score(references, predictions, average="macro")),
-    "mcc": lambda predictions, references: float(matthews_corrcoef(references, predictions)),
-    "spearman": lambda predictions, references: _correlation(spearmanr, predictions, references),
-    "pearson": lambda predictions, references: _correlation(pearsonr, predictions, references),
+METRICS: dict[str, Metric] = {
+    "accuracy": _of_sklearn("accuracy_score"),
+    "f1": _of_sklearn("f1_score"),
+    "macro_f1": _of_sklearn("f1_score", average="macro"),
+    "mcc": _of_sklearn("matthews_corrcoef"),
+    "spearman": _correlation("spearmanr"),
+    "pearson": _correlation("pearsonr"),
 }
 
 
@@ -91,10 +114,3 @@ def score(
     pieces = list(truth)
     scores = {name: compute(name, [voted[p] for p in pieces], [truth[p] for p in pieces]) for name in task.metrics}
     return {**scores, "segment_accuracy": compute("accuracy", predicted, true)}
-
-
-def _correlation(function: Callable, predictions: np.ndarray, references: np.ndarray) -> float:
-    """0.0 where one side is constant: a model that always answers the same ranks nothing."""
-    if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(references) == 0:
-        return 0.0
-    return float(function(predictions, references).statistic)

@@ -1,4 +1,7 @@
-"""What `train.py` does, and a study for each of its runs: parse, build, train, test, save, write the card."""
+"""What `train.py` does, and a study for each of its runs: parse, build, train, test, save, write the card.
+
+What is needed after training, or for a push alone, is imported then: scipy and scikit-learn take as long as a step.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,11 @@ from functools import partial
 from pathlib import Path
 
 from accelerate import PartialState
+from transformers import TrainingArguments
 from transformers.utils import logging
 
 from . import run_files
 from .processes import end_process_group
-from .publishing.card_facts import run_name
-from .publishing.cards import write_model_card
-from .publishing.publish import Upload, publish_model, signed_in
 from .run_arguments import BuildOwn, parse_arguments
 from .training import run
 
@@ -23,10 +24,23 @@ from .training import run
 BuildPublished = Callable[[Path, str, str], Path]
 
 
-def _push(folder: Path, upload: Upload, hub_model_id: str | None, account: str) -> None:
-    """Publishes a finished run where the `Trainer` would have pushed it to."""
-    name = hub_model_id or run_name(run_files.read_json(folder / run_files.RUN))
-    print(publish_model(folder, name if "/" in name else f"{account}/{name}", upload))
+def _push_to_hub(args: TrainingArguments) -> Callable[[Path], None]:
+    """What publishes a finished run where the `Trainer` would have pushed it to.
+
+    Raises:
+        OSError: the token is not taken, which is better known before training than after.
+    """
+    from .publishing.card_facts import run_name
+    from .publishing.publish import Upload, publish_model, signed_in
+
+    upload = Upload(bool(args.hub_private_repo), args.hub_revision, token=args.hub_token)
+    account = signed_in(args.hub_model_id or "the model", upload)
+
+    def push(folder: Path) -> None:
+        name = args.hub_model_id or run_name(run_files.read_json(folder / run_files.RUN))
+        print(publish_model(folder, name if "/" in name else f"{account}/{name}", upload))
+
+    return push
 
 
 def train(
@@ -48,17 +62,17 @@ def train(
     logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
     specs, args = parse_arguments(argv, build_own)
     root = Path(args.output_dir or "runs")
-    upload = Upload(bool(args.hub_private_repo), args.hub_revision, token=args.hub_token)
-    push, args.push_to_hub = args.push_to_hub, False  # once it is finished, and without the Trainer's pickle
-    # a token that is not taken is better known before training than after
-    account = signed_in(args.hub_model_id or "the model", upload) if push else ""
+    push = _push_to_hub(args) if args.push_to_hub else None
+    args.push_to_hub = False  # once it is finished, and without the Trainer's pickle
     for spec in specs:
         folder = run(spec, args, build_task=None if build_task is None else partial(build_task, root))
         if PartialState().is_main_process:
+            from .publishing.cards import write_model_card
+
             write_model_card(folder)
             tell(folder)
-            if push:
-                _push(folder, upload, args.hub_model_id, account)
+            if push is not None:
+                push(folder)
 
 
 def main(argv: list[str], build_own: BuildOwn | None = None, build_task: BuildPublished | None = None) -> int:
