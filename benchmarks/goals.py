@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_bertx.run_arguments import fast_bfloat16
 from hf_bertx.run_files import read_json
 
 RESULTS = Path(__file__).parent / "results"
@@ -210,6 +209,8 @@ GPU_GOALS = (
 
 def results_folder(device: str) -> Path:
     """Where the figures of this machine belong, by its class."""
+    from hf_bertx.run_arguments import fast_bfloat16  # torch, which the tables need not wait for
+
     return ANOTHER_CLASS if device == "cpu" and not fast_bfloat16(use_cpu=True) else RESULTS
 
 

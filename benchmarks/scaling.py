@@ -28,6 +28,7 @@ import torch
 from cases import Case, backbone_of, task_rows
 from counts import at_least_one
 from datasets import disable_progress_bars
+from goals import results_folder
 from peers import Seen, ours
 from startup import LEFT, planning_seconds
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
@@ -37,7 +38,6 @@ from hf_bertx.run_arguments import usable_cores
 from hf_bertx.run_files import write_json, write_whole
 from hf_bertx.run_order import machine, versions
 
-RESULTS = Path(__file__).parent / "results"
 LENGTH, BATCH, MODEL = 128, 32, "minilm-l6"
 SIZES = {"2 x 128": (2, 128), "4 x 256": (4, 256), "minilm-l6": MODEL, "12 x 768": (12, 768)}
 LABELS = {
@@ -188,7 +188,9 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         parser.error(f"--runs: {few[0]} is not allowed: an even number, at least {LEFT}")
     if uneven:
         parser.error(f"--processes: a batch of {BATCH} cannot be divided among {uneven[0]}")
-    options.output = options.output or RESULTS / f"scaling-{'gpu' if options.device == 'cuda' else 'cpu'}.json"
+    options.output = options.output or (
+        results_folder(options.device) / f"scaling-{'gpu' if options.device == 'cuda' else 'cpu'}.json"
+    )
     return options
 
 

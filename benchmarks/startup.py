@@ -90,7 +90,7 @@ def planning_seconds(runs: int = PLANNED, left: int = LEFT) -> float:
 
 @lru_cache(maxsize=1)
 def _large_study(runs: int, left: int) -> tempfile.TemporaryDirectory[str]:
-    """A study's file and the folders of its finished runs: four times the work of planning it, so done once."""
+    """A study's file and the folders of its finished runs, for all rounds: writing them takes longer than planning."""
     from hf_bertx.study.plan import expected_hyperparameters, load_study
     from hf_bertx.task_data import load_task_data
     from hf_bertx.tasks import TASKS

@@ -195,8 +195,10 @@ def cpu_attention_forward(
     told = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if told is None else told
     simple = query.shape[1] == key.shape[1] and not causal and kwargs.get("position_bias") is None and dropout < 1
-    faster = query.dtype == torch.bfloat16 or dropout > 0 or _few_without_gradients(key)
-    if not (simple and faster and query.device.type == "cpu"):
+    faster = query.device.type == "cpu" and (
+        query.dtype == torch.bfloat16 or dropout > 0 or _few_without_gradients(key)
+    )
+    if not (simple and faster):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout, scaling, **kwargs)
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _by_products(query, key, value, attention_mask, scale, dropout), None

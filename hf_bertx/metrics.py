@@ -14,7 +14,7 @@ Metric = Callable[[np.ndarray, np.ndarray], float]
 
 def _of_sklearn(name: str, **told: str) -> Metric:
     def measured(predictions: np.ndarray, references: np.ndarray) -> float:
-        from sklearn import metrics  # takes longer than a training step, whose first one need not wait for it
+        from sklearn import metrics  # the first step of a training need not wait for it
 
         return float(getattr(metrics, name)(references, predictions, **told))
 

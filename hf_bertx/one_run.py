@@ -1,6 +1,6 @@
 """What `train.py` does, and a study for each of its runs: parse, build, train, test, save, write the card.
 
-What is needed after training, or for a push alone, is imported then: scipy and scikit-learn take as long as a step.
+What is needed after training, or for a push alone, is imported then, so that the first step comes sooner.
 """
 
 from __future__ import annotations

@@ -90,8 +90,8 @@ def prune_unread_positions(model: PreTrainedModel) -> bool:
     """Lets the last layer of a classifier compute position 0 alone, since the head reads no other.
 
     Same function of the input and same weights, one sixth less work in a model of six layers; the draws of dropout
-    fall differently. The hidden states of the last layer that
-    `output_hidden_states` gives have shape `(batch, 1, hidden)` from then on. Saved weights are not touched.
+    fall differently. The hidden states of the last layer that `output_hidden_states` gives have shape
+    `(batch, 1, hidden)` from then on. Saved weights are not touched.
 
     Returns:
         Whether the architecture and its attention allow it; if not, the model is left as it is.

@@ -70,6 +70,20 @@ def test_a_copy_of_a_pruned_model_computes_with_its_own_weights() -> None:
     assert replica(torch.ones(1, 3, 32)).shape == (1, 1, 32)
 
 
+def test_a_pruned_layer_takes_a_mask_that_is_added() -> None:
+    torch.manual_seed(6)
+    config = small_config("bert")
+    config._attn_implementation, config.initializer_range = "eager", 0.5
+    model = _CLASSES["bert"](config).eval().double()
+    with torch.no_grad():
+        whole = model(input_ids=IDS % 120, attention_mask=MASK).logits
+        assert prune_unread_positions(model)
+        torch.testing.assert_close(
+            model(input_ids=IDS % 120, attention_mask=MASK).logits, whole, rtol=1e-12, atol=1e-12
+        )
+        assert not torch.allclose(model(input_ids=IDS % 120).logits, whole, atol=1e-3), "the mask is read"
+
+
 @pytest.mark.parametrize("name", ["key", "value"])
 def test_a_pruned_layer_asks_a_linear_map_that_is_hooked_or_replaced(name: str) -> None:
     torch.manual_seed(6)

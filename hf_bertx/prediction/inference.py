@@ -90,9 +90,10 @@ class SequenceClassifier:
         self.model = model.eval().to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         prune_unread_positions(self.model)
         use_cpu_attention(self.model)
-        if self.precision == "float32" and not on_gpu:
-            use_onednn_linear(self.model)
-        compute_distinct_rows(self.model)
+        if not on_gpu:
+            if self.precision == "float32":
+                use_onednn_linear(self.model)
+            compute_distinct_rows(self.model)  # a GPU would be waited for, to learn how many rows are distinct
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
