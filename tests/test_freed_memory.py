@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# activations of 48 MB, above what glibc keeps by itself
+# activations of 36 MB, above what glibc keeps by itself
 STEPS = """
 import json, resource, sys, torch
 from hf_bertx.run_arguments import use_processor
@@ -18,11 +18,11 @@ if sys.argv[1] == "kept":
     use_processor(1, use_cpu=True)
 torch.set_num_threads(1)
 torch.manual_seed(0)
-model = torch.nn.Sequential(torch.nn.Linear(64, 1536), torch.nn.GELU(), torch.nn.Linear(1536, 2))
+model = torch.nn.Sequential(torch.nn.Linear(64, 1152), torch.nn.GELU(), torch.nn.Linear(1152, 2))
 optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
 inputs, labels = torch.randn(8192, 64), torch.randint(2, (8192,))
 losses, faults = [], []
-for _ in range(10):
+for _ in range(int(sys.argv[2])):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     loss = torch.nn.functional.cross_entropy(model(inputs), labels)
     loss.backward()
@@ -56,11 +56,11 @@ def python(code: str, *argv: str, **environment: str) -> str:
 
 @GLIBC
 def test_steps_find_their_memory_again_and_lose_as_before() -> None:
-    kept, returned = (json.loads(python(STEPS, way)) for way in ("kept", "returned"))
-    assert kept["losses"] == returned["losses"]
+    kept, returned = (json.loads(python(STEPS, way, steps)) for way, steps in (("kept", "20"), ("returned", "6")))
+    assert kept["losses"][:6] == returned["losses"]
     assert min(returned["faults"]) > 10_000, "else there is nothing to be kept"
-    # a heap has found its size after some steps
-    assert statistics.median(kept["faults"][4:]) < 500
+    # a heap finds its size over some steps, now and then a late one: its blocks do not always fit where others were
+    assert statistics.median(kept["faults"][8:]) < 500
 
 
 @GLIBC
