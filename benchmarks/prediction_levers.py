@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from prediction_sides import FREED, on_cpu, ours, processes, rate, rate_here
+from prediction_sides import FREED, on_cpu, ours, precisions, processes, rate, rate_here
 from transformers import AutoModelForSequenceClassification
 from transformers.activations import GELUActivation
 
@@ -79,11 +79,14 @@ def _levers_here(model: Path, rows: list[str], options: argparse.Namespace) -> d
     for classifier in made.values():
         ours(classifier, rows)  # one of them compiles
     pairs = {name: (made[_ALL], without) for name, without in made.items() if name != _ALL}
-    if onednn_is_faster() and not options.levers:
-        told = argparse.Namespace(**{**vars(options), "precision": "float32"})
-        by_onednn = on_cpu(model, told)
-        pairs["oneDNN's products, in float32"] = by_onednn, _without(use_onednn_linear, model, told)
-        pairs["GELU within them"] = by_onednn, _with_gelu(model, told)
+    if not options.levers:
+        for precision in precisions(options):
+            if onednn_is_faster(getattr(torch, precision)):
+                told = argparse.Namespace(**{**vars(options), "precision": precision})
+                by_onednn = on_cpu(model, told)
+                pairs[f"oneDNN's linear maps, in {precision}"] = by_onednn, _without(use_onednn_linear, model, told)
+                pairs[f"GELU within them, in {precision}"] = by_onednn, _with_gelu(model, told)
+                pairs[f"weights in their layout, in {precision}"] = by_onednn, _without_layout(model, told)
     ratios: dict[str, list[float]] = {name: [] for name in pairs}
     for _ in range(options.lever_rounds):
         for name, (with_it, without) in pairs.items():
@@ -128,7 +131,7 @@ def _without(part: Any, model: Path, options: argparse.Namespace) -> SequenceCla
     classifier = on_cpu(model, options)
     fresh = AutoModelForSequenceClassification.from_pretrained(model).eval().to(classifier.model.dtype)
     for other in _PARTS:
-        if other is not part and (other is not use_onednn_linear or classifier.precision == "float32"):
+        if other is not part:
             other(fresh)
     classifier.model = fresh
     return classifier
@@ -146,6 +149,14 @@ def _with_gelu(model: Path, options: argparse.Namespace) -> SequenceClassifier:
     for module in classifier.model.modules():
         if type(getattr(module, "dense", None)) is OneDNNLinearGELU:
             module.dense.__class__, module.intermediate_act_fn = OneDNNLinear, GELUActivation()
+    return classifier
+
+
+def _without_layout(model: Path, options: argparse.Namespace) -> SequenceClassifier:
+    classifier = on_cpu(model, options)
+    for module in classifier.model.modules():
+        if isinstance(module, OneDNNLinear):
+            module._weight_in_layout = lambda module=module: module.weight
     return classifier
 
 

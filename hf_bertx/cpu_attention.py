@@ -22,11 +22,18 @@ _AT_ONCE = 2**20
 _STEP = 64
 # So many keys are few: without gradients products are faster in float32 as well where MKL has no AVX-512.
 _FEW = 64
-_SAFE = 1e-30, 1e30  # sums of exponentials that neither vanished nor grew too large on the way
+_KNOWN = 2.0**-100, 2.0**112  # sums of powers of which none that counts was lost, with room for values up to 2**15
+_NEAR = 2.0**-64, 2.0**64  # those by which a gradient can be divided, too
+_LOG2E = 1.4426950408889634  # powers of two are faster to compute than those of e
 
 
 class _Products(torch.autograd.Function):
-    """`softmax(scale query key^T + mask) value` with dropout of the softmax, which is kept for the backward pass."""
+    """`softmax(scale query key^T + mask) value` with dropout of the softmax.
+
+    Of the softmax its powers are kept for the backward pass. Outputs and their gradients are divided by the sums of
+    powers, not the powers. These are of the scores themselves, where a softmax would first look for the largest one of
+    a row: that is seldom needed.
+    """
 
     @staticmethod
     def forward(
@@ -40,62 +47,61 @@ class _Products(torch.autograd.Function):
         backward: bool,
     ) -> torch.Tensor:
         shape = (*query.shape[:3], key.shape[2])
-        query, key, value = _by_head(query * scale), _by_head(key), _by_head(value)
-        out = query.new_empty(*query.shape[:2], value.shape[2])
+        query, key, value = _by_head(query), _by_head(key), _by_head(value)
+        out, sums = query.new_empty(*query.shape[:2], value.shape[2]), query.new_empty(*query.shape[:2], 1)
         parts = _parts(shape, mask)
         room = query.new_empty(_most(shape))
-        weights_room = query.new_empty(_most(shape))
-        # a softmax first looks for the largest score of each row: a pass over the scores that is seldom needed
-        simple = not backward and not dropout
-        parts_kept = []
+        kept = []
         for part in parts:
             at, read = part.matrices, slice(part.keys)
-            scores = torch.bmm(query[at], key[at, read].transpose(1, 2), out=part.matrices_in(room))
-            if mask is not None and part.read_by_all < part.keys:
-                some = slice(part.read_by_all, part.keys)
-                looked = mask if len(mask) == 1 else mask[part.rows]
-                _masked(scores.view(-1, *shape[1:3], part.keys)[..., some], looked[..., some])
             if backward:
-                weights_room = query.new_empty(_most(shape))
-            if simple:
-                weights = torch.exp(scores, out=part.matrices_in(weights_room))
-                sums = weights.sum(-1, keepdim=True)
-                simple = _safe(sums)
-            if simple:
-                torch.bmm(weights, value[at, read], out=out[at])
-                out[at] /= sums
-                continue
-            weights = torch.softmax(scores, -1, out=part.matrices_in(weights_room))
-            stays = drawn_to_stay(weights.shape, dropout) if dropout else None
-            torch.bmm(_kept(stays, weights), value[at, read], out=out[at])
+                room = query.new_empty(_most(shape))
+            powers, of_rows = part.matrices_in(room), sums[at]
+            _scores(part, query, key, mask, scale, out=powers)
+            _sum_of_powers(powers, of_rows)
+            if not _are_within(of_rows, _KNOWN):
+                _scores(part, query, key, mask, scale, out=powers)
+                powers -= powers.amax(-1, keepdim=True)
+                _sum_of_powers(powers, of_rows)
+            elif backward and not _are_within(of_rows, _NEAR):
+                nearer = torch.exp2(-torch.log2(of_rows).round())  # a power of two, by which nothing is rounded
+                powers *= nearer
+                of_rows *= nearer
+            stays = drawn_to_stay(powers.shape, dropout) if dropout else None
+            torch.bmm(_kept(stays, powers), value[at, read], out=out[at])
             if backward:
-                parts_kept.append((weights, stays))
-        if dropout:
-            out /= 1 - dropout
+                kept.append((powers, stays))
+        sums *= 1 - dropout
+        out /= sums
+        out = out.view(*shape[:3], -1).transpose(1, 2).contiguous()
         if backward:
-            ctx.save_for_backward(query, key, value, *chain(*zip(*parts_kept, strict=True)))
+            ctx.save_for_backward(query, key, value, sums, out, *chain(*zip(*kept, strict=True)))
             ctx.parts, ctx.shape, ctx.scale, ctx.dropout = parts, shape, scale, dropout
-        return out.view(*shape[:3], -1).transpose(1, 2).contiguous()
+        return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_out: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        query, key, value, *kept = ctx.saved_tensors  # this query has been scaled
-        key = key * ctx.scale
+        query, key, value, sums, out, *kept = ctx.saved_tensors
         parts = ctx.parts
-        of_mixed = _by_head(of_out.transpose(1, 2))
-        of_mixed = of_mixed / (1 - ctx.dropout) if ctx.dropout else of_mixed
+        # The gradient of a score is power / sum * (gradient of its probability - mean of those in its row), and that
+        # mean is the product of the row's output and its gradient.
+        means = _by_head((of_out * out).sum(-1, keepdim=True).transpose(1, 2)) / -sums * (1 - ctx.dropout)
+        of_mixed = _by_head(of_out.transpose(1, 2)) / sums
         of_query, of_key, of_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
-        room, scores_room = query.new_empty(_most(ctx.shape)), query.new_empty(_most(ctx.shape))
-        for part, weights, stays in zip(parts, kept[: len(parts)], kept[len(parts) :], strict=True):
+        room = query.new_empty(_most(ctx.shape))
+        for part, powers, stays in zip(parts, kept[: len(parts)], kept[len(parts) :], strict=True):
             at, read = part.matrices, slice(part.keys)
-            torch.bmm(_kept(stays, weights).transpose(1, 2), of_mixed[at], out=of_value[at, read])
-            of_kept = torch.bmm(of_mixed[at], value[at, read].transpose(1, 2), out=part.matrices_in(room))
-            of_weights = _kept(stays, of_kept)
-            of_scores = part.matrices_in(scores_room)
-            torch.ops.aten._softmax_backward_data(of_weights, weights, -1, weights.dtype, grad_input=of_scores)
-            torch.bmm(of_scores, key[at, read], out=of_query[at])
-            torch.bmm(of_scores.transpose(1, 2), query[at], out=of_key[at, read])
+            torch.bmm(_kept(stays, powers).transpose(1, 2), of_mixed[at], out=of_value[at, read])
+            of_scores, less = part.matrices_in(room), means[at].expand(-1, -1, part.keys)
+            if stays is None:
+                torch.baddbmm(less, of_mixed[at], value[at, read].transpose(1, 2), out=of_scores)
+            else:
+                torch.bmm(of_mixed[at], value[at, read].transpose(1, 2), out=of_scores)
+                torch.addcmul(less, of_scores, stays, out=of_scores)
+            of_scores *= powers
+            _scaled_product(of_scores, key[at, read], ctx.scale, of_query[at])
+            _scaled_product(of_scores.transpose(1, 2), query[at], ctx.scale, of_key[at, read])
         batch, heads = ctx.shape[:2]
         return *(_heads_beside_heads(states, batch, heads) for states in (of_query, of_key, of_value)), *[None] * 4
 
@@ -162,15 +168,35 @@ def _heads_beside_heads(states: torch.Tensor, batch: int, heads: int) -> torch.T
     return states.view(batch, heads, *states.shape[1:]).transpose(1, 2).contiguous().transpose(1, 2)
 
 
-def _safe(sums: torch.Tensor) -> bool:
-    """Whether sums of exponentials are far from the smallest and the largest number."""
+def _scaled_product(a: torch.Tensor, b: torch.Tensor, scale: float, out: torch.Tensor) -> torch.Tensor:
+    return torch.baddbmm(out, a, b, beta=0, alpha=scale, out=out)
+
+
+def _scores(
+    part: _Part, query: torch.Tensor, key: torch.Tensor, mask: torch.Tensor | None, scale: float, out: torch.Tensor
+) -> None:
+    """Logarithms of probabilities, to the base of two and up to a number a row; what is not looked at is -inf."""
+    _scaled_product(query[part.matrices], key[part.matrices, : part.keys].transpose(1, 2), scale * _LOG2E, out)
+    if mask is None or part.read_by_all == part.keys:
+        return
+    # `mask` says where to look, or is added, as `scaled_dot_product_attention` has it
+    some = slice(part.read_by_all, part.keys)
+    mask = (mask if len(mask) == 1 else mask[part.rows])[..., some]
+    of_some = out.view(part.rows.stop - part.rows.start, -1, part.queries, part.keys)[..., some]
+    if mask.dtype == torch.bool:
+        of_some.masked_fill_(~mask, float("-inf"))
+    else:  # half of the smallest number, so that a row that looks nowhere stays one of numbers
+        of_some.add_(mask.clamp_min(torch.finfo(mask.dtype).min / 2), alpha=_LOG2E)
+
+
+def _sum_of_powers(scores: torch.Tensor, sums: torch.Tensor) -> None:
+    """Puts two to the power of each score in its place, and their sums over each row into `sums`."""
+    torch.sum(torch.exp2(scores, out=scores), -1, keepdim=True, out=sums)
+
+
+def _are_within(sums: torch.Tensor, limits: tuple[float, float]) -> bool:
     least, most = sums.aminmax()
-    return bool(least > _SAFE[0]) and bool(most < _SAFE[1])
-
-
-def _masked(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """`mask` says where to look, or is added, as `scaled_dot_product_attention` has it."""
-    return scores.masked_fill_(~mask, float("-inf")) if mask.dtype == torch.bool else scores.add_(mask)
+    return bool(least > limits[0]) and bool(most < limits[1])
 
 
 def _kept(stays: torch.Tensor | None, states: torch.Tensor) -> torch.Tensor:

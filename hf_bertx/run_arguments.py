@@ -21,6 +21,7 @@ from transformers.trainer_utils import HubStrategy
 from . import run_files
 from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
+from .cpu_linear import bfloat16_in_hardware
 from .freed_memory import keep_freed_memory
 from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
@@ -205,8 +206,7 @@ def fast_bfloat16(use_cpu: bool = False) -> bool:
     """
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(check is not None and check() for check in checks)
+    return bfloat16_in_hardware()
 
 
 def add_use_cpu(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:

@@ -165,14 +165,45 @@ def test_keys_that_no_query_reads_are_left_out() -> None:
     assert [part.read_by_all for part in parts] == [200, 65, 64, 1, 130]
 
 
-@pytest.mark.parametrize("times", [1, 40, 1000])
+# with scores a thousand times as large there is one probability a row, and no gradient but what rounding leaves
+@pytest.mark.parametrize(("times", "gradients"), [(1, True), (40, True), (150, True), (150, False), (1000, False)])
 @pytest.mark.parametrize("kind", ["none", "with gaps", "added"])
-def test_without_gradients_it_is_torchs_own_to_rounding_however_large_the_scores(
-    rows_at_once: int, kind: str, times: int
+def test_it_is_torchs_own_to_rounding_however_large_the_scores(
+    rows_at_once: int, kind: str, times: int, gradients: bool
 ) -> None:
-    query, key, value = states(torch.bfloat16)
-    inputs = (query * times, key, value)
+    """Three ways to the softmax: powers as they are, brought nearer to one, or of scores below the largest."""
+    made = [tensor.detach() for tensor in states(torch.bfloat16)]
+    made[0] *= times
+    # scores are rounded: what is left of that is measured by the same scores in bfloat16 without the products
+    exact_inputs, mask = [tensor.float().requires_grad_() for tensor in made], mask_of(kind)
+    inputs = [tensor.requires_grad_() for tensor in made]
+    exact, rounded = (definition(exact_inputs, mask, precision) for precision in (torch.float32, torch.bfloat16))
+    with torch.set_grad_enabled(gradients):
+        out, _ = cpu_attention_forward(Attention(), *inputs, mask, scaling=0.3)
+    found = [out.float()]
+    if gradients:
+        direction = torch.linspace(-1, 1, out.numel()).reshape(out.shape)
+        found += [tensor.float() for tensor in torch.autograd.grad(out, inputs, direction.to(out.dtype))]
+    for ours, theirs, allowed in zip(found, exact, rounded, strict=False):
+        assert (ours - theirs).norm() < 2 * (allowed - theirs).norm() + 0.01 * theirs.norm()
+
+
+def definition(inputs: list[torch.Tensor], mask: torch.Tensor | None, of_scores: torch.dtype) -> list[torch.Tensor]:
+    """Output and gradients in float32, but for scores rounded to another precision."""
+    query, key, value = inputs
+    scores = query @ key.transpose(2, 3) * 0.3
+    scores = scores + (scores.to(of_scores).float() - scores).detach()
+    if mask is not None:
+        scores = scores.masked_fill(~mask, float("-inf")) if mask.dtype == torch.bool else scores + mask
+    out = (scores.softmax(-1) @ value).transpose(1, 2)
+    direction = torch.linspace(-1, 1, out.numel()).reshape(out.shape)
+    return [out.detach(), *torch.autograd.grad(out, inputs, direction)]
+
+
+def test_a_row_that_is_told_to_look_nowhere_looks_everywhere_alike_as_torchs_does() -> None:
+    inputs = [tensor.detach() for tensor in states(torch.bfloat16)]
+    nowhere = torch.full((1, 1, 1, LENGTH), torch.finfo(torch.bfloat16).min, dtype=torch.bfloat16)
     with torch.no_grad():
-        found, _ = cpu_attention_forward(Attention(), *inputs, mask_of(kind), scaling=0.3)
-        exact, _ = sdpa_attention_forward(Attention(), *(t.float() for t in inputs), mask_of(kind), scaling=0.3)
-    assert (found - exact).abs().max() < 0.05 * exact.abs().max()
+        found, _ = cpu_attention_forward(Attention(), *inputs, nowhere, scaling=0.3)
+    mean = inputs[2].float().mean(2, keepdim=True).expand_as(inputs[2]).transpose(1, 2)
+    assert (found - mean).abs().max() < 0.01

@@ -91,8 +91,7 @@ class SequenceClassifier:
         prune_unread_positions(self.model)
         use_cpu_attention(self.model)
         if not on_gpu:
-            if self.precision == "float32":
-                use_onednn_linear(self.model)
+            use_onednn_linear(self.model)
             compute_distinct_rows(self.model)  # a GPU would be waited for, to learn how many rows are distinct
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
