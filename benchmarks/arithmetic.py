@@ -39,6 +39,11 @@ def forward_flops(config: Any, width: float, pruned: bool, distinct: float | Non
     return float((config.num_hidden_layers - 1) * layer + last + head - repeated)
 
 
+def attention_flops(config: Any, width: float) -> float:
+    """Of [`forward_flops`] with a pruned last layer, those of queries by keys and of probabilities by values."""
+    return float((config.num_hidden_layers - 1) * 4 * width * width * config.hidden_size)
+
+
 def step_flops(config: Any, rows: float, width: float, pruned: bool) -> float:
     """Those of one training step on `rows` sequences: the backward pass takes twice as much as [`forward_flops`].
 
@@ -47,25 +52,55 @@ def step_flops(config: Any, rows: float, width: float, pruned: bool) -> float:
     return _PASSES * rows * forward_flops(config, width, pruned)
 
 
-def matrix_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
+def matrix_peak(dtype: torch.dtype, device: torch.device, seconds: float = 1.0, laid_out: bool = False) -> float:
     """The most floating-point operations a second of a product of square matrices, over several sizes and tries.
 
-    On a CPU by torch's own product and by oneDNN's of a matrix in its own layout: twice as fast in float32 where torch
-    has no AVX-512, and some hundredths elsewhere.
+    On a CPU by oneDNN's product too, which is twice as fast in float32 where torch's library has no AVX-512.
+
+    Args:
+        laid_out: one of the matrices may lie in oneDNN's layout beforehand, as weights do that do not change; some
+            hundredths faster.
     """
     sizes = (2048, 4096, 8192) if device.type == "cuda" else (512, 1024, 2048)
-    ways: list[Way] = [_by_torch] if device.type == "cuda" else [_by_torch, _by_onednn]
+    ways: list[Way] = [_by_torch]
+    if device.type == "cpu":
+        ways.append(_by_onednn_laid_out if laid_out else _by_onednn)
     share = seconds / len(sizes) / len(ways)
     return max(_product_rate(way, size, dtype, device, share) for way in ways for size in sizes)
+
+
+def attention_peak(dtype: torch.dtype, head_size: int, seconds: float = 1.0) -> float:
+    """As [`matrix_peak`] on a CPU, of the products of attention, queries by keys and probabilities by values, alone.
+
+    A head is narrow, so that either product reads or writes a matrix of scores for a few operations an element.
+    """
+    best = 0.0
+    for length in (64, 128, 256, 512):
+        heads = 2**20 // length**2  # scores of two megabytes in bfloat16
+        query, key, value = (torch.randn(heads, length, head_size).to(dtype) for _ in range(3))
+        scores, out = query.new_empty(heads, length, length), torch.empty_like(query)
+        begun = time.perf_counter()
+        while time.perf_counter() - begun < seconds / 4:
+            started = time.perf_counter()
+            torch.bmm(query, key.transpose(1, 2), out=scores)
+            torch.bmm(scores, value, out=out)
+            best = max(best, heads * 4 * length**2 * head_size / (time.perf_counter() - started))
+    return best
 
 
 def _by_torch(b: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda a: torch.mm(a, b)
 
 
-def _by_onednn(b: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+def _by_onednn_laid_out(b: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     linear = OneDNNLinear(len(b), len(b), bias=False, device="meta")
     linear.weight = torch.nn.Parameter(b)
+    return linear
+
+
+def _by_onednn(b: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    linear: Any = _by_onednn_laid_out(b)
+    linear._weight_in_layout = lambda: linear.weight
     return linear
 
 

@@ -92,14 +92,21 @@ def _prediction(case: str, precision: str | None) -> Any:
 
 
 def _prediction_ceiling(case: str, precision: str | None) -> Any:
-    """How many times the pipeline's rate items would come at if they took nothing but products at their peak."""
+    """How many times the pipeline's rate items would come at if they took nothing but products at their peak.
+
+    Those of attention at the peak of such products, where that was measured.
+    """
 
     def find(content: dict[str, Any]) -> float | None:
+        side = precision or content.get("precision", "")
         operations = _at("cases", case, "operations_an_item")(content)
-        peak = _at("peak_operations_a_second", precision or content.get("precision", ""))(content)
+        peak = _at("peak_operations_a_second", side)(content)
         if operations is None or peak is None:
             return None
-        return peak / operations / statistics.median(content["cases"][case]["items_a_second"]["peer"])
+        of_attention = _at("cases", case, "attention_operations_an_item")(content) or 0.0
+        attention_peak = _at("attention_peak_operations_a_second", side)(content) or peak
+        seconds = (operations - of_attention) / peak + of_attention / attention_peak
+        return 1 / seconds / statistics.median(content["cases"][case]["items_a_second"]["peer"])
 
     return find
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from arithmetic import forward_flops, matrix_peak
+from arithmetic import attention_flops, attention_peak, forward_flops, matrix_peak
 from counts import at_least_one
 from prediction_levers import lever_names, levers
 from prediction_sides import (
@@ -87,6 +87,7 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
             flush=True,
         )
     asked = options.levers is not None
+    every, of_attention = operations(on_cpu(model, options), rows)
     return {
         "items": len(rows),
         "symbols": {"shortest": min(lengths), "median": statistics.median(lengths), "longest": max(lengths)},
@@ -94,14 +95,15 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
         "items_peer": counts["peer"],
         "items_a_second": rates,
         "ratios": ratios,
-        "operations_an_item": operations(on_cpu(model, options), rows),
+        "operations_an_item": every,
+        "attention_operations_an_item": of_attention,
         "scores_apart": apart,
         "levers": levers(model, rows, options.lever_items[CASES.index(name)], options) if asked else None,
     }
 
 
-def operations(classifier: SequenceClassifier, rows: list[str]) -> float:
-    """Floating-point operations that an item takes on average, without padding."""
+def operations(classifier: SequenceClassifier, rows: list[str]) -> tuple[float, float]:
+    """Floating-point operations that an item takes on average, without padding; and of these, attention's own."""
     special = classifier.tokenizer.num_special_tokens_to_add()
     widths = np.array([min(len(row) + special, classifier.max_length) for row in rows])
     found = 0.0
@@ -113,7 +115,17 @@ def operations(classifier: SequenceClassifier, rows: list[str]) -> float:
             kinds = len({at for i in items for at in enumerate(rows[i][: widths[i] - special])}) + special
             share = kinds / tokens if distinct_rows.WORTH * kinds <= tokens else 1.0
             found += sum(forward_flops(classifier.model.config, w, True, share * w) for w in widths[items].tolist())
-    return found / len(rows)
+    of_attention = sum(attention_flops(classifier.model.config, width) for width in widths.tolist())
+    return found / len(rows), of_attention / len(rows)
+
+
+def _peaks(sides: list[str]) -> dict[str, float]:
+    return {side: matrix_peak(getattr(torch, side), torch.device("cpu"), laid_out=True) for side in sides}
+
+
+def _attention_peaks(sides: list[str]) -> dict[str, float]:
+    """Of heads of 32 numbers, as the backbones of the benchmark have them."""
+    return {side: attention_peak(getattr(torch, side), 32) for side in sides}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -146,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
     set_verbosity_error()
     torch.set_num_threads(options.threads)
     sides = precisions(options)
-    peaks = {side: matrix_peak(getattr(torch, side), torch.device("cpu")) for side in sides}
+    peaks, of_attention = _peaks(sides), _attention_peaks(sides)
     cases = {}
     if "splice" in options.cases:
         model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
@@ -156,7 +168,8 @@ def main(argv: list[str] | None = None) -> int:
         model = model_for("protein", options.backbone, options.work_dir / "protein")
         cases["proteins"] = measure("proteins", model, rows, options)
     torch.set_num_threads(options.threads)
-    peaks = {side: max(peak, matrix_peak(getattr(torch, side), torch.device("cpu"))) for side, peak in peaks.items()}
+    peaks = {side: max(peaks[side], again) for side, again in _peaks(sides).items()}
+    of_attention = {side: max(of_attention[side], again) for side, again in _attention_peaks(sides).items()}
     for name, case in cases.items():
         case["of_the_peak"] = {}
         for side, peak in peaks.items():
@@ -168,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     if options.output is not None:
         told = {"goal": options.goal, "threads": options.threads, "precision": sides[0]}
         told["fast_bfloat16"] = inference.fast_bfloat16(use_cpu=True)
-        told["peak_operations_a_second"] = peaks
+        told["peak_operations_a_second"], told["attention_peak_operations_a_second"] = peaks, of_attention
         told["proteins"] = "drawn" if options.proteins is None else options.proteins.name
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         write_json(

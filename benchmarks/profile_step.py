@@ -33,7 +33,7 @@ from hf_bertx.run_order import machine, versions
 
 # Parts by what is searched for in the names of operators; the first that fits counts.
 PARTS = (
-    ("attention", ("attention", "_softmax", "bmm", "baddbmm")),
+    ("attention", ("attention", "_softmax", "bmm", "baddbmm", "exp2")),
     ("dropout", ("dropout", "bernoulli", "random_", "native_dropout", "_DrawnDropout", "where")),
     ("linear maps", ("mm", "addmm", "linear", "mkldnn", "gemm")),
     ("layer normalisation", ("layer_norm",)),
