@@ -43,7 +43,7 @@ class OneDNNLinear(torch.nn.Linear):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the weights in oneDNN's layout, of which there are no copies."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_in_layout"}
+        return {name: value for name, value in self.__dict__.items() if name != "_in_layout"}
 
 
 class OneDNNLinearGELU(OneDNNLinear):
