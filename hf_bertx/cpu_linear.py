@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from transformers.activations import GELUActivation
@@ -10,6 +10,18 @@ from transformers.activations import GELUActivation
 _BY_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _IN_LAYOUT = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 _DTYPES = torch.float32, torch.bfloat16
+
+
+class _LaidOut(NamedTuple):
+    """A weight in oneDNN's layout, and the weight itself: as long as it is held, none other has its address."""
+
+    weight: torch.Tensor
+    version: int | None
+    layout: torch.Tensor
+
+    def is_of(self, weight: torch.Tensor, version: int | None) -> bool:
+        place, dtype = weight.data_ptr(), weight.dtype
+        return (self.weight.data_ptr(), self.weight.dtype, self.version) == (place, dtype, version)
 
 
 class OneDNNLinear(torch.nn.Linear):
@@ -33,13 +45,13 @@ class OneDNNLinear(torch.nn.Linear):
         return super().forward(input)
 
     def _weight_in_layout(self) -> torch.Tensor:
-        weight = self.weight
-        state = weight.data_ptr(), weight.dtype, None if weight.is_inference() else weight._version
-        known: tuple[Any, torch.Tensor] | None = self.__dict__.get("_in_layout")
-        if known is None or known[0] != state:
-            known = state, weight.detach() if _IN_LAYOUT is None else _IN_LAYOUT(weight.detach())
+        weight = self.weight.detach()
+        version = None if self.weight.is_inference() else self.weight._version
+        known: _LaidOut | None = self.__dict__.get("_in_layout")
+        if known is None or not known.is_of(weight, version):
+            known = _LaidOut(weight, version, weight if _IN_LAYOUT is None else _IN_LAYOUT(weight))
             self.__dict__["_in_layout"] = known
-        return known[1]
+        return known.layout
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the weights in oneDNN's layout, of which there are no copies."""
