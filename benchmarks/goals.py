@@ -117,7 +117,9 @@ def _loop(case: str, loop: str, figure: str) -> Any:
 
 def _of_bfloat16_peak(case: str, loop: str = "ours") -> Any:
     """In bfloat16 only: a step in another precision is measured beside another peak."""
-    share = _quotient(_loop(case, loop, "operations_a_second"), _at("peak_operations_a_second", "bfloat16"))
+    share = _quotient(
+        _loop(case, loop, "operations_a_second"), _at("cases", case, "peak_operations_a_second", "bfloat16")
+    )
 
     def find(content: dict[str, Any]) -> float | None:
         loops = content.get("cases", {}).get(case, {}).get("loops", {})

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from counts import at_least_one
@@ -59,10 +60,37 @@ def attention_by_products(batch: int, length: int) -> tuple[Way, Way]:
     return built, products
 
 
+class _BiasWithin(torch.autograd.Function):
+    """A linear map by oneDNN, as prediction has it, with the gradients that torch's has."""
+
+    @staticmethod
+    def forward(ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(states, weight)
+        return torch.ops.mkldnn._linear_pointwise(states, weight, bias, "none", [], "")
+
+    @staticmethod
+    def backward(ctx: Any, of_out: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        states, weight = ctx.saved_tensors
+        flat = of_out.flatten(0, -2)
+        return of_out @ weight, flat.T @ states.flatten(0, -2), flat.sum(0)
+
+
+def bias_within(batch: int, length: int) -> tuple[Way, Way]:
+    """The widest map of a layer in training, where torch copies the bias to all rows before it multiplies."""
+    states = torch.randn(batch, length, HIDDEN, requires_grad=True)
+    weight, bias = (torch.randn(*shape, requires_grad=True) for shape in ((4 * HIDDEN, HIDDEN), (4 * HIDDEN,)))
+    return (
+        lambda: (linear(states, weight, bias),),
+        lambda: (_BiasWithin.apply(states, weight, bias),),
+    )
+
+
 LEVERS = {
+    "bias within the product in training": bias_within,
     "queries, keys and values by one product": joined_projections,
     "attention by products, without dropout": attention_by_products,
 }
+_IN_TRAINING = (bias_within,)  # prediction has it
 _IN_FLOAT32 = (attention_by_products,)  # in bfloat16 it is as the other way has it
 
 
@@ -91,7 +119,7 @@ def main() -> int:
         precision = "float32" if make in _IN_FLOAT32 else str(fast).removeprefix("torch.")
         for case, shape in SHAPES.items():
             built, other = make(*shape)
-            for backward in (False, True):
+            for backward in (True,) if make in _IN_TRAINING else (False, True):
                 ratios = []
                 for _ in range(options.rounds + 1):
                     before = _seconds(built, backward)

@@ -46,7 +46,8 @@ def _step(case: str, name: str, row: dict[str, Any], found: dict[str, Any], resu
     times = (
         f"{ratio['median']:.2f}, {ratio['lowest']:.2f} to {ratio['highest']:.2f} ({ratio['rounds']})" if ratio else ""
     )
-    peak = results["peak_operations_a_second"].get(row["precision"])
+    # of a case; of the whole run where an older file has no other
+    peak = found.get("peak_operations_a_second", results["peak_operations_a_second"]).get(row["precision"])
     share = f"{row['operations_a_second'] / peak:.0%}" if peak else ""
     memory = f"{row['peak_memory_mb']:,.0f} MB" if row["peak_memory_mb"] is not None else ""
     seconds, tokens = f"{row['median_seconds']:.3g}", f"{row['tokens_a_second']:,}"

@@ -139,7 +139,12 @@ def synchronise() -> None:
 
 
 def alternate(
-    turns: dict[str, Turn], rounds: int, seconds: float, warm: int = 1, twice: Collection[str] = ()
+    turns: dict[str, Turn],
+    rounds: int,
+    seconds: float,
+    warm: int = 1,
+    twice: Collection[str] = (),
+    after_round: Callable[[], None] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each step, by loop: A B C A B C.
 
@@ -159,6 +164,8 @@ def alternate(
             if name in twice:
                 turn.step()
             taken[name].append(turn.step())
+        if after_round is not None:
+            after_round()
         if time.perf_counter() - begun > seconds:
             break
     return taken
