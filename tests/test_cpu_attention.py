@@ -207,3 +207,30 @@ def test_a_row_that_is_told_to_look_nowhere_looks_everywhere_alike_as_torchs_doe
         found, _ = cpu_attention_forward(Attention(), *inputs, nowhere, scaling=0.3)
     mean = inputs[2].float().mean(2, keepdim=True).expand_as(inputs[2]).transpose(1, 2)
     assert (found - mean).abs().max() < 0.01
+
+
+def test_small_gradients_are_not_lost_where_powers_are_large() -> None:
+    """Divided by 2^100 and more, what is small would be smaller than the smallest number."""
+    key = torch.tensor([1.0, 0.98, 0.95, 0.9]).view(1, 1, 4, 1).expand(1, 1, 4, SIZE).bfloat16()
+    query = torch.full((1, 1, 2, SIZE), 30.0, dtype=torch.bfloat16)
+    value = torch.randn(1, 1, 4, SIZE, generator=torch.Generator().manual_seed(1)).bfloat16()
+    largest = 0.3 * SIZE * 30 * cpu_attention._LOG2E
+    assert 2**100 < 2**largest < cpu_attention._KNOWN[1] / 4, "else powers are of scores below the largest"
+    inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
+    out, _ = cpu_attention_forward(Attention(), *inputs, None, scaling=0.3)
+    direction = torch.linspace(-1, 1, out.numel()).reshape(out.shape).bfloat16()
+    for ours, small in zip(
+        torch.autograd.grad(out, inputs, direction, retain_graph=True),
+        torch.autograd.grad(out, inputs, 2.0**-30 * direction),
+        strict=True,
+    ):
+        assert ours.norm() > 0
+        torch.testing.assert_close(2.0**30 * small, ours, rtol=0.01, atol=1e-4)
+
+
+def test_what_is_added_to_scores_counts_as_it_is() -> None:
+    inputs, added = states(torch.bfloat16), torch.linspace(-2, 2, LENGTH).expand(1, 1, 1, -1)
+    found = result(cpu_attention_forward, inputs, added.bfloat16())
+    exact = result(sdpa_attention_forward, states(torch.float32), added)
+    for ours, theirs in zip(found, exact, strict=True):
+        assert (ours - theirs).norm() < 0.02 * theirs.norm()
