@@ -43,8 +43,10 @@ from prediction_sides import (
     spread_by_length,
     warm_here,
 )
+from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
+from hf_bertx.backbones import resolve_backbone
 from hf_bertx.prediction import distinct_rows, inference
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.run_files import write_json
@@ -123,9 +125,10 @@ def _peaks(sides: list[str]) -> dict[str, float]:
     return {side: matrix_peak(getattr(torch, side), torch.device("cpu"), laid_out=True) for side in sides}
 
 
-def _attention_peaks(sides: list[str]) -> dict[str, float]:
-    """Of heads of 32 numbers, as the backbones of the benchmark have them."""
-    return {side: attention_peak(getattr(torch, side), 32) for side in sides}
+def _attention_peaks(sides: list[str], backbone: str) -> dict[str, float]:
+    config = AutoConfig.from_pretrained(resolve_backbone(backbone).source)
+    size = config.hidden_size // config.num_attention_heads
+    return {side: attention_peak(getattr(torch, side), size) for side in sides}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -158,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
     set_verbosity_error()
     torch.set_num_threads(options.threads)
     sides = precisions(options)
-    peaks, of_attention = _peaks(sides), _attention_peaks(sides)
+    peaks, of_attention = _peaks(sides), _attention_peaks(sides, options.backbone)
     cases = {}
     if "splice" in options.cases:
         model = options.model or model_for("dna", options.backbone, options.work_dir / "dna")
@@ -169,7 +172,9 @@ def main(argv: list[str] | None = None) -> int:
         cases["proteins"] = measure("proteins", model, rows, options)
     torch.set_num_threads(options.threads)
     peaks = {side: max(peaks[side], again) for side, again in _peaks(sides).items()}
-    of_attention = {side: max(of_attention[side], again) for side, again in _attention_peaks(sides).items()}
+    of_attention = {
+        side: max(of_attention[side], again) for side, again in _attention_peaks(sides, options.backbone).items()
+    }
     for name, case in cases.items():
         case["of_the_peak"] = {}
         for side, peak in peaks.items():
