@@ -9,8 +9,7 @@ from pathlib import Path
 
 from hf_bertx.sequence_files import read_fasta, read_json_lines, read_table
 
-from .builder import ALL, BuildConfig, DisciplineBuilder, Form, Reader
-from .lmdb_records import read_lmdb
+from .builder import ALL, BuildConfig, DisciplineBuilder, Form
 from .records import Record
 from .splits import TEST, TRAIN, VALIDATION
 
@@ -52,16 +51,7 @@ def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Reco
 
 def read_tape_json(path: Path, target: str) -> Iterator[Record]:
     """TAPE's JSON: `primary` is the sequence, `log_fluorescence` or `stability_score` the target, in a list."""
-    yield from _tape(read_json_lines(path, ()), path, target)
-
-
-def read_tape_lmdb(path: Path, target: str) -> Iterator[Record]:
-    """TAPE's LMDB: the same records, each a pickle; only its plain values are read, nothing of it is executed."""
-    yield from _tape(read_lmdb(path), path.parent, target)
-
-
-def _tape(rows: Iterator[tuple[Mapping, str]], path: Path, target: str) -> Iterator[Record]:
-    for number, (row, where) in enumerate(rows):
+    for number, (row, where) in enumerate(read_json_lines(path, ())):
         for name in ("primary", target):
             if name not in row:
                 raise ValueError(f"{where}: no {name!r}; it has {', '.join(map(str, row))}")
@@ -107,15 +97,9 @@ def _plus(folder: str, compartments: bool = False, published: Mapping[str, int] 
 
 def _tape_forms(name: str, target: str) -> tuple[Form, ...]:
     sizes = _TAPE_SIZES[f"protein-{name}"]
-    forms = []
-    readers: tuple[tuple[str, str, Reader], ...] = (
-        ("TAPE's JSON", ".json", partial(read_tape_json, target=target)),
-        ("TAPE's LMDB", ".lmdb/data.mdb", partial(read_tape_lmdb, target=target)),
-    )
-    for form, ending, read in readers:
-        files = {part: (f"{name}_{word}{ending}",) for part, word in _TAPE_PARTS.items()}
-        forms.append(Form(form, files, read, published=sizes, groups_hold=True))
-    return (_plus(name, published=sizes), *forms)
+    files = {part: (f"{name}_{word}.json",) for part, word in _TAPE_PARTS.items()}
+    tape = Form("TAPE's JSON", files, partial(read_tape_json, target=target), published=sizes, groups_hold=True)
+    return (_plus(name, published=sizes), tape)
 
 
 class Protein(DisciplineBuilder):

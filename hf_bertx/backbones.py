@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,56 +15,8 @@ _MULTIBERTS = re.compile(r"multiberts-seed_(\d+)(?:-step_(\d+)k)?")
 _PRETRAINING_STEP = re.compile(r"step[-_](\d+)(k?)", re.IGNORECASE)
 _PRETRAINING_SEED = re.compile(r"[-_]?seed[-_]\d+", re.IGNORECASE)
 MULTIBERTS_STEPS = (0, *range(20, 201, 20), *range(300, 2001, 100))  # thousands of steps
-# The commit that put the weights into each repository, as far as the Hub's pages of it were at hand.
-_MULTIBERTS_COMMITS = {
-    "seed_0-step_0k": "93e2ee33230f548b15bebc8c936f0cb5ef17b37a",
-    "seed_0-step_40k": "49397d8a5abe7a220e7adc5d9e10ded4c44f9c9b",
-    "seed_0-step_60k": "9ab74d84068694cf164abb169c44cb647421caf4",
-    "seed_0-step_80k": "f9acf7e8fa6c803090b5cea8607ba4070bdc5d90",
-    "seed_0-step_100k": "144b03be7bcb188b4c32b1b1d1b4588e3492de07",
-    "seed_0-step_120k": "0cf4a460cb80f7054f426a34f1e430a9de19a9cc",
-    "seed_0-step_700k": "ae06621fa6d00385b52f5e91a8ad25a0a1a329c0",
-    "seed_0-step_1000k": "6d16dba114c3c91aecee3526ffbaac84f7f5e90f",
-    "seed_0-step_1700k": "d1f04fe50d1d7147fdb4712969fbc13a5cf22fa3",
-    "seed_1-step_20k": "f8c877a826d02d8f22f59ea95c77aff185291f2b",
-    "seed_1-step_40k": "a17edd76b8276a4c356ad5047c2cb9cd6b07df30",
-    "seed_1-step_100k": "f971671d7c49aee360b3d18c24c414c6abebcba8",
-    "seed_1-step_160k": "02a32d57955d4cf3e44ec91a6fd9962a9ff16ea9",
-    "seed_1-step_500k": "8c684b92e68ef2d96200a79645ed71f638dffb9d",
-    "seed_1-step_700k": "cb4dd7d1b805cf63510517e3b0dd346687d41b73",
-    "seed_1-step_900k": "7b6943f6e294fd3ac46ed077caaf8334037ff7ac",
-    "seed_1-step_1000k": "0d46f8cefcf69ed3e8f7f91c9b0dd477feb004ef",
-    "seed_1-step_1200k": "3a77ec97c76fc286f29ade9f215502f02650fcf5",
-    "seed_1-step_1300k": "28b3f72993adf1630ea00eb7349c38475ec96fa0",
-    "seed_2-step_0k": "ab05d88d267ac301e64c70d013e2e6338a1237d3",
-    "seed_2-step_20k": "94eb1b42727d309989b3d8e844265476b731360e",
-    "seed_2-step_40k": "7dc384d97d7abf996dce73b40997f954bc4852c8",
-    "seed_2-step_180k": "f7b697673292fce623a90e39276cdc65dfd59d55",
-    "seed_2-step_400k": "25e539be0f2e4ef883d9dce4170966c57997411f",
-    "seed_2-step_700k": "e777305c5c65394cce343ba54b278ad085a0c14a",
-    "seed_2-step_1000k": "105f9db751598695dd7eaeed63725b9efbb9e0e1",
-    "seed_2-step_1200k": "0e05c382414b22f5c51557ba45d293f835e9986a",
-    "seed_2-step_1900k": "271eed868855d8e78e84d57f53b51d82c7800bc8",
-    "seed_2-step_2000k": "1cc140c003bde233583f2327732bdc67a7c21921",
-    "seed_3-step_20k": "3431b4bd3d0677b9913e05d682ec77d306ed7005",
-    "seed_3-step_40k": "625906c7b9a3528bafbea24510e9fbd4c0127956",
-    "seed_3-step_400k": "8c330c0fbc41dc4dd765443300960cb91a5313cb",
-    "seed_3-step_500k": "62c7693d9ce239001fb56496def19eb35ef28741",
-    "seed_3-step_700k": "9ad38cdff5857eef4f17b771da45873cd342263b",
-    "seed_3-step_1000k": "90a64816745fa9552a986b551ceb8526ae9257f6",
-    "seed_4-step_20k": "858840efa235cdc94a332ce501d2aa205615a499",
-    "seed_4-step_40k": "55480c269dacd05839ab88ca40391f8619a836a6",
-    "seed_4-step_100k": "7abf3add5f4ad0b49e16d140d5bbff4993be7fa8",
-    "seed_4-step_120k": "6fdecff287112578214b3f0d9ad37bf395c39378",
-    "seed_4-step_400k": "d9f3b26b439b5be6073c33b444bbf5bbf1de03b7",
-    "seed_4-step_500k": "48894a2cd8822749f104a399a2bf7c4d2fc2e5c9",
-    "seed_4-step_700k": "3d584d8805ba53a364d8bc2358e1ce64918ec093",
-    "seed_4-step_1000k": "e3bc2d4b5836d22bc6c47a7974dd8a6ac20703e8",
-    "seed_4-step_2000k": "43e01bb2e3efb5df21e332f6b84705831e125bfa",
-    "seed_0": "1d4bb03ab3a40f4c935a4efbd57917eb9e8d74d5",
-    "seed_5": "73b6810aed2fb957e82e653e54f49713a455d185",
-    "seed_21": "831764632904bcd34dec982839db6ddce0f52581",
-}
+# The commits of the weights in each repository, as far as they are known: multiberts_commits.json.
+_MULTIBERTS_COMMITS = Path(__file__).with_name("multiberts_commits.json")
 
 
 @dataclass(frozen=True)
@@ -174,7 +127,7 @@ def known_backbone(name: str) -> Backbone | None:
     return Backbone(
         name,
         f"google/{name}",
-        _MULTIBERTS_COMMITS.get(name.removeprefix("multiberts-")),
+        json.loads(_MULTIBERTS_COMMITS.read_text(encoding="utf-8")).get(name.removeprefix("multiberts-")),
         "apache-2.0",
         f"English text: masked-LM and next-sentence prediction on BookCorpus and Wikipedia, seed {seed}{done}.",
     )

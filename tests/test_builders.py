@@ -2,19 +2,15 @@
 
 import hashlib
 import json
-import os
-import pickle
 import random
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pretty_midi
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +20,6 @@ from huggingface_hub import DatasetCard
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.dna import chromosome
-from dataset_scripts.lmdb_records import read_data_pickle
 from dataset_scripts.splits import grouped_split, random_split
 from hf_bertx.cli import main
 
@@ -426,72 +421,6 @@ def test_both_forms_of_the_splice_file_give_the_same_bytes(tmp_path: Path) -> No
         ("splice-0001", "A" * 59 + "C", "IE", "sequence-0001"),
     ]
     assert len(found) == 40
-
-
-# --- TAPE's LMDB -----------------------------------------------------------------------------------------------------
-
-
-def tape_records(protocol: int, value: float) -> dict[str, bytes]:
-    first = {"primary": "MKV", "log_fluorescence": np.array([value], np.float32), "num_mutations": np.int64(3)}
-    second = {"primary": "mka", "log_fluorescence": [value + 1], "id": b"x", "ok": (True, None, 2**40, {"a": 1.5})}
-    return {
-        "0": pickle.dumps(first, protocol),
-        "1": pickle.dumps(second, protocol),
-        "num_examples": pickle.dumps(2, protocol),
-    }
-
-
-@pytest.mark.parametrize("protocol", [2, 4])
-def test_the_lmdb_form_gives_the_rows_of_the_json_form(tmp_path: Path, protocol: int) -> None:
-    lmdb = pytest.importorskip("lmdb", reason="the LMDB form needs the lmdb package")
-
-    def database(path: Path, value: float) -> None:
-        path.mkdir()
-        with lmdb.open(str(path), map_size=1 << 20) as file, file.begin(write=True) as transaction:
-            for key, data in tape_records(protocol, value).items():
-                transaction.put(key.encode(), data)
-
-    files = tape_files("fluorescence", lambda value: partial(database, value=value), ".lmdb")
-    build_dataset("protein-fluorescence", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
-    assert rows(load(tmp_path / "out")) == target_rows("fluorescence")
-
-
-@pytest.mark.parametrize("protocol", [2, 3, 4])
-def test_a_pickle_is_read_as_data(protocol: int) -> None:
-    data = tape_records(protocol, 0.5)
-    assert read_data_pickle(data["0"], "x") == {"primary": "MKV", "log_fluorescence": [0.5], "num_mutations": 3}
-    assert read_data_pickle(data["1"], "x") == {
-        "primary": "mka",
-        "log_fluorescence": [1.5],
-        "id": b"x",
-        "ok": (True, None, 2**40, {"a": 1.5}),
-    }
-    table = np.arange(6, dtype=">i4").reshape(2, 3)
-    assert read_data_pickle(pickle.dumps(table, protocol), "x") == [[0, 1, 2], [3, 4, 5]]
-
-
-class Evil:
-    def __init__(self, path: Path):
-        self.path = path
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, (f"touch {self.path}",)
-
-
-@pytest.mark.parametrize("protocol", [1, 2, 4, 5])
-def test_a_pickle_that_would_call_something_is_refused_and_not_run(tmp_path: Path, protocol: int) -> None:
-    data = pickle.dumps({"primary": Evil(tmp_path / "called")}, protocol)
-    with pytest.raises(ValueError, match=r"^f\.mdb, key 7: the pickle would call posix system; allowed: plain data"):
-        read_data_pickle(data, "f.mdb, key 7")
-    assert not (tmp_path / "called").exists()
-    pickle.loads(data)  # noqa: S301  the same bytes do call it where nobody refuses
-    assert (tmp_path / "called").exists()
-
-
-@pytest.mark.parametrize("data", [pickle.dumps({"a": [1, 2]}, 4)[:-4], b"", b"not a pickle", pickle.dumps({1, 2}, 4)])
-def test_a_broken_pickle_is_named(data: bytes) -> None:
-    with pytest.raises(ValueError, match=r"^f\.mdb, key 7: "):
-        read_data_pickle(data, "f.mdb, key 7")
 
 
 # --- music -----------------------------------------------------------------------------------------------------------

@@ -13,14 +13,9 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+import hf_bertx
 from hf_bertx import run_files
-from hf_bertx.backbones import (
-    _MULTIBERTS_COMMITS,
-    known_backbone,
-    pretraining_series,
-    pretraining_step,
-    resolve_backbone,
-)
+from hf_bertx.backbones import known_backbone, pretraining_series, pretraining_step, resolve_backbone
 from hf_bertx.cli import main
 from hf_bertx.study.plan import load_study
 from hf_bertx.study.series import last_of, read_series
@@ -87,8 +82,9 @@ def test_multiberts_and_lists(series: Path, tmp_path: Path) -> None:
 
 
 def test_pinned_multiberts_are_multiberts() -> None:
-    assert len(set(_MULTIBERTS_COMMITS.values())) == len(_MULTIBERTS_COMMITS) > 40
-    for name, commit in _MULTIBERTS_COMMITS.items():
+    commits = run_files.read_json(Path(hf_bertx.__file__).with_name("multiberts_commits.json"))
+    assert len(set(commits.values())) == len(commits) == 47
+    for name, commit in commits.items():
         found = known_backbone(f"multiberts-{name}")
         assert found is not None
         assert found.revision == commit
