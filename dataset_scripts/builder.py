@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,8 +118,9 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         if self.config.raw_dir is None:
             return locate(self.task, self.forms, sources.download(self.task, dl_manager, fetched))
         folder = Path(self.config.raw_dir).expanduser()
+        others = {name for task, forms in self.FORMS.items() if task != self.task.name for name in _folders(forms)}
         try:
-            return locate(self.task, self.forms, folder)
+            return locate(self.task, self.forms, folder, others)
         except FileNotFoundError:
             if folder.exists() and sources.unpack_at_hand(self.task, folder, fetched):
                 return locate(self.task, self.forms, fetched)
@@ -228,8 +229,15 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         return {"form": self.form.name, "files": files, "digest": digest}
 
 
-def locate(task: Task, forms: Sequence[Form], folder: Path) -> tuple[Form, dict[str, list[Path]]]:
+def locate(
+    task: Task, forms: Sequence[Form], folder: Path, others: Set[str] = frozenset()
+) -> tuple[Form, dict[str, list[Path]]]:
     """The first form of which the folder holds files, and those files by part.
+
+    A form whose files lie in a folder of the task, such as `RTE/train.tsv`, is found from that folder too.
+
+    Args:
+        others: folders of other tasks, in lower case: their `train.tsv` is not this task's.
 
     Raises:
         FileNotFoundError: there is no such folder, or it holds none of the forms; the message lists them.
@@ -240,15 +248,31 @@ def locate(task: Task, forms: Sequence[Form], folder: Path) -> tuple[Form, dict[
         names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
     else:
         raise FileNotFoundError(f"--raw_dir {folder}: no such folder")
-    for form in forms:
-        found = {part: _matching(names, patterns) for part, patterns in form.files.items()}
-        found = {part: paths for part, paths in found.items() if paths}
-        if found:
-            return form, found
+    top = {name: path for name, path in names.items() if "/" not in name}
+    if folder.is_file() or folder.resolve().name.lower() in others - _folders(forms):
+        top = {}
+    for held, patterns_of in ((names, lambda form: form.files), (top, _file_names)):
+        for form in forms:
+            found = {part: _matching(held, patterns) for part, patterns in patterns_of(form).items()}
+            found = {part: paths for part, paths in found.items() if paths}
+            if found:
+                return form, found
     looked = "; ".join(
         f"{form.name}: {', '.join(p for patterns in form.files.values() for p in patterns)}" for form in forms
     )
     raise FileNotFoundError(f"{folder} holds no file of {task.name}. Looked for, in any subfolder: {looked}")
+
+
+def _folders(forms: Iterable[Form]) -> set[str]:
+    """The folders that the patterns of the forms name, in lower case."""
+    patterns = (p for form in forms for patterns in form.files.values() for p in patterns)
+    return {pattern.partition("/")[0].lower() for pattern in patterns if "/" in pattern}
+
+
+def _file_names(form: Form) -> dict[str, tuple[str, ...]]:
+    """The patterns of a form without their folders; none where the names alone do not tell the parts apart."""
+    bare = {part: tuple(pattern.rpartition("/")[2] for pattern in own) for part, own in form.files.items()}
+    return bare if len({p for own in bare.values() for p in own}) >= len(bare) else {}
 
 
 def _matching(names: Mapping[str, Path], patterns: Iterable[str]) -> list[Path]:

@@ -19,9 +19,14 @@ from datasets import DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
 
 from dataset_scripts.build import build_dataset
-from dataset_scripts.dna import chromosome
+from dataset_scripts.builder import locate
+from dataset_scripts.dna import Dna, chromosome
+from dataset_scripts.glue import Glue
+from dataset_scripts.music import Music
+from dataset_scripts.protein import Protein
 from dataset_scripts.splits import grouped_split, random_split
 from hf_bertx.cli import main
+from hf_bertx.tasks import get_task
 
 ROOT = Path(__file__).resolve().parent.parent
 Row = tuple[Any, ...]
@@ -329,6 +334,41 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
         },
     ),
 }
+
+
+def test_the_raw_folder_may_be_the_one_that_holds_the_files(tmp_path: Path) -> None:
+    found = 0
+    for builder in (Dna, Protein, Music, Glue):
+        for task, forms in builder.FORMS.items():
+            for number, form in enumerate(forms):
+                names = [pattern.replace("*", "00000") for own in form.files.values() for pattern in own]
+                folder = names[0].partition("/")[0]
+                if not all(name.startswith(f"{folder}/") for name in names) or "lmdb" in folder:
+                    continue
+                parent = write(tmp_path / task / str(number), dict.fromkeys(names, "x"))
+                expected = locate(get_task(task), forms, parent)
+                assert expected[0] is form
+                assert set(expected[1]) == set(form.files)
+                assert locate(get_task(task), forms, parent / folder) == expected
+                renamed = (parent / folder).rename(parent / "downloads")
+                form_found, files = locate(get_task(task), forms, renamed, {"other"})
+                assert form_found is form
+                assert [p.name for own in files.values() for p in own] == [
+                    p.name for own in expected[1].values() for p in own
+                ]
+                with pytest.raises(FileNotFoundError, match=r"downloads holds no file of"):
+                    locate(get_task(task), forms, renamed, {"downloads"})
+                found += 1
+    assert found > 25
+
+
+def test_the_folder_of_another_task_is_not_read(tmp_path: Path) -> None:
+    task, files, expected = FORMS["RTE"]
+    raw = write(tmp_path, files) / "RTE"
+    assert main(["data", "build", task, "--raw_dir", str(raw), "--output", str(tmp_path / "out")]) == 0
+    assert rows(load(tmp_path / "out")) == expected
+    with pytest.raises(FileNotFoundError, match=r"RTE holds no file of glue-mnli\. Looked for"):
+        build_dataset("glue-mnli", tmp_path / "other", raw_dir=raw)
 
 
 @pytest.mark.parametrize("form", FORMS)

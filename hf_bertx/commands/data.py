@@ -23,7 +23,9 @@ def add(verbs: Any) -> None:
     )
     building.add_argument("task", nargs="?", help="one of: " + ", ".join(TASKS))
     building.add_argument("--output", type=Path, required=True, help="the data set's folder")
-    building.add_argument("--raw_dir", type=Path, help="folder of the original files, or one file")
+    building.add_argument(
+        "--raw_dir", type=Path, help="folder that holds the original files, or its parent; or one file"
+    )
     building.add_argument(
         "--split",
         default="paper",
