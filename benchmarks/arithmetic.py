@@ -18,7 +18,7 @@ Way = Callable[[torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]
 _PASSES = 3
 
 
-def forward_flops(config: Any, width: float, pruned: bool, distinct: float | None = None) -> float:
+def forward_flops(config: Any, width: float, pruned: bool) -> float:
     """Floating-point operations of the matrix products of a BERT classifier that reads one sequence.
 
     For a sequence of L tokens, a layer of width h and inner width f takes `2 L (4 h^2 + 2 h f)` for its linear maps
@@ -29,14 +29,12 @@ def forward_flops(config: Any, width: float, pruned: bool, distinct: float | Non
     Args:
         width: its length, with padding.
         pruned: see [`shortcuts.prune_unread_positions`].
-        distinct: of how many tokens the first layer computes queries, keys and values; by default of all.
     """
     h, f = config.hidden_size, config.intermediate_size
     layer = 2 * width * (4 * h * h + 2 * h * f) + 4 * width * width * h
     last = 2 * (4 * h * h + 2 * h * f) + 4 * width * h * config.num_attention_heads if pruned else layer
     head = 2 * h * h + 2 * h * config.num_labels
-    repeated = 0.0 if distinct is None else 6 * h * h * (width - distinct)
-    return float((config.num_hidden_layers - 1) * layer + last + head - repeated)
+    return float((config.num_hidden_layers - 1) * layer + last + head)
 
 
 def attention_flops(config: Any, width: float) -> float:

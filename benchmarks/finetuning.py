@@ -88,7 +88,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     _, origin = task_rows(case, options.data_dir, count)
     backbone_of(case, folder)  # made once for all
     others = chosen_levers(options) if options.levers else [p for p in peers_of(case) if p in options.peers]
-    # what --compile_when_repaid makes of a run that is long enough; on a CPU it is not repaid
+    # on a CPU compiling is not repaid
     others += ["compiled"] if options.device == "cuda" and not options.levers else []
     turns: dict[str, Turn] = {}
     begun: dict[str, float] = {}

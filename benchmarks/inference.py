@@ -10,7 +10,7 @@ it is measured in float32 as well. Each has a process of its own, begun anew for
 the pipeline can be a seventh apart for as long as they live. A round is A B C: the peer on `--peer_items` of the
 items, then each of ours on all of them, or each on as many as `--seconds` allow, spread by length as all are; rates
 are compared, not times. Scores of the same items are asked of all.
-`--levers` switches levers off, one at a time. Exits with 1 when the median ratio of a case as it comes is below
+Exits with 1 when the median ratio of a case as it comes is below
 the goal, or scores differ more than their precision makes them.
 """
 
@@ -29,7 +29,6 @@ import numpy as np
 import torch
 from arithmetic import attention_flops, attention_peak, forward_flops, matrix_peak
 from counts import at_least_one
-from prediction_levers import lever_names, levers
 from prediction_sides import (
     drawn_proteins,
     model_for,
@@ -47,7 +46,7 @@ from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.prediction import distinct_rows, inference
+from hf_bertx.prediction import inference
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
@@ -88,7 +87,6 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
             f"at most {apart[side]:.1e}",
             flush=True,
         )
-    asked = options.levers is not None
     every, of_attention = operations(on_cpu(model, options), rows)
     return {
         "items": len(rows),
@@ -100,25 +98,16 @@ def measure(name: str, model: Path, rows: list[str], options: argparse.Namespace
         "operations_an_item": every,
         "attention_operations_an_item": of_attention,
         "scores_apart": apart,
-        "levers": levers(model, rows, options.lever_items[CASES.index(name)], options) if asked else None,
     }
 
 
 def operations(classifier: SequenceClassifier, rows: list[str]) -> tuple[float, float]:
     """Floating-point operations that an item takes on average, without padding; and of these, attention's own."""
     special = classifier.tokenizer.num_special_tokens_to_add()
-    widths = np.array([min(len(row) + special, classifier.max_length) for row in rows])
-    found = 0.0
-    for window in np.split(np.arange(len(rows)), range(inference.WINDOW_RECORDS, len(rows), inference.WINDOW_RECORDS)):
-        for batch in classifier._batches(widths[window]):
-            items = window[batch]
-            tokens = int(widths[items].sum())
-            # the special tokens of rows of one length are at the same places
-            kinds = len({at for i in items for at in enumerate(rows[i][: widths[i] - special])}) + special
-            share = kinds / tokens if distinct_rows.WORTH * kinds <= tokens else 1.0
-            found += sum(forward_flops(classifier.model.config, w, True, share * w) for w in widths[items].tolist())
-    of_attention = sum(attention_flops(classifier.model.config, width) for width in widths.tolist())
-    return found / len(rows), of_attention / len(rows)
+    widths = [min(len(row) + special, classifier.max_length) for row in rows]
+    config = classifier.model.config
+    found = sum(forward_flops(config, width, True) for width in widths)
+    return found / len(rows), sum(attention_flops(config, width) for width in widths) / len(rows)
 
 
 def _peaks(sides: list[str]) -> dict[str, float]:
@@ -138,25 +127,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--proteins", type=Path, help="FASTA file; without it proteins are drawn")
     parser.add_argument("--items", type=int, default=10_000)
     parser.add_argument("--peer_items", type=int, default=300, help="of a round")
-    parser.add_argument(
-        "--lever_items", type=int, nargs=2, default=[1024, 160], metavar=("SPLICE", "PROTEINS"), help="%(default)s"
-    )
     parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of each; rates are compared")
     parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--precision", default="auto", choices=inference.PRECISIONS, help="of ours; %(default)s")
     parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default %(default)s")
     parser.add_argument("--goal", type=float, default=4.0, help="times the peer's rate; %(default)s")
-    parser.add_argument(
-        "--levers", nargs="*", metavar="LEVER", help="also measure each by itself; all, or those named"
-    )
-    parser.add_argument("--lever_rounds", type=at_least_one, default=3, help="%(default)s")
     parser.add_argument("--work_dir", type=Path, default=Path("runs") / "bench", help="for models; %(default)s")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args(argv)
-    unknown = [name for name in options.levers or [] if name not in lever_names(options)]
-    if unknown:
-        parser.error(f"unknown lever {unknown[0]!r}; known: {', '.join(lever_names(options))}")
     disable_progress_bar()
     set_verbosity_error()
     torch.set_num_threads(options.threads)

@@ -125,13 +125,6 @@ class RunArguments:
             "elements at a time."
         },
     )
-    compile_when_repaid: bool = field(
-        default=False,
-        metadata={
-            "help": "Time some steps, and compile the model (torch.compile) if the rest of the run is long enough to "
-            "repay that; go back if compiled steps are not faster. --torch_compile true compiles in any case."
-        },
-    )
     rows_on_device: bool = field(
         default=True,
         metadata={
@@ -175,7 +168,6 @@ class RunSpec:
     stop_at_loss: float | None
     shortcuts: bool
     resume: bool
-    compile_when_repaid: bool = False
     rows_on_device: bool = True
 
     @property
@@ -399,6 +391,5 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         stop_at_loss=run.stop_at_loss,
         shortcuts=run.shortcuts,
         resume=run.resume,
-        compile_when_repaid=run.compile_when_repaid,
         rows_on_device=run.rows_on_device,
     )

@@ -32,7 +32,6 @@ from transformers.utils import logging
 from . import metrics, run_files
 from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
-from .compiling import CompileWhenRepaid
 from .cpu_attention import use_cpu_attention
 from .data_copies import BuildTask
 from .device_rows import DeviceRows, only_batch, where_rows_fit
@@ -156,8 +155,6 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
-    if spec.compile_when_repaid:
-        callbacks.append(CompileWhenRepaid())
     rows_on = place_rows(spec, args, data)
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
@@ -355,7 +352,6 @@ def _finish(
         "max_steps": state.max_steps,
         "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
         "stopped": _stop_reason(state, stop),
-        "compiled": next((c.decision for c in callbacks if isinstance(c, CompileWhenRepaid)), None),
         "train_seconds": round(seconds, 1),
         "total_seconds": round(time.perf_counter() - begun, 1),
         "resumed_from_step": None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]),

@@ -29,7 +29,6 @@ from ..input_records import InputRecord
 from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
 from ..shortcuts import prune_unread_positions
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
-from .distinct_rows import compute_distinct_rows
 
 # Of a batch, padding included: the activations of a layer stay in a core's cache, and a product has rows enough.
 TOKENS_A_BATCH = 2048
@@ -92,7 +91,6 @@ class SequenceClassifier:
         use_cpu_attention(self.model)
         if not on_gpu:
             use_onednn_linear(self.model)
-            compute_distinct_rows(self.model)  # a GPU would be waited for, to learn how many rows are distinct
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
