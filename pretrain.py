@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from transformers.utils import logging
@@ -15,23 +14,18 @@ from transformers.utils import logging
 from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.pretraining.pretrain import pretrain
 from hf_bertx.processes import end_process_group
+from hf_bertx.registry import run_command
 
 
 def main() -> int:
-    """Returns 2 for an order that cannot be carried out, after one line that says why.
-
-    TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
-    """
+    """Returns 2 for an order that cannot be carried out, after one line that says why; see `run_command`."""
     logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
-    try:
-        print(f"wrote {pretrain(*parse_pretraining(sys.argv[1:]))}")
-        end_process_group()
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
-            raise
-        print(f"pretrain.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("pretrain.py", _act)
+
+
+def _act() -> None:
+    print(f"wrote {pretrain(*parse_pretraining(sys.argv[1:]))}")
+    end_process_group()
 
 
 if __name__ == "__main__":

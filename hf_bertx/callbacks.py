@@ -12,15 +12,15 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy
 
-from . import run_files
+from . import run_checkpoints, run_files
 
 
 class RunRecordCallback(TrainerCallback):
     """Writes the log history to a JSON file at every log, whole or not at all, and stops a run whose loss is lost.
 
     It also marks each checkpoint once all of its files are written, so that a killed process never resumes from half
-    a checkpoint ([`run_files.last_complete_checkpoint`]), and logs what is left at the end of an epoch, so that the
-    mean training loss of an epoch can be computed exactly.
+    a checkpoint ([`run_checkpoints.last_complete_checkpoint`]), and logs what is left at the end of an epoch, so that
+    the mean training loss of an epoch can be computed exactly.
 
     Args:
         path: the JSON file.
@@ -56,7 +56,7 @@ class RunRecordCallback(TrainerCallback):
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
         if state.is_world_process_zero and checkpoint.is_dir():
-            run_files.mark_complete(checkpoint, state.global_step)
+            run_checkpoints.mark_complete(checkpoint, state.global_step)
 
 
 class LastStepCallback(TrainerCallback):

@@ -7,18 +7,18 @@ import sys
 
 from . import __version__
 from .commands import analyse, baseline, data, predict, publish, report, study, tasks
+from .registry import run_command
 
 _VERBS = (tasks, data, study, baseline, report, analyse, predict, publish)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a verb; returns 2 for an order that cannot be carried out, after one line that says why."""
+    """Runs a verb; returns 2 for an order that cannot be carried out, after one line that says why.
+
+    TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
+    """
     arguments = build_parser().parse_args(argv)
-    try:
-        return arguments.act(arguments) or 0
-    except (ValueError, OSError) as error:
-        print(f"bertx: error: {error}", file=sys.stderr)
-        return 2
+    return run_command("bertx", lambda: arguments.act(arguments))
 
 
 def build_parser() -> argparse.ArgumentParser:

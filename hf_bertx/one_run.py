@@ -5,7 +5,6 @@ What is needed after training, or for a push alone, is imported then, so that th
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +16,7 @@ from transformers.utils import logging
 
 from . import run_files
 from .processes import end_process_group
+from .registry import run_command
 from .run_arguments import BuildOwn, parse_arguments
 from .training import run
 
@@ -76,19 +76,13 @@ def train(
 
 
 def main(argv: list[str], build_own: BuildOwn | None = None, build_task: BuildPublished | None = None) -> int:
-    """Returns 2 for an order that cannot be carried out, after one line that says why.
+    """Returns 2 for an order that cannot be carried out, after one line that says why; see `run_command`."""
 
-    TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
-    """
-    try:
+    def act() -> None:
         train(argv, build_own, build_task, tell=lambda folder: print(f"wrote {folder}"))
         end_process_group()
-    except (ValueError, OSError, FloatingPointError) as error:
-        if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
-            raise
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return run_command("train.py", act)
 
 
 if __name__ == "__main__":

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 RUN = "run.json"  # what was ordered: specification, data fingerprint, versions, machine; written at the start
 LOG = "log_history.json"  # the Trainer's log, written as it goes
@@ -20,7 +25,12 @@ ADAPTER = "adapter"  # of a LoRA run, beside the model that it is merged into
 TRACKER = "tracker"  # TensorBoard's files, where they were asked for
 FAILURE = "failure.json"  # why the last try failed; gone once the run is finished
 CHECKPOINTS = "checkpoints"
-_COMPLETE = "complete.json"  # in a checkpoint: every file of it was written
+RECORDED = (MODEL, ADAPTER, TEST_PREDICTIONS, VALIDATION_PREDICTIONS, LOG)  # results.json has their digests
+CARD = "README.md"  # of a model; it is written again when other seeds finish, so no digest covers it
+
+
+class LockedRunError(OSError):
+    """Another process is writing to a run's folder."""
 
 
 def run_folder(
@@ -38,18 +48,36 @@ def run_folder(
     return Path(protocol, task, backbone.strip("/").replace("/", "--"), arm, name)
 
 
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Names the path where a disk is full; what torch and safetensors raise then names none.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        parent = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
+        full = "No space left" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
+        if full or ("failed writing file" in str(error) and shutil.disk_usage(parent).free < 2**20):
+            raise OSError(errno.ENOSPC, "the disk is full", str(path)) from error
+        raise
+
+
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in place in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -73,16 +101,19 @@ def _write_text(path: Path, text: str) -> None:
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:
     """Lets `write` fill a temporary folder beside `path`, then puts it in place, removing what stood there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-    try:
-        write(temporary)
-        temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        try:
+            write(temporary)
+            for file in temporary.rglob("*"):
+                file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes for its owner alone
+            temporary.chmod(0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_predictions(path: Path, rows: Any, logits: Any) -> None:
@@ -118,17 +149,94 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def mark_complete(checkpoint: Path, step: int) -> None:
-    """Says that every file of a checkpoint was written."""
-    write_json(checkpoint / _COMPLETE, {"step": step})
+def sha256(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def last_complete_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint that was written whole; half-written ones are removed."""
-    complete = []
-    for checkpoint in sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2])):
-        if (checkpoint / _COMPLETE).is_file():
-            complete.append(checkpoint)
+def file_digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of the files below a folder, by their path relative to it; model cards are left out.
+
+    Args:
+        names: files or folders of `folder` to look at; those that are missing are skipped. By default all.
+    """
+    tops = sorted(folder.iterdir()) if names is None else [folder / name for name in names]
+    files = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file()]
+    return {
+        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": sha256(path)}
+        for path in files
+        if path.name != CARD
+    }
+
+
+def check_files(folder: Path, record: dict[str, dict[str, Any]], below: str = "", content: bool = True) -> None:
+    """Compares files with what [`file_digests`] recorded of them.
+
+    Args:
+        record: of `results.json`, under `files`: by path relative to `folder`, the run's.
+        below: only files whose recorded path begins with this, e.g. `model/`.
+        content: whether to compare the sha256 too, which reads every file, or the size alone.
+
+    Raises:
+        ValueError: a file that is missing, has another size or other content; the message names it.
+    """
+    for name, recorded in record.items():
+        if not name.startswith(below):
+            continue
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{path}: the file is missing; remove {folder} to make it again")
+        if path.stat().st_size != recorded["size"]:
+            found = f"{path.stat().st_size} bytes, {recorded['size']} were written"
+        elif content and (digest := sha256(path)) != recorded["sha256"]:
+            found = f"its sha256 is {digest[:12]}, {recorded['sha256'][:12]} was written"
         else:
-            shutil.rmtree(checkpoint)
-    return complete[-1] if complete else None
+            continue
+        raise ValueError(f"{path}: damaged or changed ({found}); remove {folder} to make it again")
+
+
+def check_run(folder: Path, below: str = "", content: bool = True) -> None:
+    """Compares the files of a finished run with what its `results.json` says of them; see [`check_files`].
+
+    Raises:
+        ValueError: `results.json` is damaged or records no files, or a file is not what it was.
+    """
+    results = read_json(folder / RESULTS)
+    record = results.get("files") if isinstance(results, dict) else None
+    if not isinstance(record, dict):
+        raise ValueError(f"{folder / RESULTS}: it does not record the run's files; remove {folder} to run again")
+    check_files(folder, record, below, content)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds the lock of a run's folder. The operating system takes the lock from a process that died.
+
+    Raises:
+        LockedRunError: another process holds it.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.parent / f".{folder.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockedRunError(f"{folder}: another process is training this run; wait for it, or stop it") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process left: half-written files, and the checkpoints of a finished run.
+
+    Call it while holding the lock ([`locked`]).
+    """
+    for path in folder.glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    if (folder / RESULTS).is_file():
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

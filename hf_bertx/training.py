@@ -29,7 +29,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
-from . import metrics, run_files
+from . import metrics, run_checkpoints, run_files
 from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .cpu_attention import use_cpu_attention
@@ -274,7 +274,7 @@ def run(
     trainer = build_trainer(spec, args, data, folder)
     for callback in callbacks:
         trainer.add_callback(callback)
-    checkpoint = run_files.last_complete_checkpoint(folder / run_files.CHECKPOINTS)
+    checkpoint = run_checkpoints.last_complete_checkpoint(folder / run_files.CHECKPOINTS, logger.warning)
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
     started = time.perf_counter()
@@ -360,6 +360,7 @@ def _finish(
         "parameters": parameters,
         "trained_parameters": trained,
     }
+    results["files"] = run_files.file_digests(folder, run_files.RECORDED)
     run_files.write_json(folder / run_files.RESULTS, results)
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
 

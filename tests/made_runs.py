@@ -134,6 +134,7 @@ def make_run(
         "tokens_seen": 1000,
         "parameters": 1000,
     }
+    results["files"] = run_files.file_digests(folder, run_files.RECORDED)
     run_files.write_json(folder / run_files.RESULTS, results)
     return folder
 

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-from hf_bertx import run_files
+from hf_bertx import run_checkpoints, run_files
 from hf_bertx.callbacks import LossConvergedCallback, ModelCardCallback, RunRecordCallback, ThroughputCallback
 
 
@@ -64,7 +64,7 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
     names = sorted(path.name for path in tmp_path.glob("checkpoint-*"))
     assert names == ["checkpoint-10", "checkpoint-15", "checkpoint-16", "checkpoint-5"]
     (tmp_path / "checkpoint-16" / "complete.json").unlink()
-    last = run_files.last_complete_checkpoint(tmp_path)
+    last = run_checkpoints.last_complete_checkpoint(tmp_path)
     assert last is not None
     assert last.name == "checkpoint-15"
     assert not (tmp_path / "checkpoint-16").exists()  # half of a checkpoint is in the way of the next one

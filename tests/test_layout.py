@@ -10,10 +10,11 @@ from conftest import ROOT
 import hf_bertx
 
 ORDER = (
-    "freed_memory disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
+    "registry freed_memory disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
     "tokenization_discipline device_rows arms configuration_discipline modeling_discipline drawn_dropout "
-    "cpu_linear cpu_attention shortcuts regression_head tuning optimizers backbones tasks protocols run_files "
-    "data_copies task_data tokenized_data metrics discipline_metric leaks resampling statistics callbacks "
+    "cpu_linear cpu_attention shortcuts regression_head tuning optimizers run_files run_checkpoints backbones "
+    "tasks protocols data_copies task_data tokenized_data metrics discipline_metric leaks resampling statistics "
+    "callbacks "
     "run_arguments run_order run_trainer training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "

@@ -242,4 +242,5 @@ def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], f
         "tried": fitted.tried,
         "selected_on": "a tenth of the training items" if task.test_split == "validation" else "validation",
     }
+    results["files"] = run_files.file_digests(folder, run_files.RECORDED)
     run_files.write_json(folder / run_files.RESULTS, {**results, **fitted.more})

@@ -107,7 +107,7 @@ class PackedBlocks(Dataset):
         return np.where(fits.any(1), found, other.clip(0, last))
 
     def _document(self, places: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.corpus.starts, places, side="right") - 1
+        return np.asarray(np.searchsorted(self.corpus.starts, places, side="right")) - 1
 
 
 class ShuffledBlocks(Sampler[int]):

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from transformers import AutoConfig, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from .. import run_files
+from .. import run_checkpoints, run_files
 from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from ..cpu_attention import use_cpu_attention
@@ -166,7 +166,7 @@ def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, s
     trainer = build_trainer(told, args, (tokenizer, corpus, held_out), root, steps)
     if state.is_main_process:
         run_files.write_json(root / RECORD, {**order, "versions": versions(), "machine": machine()})
-    checkpoint = run_files.last_complete_checkpoint(root / run_files.CHECKPOINTS)
+    checkpoint = run_checkpoints.last_complete_checkpoint(root / run_files.CHECKPOINTS, logger.warning)
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
     begun = time.perf_counter()

@@ -196,7 +196,7 @@ def _train_in_processes(command: list[str]) -> None:
 def _record_failure(folder: Path, error: str) -> None:
     path = folder / run_files.FAILURE
     attempts = run_files.read_json(path)["attempts"] if path.is_file() else 0
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     run_files.write_json(path, {"error": error, "attempts": attempts + 1, "time": now})
 
 

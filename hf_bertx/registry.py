@@ -1,0 +1,57 @@
+"""Names and errors, in one form for every command: "did you mean", and one line for whatever was raised."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+_EXPECTED = (ValueError, OSError, FloatingPointError, ImportError)  # their messages are sentences
+_LONGEST = 1000  # letters of a message
+
+
+def unknown(what: str, name: Any, known: Iterable[str]) -> str:
+    """`unknown arm 're-emb'; did you mean 're_emb'? Known: ...`"""
+    names = list(known)
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"unknown {what} {name!r}{hint} Known: {', '.join(names)}"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's message, or its type where it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line. One of a type that no check of ours raises names its type."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full: {error.filename}" if error.filename else "the disk is full"
+    text = " ".join(str(error).split())
+    if len(text) > _LONGEST:
+        text = f"{text[:_LONGEST]} ..."
+    if isinstance(error, _EXPECTED) and text and type(error) is not UnicodeDecodeError:
+        return text
+    if type(error) is RuntimeError and text:
+        return text
+    return f"{type(error).__name__}: {text or 'no message'} (TRANSFORMERS_VERBOSITY=debug shows where)"
+
+
+def run_command(program: str, act: Callable[[], int | None]) -> int:
+    """Runs a command; whatever it raises becomes one line.
+
+    TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
+
+    Returns:
+        What `act` returns, or 0 for None; 2 after an exception.
+    """
+    try:
+        return act() or 0
+    except Exception as error:
+        if os.environ.get("TRANSFORMERS_VERBOSITY") == "debug":
+            raise
+        print(f"{program}: error: {one_line(error)}", file=sys.stderr)
+        return 2

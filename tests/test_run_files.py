@@ -1,0 +1,163 @@
+"""Files of a run: digests, locks, what a killed process leaves, a full disk."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hf_bertx import run_checkpoints, run_files
+from hf_bertx.registry import one_line, run_command, unknown
+
+
+def make_finished(folder: Path) -> Path:
+    run_files.write_folder(folder / "model", lambda path: run_files.write_text(path / "weights", "good"))
+    run_files.write_text(folder / "model" / run_files.CARD, "# A card\n")
+    files = run_files.file_digests(folder, ["model", "adapter"])
+    run_files.write_json(folder / run_files.RESULTS, {"files": files})
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda file: file.unlink(), "weights: the file is missing"),
+        (lambda file: file.write_text(""), "damaged or changed (0 bytes, 4 were written)"),
+        (lambda file: file.write_text("goad"), "damaged or changed (its sha256 is "),
+    ],
+)
+def test_a_changed_file_is_named(damage: Any, message: str, tmp_path: Path) -> None:
+    folder = make_finished(tmp_path / "run")
+    run_files.write_text(folder / "model" / run_files.CARD, "# Another card\n")
+    run_files.check_run(folder)
+    damage(folder / "model" / "weights")
+    run_files.check_run(folder, below="adapter/")
+    with pytest.raises(ValueError, match="weights") as error:
+        run_files.check_run(folder)
+    assert message in str(error.value)
+
+
+def test_results_without_digests_are_refused(tmp_path: Path) -> None:
+    for content in ("{}", "[]", '{"files": 1}'):
+        (tmp_path / run_files.RESULTS).write_text(content)
+        with pytest.raises(ValueError, match="does not record the run's files"):
+            run_files.check_run(tmp_path)
+
+
+def test_everybody_may_read_what_is_written(tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        (path / "sub").mkdir(mode=0o700)
+        os.close(os.open(path / "sub" / "weights", os.O_CREAT, 0o600))
+
+    run_files.write_folder(tmp_path / "model", write)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")}
+    assert modes == {"model": 0o755, "sub": 0o755, "weights": 0o644}
+
+
+def test_a_locked_run_belongs_to_one_process(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from hf_bertx import run_files as r\n"
+    code += "with r.locked(Path(sys.argv[1])): pass"
+    command = [sys.executable, "-c", code, str(tmp_path / "run")]
+    with run_files.locked(tmp_path / "run"):
+        other = subprocess.run(command, capture_output=True, text=True)
+        assert "run: another process is training this run" in other.stderr.splitlines()[-1]
+    assert subprocess.run(command).returncode == 0
+
+
+def test_a_start_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
+    for name in (".model.x1.tmp/weights", "checkpoints/checkpoint-2/optimizer.pt", "model/weights"):
+        run_files.write_text(tmp_path / name, "x")
+    (tmp_path / ".log.json.x2.tmp").write_text("x")
+    run_files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "model"]
+    (tmp_path / run_files.RESULTS).write_text("{}")
+    run_files.sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "results.json"]
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a\n  b"), "a b"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "the disk is full: /x/y"),
+        (KeyError("alphabet"), "KeyError: 'alphabet' (TRANSFORMERS_VERBOSITY=debug shows where)"),
+        (RuntimeError("WandbCallback requires wandb"), "WandbCallback requires wandb"),
+        (ImportError("no module"), "no module"),
+        (ValueError(), "ValueError: no message (TRANSFORMERS_VERBOSITY=debug shows where)"),
+    ],
+)
+def test_any_exception_is_one_line(
+    error: Exception, line: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act() -> None:
+        raise error
+
+    monkeypatch.delenv("TRANSFORMERS_VERBOSITY", raising=False)
+    assert run_command("bertx", act) == 2
+    assert capsys.readouterr().err == f"bertx: error: {line}\n"
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "debug")
+    with pytest.raises(type(error)):
+        run_command("bertx", act)
+
+
+@pytest.mark.parametrize(
+    "raised", [RuntimeError("I/O error: No space left on device (os error 28)"), OSError(errno.ENOSPC, "full")]
+)
+def test_a_full_disk_is_named_with_its_path(raised: Exception, tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        raise raised
+
+    for put in (run_files.write_folder, run_files.write_whole):
+        with pytest.raises(OSError, match="the disk is full") as error:
+            put(tmp_path / "model", write)
+        assert one_line(error.value) == f"the disk is full: {tmp_path / 'model'}"
+    assert not list(tmp_path.iterdir())
+
+
+def make_checkpoint(root: Path, step: int, best: int | None) -> Path:
+    folder = root / f"checkpoint-{step}"
+    state = {"global_step": step, "best_model_checkpoint": None if best is None else f"/moved/checkpoint-{best}"}
+    run_files.write_json(folder / "trainer_state.json", state)
+    run_files.write_text(folder / "optimizer.pt", "states")
+    run_checkpoints.mark_complete(folder, step)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("damage", "kept"),
+    [
+        ({}, 12),
+        ({"checkpoint-12/optimizer.pt": "statez"}, 8),
+        ({"checkpoint-12/optimizer.pt": None}, 8),
+        ({"checkpoint-12/complete.json": None}, 8),
+        ({"checkpoint-12/complete.json": "{}"}, 8),
+        ({"checkpoint-12/trainer_state.json": "{}"}, 8),
+        ({"checkpoint-8/optimizer.pt": ""}, 4),  # the best one of 12
+        ({"checkpoint-4/trainer_state.json": None, "checkpoint-8/complete.json": "[]"}, None),
+    ],
+)
+def test_a_damaged_checkpoint_gives_way_to_the_last_whole_one(
+    damage: dict[str, str | None], kept: int | None, tmp_path: Path
+) -> None:
+    for step, best in ((4, 4), (8, 8), (12, 8)):
+        make_checkpoint(tmp_path, step, best)
+    for name, content in damage.items():
+        (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
+    warned: list[str] = []
+    found = run_checkpoints.last_complete_checkpoint(tmp_path, warned.append)
+    assert (None if found is None else found.name) == (None if kept is None else f"checkpoint-{kept}")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"checkpoint-{step}" for step in (4, 8, 12) if kept is not None and step <= kept}
+    assert len(warned) == 3 - len(left)
+    assert all("cannot be used: " in line and "\n" not in line for line in warned)
+
+
+def test_an_unknown_name_comes_with_the_nearest_one() -> None:
+    assert unknown("arm", "re-emb", ["bert", "re_emb"]) == (
+        "unknown arm 're-emb'; did you mean 're_emb'? Known: bert, re_emb"
+    )
+    assert json.dumps(unknown("arm", 3, ["bert"])) == '"unknown arm 3. Known: bert"'
