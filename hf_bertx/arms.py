@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
-STARTS = ("pretrained", "re_emb", "random", "random_body")
+STARTS = ("pretrained", "re_emb", "random", "random_body", "shuffled")
 SHIFTS = ("none", "constant", "random")
 TUNINGS = ("full", "frozen", "frozen_norm", "lora")
 BASELINE = "baseline"  # in an arm's place: what a run is that started from no backbone; see [`baselines`]
@@ -20,7 +20,8 @@ class Arm:
 
     Args:
         start: what of the backbone is kept: everything (`pretrained`), all but the word embeddings (`re_emb`),
-            nothing (`random`), or the embeddings alone (`random_body`).
+            nothing (`random`), the embeddings alone (`random_body`), or the weights without their places
+            (`shuffled`: the entries of each matrix are permuted).
         assignment: `frequent`, `random` or `unused`; see [`token_map.assign`]. For tasks of symbols.
         shift: `none`, `constant` or `random`: how ids of a text task are mapped; see [`token_map`].
         shift_offset: the paper's c, for the `constant` shift.
@@ -60,6 +61,7 @@ _EVERY = (
     Arm("re_emb", start="re_emb", about="Word embeddings are drawn anew, the rest is kept.", paper_row="re-emb"),
     Arm("rand", start="random", about="Every weight is drawn anew: trained from scratch.", paper_row="rand"),
     Arm("random_body", start="random_body", about="Embeddings are kept, the layers are drawn anew."),
+    Arm("shuffled", start="shuffled", about="The entries of each weight matrix are permuted: its statistics alone."),
     Arm("unused", assignment="unused", about="Symbols on unused vocabulary entries, which pre-training never saw."),
     Arm("random_tokens", assignment="random", about="Symbols on random subwords, as in the authors' code."),
     Arm("frozen", tuning="frozen", about="Every pre-trained weight is kept as it was; the head alone is trained."),

@@ -101,7 +101,8 @@ class DisciplineClassificationMixin:
         Args:
             source: a Hub id or a folder.
             start: `pretrained` (every weight is kept), `re_emb` (the word embeddings are drawn anew), `random`
-                (everything is), `random_body` (everything but the embedding block is).
+                (everything is), `random_body` (everything but the embedding block is), `shuffled` (the entries of
+                each matrix are permuted; vectors, such as those of LayerNorms, are kept).
             revision: of the Hub id.
             **kwargs: fields of the config: `num_labels`, `id2label`, `problem_type`, ...
 
@@ -114,10 +115,13 @@ class DisciplineClassificationMixin:
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
         kwargs.setdefault("started_from", f"{source}@{revision}" if revision else source)
-        if start in ("pretrained", "re_emb"):
+        if start in ("pretrained", "re_emb", "shuffled"):
             if start == "re_emb":
                 kwargs["reinit_embeddings"] = True
-            return load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            model = load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            if start == "shuffled":
+                model.shuffle_weights()
+            return model
         config = cls.config_class.from_pretrained(source, revision=revision or "main", **kwargs)  # type: ignore[attr-defined]
         config.dtype = torch.float32
         config.started_as = start
@@ -138,6 +142,15 @@ class DisciplineClassificationMixin:
         torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)
         if embedding.padding_idx is not None:
             embedding.weight[embedding.padding_idx].zero_()
+
+    @torch.no_grad()
+    def shuffle_weights(self) -> None:
+        """Permutes the entries of each matrix of the encoder: its distribution stays, its structure goes."""
+        for parameter in self.base_model.parameters():  # type: ignore[attr-defined]
+            if parameter.ndim == 2:
+                flat = parameter.view(-1)
+                flat.copy_(flat[torch.randperm(len(flat))])
+        self.config.started_as = "shuffled"
 
     @torch.no_grad()
     def shift_tokens(self, table: np.ndarray, record: str) -> None:

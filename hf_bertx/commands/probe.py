@@ -1,0 +1,72 @@
+"""`bertx probe`: what a frozen start knows of a task, in minutes and without a gradient step."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from ..tasks import TASKS
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "probe",
+        help="frozen features of each layer and a closed-form head: minutes, no gradient step",
+        description="Runs the frozen encoder once over the items, fits a ridge head on the features of each layer and "
+        "pooling (mean of positions, or [CLS]), chooses the layer on validation and tests it. Each arm and size "
+        "leaves a run folder that `bertx report` shows. Features are cached and never computed twice.",
+        epilog="bertx probe --task dna-h3 --data_dir data/dna-h3 --items 100 1000 all --arm bert re_emb rand",
+    )
+    parser.add_argument("--task", default="dna-splice", help="one of: " + ", ".join(TASKS))
+    parser.add_argument("--data_dir", help="folder that `bertx data build` made")
+    parser.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
+    parser.add_argument("--arm", nargs="+", default=["bert", "re_emb", "rand"], help="starts (bert re_emb rand)")
+    parser.add_argument("--backbone", default="minilm-l6", help="(%(default)s)")
+    parser.add_argument(
+        "--items", nargs="+", type=_size, default=["all"], metavar="N", help="training items, or `all` (%(default)s)"
+    )
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of random starts and draws (0)")
+    parser.add_argument("--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0: the embeddings")
+    parser.add_argument("--permute_labels", action="store_true", help="a check: shuffled labels have to give chance")
+    parser.add_argument("--max_test_items", type=int, default=3000, metavar="N", help="(%(default)s)")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="a study's plan, whose sha256 each run records")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="of features (RUNS/features)")
+    parser.set_defaults(act=_probe)
+
+
+def _size(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _probe(arguments: argparse.Namespace) -> None:
+    from ..probing.runs import ProbeSpec, run_probe
+    from ..run_files import RESULTS, read_json
+
+    plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()
+    for seed in arguments.seed:
+        for arm in arguments.arm:
+            spec = ProbeSpec(
+                arguments.task,
+                arm,
+                arguments.backbone,
+                arguments.split,
+                seed,
+                None if arguments.layers is None else tuple(arguments.layers),
+                arguments.permute_labels,
+                arguments.max_test_items,
+                plan,
+            )
+            folders = run_probe(spec, arguments.items, arguments.data_dir, arguments.runs, arguments.cache)
+            for folder in folders:
+                results = read_json(folder / RESULTS)
+                chosen = results["chosen"]
+                scores = results["metrics"][results["test_split"]]
+                shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+                print(
+                    f"{arm}, seed {seed}, {results['train_items']} items: {shown} (layer {chosen['layer']}, "
+                    f"{chosen['pooling']}; {folder})",
+                    flush=True,
+                )

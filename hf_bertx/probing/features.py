@@ -1,0 +1,182 @@
+"""Hidden states of a frozen encoder, pooled by layer, and their cache on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers.utils import logging
+
+from .. import run_files
+from ..prediction.inference import length_batches, one_thread_each
+
+logger = logging.get_logger(__name__)
+
+POOLINGS = ("mean", "first")
+TOKENS_A_BATCH = 4096  # padding included
+_CHUNK = 512  # items whose features are written at once: what a killed run has to compute again at most
+
+
+def extract(
+    model: Any, columns: dict[str, Sequence[Sequence[int]]], pad_token_id: int, threads: int = 1
+) -> np.ndarray:
+    """Pools the hidden states of each layer.
+
+    Args:
+        model: an encoder of transformers in evaluation mode.
+        columns: `input_ids` and, where the model reads them, `token_type_ids`: lists of token ids, one a sequence.
+        pad_token_id: stands in padded places, which are masked.
+        threads: batches that are computed at the same time.
+
+    Returns:
+        float16 of shape `(sequences, layers + 1, 2, hidden)`: the embeddings, then each layer; the mean over all
+        positions, special tokens included, then the first position ([CLS]).
+
+    Raises:
+        FloatingPointError: a feature is not a finite number in float16.
+    """
+    lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)
+    config = model.config
+    shape = (len(lengths), config.num_hidden_layers + 1, len(POOLINGS), config.hidden_size)
+    out = np.empty(shape, dtype=np.float16)
+
+    def compute(batch: np.ndarray) -> None:
+        longest = int(lengths[batch].max())
+        inputs = {}
+        for name, rows in columns.items():
+            padded = np.full((len(batch), longest), pad_token_id if name == "input_ids" else 0, dtype=np.int64)
+            for i, row in enumerate(batch):
+                padded[i, : lengths[row]] = rows[row]
+            inputs[name] = torch.from_numpy(padded).to(model.device)
+        count = torch.from_numpy(lengths[batch]).to(model.device)
+        mask = torch.arange(longest, device=model.device) < count[:, None]  # (batch, length)
+        if not bool(mask.all()):
+            inputs["attention_mask"] = mask.long()
+        with torch.inference_mode():
+            for layer, states in enumerate(model(**inputs, output_hidden_states=True).hidden_states):
+                summed = (states * mask[..., None]).sum(1, dtype=torch.float32)
+                out[batch, layer, 0] = (summed / count[:, None]).cpu().numpy()
+                out[batch, layer, 1] = states[:, 0].float().cpu().numpy()
+
+    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
+        list(pool.map(compute, length_batches(lengths, TOKENS_A_BATCH)))
+    if not np.isfinite(out).all():
+        raise FloatingPointError(
+            f"a hidden state of {config.model_type} is not a finite number in float16; the weights are damaged, or "
+            "their scale does not suit a probe"
+        )
+    return out
+
+
+class FeatureCache:
+    """Features of single items on disk, found again by the item and by everything that they depend on.
+
+    A cache is a folder. `chunk-N.npy` holds the features of some items, float16 of shape
+    `(items, layers + 1, 2, hidden)`; `chunk-N.json` holds their keys and the sha256 of the other file. A chunk whose
+    file has changed is not used; its items are computed again.
+
+    Args:
+        root: the folder of all caches.
+        depends_on: what decides the features beside the items: the weights' sha256, precision, ...
+    """
+
+    def __init__(self, root: Path, depends_on: dict[str, Any]) -> None:
+        identity = json.dumps(depends_on, sort_keys=True).encode()
+        self.folder = Path(root) / hashlib.sha256(identity).hexdigest()[:24]
+        run_files.write_json(self.folder / "depends_on.json", depends_on)
+
+    def features(
+        self, keys: Sequence[str], compute: Callable[[list[int]], np.ndarray], progress: bool = False
+    ) -> np.ndarray:
+        """The features of items, computed where the cache does not hold them.
+
+        Args:
+            keys: one an item; equal items have equal keys.
+            compute: takes positions in `keys` and returns their features.
+
+        Returns:
+            float16 of shape `(len(keys), layers + 1, 2, hidden)`.
+        """
+        places: dict[str, list[int]] = {}
+        for i, key in enumerate(keys):
+            places.setdefault(key, []).append(i)
+        chunks = list(self._holding(places))
+        held = {key for chunk_keys, _ in chunks for key in chunk_keys}
+        missing = [own[0] for key, own in places.items() if key not in held]
+        for start in self._shown(range(0, len(missing), _CHUNK), progress):
+            part = missing[start : start + _CHUNK]
+            part_keys = [keys[i] for i in part]
+            chunks.append((part_keys, self._write(part_keys, compute(part))))
+        out: np.ndarray | None = None
+        for chunk_keys, path in chunks:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+            if out is None:
+                out = np.empty((len(keys), *stored.shape[1:]), dtype=np.float16)
+            for row, key in enumerate(chunk_keys):
+                if key in places:
+                    out[places[key]] = stored[row]
+        assert out is not None  # every key is held
+        return out
+
+    def _holding(self, places: dict[str, list[int]]) -> Iterator[tuple[list[str], Path]]:
+        """The chunks that hold one of these keys and are as they were written."""
+        for record in sorted(self.folder.glob("chunk-*.json")):
+            path, held = record.with_suffix(".npy"), run_files.read_json(record)
+            if not any(key in places for key in held["items"]):
+                continue
+            if path.is_file() and _sha256(path) == held["sha256"]:
+                yield held["items"], path
+                continue
+            logger.warning(f"{path}: missing or changed since it was written; its items are computed again")
+            record.unlink()
+            path.unlink(missing_ok=True)
+
+    def _write(self, keys: list[str], features: np.ndarray) -> Path:
+        numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob("chunk-*.npy")]
+        path = self.folder / f"chunk-{max(numbers, default=-1) + 1:05d}.npy"
+
+        def save(temporary: Path) -> None:
+            with temporary.open("wb") as file:
+                np.save(file, features, allow_pickle=False)
+
+        run_files.write_whole(path, save)
+        run_files.write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "items": keys})
+        return path
+
+    @staticmethod
+    def _shown(steps: Sequence[int], progress: bool) -> Any:
+        from tqdm import tqdm
+
+        return tqdm(steps, desc="Features", unit=f"x {_CHUNK} items", disable=None if progress else True)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def item_keys(columns: dict[str, Sequence[Sequence[int]]]) -> list[str]:
+    """What an item is known by: a digest of its token ids."""
+    names = sorted(columns)
+    digests = []
+    for row in zip(*(columns[name] for name in names), strict=True):
+        digest = hashlib.sha256()
+        for name, ids in zip(names, row, strict=True):
+            digest.update(name.encode() + np.asarray(ids, dtype=np.int32).tobytes())
+        digests.append(digest.hexdigest()[:24])
+    return digests
+
+
+def weights_digest(model: torch.nn.Module) -> str:
+    """sha256 over the names and values of all weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
