@@ -27,9 +27,9 @@ ORDER = (
     "analysis.compared_runs analysis.activations analysis.analyse analysis.analysis_report study.series study.plan "
     "publishing.card_facts publishing.cards publishing.repository_files publishing.onnx_export publishing.publish "
     "baselines.catalog baselines.features baselines.linear baselines.checkpoints baselines.plus_tfm.conversion "
-    "baselines.encoders baselines.networks baselines.runs baselines.table one_run study.execution study.choice "
+    "baselines.encoders baselines.networks baselines.runs baselines.table probing.features probing.heads probing.runs one_run study.execution study.choice "
     "study.estimate study.command commands.tasks commands.report commands.study commands.analyse commands.predict "
-    "commands.baseline commands.data commands.publish cli"
+    "commands.baseline commands.data commands.probe commands.publish cli"
 ).split()
 NO_TORCH = (
     "freed_memory",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _CHUNK = 512  # items whose features are written at once: what a killed run has 
 
 
 def extract(
-    model: Any, columns: dict[str, Sequence[Sequence[int]]], pad_token_id: int, threads: int = 1
+    model: Any, columns: Mapping[str, Sequence[Sequence[int]]], pad_token_id: int, threads: int = 1
 ) -> np.ndarray:
     """Pools the hidden states of each layer.
 
@@ -50,7 +50,9 @@ def extract(
         longest = int(lengths[batch].max())
         inputs = {}
         for name, rows in columns.items():
-            padded = np.full((len(batch), longest), pad_token_id if name == "input_ids" else 0, dtype=np.int64)
+            padded: np.ndarray = np.full(
+                (len(batch), longest), pad_token_id if name == "input_ids" else 0, dtype=np.int64
+            )
             for i, row in enumerate(batch):
                 padded[i, : lengths[row]] = rows[row]
             inputs[name] = torch.from_numpy(padded).to(model.device)
@@ -161,7 +163,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def item_keys(columns: dict[str, Sequence[Sequence[int]]]) -> list[str]:
+def item_keys(columns: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:
     """What an item is known by: a digest of its token ids."""
     names = sorted(columns)
     digests = []

@@ -45,11 +45,11 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> H
     """
     if len(labels) < 2:
         raise ValueError(f"{len(labels)} training item; a head needs 2 at least")
-    x = features.astype(np.float64)
+    x: np.ndarray = features.astype(np.float64)
     mean, scale = x.mean(0), x.std(0)
     x = (x - mean) / np.where(scale > 0, scale, 1.0)
     if classes is None:
-        y = labels.astype(np.float64)[:, None]
+        y: np.ndarray = labels.astype(np.float64)[:, None]
     else:
         present = np.unique(labels)
         if len(present) < 2:

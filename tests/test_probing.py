@@ -1,0 +1,146 @@
+"""Probes: features of frozen encoders, their cache, closed-form heads, run folders."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import RidgeCV
+from transformers import AutoModel
+
+from hf_bertx.cli import main
+from hf_bertx.probing.features import FeatureCache, extract, item_keys
+from hf_bertx.probing.heads import ALPHAS, fit_head
+from hf_bertx.probing.runs import ProbeSpec, run_probe
+
+
+@pytest.mark.parametrize("items", [20, 200])
+@pytest.mark.parametrize("classes", [None, 3])
+def test_the_head_is_ridge_with_leave_one_out(items: int, classes: int | None) -> None:
+    rng = np.random.default_rng(items)
+    x = rng.normal(2.0, 3.0, size=(items, 40))
+    x[:, 7] = 1.0  # does not vary
+    signal = x[:, 0] + 0.3 * rng.normal(size=items)
+    labels = signal if classes is None else np.digitize(signal, [0.0, 4.0])
+    targets = labels[:, None] if classes is None else np.where(labels[:, None] == np.arange(classes), 1.0, -1.0)
+    scaled = (x - x.mean(0)) / np.where(x.std(0) > 0, x.std(0), 1)
+    known = RidgeCV(alphas=ALPHAS).fit(scaled, targets)
+    head = fit_head(x, labels, classes)
+    assert head.alpha == known.alpha_
+    np.testing.assert_allclose(head(x), known.predict(scaled).reshape(items, -1), atol=1e-4)
+
+
+def test_features_are_the_models_own_without_padding(tiny_backbone: Path) -> None:
+    model = AutoModel.from_pretrained(tiny_backbone).eval()
+    ids = [[101, 5, 6, 102], [101, 7, 102], [101, *range(200, 240), 102]]
+    found = extract(model, {"input_ids": ids}, pad_token_id=0, threads=2)
+    assert found.shape == (3, 3, 2, 32)
+    assert found.dtype == np.float16
+    for row, item in enumerate(ids):
+        with torch.inference_mode():
+            states = model(input_ids=torch.tensor([item]), output_hidden_states=True).hidden_states
+        for layer, state in enumerate(states):
+            np.testing.assert_allclose(found[row, layer, 0], state[0].mean(0), atol=3e-3)
+            np.testing.assert_allclose(found[row, layer, 1], state[0, 0], atol=3e-3)
+
+
+def test_a_cache_computes_each_item_once_and_sees_changes(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def compute(places: list[int]) -> np.ndarray:
+        asked.extend(places)
+        return np.array([[[[float(place)]]] for place in places], dtype=np.float16)
+
+    cache = FeatureCache(tmp_path, {"weights": "a"})
+    assert cache.features(["x", "y", "x"], compute).ravel().tolist() == [0, 1, 0]
+    assert cache.features(["y", "z"], compute).ravel().tolist() == [1, 1]
+    assert asked == [0, 1, 1]
+    chunk = sorted(cache.folder.glob("*.npy"))[0]
+    chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
+    cache.features(["x"], compute)
+    assert asked == [0, 1, 1, 0]
+    FeatureCache(tmp_path, {"weights": "b"}).features(["y"], compute)  # of other weights: another cache
+    assert asked == [0, 1, 1, 0, 0]
+
+
+def test_items_are_known_by_their_tokens() -> None:
+    pairs = {"input_ids": [[1, 2], [1, 2], [1, 2]], "token_type_ids": [[0, 0], [0, 1], [0, 0]]}
+    keys = item_keys(pairs)
+    assert keys[0] == keys[2] != keys[1]
+
+
+@pytest.fixture(scope="module")
+def probed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSpec, Path, list[Path]]:
+    root = tmp_path_factory.mktemp("probes")
+    spec = ProbeSpec("dna-splice", "bert", str(tiny_backbone), plan="0f" * 32)
+    return spec, root, run_probe(spec, [50, 200], root=root)
+
+
+def test_a_probe_leaves_runs_that_the_report_reads(probed: tuple[ProbeSpec, Path, list[Path]], tmp_path: Path) -> None:
+    _, root, folders = probed
+    for folder, items in zip(folders, (50, 200), strict=True):
+        order, results = (json.loads((folder / name).read_text()) for name in ("run.json", "results.json"))
+        assert order["specification"]["protocol"] == "probe"
+        assert order["plan"] == "0f" * 32
+        assert results["train_items"] == items
+        assert len(results["tried"]) == 3 * 2
+        best = max(entry["validation"] for entry in results["tried"])
+        assert results["chosen"]["validation"] == best
+        assert results["metrics"]["test"]["accuracy"] == results["chosen"]["test"]
+    assert main(["report", str(root / "probe"), "--output", str(tmp_path / "report")]) == 0
+    assert "items=200" in (tmp_path / "report" / "runs.csv").read_text()
+
+
+def test_a_finished_probe_is_skipped(probed: tuple[ProbeSpec, Path, list[Path]]) -> None:
+    spec, root, folders = probed
+    before = [(folder / "results.json").stat().st_mtime_ns for folder in folders]
+    assert run_probe(spec, [50, 200], root=root) == folders
+    assert [(folder / "results.json").stat().st_mtime_ns for folder in folders] == before
+
+
+def test_permuted_labels_give_chance(tiny_backbone: Path, tmp_path: Path) -> None:
+    spec = ProbeSpec("dna-splice", "bert", str(tiny_backbone), permute_labels=True)
+    (folder,) = run_probe(spec, [1000], root=tmp_path)
+    score = json.loads((folder / "results.json").read_text())["metrics"]["test"]["accuracy"]
+    assert score < 0.544 + 0.1  # the commonest class of the 160 test items, and two standard errors
+
+
+@pytest.mark.parametrize("arm", ["bert", "rand", "shuffled"])
+def test_a_planted_motif_is_found(tiny_backbone: Path, tmp_path: Path, arm: str) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, size=400)
+    sequences = []
+    for label in labels:
+        letters = rng.choice(list("ACGT"), size=60)
+        at = rng.integers(0, 40)
+        letters[at : at + 12] = list("GGGGGGGGGGGG" if label else "AAAAAAAAAAAA")
+        sequences.append([ord(letter) - ord("A") + 1000 for letter in letters])
+    model = AutoModel.from_pretrained(tiny_backbone).eval()
+    found = extract(model, {"input_ids": sequences}, pad_token_id=0)
+    head = fit_head(found[:300, 2, 0], labels[:300], 2)
+    assert (head(found[300:, 2, 0]).argmax(1) == labels[300:]).mean() > 0.95
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--items", "1"], "items is 1; allowed: a number from 2 on, or all"),
+        (["--items", "9999"], "items is 9999, and dna-splice has 2871 training items to draw from"),
+        (["--items", "most"], "items is 'most'; allowed"),
+        (["--layers", "3", "--items", "50"], "layer 3: .* has layers 1 to 2, and 0 for its embeddings"),
+        (["--arm", "shift_1000"], "shifts the ids of text, and task dna-splice is dna"),
+        (["--task", "dna-splise"], "did you mean 'dna-splice'"),
+        (["--arm", "berd"], "did you mean 'bert'"),
+        (["--plan", "no.md"], "no.md"),
+    ],
+)
+def test_bad_input_is_one_line(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], message: str
+) -> None:
+    assert main(["probe", "--backbone", str(tiny_backbone), "--runs", str(tmp_path), *argv]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("bertx: error: ")
+
+    assert re.search(message, error), error
