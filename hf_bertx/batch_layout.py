@@ -120,11 +120,10 @@ def target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[
 
 
 def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, multiple: int | None) -> int | None:
-    """Columns of the padded batch; None where rows keep their own lengths."""
+    """Columns that rows are padded to, by `max_length` whatever is longer; None where rows keep their own lengths."""
     if padding == "do_not_pad" or not len(lengths):
         return None
-    longest = int(lengths.max())
-    width = max(longest, max_length or 0) if padding == "max_length" else longest
+    width = max_length or 0 if padding == "max_length" else int(lengths.max())
     return width if not multiple else -(-width // multiple) * multiple
 
 
@@ -142,7 +141,12 @@ def layout(
     Args:
         flat: a number for each token, or one that stands for all.
         values: what the numbers stand for; without it themselves.
+
+    Raises:
+        ValueError: an array is asked for and a row is longer than `width`.
     """
+    if as_array and width is not None and lengths.max(initial=0) > width:
+        raise ValueError(f"a sequence of {lengths.max()} tokens is longer than {width}; tensors need truncation=True")
     if not as_array or width is None:
         return _lists(flat, lengths, width, pad, side, values)
     if isinstance(flat, np.ndarray) and values is not None:

@@ -34,6 +34,7 @@ class DisciplineConfigMixin:
         started_as (`str`, *optional*): a record, in the past tense: `pretrained`, `re_emb`, `random`, `random_body`.
         started_from (`str`, *optional*): a record: the backbone, with its revision.
         discipline (`str`, *optional*): a record: whose sequences the model reads.
+        reads_pairs (`bool`, *optional*): a record: whether an item is a pair of sequences.
         shifted_by (`str`, *optional*): a record: how the rows of the word embeddings were permuted at the start.
 
     Raises:
@@ -44,6 +45,7 @@ class DisciplineConfigMixin:
     started_as: str | None = None
     started_from: str | None = None
     discipline: str | None = None
+    reads_pairs: bool | None = None
     shifted_by: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -72,6 +72,16 @@ MUSIC = Discipline("music", tuple(str(pitch) for pitch in range(128)), separator
 DISCIPLINES: dict[str, Discipline] = {discipline.name: discipline for discipline in (DNA, PROTEIN, MUSIC)}
 
 
+def fold(text: str) -> str:
+    """Upper case, letter for letter: a letter that upper case maps to another alphabet's letter stays as it is.
+
+    `str.upper` alone makes `SS` of `ß` and `I` of the dotless `ı`.
+    """
+    if text.isascii():
+        return text.upper()
+    return "".join(upper if (upper := letter.upper()).lower() == letter else letter for letter in text)
+
+
 def get_discipline(discipline: str | Discipline) -> Discipline:
     """The built-in discipline of that name; a `Discipline` is returned as it is.
 

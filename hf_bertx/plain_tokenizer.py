@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from .disciplines import Discipline
+from .disciplines import Discipline, fold
 
 # A WordLevel model whose unknown token is not in its vocabulary raises, where [UNK] would be silent.
 _RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
@@ -37,6 +38,27 @@ def probe_template(tokenizer: Any) -> dict[str, list[list[Any]]]:
     return templates
 
 
+def case_variants(letter: str) -> set[str]:
+    """The letter and, where one letter alone is its other case, that."""
+    other = letter.swapcase()
+    return {letter, other} if len(other) == 1 and other.swapcase() == letter else {letter}
+
+
+def _folding(discipline: Discipline) -> list[Any]:
+    """What writes every symbol in the case that the vocabulary has it in."""
+    if not discipline.ignore_case:
+        return []
+    if not discipline.separator or all(symbol == fold(symbol) for symbol in discipline.symbols):  # letter by letter
+        letters = dict.fromkeys("".join(discipline.symbols))
+        return [normalizers.Replace(v, a) for a in letters for v in sorted(case_variants(a) - {a})]
+    written = {symbol: "".join(_any_case(letter) for letter in symbol) for symbol in discipline.symbols}
+    return [normalizers.Replace(Regex(rf"(?<!\S){found}(?!\S)"), symbol) for symbol, found in written.items()]
+
+
+def _any_case(letter: str) -> str:
+    return "(?:" + "|".join(re.escape(variant) for variant in sorted(case_variants(letter))) + ")"
+
+
 def plain_tokenizer(
     discipline: Discipline, ids: dict[str, int], special_ids: dict[str, int], template: dict[str, list[list[Any]]]
 ) -> Tokenizer:
@@ -49,9 +71,7 @@ def plain_tokenizer(
     """
     separated = bool(discipline.separator)
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=_RAISES_ON_UNKNOWN))
-    if discipline.ignore_case:
-        lower = [(s.swapcase(), s) for s in discipline.symbols if s.swapcase() != s]
-        tokenizer.normalizer = normalizers.Sequence([normalizers.Replace(a, b) for a, b in lower])
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Strip(), *_folding(discipline)])
     tokenizer.pre_tokenizer = (
         pre_tokenizers.WhitespaceSplit() if separated else pre_tokenizers.Split(Regex("."), "isolated")
     )

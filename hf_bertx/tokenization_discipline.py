@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -14,14 +15,17 @@ from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
 from .batch_layout import ValuesByCode, cut, fill_template, layout, padded_width, target_lengths
-from .disciplines import Discipline, get_discipline
+from .disciplines import Discipline, fold, get_discipline
 from .freed_memory import keep_freed_up_to
-from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
+from .plain_tokenizer import case_variants, plain_tokenizer, probe_template, read_vocabulary
 from .token_map import assign, random_subword_table
 
 logger = logging.get_logger(__name__)
 
 TRUNCATION_KEEPS = ("head", "head_tail")
+_SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space to Python, not to Unicode
+_SPACES = re.compile(rf"[^\S{_SEPARATORS}]+")
+_WHITE_SPACE = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in _SEPARATORS)
 _BYTES_A_TOKEN = 64  # three columns of 8 bytes, as much on the way to them, and room
 
 
@@ -105,6 +109,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         self._no_code = np.iinfo(self._code_type).max
         self._code_of_letter = self._make_letter_table()
         kwargs.setdefault("clean_up_tokenization_spaces", False)
+        kwargs.setdefault("split_special_tokens", True)  # AutoTokenizer too takes "[SEP]" in a sequence for letters
         super().__init__(
             alphabet=self.discipline.to_dict(),
             symbol_ids=self.symbol_ids,
@@ -145,6 +150,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         truncation_keeps: str = "head",
         remap_special_tokens: bool = False,
         model_max_length: int | None = None,
+        add_special_tokens: bool = True,
     ) -> DisciplineTokenizer:
         """A tokenizer for a discipline over the vocabulary of a text model.
 
@@ -154,6 +160,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             remap_special_tokens: send [CLS], [SEP] and the others to random subwords too, as the authors' code does;
                 needs the `random` assignment.
             model_max_length: the longest input in tokens; the backbone's own by default.
+            add_special_tokens: put the backbone's special tokens around each sequence. `False` leaves them out of the
+                template, so that the saved tokenizer never adds any, in plain `AutoTokenizer` too.
 
         Raises:
             ValueError: the vocabulary cannot serve the assignment, or an argument is not allowed.
@@ -177,6 +185,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
                 for name, items in template.items()
             }
             record["remapped_special_tokens"] = True
+        if not add_special_tokens:
+            template = {name: [item for item in items if isinstance(item[0], str)] for name, items in template.items()}
         return cls(
             alphabet=found,
             symbol_ids=ids,
@@ -239,7 +249,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             return None
         pairs = [(symbol, code) for code, symbol in enumerate(self.discipline.symbols)]
         if self.discipline.ignore_case:
-            pairs += [(s.swapcase(), i) for s, i in pairs if len(s.swapcase()) == 1 and s.swapcase() != s]
+            pairs += [(variant, i) for s, i in pairs for variant in case_variants(s) if variant != s]
         table: np.ndarray = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), self._no_code, dtype=self._code_type)
         for symbol, code in pairs:
             table[ord(symbol)] = code
@@ -248,17 +258,27 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     def _lookup(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Codes of all symbols of all texts, shape `(symbols,)`, and the number of symbols of each, shape `(texts,)`.
 
-        A code is a byte for most alphabets, an eighth of an id: what is done to a batch is done to codes.
+        A code is a byte for most alphabets, an eighth of an id: what is done to a batch is done to codes. White space
+        around a text is no part of it.
         """
         if self._code_of_letter is None:
             return self._lookup_separated(texts)
+        try:
+            return self._lookup_letters(texts, self._code_of_letter)
+        except UnknownSymbolError:
+            stripped = [text.strip(_WHITE_SPACE) for text in texts]
+            if stripped == list(texts):
+                raise
+            return self._lookup_letters(stripped, self._code_of_letter)
+
+    def _lookup_letters(self, texts: Sequence[str], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         joined = "".join(texts)
         if joined.isascii():
             points = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
         else:
-            points = np.frombuffer(joined.encode("utf-32-le"), dtype=np.uint32)
-            points = np.minimum(points, len(self._code_of_letter) - 1)  # the table's last entry is never a symbol
-        codes: np.ndarray = self._code_of_letter.take(points)
+            points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+            points = np.minimum(points, len(table) - 1)  # the table's last entry is never a symbol
+        codes: np.ndarray = table.take(points)
         lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
         if codes.size and codes.max() == self._no_code:
             at = int(np.argmax(codes == self._no_code))
@@ -267,7 +287,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return codes, lengths
 
     def _lookup_separated(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        rows = [text.upper().split() if self.discipline.ignore_case else text.split() for text in texts]
+        folded = [fold(text) for text in texts] if self.discipline.ignore_case else texts
+        rows = [text.split() if text.isprintable() else _split(text) for text in folded]
         lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
         known = self._known_symbols
         try:
@@ -281,8 +302,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
 
     @property
     def _known_symbols(self) -> dict[str, int]:
-        fold = str.upper if self.discipline.ignore_case else str
-        return {fold(symbol): code for code, symbol in enumerate(self.discipline.symbols)}
+        key = fold if self.discipline.ignore_case else str
+        return {key(symbol): code for code, symbol in enumerate(self.discipline.symbols)}
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
         found, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
@@ -354,7 +375,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
                 values = self._id_by_code if name == "input_ids" else None
                 data[name] = layout(flat, rows.lengths, width, pad, side, return_tensors is not None, values)
         if return_length:
-            data["length"] = rows.lengths.tolist() if width is None else [width] * len(rows.lengths)
+            data["length"] = np.maximum(rows.lengths, width or 0).tolist()
         if single and return_tensors is None:
             data = {name: value[0] for name, value in data.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
@@ -369,7 +390,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             return first, None if pair is None else [join(symbols) for symbols in pair], single
         single = isinstance(text, str)
         first = [text] if single else list(text)
-        second = text_pair if text_pair is None or not single else [text_pair]
+        # an empty second sequence beside a single first one is none, as in AutoTokenizer
+        second = text_pair if not single else [text_pair] if text_pair else None
         if second is None and first and isinstance(first[0], (list, tuple)):
             first, second = (list(column) for column in zip(*first, strict=True))
         if second is not None and len(first) != len(second):
@@ -430,6 +452,11 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     def to_tokenizers(self) -> Tokenizer:
         """The same mapping as a `tokenizers.Tokenizer`, which plain `transformers` loads from `tokenizer.json`."""
         return plain_tokenizer(self.discipline, self.get_vocab(), self.special_ids, self.template)
+
+
+def _split(text: str) -> list[str]:
+    """`str.split` by the white space that `tokenizers` knows: the separators 0x1c to 0x1f are none of it."""
+    return [symbol for symbol in _SPACES.split(text) if symbol]
 
 
 def _wanted(asked: bool | None, name: str, model_input_names: list[str]) -> bool:

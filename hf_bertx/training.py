@@ -61,9 +61,15 @@ _BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
 
 
 def build_tokenizer(spec: RunSpec) -> Any:
-    """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else."""
+    """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else.
+
+    It cuts where the run cuts and adds the special tokens of the run, so that the saved model is served as it was
+    trained.
+    """
     text = _load(spec, AutoTokenizer.from_pretrained)
+    longest = min(spec.task.max_length, text.model_max_length)
     if spec.task.discipline == "text":
+        text.model_max_length = longest
         return text
     random = spec.assignment == "random"
     return DisciplineTokenizer.from_backbone(
@@ -72,6 +78,8 @@ def build_tokenizer(spec: RunSpec) -> Any:
         assignment=spec.assignment,
         seed=spec.seed if random else None,
         remap_special_tokens=random and spec.protocol.remap_special_tokens,
+        model_max_length=longest,
+        add_special_tokens=special_tokens(spec),
     )
 
 
@@ -79,7 +87,8 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     """The arm's model: started as the arm says, with a random head of the task's size."""
     config = _load(spec, AutoConfig.from_pretrained)
     labels = spec.task.labels
-    fields: dict[str, Any] = {"discipline": spec.task.discipline, "started_from": backbone_origin(spec)}
+    fields: dict[str, Any] = {"discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
+    fields |= {"started_from": backbone_origin(spec)}
     if labels is None:
         fields |= {"num_labels": 1, "problem_type": "regression"}
     else:
@@ -185,7 +194,7 @@ def place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.
 
 
 def _rows(spec: RunSpec, rows: Dataset, tokenizer: Any, place: torch.device) -> DeviceRows:
-    return DeviceRows(*encode(rows, tokenizer, spec.task, special_tokens(spec)), tokenizer, place)
+    return DeviceRows(*encode(rows, tokenizer, spec.task), tokenizer, place)
 
 
 def special_tokens(spec: RunSpec) -> bool:
