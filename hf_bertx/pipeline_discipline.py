@@ -16,7 +16,8 @@ from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
-from .prediction.inference import SequenceClassifier
+from .metrics import names_of_pieces
+from .prediction.inference import SequenceClassifier, check_finite
 from .prediction.prediction_files import piece_votes
 
 TASK = "discipline-classification"
@@ -26,7 +27,9 @@ class DisciplineClassificationPipeline(Pipeline):
     """Classifies raw sequences of a discipline, or predicts a value of them, many at a time and fast.
 
     Takes a sequence, a list of them, or a file: a `Path`, or a string that ends as a file of sequences does
-    (`x.fasta`, `midi/piece.mid`). Batches are made here, by length: `batch_size` only bounds them.
+    (`x.fasta`, `midi/piece.mid`). A model of text takes every string for text, so its files are `Path`s. An item of a
+    model of pairs is `{"text": ..., "text_pair": ...}`, or a tuple of two in a list. Batches are made here, by length:
+    `batch_size` only bounds them.
 
     Args:
         top_k: the best so many labels of an item, as a list, best first; `None` for all. By default the best one,
@@ -36,8 +39,9 @@ class DisciplineClassificationPipeline(Pipeline):
 
     Returns:
         For a sequence or a list: a list of `{"label", "score"}`, or `{"value"}` for a regression, in the data's units.
-        For a file the same with the `id` of each record; for MIDI files one entry a piece: what its segments voted,
-        and the `segments`. For a generator: a generator, in memory that does not grow.
+        `cut` beside them says how many symbols, or tokens of a text, were not read, where there were too many. For a
+        file the same with the `id` of each record; for MIDI files, and with a column of pieces, one entry a piece:
+        what its segments voted, and the `segments`. For a generator: a generator, in memory that does not grow.
 
     Example:
         ```python
@@ -50,7 +54,8 @@ class DisciplineClassificationPipeline(Pipeline):
         ```
 
     Raises:
-        ValueError: a symbol outside the alphabet, an empty sequence, a file that is not what its ending says.
+        ValueError: a symbol outside the alphabet, an empty sequence, a file that is not what its ending says, a pair
+            for a model of single sequences or the other way round, or a model that answers nan.
     """
 
     _load_tokenizer = True
@@ -68,22 +73,37 @@ class DisciplineClassificationPipeline(Pipeline):
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         _, _, answer = self._sanitize_parameters(**kwargs)
         answer = {**self._postprocess_params, **answer}
-        if isinstance(inputs, Path) or (isinstance(inputs, str) and _names_a_file(inputs)):
+        if isinstance(inputs, Path) or (isinstance(inputs, str) and self._names_a_file(inputs)):
             return list(self.read(inputs, **answer))
-        several = [inputs] if isinstance(inputs, str) else inputs
+        several = [inputs] if isinstance(inputs, (str, dict)) else inputs
         found = (record for _, record in self._answers(_raw(several), **answer))
         return list(found) if isinstance(several, (list, tuple)) else found
 
+    def _names_a_file(self, text: str) -> bool:
+        return self.classifier.discipline != "text" and ending_of(Path(text)) in INPUT_ENDINGS
+
     def read(self, path: str | Path, columns: Columns | None = None, top_k: int | str | None = "") -> Iterator[Any]:
-        """Yields an entry for each record of a file, or each piece of MIDI files, while it is being read."""
+        """Yields an entry for each record of a file, or each piece of MIDI files, while it is being read.
+
+        With a column of pieces, whose rows may stand apart, all rows are read before the first piece is given. A row
+        without a piece is a piece of its own.
+        """
         path = Path(path)
         answers = self._answers(read_input(path, columns), top_k=top_k)
         if not is_music(path) and (columns is None or columns.piece is None):
             for record, answer in answers:
                 yield {"id": record.id, **answer} if isinstance(answer, dict) else {"id": record.id, "labels": answer}
             return
-        for piece, segments in groupby(answers, key=lambda pair: pair[0].piece):
-            yield self._piece(piece, list(segments))
+        if is_music(path):
+            for piece, segments in groupby(answers, key=lambda pair: pair[0].piece):
+                yield self._piece(piece, list(segments))
+            return
+        collected: dict[str, list[tuple[InputRecord, Any]]] = {}
+        rows = list(answers)
+        for name, row in zip(names_of_pieces([record.piece for record, _ in rows]), rows, strict=True):
+            collected.setdefault(name, []).append(row)
+        for members in collected.values():
+            yield self._piece(members[0][0].piece or None, members)
 
     def _piece(self, piece: str | None, segments: list[tuple[InputRecord, Any]]) -> dict[str, Any]:
         each = [answer if isinstance(answer, dict) else answer[0] for _, answer in segments]
@@ -97,8 +117,11 @@ class DisciplineClassificationPipeline(Pipeline):
 
     def _answers(self, records: Iterable[InputRecord], top_k: int | str | None = "") -> Iterator[tuple[Any, Any]]:
         for window in self.classifier.windows(records):
-            for record, logits in zip(window.records, window.logits, strict=True):
-                yield record, self.postprocess({"logits": logits}, top_k=top_k)
+            for record, logits, cut in zip(window.records, window.logits, window.cut.tolist(), strict=True):
+                answer = self.postprocess({"logits": logits}, top_k=top_k)
+                for each in (answer if isinstance(answer, list) else [answer]) if cut else ():
+                    each["cut"] = cut
+                yield record, answer
 
     def _sanitize_parameters(self, top_k: int | str | None = "", **unknown: Any) -> tuple[dict, dict, dict]:
         if unknown:
@@ -106,9 +129,11 @@ class DisciplineClassificationPipeline(Pipeline):
                              "when the pipeline is made")  # fmt: skip
         return {}, {}, {} if top_k == "" else {"top_k": top_k}
 
-    def preprocess(self, input_: str, **parameters: Any) -> Any:
-        """One sequence as tensors."""
-        return self.tokenizer([input_], truncation=True, return_tensors="pt")
+    def preprocess(self, input_: Any, **parameters: Any) -> Any:
+        """One sequence, or one pair, as tensors."""
+        (record,) = _raw([input_])
+        columns = [[record.sequence], *([] if record.second is None else [[record.second]])]
+        return self.tokenizer(*columns, truncation=True, max_length=self.classifier.max_length, return_tensors="pt")
 
     def _forward(self, input_tensors: Any, **parameters: Any) -> Any:
         return {"logits": self.model(**input_tensors).logits[0].float()}
@@ -116,6 +141,7 @@ class DisciplineClassificationPipeline(Pipeline):
     def postprocess(self, model_outputs: Any, top_k: int | str | None = "", **parameters: Any) -> Any:
         """Logits of one item, shape `(classes,)`, as what a caller gets."""
         logits = np.asarray(model_outputs["logits"], dtype=np.float64)
+        check_finite(logits, "the pipeline")
         if self.classifier.regression:
             return {"value": float(logits[0])}
         scores = softmax(logits)
@@ -124,18 +150,21 @@ class DisciplineClassificationPipeline(Pipeline):
         return answers[0] if top_k == "" else answers[:top_k] if isinstance(top_k, int) else answers
 
 
-def _names_a_file(text: str) -> bool:
-    return ending_of(Path(text)) in INPUT_ENDINGS
-
-
 def _raw(sequences: Iterable[Any]) -> Iterator[InputRecord]:
     for number, sequence in enumerate(sequences):
         where = f"sequence {number}"
-        if not isinstance(sequence, str):
-            raise ValueError(f"{where}: {type(sequence).__name__}; allowed: a string, or a Path of one file")
-        if not sequence.strip():
+        if isinstance(sequence, dict):
+            if not {"text"} <= set(sequence) <= {"text", "text_pair"}:
+                raise ValueError(f"{where}: has {', '.join(map(str, sequence))}; allowed: text, and text_pair")
+            sequence = (sequence["text"], *([] if sequence.get("text_pair") is None else [sequence["text_pair"]]))
+        parts = (sequence,) if isinstance(sequence, str) else sequence
+        if not isinstance(parts, tuple) or len(parts) > 2 or not all(isinstance(part, str) for part in parts):
+            kind = type(sequence).__name__
+            raise ValueError(f"{where}: {kind}; allowed: a string, a pair of strings, or a Path of one file")
+        first, *second = (part.strip() for part in parts)
+        if not first or "" in second:
             raise ValueError(f"{where}: the sequence is empty")
-        yield InputRecord(str(number), sequence.strip(), where)
+        yield InputRecord(str(number), first, where, *second)
 
 
 PIPELINE_REGISTRY.register_pipeline(

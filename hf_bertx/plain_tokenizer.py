@@ -9,6 +9,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 
 from .disciplines import Discipline, fold
 
+_LETTERS_OF_BOTH = "ACGT"  # nucleotides, and residues
 # A WordLevel model whose unknown token is not in its vocabulary raises, where [UNK] would be silent.
 _RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
 
@@ -20,6 +21,11 @@ def read_vocabulary(tokenizer: Any) -> list[str]:
     for token, i in vocabulary.items():
         tokens[i] = token
     return tokens
+
+
+def reads_letters_apart(tokenizer: Any) -> bool:
+    """Whether a tokenizer of a protein or DNA model knows a letter alone but not in a word: ProtBert's does."""
+    return tokenizer.unk_token_id is not None and tokenizer.unk_token_id in tokenizer(_LETTERS_OF_BOTH).input_ids
 
 
 def probe_template(tokenizer: Any) -> dict[str, list[list[Any]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -15,32 +14,16 @@ from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
 from .batch_layout import ValuesByCode, cut, fill_template, layout, padded_width, target_lengths
-from .disciplines import Discipline, fold, get_discipline
+from .disciplines import Discipline, get_discipline
 from .freed_memory import keep_freed_up_to
-from .plain_tokenizer import case_variants, plain_tokenizer, probe_template, read_vocabulary
+from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
+from .symbol_lookup import SymbolLookup, UnknownSymbolError
 from .token_map import assign, random_subword_table
 
 logger = logging.get_logger(__name__)
 
 TRUNCATION_KEEPS = ("head", "head_tail")
-_SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space to Python, not to Unicode
-_SPACES = re.compile(rf"[^\S{_SEPARATORS}]+")
-_WHITE_SPACE = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in _SEPARATORS)
 _BYTES_A_TOKEN = 64  # three columns of 8 bytes, as much on the way to them, and room
-
-
-class UnknownSymbolError(ValueError):
-    """A sequence holds a symbol that its discipline does not have.
-
-    Attributes:
-        row: the number of the sequence in its batch; None for a symbol that was looked up alone.
-        reason: the message without that number, for those who know the sequence by a better name.
-    """
-
-    def __init__(self, message: str, row: int | None = None, reason: str | None = None) -> None:
-        super().__init__(message)
-        self.row = row
-        self.reason = reason or message
 
 
 class DisciplineTokenizer(PreTrainedTokenizer):
@@ -101,13 +84,11 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         self._id_of_token = dict(zip(self.discipline.symbols, self.symbol_ids, strict=True)) | self.special_ids
         self._token_of_id = {i: token for token, i in self._id_of_token.items()}
         specials = [item for items in self.template.values() for item, _ in items if not isinstance(item, str)]
-        # a symbol's code is its place among the ids that can stand in a sequence, the last number its dtype has: none
+        # a symbol's code is its place among the ids that can stand in a sequence
         ids = list(dict.fromkeys([*self.symbol_ids, *specials]))
         self._id_by_code = ValuesByCode(np.array(ids, dtype=np.int64))
         self._code_of_id = {i: code for code, i in enumerate(ids)}
-        self._code_type = np.min_scalar_type(len(ids))
-        self._no_code = np.iinfo(self._code_type).max
-        self._code_of_letter = self._make_letter_table()
+        self._symbols = SymbolLookup(self.discipline, np.min_scalar_type(len(ids)))
         kwargs.setdefault("clean_up_tokenization_spaces", False)
         kwargs.setdefault("split_special_tokens", True)  # AutoTokenizer too takes "[SEP]" in a sequence for letters
         super().__init__(
@@ -224,7 +205,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return super()._add_tokens(new_tokens, special_tokens)
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
-        return [self.discipline.symbols[code] for code in self._lookup([text])[0].tolist()]
+        return [self.discipline.symbols[code] for code in self._symbols.codes([text])[0].tolist()]
 
     def _convert_token_to_id(self, token: str) -> int:
         if token not in self._id_of_token:
@@ -243,82 +224,13 @@ class DisciplineTokenizer(PreTrainedTokenizer):
 
     # ---- encoding ----
 
-    def _make_letter_table(self) -> np.ndarray | None:
-        """Codes by code point; None for symbols that a separator divides."""
-        if self.discipline.separator:
-            return None
-        pairs = [(symbol, code) for code, symbol in enumerate(self.discipline.symbols)]
-        if self.discipline.ignore_case:
-            pairs += [(variant, i) for s, i in pairs for variant in case_variants(s) if variant != s]
-        table: np.ndarray = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), self._no_code, dtype=self._code_type)
-        for symbol, code in pairs:
-            table[ord(symbol)] = code
-        return table
-
-    def _lookup(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Codes of all symbols of all texts, shape `(symbols,)`, and the number of symbols of each, shape `(texts,)`.
-
-        A code is a byte for most alphabets, an eighth of an id: what is done to a batch is done to codes. White space
-        around a text is no part of it.
-        """
-        if self._code_of_letter is None:
-            return self._lookup_separated(texts)
-        try:
-            return self._lookup_letters(texts, self._code_of_letter)
-        except UnknownSymbolError:
-            stripped = [text.strip(_WHITE_SPACE) for text in texts]
-            if stripped == list(texts):
-                raise
-            return self._lookup_letters(stripped, self._code_of_letter)
-
-    def _lookup_letters(self, texts: Sequence[str], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        joined = "".join(texts)
-        if joined.isascii():
-            points = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
-        else:
-            points = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-            points = np.minimum(points, len(table) - 1)  # the table's last entry is never a symbol
-        codes: np.ndarray = table.take(points)
-        lengths = np.fromiter(map(len, texts), dtype=np.int64, count=len(texts))
-        if codes.size and codes.max() == self._no_code:
-            at = int(np.argmax(codes == self._no_code))
-            row = int(np.searchsorted(np.cumsum(lengths), at, side="right"))
-            raise self._unknown(joined[at], row, at - int(lengths[:row].sum()))
-        return codes, lengths
-
-    def _lookup_separated(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        folded = [fold(text) for text in texts] if self.discipline.ignore_case else texts
-        rows = [text.split() if text.isprintable() else _split(text) for text in folded]
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        known = self._known_symbols
-        try:
-            codes: np.ndarray = np.fromiter(
-                map(known.__getitem__, chain.from_iterable(rows)), dtype=self._code_type, count=int(lengths.sum())
-            )
-        except KeyError:
-            row, at = next((r, i) for r, symbols in enumerate(rows) for i, s in enumerate(symbols) if s not in known)
-            raise self._unknown(rows[row][at], row, at) from None
-        return codes, lengths
-
-    @property
-    def _known_symbols(self) -> dict[str, int]:
-        key = fold if self.discipline.ignore_case else str
-        return {key(symbol): code for code, symbol in enumerate(self.discipline.symbols)}
-
-    def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
-        found, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
-        name = self.discipline.name
-        return UnknownSymbolError(
-            f"{found} of sequence {row} is not in the {name} {allowed}", row, f"{found} is not in the {name} {allowed}"
-        )
-
     def count_symbols(self, texts: Sequence[str]) -> np.ndarray:
         """The number of symbols of each text, shape `(texts,)`.
 
         Raises:
             UnknownSymbolError: a text holds a symbol outside the alphabet.
         """
-        return self._lookup(texts)[1]
+        return self._symbols.codes(texts)[1]
 
     def _encode_plus(
         self,
@@ -342,7 +254,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             if kwargs.get(option):
                 raise NotImplementedError(f"DisciplineTokenizer has no {option}: one symbol is one token")
         first, second, single = self._as_columns(text, text_pair, is_split_into_words)
-        columns = [self._lookup(first)] + ([self._lookup(second)] if second is not None else [])
+        columns = [self._symbols.codes(first)] + ([self._symbols.codes(second)] if second is not None else [])
         items = self.template["pair" if second is not None else "single"]
         if not add_special_tokens:
             items = [item for item in items if isinstance(item[0], str)]
@@ -452,11 +364,6 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     def to_tokenizers(self) -> Tokenizer:
         """The same mapping as a `tokenizers.Tokenizer`, which plain `transformers` loads from `tokenizer.json`."""
         return plain_tokenizer(self.discipline, self.get_vocab(), self.special_ids, self.template)
-
-
-def _split(text: str) -> list[str]:
-    """`str.split` by the white space that `tokenizers` knows: the separators 0x1c to 0x1f are none of it."""
-    return [symbol for symbol in _SPACES.split(text) if symbol]
 
 
 def _wanted(asked: bool | None, name: str, model_input_names: list[str]) -> bool:

@@ -16,6 +16,7 @@ from hf_bertx.tokenization_discipline import DisciplineTokenizer, UnknownSymbolE
 
 SEQUENCES = {"dna": ["ACGTN", "acg", "TTTTTTTT"], "protein": ["MKV*", "lagx"], "music": ["60 64 67", "0 127"]}
 CHORDS = Discipline("chords", ("C", "Cm", "G7", "F#"), separator=" ")
+CHORDS_ANY_CASE = Discipline("chords", ("C", "Cm", "G7", "F#", "Stra\u00dfe"), separator=" ", ignore_case=True)
 
 
 def plain(encoding: Any) -> dict[str, Any]:
@@ -117,7 +118,7 @@ def test_lower_case_is_upper_case(dna: DisciplineTokenizer) -> None:
     assert dna.tokenize("acg") == ["A", "C", "G"]
 
 
-@pytest.mark.parametrize("text", ["ACGTXACG", "ACG TAC", "ACGTé", "ACGT\n", "ACGT中"])
+@pytest.mark.parametrize("text", ["ACGTXACG", "ACG TAC", "ACGTé", "ACGT中", "ACGT[SEP]"])
 def test_a_foreign_symbol_is_an_error_with_its_place(dna: DisciplineTokenizer, tmp_path: Path, text: str) -> None:
     at = next(i for i, letter in enumerate(text) if letter not in "ACGT")
     message = f"symbol {text[at]!r} at position {at} of sequence 1 is not in the dna alphabet: A C G T"
@@ -127,6 +128,58 @@ def test_a_foreign_symbol_is_an_error_with_its_place(dna: DisciplineTokenizer, t
     dna.save_pretrained(tmp_path)
     with pytest.raises(Exception, match="WordLevel error"):  # loud without hf_bertx too, never [UNK]
         AutoTokenizer.from_pretrained(tmp_path)(text)
+
+
+CASES: list[tuple[Any, Any, dict[str, Any]]] = [
+    ("dna", ("AC", ""), {}),
+    ("dna", ([("AC", "")],), {}),
+    ("dna", (["AC", "A" * 20],), {"padding": "max_length", "max_length": 6}),
+    ("dna", (["AC", "A" * 20],), {"padding": "max_length", "max_length": 6, "pad_to_multiple_of": 4}),
+    ("dna", ("\tACGT\r\n",), {}),
+    ("dna", ("AC[SEP]GT",), {}),
+    ("dna", ("AC\ud800",), {}),
+    ("protein", ("\u0131",), {}),
+    ("protein", ("\u017f",), {}),
+    ("protein", ("\u00df",), {}),
+    ("protein", ("\u212a",), {}),
+    ("music", ("60\x1c64",), {}),
+    ("music", ("60\x8564\u200360",), {}),
+    ("music", ("60 \ud800",), {}),
+    *(
+        (CHORDS_ANY_CASE, (name,), {})
+        for name in ("cm", "CM", "cM", "c", "f#", "C cm C", "stra\u00dfe", "STRASSE", "d")
+    ),
+]
+
+
+@pytest.mark.parametrize(("discipline", "given", "options"), CASES)
+def test_corner_cases_are_as_in_auto_tokenizer(
+    tiny_backbone: Path, tmp_path: Path, discipline: Any, given: Any, options: dict[str, Any]
+) -> None:
+    ours = DisciplineTokenizer.from_backbone(tiny_backbone, discipline)
+    ours.save_pretrained(tmp_path)
+    auto = AutoTokenizer.from_pretrained(tmp_path)
+    try:
+        expected = plain(ours(*given, **options))
+    except UnknownSymbolError:
+        with pytest.raises(Exception, match=r"WordLevel error|must be str|utf-8|surrogates|TextInput"):
+            auto(*given, **options)
+    else:
+        assert plain(auto(*given, **options)) == expected
+
+
+def test_a_longer_row_than_the_padding_makes_no_tensor(dna: DisciplineTokenizer) -> None:
+    with pytest.raises(ValueError, match="22 tokens is longer than 6; tensors need truncation=True"):
+        dna(["AC", "A" * 20], padding="max_length", max_length=6, return_tensors="pt")
+
+
+def test_saved_without_special_tokens_it_adds_none(tiny_backbone: Path, tmp_path: Path) -> None:
+    tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, "music", add_special_tokens=False, model_max_length=3)
+    tokenizer.save_pretrained(tmp_path)
+    for each in (DisciplineTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)):
+        assert each("60 64 67 72", truncation=True).input_ids == [1060, 1064, 1067]
+        assert each("60", "64").input_ids == [1060, 1064]
+        assert each.num_special_tokens_to_add() == 0
 
 
 def test_a_foreign_pitch_is_an_error_with_its_place(tiny_backbone: Path) -> None:

@@ -22,10 +22,10 @@ from transformers import (
 
 from .. import run_files
 from ..modeling_discipline import load_whole
+from ..plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer
 from .checkpoints import check_tensors, read_tensors
 
-_LETTERS_OF_BOTH = "ACGT"  # nucleotides, and residues
 _ANTIBERTY = Path("trained_models")
 _ANTIBERTY_MODEL = _ANTIBERTY / "AntiBERTy_md_smooth"
 _BODY = "bert."
@@ -74,10 +74,7 @@ def _unavailable(source: str, error: Exception) -> OSError:
 
 def as_written(rows: Dataset, tokenizer: Any) -> Dataset:
     """Rows with blanks between the letters, where the tokenizer knows a letter alone but not in a word."""
-    if isinstance(tokenizer, DisciplineTokenizer):
-        return rows
-    ids = tokenizer(_LETTERS_OF_BOTH).input_ids
-    if tokenizer.unk_token_id is None or tokenizer.unk_token_id not in ids:
+    if isinstance(tokenizer, DisciplineTokenizer) or not reads_letters_apart(tokenizer):
         return rows
     return rows.map(lambda row: {"sequence": " ".join(row["sequence"])}, load_from_cache_file=False, desc="Spacing")
 

@@ -172,6 +172,7 @@ def train_network(
     best.compute_metrics = None  # it knows the groups of the validation items alone
     logits = {part: best.predict(items).predictions for part, items in data.items() if part != "train"}
     model = best.model
+    model.config.discipline, model.config.reads_pairs = task.discipline, task.pair
     run_files.write_folder(folder / run_files.MODEL, lambda path: _save(model, tokenizer, path))
     scores = [entry[f"validation_{task.metric}"] for entry in tried]
     chosen = candidates[scores.index(best.state.best_metric)]

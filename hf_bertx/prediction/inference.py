@@ -4,35 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.models.auto.tokenization_auto import get_tokenizer_config
+from transformers.utils import logging
 
-from .. import run_files
-from ..baselines.hilbert_cnn import modeling_hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
-from ..baselines.plus_tfm import modeling_plus_tfm as _plus_tfm  # noqa: F401
-from ..baselines.symbol_cnn import modeling_symbol_cnn as _symbol_cnn  # noqa: F401
 from ..cpu_attention import use_cpu_attention
 from ..cpu_linear import use_onednn_linear
 from ..input_records import InputRecord
+from ..plain_tokenizer import reads_letters_apart
 from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
 from ..shortcuts import prune_unread_positions
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
+from .loading import load_classifier
+from .unlikely_input import unlikely
+
+logger = logging.get_logger(__name__)
 
 # Of a batch, padding included: the activations of a layer stay in a core's cache, and a product has rows enough.
 TOKENS_A_BATCH = 2048
 _GPU_TOKENS_A_BATCH = 65536
+_SURE = 10  # letters, from which a sequence that looks like another discipline's hardly is by chance
 WINDOW_RECORDS, WINDOW_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
 
 
@@ -92,6 +91,8 @@ class SequenceClassifier:
         if not on_gpu:
             use_onednn_linear(self.model)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
+        own = isinstance(self.tokenizer, DisciplineTokenizer)
+        self._letters_apart = not own and self.discipline != "text" and reads_letters_apart(self.tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
         self.tokens_a_batch = tokens_a_batch or (_GPU_TOKENS_A_BATCH if on_gpu else TOKENS_A_BATCH)
@@ -102,22 +103,13 @@ class SequenceClassifier:
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **options: Any) -> SequenceClassifier:
-        """The classifier of a run's folder, a model's folder, or a Hub id (`owner/name[@revision]`).
+        """The classifier of a run's folder, a model's or an adapter's folder, or a Hub id (`owner/name[@revision]`).
 
         Raises:
             ValueError: there is no model, or it is not a sequence classifier; one line that says why.
-            OSError: the Hub does not have it or cannot be reached.
+            OSError: the Hub does not have it or cannot be reached, or a file is damaged.
         """
-        name, revision = find_model(source)
-        config = _load(AutoConfig, name, revision)
-        architecture = (config.architectures or ["no architecture"])[0]
-        if not architecture.endswith("ForSequenceClassification"):
-            raise ValueError(f"{source}: not a sequence classifier ({architecture}); a run of train.py saves one")
-        model, info = _load(AutoModelForSequenceClassification, name, revision, output_loading_info=True)
-        if info["missing_keys"]:
-            raise ValueError(f"{source}: not a whole sequence classifier, {min(info['missing_keys'])} is missing")
-        described = "symbol_ids" in get_tokenizer_config(name, revision=revision)
-        tokenizer = _load(DisciplineTokenizer if described else AutoTokenizer, name, revision)
+        model, tokenizer = load_classifier(source)
         return cls(model.to("cuda") if torch.cuda.is_available() else model, tokenizer, **options)
 
     @property
@@ -132,7 +124,9 @@ class SequenceClassifier:
     @property
     def discipline(self) -> str:
         """dna, protein, music, text, or what the user declared."""
-        return self.tokenizer.discipline.name if isinstance(self.tokenizer, DisciplineTokenizer) else "text"
+        if isinstance(self.tokenizer, DisciplineTokenizer):
+            return self.tokenizer.discipline.name
+        return getattr(self.model.config, "discipline", None) or "text"
 
     def fingerprint(self) -> str:
         """sha256 over the weights, the labels and the token map: another one means other predictions."""
@@ -150,10 +144,40 @@ class SequenceClassifier:
         Raises:
             ValueError: a symbol outside the alphabet, with the record it is in.
         """
+        warned = False
         for window in in_windows(records):
             counts, room = self.count(window), self.room(window)
+            warned = warned or self._warn(window)
             lengths = np.minimum(counts, room) + self.max_length - room
-            yield Window(window, self._logits(window, lengths), np.maximum(counts - room, 0))
+            logits = self._logits(window, lengths)
+            for record, answer in zip(window, logits, strict=True):
+                check_finite(answer, record.where)
+            yield Window(window, logits, np.maximum(counts - room, 0))
+
+    def _warn(self, window: Sequence[InputRecord]) -> bool:
+        """Warns of sequences that are hardly of the model's discipline."""
+        doubts = [(record, doubt) for record in window if (doubt := unlikely(self.discipline, record.sequence))]
+        # a short peptide may well be of the letters of DNA; a whole window of them is not
+        sure = [pair for pair in doubts if len(pair[0].sequence) >= _SURE or len(doubts) == len(window)]
+        if sure:
+            (record, doubt), count = sure[0], len(sure)
+            logger.warning(
+                f"{count} of {len(window)} records are unlikely {self.discipline}: {doubt} ({record.where})"
+            )
+        return bool(sure)
+
+    def _check_form(self, window: Sequence[InputRecord]) -> None:
+        """Refuses single sequences for a model of pairs, and the other way round."""
+        pairs = getattr(self.model.config, "reads_pairs", None)
+        if pairs is None:
+            pairs = window[0].second is not None
+        for record in window:
+            if (record.second is not None) != pairs:
+                was, reads = ("a single sequence", "pairs") if pairs else ("a pair", "single sequences")
+                raise ValueError(
+                    f"{record.where}: {was}, and the model reads {reads}; give second sequences (a table's "
+                    "--second_sequence_column, a pipeline's `text_pair`) to a model of pairs, and to no other"
+                )
 
     def room(self, window: Sequence[InputRecord]) -> int:
         """How many symbols, or tokens of a text, of an item the model reads."""
@@ -163,9 +187,11 @@ class SequenceClassifier:
         """Symbols of each record, or tokens of a text, both sequences of a pair together, shape `(records,)`.
 
         Raises:
-            ValueError: a symbol outside the alphabet; the message names record, symbol, position and alphabet.
+            ValueError: a symbol outside the alphabet; the message names record, symbol, position and alphabet. Or a
+                pair for a model of single sequences, or the other way round.
         """
-        columns = _columns(window)
+        self._check_form(window)
+        columns = self._columns(window)
         if not isinstance(self.tokenizer, DisciplineTokenizer):
             encoded = self.tokenizer(*columns, add_special_tokens=False, verbose=False).input_ids
             return np.fromiter(map(len, encoded), dtype=np.int64, count=len(window))
@@ -177,7 +203,7 @@ class SequenceClassifier:
             raise ValueError(f"{record.where}{name}: {error.reason}") from None
 
     def _logits(self, window: Sequence[InputRecord], lengths: np.ndarray) -> np.ndarray:
-        columns = _columns(window)
+        columns = self._columns(window)
         batches = self._batches(lengths)
         out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
 
@@ -193,6 +219,12 @@ class SequenceClassifier:
                     list(pool.map(predict, batches))
         return out
 
+    def _columns(self, window: Sequence[InputRecord]) -> list[list[str]]:
+        columns = [[record.sequence for record in window]]
+        if window[0].second is not None:
+            columns.append([record.second or "" for record in window])
+        return [[" ".join(row) for row in column] for column in columns] if self._letters_apart else columns
+
     def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
         return length_batches(lengths, self.tokens_a_batch, self.batch_size)
 
@@ -207,9 +239,15 @@ class SequenceClassifier:
             return self.model(**inputs).logits.float().cpu().numpy()
 
 
-def _columns(window: Sequence[InputRecord]) -> list[list[str]]:
-    first = [record.sequence for record in window]
-    return [first] if window[0].second is None else [first, [record.second or "" for record in window]]
+def check_finite(logits: np.ndarray, where: str) -> None:
+    """Raises:
+    ValueError: a model answered with something else than numbers.
+    """
+    if not np.isfinite(logits).all():
+        raise ValueError(
+            f"{where}: the model answers {', '.join(f'{logit:g}' for logit in logits.tolist())}; its weights are "
+            "damaged, or too large for this precision"
+        )
 
 
 def in_windows(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
@@ -274,34 +312,3 @@ def as_discipline_tokenizer(tokenizer: Any) -> Any:
     if isinstance(tokenizer, DisciplineTokenizer) or "symbol_ids" not in record:
         return tokenizer
     return DisciplineTokenizer.from_pretrained(tokenizer.name_or_path)
-
-
-def find_model(source: str | Path) -> tuple[str, str | None]:
-    """The folder or Hub id that `from_pretrained` takes, and the revision of the latter.
-
-    Raises:
-        ValueError: a folder without a model, or a name that is no Hub id.
-    """
-    folder = Path(source).expanduser()
-    if (folder / run_files.MODEL / "config.json").is_file():
-        folder = folder / run_files.MODEL
-    if (folder / "config.json").is_file():
-        return str(folder), None
-    if (folder / run_files.RUN).is_file():
-        raise ValueError(f"{source}: the run is not finished, it holds no model; train.py goes on with it")
-    if folder.exists():
-        raise ValueError(
-            f"{source}: holds no model; allowed: a run's folder, a model's folder, or a Hub id owner/name"
-        )
-    name, _, revision = str(source).partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
-        raise ValueError(f"{source}: no such folder, and not a Hub id; a Hub id is owner/name[@revision]")
-    return name, revision or None
-
-
-def _load(loader: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
-    try:
-        return loader.from_pretrained(name, revision=revision or "main", **kwargs)
-    except (OSError, ValueError, KeyError) as error:
-        first_line = next(chain(str(error).strip().splitlines(), [type(error).__name__]))
-        raise OSError(f"{name}: the model could not be loaded: {first_line}") from None

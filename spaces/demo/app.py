@@ -24,7 +24,8 @@ from scipy.special import softmax
 
 from hf_bertx.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
 from hf_bertx.prediction.attribution import METHODS, Attribution, attribute
-from hf_bertx.prediction.inference import SequenceClassifier, find_model
+from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.prediction.loading import find_model
 from hf_bertx.prediction.prediction_files import piece_votes
 
 PUBLISHED = ("bertx/minilm-l6-dna-splice",)

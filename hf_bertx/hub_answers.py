@@ -1,0 +1,63 @@
+"""What a Hub refused, and what to do about it: one sentence for every command that loads or publishes."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+
+from huggingface_hub import constants
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an error, or one that led to it, is about."""
+    found = next((link for link in _chain(error) if isinstance(link, HfHubHTTPError)), None)
+    return None if found is None else found.response.status_code
+
+
+def advice(error: BaseException) -> str | None:
+    """What went wrong with the Hub, or the disk, and what to do; None where it was something else."""
+    links = tuple(_chain(error))
+
+    def about(*kinds: type[BaseException]) -> bool:
+        return any(isinstance(link, kinds) for link in links)
+
+    full = next((link for link in links if isinstance(link, OSError) and link.errno == errno.ENOSPC), None)
+    if full is not None or any("No space left" in str(link) for link in links):
+        return f"the disk is full{f' ({full.filename})' if full is not None and full.filename else ''}"
+    if about(GatedRepoError):
+        return f"the repository is gated: ask for access on its page of the Hub, then {_LOG_IN}"
+    if about(RevisionNotFoundError):
+        return "the repository has no such revision"
+    if about(RepositoryNotFoundError):
+        return f"the Hub has no such repository, or it is private: check the name, or {_LOG_IN}"
+    status = status_of(error)
+    if status == 401:
+        return f"{constants.ENDPOINT} does not take the token; {_LOG_IN}"
+    if status == 403:
+        return "the token may not do this; get one that has the right to it"
+    if status == 429:
+        return f"{constants.ENDPOINT} limits how often it is asked (429); wait some minutes, or {_LOG_IN}"
+    if status is not None and status >= 500:
+        return f"{constants.ENDPOINT} is out of order ({status}); try again later"
+    if about(OfflineModeIsEnabled) or (constants.HF_HUB_OFFLINE and about(LocalEntryNotFoundError)):
+        return "it is not in the cache, and HF_HUB_OFFLINE is set"
+    if about(HTTPError, LocalEntryNotFoundError):
+        return f"{constants.ENDPOINT} does not answer; connect to the Hub, or set HF_ENDPOINT to a mirror"
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,169 @@
+"""A run's folder, a model's folder, an adapter or a Hub id -> model and tokenizer."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+from peft import PeftConfig, PeftModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+from .. import run_files
+from ..backbones import BACKBONES, resolve_backbone
+from ..baselines.hilbert_cnn import modeling_hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
+from ..baselines.plus_tfm import modeling_plus_tfm as _plus_tfm  # noqa: F401
+from ..baselines.symbol_cnn import modeling_symbol_cnn as _symbol_cnn  # noqa: F401
+from ..hub_answers import advice
+from ..modeling_discipline import load_whole
+from ..registry import one_line
+from ..tokenization_discipline import DisciplineTokenizer
+
+_CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
+_ALLOWED = "allowed: a run's folder, a model's or an adapter's folder, or a Hub id owner/name"
+
+
+def load_classifier(source: str | Path) -> tuple[Any, Any]:
+    """Model and tokenizer of a run's folder, a model's or an adapter's folder, or a Hub id (`owner/name[@revision]`).
+
+    No code of a repository is run, and no pickle is read.
+
+    Raises:
+        ValueError: there is no model, or it is not a sequence classifier; one line that says why.
+        OSError: the Hub does not have it or cannot be reached, or a file is damaged.
+    """
+    name, revision = find_model(source)
+    check_model_files(Path(name))
+    adapter = _file(name, revision, _ADAPTER_CONFIG)
+    if adapter is not None and _file(name, revision, _CONFIG) is None:
+        return _load_adapter(name, revision), _load_tokenizer(name, revision)
+    config = _load(AutoConfig, name, revision)
+    architecture = (config.architectures or ["no architecture"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        raise ValueError(f"{source}: not a sequence classifier ({architecture}); a run of train.py saves one")
+    model, info = _load(
+        AutoModelForSequenceClassification, name, revision, output_loading_info=True, use_safetensors=True
+    )
+    if info["missing_keys"]:
+        raise ValueError(f"{source}: not a whole sequence classifier, {min(info['missing_keys'])} is missing")
+    tokenizer = _load_tokenizer(name, revision)
+    of_text = getattr(config, "discipline", None) in (None, "text") or getattr(config, "started_as", None) is None
+    if not of_text and not isinstance(tokenizer, DisciplineTokenizer):
+        raise ValueError(f"{source}: tokenizer_config.json is damaged, it has no symbol_ids of {config.discipline}")
+    return model, tokenizer
+
+
+def check_model_files(folder: Path) -> None:
+    """Compares the files of a run's `model` or `adapter` folder with what the run recorded of them.
+
+    A folder that lies in no run, and a run of a version that recorded nothing, pass.
+
+    Raises:
+        ValueError: a file is not what the run wrote; the message names it.
+    """
+    run = folder.resolve().parent
+    if folder.name in (run_files.MODEL, run_files.ADAPTER) and (run / run_files.RESULTS).is_file():
+        results = run_files.read_json(run / run_files.RESULTS)
+        if not isinstance(results, dict) or "metrics" not in results or "files" in results:
+            run_files.check_run(run, f"{folder.name}/")
+
+
+def find_model(source: str | Path) -> tuple[str, str | None]:
+    """The folder or Hub id that `from_pretrained` takes, and the revision of the latter.
+
+    Raises:
+        ValueError: a folder without a model, or a name that is no Hub id.
+    """
+    folder = Path(source).expanduser()
+    if (folder / run_files.MODEL / _CONFIG).is_file():
+        folder = folder / run_files.MODEL
+    if (folder / _CONFIG).is_file() or (folder / _ADAPTER_CONFIG).is_file():
+        return str(folder), None
+    if (folder / run_files.RESULTS).is_file():
+        raise ValueError(f"{source}: the run is finished, but its model/{_CONFIG} is gone; train the run again")
+    if (folder / run_files.RUN).is_file():
+        raise ValueError(f"{source}: the run is not finished, it holds no model; train.py goes on with it")
+    if folder.exists():
+        raise ValueError(f"{source}: holds no model; {_ALLOWED}")
+    name, _, revision = str(source).partition("@")
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
+        raise ValueError(f"{source}: no such folder, and not a Hub id; a Hub id is owner/name[@revision]")
+    return name, revision or None
+
+
+def _file(name: str, revision: str | None, file: str) -> Path | None:
+    """A file of a folder, or of a repository of the Hub; None where it has none of that name."""
+    if Path(name).is_dir():
+        path = Path(name) / file
+        return path if path.is_file() else None
+    try:
+        return Path(hf_hub_download(name, file, revision=revision))
+    except LocalEntryNotFoundError as error:
+        if file == _ADAPTER_CONFIG:
+            return None  # the model's own files are asked for next, and say better what is missing
+        raise _failed(name, error) from None
+    except EntryNotFoundError:
+        return None
+    except Exception as error:
+        raise _failed(name, error) from None
+
+
+def _load_tokenizer(name: str, revision: str | None) -> Any:
+    try:
+        described = "symbol_ids" in get_tokenizer_config(name, revision=revision)
+    except Exception as error:
+        raise _failed(name, error) from None
+    return _load(DisciplineTokenizer if described else AutoTokenizer, name, revision)
+
+
+def _load_adapter(name: str, revision: str | None) -> Any:
+    """The backbone that an adapter belongs to, with the adapter merged into its weights.
+
+    The run's `run.json`, beside the adapter's folder or in it, names the classes and the backbone's folder.
+    """
+    order_file = _file(name, revision, run_files.RUN)
+    beside = Path(name).parent / run_files.RUN
+    if order_file is None and Path(name).is_dir() and beside.is_file():
+        order_file = beside
+    if order_file is None:
+        raise ValueError(f"{name}: an adapter needs the {run_files.RUN} of its run, which names the classes")
+    order, config = run_files.read_json(order_file), _load(PeftConfig, name, revision)
+    labels = order["task"]["labels"]
+    names = {} if labels is None else dict(enumerate(labels))
+    fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"} if labels is None else {"id2label": names}
+    base = order["specification"]["backbone"] if order_file == beside else config.base_model_name_or_path
+    known = next((b.name for b in BACKBONES.values() if b.hub_id == base), None)
+    try:
+        found = resolve_backbone(known or base)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{name}: the adapter's backbone {base!r} is not at hand ({error})") from None
+    try:
+        model = load_whole(
+            AutoModelForSequenceClassification,
+            found.source,
+            revision=found.revision or config.revision or "main",
+            use_safetensors=True,
+            trust_remote_code=False,
+            **fields,
+        )
+        adapted = PeftModel.from_pretrained(model, name, revision=revision).merge_and_unload()
+    except Exception as error:
+        raise _failed(name, error) from None
+    adapted.config.discipline, adapted.config.reads_pairs = order["task"]["discipline"], order["task"]["pair"]
+    return adapted
+
+
+def _load(loader: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+    if loader is not PeftConfig:
+        kwargs["trust_remote_code"] = False
+    try:
+        return loader.from_pretrained(name, revision=revision or "main", **kwargs)
+    except Exception as error:  # of damaged files json, tokenizers and safetensors raise errors of their own
+        raise _failed(name, error) from None
+
+
+def _failed(name: str, error: Exception) -> OSError:
+    return OSError(f"{name}: the model could not be loaded: {advice(error) or one_line(error)}")
