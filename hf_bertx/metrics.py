@@ -81,6 +81,20 @@ def names_of_pieces(pieces: Sequence[str | None]) -> list[str]:
     return [piece or f"\0{number}" for number, piece in enumerate(pieces)]
 
 
+def constant_loss(task: Task, references: Sequence[float]) -> float:
+    """The training loss of the best constant answer: the entropy of the classes (natural logarithm), or the variance
+    of the targets.
+
+    Args:
+        references: class numbers or targets of the training items.
+    """
+    true = np.asarray(references)
+    if task.regression:
+        return float(true.var())
+    shares = np.unique(true, return_counts=True)[1] / len(true)
+    return float(-(shares * np.log(shares)).sum())
+
+
 def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
     """The class most segments of each group were given; among equally many, the lowest number wins.
 

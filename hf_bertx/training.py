@@ -351,11 +351,13 @@ def _finish(
         return
     run_files.write_json(folder / run_files.LOG, state.log_history)
     parameters, trained = _save_model(model, trainer, spec, folder)
+    train_labels = subset(data.splits["train"], spec.fraction, spec.seed)["label"][:]
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
         "train_items": len(trainer.train_dataset),
+        "constant_loss": metrics.constant_loss(spec.task, train_labels),
         "test_duplicates": data.test_duplicates,
         "steps": state.global_step,
         "max_steps": state.max_steps,

@@ -13,12 +13,21 @@ from made_runs import make_run
 from scipy import stats
 
 from hf_bertx.report.figures import save_figures
+from hf_bertx.report.pretraining import (
+    EarlyGain,
+    Line,
+    Point,
+    Trajectory,
+    early_gain,
+    gain_cells,
+    gain_rows,
+    step_label,
+    trajectories,
+)
 from hf_bertx.report.pretraining_panels import pretraining_panels
-from hf_bertx.report.pretraining_scores import EarlyGain, Line, Point, Trajectory, early_gain, step_label, trajectories
-from hf_bertx.report.pretraining_tables import gain_cells, gain_rows
 from hf_bertx.report.records import read_runs
+from hf_bertx.report.statistics import ratio_interval, seed_interval
 from hf_bertx.report.write import Report, build_report, write_report
-from hf_bertx.statistics import ratio_interval, seed_interval
 
 
 def line(**scores: list[float]) -> Line:
@@ -56,17 +65,24 @@ def test_ninety_five_of_a_hundred_intervals_hold_the_ratio() -> None:
 def test_the_share_of_the_gain_is_paired_by_seed() -> None:
     # gains at 2%: 0.2 and 0.3, of 0.4 and 0.6; seed 2 lacks the last checkpoint
     found = early_gain(line(at_0=[0.5, 0.3, 0.1], at_600=[0.7, 0.6, 0.9], at_6000=[0.7, 0.7], at_30000=[0.9, 0.9]))
-    assert (found.first, found.early, found.last, found.seeds, found.over) == (0, 600, 30000, 2, "seeds")
+    assert (found.first_step, found.early_step, found.last_step, found.seeds, found.over) == (
+        0,
+        600,
+        30000,
+        2,
+        "seeds",
+    )
     assert found.gain == pytest.approx(0.5)
-    assert found.note == "the gain cannot be told from 0"  # 0.5 +- 1.27 at two seeds
-    assert (found.share, found.low, found.high) == (None, None, None)
+    assert found.why_no_share == "the gain cannot be told from 0"  # 0.5 +- 1.27 at two seeds
+    assert (found.share, found.share_low, found.share_high) == (None, None, None)
     found = early_gain(line(at_0=[0.50, 0.30, 0.40], at_600=[0.70, 0.51, 0.59], at_30000=[0.90, 0.70, 0.80]))
     assert found.share == pytest.approx(0.5)
-    assert found.low is not None
-    assert found.high is not None
-    assert (found.low, found.high) == pytest.approx((0.4379, 0.5621), abs=1e-4)  # t(2) * 0.01 / sqrt(3) / 0.4
-    assert found.gain_interval is not None
-    assert found.gain_interval.low == pytest.approx(0.4)
+    assert found.share_low is not None
+    assert found.share_high is not None
+    assert (found.share_low, found.share_high) == pytest.approx(
+        (0.4379, 0.5621), abs=1e-4
+    )  # t(2) * 0.01 / sqrt(3) / 0.4
+    assert found.gain_low == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +99,7 @@ def test_the_share_of_the_gain_is_paired_by_seed() -> None:
 )
 def test_a_share_that_would_say_nothing_is_left_out_and_says_why(scores: dict[str, list[float]], note: str) -> None:
     found = early_gain(line(**scores))
-    assert note in found.note
+    assert note in found.why_no_share
     assert (found.share is None) == bool(note)
 
 
@@ -173,7 +189,7 @@ def test_one_run_a_step_has_the_interval_over_its_test_items(tmp_path: Path) -> 
         make_run(tmp_path, backbone=f"small/step-{step}", items=100, skill=1.0 + step / 100)
     (one,) = build_report(read_runs(tmp_path), resamples=50).trajectories
     assert [point.interval.over for point in one.lines[0].points if point.interval] == ["test items"] * 3
-    assert early_gain(one.lines[0]).note == "1 of the seeds ran on all three checkpoints"
+    assert early_gain(one.lines[0]).why_no_share == "1 of the seeds ran on all three checkpoints"
 
 
 def test_runs_that_answer_every_item_alike_have_no_gain_to_share(tmp_path: Path) -> None:
@@ -184,8 +200,8 @@ def test_runs_that_answer_every_item_alike_have_no_gain_to_share(tmp_path: Path)
     (some,) = build_report(read_runs(tmp_path / "some"), resamples=50).trajectories
     (alike,) = build_report(read_runs(tmp_path / "all"), resamples=50).trajectories
     assert [point.collapsed for point in some.lines[0].points] == [False, True, False]
-    assert "alike" not in early_gain(some.lines[0]).note
-    assert early_gain(alike.lines[0]).note == "all runs at both ends answer every item alike"
+    assert "alike" not in early_gain(some.lines[0]).why_no_share
+    assert early_gain(alike.lines[0]).why_no_share == "all runs at both ends answer every item alike"
 
 
 def test_the_figure_and_the_table_are_written(runs: Path, tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import hf_bertx
 
 ORDER = (
     "registry freed_memory disciplines sequence_files midi_files input_records token_map batch_layout plain_tokenizer "
-    "symbol_lookup tokenization_discipline device_rows arms configuration_discipline modeling_discipline drawn_dropout "
+    "symbol_lookup tokenization_discipline device_rows "
+    "arms configuration_discipline modeling_discipline drawn_dropout "
     "cpu_linear cpu_attention shortcuts regression_head tuning optimizers run_files run_checkpoints hub_answers "
-    "backbones tasks protocols data_copies task_data tokenized_data metrics discipline_metric leaks resampling "
-    "statistics callbacks "
+    "backbones tasks protocols data_copies task_data tokenized_data metrics discipline_metric leaks callbacks "
     "run_arguments run_order run_trainer training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
@@ -22,13 +22,15 @@ ORDER = (
     "baselines.plus_tfm.modeling_plus_tfm pretraining.corpus pretraining.vocabulary pretraining.batches "
     "pretraining.modeling pretraining.arguments pretraining.pretrain prediction.unlikely_input prediction.loading "
     "prediction.inference "
-    "prediction.attribution prediction.prediction_files pipeline_discipline report.records report.tables "
-    "report.cells report.comparisons report.paper_tables report.pretraining_scores report.pretraining_tables "
-    "report.panels report.pretraining_panels report.figures report.page report.write analysis.similarity "
+    "prediction.attribution prediction.prediction_files pipeline_discipline report.resampling "
+    "report.statistics report.formatting report.records report.tables report.cells report.comparisons "
+    "report.paper_tables report.pretraining report.panels report.pretraining_panels report.plateau report.figures "
+    "report.page report.write analysis.similarity "
     "analysis.compared_runs analysis.activations analysis.analyse analysis.analysis_report study.series study.plan "
     "publishing.card_facts publishing.cards publishing.repository_files publishing.onnx_export publishing.publish "
     "baselines.catalog baselines.features baselines.linear baselines.checkpoints baselines.plus_tfm.conversion "
-    "baselines.encoders baselines.networks baselines.runs baselines.table probing.features probing.heads probing.runs one_run study.execution study.choice "
+    "baselines.encoders baselines.networks baselines.runs baselines.table probing.features "
+    "probing.heads probing.runs one_run study.execution study.choice "
     "study.estimate study.command commands.tasks commands.report commands.study commands.analyse commands.predict "
     "commands.baseline commands.data commands.probe commands.publish cli"
 ).split()
@@ -51,17 +53,18 @@ NO_TORCH = (
     "study.choice",
     "study.estimate",
     "study.command",
-    "resampling",
-    "statistics",
+    "report.resampling",
+    "report.statistics",
+    "report.formatting",
     "report.records",
     "report.tables",
     "report.cells",
     "report.comparisons",
     "report.paper_tables",
-    "report.pretraining_scores",
-    "report.pretraining_tables",
+    "report.pretraining",
     "report.panels",
     "report.pretraining_panels",
+    "report.plateau",
     "report.figures",
     "report.page",
     "report.write",

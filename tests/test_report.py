@@ -19,9 +19,10 @@ from hf_bertx.cli import main
 from hf_bertx.report.cells import floors, make_cells
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.figures import inline_svg
+from hf_bertx.report.formatting import csv_text, shown_backbone
 from hf_bertx.report.panels import COLORS, INK, Panel
-from hf_bertx.report.paper_tables import flat_rows, here_text, markdown_table, paper_tables
-from hf_bertx.report.records import collect_runs, read_runs, shown_backbone
+from hf_bertx.report.paper_tables import flat_rows, here_text, markdown, paper_tables
+from hf_bertx.report.records import collect_runs, read_runs
 from hf_bertx.report.write import Report, build_report, write_report
 
 
@@ -186,7 +187,7 @@ def test_nothing_is_chosen_where_validation_is_the_test(tmp_path: Path) -> None:
     (table,) = paper_tables(cells, floors(cells))
     assert table.undecided == ("shift_1000 on glue-rte",)
     assert table.filled == 0
-    assert "none may be chosen on its test items: shift_1000 on glue-rte" in markdown_table(table)
+    assert "none may be chosen on its test items: shift_1000 on glue-rte" in markdown(table)
 
 
 def test_arms_are_compared_on_the_same_data_and_corrected_over_tasks(report: Report, tmp_path: Path) -> None:
@@ -238,7 +239,7 @@ def test_the_papers_tables_stand_beside_ours(report: Report) -> None:
     assert (one.filled, one.expected) == (3 + 3 + 2 + 2 + 3, 56)
     albert = next(row for row in one.rows if row.label == "shift 1000, ALBERT")
     assert set(albert.here) == {None}
-    assert "15 of the 24 cells of the paper that this backbone can fill have runs" in markdown_table(two)
+    assert "15 of the 24 cells of the paper that this backbone can fill have runs" in markdown(two)
     empty = [row for row in flat_rows([two]) if row["kind"] == "paper" and row["here"] is None]
     assert len(empty) == 4 * 8 - 15
 
@@ -366,3 +367,30 @@ def test_seeds_of_two_precisions_are_one_cell(tmp_path: Path) -> None:
         (folder / "run.json").write_text(json.dumps(order))
     (cell,) = make_cells(read_runs(tmp_path).records)
     assert len(cell.scores) == 3
+
+
+def test_labels_and_names_of_a_user_are_escaped(tmp_path: Path) -> None:
+    for seed in range(2):
+        folder = make_run(tmp_path / "runs", seed=seed)
+        order = json.loads((folder / "run.json").read_text())
+        order["specification"]["task"] = order["task"]["name"] = "@mine|own"
+        order["task"] |= {"published": [], "labels": [r"$\frac{1$ <img src=x>", "=HYPERLINK(1)", "#0072b2"]}
+        run_files.write_json(folder / "run.json", order)
+    write_report(tmp_path / "runs", tmp_path / "out")
+    page = (tmp_path / "out/index.html").read_text()
+    assert "<img" not in page
+    assert [text in page for text in (r"$\frac{1$ &lt;img", ">#0072b2</text>")] == [True, True]
+    with (tmp_path / "out/confusion.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["true"] for row in rows} == {r"$\frac{1$ <img src=x>", "'=HYPERLINK(1)", "#0072b2"}
+    assert {row["task"] for row in rows} == {"'@mine|own"}
+    assert "| @mine\\|own accuracy |" in (tmp_path / "out/report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [("=1", "'=1"), ("+a", "'+a"), ("@a", "'@a"), ("-a", "'-a"), ("-0.5 0.25", "-0.5 0.25"), (-0.5, "-0.5"), (3, "3"),
+     ("a,b", '"a,b"'), (None, ""), (True, "True"), ("a=b", "a=b")],
+)  # fmt: skip
+def test_a_cell_of_a_csv_file(value: Any, cell: str) -> None:
+    assert csv_text([{"x": value, "y": 1}]) == f"x,y\n{cell},1\n"

@@ -14,7 +14,7 @@ from ..backbones import Backbone, known_backbone
 from ..disciplines import DISCIPLINES
 from ..protocols import PAPER, get_protocol
 from ..report.records import RunRecord
-from ..statistics import seed_interval
+from ..report.statistics import seed_interval
 from ..tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}

@@ -1,41 +1,41 @@
-"""Records -> cells: runs that differ in nothing but their seed, with what their scores and answers say."""
+"""Runs that differ by their seed alone are a cell: its scores, intervals and answers."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from .. import statistics
 from ..arms import BASELINE
-from ..resampling import resampled_scores
-from ..statistics import Calibration, Interval
 from ..tasks import TASKS, Task
+from . import statistics
+from .formatting import grouped, shown_backbone
 from .records import RunRecord
+from .resampling import resampled_scores
+from .statistics import Calibration, Interval
 
-# what a column of a table names; everything else of a specification is told where cells differ in it
+# A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items")
-_MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; of many items still fewer
+_MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; fewer for many items
 _RANKED_ITEMS = 5_000_000
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Runs of one specification, one a seed, and what their scores and answers say.
+    """Runs of one specification, one a seed, with their scores and answers.
 
     Args:
         differs: what sets the cell apart from others of its arm, e.g. `{"learning_rate": 1e-4}`.
-        chosen: whether it stands for its arm in tables and figures: it is the only one, or the best on validation.
-        runs: finished ones, by seed; `others` are the unfinished and the failed ones.
+        chosen: whether it stands for its arm in tables and figures: the only one, or the best on validation.
+        runs: finished runs by seed; `others` are unfinished or failed.
         scores: of the task's metric on the test items, a fraction, one a run.
         interval: of the mean; over seeds where there are several, else over test items, else None.
         validation: mean validation score of the task's metric.
-        answers, resampled: `(runs, items)` and `(resamples, runs)`; None where a run's predictions are not at hand.
-        collapsed: folders of runs that answer every item alike.
+        answers, resampled: `(runs, items)` and `(resamples, runs)`; None where a run's predictions are missing.
+        collapsed: runs that answer every item alike.
     """
 
     task: Task
@@ -59,7 +59,7 @@ class Cell:
 
     @property
     def column(self) -> tuple:
-        """What cells that stand beside each other share: task, backbone, protocol, split, fraction, test items."""
+        """What cells in one column of a table share: the values of `COLUMN`."""
         return tuple(self.specification.get(name) for name in COLUMN)
 
     @property
@@ -68,10 +68,13 @@ class Cell:
         return str(self.runs[0].order.get("data_fingerprint")) if self.runs else None
 
     @property
+    def is_baseline(self) -> bool:
+        return self.specification["arm"] == BASELINE
+
+    @property
     def name(self) -> str:
-        """The arm; of a baseline, which baseline."""
-        s = self.specification
-        return s["backbone"] if s["arm"] == BASELINE else s["arm"]
+        """The arm, or which baseline."""
+        return self.specification["backbone" if self.is_baseline else "arm"]
 
 
 @dataclass(frozen=True)
@@ -85,21 +88,19 @@ class Floor:
 
 
 def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPLES) -> list[Cell]:
-    """Cells of all runs, in the order of tasks and arms; predictions are read and resampled.
+    """Cells of all runs, in the order of tasks and arms. Reads and resamples their predictions.
 
     Raises:
-        ValueError: a run that was selected on its test items, two data sets or the same seed twice in one cell,
-            predictions of other items than those of the runs beside it.
+        ValueError: a run that was selected on its test items, two data sets or one seed twice in a cell, predictions
+            of other items than those of the runs beside it.
     """
-    groups: dict[str, list[RunRecord]] = defaultdict(list)
+    records = list(records)
     for record in records:
         check_selection(record)
-        groups[json.dumps(_setting(record), sort_keys=True)].append(record)
-    siblings: dict[tuple, list[list[RunRecord]]] = defaultdict(list)
-    for runs in groups.values():
+    groups = grouped(records, lambda record: json.dumps(_setting(record), sort_keys=True)).values()
+    for runs in groups:
         _check_alike(runs)
-        s = runs[0].specification
-        siblings[tuple(s.get(name) for name in ("arm", *COLUMN))].append(runs)
+    siblings = grouped(groups, lambda runs: tuple(runs[0].specification.get(name) for name in ("arm", *COLUMN)))
     cells = [cell for alike in siblings.values() for cell in _choose([_cell(runs, alike) for runs in alike])]
     place = {name: i for i, name in enumerate(TASKS)}
     cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
@@ -107,10 +108,10 @@ def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPL
 
 
 def check_selection(record: RunRecord) -> None:
-    """Refuses a run whose weights were selected on what it was tested on.
+    """Refuses a run whose weights were selected on its test items.
 
     Raises:
-        ValueError: the test split is `validation` and training was watched on it.
+        ValueError: the test split is `validation` and the run evaluated on it while it trained.
     """
     hyperparameters = record.specification.get("hyperparameters") or {}
     if record.task.test_split == "validation" and hyperparameters.get("eval_strategy", "no") != "no":
@@ -121,9 +122,8 @@ def check_selection(record: RunRecord) -> None:
 
 
 def _setting(record: RunRecord) -> dict[str, Any]:
-    """What the seeds of a cell share. One that was computed elsewhere may have another precision: no setting of its
-    own, of which the better one would stand for the arm."""
-    return {name: value for name, value in _without_seed(record).items() if name != "precision"}
+    """What the seeds of a cell share. Precision is left out: a seed that ran on other hardware is in the same cell."""
+    return {name: value for name, value in record.specification.items() if name not in ("seed", "precision")}
 
 
 def _without_seed(record: RunRecord) -> dict[str, Any]:
@@ -140,12 +140,10 @@ def _check_alike(runs: list[RunRecord]) -> None:
                 f"{first.folder} and {run.folder} belong to one cell and were made from different data: sha256 "
                 f"{ours[:12]} and {theirs[:12]}; report them apart, or run one of them again"
             )
-        seed = run.specification["seed"]
-        if seed in seeds:
-            raise ValueError(
-                f"{seeds[seed].folder} and {run.folder} are the same run, seed {seed}; report one of them"
-            )
-        seeds[seed] = run
+        other = seeds.setdefault(run.specification["seed"], run)
+        if other is not run:
+            seed = run.specification["seed"]
+            raise ValueError(f"{other.folder} and {run.folder} are the same run, seed {seed}; report one of them")
 
 
 def _cell(runs: list[RunRecord], siblings: list[list[RunRecord]]) -> Cell:
@@ -154,8 +152,7 @@ def _cell(runs: list[RunRecord], siblings: list[list[RunRecord]]) -> Cell:
     names = dict.fromkeys(name for other in flat for name in other if other.get(name) != mine.get(name))
     task = runs[0].task
     done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
-    validation = [run.score("validation", task.metric) for run in done]
-    known = [value for value in validation if value is not None]
+    validation = [value for run in done if (value := run.score("validation", task.metric)) is not None]
     return Cell(
         task=task,
         specification=_without_seed(runs[0]),
@@ -164,21 +161,20 @@ def _cell(runs: list[RunRecord], siblings: list[list[RunRecord]]) -> Cell:
         runs=done,
         others=tuple(run for run in runs if run.results is None),
         scores=tuple(run.results["metrics"][task.test_split][task.metric] for run in done if run.results is not None),
-        validation=float(np.mean(known)) if known else None,
+        validation=float(np.mean(validation)) if validation else None,
     )
 
 
 def flat_specification(record: RunRecord) -> dict[str, Any]:
-    """A run's specification without its seed, hyperparameters beside the rest."""
-    s = _without_seed(record)
-    return {
-        **{name: value for name, value in s.items() if name != "hyperparameters"},
-        **(s.get("hyperparameters") or {}),
-    }
+    """A run's specification without its seed, with hyperparameters beside the rest."""
+    own = _without_seed(record)
+    return {name: value for name, value in own.items() if name != "hyperparameters"} | (
+        own.get("hyperparameters") or {}
+    )
 
 
 def _choose(siblings: list[Cell]) -> list[Cell]:
-    """Marks the best on validation of the cells of an arm; none, where validation is what is tested on."""
+    """Marks the best on validation of the cells of an arm; none where the task is tested on validation."""
     known = [cell for cell in siblings if cell.validation is not None]
     if len(siblings) == 1 or not known or siblings[0].task.test_split == "validation":
         return siblings
@@ -187,21 +183,21 @@ def _choose(siblings: list[Cell]) -> list[Cell]:
 
 
 def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
-    """Reads the predictions of cells that have the same test items together, so that resamples are shared."""
-    groups: dict[tuple, list[int]] = defaultdict(list)
-    for i, cell in enumerate(cells):
-        if cell.runs:
-            s, order = cell.specification, cell.runs[0].order
-            groups[s["task"], s["split"], str(order.get("data_fingerprint")), s.get("max_eval_items")].append(i)
+    """Reads cells with the same test items together, so that they share resamples."""
+
+    def items(i: int) -> tuple:
+        s = cells[i].specification
+        return s["task"], s["split"], cells[i].fingerprint, s.get("max_eval_items")
+
     out = list(cells)
-    for members in groups.values():
+    for members in grouped((i for i, cell in enumerate(cells) if cell.runs), items).values():
         for i, cell in zip(members, _read_together([cells[i] for i in members], resamples), strict=True):
             out[i] = cell
     return [replace(cell, interval=_interval(cell)) for cell in out]
 
 
 def lowest_score(task: Task) -> float:
-    """Where the metric of a task ends."""
+    """The least value of a task's metric."""
     return -1.0 if task.metric in ("mcc", "spearman", "pearson") else 0.0
 
 
@@ -227,10 +223,10 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
 
 
 def _read_cell(cell: Cell, known: list[tuple[RunRecord, tuple[str, ...], np.ndarray]]) -> Cell:
-    """The cell with its runs' answers, if all are at hand; `known` gets the first run's items, or is compared with."""
-    task, found = cell.task, [run.predictions() for run in cell.runs]
-    predictions = [each for each in found if each is not None]
-    if len(predictions) < len(found):
+    """The cell with its runs' answers, if it has all of them. `known` gets the items of the first run that is read."""
+    task = cell.task
+    predictions = [found for run in cell.runs if (found := run.predictions()) is not None]
+    if len(predictions) < len(cell.runs):
         return cell
     answers = []
     for run, each in zip(cell.runs, predictions, strict=True):
@@ -247,25 +243,32 @@ def _read_cell(cell: Cell, known: list[tuple[RunRecord, tuple[str, ...], np.ndar
     truth = known[0][2]
     logits, labels = (np.concatenate([getattr(each, name) for each in predictions]) for name in ("logits", "labels"))
     constant = [statistics.constant_answer(truth, given, task.regression) for given in answers]
+    collapsed = [run for run, same in zip(cell.runs, constant, strict=True) if same and not cell.is_baseline]
     return replace(
         cell,
         truth=truth,
         answers=np.stack(answers),
         calibration=None if task.regression else statistics.calibration(logits, labels),
-        collapsed=tuple(
-            run
-            for run, same in zip(cell.runs, constant, strict=True)
-            if same and cell.specification["arm"] != BASELINE  # a baseline may be meant to
-        ),
+        collapsed=tuple(collapsed),  # a baseline may be meant to answer every item alike
     )
 
 
+def named_cell(cell: Cell) -> dict[str, Any]:
+    """The columns that name a cell in a file of rows."""
+    s = cell.specification
+    names = ("task", "arm", "protocol", "split", "fraction")
+    differs = "; ".join(f"{name}={value}" for name, value in cell.differs.items())
+    return {**{name: s[name] for name in names}, "backbone": shown_backbone(s["backbone"]), "differs": differs}
+
+
 def floors(cells: Iterable[Cell]) -> list[Floor]:
-    """One a task and split, of the first cell whose predictions are at hand."""
-    found: dict[tuple[str, str], Floor] = {}
-    for cell in cells:
-        key = (cell.task.name, cell.specification["split"])
-        if cell.truth is not None and key not in found:
-            score = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
-            found[key] = Floor(cell.task, key[1], score, len(cell.truth))
-    return list(found.values())
+    """One a task and split, of the first cell that has its predictions."""
+    known = grouped(
+        (cell for cell in cells if cell.truth is not None), lambda cell: (cell.task.name, cell.specification["split"])
+    )
+    found = []
+    for (_, split), (cell, *_) in known.items():
+        assert cell.truth is not None
+        score = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
+        found.append(Floor(cell.task, split, score, len(cell.truth)))
+    return found

@@ -1,17 +1,17 @@
-"""Cells -> comparisons of arms: which pairs are tested, and their p-values corrected over tasks."""
+"""Cells -> comparisons of arms, with p-values corrected over tasks."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .. import statistics
-from ..arms import ARMS, BASELINE
-from ..statistics import Comparison
+from ..arms import ARMS
+from . import statistics
 from .cells import Cell
+from .formatting import grouped
+from .statistics import Comparison
 
 
 @dataclass(frozen=True)
@@ -27,36 +27,42 @@ class ArmComparison:
 
 def compare_arms(cells: Iterable[Cell]) -> list[ArmComparison]:
     """Compares the chosen cells of each column: every arm with `rand` and with its own control, `bert` with every arm
-    and every baseline. Only arms that were made from the same data are compared."""
-    usable = [cell for cell in cells if cell.chosen and cell.resampled is not None]
-    columns: dict[tuple, dict[str, Cell]] = defaultdict(dict)
-    for cell in usable:
-        if cell.specification["arm"] != BASELINE:
-            columns[cell.column][cell.name] = cell
-    for cell in usable:
-        if cell.specification["arm"] == BASELINE:
-            for (task, _, _, *rest), arms in columns.items():
-                if (task, *rest) == (cell.column[0], *cell.column[3:]):
+    and every baseline. Only arms made from the same data are compared."""
+    pairs = arm_pairs(cell for cell in cells if cell.chosen and cell.resampled is not None)
+    tests = [ArmComparison(first, second, _compare(first, second)) for first, second in pairs]
+    corrected = []
+    for members in grouped(tests, lambda test: (test.first.name, test.second.name, test.first.column[1:])).values():
+        p_values = statistics.holm([test.comparison.p_value for test in members])
+        corrected += [
+            replace(test, p_holm=p_value, tasks=len(members)) for test, p_value in zip(members, p_values, strict=True)
+        ]
+    return corrected
+
+
+def arm_pairs(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+    """The pairs of cells that are compared; see [`compare_arms`]."""
+    cells = list(cells)
+    columns: dict[tuple, dict[str, Cell]] = {}
+    for cell in cells:
+        if not cell.is_baseline:
+            columns.setdefault(cell.column, {})[cell.name] = cell
+    for cell in cells:
+        if cell.is_baseline:  # it has neither backbone nor protocol: it stands in every column of its task
+            for column, arms in columns.items():
+                if (column[0], *column[3:]) == (cell.column[0], *cell.column[3:]):
                     arms.setdefault(cell.name, cell)
-    tests = [
-        ArmComparison(arms[first], arms[second], _compare(arms[first], arms[second]))
-        for arms in columns.values()
-        for first, second in _pairs(arms)
-        if arms[first].fingerprint == arms[second].fingerprint
-    ]
-    return _corrected(tests)
+    pairs = [(arms[first], arms[second]) for arms in columns.values() for first, second in _pairs(arms)]
+    return [pair for pair in pairs if pair[0].fingerprint == pair[1].fingerprint]
 
 
 def _pairs(arms: dict[str, Cell]) -> list[tuple[str, str]]:
-    trained = [name for name, cell in arms.items() if cell.specification["arm"] != BASELINE]
+    trained = [name for name, cell in arms.items() if not cell.is_baseline]
     pairs = [(name, f"{name}_rand") for name in trained]
     pairs += [(name, "rand") for name in trained if not name.endswith("_rand") and name != "rand"]
     pairs += [("bert", name) for name in arms if name not in ("bert", "rand")]
-    rank = {name: i for i, name in enumerate(ARMS)}
     found = dict.fromkeys(pair for pair in pairs if pair[0] in arms and pair[1] in arms)
-    random = {
-        name for name, cell in arms.items() if cell.specification.get("start") == "random"
-    }  # what is asked first
+    rank = {name: i for i, name in enumerate(ARMS)}
+    random = {name for name, cell in arms.items() if cell.specification.get("start") == "random"}  # asked first
     return sorted(found, key=lambda pair: (pair[1] not in random, *(rank.get(name, len(rank)) for name in pair)))
 
 
@@ -69,17 +75,3 @@ def _compare(first: Cell, second: Cell) -> Comparison:
         np.array(first.scores), np.array(second.scores), first.resampled, second.resampled, len(first.truth),
         paired_seeds=seeds[0] == seeds[1],
     )  # fmt: skip
-
-
-def _corrected(tests: list[ArmComparison]) -> list[ArmComparison]:
-    families: dict[tuple, list[int]] = defaultdict(list)
-    for i, test in enumerate(tests):
-        families[test.first.name, test.second.name, test.first.column[1:]].append(i)
-    out = []
-    for members in families.values():  # so that the tasks of a pair stand together
-        corrected = statistics.holm([tests[i].comparison.p_value for i in members])
-        out += [
-            replace(tests[i], p_holm=p_value, tasks=len(members))
-            for i, p_value in zip(members, corrected, strict=True)
-        ]
-    return out

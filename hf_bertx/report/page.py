@@ -1,11 +1,10 @@
-"""Everything that was found -> one HTML page that needs no network, no script and no other file."""
+"""Everything that a report shows -> one HTML page that needs no network, no script and no other file."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,38 +16,37 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
-from ..arms import BASELINE
+from . import formatting, paper_tables, plateau, pretraining
 from .cells import Cell, Floor, flat_specification
 from .comparisons import ArmComparison
 from .figures import inline_svg
+from .formatting import bracketed, grouped, percent, shown_backbone
 from .panels import KINDS, Panel
-from .paper_tables import NOTE, PaperTable, describe, percent, share_of_data, short_name
-from .pretraining_scores import Trajectory
-from .pretraining_tables import NOTE as GAIN_NOTE
-from .pretraining_tables import gain_cells
-from .records import Failure, PlannedRun, RunRecord, RunsFolder, shown_backbone
+from .paper_tables import PaperTable
+from .plateau import PlateauTest, Survival
+from .pretraining import Trajectory
+from .records import RunRecord, RunsFolder
 
-_SHORT = {
-    "comparisons": "Differences",
-    "loss": "Training loss",
-    "validation": "Validation",
-    "pretraining": "Pre-training",
-    "fractions": "Less data",
-    "calibration": "Calibration",
-    "confusion": "Confusion",
-}
-_ABOUT = {
-    "comparisons": "Mean difference with its 95% interval, over test items and seeds where both arms have several, "
-    "over test items alone where one has one. Filled: the corrected p is below 0.05.",
-    "loss": "Mean over seeds as far as all of them went; the band goes from the lowest to the highest seed.",
-    "validation": "As above. Nothing is evaluated while training where the validation set is what is tested on.",
-    "pretraining": "Means with 95% intervals: over seeds, or over pre-trainings where there are several; for one run, "
-    "over test items. Dashed: what does not depend on the step, another backbone or a random start.",
-    "fractions": "Each point is the mean over seeds; the band goes from the lowest to the highest.",
-    "calibration": "Accuracy among test items by confidence, in 15 bins of equal width, all seeds together; the area "
-    "of a point is the share of items. On the dotted line a model is as sure as it is right.",
-    "confusion": "Share of each true class (row), over all seeds. Classes that do not occur are left out.",
-}
+# kind of figure -> name in the navigation, caption
+_FIGURES = {
+    "comparisons": ("Differences", "Mean difference with its 95% interval, over test items and seeds where both arms "
+                    "have several, else over test items alone. Filled: the corrected p is below 0.05."),
+    "loss": ("Training loss", "Mean over seeds as far as all of them went; the band goes from the lowest to the "
+             "highest seed."),
+    "validation": ("Validation", "As above. A task that is tested on its validation set is not evaluated while "
+                   "training."),
+    "plateau": ("Plateau", "Kaplan-Meier curves: share of runs whose training loss is still at the constant answer's. "
+                "A tick marks the end of runs that never left."),
+    "pretraining": ("Pre-training", "Means with 95% intervals: over seeds, or over pre-trainings where there are "
+                    "several; for one run, over test items. Dashed: another backbone or a random start, which do not "
+                    "depend on the step."),
+    "fractions": ("Less data", "Each point is the mean over seeds; the band goes from the lowest to the highest."),
+    "calibration": ("Calibration", "Accuracy among test items by confidence, in 15 bins of equal width, all seeds "
+                    "together; the area of a point is the share of items. On the dotted line a model is as sure as "
+                    "it is right."),
+    "confusion": ("Confusion", "Share of each true class (row), over all seeds. Classes that do not occur are left "
+                  "out."),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,8 @@ class Report:
     tables: list[PaperTable]
     panels: list[Panel]
     trajectories: list[Trajectory]
+    survivals: list[Survival]
+    plateau_tests: list[PlateauTest]
 
     @property
     def collapsed(self) -> list[RunRecord]:
@@ -75,21 +75,31 @@ class Report:
 def page(report: Report, output: Path) -> str:
     """The page as text; folders of runs are linked relative to `output`."""
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = percent
+    environment.globals |= {
+        **{name: getattr(formatting, name) for name in ("percent", "setup", "share_of_data", "short_name")},
+        "describe": paper_tables.describe, "counted": paper_tables.counted, "undecided": paper_tables.undecided,
+        "run_anchor": run_anchor, "cell_anchor": cell_anchor, "entry": _entry, "run_name": run_name, "plain": _plain,
+        "folder_href": lambda folder: quote(Path(os.path.relpath(folder, output)).as_posix()) + "/",
+        "failed_name": lambda failure: _failed_name(failure, report.runs.root), "specification": _shown_specification,
+        "cell_href": _href, "p_text": lambda value: "<0.001" if value < 0.001 else f"{value:.3f}",
+    }  # fmt: skip
     template = environment.from_string((files("hf_bertx.report") / "page.html").read_text(encoding="utf-8"))
     return template.render(
         version=__version__,
+        report=report,
         counts=_counts(report),
-        problems=_problems(report, output),
-        tables=[_paper_table(table) for table in report.tables],
-        note=NOTE,
+        missing=grouped(report.runs.missing(), lambda run: run.study),
+        note=paper_tables.NOTE,
         figures=_figures(report.panels),
-        gains=gain_cells(report.trajectories),
-        gain_note=GAIN_NOTE,
-        comparisons=[_comparison(test) for test in report.tests],
-        tasks=_tasks(report.cells, report.floors),
-        runs=[_run(record, output) for record in sorted(report.runs.records, key=_run_name)],
+        figure_tables=_figure_tables(report),
+        tasks=[(members[0].task, members) for members in grouped(report.cells, lambda c: c.task.name).values()],
+        floors=grouped(report.floors, lambda floor: floor.task.name),
+        runs=sorted(report.runs.records, key=lambda record: run_name(record.specification)),
     )
+
+
+def _digest(specification: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:10]
 
 
 def run_anchor(record: RunRecord) -> str:
@@ -101,173 +111,72 @@ def cell_anchor(cell: Cell) -> str:
     return "cell-" + _digest(cell.specification)
 
 
-def _digest(specification: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:10]
-
-
 def _href(cell: Cell) -> str:
     return "#" + (run_anchor(cell.runs[0]) if len(cell.runs) == 1 else cell_anchor(cell))
 
 
-def _folder_href(folder: Path, output: Path) -> str:
-    return quote(Path(os.path.relpath(folder, output)).as_posix()) + "/"
-
-
-def _counts(report: Report) -> list[dict[str, Any]]:
+def _counts(report: Report) -> list[tuple[Any, str, str]]:
+    """Number, label and class of the counts at the head of the page."""
     done = [record for record in report.runs.records if record.results is not None]
     seconds = sum((record.results or {}).get("train_seconds") or 0 for record in done)
     numbers = [
         (len(done), "finished runs", ""),
         (len({record.task.name for record in done}), "tasks", ""),
-        (len({cell.name for cell in report.cells if cell.specification["arm"] != BASELINE}), "arms", ""),
+        (len({cell.name for cell in report.cells if not cell.is_baseline}), "arms", ""),
         (f"{seconds / 3600:.1f}", "hours of training", ""),
         (len(report.runs.failures), "failed", "bad"),
         (len(report.collapsed), "collapsed", "bad"),
         (len(report.unfinished), "unfinished", "open"),
         (len(report.runs.missing()), "planned, not run", "open"),
     ]
-    return [{"number": n, "label": label, "kind": kind} for n, label, kind in numbers if n or not kind]
+    return [count for count in numbers if count[0] or not count[2]]
 
 
-def _problems(report: Report, output: Path) -> dict[str, Any]:
-    failures = [
-        {"name": _failure_name(f, report.runs.root), "error": f.error, "attempts": f.attempts, "time": f.time,
-         "href": _folder_href(f.folder, output)}
-        for f in report.runs.failures
-    ]  # fmt: skip
-    named = {"collapsed": report.collapsed, "unfinished": report.unfinished}
-    listed = {
-        kind: [{"name": _run_name(r), "href": "#" + run_anchor(r)} for r in found] for kind, found in named.items()
-    }
-    missing: dict[str, list[str]] = defaultdict(list)
-    for run in report.runs.missing():
-        missing[run.study].append(_planned_name(run))
-    return {"failures": failures, **listed, "missing": dict(missing)}
+def _failed_name(failure: Any, root: Path) -> str:
+    return run_name(failure.specification) or Path(os.path.relpath(failure.folder, root)).as_posix()
 
 
-def _failure_name(failure: Failure, root: Path) -> str:
-    if not failure.specification:
-        return Path(os.path.relpath(failure.folder, root)).as_posix()
-    return _specified_name(failure.specification)
-
-
-def _planned_name(run: PlannedRun) -> str:
-    own = ", ".join(f"{name} {value}" for name, value in run.specification["overrides"].items())
-    return _specified_name(run.specification) + (f", {own}" if own else "")
-
-
-def _run_name(record: RunRecord) -> str:
-    return _specified_name(record.specification)
-
-
-def _specified_name(s: dict[str, Any]) -> str:
+def run_name(specification: dict[str, Any]) -> str:
+    """A run in words, with what a study asks of it; empty where nothing is known of it."""
+    s = specification
+    if not s:
+        return ""
     share = "" if s["fraction"] == 1 else f", {100 * s['fraction']:g}% of the data"
     split = "" if s["split"] == "paper" else f", split {s['split']}"
-    return f"{s['task']}, {s['arm']}, {shown_backbone(s['backbone'])}, {s['protocol']}{split}{share}, seed {s['seed']}"
+    own = "".join(f", {name} {value}" for name, value in s.get("overrides", {}).items())
+    backbone = shown_backbone(s["backbone"])
+    return f"{s['task']}, {s['arm']}, {backbone}, {s['protocol']}{split}{share}, seed {s['seed']}{own}"
 
 
-def _paper_table(table: PaperTable) -> dict[str, Any]:
-    rows = []
-    for row in table.rows:
-        entries = []
-        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
-            shown = _entry(here)
-            entries.append(
-                {"published": bool(task.published), "paper": "" if paper is None else f"{paper:.1f}", **shown}
-            )
-        rows.append({"label": row.label, "kind": row.kind, "entries": entries})
-    heads = [
-        {"name": short_name(task), "metric": task.metric, "published": bool(task.published)} for task in table.tasks
-    ]
-    return {
-        "title": table.title, "about": describe(table).replace("`", ""), "heads": heads, "rows": rows,
-        "filled": table.filled, "expected": table.expected, "undecided": table.undecided,
-    }  # fmt: skip
-
-
-def _entry(here: Cell | Floor | None) -> dict[str, Any]:
-    empty = {"mean": "", "between": "", "href": "", "seeds": 0, "chosen": False, "hint": ""}
+def _entry(here: Cell | Floor | None) -> dict[str, str]:
+    """A number with its interval, where it leads, and what a pointer on it shows."""
+    if here is None or (isinstance(here, Cell) and here.mean is None):
+        return {"mean": "", "between": "", "href": "", "hint": ""}
     if isinstance(here, Floor):
-        return {**empty, "mean": percent(here.score), "hint": f"best constant answer to {here.items} items"}
-    if here is None or here.mean is None:
-        return empty
+        hint = f"best constant answer to {here.items} items"
+        return {"mean": percent(here.score), "between": "", "href": "", "hint": hint}
     seeds, interval = len(here.scores), here.interval
-    told = "no interval, since its predictions are not at hand" if interval is None else f"95% over {interval.over}"
-    hint = f"{seeds} seed{'s' if seeds > 1 else ''}; {told}"
-    between = "" if interval is None else f"{percent(interval.low)} to {percent(interval.high)}"
-    return {"mean": percent(here.mean), "between": between, "href": _href(here), "seeds": seeds,
-            "chosen": bool(here.differs), "hint": hint}  # fmt: skip
+    about = "no interval, its predictions are missing" if interval is None else f"95% over {interval.over}"
+    return {"mean": percent(here.mean), "between": bracketed(interval).strip(" []").replace(",", " to"),
+            "href": _href(here), "hint": f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"}  # fmt: skip
 
 
 def _figures(panels: Sequence[Panel]) -> list[dict[str, Any]]:
-    drawn = [(panel, Markup(inline_svg(panel, i))) for i, panel in enumerate(panels)]
+    drawn = grouped(
+        ((panel, Markup(inline_svg(panel, i))) for i, panel in enumerate(panels)), lambda each: each[0].kind
+    )
     return [
-        {"kind": kind, "title": title, "short": _SHORT[kind], "about": _ABOUT[kind],
-         "panels": [{"title": p.title, "about": p.about, "svg": svg} for p, svg in drawn if p.kind == kind]}
+        {"kind": kind, "title": title, "short": _FIGURES[kind][0], "about": _FIGURES[kind][1], "panels": drawn[kind]}
         for kind, title in KINDS.items()
-        if any(panel.kind == kind for panel in panels)
-    ]  # fmt: skip
+        if kind in drawn
+    ]
 
 
-def _comparison(test: ArmComparison) -> dict[str, Any]:
-    c, s = test.comparison, test.first.specification
+def _figure_tables(report: Report) -> dict[str, tuple[list[dict[str, str]], str]]:
+    """Kind of figure -> the table below it, and its note."""
     return {
-        "task": short_name(test.first.task),
-        "setup": f"{shown_backbone(s['backbone'])}, {s['protocol']}, {s['split']}" + share_of_data(s["fraction"]),
-        "first": {"name": test.first.name, "href": _href(test.first)},
-        "second": {"name": test.second.name, "href": _href(test.second)},
-        "difference": f"{100 * c.difference:+.1f}",
-        "between": f"{100 * c.low:+.1f} to {100 * c.high:+.1f}",
-        "p": _p(c.p_value),
-        "p_holm": _p(test.p_holm),
-        "p_percentile": _p(c.p_percentile),
-        "sure": test.p_holm < 0.05,
-        "effect": "" if c.effect is None else f"{c.effect:+.1f}",
-        "seeds": f"{c.seeds[0]}{' = ' if c.paired_seeds else ' and '}{c.seeds[1]}" if c.seeds != (1, 1) else "1 and 1",
-        "over": c.over,
-        "tasks": test.tasks,
-    }
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _tasks(cells: Sequence[Cell], floors: Sequence[Floor]) -> list[dict[str, Any]]:
-    by_task: dict[str, list[Cell]] = defaultdict(list)
-    for cell in cells:
-        by_task[cell.task.name].append(cell)
-    out = []
-    for name, members in by_task.items():
-        task = members[0].task
-        found = [f"{percent(floor.score)} (split {floor.split})" for floor in floors if floor.task.name == name]
-        out.append(
-            {"name": name, "about": task.description, "metric": task.metric, "test_split": task.test_split,
-             "floors": ", ".join(found), "cells": [_cell(cell) for cell in members]}
-        )  # fmt: skip
-    return out
-
-
-def _cell(cell: Cell) -> dict[str, Any]:
-    s, runs = cell.specification, []
-    for run, score in zip(cell.runs, cell.scores, strict=True):
-        runs.append({"seed": run.specification["seed"], "score": percent(score), "href": "#" + run_anchor(run),
-                     "collapsed": run in cell.collapsed})  # fmt: skip
-    return {
-        "id": cell_anchor(cell),
-        "name": cell.name,
-        "setup": ("baseline" if s["arm"] == BASELINE else f"{shown_backbone(s['backbone'])}, {s['protocol']}")
-        + ("" if s["split"] == "paper" else f", {s['split']}")
-        + ("" if s["fraction"] == 1 else f", {100 * s['fraction']:g}% data"),
-        "differs": ", ".join(f"{name} {_plain(value)}" for name, value in cell.differs.items()),
-        "chosen": cell.chosen and bool(cell.differs),
-        "runs": runs,
-        "others": [
-            {"seed": r.specification["seed"], "state": r.state, "href": "#" + run_anchor(r)} for r in cell.others
-        ],
-        "validation": percent(cell.validation) if cell.task.test_split != "validation" else "",
-        "calibration": "" if cell.calibration is None else percent(cell.calibration.error),
-        **{name: value for name, value in _entry(cell).items() if name in ("mean", "between", "hint")},
+        "pretraining": (pretraining.gain_cells(report.trajectories), pretraining.NOTE),
+        "plateau": (plateau.plateau_cells(report.survivals, report.plateau_tests), plateau.NOTE),
     }
 
 
@@ -275,31 +184,6 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _run(record: RunRecord, output: Path) -> dict[str, Any]:
-    order, results, task = record.order, record.results or {}, record.task
-    score = record.score(task.test_split, task.metric)
-    told = flat_specification(record) | {"backbone": shown_backbone(record.specification["backbone"])}
-    return {
-        "id": run_anchor(record),
-        "name": _run_name(record),
-        "state": record.state,
-        "score": percent(score),
-        "metric": task.metric,
-        "href": _folder_href(record.folder, output),
-        "scores": {split: {name: percent(value) for name, value in found.items()}
-                   for split, found in results.get("metrics", {}).items()},
-        "specification": {name: _plain(value) for name, value in told.items() if value is not None},
-        "steps": results.get("steps"),
-        "stopped": results.get("stopped"),
-        "minutes": None if results.get("train_seconds") is None else f"{results['train_seconds'] / 60:.1f}",
-        "error": None if record.failure is None or record.results is not None else record.failure["error"],
-        "fingerprint": str(order.get("data_fingerprint"))[:16],
-        "versions": ", ".join(f"{name} {number}" for name, number in order.get("versions", {}).items()),
-        "machine": _machine(order.get("machine")),
-    }  # fmt: skip
-
-
-def _machine(machine: dict[str, Any] | None) -> str:
-    return (
-        "" if machine is None else f"{machine['processor']}, {machine['cores']} cores, GPU {machine['gpu'] or 'none'}"
-    )
+def _shown_specification(record: RunRecord) -> dict[str, str]:
+    shown = flat_specification(record) | {"backbone": shown_backbone(record.specification["backbone"])}
+    return {name: _plain(value) for name, value in shown.items() if value is not None}

@@ -1,47 +1,50 @@
-"""Cells -> panels: training loss, score by fraction of the data, confusion, calibration.
+"""Cells -> panels: differences of arms, training curves, score by share of the data, calibration, confusion.
 
-A panel knows how to draw itself on an axis; [`figures`] puts panels into files and pages.
+A panel knows how to draw itself on a matplotlib axis; [`figures`] puts panels into files and pages.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
-from ..arms import ARMS, BASELINE
+from ..arms import ARMS
 from ..backbones import pretraining_step
 from .cells import Cell, Floor
 from .comparisons import ArmComparison
-from .paper_tables import percent, short_name
-from .records import RunRecord, shown_backbone
+from .formatting import grouped, percent, setup, share_of_data, short_name, shown_backbone
+from .records import RunRecord
 
 INK, LINE = "#1d2430", "#c9ced6"
-# told apart in print, on a dark page and by those who see red and green alike; the page names them --c0, --c1, ...
-COLORS = ("#2563c9", "#d9680f", "#12896a", "#8a4fbf", "#b3324f", "#7a6a1f", "#0f8aa8", "#5b6472")
-_SLOTS = {"bert": 0, "rand": 1, "re_emb": 2, "unused": 3, "random_body": 4, "random_tokens": 5}
-_SLOTS |= {"shift_1000": 0, "shift_1000_rand": 1, "random_shift": 4, "random_shift_rand": 5, "frozen": 6}
+# Okabe and Ito's palette for color-blind readers, darker where it is pale on white. The page has them as --c0, ...
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#b85c94", "#c78a00", "#3a9bd6", "#7a5c00", "#5b6472")
+_COLOR_OF = {"bert": 0, "rand": 1, "re_emb": 2, "unused": 3, "random_body": 7, "random_tokens": 5}
+_COLOR_OF |= {"frozen": 6, "frozen_rand": 6, "frozen_norm": 7, "frozen_norm_rand": 7, "lora": 4, "lora_rand": 4}
+_COLOR_OF |= {"shift_1000": 0, "shift_1000_rand": 1, "random_shift": 3, "random_shift_rand": 4}
 KINDS = {
     "comparisons": "What separates two arms",
     "loss": "Training loss (Figure 2 of the paper)",
     "validation": "Validation score while training",
+    "plateau": "Steps until the plateau is left",
     "pretraining": "Score by step of pre-training (Figure 3 of the paper)",
     "fractions": "Score by share of the training data",
     "calibration": "Calibration",
     "confusion": "Confusion",
 }
+_METRICS = {"mcc": "Matthews correlation", "f1": "F1", "macro_f1": "macro F1", "spearman": "Spearman correlation"}
+_METRICS |= {"pearson": "Pearson correlation", "accuracy": "accuracy"}
 
 
 @dataclass(frozen=True)
 class Panel:
     """One small picture: `kind` of [`KINDS`], what it shows in words, and how it is drawn on a matplotlib axis.
 
-    `size` and `margins` (left and below, for labels) are in inches: laying out by measuring every text took a second a
-    panel.
+    `size` and `margins` (left and below, for labels) are in inches: a layout that measures every text takes a second
+    a panel. `where` names backbone, protocol and split if all panels share them.
     """
 
     kind: str
@@ -50,63 +53,64 @@ class Panel:
     draw: Callable[[Any], None]
     size: tuple[float, float] = (3.9, 2.8)
     margins: tuple[float, float] = (0.62, 0.48)
-    where: str = ""  # backbone, protocol and split, where all panels share them
+    where: str = ""
 
 
 def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[ArmComparison]) -> list[Panel]:
-    """Every panel that the cells give, kind by kind; of checkpoints, see [`pretraining_panels`]."""
+    """Every panel that the cells give, kind by kind; for checkpoints see [`pretraining_panels`]."""
     bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
-    ends = [c for c in cells if pretraining_step(c.specification["backbone"]) is None]
-    trained = [c for c in ends if c.specification["arm"] != BASELINE and c.chosen]
-    columns: dict[tuple, list[Cell]] = defaultdict(list)
-    for cell in trained:
-        columns[cell.column].append(cell)
-    groups = list(columns.values())
-    where = {group[0].column[1:4] for group in groups}
-    several = len(where) > 1
+    trained = [c for c in cells if c.chosen and not c.is_baseline and not _of_checkpoint(c)]
+    columns = list(grouped(trained, lambda cell: cell.column).values())
+    several = len({setup(cell.specification) for cell in trained}) > 1
     panels = _comparison_panels(tests)
-    for kind, name in (("loss", "loss"), ("validation", "")):
-        for group in groups:
-            panels += _curve_panel(kind, name or f"eval_{group[0].task.metric}", group, several)
+    for kind in ("loss", "validation"):
+        for column in columns:
+            panels += _curve_panel(kind, column, several)
     panels += _fraction_panels(trained, bottom)
-    most: dict[tuple, float] = defaultdict(float)  # what a model says of an item is shown of the most data alone
-    for cell in trained:
-        key = (cell.column[:4], cell.name)
-        most[key] = max(most[key], cell.specification["fraction"])
-    full = [[c for c in group if c.specification["fraction"] == most[c.column[:4], c.name]] for group in groups]
-    for group in full:
-        panels += _calibration_panel(group, several)
-    for group in full:
-        panels += [_confusion_panel(cell, several) for cell in group if _confusable(cell)]
-    if len(where) == 1:
-        backbone, protocol, split = next(iter(where))
-        told = f"{shown_backbone(backbone)}, protocol {protocol}, split {split}"
-        panels = [replace(panel, where=told) for panel in panels]
-    return panels
-
-
-def _title(cell: Cell, several: bool) -> str:
-    s = cell.specification
-    share = "" if s["fraction"] == 1 else f", {100 * s['fraction']:g}% data"
-    where = f"\n{shown_backbone(s['backbone'])}, {s['protocol']}, {s['split']}" if several else ""
-    return short_name(cell.task) + share + where
-
-
-def arm_color(name: str, taken: Iterable[str]) -> str:
-    """The same for an arm in every picture; `taken`: all names of the picture."""
-    others = [other for other in taken if other not in _SLOTS]
-    slot = _SLOTS.get(name, 3 + others.index(name) if name in others else 7)
-    return COLORS[slot % len(COLORS)]
-
-
-def _style(cell: Cell, names: Iterable[str]) -> dict[str, Any]:
-    """A color an arm; what starts at random is dashed as well."""
-    arm = ARMS.get(cell.name)
-    return {
-        "color": arm_color(cell.name, names),
-        "ls": "--" if arm is not None and arm.start == "random" else "-",
-        "lw": 1.7,
+    most = {  # what a model says of an item is shown for the most data alone
+        key: max(cell.specification["fraction"] for cell in members)
+        for key, members in grouped(trained, _without_fraction).items()
     }
+    full = [[c for c in column if c.specification["fraction"] == most[_without_fraction(c)]] for column in columns]
+    for column in full:
+        panels += _calibration_panel(column, several)
+    panels += [
+        _confusion_panel(cell, several)
+        for column in full
+        for cell in column
+        if cell.answers is not None and not cell.task.regression
+    ]
+    if several or not trained:
+        return panels
+    s = trained[0].specification
+    where = f"{shown_backbone(s['backbone'])}, protocol {s['protocol']}, split {s['split']}"
+    return [replace(panel, where=where) for panel in panels]
+
+
+def _of_checkpoint(cell: Cell) -> bool:
+    return pretraining_step(cell.specification["backbone"]) is not None
+
+
+def _without_fraction(cell: Cell) -> tuple:
+    return (cell.column[:4], cell.name)
+
+
+def panel_title(cell: Cell, several: bool) -> str:
+    """Task and share of the data; with `several` setups also backbone, protocol and split."""
+    where = f"\n{setup(cell.specification)}" if several else ""
+    return short_name(cell.task) + share_of_data(cell.specification["fraction"]) + where
+
+
+def metric_name(name: str) -> str:
+    """A metric in words for an axis."""
+    return _METRICS.get(name, name)
+
+
+def arm_style(name: str) -> dict[str, Any]:
+    """Color and line of an arm, the same in every figure. A random start is dashed."""
+    place = _COLOR_OF.get(name, zlib.crc32(name.encode()) % len(COLORS))
+    random = name in ARMS and ARMS[name].start == "random"
+    return {"color": COLORS[place], "ls": "--" if random else "-", "lw": 1.7}
 
 
 def _by_step(runs: Sequence[RunRecord], name: str) -> tuple[list[int], np.ndarray]:
@@ -116,84 +120,79 @@ def _by_step(runs: Sequence[RunRecord], name: str) -> tuple[list[int], np.ndarra
     return steps, np.array([[curve[step] for step in steps] for curve in curves])
 
 
-def _curve_panel(kind: str, name: str, group: list[Cell], several: bool) -> list[Panel]:
-    lines = []
-    for cell in group:
-        steps, values = _by_step(cell.runs or cell.others, name)
-        if steps:
-            lines.append((cell, steps, values))
+def _curve_panel(kind: str, column: list[Cell], several: bool) -> list[Panel]:
+    metric = column[0].task.metric
+    found = [(c, *_by_step(c.runs or c.others, "loss" if kind == "loss" else f"eval_{metric}")) for c in column]
+    lines = [(cell, steps, values) for cell, steps, values in found if steps]
     if not lines:
         return []
-    names = [cell.name for cell, _, _ in lines]
 
     def draw(axis: Any) -> None:
         for cell, steps, values in lines:
-            style = _style(cell, names)
+            style = arm_style(cell.name)
             if len(values) > 1:
-                axis.fill_between(
-                    steps, values.min(axis=0), values.max(axis=0), color=style["color"], alpha=0.18, lw=0
-                )
+                band = values.min(axis=0), values.max(axis=0)
+                axis.fill_between(steps, *band, color=style["color"], alpha=0.18, lw=0)
             marker = {"marker": "o", "ms": 3} if len(steps) < 15 else {}
-            axis.plot(steps, values.mean(axis=0), label=_label(cell, len(values)), **style, **marker)
-        axis.set(xlabel="step", ylabel="training loss" if kind == "loss" else f"validation {group[0].task.metric}")
+            axis.plot(steps, values.mean(axis=0), label=_seeds_label(cell, len(values)), **style, **marker)
+        label = "training loss" if kind == "loss" else f"{metric_name(metric)} on validation"
+        axis.set(xlabel="training step", ylabel=label)
         axis.set_ylim(bottom=min(0.0, min(float(values.min()) for _, _, values in lines)))
         axis.legend()
 
     about = ", ".join(f"{cell.name} ends at {values.mean(axis=0)[-1]:.3f}" for cell, _, values in lines)
-    return [Panel(kind, _title(group[0], several), about, draw)]
+    return [Panel(kind, panel_title(column[0], several), about, draw)]
 
 
-def _label(cell: Cell, count: int) -> str:
+def _seeds_label(cell: Cell, count: int) -> str:
     seeds = [run.specification["seed"] for run in (cell.runs or cell.others)]
     return f"{cell.name}, " + (f"{count} seeds" if count > 1 else f"seed {seeds[0]}")
 
 
 def _fraction_panels(cells: Sequence[Cell], bottom: dict[tuple[str, str], float]) -> list[Panel]:
     """Score by fraction: a panel a task, a line an arm, a band over seeds."""
-    groups: dict[tuple, dict[str, dict[float, tuple[float, ...]]]] = defaultdict(lambda: defaultdict(dict))
-    members: dict[tuple, Cell] = {}
-    for cell in cells:
-        if cell.scores:
-            s = cell.specification
-            key = (s["task"], s["protocol"], s["split"], s["backbone"], s.get("max_eval_items"))
-            groups[key][cell.name][s["fraction"]] = cell.scores
-            members.setdefault(key, cell)
+    done = [cell for cell in cells if cell.scores]
     panels = []
-    for key, arms in groups.items():
-        lines = {name: points for name, points in arms.items() if len(points) > 1}
+    for members in grouped(done, lambda cell: (*cell.column[:4], cell.column[5])).values():
+        arms = grouped(members, lambda cell: cell.name)
+        lines = {name: sorted(points, key=_fraction) for name, points in arms.items() if len(points) > 1}
         if lines:
-            panels.append(_fraction_panel(members[key], lines, bottom.get((key[0], key[2]))))
+            panels.append(_fraction_panel(lines, bottom.get((members[0].task.name, members[0].column[3]))))
     return panels
 
 
-def _fraction_panel(cell: Cell, arms: dict[str, dict[float, tuple[float, ...]]], floor: float | None) -> Panel:
-    places = sorted({place for points in arms.values() for place in points})
+def _fraction(cell: Cell) -> float:
+    return cell.specification["fraction"]
+
+
+def _fraction_panel(lines: dict[str, list[Cell]], floor: float | None) -> Panel:
+    places = sorted({_fraction(cell) for points in lines.values() for cell in points})
     labels = [f"{100 * place:g}%" for place in places]
+    task = next(iter(lines.values()))[0].task
 
     def draw(axis: Any) -> None:
-        for name, points in arms.items():
-            found = sorted(points)
-            at = [places.index(place) for place in found]
-            values = [100 * np.array(points[place]) for place in found]
-            color = arm_color(name, arms)
-            axis.fill_between(at, [v.min() for v in values], [v.max() for v in values], color=color, alpha=0.18, lw=0)
-            axis.plot(at, [v.mean() for v in values], color=color, marker="o", ms=4, lw=1.7, label=name)
+        for name, points in lines.items():
+            at = [places.index(_fraction(cell)) for cell in points]
+            values = [100 * np.array(cell.scores) for cell in points]
+            style = arm_style(name)
+            band = [v.min() for v in values], [v.max() for v in values]
+            axis.fill_between(at, *band, color=style["color"], alpha=0.18, lw=0)
+            axis.plot(at, [v.mean() for v in values], marker="o", ms=4, label=name, **style)
         if floor is not None:
             axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
         axis.set_xticks(range(len(places)), labels)
-        axis.set(xlabel="of the training data", ylabel=f"{cell.task.metric} x 100")
+        axis.set(xlabel="share of the training data", ylabel=f"{metric_name(task.metric)} x 100")
         axis.legend()
 
     about = "; ".join(
-        f"{name}: "
-        + ", ".join(f"{percent(float(np.mean(points[p])))} at {labels[places.index(p)]}" for p in sorted(points))
-        for name, points in arms.items()
+        f"{name}: " + ", ".join(f"{percent(cell.mean)} at {100 * _fraction(cell):g}%" for cell in points)
+        for name, points in lines.items()
     )
-    return Panel("fractions", short_name(cell.task), about, draw)
+    return Panel("fractions", short_name(task), about, draw)
 
 
-def _calibration_panel(group: list[Cell], several: bool) -> list[Panel]:
-    found = [(cell, cell.calibration) for cell in group if cell.calibration is not None]
+def _calibration_panel(column: list[Cell], several: bool) -> list[Panel]:
+    found = [(cell, cell.calibration) for cell in column if cell.calibration is not None]
     if not found:
         return []
 
@@ -201,22 +200,20 @@ def _calibration_panel(group: list[Cell], several: bool) -> list[Panel]:
         axis.plot([0, 100], [0, 100], color=INK, ls=":", lw=1)
         for cell, calibration in found:
             sure, right, count = np.array(calibration.bins).T
-            style = _style(cell, [c.name for c, _ in found])
+            style = arm_style(cell.name)
             axis.plot(100 * sure, 100 * right, label=f"{cell.name}, ECE {percent(calibration.error)}", **style)
             axis.scatter(100 * sure, 100 * right, s=4 + 60 * count / count.sum(), color=style["color"], lw=0)
-        axis.set(xlabel="confidence x 100", ylabel="accuracy x 100", ylim=(-3, 103))
+        axis.set(xlabel="confidence of the model, %", ylabel="answers that are right, %", ylim=(-3, 103))
         axis.legend(loc="upper left")
 
     about = ", ".join(f"{cell.name}: expected calibration error {percent(c.error)}" for cell, c in found)
-    return [Panel("calibration", _title(group[0], several), about, draw)]
-
-
-def _confusable(cell: Cell) -> bool:
-    return cell.answers is not None and not cell.task.regression
+    return [Panel("calibration", panel_title(column[0], several), about, draw)]
 
 
 def confusion(cell: Cell) -> np.ndarray:
     """How often each class (row) was given each class (column), summed over seeds; of pieces where the task votes."""
+    from sklearn.metrics import confusion_matrix
+
     assert cell.answers is not None
     assert cell.truth is not None
     assert cell.task.labels is not None
@@ -229,55 +226,47 @@ def _short(label: str) -> str:
 
 
 def _confusion_panel(cell: Cell, several: bool) -> Panel:
-    from matplotlib.collections import PatchCollection
-    from matplotlib.colors import to_rgb
-    from matplotlib.patches import Rectangle
-
-    counts, labels = confusion(cell), cell.task.labels or ()
-    present = np.flatnonzero(
-        counts.sum(axis=0) + counts.sum(axis=1)
-    )  # classes that neither occur nor are given: left out
-    counts, labels = counts[np.ix_(present, present)], tuple(_short(labels[i]) for i in present)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-    long = max(map(len, labels)) > 5
-    named = len(labels) <= 12
-    places = np.arange(len(labels)) + 0.5
+    counts = confusion(cell)
+    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))  # classes that occur or are given
+    counts, labels = counts[np.ix_(present, present)], [_short((cell.task.labels or ())[i]) for i in present]
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    long, named = max(map(len, labels)) > 5, len(labels) <= 12
 
     def draw(axis: Any) -> None:
-        found = list(zip(*np.nonzero(counts), strict=True))
-        squares = [Rectangle((given, true), 1, 1) for true, given in found]
-        colors = [(*to_rgb(COLORS[0]), 0.08 + 0.6 * shares[place]) for place in found]
-        axis.add_collection(PatchCollection(squares, facecolors=colors, linewidths=0))
-        for true, given in found if len(labels) <= 6 else ():
-            text = f"{100 * shares[true, given]:.0f}"
-            axis.text(given + 0.5, true + 0.5, text, ha="center", va="center", fontsize=8, color=INK)
-        axis.set(xlim=(0, len(labels)), ylim=(len(labels), 0), xlabel="given", ylabel="true")
-        axis.set_xticks(places if named else [], labels if named else [], rotation=40 if long else 0)
-        axis.set_yticks(places if named else [], labels if named else [])
-        if long:
+        from matplotlib.colors import LinearSegmentedColormap, to_rgb
+        from sklearn.metrics import ConfusionMatrixDisplay
+
+        blue = to_rgb(COLORS[0])
+        colors = LinearSegmentedColormap.from_list("share", [(*blue, 0.0), (*blue, 0.7)])  # the page shines through
+        ConfusionMatrixDisplay(shares, display_labels=labels).plot(
+            ax=axis, cmap=colors, colorbar=False, include_values=len(labels) <= 6, values_format=".0f",
+            text_kw={"color": INK, "fontsize": 8},
+            im_kw={"interpolation": "none", "aspect": "auto", "vmin": 0, "vmax": 100},
+        )  # fmt: skip
+        axis.set(xlabel="class given", ylabel="true class")
+        if not named:
+            axis.set(xticks=[], yticks=[])
+        elif long:
             for tick in axis.get_xticklabels():
-                tick.set(ha="right", rotation_mode="anchor")
+                tick.set(ha="right", rotation=40, rotation_mode="anchor")
         axis.grid(visible=False)
 
     about = f"{cell.name}: per cent of each true class; {percent(float(np.trace(counts) / counts.sum()))} right"
     width = 0.07 * max(map(len, labels)) if named else 0.0
     margins = (0.4 + width, 0.45 + (0.66 * width if long and named else 0.0))
-    return Panel("confusion", f"{_title(cell, several)}: {cell.name}", about, draw, (3.9, 3.4), margins)
+    return Panel("confusion", f"{panel_title(cell, several)}: {cell.name}", about, draw, (3.9, 3.4), margins)
 
 
 def _comparison_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
     """Differences with their intervals: a panel a pair of arms, a line a task."""
-    families: dict[tuple, list[ArmComparison]] = defaultdict(list)
-    for test in tests:
-        if pretraining_step(test.first.specification["backbone"]) is None:
-            families[test.first.name, test.second.name, test.first.column[1:]].append(test)
-    several = len({key[2][:3] for key in families}) > 1
+    shown = [test for test in tests if not _of_checkpoint(test.first)]
+    several = len({test.first.column[1:4] for test in shown}) > 1
+    families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column[1:]))
     return [_comparison_panel(members, several) for members in families.values()]
 
 
 def _comparison_panel(members: list[ArmComparison], several: bool) -> Panel:
-    first = members[0]
+    first, tasks = members[0].first, [short_name(test.first.task) for test in members]
 
     def draw(axis: Any) -> None:
         axis.axvline(0, color=INK, lw=1)
@@ -286,23 +275,15 @@ def _comparison_panel(members: list[ArmComparison], several: bool) -> Panel:
             color = COLORS[0] if c.difference > 0 else COLORS[1]
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2.2, alpha=1 if sure else 0.55)
             axis.plot(100 * c.difference, place, "o", ms=6, color=color, mfc=color if sure else "none")
-        axis.set_yticks(range(len(members)), [short_name(test.first.task) for test in members])
-        axis.set(ylim=(len(members) - 0.4, -0.6), xlabel="points (x 100)")
+        axis.set_yticks(range(len(members)), tasks)
+        axis.set(ylim=(len(members) - 0.4, -0.6), xlabel="difference of scores x 100")
 
     about = "; ".join(
-        f"{short_name(t.first.task)} {100 * t.comparison.difference:+.1f} [{100 * t.comparison.low:.1f}, "
-        f"{100 * t.comparison.high:.1f}], corrected p {t.p_holm:.2g}"
-        for t in members
+        f"{task} {percent(t.comparison.difference, '+')} [{percent(t.comparison.low)}, {percent(t.comparison.high)}], "
+        f"corrected p {t.p_holm:.2g}"
+        for task, t in zip(tasks, members, strict=True)
     )
-    where = _title(first.first, several).partition("\n")[2]
-    share = first.first.specification["fraction"]
-    width = 0.07 * max(len(short_name(test.first.task)) for test in members)
-    title = f"{first.first.name} − {first.second.name}" + ("" if share == 1 else f", {100 * share:g}% data")  # noqa: RUF001
-    return Panel(
-        "comparisons",
-        title + (f"\n{where}" if where else ""),
-        about,
-        draw,
-        (3.9, 0.9 + 0.3 * len(members)),
-        (0.3 + width, 0.48),
-    )
+    title = f"{first.name} − {members[0].second.name}" + share_of_data(first.specification["fraction"])  # noqa: RUF001
+    title += f"\n{setup(first.specification)}" if several else ""
+    margins = (0.3 + 0.07 * max(map(len, tasks)), 0.48)
+    return Panel("comparisons", title, about, draw, (3.9, 0.9 + 0.3 * len(members)), margins)

@@ -6,11 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..arms import ARMS, BASELINE
+from ..arms import ARMS
 from ..backbones import pretraining_step
 from ..tasks import TASKS, Task
 from .cells import Cell, Floor
-from .records import shown_backbone
+from .formatting import (
+    bracketed,
+    interval_columns,
+    markdown_table,
+    percent,
+    share_of_data,
+    short_name,
+    shown_backbone,
+)
 
 _TITLES = {
     "2": "Table 2: proteins, DNA, music",
@@ -78,14 +86,10 @@ def paper_tables(cells: Sequence[Cell], floors: Iterable[Floor]) -> list[PaperTa
     Checkpoints in the middle of pre-training are left out: they make Figure 3.
     """
     floors = list(floors)
-    shown = [cell for cell in cells if cell.specification["arm"] != BASELINE and not _in_the_middle(cell)]
+    shown = [c for c in cells if not c.is_baseline and pretraining_step(c.specification["backbone"]) is None]
     keys = dict.fromkeys((table_number(cell.task), *_setup(cell)) for cell in shown)
     order = list(_TITLES)
     return [_table(key[0], key[1:], cells, floors) for key in sorted(keys, key=lambda key: order.index(key[0]))]
-
-
-def _in_the_middle(cell: Cell) -> bool:
-    return pretraining_step(cell.specification["backbone"]) is not None
 
 
 def _setup(cell: Cell) -> tuple:
@@ -98,14 +102,16 @@ def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]
     mine = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
     fixed = {cell.task.name: cell.task for cell in mine} if number == "other" else TASKS
     tasks = tuple(task for task in fixed.values() if table_number(task) == number)
-    model = "ALBERT" if "albert" in backbone.lower() else "BERT"
-    rows = _paper_rows(tasks, mine, model)
+    rows = _paper_rows(tasks, mine, "ALBERT" if "albert" in backbone.lower() else "BERT")
     fillable = [row for row in rows if row.arm]
-    rows += _further_rows(tasks, mine, {(row.arm, row.fraction) for row in fillable})
-    rows += _baseline_rows(tasks, cells, split, limit)
+    rank = {name: i for i, name in enumerate(ARMS)}
+    further = _own_rows("arm", tasks, mine, {(row.arm, row.fraction) for row in fillable})
+    rows += sorted(further, key=lambda row: (-row.fraction, rank.get(row.arm, len(rank))))
+    alike = [c for c in cells if (c.specification["split"], c.specification.get("max_eval_items")) == (split, limit)]
+    names = {task.name for task in tasks}
+    rows += _own_rows("baseline", tasks, [cell for cell in alike if cell.is_baseline and cell.task.name in names])
     found = {floor.task.name: floor for floor in floors if floor.split == split}
-    none: tuple[None, ...] = (None,) * len(tasks)
-    rows.append(PaperRow("floor", "floor", 1.0, none, tuple(found.get(task.name) for task in tasks)))
+    rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), tuple(found.get(task.name) for task in tasks)))
     return PaperTable(
         number=number,
         backbone=backbone,
@@ -127,47 +133,33 @@ def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
 
 def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str) -> list[PaperRow]:
     """The paper's rows from top to bottom; ours stands beside those of the same kind of model."""
-    kinds = dict.fromkeys(
-        (score.row, "" if score.row == "specific" else score.model, score.fraction)
-        for task in tasks
-        for score in task.published
-    )
+    scores = [score for task in tasks for score in task.published]
+    kinds = dict.fromkeys((s.row, "" if s.row == "specific" else s.model, s.fraction) for s in scores)
     arms = {arm.paper_row: arm.name for arm in ARMS.values() if arm.paper_row}
     rows = []
     for row, of, fraction in kinds:
-        paper = tuple(
-            next(
-                (s.value for s in task.published if (s.row, s.fraction) == (row, fraction) and of in ("", s.model)),
-                None,
-            )
+        published = [
+            [s.value for s in task.published if (s.row, s.fraction) == (row, fraction) and of in ("", s.model)]
             for task in tasks
-        )
+        ]
         arm = arms.get(row, "") if of == model else ""
-        label = row if row in ("specific", of) else f"{row}, {of}" if row.startswith(("shift", "random")) else row
-        label += share_of_data(fraction)
-        rows.append(PaperRow(label, "paper", fraction, paper, _here(tasks, cells, arm, fraction), arm))
+        label = f"{row}, {of}" if row.startswith(("shift", "random")) and row != of else row
+        paper = tuple(values[0] if values else None for values in published)
+        here = _here(tasks, cells, arm, fraction)
+        rows.append(PaperRow(label + share_of_data(fraction), "paper", fraction, paper, here, arm))
     return rows
 
 
-def _further_rows(tasks: Sequence[Task], cells: Sequence[Cell], taken: set[tuple[str, float]]) -> list[PaperRow]:
-    none: tuple[None, ...] = (None,) * len(tasks)
+def _own_rows(
+    kind: str, tasks: Sequence[Task], cells: Sequence[Cell], taken: set[tuple[str, float]] | None = None
+) -> list[PaperRow]:
+    """Rows that the paper lacks, one an arm or baseline and fraction."""
     names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in cells)
-    rank = {name: i for i, name in enumerate(ARMS)}
+    paper: tuple[None, ...] = (None,) * len(tasks)
     return [
-        PaperRow(arm + share_of_data(fraction), "arm", fraction, none, _here(tasks, cells, arm, fraction), arm)
-        for arm, fraction in sorted(names, key=lambda key: (-key[1], rank.get(key[0], len(rank))))
-        if (arm, fraction) not in taken
-    ]
-
-
-def _baseline_rows(tasks: Sequence[Task], cells: Sequence[Cell], split: str, limit: int | None) -> list[PaperRow]:
-    s = [cell for cell in cells if cell.specification["arm"] == BASELINE and cell.task.name in {t.name for t in tasks}]
-    s = [c for c in s if (c.specification["split"], c.specification.get("max_eval_items")) == (split, limit)]
-    none: tuple[None, ...] = (None,) * len(tasks)
-    names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in s)
-    return [
-        PaperRow(name + share_of_data(fraction), "baseline", fraction, none, _here(tasks, s, name, fraction), name)
-        for name, fraction in names
+        PaperRow(name + share_of_data(share), kind, share, paper, _here(tasks, cells, name, share), name)
+        for name, share in names
+        if (name, share) not in (taken or set())
     ]
 
 
@@ -180,58 +172,46 @@ def _here(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: flo
     return tuple(found.get(task.name) for task in tasks)
 
 
-def share_of_data(fraction: float) -> str:
-    """What stands behind a name where a run saw less than all of the training data."""
-    return "" if fraction == 1 else f", {100 * fraction:g}% data"
-
-
-def percent(value: float | None) -> str:
-    """A fraction as the paper prints it: x 100, one decimal; nothing for None."""
-    return "" if value is None else f"{100 * value:.1f}"
-
-
-def short_name(task: Task) -> str:
-    """As a column's head: the task without its discipline or `glue`."""
-    return task.name.partition("-")[2] if task.name in TASKS else task.name
-
-
 def here_text(entry: Cell | Floor | None) -> str:
     """Mean, interval and number of seeds of a cell, x 100; `†`: chosen on validation among several settings."""
     if entry is None or (isinstance(entry, Cell) and entry.mean is None):
         return ""
     if isinstance(entry, Floor):
         return percent(entry.score)
-    between = "" if entry.interval is None else f" [{percent(entry.interval.low)}, {percent(entry.interval.high)}]"
     seeds = len(entry.scores)
-    return percent(entry.mean) + ("†" if entry.differs else "") + between + (f" ({seeds})" if seeds > 1 else "")
+    chosen, count = "†" if entry.differs else "", f" ({seeds})" if seeds > 1 else ""
+    return percent(entry.mean) + chosen + bracketed(entry.interval) + count
 
 
-def markdown_table(table: PaperTable) -> str:
+def markdown(table: PaperTable) -> str:
     """A table as Markdown: two columns a task, the paper's and ours."""
     head = ["arm"]
     for task in table.tasks:
-        published = any(score for score in task.published)
-        head += (
-            [f"{short_name(task)} {task.metric}, paper", "here"]
-            if published
-            else [f"{short_name(task)} {task.metric}"]
-        )
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        name = f"{short_name(task)} {task.metric}"
+        head += [f"{name}, paper", "here"] if task.published else [name]
+    lines = []
     for row in table.rows:
         line = [f"`{row.label}`" if row.kind in ("arm", "baseline") else row.label]
         for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
             line += ["" if paper is None else f"{paper:.1f}"] if task.published else []
             line.append(here_text(here))
-        lines.append("| " + " | ".join(line) + " |")
-    counted = (
+        lines.append(line)
+    parts = [f"## {table.title}", "", f"Here: {describe(table)}. {counted(table)}", "", markdown_table(head, lines)]
+    return "\n".join([*parts, "", NOTE, *([undecided(table)] if table.undecided else []), ""])
+
+
+def counted(table: PaperTable) -> str:
+    """How many of the paper's cells have runs; empty for tasks that the paper does not have."""
+    return (
         f"{table.filled} of the {table.expected} cells of the paper that this backbone can fill have runs; the others "
         "are empty. " if table.expected else ""
     )  # fmt: skip
-    notes = [f"Here: {describe(table)}. {counted}", "", *lines, "", NOTE]
-    if table.undecided:
-        notes.append(f"Left empty, since several settings were run and none may be chosen on its test items: "
-                     f"{', '.join(table.undecided)}.")  # fmt: skip
-    return "\n".join([f"## {table.title}", "", *notes, ""])
+
+
+def undecided(table: PaperTable) -> str:
+    """Which cells are empty since nothing may be chosen on test items."""
+    cells = ", ".join(table.undecided)
+    return f"Left empty, since several settings were run and none may be chosen on its test items: {cells}."
 
 
 def describe(table: PaperTable) -> str:
@@ -242,30 +222,33 @@ def describe(table: PaperTable) -> str:
 
 def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
     """One row for each cell of the tables, empty ones included; scores x 100."""
-    rows = []
-    for table in tables:
-        for row in table.rows:
-            for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
-                cell = here if isinstance(here, Cell) else None
-                interval = None if cell is None else cell.interval
-                score = here.score if isinstance(here, Floor) else None if cell is None else cell.mean
-                rows.append(
-                    {
-                        "table": table.number,
-                        "row": row.label,
-                        "kind": row.kind,
-                        "task": task.name,
-                        "metric": task.metric,
-                        "paper": paper,
-                        "here": None if score is None else round(100 * score, 2),
-                        "low": None if interval is None else round(100 * interval.low, 2),
-                        "high": None if interval is None else round(100 * interval.high, 2),
-                        "interval_over": None if interval is None else interval.over,
-                        "seeds": 0 if cell is None else len(cell.scores),
-                        "backbone": shown_backbone(table.backbone),
-                        "protocol": table.protocol,
-                        "split": table.split,
-                        "fraction": row.fraction,
-                    }
-                )
-    return rows
+    return [
+        _flat_row(table, row, task, paper, here)
+        for table in tables
+        for row in table.rows
+        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True)
+    ]
+
+
+def _flat_row(
+    table: PaperTable, row: PaperRow, task: Task, paper: float | None, here: Cell | Floor | None
+) -> dict[str, Any]:
+    cell = here if isinstance(here, Cell) else None
+    score = here.score if isinstance(here, Floor) else None if cell is None else cell.mean
+    columns = interval_columns(None if cell is None else cell.interval, "interval_over")
+    rounded = {name: None if columns[name] is None else round(100 * columns[name], 2) for name in ("low", "high")}
+    return {
+        "table": table.number,
+        "row": row.label,
+        "kind": row.kind,
+        "task": task.name,
+        "metric": task.metric,
+        "paper": paper,
+        "here": None if score is None else round(100 * score, 2),
+        **columns | rounded,
+        "seeds": 0 if cell is None else len(cell.scores),
+        "backbone": shown_backbone(table.backbone),
+        "protocol": table.protocol,
+        "split": table.split,
+        "fraction": row.fraction,
+    }

@@ -6,19 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..statistics import Interval
 from .cells import Floor
-from .panels import COLORS, INK, Panel, arm_color
-from .paper_tables import percent, short_name
-from .pretraining_scores import EarlyGain, Line, Reference, Trajectory, early_gain, step_label
-from .records import shown_backbone
+from .formatting import bracketed, percent, share_of_data, short_name, shown_backbone
+from .panels import COLORS, INK, Panel, arm_style, metric_name
+from .pretraining import EarlyGain, Line, Reference, Trajectory, early_gain, step_label
+from .statistics import Interval
 
-_LETTER = 0.028  # of the axis: what a letter of a label takes
+_LETTER = 0.028  # of the axis: the width of a letter of a label
 _LINEAR = 0.6  # decades that the axis gives to the steps from 0 to the first
 
 
 def pretraining_panels(found: Sequence[Trajectory], floors: Iterable[Floor]) -> list[Panel]:
-    """A panel a task: a line an arm with 95% intervals, what does not depend on the step as lines across."""
+    """A panel a task: a line an arm with 95% intervals, and what does not depend on the step as lines across."""
     bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
     where = {(one.series, one.protocol, one.split) for one in found}
     panels = [_panel(one, bottom.get((one.task.name, one.split)), len(where) > 1) for one in found]
@@ -30,25 +29,24 @@ def pretraining_panels(found: Sequence[Trajectory], floors: Iterable[Floor]) -> 
 
 
 def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
-    share = "" if one.fraction == 1 else f", {100 * one.fraction:g}% data"
-
     def draw(axis: Any) -> None:
         for line in one.lines:
-            _draw_line(axis, line, arm_color(line.arm, [each.arm for each in one.lines]))
+            _draw_line(axis, line)
         for number, reference in enumerate(one.references):
-            _draw_reference(axis, reference, COLORS[1] if reference.random else COLORS[(7, 2, 3, 4)[number % 4]])
+            color = COLORS[1] if reference.random else COLORS[(7, 2, 3, 4)[number % 4]]
+            if reference.interval is not None:
+                low, high = 100 * reference.interval.low, 100 * reference.interval.high
+                axis.axhspan(low, high, color=color, alpha=0.1, lw=0)
+            axis.axhline(100 * reference.mean, color=color, ls="--", lw=1.4, label=reference.label)
         if floor is not None:
             axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
         _lay_out_steps(axis, sorted({point.step for line in one.lines for point in line.points}))
-        axis.set(xlabel="steps of pre-training", ylabel=f"{one.task.metric} x 100")
+        axis.set(xlabel="steps of pre-training", ylabel=f"{metric_name(one.task.metric)} x 100")
         _add_legend(axis)
 
     about = "; ".join([_line_text(line) for line in one.lines] + [_reference_text(each) for each in one.references])
-    title = (
-        short_name(one.task)
-        + share
-        + (f"\n{shown_backbone(one.series)}, {one.protocol}, {one.split}" if several else "")
-    )
+    title = short_name(one.task) + share_of_data(one.fraction)
+    title += f"\n{shown_backbone(one.series)}, {one.protocol}, {one.split}" if several else ""
     return Panel("pretraining", title, about, draw, (3.9, 3.2))
 
 
@@ -63,27 +61,18 @@ def _add_legend(axis: Any) -> None:
     axis.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper left", ncols=2, columnspacing=1)
 
 
-def _draw_line(axis: Any, line: Line, color: str) -> None:
+def _draw_line(axis: Any, line: Line) -> None:
     means = [100 * point.mean for point in line.points]
-    bars = [
-        (0.0, 0.0) if point.interval is None else (mean - 100 * point.interval.low, 100 * point.interval.high - mean)
-        for point, mean in zip(line.points, means, strict=True)
-    ]
-    steps = [point.step for point in line.points]
+    ends = [point.interval or Interval(point.mean, point.mean, "") for point in line.points]
+    bars = [(mean - 100 * end.low, 100 * end.high - mean) for mean, end in zip(means, ends, strict=True)]
     axis.errorbar(
-        steps, means, yerr=list(zip(*bars, strict=True)), color=color, marker="o", ms=4, lw=1.7, elinewidth=1,
-        capsize=2.5, label=line.arm,
+        [point.step for point in line.points], means, yerr=list(zip(*bars, strict=True)), marker="o", ms=4,
+        elinewidth=1, capsize=2.5, label=line.arm, **arm_style(line.arm),
     )  # fmt: skip
 
 
-def _draw_reference(axis: Any, reference: Reference, color: str) -> None:
-    if reference.interval is not None:
-        axis.axhspan(100 * reference.interval.low, 100 * reference.interval.high, color=color, alpha=0.1, lw=0)
-    axis.axhline(100 * reference.mean, color=color, ls="--", lw=1.4, label=reference.label)
-
-
 def _lay_out_steps(axis: Any, steps: list[int]) -> None:
-    """Logarithmic from the first step after 0 on, with room for 0; steps are named as far as there is room."""
+    """Logarithmic from the first step after 0 on, with room for 0. Names the steps that there is room for."""
     from matplotlib.ticker import NullLocator
 
     first, last = next(step for step in steps if step > 0), steps[-1]
@@ -106,14 +95,11 @@ def _line_text(line: Line) -> str:
 
 
 def _gain_text(gain: EarlyGain) -> str:
-    if gain.share is None:
-        return f"share of the gain at 2% of the steps: none, {gain.note}"
-    return f"share of the gain at 2% of the steps: {percent(gain.share)}% [{percent(gain.low)}, {percent(gain.high)}]"
+    if gain.share is None or gain.share_low is None or gain.share_high is None:
+        return f"share of the gain at 2% of the steps: none, {gain.why_no_share}"
+    between = bracketed(Interval(gain.share_low, gain.share_high, gain.over))
+    return f"share of the gain at 2% of the steps: {percent(gain.share)}%{between}"
 
 
 def _reference_text(reference: Reference) -> str:
-    return f"{reference.label}: {percent(reference.mean)}{_between(reference.interval)}"
-
-
-def _between(interval: Interval | None) -> str:
-    return "" if interval is None else f" [{percent(interval.low)}, {percent(interval.high)}]"
+    return f"{reference.label}: {percent(reference.mean)}{bracketed(reference.interval)}"

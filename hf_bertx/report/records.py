@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -79,14 +77,14 @@ class RunRecord:
 
     def epoch_losses(self) -> list[float]:
         """Mean training loss of each epoch, exact: a logged loss is the mean over the steps since the last one."""
-        sums: dict[int, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        sums: dict[int, tuple[float, int]] = {}
         last = 0
         for entry in self.log:
             if "loss" in entry:
-                steps = int(entry["step"]) - last
+                epoch, steps = math.ceil(round(entry["epoch"], 6)), int(entry["step"]) - last
+                total, before = sums.get(epoch, (0.0, 0))
+                sums[epoch] = total + entry["loss"] * steps, before + steps
                 last = int(entry["step"])
-                sums[math.ceil(round(entry["epoch"], 6))][0] += entry["loss"] * steps
-                sums[math.ceil(round(entry["epoch"], 6))][1] += steps
         return [total / steps for _, (total, steps) in sorted(sums.items()) if steps]
 
     def first_step_at(self, metric: str, value: float) -> int | None:
@@ -263,9 +261,3 @@ def _checked(path: Path, content: Any) -> dict[str, Any]:
             "report with the version that wrote it"
         )
     return content
-
-
-def shown_backbone(name: str) -> str:
-    """A backbone as a reader may see it: a Hub id or a short name as it is, of a folder its last part."""
-    hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@\w+)?", name) and not name.startswith(".")
-    return name if hub or "/" not in name else Path(name).name

@@ -1,0 +1,202 @@
+"""Training losses -> how many steps a run takes to leave the plateau of the constant answer, and how many never do.
+
+At first a training loss is the loss of the best constant answer: the entropy of the classes, or the variance of the
+targets. A run has left this plateau at the first logged step from which on its loss stays below 95% of that. A run
+that never leaves is censored at its last logged step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from .cells import Cell, named_cell
+from .comparisons import arm_pairs
+from .formatting import grouped, interval_columns, markdown_table, percent, share_of_data
+from .panels import Panel, arm_style, panel_title
+from .records import RunRecord
+from .statistics import LEVEL, Interval, holm
+
+BELOW = 0.95  # of the constant answer's loss
+NOTE = (
+    "Left: the first logged step from which on the training loss stays below 95% of the constant answer's loss. A run "
+    "that never leaves counts as long as it was trained (censored). Median: of the Kaplan-Meier curve, empty where "
+    "fewer than half of the runs leave. Never: share of runs with Wilson's 95% interval. p: log-rank test, corrected "
+    "over tasks (Holm); it is approximate for a few runs an arm."
+)
+
+
+@dataclass(frozen=True)
+class Survival:
+    """When the runs of a cell left the plateau: `steps` and whether each run `left` there, one a run, by seed."""
+
+    cell: Cell
+    steps: np.ndarray
+    left: np.ndarray
+
+    @property
+    def data(self) -> stats.CensoredData:
+        return stats.CensoredData(self.steps[self.left], right=self.steps[~self.left])
+
+    @property
+    def curve(self) -> tuple[np.ndarray, np.ndarray]:
+        """Steps, and the Kaplan-Meier share of runs that are still on the plateau after each."""
+        survival = stats.ecdf(self.data).sf
+        return survival.quantiles, survival.probabilities
+
+    @property
+    def median(self) -> float | None:
+        steps, share = self.curve
+        return float(steps[np.argmax(share <= 0.5)]) if (share <= 0.5).any() else None
+
+    @property
+    def never(self) -> tuple[float, Interval]:
+        """The share of runs that never leave, with its interval."""
+        count = stats.binomtest(int((~self.left).sum()), len(self.left))
+        low, high = count.proportion_ci(LEVEL, method="wilson")
+        return float(count.statistic), Interval(float(low), float(high), "runs")
+
+
+@dataclass(frozen=True)
+class PlateauTest:
+    """The log-rank test of two arms; `statistic` and `p_value` are None where no run of either left."""
+
+    first: Survival
+    second: Survival
+    statistic: float | None
+    p_value: float | None
+    p_holm: float | None = None
+    tasks: int = 1
+
+
+def steps_on_plateau(record: RunRecord) -> tuple[int, bool] | None:
+    """`(step, left)` of a finished run; None where it logged no loss or does not record the constant answer's."""
+    constant, losses = (record.results or {}).get("constant_loss"), record.curve("loss")
+    if not constant or not losses:
+        return None
+    above = [i for i, (_, loss) in enumerate(losses) if loss >= BELOW * constant]
+    first_below = above[-1] + 1 if above else 0
+    left = first_below < len(losses)
+    return losses[first_below if left else -1][0], left
+
+
+def survivals(cells: Iterable[Cell]) -> list[Survival]:
+    """One a cell whose runs all say when they left."""
+    found = []
+    for cell in cells:
+        known = [each for run in cell.runs if (each := steps_on_plateau(run)) is not None]
+        if known and len(known) == len(cell.runs):
+            steps, left = zip(*known, strict=True)
+            found.append(Survival(cell, np.array(steps, dtype=float), np.array(left)))
+    return found
+
+
+def plateau_tests(found: Sequence[Survival]) -> list[PlateauTest]:
+    """The log-rank test of each pair of arms that [`compare_arms`] compares, corrected over tasks."""
+    of_cell = {id(each.cell): each for each in found}
+    pairs = arm_pairs(each.cell for each in found if each.cell.chosen)
+    tests = [_test(of_cell[id(first)], of_cell[id(second)]) for first, second in pairs]
+    corrected = []
+    for members in grouped(tests, _family).values():
+        known = [test.p_value for test in members if test.p_value is not None]
+        p_values = iter(holm(known))
+        corrected += [
+            test if test.p_value is None else replace(test, p_holm=next(p_values), tasks=len(known))
+            for test in members
+        ]
+    return corrected
+
+
+def _family(test: PlateauTest) -> tuple:
+    return test.first.cell.name, test.second.cell.name, test.first.cell.column[1:]
+
+
+def _test(first: Survival, second: Survival) -> PlateauTest:
+    if not first.left.any() and not second.left.any():
+        return PlateauTest(first, second, None, None)
+    result = stats.logrank(first.data, second.data)
+    return PlateauTest(first, second, float(result.statistic), float(result.pvalue))
+
+
+def plateau_rows(found: Iterable[Survival]) -> list[dict[str, Any]]:
+    """A row a cell: when its runs left, and the share that never did."""
+    rows = []
+    for each in found:
+        share, interval = each.never
+        runs = zip(each.steps, each.left, strict=True)
+        rows.append({
+            **named_cell(each.cell),
+            "constant_loss": float(np.mean([(run.results or {})["constant_loss"] for run in each.cell.runs])),
+            "runs": len(each.left),
+            "left": int(each.left.sum()),
+            "median_step": each.median,
+            "steps": " ".join(f"{step:g}" if left else f">{step:g}" for step, left in runs),
+            "share_never": share,
+            **interval_columns(interval),
+        })  # fmt: skip
+    return rows
+
+
+def plateau_test_rows(tests: Iterable[PlateauTest]) -> list[dict[str, Any]]:
+    """A row a pair of arms: the log-rank test."""
+    return [
+        {**named_cell(test.first.cell), "arm": test.first.cell.name, "second": test.second.cell.name,
+         "statistic": test.statistic, "p_value": test.p_value, "p_holm": test.p_holm, "tasks": test.tasks}
+        for test in tests
+    ]  # fmt: skip
+
+
+def plateau_cells(found: Sequence[Survival], tests: Sequence[PlateauTest]) -> list[dict[str, str]]:
+    """The table for a reader, by the heads of columns."""
+    against: dict[int, list[str]] = {}
+    for test in tests:
+        p = "no run left" if test.p_holm is None else f"p {test.p_holm:.2g}"
+        against.setdefault(id(test.first.cell), []).append(f"{test.second.cell.name} {p}")
+    return [
+        {
+            "task": row["task"] + share_of_data(row["fraction"]),
+            "arm": row["arm"] + (f", {row['differs']}" if row["differs"] else ""),
+            "backbone, protocol, split": f"{row['backbone']}, {row['protocol']}, {row['split']}",
+            "runs": str(row["runs"]),
+            "left at step": row["steps"],
+            "median": "" if row["median_step"] is None else f"{row['median_step']:g}",
+            "never, % [95%]": f"{percent(row['share_never'])} [{percent(row['low'])}, {percent(row['high'])}]",
+            "log-rank against": ", ".join(against.get(id(each.cell), [])),
+        }
+        for row, each in zip(plateau_rows(found), found, strict=True)
+    ]
+
+
+def plateau_markdown(found: Sequence[Survival], tests: Sequence[PlateauTest]) -> str:
+    """[`plateau_cells`] as a table under a title."""
+    rows = plateau_cells(found, tests)
+    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+    return "\n".join(["## Steps until the plateau is left", "", table, "", NOTE, ""])
+
+
+def plateau_panels(found: Sequence[Survival]) -> list[Panel]:
+    """Kaplan-Meier curves: a panel a task, a line an arm; a tick marks a run that never left."""
+    columns = grouped((each for each in found if each.cell.chosen), lambda each: each.cell.column).values()
+    several = len({column[0].cell.column[1:4] for column in columns}) > 1
+    return [_panel(column, several) for column in columns]
+
+
+def _panel(column: list[Survival], several: bool) -> Panel:
+    def draw(axis: Any) -> None:
+        for each in column:
+            style, (steps, share) = arm_style(each.cell.name), each.curve
+            label = f"{each.cell.name}, {int(each.left.sum())} of {len(each.left)} left"
+            axis.step([0, *steps], [100, *(100 * share)], where="post", label=label, **style)
+            stays = each.steps[~each.left]
+            at = 100 * share[np.searchsorted(steps, stays)]
+            axis.plot(stays, at, ls="", marker="|", ms=9, mew=1.7, color=style["color"])
+        axis.set(xlabel="training step", ylabel="runs still on the plateau, %", ylim=(-4, 104))
+        axis.set_xlim(left=0)
+        axis.legend()
+
+    about = ", ".join(f"{each.cell.name}: {int(each.left.sum())} of {len(each.left)} runs left" for each in column)
+    return Panel("plateau", panel_title(column[0].cell, several), about, draw)
