@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import analyse, baseline, data, predict, probe, publish, report, study, tasks
+from .commands import analyse, baseline, data, predict, pretrain, probe, publish, report, study, tasks
 from .registry import run_command
 
-_VERBS = (tasks, data, study, baseline, probe, report, analyse, predict, publish)
+_VERBS = (tasks, data, pretrain, study, baseline, probe, report, analyse, predict, publish)
 
 
 def main(argv: list[str] | None = None) -> int:

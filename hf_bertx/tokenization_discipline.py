@@ -23,6 +23,7 @@ from .token_map import assign, random_subword_table
 logger = logging.get_logger(__name__)
 
 TRUNCATION_KEEPS = ("head", "head_tail")
+PRETRAINED_ON = "pretrained_on"  # in the tokenizer_config.json of a model of `bertx pretrain --discipline`
 _BYTES_A_TOKEN = 64  # three columns of 8 bytes, as much on the way to them, and room
 
 
@@ -149,6 +150,12 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         """
         text = AutoTokenizer.from_pretrained(backbone) if isinstance(backbone, (str, Path)) else backbone
         found = get_discipline(discipline)
+        before = text.init_kwargs.get(PRETRAINED_ON, {})
+        if before.get("discipline") == found.name and before["assignment"] != assignment:
+            raise ValueError(
+                f"assignment is {assignment!r}; {text.name_or_path} was pre-trained on {found.name} with "
+                f"{before['assignment']!r}, and its symbols have those subwords"
+            )
         vocabulary = read_vocabulary(text)
         special = {token: text.convert_tokens_to_ids(token) for token in text.all_special_tokens}
         names = {name: str(token) for name, token in text.special_tokens_map.items() if isinstance(token, str)}

@@ -1,17 +1,17 @@
-"""Text to packed ids, and the vocabulary that is trained on it."""
+"""Text or sequences to blocks of ids, and the vocabulary that is trained on text."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from hf_bertx.pretraining import corpus as corpus_module
-from hf_bertx.pretraining.corpus import DOCUMENTS, Source, pack, read_lines
+from hf_bertx.pretraining.corpus import DOCUMENTS, Source, pack, read_rows
 from hf_bertx.pretraining.vocabulary import UNUSED, build_tokenizer, train_vocabulary
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 
 def write(path: Path, text: str | bytes) -> str:
@@ -19,42 +19,37 @@ def write(path: Path, text: str | bytes) -> str:
     return str(path)
 
 
+def read(source: Source) -> list[tuple[str, bool]]:
+    return [(row["text"], row["begins"]) for row in read_rows(source)]
+
+
 @pytest.fixture
 def tokenizer(tiny_backbone: Path) -> Any:
     return AutoTokenizer.from_pretrained(tiny_backbone)
 
 
-def test_documents_end_where_they_are_said_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("documents", "begins"),
+    [
+        ("file", [True, False, False, True]),
+        ("blank_line", [True, True, False, True]),
+        ("line", [True, True, True, True]),
+    ],
+)
+def test_where_a_document_ends(documents: str, begins: list[bool], tmp_path: Path) -> None:
     first = write(tmp_path / "a.txt", "\ufeffone\n\n\n two \r\nthree\n")
     second = write(tmp_path / "b.txt", "four")
-
-    def read(documents: str) -> list[tuple[str, bool]]:
-        return list(read_lines(Source((first, second), documents=documents)))
-
-    assert read("file") == [("one", True), ("two", False), ("three", False), ("four", True)]
-    assert read("blank_line") == [("one", True), ("two", True), ("three", False), ("four", True)]
-    assert read("line") == [("one", True), ("two", True), ("three", True), ("four", True)]
+    rows = read(Source((first, second), documents=documents))
+    assert rows == list(zip(["one", "two", "three", "four"], begins, strict=True))
 
 
-def test_a_long_line_comes_in_pieces_that_are_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(corpus_module, "_LONGEST_LINE", 16)
-    text = "wörd " * 9 + "é" * 40 + " end\nnext " + "a" * 15 + "\n\nlast"
-    source = Source((write(tmp_path / "a.txt", text),), documents="line")
-    pieces = list(read_lines(source))
-    assert all(len(piece.encode()) <= 32 for piece, _ in pieces)
-    begins = [i for i, (_, first) in enumerate(pieces) if first]
-    assert [pieces[i][0].split()[0] for i in begins] == ["wörd", "next", "last"]
-    assert "".join(piece.replace(" ", "") for piece, _ in pieces) == text.replace(" ", "").replace("\n", "")
-    words = " ".join(piece for piece, _ in pieces).split()
-    assert words.count("wörd") == 9, "no word is cut that has a blank beside it"
-    broken = write(tmp_path / "b.txt", b"abcd " * 9 + b"\xff")
-    with pytest.raises(ValueError, match=r"b\.txt: not UTF-8 at byte 45: 0xff"):
-        list(read_lines(Source((broken,))))
-
-
-def test_a_batch_is_no_longer_for_longer_lines() -> None:
-    assert [len(batch) for batch in corpus_module.batches(["a"] * 2500, len)] == [1000, 1000, 500]
-    assert [len(batch) for batch in corpus_module.batches(["a" * 2**20] * 9, len)] == [4, 4, 1]
+def test_a_long_line_is_cut_at_blanks(tmp_path: Path) -> None:
+    text = "wörd " * 30_000 + "é" * 70_000 + " end\nnext"
+    rows = read(Source((write(tmp_path / "a.txt", text),), documents="line"))
+    assert max(len(row) for row, _ in rows) <= 2**16
+    assert [row.split()[0] for row, begins in rows if begins] == ["wörd", "next"]
+    assert "".join(row.replace(" ", "") for row, _ in rows) == text.replace(" ", "").replace("\n", "")
+    assert " ".join(row for row, _ in rows).split().count("wörd") == 30_000
 
 
 def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
@@ -62,7 +57,7 @@ def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.jsonl", f'{{"text": "word {name}"}}\n')
     told = [f"  - config_name: {name}\n    data_files: {name}.jsonl\n" for name in ("one", "two")]
     write(tmp_path / "README.md", "---\nconfigs:\n" + "".join(told) + "---\n")
-    assert list(read_lines(Source(dataset=str(tmp_path), configuration="two"))) == [("word two", True)]
+    assert read(Source(dataset=str(tmp_path), configuration="two")) == [("word two", True)]
 
 
 def test_a_folder_stands_for_its_text_files(tmp_path: Path) -> None:
@@ -70,61 +65,118 @@ def test_a_folder_stands_for_its_text_files(tmp_path: Path) -> None:
     write(tmp_path / "deep" / "b.md", "word2")
     write(tmp_path / "a.txt", "word1")
     write(tmp_path / "c.json", "{}")
-    assert [text for text, _ in read_lines(Source((str(tmp_path),)))] == ["word1", "word2"]
+    assert read(Source((str(tmp_path),))) == [("word1", True), ("word2", True)]
 
 
-def test_ids_are_packed_with_a_separator_behind_each_document(tmp_path: Path, tokenizer: Any) -> None:
-    files = (write(tmp_path / "a.txt", "word1 word2\nword3"), write(tmp_path / "b.txt", "word4 never-seen"))
-    corpus = pack(Source(files), tokenizer, tmp_path / "packed")
-    words = tokenizer.convert_ids_to_tokens(corpus.tokens.tolist())
-    assert words[:5] == ["word1", "word2", "word3", "[SEP]", "word4"]
-    assert words[-1] == "[SEP]"
-    assert corpus.starts.tolist() == [0, 4]
-    assert corpus.tokens.dtype == np.uint16
-    assert corpus.unknown == words.count("[UNK]") / len(words) > 0
+def test_sequences_of_a_discipline_are_documents(tmp_path: Path) -> None:
+    fasta = write(tmp_path / "a.fasta", ">one x\nACGT\nAC\n>two\n" + "g" * 70_000)
+    table = write(tmp_path / "b.csv", "name,dna\nq,TTT\n")
+    rows = read(Source((fasta,), discipline="dna", column="sequence"))
+    assert [(len(text), begins) for text, begins in rows] == [(6, True), (65536, True), (4464, False)]
+    assert read(Source((table,), discipline="dna", column="dna")) == [("TTT", True)]
 
 
-def test_a_second_call_maps_what_is_there_and_a_changed_file_is_read_again(tmp_path: Path, tokenizer: Any) -> None:
-    source = Source((write(tmp_path / "a.txt", "word1 word2"),))
-    first = pack(source, tokenizer, tmp_path / "packed")
-    made = (tmp_path / "packed" / "tokens.bin").stat().st_mtime_ns
-    assert pack(source, tokenizer, tmp_path / "packed").fingerprint == first.fingerprint
-    assert (tmp_path / "packed" / "tokens.bin").stat().st_mtime_ns == made
-    write(tmp_path / "a.txt", "word1 word3")
-    assert pack(source, tokenizer, tmp_path / "packed").fingerprint != first.fingerprint
+def test_ids_are_packed_with_a_separator_between(tmp_path: Path, tokenizer: Any) -> None:
+    files = (write(tmp_path / "a.txt", "word1 word2\nword3"), write(tmp_path / "b.txt", "word4 never word5 word6"))
+    blocks, record = pack(Source(files), tokenizer, 6, tmp_path / "blocks")
+    words = [tokenizer.convert_ids_to_tokens(ids) for ids in blocks["input_ids"]]
+    assert words == [
+        ["[CLS]", "word1", "word2", "word3", "[SEP]", "[SEP]"],
+        ["[CLS]", "word4", "[UNK]", "word5", "word6", "[SEP]"],
+    ]
+    assert blocks["block"][:] == [0, 1]
+    assert {name: record[name] for name in ("tokens", "documents", "unknown_share")} == {
+        "tokens": 8,
+        "documents": 2,
+        "unknown_share": 1 / 8,
+    }
 
 
-def test_a_row_of_a_data_set_is_a_document(tmp_path: Path, tokenizer: Any) -> None:
-    rows = write(tmp_path / "rows.json", '{"text": "word1\\n\\nword2"}\n{"text": "word3"}\n')
-    corpus = pack(Source((rows,), dataset="json"), tokenizer, tmp_path / "packed")
-    assert corpus.starts.tolist() == [0, 3]
-    assert len(corpus.tokens) == 5
-    with pytest.raises(ValueError, match="no column 'body'; it has 'text'"):
-        pack(Source((rows,), dataset="json", column="body"), tokenizer, tmp_path / "other")
+def test_blocks_run_on_from_batch_to_batch(tmp_path: Path, tokenizer: Any) -> None:
+    words = [f"word{n % 600}" for n in range(2501)]
+    blocks, _ = pack(Source((write(tmp_path / "a.txt", "\n".join(words)),)), tokenizer, 9, tmp_path / "blocks")
+    ids = [i for row in blocks["input_ids"] for i in row[1:-1]]
+    assert tokenizer.convert_ids_to_tokens(ids) == words[: 2501 // 7 * 7]
 
 
-def test_bad_text_is_named_with_its_place(tmp_path: Path) -> None:
-    latin = write(tmp_path / "latin.txt", b"fine\ncaf" + b"\xe9 au lait\n")
-    empty, blank = write(tmp_path / "empty.txt", ""), write(tmp_path / "blank.txt", "\n \n")
-    (tmp_path / "nothing").mkdir()
-    marked = write(tmp_path / "marked.txt", b"\xef\xbb\xbfab\xff\n")
-    for name, message in (
-        (latin, r"latin.txt: not UTF-8 at byte 8: 0xe9"),
-        (marked, r"marked.txt: not UTF-8 at byte 5: 0xff"),
-        (empty, "empty.txt: the file is empty"),
-        (blank, "blank.txt: the file holds nothing but blank lines"),
-        (str(tmp_path / "absent.txt"), "absent.txt: no such file"),
-        (str(tmp_path / "nothing"), "nothing: holds no .txt or .md file"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            list(read_lines(Source((name,))))
-    for documents in DOCUMENTS:
-        with pytest.raises(ValueError, match=r"blank.txt: the file holds nothing but blank lines"):
-            list(read_lines(Source((blank,), documents=documents)))
-    whole = write(tmp_path / "whole.txt", b"\xef\xbb\xbfone\n\xef\xbb\xbftwo\n")
-    assert [text for text, _ in read_lines(Source((whole,)))] == ["one", "\ufefftwo"]
-    with pytest.raises(ValueError, match="documents is 'page'; allowed: file, blank_line, line"):
-        Source((latin,), documents="page")
+def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path, tokenizer: Any) -> None:
+    def packed(length: int = 6) -> tuple[str, int]:
+        _, record = pack(Source((str(tmp_path / "a.txt"),)), tokenizer, length, tmp_path / "blocks")
+        return record["sha256"], (tmp_path / "blocks" / "corpus.json").stat().st_mtime_ns
+
+    write(tmp_path / "a.txt", "word1 word2 word3 word4")
+    first = packed()
+    assert packed() == first
+    write(tmp_path / "a.txt", "word1 word2 word3 word5")
+    assert packed()[0] != first[0]
+    assert packed(5)[1] != packed(6)[1]
+    (tmp_path / "blocks" / "corpus.json").unlink()
+    with pytest.raises(ValueError, match="blocks: holds no blocks of a pre-training"):
+        packed()
+
+
+def test_a_pair_follows_or_is_of_another_document(tmp_path: Path, tokenizer: Any) -> None:
+    files = []
+    for document in range(3):  # no word stands in two documents; the words of each follow each other
+        words = [f"word{200 * document + n % 199}" for n in range(3000)]
+        files.append(write(tmp_path / f"{document}.txt", " ".join(words)))
+    blocks, _ = pack(Source(tuple(files)), tokenizer, 33, tmp_path / "blocks", next_sentence=True, seed=1)
+    follows = 0
+    for row in blocks:
+        ids, cut = row["input_ids"], row["token_type_ids"].index(1)
+        assert (len(ids), ids[0], ids[cut - 1], ids[-1]) == (33, 101, 102, 102)
+        assert row["token_type_ids"] == [0] * cut + [1] * (33 - cut)
+        a, b = ids[1 : cut - 1], ids[cut:-1]
+        assert min(len(a), len(b)) >= 4
+        if row["next_sentence_label"] == 0:
+            follows += 1
+        elif 102 not in (*a, *b):
+            assert (a[0] - 1000) // 200 != (b[0] - 1000) // 200
+    assert 0.4 < follows / len(blocks) < 0.6
+    again, _ = pack(Source(tuple(files)), tokenizer, 33, tmp_path / "again", next_sentence=True, seed=1)
+    assert again["input_ids"][:] == blocks["input_ids"][:]
+    with pytest.raises(ValueError, match=r"at least two documents; \S+0.txt has one \(--documents"):
+        pack(Source((files[0],)), tokenizer, 33, tmp_path / "one", next_sentence=True)
+
+
+ROWS = '{"text": "word1\\n\\nword2"}\n{"text": "word3"}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "told", "message"),
+    [
+        (b"fine\ncaf\xe9 au lait\n", {}, r"in.txt\S* not text in UTF-8"),
+        ("", {}, r"in.txt: the file is empty"),
+        ("\n \n", {}, "in.txt: the file holds nothing but blank lines"),
+        (None, {}, "in.txt: no such file"),
+        ("word1 word2", {}, "in.txt holds fewer than the 4 tokens of one block"),
+        (ROWS, {"dataset": "json", "column": "body"}, r"data set json, row 0: no column 'body'; it has 'text'"),
+        ('{"text": 3}\n', {"dataset": "json"}, "data set json, row 0: 'text' is not text"),
+        (
+            ">a\nACGT\n>b\nACJ\n",
+            {"discipline": "dna"},
+            r"in.txt.*: symbol 'J' at position 2 is not in the dna alphabet",
+        ),
+    ],
+)
+def test_bad_text_is_named_with_its_place(
+    content: Any, told: dict[str, Any], message: str, tmp_path: Path, tokenizer: Any
+) -> None:
+    path = tmp_path / ("in.txt.fasta" if "discipline" in told else "in.txt")
+    if content is not None:
+        write(path, content)
+    if "discipline" in told:
+        tokenizer = DisciplineTokenizer.from_backbone(tokenizer, "dna")
+    with pytest.raises(ValueError, match=message):
+        pack(Source((str(path),), **told), tokenizer, 6, tmp_path / "blocks")
+    assert not (tmp_path / "blocks").exists()
+
+
+def test_bad_sources_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no \.txt or \.md file"):
+        _ = Source((str(tmp_path),)).paths
+    with pytest.raises(ValueError, match=f"documents is 'page'; allowed: {', '.join(DOCUMENTS)}"):
+        Source(("a",), documents="page")
     with pytest.raises(ValueError, match="no text"):
         Source()
 
@@ -136,7 +188,7 @@ from transformers import AutoTokenizer
 from hf_bertx.pretraining.corpus import Source, pack
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for name in sys.argv[2:]:
-    pack(Source((name,), documents="line"), tokenizer, Path(name + ".packed"))
+    pack(Source((name,), documents="line"), tokenizer, 64, Path(name + ".packed"))
     print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
@@ -144,13 +196,13 @@ for name in sys.argv[2:]:
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the peak is read where Linux keeps it")
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, tiny_backbone: Path) -> None:
     line = " ".join(f"word{n}" for n in range(5)) + "\n"
-    names = [write(tmp_path / f"{lines}.txt", line * lines) for lines in (20_000, 200_000)]  # 0.6 and 6 MB of text
+    names = [write(tmp_path / f"{lines}.txt", line * lines) for lines in (10_000, 100_000)]  # 0.3 and 3 MB of text
     done = subprocess.run(
         [sys.executable, "-c", PACK, str(tiny_backbone), *names], capture_output=True, text=True, check=True
     )
     small, large = map(int, done.stdout.split())
-    # 0.9 million ids and 180 thousand documents more: 36 and 7 MB as lists of numbers
-    assert large - small < 6 * 1024
+    # 540 thousand ids and as many numbers of documents more: 39 MB as lists of numbers
+    assert large - small < 16 * 1024
 
 
 def test_a_vocabulary_is_laid_out_as_berts() -> None:
@@ -166,3 +218,20 @@ def test_a_vocabulary_is_laid_out_as_berts() -> None:
     assert tokenizer.convert_ids_to_tokens(tokenizer("The cat")["input_ids"]) == ["[CLS]", "the", "cat", "[SEP]"]
     with pytest.raises(ValueError, match="too small; allowed: at least 266"):
         train_vocabulary(lambda: iter(lines), 200)
+
+
+TRAIN = """
+import hashlib, json, random
+from hf_bertx.pretraining.vocabulary import train_vocabulary
+draw = random.Random(0)
+words = ["".join(draw.choices("abcdefghijklmnopqrstuvwxyzé", k=draw.randint(2, 9))) for _ in range(4000)]
+print(json.dumps(train_vocabulary(lambda: iter(words + words), 600)))
+"""
+
+
+def test_the_same_text_gives_the_same_vocabulary() -> None:
+    # all words are equally frequent, so ties are many; hash tables differ from process to process
+    runs = [subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True) for _ in "ab"]
+    first, second = (json.loads(run.stdout) for run in runs)
+    assert len(first) == 600
+    assert first == second

@@ -19,7 +19,7 @@ ORDER = (
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
     "baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
-    "baselines.plus_tfm.modeling_plus_tfm pretraining.corpus pretraining.vocabulary pretraining.batches "
+    "baselines.plus_tfm.modeling_plus_tfm pretraining.corpus pretraining.vocabulary pretraining.masking "
     "pretraining.modeling pretraining.arguments pretraining.pretrain prediction.unlikely_input prediction.loading "
     "prediction.inference "
     "prediction.attribution prediction.prediction_files pipeline_discipline report.resampling "
@@ -32,7 +32,7 @@ ORDER = (
     "baselines.encoders baselines.networks baselines.runs baselines.table probing.features "
     "probing.heads probing.runs one_run study.execution study.choice "
     "study.estimate study.command commands.tasks commands.report commands.study commands.analyse commands.predict "
-    "commands.baseline commands.data commands.probe commands.publish cli"
+    "commands.baseline commands.pretrain commands.data commands.probe commands.publish cli"
 ).split()
 NO_TORCH = (
     "freed_memory",

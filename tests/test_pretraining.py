@@ -1,4 +1,4 @@
-"""Masked-LM pre-training: what is asked, what is computed, and whole runs of pretrain.py."""
+"""Masked-LM pre-training: what is masked, what is computed, and whole runs of `bertx pretrain`."""
 
 import json
 import os
@@ -12,23 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from conftest import ROOT, broken_backbone
-from filelock import FileLock
+from datasets import load_from_disk
 from safetensors.torch import load_file
-from transformers import AlbertForMaskedLM, AutoModel, AutoTokenizer, BertForMaskedLM, BertForPreTraining
+from transformers import AutoModel, AutoTokenizer
 
+from hf_bertx import run_files
+from hf_bertx.cli import main
+from hf_bertx.pretraining import modeling
 from hf_bertx.pretraining.arguments import checkpoint_steps, parse_pretraining
-from hf_bertx.pretraining.batches import Masking, PackedBlocks, ShuffledBlocks, masking, uniform
-from hf_bertx.pretraining.corpus import Corpus
-from hf_bertx.pretraining.modeling import (
-    AlbertForMaskedPositions,
-    BertForMaskedPositions,
-    BertForMaskedPositionsAndNextSentence,
-    model_class,
-    new_config,
-    save_stock,
-)
+from hf_bertx.pretraining.masking import SeededMasking
+from hf_bertx.pretraining.modeling import model_class, new_config, save_stock
 from hf_bertx.pretraining.pretrain import pretrain
+from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+from hf_bertx.training import build_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -36,176 +35,99 @@ def tokenizer(tiny_backbone: Path) -> Any:
     return AutoTokenizer.from_pretrained(tiny_backbone)
 
 
-def corpus(n_tokens: int, starts: list[int]) -> Corpus:
-    return Corpus(np.arange(1000, 1000 + n_tokens, dtype=np.uint16), np.array(starts), "x", 0.0)
+def rows(ids: torch.Tensor) -> list[dict[str, Any]]:
+    return [{"input_ids": row.tolist(), "block": n} for n, row in enumerate(ids)]
 
 
-def test_blocks_are_full_and_follow_each_other(tokenizer: Any) -> None:
-    blocks = PackedBlocks(corpus(100, [0]), tokenizer, 12)
-    assert len(blocks) == 10
-    batch = blocks.__getitems__([3, 0])
-    assert batch["input_ids"].tolist()[0] == [101, *range(1030, 1040), 102]
-    assert batch["input_ids"].tolist()[1] == [101, *range(1000, 1010), 102]
-    assert batch["block"].tolist() == [3, 0]
-    assert blocks[3]["input_ids"].tolist() == batch["input_ids"].tolist()[0]
-
-
-def test_a_pair_is_what_follows_or_a_stretch_of_another_document(tokenizer: Any) -> None:
-    length, starts = 33, [0, 3000, 6000]
-    blocks = PackedBlocks(corpus(9000, starts), tokenizer, length, next_sentence=True)
-    batch = blocks.__getitems__(list(range(250)))
-    follows = 0
-    for ids, types, label in zip(
-        batch["input_ids"].tolist(),
-        batch["token_type_ids"].tolist(),
-        batch["next_sentence_label"].tolist(),
-        strict=True,
-    ):
-        a, b = ids[1 : types.index(1) - 1], ids[types.index(1) : -1]
-        assert (ids[0], ids[types.index(1) - 1], ids[-1]) == (101, 102, 102)
-        assert types == [0] * (len(a) + 2) + [1] * (len(b) + 1)
-        assert len(a) + len(b) == length - 3
-        assert min(len(a), len(b)) >= 4
-        assert a == list(range(a[0], a[0] + len(a)))
-        assert b == list(range(b[0], b[0] + len(b)))
-        if label == 0:
-            follows += 1
-            assert b[0] == a[-1] + 1
-        else:
-            assert (a[0] - 1000) // 3000 != (b[0] - 1000) // 3000
-    assert 95 < follows < 155
-    again = blocks.__getitems__([7])
-    assert torch.equal(again["input_ids"][0], batch["input_ids"][7])  # whatever else is in the batch
-    blocks.set_epoch(1)
-    assert not torch.equal(blocks.__getitems__(list(range(250)))["input_ids"], batch["input_ids"])
-
-
-def test_text_that_is_too_short_is_refused(tokenizer: Any) -> None:
-    with pytest.raises(ValueError, match="holds 5 tokens; a block of length 12 needs more"):
-        PackedBlocks(corpus(5, [0]), tokenizer, 12)
-    with pytest.raises(ValueError, match="at least two documents"):
-        PackedBlocks(corpus(100, [0]), tokenizer, 12, next_sentence=True)
-
-
-def test_numbers_are_splitmix64s() -> None:
-    # block 0 with key 0 starts from state 0; the reference generator's first outputs from that state
-    start = 0
-    state, wanted = start, []
-    for _ in range(3):
-        state = (state + 0x9E3779B97F4A7C15) % 2**64
-        value = state
-        value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) % 2**64
-        wanted.append((value ^ (value >> 31)) >> 40)
-    assert (uniform(torch.tensor([0]), 3, 0) * 2**24).tolist()[0] == wanted
-    many = uniform(torch.arange(500), 200, 7 << 40)
-    assert abs(float(many.mean()) - 0.5) < 0.005
-    assert float(many.min()) >= 0
-    assert float(many.max()) < 1
-    assert abs(float(np.corrcoef(many[:-1].flatten(), many[1:].flatten())[0, 1])) < 0.02
-
-
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 1000, 70_000])
-def test_every_block_comes_once_an_epoch_in_another_order(count: int) -> None:
-    sampler = ShuffledBlocks(count, seed=3)
-    first = list(sampler)
-    assert sorted(first) == list(range(count))
-    assert list(sampler) == first
-    if count >= 1000:
-        sampler.set_epoch(1)
-        assert list(sampler) != first
-        assert list(ShuffledBlocks(count, seed=4)) != first
-        # neighbours lie a third of the whole apart in the mean, and places tell nothing of numbers
-        order = np.array(first)
-        assert np.abs(np.diff(order)).mean() == pytest.approx(count / 3, rel=0.05)
-        assert abs(np.corrcoef(order, np.arange(count))[0, 1]) < 0.1
-
-
-def test_masking_asks_a_fixed_share_in_berts_proportions(tokenizer: Any) -> None:
+def test_masking_is_in_berts_proportions(tokenizer: Any) -> None:
     ids = torch.randint(1000, 1600, (400, 100), generator=torch.Generator().manual_seed(0))
     ids[:, 0], ids[:, -1], ids[:, 50] = 101, 102, 102
-    ask = masking(tokenizer, 0.15, whole_words=False)
-    asked = ask(ids, torch.arange(400), 5)
-    positions, labels = asked["masked_positions"], asked["masked_labels"]
-    assert positions.shape == labels.shape == (400, 15)
-    assert torch.equal(labels, ids.gather(1, positions))
-    assert not torch.isin(positions, torch.tensor([0, 50, 99])).any()
-    assert (positions.diff(dim=1) > 0).all()
-    put = asked["input_ids"].gather(1, positions)
-    masked, kept = put == 103, put == labels
-    assert abs(float(masked.float().mean()) - 0.8) < 0.02
-    assert abs(float(kept.float().mean()) - 0.1) < 0.02
-    untouched = torch.ones_like(ids, dtype=torch.bool).scatter(1, positions, False)
-    assert torch.equal(asked["input_ids"][untouched], ids[untouched])
-    same = ask(ids[10:20], torch.arange(10, 20), 5)  # in another batch
-    assert torch.equal(same["input_ids"], asked["input_ids"][10:20])
-    assert not torch.equal(ask(ids, torch.arange(400), 6)["masked_positions"], positions)
-    counts = torch.bincount(positions.flatten(), minlength=100)[[n for n in range(100) if n not in (0, 50, 99)]]
-    assert float(counts.float().std() / counts.float().mean()) < 0.2  # no place is favoured
+    mask = SeededMasking(tokenizer, 0.15, seed=5)
+    batch = mask(rows(ids))
+    assert sorted(batch) == ["input_ids", "labels"]
+    asked = batch["labels"] != -100
+    assert torch.equal(batch["labels"][asked], ids[asked])
+    assert torch.equal(batch["input_ids"][~asked], ids[~asked])
+    assert not asked[:, [0, 50, 99]].any()
+    put = batch["input_ids"][asked]
+    shares = [float(share.float().mean()) for share in (asked[:, 1:50], put == 103, put == ids[asked])]
+    assert shares == pytest.approx([0.15, 0.8, 0.1], abs=0.02)
 
 
-def test_whole_words_are_asked_as_a_whole() -> None:
-    continues = torch.tensor([False] * 10 + [True] * 10)
-    ids = torch.tensor([[1, 5, 10, 11, 6, 7, 12, 8, 9, 13, 14, 15, 5, 6, 7, 8, 9, 5, 6, 2]])
-    ask = Masking(3, (0, 1, 2), 20, rate=0.3, continues=continues)
+def test_masks_depend_on_seed_epoch_and_blocks(tokenizer: Any) -> None:
+    ids = torch.randint(1000, 1600, (8, 100), generator=torch.Generator().manual_seed(0))
+
+    def labels(seed: int = 0, epoch: int = 0, first: int = 0) -> list[list[int]]:
+        mask = SeededMasking(tokenizer, seed=seed)
+        mask.epoch = epoch
+        mask(rows(ids[:3]))  # whatever was asked before
+        torch.rand(1)
+        return mask([{**row, "block": row["block"] + first} for row in rows(ids)])["labels"].tolist()
+
+    assert labels() == labels()
+    assert all(labels() != other for other in (labels(seed=1), labels(epoch=1), labels(first=1)))
+
+
+def test_whole_words_are_masked_as_a_whole(tmp_path: Path) -> None:
+    tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{letter}" for letter in "abcde")]
+    tokenizer = transformers.BertTokenizer(vocab={token: i for i, token in enumerate(tokens)})
+    ids = torch.tensor([[2, 5, 10, 11, 6, 7, 12, 8, 9, 13, 14, 13, 5, 6, 7, 8, 9, 5, 6, 3]])
     words = [[1, 2, 3], [4], [5, 6], [7], [8, 9, 10, 11], *([n] for n in range(12, 19))]
-    cut = 0
-    for key in range(60):
-        positions = set(ask(ids, torch.tensor([0]), key)["masked_positions"][0].tolist())
-        assert len(positions) == 6
-        parts = [word for word in words if 0 < len(positions & set(word)) < len(word)]
-        assert len(parts) <= 1  # the last one, where the count was full
-        cut += len(parts)
-    assert cut < 40
+    masked = 0
+    for seed in range(60):
+        batch = SeededMasking(tokenizer, 0.3, whole_words=True, seed=seed)(rows(ids))
+        places = set((batch["labels"][0] != -100).nonzero().flatten().tolist())
+        assert all(len(places & set(word)) in (0, len(word)) for word in words)
+        assert set(batch["input_ids"][0][sorted(places)].tolist()) <= {4}
+        masked += len(places)
+    assert masked / (60 * 18) == pytest.approx(0.3, abs=0.05)
 
 
-def test_a_tokenizer_must_fit_what_is_asked(tokenizer: Any) -> None:
+def test_symbols_are_replaced_by_symbols(tokenizer: Any) -> None:
+    dna = DisciplineTokenizer.from_backbone(tokenizer, "dna")
+    ids = torch.tensor(dna.symbol_ids[:4])[torch.randint(4, (50, 100), generator=torch.Generator().manual_seed(0))]
+    batch = SeededMasking(dna)(rows(ids))
+    changed = batch["input_ids"][(batch["input_ids"] != ids) & (batch["input_ids"] != dna.mask_token_id)]
+    assert len(changed) > 30
+    assert set(changed.tolist()) <= set(dna.symbol_ids)
+
+
+def test_a_tokenizer_must_fit_the_masking(tokenizer: Any) -> None:
     with pytest.raises(ValueError, match=r"--mask_rate is 1\.5"):
-        masking(tokenizer, 1.5, False)
+        SeededMasking(tokenizer, 1.5)
     with pytest.raises(ValueError, match="marks continuations with ##"):
-        masking(tokenizer, 0.15, True)  # this vocabulary has no pieces
+        SeededMasking(tokenizer, whole_words=True)  # this vocabulary has no pieces
 
 
-@pytest.mark.parametrize("kind", [BertForMaskedPositions, AlbertForMaskedPositions])
-def test_scores_at_the_asked_positions_are_the_stock_models(kind: Any, tokenizer: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["BertForMaskedLM", "AlbertForMaskedLM", "BertForPreTraining"])
+def test_the_loss_is_the_stock_models(name: str, tokenizer: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = kind(new_config(kind.config_class.model_type, tokenizer, 2, 64, 32, 0.0)).eval()
-    ids = torch.randint(1000, 1600, (4, 32))
-    asked = masking(tokenizer, 0.15, False)(ids, torch.arange(4), 1)
-    labels = torch.full_like(ids, -100).scatter(1, asked["masked_positions"], asked["masked_labels"])
+    found, stock_class = getattr(modeling, name), getattr(transformers, name)
+    model = found(new_config(found.config_class.model_type, tokenizer, 2, 64, 32, 0.0)).eval()
+    batch = SeededMasking(tokenizer)(rows(torch.randint(1000, 1600, (4, 32))))
+    if name == "BertForPreTraining":
+        batch |= {"token_type_ids": torch.ones(4, 32, dtype=torch.int64)}
+        batch |= {"next_sentence_label": torch.tensor([0, 1, 1, 0])}
     save_stock(model, tmp_path)
-    stock, report = kind.stock.from_pretrained(tmp_path, output_loading_info=True)
-    assert kind.stock in (BertForMaskedLM, AlbertForMaskedLM)
+    stock, report = stock_class.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [kind.stock.__name__]
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [name]
     with torch.no_grad():
-        assert float(model(**asked).loss) == pytest.approx(
-            float(stock.eval()(asked["input_ids"], labels=labels).loss), abs=1e-5
-        )
-
-
-def test_the_next_sentence_loss_is_the_stock_models(tokenizer: Any) -> None:
-    torch.manual_seed(0)
-    model = BertForMaskedPositionsAndNextSentence(new_config("bert", tokenizer, 1, 64, 33, 0.0)).eval()
-    stock = BertForPreTraining(model.config).eval()
-    stock.load_state_dict(model.state_dict())
-    batch = PackedBlocks(corpus(600, [0, 300]), tokenizer, 33, next_sentence=True).__getitems__([0, 1, 2, 3])
-    asked = masking(tokenizer, 0.15, False)(batch.pop("input_ids"), batch.pop("block"), 1)
-    labels = torch.full_like(asked["input_ids"], -100).scatter(1, asked["masked_positions"], asked["masked_labels"])
-    with torch.no_grad():
-        wanted = stock(asked["input_ids"], labels=labels, **batch).loss
-        assert float(model(**asked, **batch).loss) == pytest.approx(float(wanted), abs=1e-5)
+        assert float(model(**batch).loss) == pytest.approx(float(stock.eval()(**batch).loss), abs=1e-5)
 
 
 def test_saving_leaves_the_draws_of_training_alone(tokenizer: Any, tmp_path: Path) -> None:
-    model = BertForMaskedPositions(new_config("bert", tokenizer, 1, 64, 32, 0.0))
+    model = modeling.BertForMaskedLM(new_config("bert", tokenizer, 1, 64, 32, 0.0))
     torch.manual_seed(3)
     wanted = torch.rand(4)
     torch.manual_seed(3)
     save_stock(model, tmp_path, torch.float16)
     assert torch.equal(torch.rand(4), wanted)
-    assert {tensor.dtype for tensor in load_file(tmp_path / "model.safetensors").values()} == {torch.float16}
+    saved = load_file(tmp_path / "model.safetensors")
+    assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
+    assert "cls.predictions.decoder.weight" not in saved  # tied to the embeddings
+    assert model.dtype == torch.float32
 
 
 def test_steps_and_shares_of_the_run() -> None:
@@ -249,8 +171,8 @@ def run(argv: list[str]) -> subprocess.CompletedProcess:
 
 
 def here(argv: list[str]) -> Path:
-    """The same in this process, which has imported everything already."""
-    return pretrain(*parse_pretraining(argv[2:]))
+    """The same in this process, which has imported everything already; returns the folder of all steps."""
+    return pretrain(*parse_pretraining(argv[2:])).parent
 
 
 def losses(folder: Path) -> list[float]:
@@ -311,44 +233,29 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     assert len(losses(tmp_path / "a")) == 14  # every fifth step, and the ends of two epochs
 
 
-def test_two_processes_ask_the_same_as_one(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    two = text.parent / "other.txt"
-    two.write_text(text.read_text().replace("word1 ", "word2 "))
-    # a pass takes 6 steps; a last batch that is not full is filled up for two processes, not for one
-    told = [
-        "--max_steps",
-        "10",
-        "--dropout",
-        "0",
-        "--logging_steps",
-        "1",
-        "--global_batch_size",
-        "128",
-        "--dataloader_drop_last",
-        "1",
-    ]
-    told += ["--next_sentence", "1", "--train_files", str(text), str(two)]
+def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    told = "--max_steps 30 --dropout 0 --next_sentence 1 --documents line --checkpoint_steps 100%".split()
     here([*command(text, tiny_backbone, tmp_path / "one"), *told])
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     done = run([*start, *command(text, tiny_backbone, tmp_path / "two")[1:], *told, "--use_cpu", "1"])
     assert done.returncode == 0, done.stderr[-3000:]
-    assert losses(tmp_path / "one") == pytest.approx(losses(tmp_path / "two"), rel=1e-4)
-    assert len(losses(tmp_path / "one")) == 10
+    one, two = (losses(tmp_path / name) for name in ("one", "two"))  # the masks differ, what is learned does not
+    assert (len(one), one[0], one[-1]) == (len(two), pytest.approx(two[0], rel=0.05), pytest.approx(two[-1], rel=0.1))
 
 
-def test_to_start_anew_takes_away_what_a_pretraining_left_and_nothing_else(
+def test_no_resume_removes_only_what_a_pretraining_left(
     text: Path, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     (out / "step-1").mkdir(parents=True)
-    (out / "corpus").mkdir()
-    (out / "corpus" / "mine.txt").write_text("mine")
+    (out / "tokenizer").mkdir()
+    (out / "tokenizer" / "mine.txt").write_text("mine")
     told = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
     with pytest.raises(ValueError, match="minilm-l7"):
         here([part if part != str(tiny_backbone) else "minilm-l7" for part in told])
     here(told)
     assert (out / "step-1").is_dir()
-    assert (out / "corpus" / "mine.txt").read_text() == "mine"
+    assert (out / "tokenizer" / "mine.txt").read_text() == "mine"
     (out / "notes.txt").write_text("mine, too")
     here([*told, "--max_steps", "3", "--logging_steps", "1"])
     assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-3"]
@@ -370,19 +277,8 @@ def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_pat
 
 
 def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
     told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1")
-    with (
-        FileLock(tmp_path / "out" / ".lock"),
-        pytest.raises(ValueError, match="another process is pre-training there"),
-    ):
-        here(told)
-
-
-def test_pairs_of_one_document_say_of_which_text(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    held_out = ["--validation_files", str(text), "--train_files", str(text), str(text)]
-    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1", "--next_sentence", "1", *held_out)
-    with pytest.raises(ValueError, match="the text to validate on has one"):
+    with run_files.locked(tmp_path / "out"), pytest.raises(OSError, match="out: another process is"):
         here(told)
 
 
@@ -391,8 +287,54 @@ def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_pa
         argv = command(text, tiny_backbone, tmp_path / precision, "--max_steps", "4", "--logging_steps", "1")
         told, args = parse_pretraining([*argv[2:], "--precision", precision])
         assert args.mixed_precision == {"float32": "no", "bfloat16": "bf16"}[precision]  # what accelerate is told
-        out = pretrain(told, args)
+        out = pretrain(told, args).parent
         assert json.loads((out / "pretraining.json").read_text())["arguments"]["precision"] == precision
+
+
+@pytest.fixture(scope="module")
+def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DNA in which every codon is one of four."""
+    path, draw = tmp_path_factory.mktemp("dna") / "genome.fasta", np.random.default_rng(0)
+    codons = ["ACG", "TTA", "GGC", "CAT"]
+    chromosomes = ["".join(codons[n] for n in draw.integers(4, size=1500)) for _ in range(2)]
+    path.write_text("".join(f">chr{n}\n{sequence}\n" for n, sequence in enumerate(chromosomes)))
+    return path
+
+
+def of_dna(genome: Path, backbone: Path, output: Path, *more: str) -> list[str]:
+    argv = command(genome, backbone, output)
+    argv[argv.index("--vocabulary_from")] = "--backbone"
+    return [*argv, "--discipline", "dna", "--checkpoint_steps", "0", "100%", *more]
+
+
+@pytest.mark.parametrize("start", ["pretrained", "random"])
+def test_sequences_give_a_backbone_that_train_takes(
+    start: str, genome: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: Any
+) -> None:
+    out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--start", start))
+    assert json.loads((out / "pretraining.json").read_text())["arguments"]["start"] == start
+    assert losses(out)[-1] < 2.2 < 5 < losses(out)[0]  # log(4) is 1.39, log(1600) is 7.4
+    words = "embeddings.word_embeddings.weight"
+    first = load_file(out / "step-0" / "model.safetensors")["bert." + words]
+    kept = torch.equal(first, load_file(tiny_backbone / "model.safetensors")[words])
+    assert kept == (start == "pretrained")
+    specs, _ = parse_arguments(["--backbone", str(out / "step-60"), "--arm", "bert", "unused"])
+    ids = {i for block in load_from_disk(out / "blocks")["input_ids"] for i in block}
+    assert ids == set(build_tokenizer(specs[0])("ACGT")["input_ids"])
+    with pytest.raises(ValueError, match=r"assignment is 'unused'; .* was pre-trained on dna with 'frequent'"):
+        build_tokenizer(specs[1])
+
+
+def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    from hf_bertx.one_run import train
+
+    out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
+    told = (
+        f"--backbone {out / 'step-2'} --max_steps 1 --precision float32 --threads 1 --output_dir {tmp_path / 'runs'}"
+    )
+    found: list[Path] = []
+    train([*told.split(), "--max_eval_items", "20", "--fraction", "0.05"], tell=found.append)
+    assert (found[0] / "results.json").is_file()
 
 
 @pytest.mark.parametrize(
@@ -403,32 +345,38 @@ def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_pa
         (["--checkpoint_steps", "5x"], "--checkpoint_steps has '5x'"),
         (["--precision", "int8"], "unknown precision 'int8'; allowed: auto, float32, bfloat16"),
         (["--vocabulary_size", "500"], "give one of --vocabulary_from"),
+        (["--initialize_from", "minilm-l6"], "give one of --vocabulary_from"),
         (["--checkpoint_dtype", "int4"], "--checkpoint_dtype is 'int4'; allowed: float32, float16"),
-        (["--global_batch_size", "0"], "--global_batch_size 0"),
+        (["--global_batch_size", "0"], "--global_batch_size is 0"),
         (["--hidden_size", "65"], "hidden size 65; allowed"),
         (["--vocabulary_from", "minilm-l7"], "unknown backbone 'minilm-l7'; did you mean 'minilm-l6'"),
         (["--mask_rat", "2"], "--mask_rat"),
+        (["--start", "re_emb"], "--start is 're_emb'; allowed: pretrained, random"),
+        (["--start", "random"], "--start is 'random'; allowed: only with --backbone"),
+        (["--assignment", "unused"], "--assignment is 'unused'; allowed: only with --discipline"),
+        (["--discipline", "rna"], "unknown discipline 'rna'"),
+        (["--discipline", "dna"], "chain.txt"),
+        (["--discipline", "dna", "--whole_words", "1"], "--whole_words is True; allowed: only for text"),
+        (["--discipline", "dna", "--documents", "line"], "--documents is 'line'; allowed: only for text"),
+        (["--next_sentence", "1"], "at least two documents"),
+        (["--train_files", "absent.txt"], "absent.txt: no such file"),
     ],
 )
 def test_bad_input_is_one_line(
-    more: list[str], message: str, text: Path, tiny_backbone: Path, tmp_path: Path, capsys: Any, monkeypatch: Any
+    more: list[str], message: str, text: Path, tiny_backbone: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    import runpy
-
-    monkeypatch.setattr(sys, "argv", [*command(text, tiny_backbone, tmp_path / "out")[1:], *more])
-    with pytest.raises(SystemExit) as ended:
-        runpy.run_path(str(ROOT / "pretrain.py"), run_name="__main__")
-    assert ended.value.code == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "pretrain.py: error" in line]
+    assert main(["pretrain", *command(text, tiny_backbone, tmp_path / "out")[2:], *more]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
     assert len(lines) == 1
+    assert lines[0].startswith("bertx: error: ")
     assert message in lines[0]
 
 
-def test_going_on_from_a_model_whose_vocabulary_is_not_its_tokenizers(
+def test_a_backbone_with_another_vocabulary_is_refused(
     text: Path, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     wrong = tmp_path / "wrong"
-    model = BertForMaskedLM.from_pretrained(tiny_backbone)
+    model = transformers.BertForMaskedLM.from_pretrained(tiny_backbone)
     model.resize_token_embeddings(1500)
     model.save_pretrained(wrong)
     AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(wrong)

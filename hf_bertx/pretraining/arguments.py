@@ -1,4 +1,4 @@
-"""What a pre-training is told: the command line, or a JSON or YAML file."""
+"""The arguments of a pre-training: the command line, or a JSON or YAML file."""
 
 from __future__ import annotations
 
@@ -9,72 +9,90 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.hf_argparser import HfArg
 
+from ..disciplines import DISCIPLINES, get_discipline
 from ..run_arguments import OneLineParser, add_use_cpu, precision_defaults, read_arguments_file, use_processor
 from .corpus import DOCUMENTS, Source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
+_STARTS, _ASSIGNMENTS = ("pretrained", "random"), ("frequent", "unused")
 _CHECKPOINTS = ("0", "2%", "20%", "50%", "100%")  # of the steps: the paper's Figure 3 has 0, 20K, ..., 1M
 
 
 @dataclass
 class PretrainingArguments:
-    """What `pretrain.py` takes beside every field of `transformers.TrainingArguments`."""
+    """The arguments of `bertx pretrain` beside every field of `transformers.TrainingArguments`."""
 
     train_files: list[str] = field(
         default_factory=list,
-        metadata={"help": "UTF-8 text files, or folders of .txt and .md files. Or give --dataset."},
+        metadata={"help": "Text, or folders of .txt and .md; with --discipline FASTA, tables, JSON, Parquet or MIDI."},
     )
-    validation_files: list[str] = field(
-        default_factory=list, metadata={"help": "Text whose loss is logged; by default none is."}
-    )
-    dataset: str | None = field(
-        default=None, metadata={"help": "A data set of the Hub with a text column, read as a stream."}
-    )
-    dataset_config: str | None = field(
-        default=None, metadata={"help": "Of --dataset: its configuration, 20231101.en of wikimedia/wikipedia."}
-    )
-    dataset_split: str = field(default="train", metadata={"help": "Of --dataset."})
-    text_column: str = field(default="text", metadata={"help": "Of --dataset."})
-    documents: str = field(
-        default="file", metadata={"help": f"Where a document of the files ends: {', '.join(DOCUMENTS)}."}
-    )
-    vocabulary_from: str | None = field(
+    validation_files: list[str] = field(default_factory=list, metadata={"help": "Files whose loss is logged, if any."})
+    discipline: str | None = HfArg(default=None, help=f"Train on sequences: {', '.join(DISCIPLINES)}. Else on text.")
+    assignment: str = HfArg(default="frequent", help=f"Subwords of the symbols: {', '.join(_ASSIGNMENTS)}.")
+    dataset: str | None = HfArg(default=None, help="A data set of the Hub, read as a stream, in place of files.")
+    dataset_config: str | None = HfArg(default=None, help="Configuration of --dataset, e.g. 20231101.en.")
+    dataset_split: str = HfArg(default="train", help="Split of --dataset.")
+    text_column: str | None = HfArg(default=None, help="By default text, or sequence with --discipline.")
+    documents: str = HfArg(default="file", help=f"Where a document of text files ends: {', '.join(DOCUMENTS)}.")
+    backbone: str | None = HfArg(
         default=None,
-        metadata={"help": "A backbone whose tokenizer is used: a name, a Hub id or a folder. By default minilm-l6's."},
+        aliases=["--initialize_from"],
+        help="Go on from a backbone, with its shape and tokenizer: a name, a Hub id or a folder.",
     )
-    vocabulary_size: int | None = field(
-        default=None, metadata={"help": "Train a WordPiece vocabulary of so many entries on the text instead."}
+    start: str = HfArg(default="pretrained", help="Weights of --backbone: pretrained, or random (drawn anew).")
+    vocabulary_from: str | None = HfArg(
+        default=None, help="A new model with the tokenizer of this backbone. By default minilm-l6's."
     )
-    initialize_from: str | None = field(
-        default=None, metadata={"help": "Go on from a backbone's weights, shape and tokenizer, instead of anew."}
-    )
-    model_type: str = field(default="bert", metadata={"help": "bert or albert."})
-    layers: int = field(default=4, metadata={"help": "Of the model."})
-    hidden_size: int = field(default=256, metadata={"help": "Of the model; a multiple of 64."})
-    dropout: float = field(default=0.1, metadata={"help": "Of the hidden states. Attention weights have none."})
-    sequence_length: int = field(default=128, metadata={"help": "Tokens of a block; every block is full."})
-    mask_rate: float = field(default=0.15, metadata={"help": "Share of a block's positions that is asked for."})
-    whole_words: bool = field(default=False, metadata={"help": "Ask for all pieces of a word, or none."})
-    next_sentence: bool = field(default=False, metadata={"help": "BERT's second objective, on pairs of segments."})
-    global_batch_size: int = field(
-        default=256, metadata={"help": "Blocks an update, over all processes and accumulation steps."}
-    )
+    vocabulary_size: int | None = HfArg(default=None, help="A new model with a WordPiece vocabulary of the text.")
+    model_type: str = HfArg(default="bert", help="Of a new model: bert or albert.")
+    layers: int = HfArg(default=4, help="Of a new model.")
+    hidden_size: int = HfArg(default=256, help="Of a new model; a multiple of 64.")
+    dropout: float = HfArg(default=0.1, help="Of the hidden states. Attention weights have none.")
+    sequence_length: int = HfArg(default=128, help="Tokens of a block; every block is full.")
+    mask_rate: float = HfArg(default=0.15, help="Share of the positions whose token is asked for.")
+    whole_words: bool = HfArg(default=False, help="Mask whole words. Each masked piece becomes [MASK].")
+    next_sentence: bool = HfArg(default=False, help="BERT's second objective, on pairs of segments.")
+    global_batch_size: int = HfArg(default=256, help="Blocks an update, over all processes and accumulation steps.")
     checkpoint_steps: list[str] = field(
         default_factory=lambda: list(_CHECKPOINTS),
-        metadata={"help": "When a model folder step-N is kept beside the last: steps (20000), or shares of the run."},
+        metadata={"help": "Keep a model folder step-N at these steps (20000) or shares of the run (2%%)."},
     )
-    checkpoint_dtype: str = field(
-        default="float32", metadata={"help": f"Of the weights in these folders: {' or '.join(DTYPES)}."}
-    )
-    precision: str = field(
-        default="auto",
-        metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},
-    )
-    threads: int | None = field(default=None, metadata={"help": "CPU threads of this process. By default all cores."})
-    resume: bool = field(
-        default=True, metadata={"help": "Go on from the last whole checkpoint. --no_resume starts anew."}
-    )
+    checkpoint_dtype: str = HfArg(default="float32", help=f"Of the weights in these folders: {', '.join(DTYPES)}.")
+    precision: str = HfArg(default="auto", help="auto (bfloat16 where it is fast), float32 or bfloat16.")
+    threads: int | None = HfArg(default=None, help="CPU threads of this process. By default all cores.")
+    resume: bool = HfArg(default=True, help="Go on from the last whole checkpoint. --no_resume starts anew.")
+
+    def check(self) -> None:
+        """Raises ValueError for a value that is not allowed and for options that exclude each other."""
+        of_discipline, with_backbone = self.discipline is not None, self.backbone is not None
+        if of_discipline:
+            get_discipline(self.discipline or "")
+        for name, value, allowed in (
+            ("checkpoint_dtype", self.checkpoint_dtype, tuple(DTYPES)),
+            ("start", self.start, _STARTS),
+            ("assignment", self.assignment, _ASSIGNMENTS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"--{name} is {value!r}; allowed: {', '.join(allowed)}")
+        for name, number, least in (
+            ("sequence_length", self.sequence_length, 8),
+            ("global_batch_size", self.global_batch_size, 1),
+        ):
+            if number < least:
+                raise ValueError(f"--{name} is {number}; allowed: at least {least}")
+        if sum(value is not None for value in (self.vocabulary_from, self.vocabulary_size, self.backbone)) > 1:
+            raise ValueError("give one of --vocabulary_from, --vocabulary_size and --backbone (--initialize_from)")
+        for name, default, wanted, allowed_here in (
+            ("start", "pretrained", "with --backbone", with_backbone),
+            ("assignment", "frequent", "with --discipline", of_discipline),
+            ("vocabulary_size", None, "for text, without --discipline", not of_discipline),
+            ("whole_words", False, "for text, without --discipline", not of_discipline),
+            ("documents", "file", "for text, without --discipline", not of_discipline),
+        ):
+            if getattr(self, name) != default and not allowed_here:
+                raise ValueError(f"--{name} is {getattr(self, name)!r}; allowed: only {wanted}")
 
 
 # Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models, the rate that of
@@ -106,15 +124,16 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     Raises:
         ValueError: a value that is not allowed; the message names it and the allowed ones.
     """
-    given, argv = read_arguments_file(argv, (PretrainingArguments, TrainingArguments), "pretrain.py")
+    classes, program = (PretrainingArguments, TrainingArguments), "bertx pretrain"
+    given, argv = read_arguments_file(argv, classes, program)
     parser = OneLineParser(
-        (PretrainingArguments, TrainingArguments),
-        prog="pretrain.py",
-        description="Masked-LM pre-training of a BERT- or ALBERT-shaped model on text, with a model folder kept at "
-        "each of a list of steps: backbones of a study (bertx study figure3-small --series OUTPUT). Interrupted, the "
-        "same command goes on.",
+        classes,
+        prog=program,
+        description="Masked-LM pre-training of BERT or ALBERT on text or sequences. Keeps a model folder at each of a "
+        "list of steps: a backbone of train.py, or a series of `bertx study figure3-small --series OUTPUT`. The same "
+        "command resumes an interrupted run.",
     )
-    first = OneLineParser(prog="pretrain.py", add_help=False)
+    first = OneLineParser(prog=program, add_help=False)
     first.add_argument("--precision", default=given.get("precision", "auto"))
     add_use_cpu(first, given)
     known, _ = first.parse_known_args(argv)
@@ -125,15 +144,7 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")
-    if told.checkpoint_dtype not in DTYPES:
-        raise ValueError(f"--checkpoint_dtype is {told.checkpoint_dtype!r}; allowed: {', '.join(DTYPES)}")
-    if told.sequence_length < 8 or told.global_batch_size < 1:
-        raise ValueError(
-            f"--sequence_length is {told.sequence_length}, --global_batch_size {told.global_batch_size}; allowed: at "
-            "least 8 and at least 1"
-        )
-    if sum(value is not None for value in (told.vocabulary_from, told.vocabulary_size, told.initialize_from)) > 1:
-        raise ValueError("give one of --vocabulary_from, --vocabulary_size and --initialize_from")
+    told.check()
     return told, training
 
 
@@ -145,10 +156,11 @@ def sources(told: PretrainingArguments) -> tuple[Source, Source | None]:
     """
     if bool(told.train_files) == (told.dataset is not None):
         raise ValueError("give --train_files, or --dataset in their place")
-    of_dataset = (told.dataset, told.dataset_split, told.text_column)
-    train = Source(tuple(told.train_files), *of_dataset, told.documents, told.dataset_config)
+    column = told.text_column or ("text" if told.discipline is None else "sequence")
+    of_dataset = (told.dataset, told.dataset_config, told.dataset_split)
+    rest = (column, told.documents, told.discipline)
     files = tuple(told.validation_files)
-    return train, Source(files, documents=told.documents) if files else None
+    return Source(tuple(told.train_files), *rest, *of_dataset), Source(files, *rest) if files else None
 
 
 def checkpoint_steps(told: Sequence[str], max_steps: int) -> list[int]:
@@ -159,10 +171,10 @@ def checkpoint_steps(told: Sequence[str], max_steps: int) -> list[int]:
     """
     steps = {max_steps}
     for value in told:
-        share = re.fullmatch(r"(\d+(?:\.\d+)?)%", value)
-        if not share and not value.isdigit():
+        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", value)
+        if not found:
             raise ValueError(f"--checkpoint_steps has {value!r}; give steps (20000) or shares of the run (2%)")
-        step = round(float(share[1]) / 100 * max_steps) if share else int(value)
+        step = int(found[1]) if found[1] else round(float(found[2]) / 100 * max_steps)
         if step > max_steps:
             raise ValueError(f"--checkpoint_steps has {value!r}, which is step {step} of {max_steps}")
         steps.add(step)

@@ -1,25 +1,29 @@
-"""Text for pre-training: files or a data set -> lines -> token ids packed in one file, in flat memory."""
+"""Text or sequences for pre-training: files or a data set -> documents -> token ids in blocks of one length."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Iterable, Iterator
+import tempfile
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
+from datasets import Dataset, Features, List, Value, load_from_disk
+from datasets.exceptions import DatasetGenerationError
 
 from .. import run_files
+from ..input_records import Columns, read_input
+from ..sequence_files import open_text
+from ..tokenization_discipline import UnknownSymbolError
 
-Item = TypeVar("Item")
 DOCUMENTS = ("file", "blank_line", "line")
-_TOKENS, _STARTS, _RECORD = "tokens.bin", "documents.bin", "corpus.json"
-_BATCH, _LETTERS = 1000, 2**22  # lines that are tokenized at once, and letters of them
-_LONGEST_LINE = 2**20  # bytes; a longer one is read in pieces
+RECORD = "corpus.json"  # of a folder of blocks: what they depend on, and how much text they hold
+_LONGEST = 2**16  # letters of a row; a longer line or sequence becomes several
+_IDS_ALONE = dict.fromkeys(("add_special_tokens", "return_attention_mask", "return_token_type_ids", "verbose"), False)
+_DRAWS = 64  # for a segment of another document
 
 
 @dataclass(frozen=True)
@@ -27,21 +31,24 @@ class Source:
     """Where text comes from.
 
     Args:
-        files: UTF-8 text files; a folder stands for the `.txt` and `.md` files below it.
-        dataset: a data set of `datasets` in their place: a Hub id, or a format such as `json` with `files`.
-        split: of the data set.
-        column: of the data set that holds the text.
-        documents: where a document ends: with its `file`, at a `blank_line`, or with each `line`. A row of a data
-            set is a document of its own.
+        files: text files in UTF-8, gzipped or not; a folder stands for the `.txt` and `.md` files below it. With a
+            discipline: FASTA, tables, JSON lines, Parquet, MIDI files or folders of them.
+        column: of a data set or a table that holds the text or the sequence.
+        documents: where a document of text files ends: with its `file`, at a `blank_line`, or with each `line`. A row
+            of a data set and a sequence are a document each.
+        discipline: whose sequences are read; None for text.
+        dataset: a data set of `datasets` in place of files: a Hub id, or a format such as `json` with `files`.
         configuration: of the data set, where it has several.
+        split: of the data set.
     """
 
     files: tuple[str, ...] = ()
-    dataset: str | None = None
-    split: str = "train"
     column: str = "text"
     documents: str = "file"
+    discipline: str | None = None
+    dataset: str | None = None
     configuration: str | None = None
+    split: str = "train"
 
     def __post_init__(self) -> None:
         if self.documents not in DOCUMENTS:
@@ -50,201 +57,211 @@ class Source:
             raise ValueError("no text: give files, or a data set")
 
     @property
+    def name(self) -> str:
+        return self.dataset or ", ".join(self.files)
+
+    @property
     def paths(self) -> list[Path]:
-        """The text files, in the order in which they are read.
+        """The files in the order in which they are read.
 
         Raises:
-            ValueError: a file or folder that is missing, is empty or holds no text file.
+            ValueError: a file that is missing, a folder that holds no text file.
         """
         found: list[Path] = []
-        for name in self.files:
-            path = Path(name)
-            inside = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if path.is_dir() else [path]
+        for path in map(Path, self.files):
+            texts = path.is_dir() and self.discipline is None
+            inside = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if texts else [path]
             if not inside:
                 raise ValueError(f"{path}: holds no .txt or .md file")
             found += inside
         for path in found:
-            if not path.is_file():
+            if not path.exists():
                 raise ValueError(f"{path}: no such file")
-            if not path.stat().st_size:
-                raise ValueError(f"{path}: the file is empty")
         return found
 
+    def key(self) -> dict[str, Any]:
+        """What identifies the text: this source, and the names, sizes and times of change of its files."""
+        inside = [p for path in self.paths for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in inside]
+        return json.loads(json.dumps({**asdict(self), "files": files}))
 
-def read_lines(source: Source) -> Iterator[tuple[str, bool]]:
-    """Every line that is not blank, with whether it begins a document. One line is in memory at a time.
 
-    A line of more than a megabyte comes in pieces that end at a blank.
+def read_rows(source: Source) -> Iterator[dict[str, Any]]:
+    """Yields `text`, whether it `begins` a document, and `where` it was read, one line or sequence at a time.
 
     Raises:
-        ValueError: a file that is empty or not UTF-8 (with the byte offset), a column that is not there.
+        ValueError: a file that holds no text or cannot be read, a column that is missing.
     """
     if source.dataset is not None:
-        yield from _read_rows(source)
-        return
+        lines = _dataset_lines(source)
+    elif source.discipline is not None:
+        columns = Columns(sequence=source.column)
+        lines = ((r.sequence, True, r.where) for path in source.paths for r in read_input(path, columns))
+    else:
+        lines = _text_lines(source)
+    for text, begins, where in lines:
+        start = 0
+        while start < len(text):  # cut at blanks, where it is long and has some
+            end = start + _LONGEST
+            end = end if end >= len(text) else text.rfind(" ", start, end) + 1 or end
+            yield {"text": text[start:end].strip(), "begins": begins and start == 0, "where": where}
+            start = end
+
+
+def _text_lines(source: Source) -> Iterator[tuple[str, bool, str]]:
     for path in source.paths:
         begins, blank = True, True
-        for line, goes_on in _decoded(path):
-            text = line.strip()
-            if text:
-                yield text, begins or (source.documents == "line" and not goes_on)
-                begins = blank = False
-            elif source.documents == "blank_line" and not goes_on:
-                begins = True
+        with open_text(path) as file:
+            for number, line in enumerate(file, start=1):
+                if text := line.strip():
+                    yield text, begins or source.documents == "line", f"{path}, line {number}"
+                    begins = blank = False
+                elif source.documents == "blank_line":
+                    begins = True
         if blank:
             raise ValueError(f"{path}: the file holds nothing but blank lines")
 
 
-def _decoded(path: Path) -> Iterator[tuple[str, bool]]:
-    """Lines, or pieces of long ones, each with whether it goes on with the line before."""
-    offset, rest, goes_on = 0, b"", False
-    with path.open("rb") as file:
-        while line := rest + file.readline(_LONGEST_LINE):
-            rest = b""
-            if len(line) >= _LONGEST_LINE and not line.endswith(b"\n"):
-                end = line.rfind(b" ") + 1 or _whole_letters(line)
-                line, rest = line[:end], line[end:]
-            try:
-                text = line.decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path}: not UTF-8 at byte {offset + error.start}: 0x{line[error.start]:02x}; "
-                    "convert the file (iconv -f latin1 -t utf-8) or leave it out"
-                ) from None
-            yield text if offset else text.removeprefix("\ufeff"), goes_on  # a byte order mark
-            goes_on = not line.endswith(b"\n")
-            offset += len(line)
-
-
-def _whole_letters(piece: bytes) -> int:
-    """Bytes of a piece of UTF-8 without a letter that is cut at its end."""
-    end = len(piece)
-    while end > len(piece) - 4 and piece[end - 1] & 0xC0 == 0x80:  # bytes that go on with a letter
-        end -= 1
-    return end - 1 if piece[end - 1] & 0x80 else len(piece)
-
-
-def _read_rows(source: Source) -> Iterator[tuple[str, bool]]:
+def _dataset_lines(source: Source) -> Iterator[tuple[str, bool, str]]:
     from datasets import load_dataset
 
     files = {"data_files": {source.split: list(source.files)}} if source.files else {}
     rows = load_dataset(source.dataset, source.configuration, split=source.split, streaming=True, **files)
     for number, row in enumerate(rows):
+        where = f"data set {source.dataset}, row {number}"
         if source.column not in row:
-            raise ValueError(
-                f"data set {source.dataset}: no column {source.column!r}; it has {', '.join(map(repr, row))}"
-            )
+            raise ValueError(f"{where}: no column {source.column!r}; it has {', '.join(map(repr, row))}")
         if not isinstance(row[source.column], str):
-            raise ValueError(f"data set {source.dataset}, row {number}: {source.column!r} is not text")
-        begins = True
-        for line in row[source.column].splitlines():
-            if line.strip():
-                yield line.strip(), begins
-                begins = False
+            raise ValueError(f"{where}: {source.column!r} is not text")
+        lines = [line.strip() for line in row[source.column].splitlines() if line.strip()]
+        yield from ((line, n == 0, where) for n, line in enumerate(lines))
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """Token ids of a whole corpus in one file that is mapped, not read.
+class _Blocks:
+    """Concatenates the ids of all rows and cuts them into blocks `[CLS] tokens [SEP]`; for [`Dataset.map`].
 
-    Attributes:
-        tokens: shape `(n_tokens,)`, documents one after the other, each ended by the separator's id.
-        starts: shape `(n_documents,)`: where each document begins in `tokens`.
-        fingerprint: sha256 of the ids.
+    The separator stands between two documents. What is left of a batch of rows goes on in the next.
     """
 
-    tokens: np.ndarray
-    starts: np.ndarray
-    fingerprint: str
-    unknown: float
+    def __init__(self, tokenizer: Any, taken: int) -> None:
+        self.tokenizer, self.taken = tokenizer, taken
+        self.tokens: list[int] = []
+        self.owners: list[int] = []  # the number of each token's document
+        self.documents = self.blocks = 0
 
-    @property
-    def record(self) -> dict[str, Any]:
-        return {
-            "tokens": len(self.tokens),
-            "documents": len(self.starts),
-            "unknown_share": self.unknown,
-            "sha256": self.fingerprint,
+    def __call__(self, rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        try:
+            ids = self.tokenizer(rows["text"], **_IDS_ALONE)["input_ids"]
+        except UnknownSymbolError as error:
+            raise ValueError(f"{rows['where'][error.row or 0]}: {error.reason}") from None
+        cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
+        for row, begins in zip(ids, rows["begins"], strict=True):
+            new = [sep, *row] if begins and self.documents else row
+            self.documents += begins
+            self.tokens += new
+            self.owners += [self.documents - 1] * len(new)
+        end = len(self.tokens) // self.taken * self.taken
+        starts = range(0, end, self.taken)
+        made: dict[str, list[Any]] = {
+            "input_ids": [[cls, *self.tokens[start : start + self.taken], sep] for start in starts],
+            "document": self.owners[: end : self.taken],
+            "block": list(range(self.blocks, self.blocks + len(starts))),
         }
+        self.tokens, self.owners, self.blocks = self.tokens[end:], self.owners[end:], self.blocks + len(starts)
+        return made
 
 
-def pack(source: Source, tokenizer: Any, folder: Path, about: str = "tokenizing") -> Corpus:
-    """Tokenizes a corpus once into `folder`; a second call with the same text and tokenizer maps what is there.
+def pack(
+    source: Source, tokenizer: Any, length: int, folder: Path, next_sentence: bool = False, seed: int = 0
+) -> tuple[Dataset, dict[str, Any]]:
+    """Tokenizes text once into blocks below `folder`; a second call with the same arguments reads them.
 
     Args:
-        tokenizer: with `sep_token_id`, called on lists of lines.
+        length: tokens of a block, special tokens included. Every block is full.
+        next_sentence: blocks are pairs `[CLS] A [SEP] B [SEP]`, drawn once: B follows A, or is of another document.
+
+    Returns:
+        Rows of `input_ids`, shape `(length,)`, and the number of the `block`, with `token_type_ids` and
+        `next_sentence_label` for pairs; and a record: tokens, documents, share of unknown tokens, sha256 of the ids.
 
     Raises:
-        ValueError: text that cannot be read, or that is shorter than two tokens.
+        ValueError: text that cannot be read or is shorter than a block, pairs of a single document.
     """
-    key = _key(source, tokenizer)
-    if (folder / _RECORD).is_file() and run_files.read_json(folder / _RECORD)["key"] == key:
-        return load_corpus(folder)
-    width = np.uint16 if len(tokenizer) <= 2**16 else np.uint32
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / _RECORD).unlink(missing_ok=True)  # written last: a folder that has it is whole
-    digest, count, unknown = hashlib.sha256(), 0, 0
-    with (folder / _TOKENS).open("wb") as file, (folder / _STARTS).open("wb") as starts:
-        for ids, begins in _tokenized(source, tokenizer, about):
-            if begins:
-                starts.write(count.to_bytes(8, sys.byteorder))
-            part = np.asarray(ids, dtype=width)
-            file.write(part.tobytes())
-            digest.update(part.astype("<u4").tobytes())
-            count += len(part)
-            unknown += int((part == tokenizer.unk_token_id).sum())
-    if count < 2:
-        raise ValueError(f"the text holds {count} tokens; a block needs more")
-    record = {"key": key, "width": np.dtype(width).name, "sha256": digest.hexdigest(), "unknown": unknown / count}
-    run_files.write_json(folder / _RECORD, record)
-    return load_corpus(folder)
-
-
-def load_corpus(folder: Path) -> Corpus:
-    """What [`pack`] left in a folder."""
-    record = run_files.read_json(folder / _RECORD)
-    tokens = np.memmap(folder / _TOKENS, dtype=record["width"], mode="r")
-    starts: np.ndarray = np.memmap(folder / _STARTS, dtype=np.int64, mode="r")
-    return Corpus(tokens, starts, record["sha256"], record["unknown"])
-
-
-def _tokenized(source: Source, tokenizer: Any, about: str) -> Iterator[tuple[list[int], bool]]:
-    """Ids of each line; the separator goes before the line that begins the next document, and at the very end."""
-    bar = tqdm(desc=about, unit=" lines", unit_scale=True, mininterval=1)
-    first = True
-    for lines in batches(read_lines(source), lambda line: len(line[0])):
-        batch = tokenizer([text for text, _ in lines], add_special_tokens=False, return_attention_mask=False)
-        for ids, (_, begins) in zip(batch["input_ids"], lines, strict=True):
-            if begins and not first:
-                yield [tokenizer.sep_token_id], False
-            first = False
-            yield ids, begins
-        bar.update(len(lines))
-    yield [tokenizer.sep_token_id], False
-    bar.close()
-
-
-def batches(lines: Iterable[Item], letters: Callable[[Item], int]) -> Iterator[list[Item]]:
-    """As many lines as are tokenized at once: 1000, or fewer where they are long."""
-    batch: list[Item] = []
-    count = 0
-    for line in lines:
-        batch.append(line)
-        count += letters(line)
-        if len(batch) == _BATCH or count >= _LETTERS:
-            yield batch
-            batch, count = [], 0
-    if batch:
-        yield batch
-
-
-def _key(source: Source, tokenizer: Any) -> dict[str, Any]:
-    """What the packed ids depend on: the files' names, sizes and times of change, and the tokenizer's vocabulary."""
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
-    return {**text_key(source), "vocabulary": hashlib.sha256(vocabulary.encode()).hexdigest()}
+    key = {**source.key(), "length": length, "pairs": seed if next_sentence else None}
+    key["vocabulary"] = hashlib.sha256(vocabulary.encode()).hexdigest()
+    if not (folder / RECORD).is_file() or run_files.read_json(folder / RECORD)["key"] != key:
+        if folder.exists() and not (folder / RECORD).is_file():
+            raise ValueError(f"{folder}: holds no blocks of a pre-training, which would replace it; move it away")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".blocks-", dir=folder.parent) as scratch:
+            blocks, record = _blocks(source, tokenizer, length - (3 if next_sentence else 2), scratch)
+            if next_sentence:
+                blocks = _pairs(blocks, tokenizer, seed, scratch, source.name)
+
+            def write(path: Path) -> None:
+                blocks.remove_columns("document").save_to_disk(path)
+                run_files.write_json(path / RECORD, {**record, "key": key})
+
+            run_files.write_folder(folder, write)
+            del blocks  # it maps files of the scratch folder
+    record = run_files.read_json(folder / RECORD)
+    return load_from_disk(folder), {name: value for name, value in record.items() if name != "key"}
 
 
-def text_key(source: Source) -> dict[str, Any]:
-    """By what a text is known again: its source, and its files' names, sizes and times of change."""
-    files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in source.paths]
-    return json.loads(json.dumps({**asdict(source), "files": files}))
+def _blocks(source: Source, tokenizer: Any, taken: int, scratch: str) -> tuple[Dataset, dict[str, Any]]:
+    try:
+        rows = Dataset.from_generator(read_rows, gen_kwargs={"source": source}, cache_dir=scratch)
+    except DatasetGenerationError as error:
+        raise (error.__cause__ or error) from None
+    blocks = rows.map(
+        _Blocks(tokenizer, taken),
+        batched=True,
+        remove_columns=rows.column_names,
+        features=Features({"input_ids": List(Value("int32")), "document": Value("int64"), "block": Value("int64")}),
+        cache_file_name=f"{scratch}/blocks.arrow",
+        new_fingerprint="blocks",
+        desc="tokenizing",
+    )
+    if not len(blocks):
+        raise ValueError(f"{source.name} holds fewer than the {taken} tokens of one block")
+    digest, unknown = hashlib.sha256(), 0
+    for batch in blocks.with_format("numpy", columns=["input_ids"]).iter(1000):
+        ids = np.stack(batch["input_ids"])[:, 1:-1]
+        digest.update(ids.astype("<u4").tobytes())
+        unknown += int((ids == tokenizer.unk_token_id).sum())
+    tokens = len(blocks) * taken
+    record = {"tokens": tokens, "documents": blocks[-1]["document"] + 1, "unknown_share": unknown / tokens}
+    return blocks, {**record, "sha256": digest.hexdigest()}
+
+
+def _pairs(blocks: Dataset, tokenizer: Any, seed: int, scratch: str, name: str) -> Dataset:
+    """`[CLS] tokens [SEP]` -> `[CLS] A [SEP] B [SEP]`; A is 10 to 90% of the tokens.
+
+    B follows A in one half of the pairs and comes from a block of another document in the other half.
+    """
+    documents = np.asarray(blocks["document"])
+    if documents[0] == documents[-1]:
+        raise ValueError(
+            f"next-sentence pairs need at least two documents; {name} has one (--documents says where they end)"
+        )
+    sep = tokenizer.sep_token_id
+
+    def pair(row: dict[str, Any]) -> dict[str, Any]:
+        draw = np.random.default_rng((seed, row["block"]))
+        tokens = row["input_ids"][1:-1]
+        least = len(tokens) // 10 + 1
+        cut = int(draw.integers(least, len(tokens) - least + 1))
+        follows = bool(draw.random() < 0.5)
+        if not follows:
+            others = draw.integers(len(blocks), size=_DRAWS)
+            others = others[documents[others] != row["document"]]
+            other = others[0] if len(others) else np.argmax(documents != row["document"])
+            tokens = tokens[:cut] + blocks[int(other)]["input_ids"][1 + cut : -1]
+        return {
+            "input_ids": [row["input_ids"][0], *tokens[:cut], sep, *tokens[cut:], sep],
+            "token_type_ids": [0] * (cut + 2) + [1] * (len(tokens) - cut + 1),
+            "next_sentence_label": int(not follows),  # BERT's: 0 says that B follows A
+        }
+
+    return blocks.map(pair, cache_file_name=f"{scratch}/pairs.arrow", new_fingerprint="pairs", desc="pairing")

@@ -1,6 +1,7 @@
 """BERT and ALBERT with pre-training heads that are computed at the masked positions alone.
 
-Weights have the names of the stock classes, so that each loads the other's.
+The classes have the names of the stock classes, which a saved config gives, and weights of the same names: each loads
+the other's.
 """
 
 from __future__ import annotations
@@ -10,77 +11,51 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from torch.nn.functional import cross_entropy
-from transformers import (
-    AlbertConfig,
-    AlbertForMaskedLM,
-    BertConfig,
-    BertForMaskedLM,
-    BertForPreTraining,
-    PretrainedConfig,
-    PreTrainedModel,
-)
+from transformers import AlbertConfig, BertConfig, PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import MaskedLMOutput
 
 HEAD_SIZE = 64  # of BERT and ALBERT of every published size
 
 
-def _asked(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The states, shape `(batch, length, hidden)`, at positions of shape `(batch, asked)`."""
-    return states.gather(1, positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
-
-
-def _loss(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    return cross_entropy(scores.flatten(0, 1).float(), labels.flatten())
-
-
-class BertForMaskedPositions(BertForMaskedLM):
-    """[`BertForMaskedLM`] that takes positions and labels of shape `(batch, asked)`.
-
-    The stock class computes a score of the whole vocabulary for every position, six in seven of which no loss reads:
-    more work than the layers of a small model.
+class BertForMaskedLM(transformers.BertForMaskedLM):
+    """The stock class computes scores of the whole vocabulary at every position, though the loss reads one in seven:
+    more work than the layers of a small model, and most of the memory.
     """
 
-    stock = BertForMaskedLM
-
-    def forward(
-        self, input_ids: torch.Tensor, masked_positions: torch.Tensor, masked_labels: torch.Tensor
-    ) -> MaskedLMOutput:
-        states = self.bert(input_ids).last_hidden_state
-        scores = self.cls(_asked(states, masked_positions))
-        return MaskedLMOutput(loss=_loss(scores, masked_labels), logits=scores)
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **kwargs: Any) -> MaskedLMOutput:
+        asked = labels != -100
+        scores = self.cls(self.bert(input_ids).last_hidden_state[asked])  # (asked, vocabulary)
+        return MaskedLMOutput(self.loss_function(scores, labels[asked], self.config.vocab_size, **kwargs), scores)
 
 
-class AlbertForMaskedPositions(AlbertForMaskedLM):
-    """[`AlbertForMaskedLM`], as [`BertForMaskedPositions`]."""
+class AlbertForMaskedLM(transformers.AlbertForMaskedLM):
+    """As [`BertForMaskedLM`]."""
 
-    stock = AlbertForMaskedLM
-
-    def forward(
-        self, input_ids: torch.Tensor, masked_positions: torch.Tensor, masked_labels: torch.Tensor
-    ) -> MaskedLMOutput:
-        states = self.albert(input_ids).last_hidden_state
-        scores = self.predictions(_asked(states, masked_positions))
-        return MaskedLMOutput(loss=_loss(scores, masked_labels), logits=scores)
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **kwargs: Any) -> MaskedLMOutput:
+        asked = labels != -100
+        scores = self.predictions(self.albert(input_ids).last_hidden_state[asked])
+        return MaskedLMOutput(self.loss_function(scores, labels[asked], self.config.vocab_size, **kwargs), scores)
 
 
-class BertForMaskedPositionsAndNextSentence(BertForPreTraining):
-    """[`BertForPreTraining`], as [`BertForMaskedPositions`]; the loss is the sum of both, as in BERT."""
+class BertForPreTraining(transformers.BertForPreTraining):
+    """As [`BertForMaskedLM`]; the loss is the sum of both objectives, as in BERT, each a mean over the batch."""
 
-    stock = BertForPreTraining
+    accepts_loss_kwargs = False
 
     def forward(
         self,
         input_ids: torch.Tensor,
-        masked_positions: torch.Tensor,
-        masked_labels: torch.Tensor,
+        labels: torch.Tensor,
         token_type_ids: torch.Tensor,
         next_sentence_label: torch.Tensor,
     ) -> MaskedLMOutput:
+        asked = labels != -100
         outputs = self.bert(input_ids, token_type_ids=token_type_ids)
-        scores, related = self.cls(_asked(outputs.last_hidden_state, masked_positions), outputs.pooler_output)
-        loss = _loss(scores, masked_labels) + cross_entropy(related.float(), next_sentence_label)
-        return MaskedLMOutput(loss=loss, logits=scores)
+        scores, related = self.cls(outputs.last_hidden_state[asked], outputs.pooler_output)
+        loss = cross_entropy(scores.float(), labels[asked]) + cross_entropy(related.float(), next_sentence_label)
+        return MaskedLMOutput(loss, scores)
 
 
 def model_class(model_type: str, next_sentence: bool) -> Any:
@@ -90,12 +65,12 @@ def model_class(model_type: str, next_sentence: bool) -> Any:
         ValueError: a type that is not trained here, or next-sentence prediction of ALBERT.
     """
     if model_type == "bert":
-        return BertForMaskedPositionsAndNextSentence if next_sentence else BertForMaskedPositions
+        return BertForPreTraining if next_sentence else BertForMaskedLM
     if model_type != "albert":
         raise ValueError(f"model type {model_type!r} is not pre-trained here; allowed: bert, albert")
     if next_sentence:
         raise ValueError("--next_sentence is BERT's objective; ALBERT has another, which is not built here")
-    return AlbertForMaskedPositions
+    return AlbertForMaskedLM
 
 
 def new_config(
@@ -129,9 +104,5 @@ def new_config(
 
 
 def save_stock(model: PreTrainedModel, folder: Path, dtype: torch.dtype = torch.float32) -> None:
-    """Saves the weights as the stock class of the model, which `AutoModel` and any other program can load."""
-    stock = model.stock
-    with torch.random.fork_rng(devices=[]):  # its first weights are drawn for nothing, and training goes on from here
-        plain = stock(copy.deepcopy(model.config))
-    plain.load_state_dict(model.state_dict())
-    plain.to(dtype).save_pretrained(folder)
+    """Saves the weights as those of the stock class, which `AutoModel` and any other program can load."""
+    (model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)).save_pretrained(folder)

@@ -8,17 +8,17 @@ from typing import Any
 
 from tokenizers import BertWordPieceTokenizer
 
-from .corpus import batches
-
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 UNUSED = 128  # as many as a discipline has symbols at most (pitches): the arm `unused` needs one each
+_LETTERS = 500  # the rest of the letters become [UNK]; not in Devlin et al.
 
 
 def train_vocabulary(lines: Callable[[], Iterator[str]], size: int) -> dict[str, int]:
     """Trains a lower-case WordPiece vocabulary and orders it by how often each piece occurs.
 
     Order matters: the assignment `frequent` gives symbols the first words of the vocabulary, which in BERT's stand
-    by frequency.
+    by frequency. The same text gives the same vocabulary: the trainer breaks ties between pairs by the ids of their
+    pieces, and gives ids to letters in the order of a hash table, so all letters are given to it beforehand, sorted.
 
     Args:
         lines: gives the corpus anew at each call; it is read twice.
@@ -36,17 +36,40 @@ def train_vocabulary(lines: Callable[[], Iterator[str]], size: int) -> dict[str,
     reserved = [*SPECIALS, *(f"[unused{n}]" for n in range(UNUSED))]
     if size < 2 * len(reserved):
         raise ValueError(f"a vocabulary of {size} entries is too small; allowed: at least {2 * len(reserved)}")
-    trained = BertWordPieceTokenizer(lowercase=True)
-    trained.train_from_iterator(
-        lines(), vocab_size=size - UNUSED, special_tokens=list(SPECIALS), show_progress=False, limit_alphabet=500
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    words = _count_words(lines(), trainer)
+    letters: Counter[str] = Counter()
+    for word, count in words.items():
+        for letter in word:
+            letters[letter] += count
+    alphabet = sorted(sorted(letters, key=lambda letter: (-letters[letter], letter))[:_LETTERS])
+    continuing = sorted({f"##{letter}" for word in words for letter in word[1:]} & {f"##{a}" for a in alphabet})
+    trainer.train_from_iterator(
+        lines(),
+        vocab_size=size - UNUSED,
+        special_tokens=[*SPECIALS, *continuing],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
     )
+    vocabulary: dict[str, int] = trainer.get_vocab()
     counts: Counter[str] = Counter()
-    for batch in batches(lines(), len):
-        for encoding in trained.encode_batch(batch, add_special_tokens=False):
-            counts.update(encoding.tokens)
-    vocabulary: dict[str, int] = trained.get_vocab()
+    encoder = BertWordPieceTokenizer(vocabulary, lowercase=True)
+    ordered = sorted(words)
+    for word, encoding in zip(ordered, encoder.encode_batch(ordered, add_special_tokens=False), strict=True):
+        for piece in encoding.tokens:
+            counts[piece] += words[word]
     pieces = sorted(set(vocabulary) - set(SPECIALS), key=lambda piece: (-counts[piece], vocabulary[piece]))
     return {piece: i for i, piece in enumerate([*reserved, *pieces])}
+
+
+def _count_words(lines: Iterator[str], tokenizer: Any) -> Counter[str]:
+    """How often each word of the normalized text occurs, as the trainer counts them."""
+    words: Counter[str] = Counter()
+    for line in lines:
+        normal = tokenizer.normalizer.normalize_str(line)
+        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+    return words
 
 
 def build_tokenizer(vocabulary: dict[str, int], max_length: int) -> Any:

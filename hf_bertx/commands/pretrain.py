@@ -1,0 +1,30 @@
+"""`bertx pretrain`: masked-LM on text or sequences, with a model folder at each of a list of steps."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def add(verbs: Any) -> None:
+    # with another prefix the options are this parser's positional arguments, for the parser that knows them
+    pretraining = verbs.add_parser(
+        "pretrain",
+        add_help=False,
+        prefix_chars="\0",
+        help="masked-LM pre-training on text or sequences; `bertx pretrain --help` lists the options",
+    )
+    pretraining.add_argument("arguments", nargs="*")
+    pretraining.set_defaults(act=_pretrain)
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    from transformers.utils import logging
+
+    from ..pretraining.arguments import parse_pretraining
+    from ..pretraining.pretrain import pretrain
+    from ..processes import end_process_group
+
+    logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
+    print(f"wrote {pretrain(*parse_pretraining(arguments.arguments))}")
+    end_process_group()
