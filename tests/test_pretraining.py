@@ -243,9 +243,7 @@ def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path
     assert (len(one), one[0], one[-1]) == (len(two), pytest.approx(two[0], rel=0.05), pytest.approx(two[-1], rel=0.1))
 
 
-def test_no_resume_removes_only_what_a_pretraining_left(
-    text: Path, tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "step-1").mkdir(parents=True)
     (out / "tokenizer").mkdir()
@@ -372,9 +370,7 @@ def test_bad_input_is_one_line(
     assert message in lines[0]
 
 
-def test_a_backbone_with_another_vocabulary_is_refused(
-    text: Path, tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong"
     model = transformers.BertForMaskedLM.from_pretrained(tiny_backbone)
     model.resize_token_embeddings(1500)
