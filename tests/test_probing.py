@@ -5,14 +5,18 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from datasets import load_dataset
 from sklearn.linear_model import RidgeCV
-from transformers import AutoModel
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_bertx.cli import main
+from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
-from hf_bertx.probing.heads import ALPHAS, fit_head
+from hf_bertx.probing.heads import ALPHAS, Head, fit_head
+from hf_bertx.probing.pooling_layer import add_pooling_layer, pooled, set_head
 from hf_bertx.probing.runs import ProbeSpec, run_probe
 
 
@@ -144,3 +148,40 @@ def test_bad_input_is_one_line(
     assert error.startswith("bertx: error: ")
 
     assert re.search(message, error), error
+
+
+@pytest.mark.parametrize("task", ["dna-splice"])
+def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp_path: Path, task: str) -> None:
+    (folder,) = run_probe(ProbeSpec(task, "bert", str(tiny_backbone), save_model=True), [500], root=tmp_path)
+    model = AutoModelForSequenceClassification.from_pretrained(folder / "model")
+    assert type(model).__name__ == "BertForSequenceClassification"
+    chosen = json.loads((folder / "results.json").read_text())["chosen"]
+    assert model.config.num_hidden_layers == chosen["layer"] + 1
+    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
+    rows = load_dataset("hf_bertx/data/dna-splice", "paper")["test"]
+    with torch.inference_mode():
+        logits = model(**tokenizer(rows["sequence"][:], return_tensors="pt", padding=True)).logits.numpy()
+    stored = pq.read_table(folder / "predictions_test.parquet")["logits"].to_pylist()
+    np.testing.assert_allclose(logits, np.array(stored), atol=1e-4)
+    output = tmp_path / "answers.csv"
+    records = tmp_path / "records.csv"
+    records.write_text("id,sequence\n" + "".join(f"{i},{s}\n" for i, s in enumerate(rows["sequence"][:])))
+    assert main(["predict", str(folder), str(records), "--output", str(output)]) == 0
+    answered = [line.split(",")[1] for line in output.read_text().splitlines()[1:]]
+    assert answered == [model.config.id2label[int(i)] for i in logits.argmax(1)]
+
+
+def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:
+    model = BertForDisciplineClassification.from_backbone(str(tiny_backbone), num_labels=3).eval()
+    ids = [[101, *range(200, 220 + 7 * n), 102] for n in range(4)]
+    for layers in range(3):
+        states = extract(model.bert, {"input_ids": ids}, pad_token_id=0)[:, layers]
+        head = Head(np.random.default_rng(0).normal(size=(3, 32)), np.array([1.0, 0.0, -1.0]), 1.0)
+        grown = set_head(add_pooling_layer(model, layers, scale=3.0), head)
+        wanted = head(pooled(states[:, 0], states[:, 1], model.config.layer_norm_eps, scale=3.0))
+        padded = torch.nn.utils.rnn.pad_sequence([torch.tensor(item) for item in ids], batch_first=True)
+        with torch.inference_mode():
+            logits = grown(input_ids=padded, attention_mask=(padded != 0).long()).logits
+        np.testing.assert_allclose(logits, wanted, atol=0.01)
+    with pytest.raises(ValueError, match="layer 5: the backbone has layers 1 to 2"):
+        add_pooling_layer(model, 5)

@@ -30,6 +30,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of random starts and draws (0)")
     parser.add_argument("--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0: the embeddings")
     parser.add_argument("--permute_labels", action="store_true", help="a check: shuffled labels have to give chance")
+    parser.add_argument("--save_model", action="store_true", help="save the probe as a stock classifier")
     parser.add_argument("--max_test_items", type=int, default=3000, metavar="N", help="(%(default)s)")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a study's plan, whose sha256 each run records")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
@@ -58,6 +59,7 @@ def _probe(arguments: argparse.Namespace) -> None:
                 arguments.permute_labels,
                 arguments.max_test_items,
                 plan,
+                arguments.save_model,
             )
             folders = run_probe(spec, arguments.items, arguments.data_dir, arguments.runs, arguments.cache)
             for folder in folders:

@@ -6,7 +6,14 @@ Importing this package costs nothing: each public name is loaded when it is firs
 from importlib import import_module
 from typing import Any
 
-_MODULE_OF = {"FeatureCache": "features", "extract": "features", "fit_head": "heads", "run_probe": "runs"}
+_MODULE_OF = {
+    "FeatureCache": "features",
+    "ProbeSpec": "runs",
+    "add_pooling_layer": "pooling_layer",
+    "extract": "features",
+    "fit_head": "heads",
+    "run_probe": "runs",
+}
 __all__ = sorted(_MODULE_OF)
 
 

@@ -132,7 +132,7 @@ class FeatureCache:
             path, held = record.with_suffix(".npy"), run_files.read_json(record)
             if not any(key in places for key in held["items"]):
                 continue
-            if path.is_file() and _sha256(path) == held["sha256"]:
+            if path.is_file() and run_files.sha256(path) == held["sha256"]:
                 yield held["items"], path
                 continue
             logger.warning(f"{path}: missing or changed since it was written; its items are computed again")
@@ -148,7 +148,7 @@ class FeatureCache:
                 np.save(file, features, allow_pickle=False)
 
         run_files.write_whole(path, save)
-        run_files.write_json(path.with_suffix(".json"), {"sha256": _sha256(path), "items": keys})
+        run_files.write_json(path.with_suffix(".json"), {"sha256": run_files.sha256(path), "items": keys})
         return path
 
     @staticmethod
@@ -156,11 +156,6 @@ class FeatureCache:
         from tqdm import tqdm
 
         return tqdm(steps, desc="Features", unit=f"x {_CHUNK} items", disable=None if progress else True)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def item_keys(columns: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:

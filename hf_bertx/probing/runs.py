@@ -10,35 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from datasets import Dataset
-from transformers import set_seed
 from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
-from ..cpu_attention import use_cpu_attention
-from ..cpu_linear import use_onednn_linear
-from ..protocols import RECOMMENDED
-from ..run_arguments import RunSpec, fast_bfloat16, usable_cores
+from ..input_records import InputRecord
+from ..prediction.inference import SequenceClassifier
 from ..run_order import check_same, machine, versions
-from ..task_data import TaskData, evaluation_subset, load_task_data
+from ..task_data import TaskData, load_task_data
 from ..tasks import Task, get_task
-from ..tokenized_data import encode
-from ..training import build_model, build_tokenizer
-from .features import POOLINGS, FeatureCache, extract, item_keys, weights_digest
-from .heads import ALPHAS, fit_head
+from .draws import ALL, count, draw, parts
+from .encoder import PROTOCOL, VERSION, FrozenEncoder, precision
+from .features import POOLINGS
+from .heads import ALPHAS, Head, fit_head
+from .pooling_layer import add_pooling_layer, pooled, set_head
 
 logger = logging.get_logger(__name__)
 
-PROTOCOL = "probe"
-VERSION = 1  # of how features and heads are computed; another one means other numbers
-ALL = "all"
 MAX_TEST_ITEMS = 3000
-MAX_SELECTION_ITEMS = 1000
-_POOL = 3000  # draws smaller than this come from the first draw of this size, so that few features are computed
-_POOL_SEED = 20210707
+_OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
 
 
 @dataclass(frozen=True)
@@ -53,6 +45,8 @@ class ProbeSpec:
         permute_labels: a check: the labels of the training items are shuffled, so that scores have to be at chance.
         max_test_items: larger test sets are drawn down to as many items, the same for every probe.
         plan: sha256 of the plan that a study follows.
+        save_model: the head reads position 0 of a pooling layer (see [`add_pooling_layer`]), and the run holds a model
+            that plain transformers loads, with the probe's logits.
     """
 
     task: str
@@ -64,19 +58,41 @@ class ProbeSpec:
     permute_labels: bool = False
     max_test_items: int = MAX_TEST_ITEMS
     plan: str | None = None
+    save_model: bool = False
+
+    @property
+    def poolings(self) -> tuple[str, ...]:
+        return (_OF_A_MODEL,) if self.save_model else POOLINGS
+
+    def variant(self, size: int | str) -> str:
+        return f"items={size}" + ("-permuted" if self.permute_labels else "") + ("-model" if self.save_model else "")
+
+    def folder(self, root: Path, size: int | str) -> Path:
+        """Where the run of a training size lies."""
+        layers = "" if self.layers is None else "-layers=" + "+".join(map(str, self.layers))
+        names = (PROTOCOL, self.task, self.backbone, self.arm)
+        return root / run_files.run_folder(*names, self.seed, 1.0, self.split, self.variant(size) + layers)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows with their features."""
+    """Rows with their features, of shape `(rows, layers + 1, 2, hidden)`."""
 
     rows: Dataset
-    features: np.ndarray  # (items, layers + 1, 2, hidden)
+    features: np.ndarray
     labels: np.ndarray
 
-    @property
-    def groups(self) -> list[str] | None:
-        return self.rows["group"][:] if "group" in self.rows.column_names else None
+    def score(self, task: Task, logits: np.ndarray) -> dict[str, float]:
+        groups = self.rows["group"][:] if task.votes else None
+        return metrics.score(task, logits, self.labels.tolist(), groups)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    chosen: dict[str, Any]
+    tried: list[dict[str, Any]]
+    head: Head
+    logits: dict[str, np.ndarray]
 
 
 def run_probe(
@@ -89,9 +105,8 @@ def run_probe(
     """Probes a start on a task with training sets of several sizes; finished runs are skipped.
 
     Layer and pooling are chosen by the task's metric on validation; where the paper tests on the validation set
-    (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. The test
-    items are predicted once, by the choice; the test score of every other layer is recorded for the figure, never
-    used.
+    (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. The choice
+    alone answers for the test items; test scores of the other layers are recorded for a figure and never used.
 
     Args:
         items: sizes of the training set, or `all`. Smaller draws of one seed are part of its larger ones.
@@ -107,74 +122,43 @@ def run_probe(
             size above the data's or too small for two classes, or a folder that holds another run.
         FileNotFoundError: the data cannot be had.
     """
-    task = get_task(spec.task)
-    arm = get_arm(spec.arm)
+    task, arm = get_task(spec.task), get_arm(spec.arm)
     _check_fits(arm, task)
     data = load_task_data(task, spec.split, data_dir)
-    train, selection, test = _parts(data, task, spec.max_test_items)
-    counts = {size: _count(size, len(train), spec.task) for size in items}
-    folders, orders, todo = [], {}, []
+    train, selection, test = parts(data, task, spec.max_test_items)
+    todo = {}
     for size in items:
-        folder = Path(root) / _folder(spec, task, size)
-        folders.append(folder)
-        orders[size] = _order(spec, task, arm, data, counts[size])
+        number, folder = count(size, len(train), spec.task), spec.folder(Path(root), size)
+        order = _order(spec, task, arm, data, number)
         if (folder / run_files.RUN).is_file():
-            check_same(folder, orders[size], "another --runs, or remove that folder")
+            check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():
+            run_files.check_run(folder)
             logger.warning(f"skipped: {folder} holds this run, finished")
         else:
-            todo.append((size, folder))
+            todo[size] = (number, folder, order)
+    folders = [spec.folder(Path(root), size) for size in items]
     if not todo:
         return folders
     started = time.perf_counter()
-    draw = _draw(len(train), max(counts[size] for size, _ in todo), spec.seed)
-    features, record = _features(
-        spec, task, arm, [train.select(draw), selection, test], cache or Path(root) / "features"
+    encoder = FrozenEncoder(task, arm, spec.backbone, spec.seed, cache or Path(root) / "features")
+    layers = _checked_layers(spec, encoder.layers)
+    drawn = draw(len(train), max(number for number, _, _ in todo.values()), spec.seed)
+    pool, selected, tested = (
+        _Part(rows, encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
     )
-    layers = _checked_layers(spec, features[0].shape[1])
-    selected, tested = (
-        _Part(rows, x, _labels(rows, task)) for rows, x in zip((selection, test), features[1:], strict=True)
-    )
-    pool = {row: i for i, row in enumerate(draw)}
-    for size, folder in todo:
-        rows = _draw(len(train), counts[size], spec.seed)
-        drawn = _Part(train.select(rows), features[0][[pool[row] for row in rows]], _labels(train.select(rows), task))
-        run_files.write_json(folder / run_files.RUN, {**orders[size], "versions": versions(), "machine": machine()})
-        fitted = _fit(spec, task, drawn, selected, tested, layers)
-        seconds = time.perf_counter() - started
-        _write(folder, task, data, {"train": drawn, "validation": selected, "test": tested}, fitted, record, seconds)
+    places = {row: place for place, row in enumerate(drawn)}
+    for number, folder, order in todo.values():
+        own = [places[row] for row in draw(len(train), number, spec.seed)]
+        learned = _Part(pool.rows.select(own), pool.features[own], pool.labels[own])
+        run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
+        fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
+        if spec.save_model:
+            answers = _save(encoder, fitted, folder, {"validation": selection, "test": test})
+            fitted = replace(fitted, logits=answers)
+        evaluated = {"validation": selected, "test": tested}
+        _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
-
-
-def _parts(data: TaskData, task: Task, max_test_items: int) -> tuple[Dataset, Dataset, Dataset]:
-    """What is drawn from, selected on and tested on."""
-    train, test = data.splits["train"], evaluation_subset(data.splits[task.test_split], max_test_items)
-    if task.test_split != "validation":
-        return train, evaluation_subset(data.splits["validation"], MAX_SELECTION_ITEMS), test
-    order = np.random.Generator(np.random.PCG64(_POOL_SEED)).permutation(len(train))
-    held = max(1, min(MAX_SELECTION_ITEMS, len(train) // 10))
-    return train.select(sorted(order[held:].tolist())), train.select(sorted(order[:held].tolist())), test
-
-
-def _count(size: int | str, available: int, task: str) -> int:
-    if size == ALL:
-        return available
-    if not isinstance(size, int) or size < 2:
-        raise ValueError(f"items is {size!r}; allowed: a number from 2 on, or {ALL}")
-    if size > available:
-        raise ValueError(f"items is {size}, and {task} has {available} training items to draw from; or ask for {ALL}")
-    return size
-
-
-def _draw(available: int, count: int, seed: int) -> list[int]:
-    """Row numbers of a draw: up to `_POOL` of them are drawn by `seed` from one pool for all seeds."""
-    order = np.random.Generator(np.random.PCG64(_POOL_SEED)).permutation(available)
-    if count < _POOL < available:
-        pool = order[:_POOL]
-        order = pool[np.random.Generator(np.random.PCG64(seed)).permutation(_POOL)]
-    elif count < available <= _POOL:
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(available)
-    return order[:count].tolist()
 
 
 def _check_fits(arm: Arm, task: Task) -> None:
@@ -185,25 +169,21 @@ def _check_fits(arm: Arm, task: Task) -> None:
 
 
 def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:
-    layers = tuple(range(available)) if spec.layers is None else spec.layers
+    layers = tuple(range(available + 1)) if spec.layers is None else spec.layers
     for layer in layers:
-        if not 0 <= layer < available:
-            raise ValueError(
-                f"layer {layer}: {spec.backbone} has layers 1 to {available - 1}, and 0 for its embeddings"
-            )
+        if not 0 <= layer <= available:
+            raise ValueError(f"layer {layer}: {spec.backbone} has layers 1 to {available}, and 0 for its embeddings")
     return layers
 
 
-def _folder(spec: ProbeSpec, task: Task, size: int | str) -> Path:
-    varied = f"items={size}" + ("-permuted" if spec.permute_labels else "")
-    if spec.layers is not None:
-        varied += "-layers=" + "+".join(map(str, spec.layers))
-    return run_files.run_folder(PROTOCOL, task.name, spec.backbone, spec.arm, spec.seed, 1.0, spec.split, varied)
+def _labels(rows: Dataset, task: Task) -> np.ndarray:
+    return np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
 
 
-def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, count: int) -> dict[str, Any]:
-    head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(POOLINGS), "version": VERSION}
-    told = {"items": count, "layers": spec.layers and list(spec.layers), "permute_labels": spec.permute_labels}
+def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, number: int) -> dict[str, Any]:
+    """What `run.json` says of a probe."""
+    head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(spec.poolings), "version": VERSION}
+    told = {"items": number, "layers": spec.layers and list(spec.layers), "permute_labels": spec.permute_labels}
     backbone = resolve_backbone(spec.backbone)
     order = {
         "specification": {
@@ -219,8 +199,8 @@ def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, count: int) ->
             "seed": spec.seed,
             "fraction": 1.0,
             "max_eval_items": spec.max_test_items,
-            "variant": f"items={count}" + ("-permuted" if spec.permute_labels else ""),
-            "precision": _precision(),
+            "variant": spec.variant(number),
+            "precision": precision(),
             "tuning": "probe",
             "hyperparameters": {"head": head, **told},
         },
@@ -234,148 +214,113 @@ def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, count: int) ->
     return order if spec.plan is None else {**order, "plan": spec.plan}
 
 
-def _precision() -> str:
-    return "bfloat16" if fast_bfloat16() else "float32"
-
-
-def _features(
-    spec: ProbeSpec, task: Task, arm: Arm, parts: list[Dataset], cache: Path
-) -> tuple[list[np.ndarray], dict[str, Any]]:
-    """Features of each part, and what is recorded of the encoder."""
-    run = RunSpec(
-        task=task,
-        backbone=resolve_backbone(spec.backbone),
-        arm=arm,
-        protocol=replace(RECOMMENDED, name=PROTOCOL),
-        seed=spec.seed,
-        fraction=1.0,
-        split=spec.split,
-        max_eval_items=None,
-        variant="",
-        data_dir=None,
-        precision=_precision(),
-        learning_rate=0.0,
-        optimizer=None,
-        global_batch_size=1,
-        attention_dropout=None,
-        standardize_targets=False,
-        stop_at_loss=None,
-        shortcuts=False,
-        resume=True,
-    )
-    tokenizer = build_tokenizer(run)
-    set_seed(spec.seed)
-    model = build_model(run, tokenizer).base_model.eval()
-    record = {
-        "layers": model.config.num_hidden_layers,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "tokenizer": getattr(tokenizer, "assignment", None),
-        "weights": weights_digest(model),
-    }
-    on_gpu = torch.cuda.is_available()
-    model = model.to(device="cuda" if on_gpu else "cpu", dtype=getattr(torch, _precision()))
-    if not on_gpu:
-        use_cpu_attention(model)
-        use_onednn_linear(model)
-    depends_on = {"task": task.name, "weights": record["weights"], "precision": _precision(), "version": VERSION}
-    cached = FeatureCache(cache, depends_on)
-    read = [name for name in ("input_ids", "token_type_ids") if name in tokenizer.model_input_names]
-    threads = 1 if on_gpu else usable_cores()
-    out = []
-    for rows in parts:
-        encoded, _ = encode(rows, tokenizer, task)
-        columns = {name: encoded[name] for name in read if name in encoded}
-
-        def compute(places: list[int], columns: dict[str, Any] = columns) -> np.ndarray:
-            chosen = {name: [ids[i] for i in places] for name, ids in columns.items()}
-            return extract(model, chosen, tokenizer.pad_token_id, threads)
-
-        out.append(cached.features(item_keys(columns), compute, progress=True))
-    return out, record
-
-
-def _labels(rows: Dataset, task: Task) -> np.ndarray:
-    return np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
-
-
 def _fit(
-    spec: ProbeSpec, task: Task, drawn: _Part, selected: _Part, tested: _Part, layers: tuple[int, ...]
-) -> dict[str, Any]:
+    spec: ProbeSpec,
+    task: Task,
+    learned: _Part,
+    selected: _Part,
+    tested: _Part,
+    layers: tuple[int, ...],
+    encoder: FrozenEncoder,
+) -> _Fitted:
     """Fits a head on each layer and pooling, and chooses the one with the best score on validation."""
     from threadpoolctl import threadpool_limits
 
-    labels = drawn.labels
-    classes = None if task.labels is None else len(task.labels)
+    labels, classes = learned.labels, None if task.labels is None else len(task.labels)
     if spec.permute_labels:
         labels = np.random.Generator(np.random.PCG64(spec.seed)).permutation(labels)
     tried: list[dict[str, Any]] = []
-    answers: list[dict[str, np.ndarray]] = []
-    with threadpool_limits(1, user_api="blas"):  # small products: more threads wait for each other
+    best: tuple[Head, dict[str, np.ndarray]] | None = None
+    chosen = 0
+    with threadpool_limits(1, user_api="blas"):  # the products are small: more threads would wait for each other
         for layer in layers:
-            for number, pooling in enumerate(POOLINGS):
-                head = fit_head(drawn.features[:, layer, number], labels, classes)
-                logits = {"validation": head(selected.features[:, layer, number])}
-                logits["test"] = head(tested.features[:, layer, number])
+            for pooling in spec.poolings:
+                x, a, b = (_pooled(part.features, layer, pooling, encoder) for part in (learned, selected, tested))
+                head = fit_head(x, labels, classes)
+                logits = {"validation": head(a), "test": head(b)}
                 scores = {
-                    name: metrics.score(task, logits[name], part.labels.tolist(), part.groups)[task.metric]
+                    name: part.score(task, logits[name])[task.metric]
                     for name, part in (("validation", selected), ("test", tested))
                 }
                 tried.append({"layer": layer, "pooling": pooling, "alpha": head.alpha, **scores})
-                answers.append(logits)
-    best = max(range(len(tried)), key=lambda i: (tried[i]["validation"], -i))
-    absent = [] if task.labels is None else sorted(set(task.labels) - {task.labels[i] for i in np.unique(labels)})
-    return {"tried": tried, "chosen": tried[best], "logits": answers[best], "absent_classes": absent}
+                if best is None or scores["validation"] > tried[chosen]["validation"]:
+                    best, chosen = (head, logits), len(tried) - 1
+    assert best is not None  # there is a layer
+    return _Fitted(tried[chosen], tried, *best)
+
+
+def _pooled(features: np.ndarray, layer: int, pooling: str, encoder: FrozenEncoder) -> np.ndarray:
+    if pooling == _OF_A_MODEL:
+        return pooled(features[:, layer, 0], features[:, layer, 1], encoder.model.config.layer_norm_eps)
+    return features[:, layer, POOLINGS.index(pooling)]
+
+
+def _save(
+    encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, Dataset]
+) -> dict[str, np.ndarray]:
+    """Saves the probe as a model.
+
+    Returns:
+        The model's own answers, as `bertx predict` gives them: features of a probe are rounded to float16.
+    """
+    model = set_head(add_pooling_layer(encoder.model, fitted.chosen["layer"]), fitted.head)
+
+    def save(path: Path) -> None:
+        model.save_pretrained(path)
+        encoder.tokenizer.save_pretrained(path)
+
+    run_files.write_folder(folder / run_files.MODEL, save)
+    classifier = SequenceClassifier.from_pretrained(folder)
+    answers = {}
+    for name, rows in evaluated.items():
+        second = rows["second_sequence"][:] if "second_sequence" in rows.column_names else [None] * len(rows)
+        columns = zip(rows["id"][:], rows["sequence"][:], second, strict=True)
+        records = (InputRecord(str(key), sequence, f"{name}, id {key}", other) for key, sequence, other in columns)
+        answers[name] = np.concatenate([window.logits for window in classifier.windows(records)])
+    return answers
 
 
 def _write(
     folder: Path,
     task: Task,
     data: TaskData,
-    parts: dict[str, _Part],
-    fitted: dict[str, Any],
-    record: dict[str, Any],
+    learned: _Part,
+    evaluated: dict[str, _Part],
+    fitted: _Fitted,
+    encoder: FrozenEncoder,
     seconds: float,
 ) -> None:
     """Predictions and scores; `results.json` last."""
+    on_train = task.test_split == "validation"  # then validation items are tested on, and training items selected on
+    named = {"validation": "selection" if on_train else "validation", "test": task.test_split}
+    files = {"validation": run_files.VALIDATION_PREDICTIONS, "test": run_files.TEST_PREDICTIONS}
     scores = {}
-    for name, file in (
-        ("validation", run_files.VALIDATION_PREDICTIONS),
-        ("test", run_files.TEST_PREDICTIONS),
-    ):
-        part, logits = parts[name], fitted["logits"][name]
-        split = task.test_split if name == "test" else "selection" if task.test_split == "validation" else name
-        scores[split] = metrics.score(task, logits, part.labels.tolist(), part.groups)
-        run_files.write_predictions(folder / file, part.rows, logits)
+    for name, part in evaluated.items():
+        scores[named[name]] = part.score(task, fitted.logits[name])
+        run_files.write_predictions(folder / files[name], part.rows, fitted.logits[name])
     run_files.write_json(folder / run_files.LOG, [])
-    if fitted["absent_classes"] and parts["train"].labels.size > len(task.labels or ()):
-        shown = ", ".join(fitted["absent_classes"][:3])
-        more = len(fitted["absent_classes"]) - 3
-        logger.info(f"{folder}: the draw has no item of {shown}" + (f" and {more} more classes" if more > 0 else ""))
-    classes = 1 if task.labels is None else len(task.labels)
-    head_parameters = classes * (parts["train"].features.shape[-1] + 1)
+    absent = sorted(set(range(len(task.labels or ()))) - set(learned.labels.tolist()))
+    ids = "\n".join(map(str, learned.rows["id"][:]))
     results = {
         "metrics": scores,
         "test_split": task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
-        "train_items": len(parts["train"].rows),
-        "train_rows": hashlib.sha256("\n".join(map(str, parts["train"].rows["id"][:])).encode()).hexdigest(),
-        "evaluated_items": {task.test_split: len(parts["test"].rows), "selection": len(parts["validation"].rows)},
+        "train_items": len(learned.rows),
+        "train_rows": hashlib.sha256(ids.encode()).hexdigest(),
+        "evaluated_items": {named[name]: len(part.rows) for name, part in evaluated.items()},
         "test_duplicates": data.test_duplicates,
-        "steps": None,
-        "max_steps": None,
-        "selected_step": None,
+        **dict.fromkeys(("steps", "max_steps", "selected_step", "resumed_from_step", "tokens_seen")),
         "stopped": "fitted",
         "train_seconds": round(seconds, 1),
         "total_seconds": round(seconds, 1),
-        "resumed_from_step": None,
-        "tokens_seen": None,
-        "tokenizer": record["tokenizer"],
-        "encoder": {name: record[name] for name in ("layers", "weights")},
-        "parameters": record["parameters"] + head_parameters,
-        "trained_parameters": head_parameters,
-        "chosen": fitted["chosen"],
-        "tried": fitted["tried"],
-        "absent_classes": fitted["absent_classes"],
-        "selected_on": "held-out training items" if task.test_split == "validation" else "validation",
+        "tokenizer": getattr(encoder.tokenizer, "assignment", None),
+        "encoder": {"layers": encoder.layers, "weights": encoder.weights},
+        "parameters": encoder.parameters + fitted.head.weight.size + fitted.head.bias.size,
+        "trained_parameters": fitted.head.weight.size + fitted.head.bias.size,
+        "chosen": fitted.chosen,
+        "tried": fitted.tried,
+        "absent_classes": [task.labels[number] for number in absent] if task.labels else [],
+        "selected_on": "held-out training items" if on_train else "validation",
+        "files": run_files.file_digests(folder, run_files.RECORDED),
     }
     run_files.write_json(folder / run_files.RESULTS, results)

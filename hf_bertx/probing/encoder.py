@@ -1,0 +1,104 @@
+"""A start of a backbone as a frozen encoder, and the features of a task's rows by it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from transformers import set_seed
+
+from ..arms import Arm
+from ..backbones import resolve_backbone
+from ..cpu_attention import use_cpu_attention
+from ..cpu_linear import use_onednn_linear
+from ..protocols import RECOMMENDED
+from ..run_arguments import RunSpec, fast_bfloat16, usable_cores
+from ..tasks import Task
+from ..tokenized_data import encode
+from ..training import build_model, build_tokenizer
+from .features import FeatureCache, extract, item_keys, weights_digest
+
+PROTOCOL = "probe"
+VERSION = 1  # of how features and heads are computed; another one means other numbers
+
+
+def precision() -> str:
+    """What features are computed in: bfloat16 where the processor or GPU multiplies it in hardware."""
+    return "bfloat16" if fast_bfloat16() else "float32"
+
+
+class FrozenEncoder:
+    """A start of a backbone that is not trained.
+
+    Args:
+        seed: of random weights and of a random assignment.
+        cache: the folder of all features.
+    """
+
+    def __init__(self, task: Task, arm: Arm, backbone: str, seed: int, cache: Path) -> None:
+        run = RunSpec(
+            task=task,
+            backbone=resolve_backbone(backbone),
+            arm=arm,
+            protocol=replace(RECOMMENDED, name=PROTOCOL),
+            seed=seed,
+            fraction=1.0,
+            split="paper",
+            max_eval_items=None,
+            variant="",
+            data_dir=None,
+            precision=precision(),
+            learning_rate=0.0,
+            optimizer=None,
+            global_batch_size=1,
+            attention_dropout=None,
+            standardize_targets=False,
+            stop_at_loss=None,
+            shortcuts=False,
+            resume=True,
+        )
+        self.task = task
+        self.tokenizer = build_tokenizer(run)
+        set_seed(seed)
+        self.model = build_model(run, self.tokenizer).eval()  # a classifier in float32; its head is not used
+        self.weights = weights_digest(self.model.base_model)
+        depends_on = {"task": task.name, "weights": self.weights, "precision": precision(), "version": VERSION}
+        self._cache = FeatureCache(cache, depends_on)
+
+    @property
+    def layers(self) -> int:
+        return int(self.model.config.num_hidden_layers)
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.base_model.parameters())
+
+    @cached_property
+    def _encoder(self) -> Any:
+        """A copy that computes, in its own precision."""
+        encoder = copy.deepcopy(self.model.base_model)
+        on_gpu = torch.cuda.is_available()
+        encoder = encoder.to(device="cuda" if on_gpu else "cpu", dtype=getattr(torch, precision()))
+        if not on_gpu:
+            use_cpu_attention(encoder)
+            use_onednn_linear(encoder)
+        return encoder
+
+    def features(self, rows: Dataset) -> np.ndarray:
+        """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`; see [`extract`]."""
+        encoded, _ = encode(rows, self.tokenizer, self.task)
+        read = [name for name in ("input_ids", "token_type_ids") if name in self.tokenizer.model_input_names]
+        columns = {name: encoded[name] for name in read if name in encoded}
+
+        def compute(places: list[int]) -> np.ndarray:
+            chosen = {name: [ids[i] for i in places] for name, ids in columns.items()}
+            threads = 1 if torch.cuda.is_available() else usable_cores()
+            return extract(self._encoder, chosen, self.tokenizer.pad_token_id, threads)
+
+        return self._cache.features(item_keys(columns), compute, progress=True)
