@@ -59,8 +59,11 @@ def train(
     Raises:
         ValueError, OSError: an order that cannot be carried out.
     """
+    from .performance.memory import use_processor
+
     logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
     specs, args = parse_arguments(argv, build_own)
+    use_processor(specs[0].threads, args.use_cpu)
     root = Path(args.output_dir or "runs")
     push = _push_to_hub(args) if args.push_to_hub else None
     args.push_to_hub = False  # once it is finished, and without the Trainer's pickle

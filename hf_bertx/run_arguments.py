@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -21,8 +20,6 @@ from transformers.trainer_utils import HubStrategy
 from . import run_files
 from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
-from .cpu_linear import bfloat16_in_hardware
-from .freed_memory import keep_freed_memory
 from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .task_data import OWN_ARGUMENTS, SPLITS
@@ -169,6 +166,7 @@ class RunSpec:
     shortcuts: bool
     resume: bool
     rows_on_device: bool = True
+    threads: int | None = None
 
     @property
     def assignment(self) -> str:
@@ -198,6 +196,8 @@ def fast_bfloat16(use_cpu: bool = False) -> bool:
     """
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
+    from .performance.linear import bfloat16_in_hardware
+
     return bfloat16_in_hardware()
 
 
@@ -218,24 +218,6 @@ def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
         raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
     bfloat16 = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(use_cpu))
     return {"bf16": True, "use_cpu": use_cpu or not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
-
-
-def use_processor(threads: int | None, use_cpu: bool = False) -> None:
-    """Lets a process on a CPU compute on its share of the cores, and keep the memory that its tensors give back.
-
-    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is told `--cpu` or a number of threads.
-    """
-    on_gpu = torch.cuda.is_available() and not use_cpu
-    if threads is not None or not on_gpu:
-        torch.set_num_threads(threads or usable_cores())
-    if not on_gpu:
-        keep_freed_memory()
-
-
-def usable_cores() -> int:
-    """This process's share of the cores that it may run on, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 @dataclass(frozen=True)
@@ -298,7 +280,6 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     parser.set_defaults(learning_rate=_BY_ARM)
     parser.set_defaults(**given)
     run, training = parser.parse_args_into_dataclasses(argv)
-    use_processor(run.threads, training.use_cpu)
     _check_push(run, training)
     if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
         raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
@@ -392,4 +373,5 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         shortcuts=run.shortcuts,
         resume=run.resume,
         rows_on_device=run.rows_on_device,
+        threads=run.threads,
     )

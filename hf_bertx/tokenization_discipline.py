@@ -15,7 +15,6 @@ from transformers.utils import logging
 
 from .batch_layout import ValuesByCode, cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
-from .freed_memory import keep_freed_up_to
 from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
 from .symbol_lookup import SymbolLookup, UnknownSymbolError
 from .token_map import assign, random_subword_table
@@ -24,7 +23,6 @@ logger = logging.get_logger(__name__)
 
 TRUNCATION_KEEPS = ("head", "head_tail")
 PRETRAINED_ON = "pretrained_on"  # in the tokenizer_config.json of a model of `bertx pretrain --discipline`
-_BYTES_A_TOKEN = 64  # three columns of 8 bytes, as much on the way to them, and room
 
 
 class DisciplineTokenizer(PreTrainedTokenizer):
@@ -269,7 +267,6 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         if getattr(truncation_strategy, "value", "do_not_truncate") != "do_not_truncate":
             room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
             columns = self._truncate(columns, room, truncation_strategy.value, kwargs.get("verbose", True))
-        keep_freed_up_to(_BYTES_A_TOKEN * sum(len(codes) for codes, _ in columns))
         rows = fill_template([[self._code_of_id.get(item, item), kind] for item, kind in items], columns)
         if room is None:
             self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, True)

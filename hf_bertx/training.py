@@ -32,17 +32,14 @@ from transformers.utils import logging
 from . import metrics, run_checkpoints, run_files
 from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
-from .cpu_attention import use_cpu_attention
 from .data_copies import BuildTask
 from .device_rows import DeviceRows, only_batch, where_rows_fit
-from .drawn_dropout import draw_dropout_at_once
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .run_trainer import RunTrainer
-from .shortcuts import keep_used_rows, prune_unread_positions, restore_all_rows
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
@@ -108,20 +105,6 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     return model
 
 
-def take_shortcuts(model: Any, tokenizer: Any, used_rows: bool) -> None:
-    """Leaves out of a step what changes nothing; see [`shortcuts`]. Undone by `restore_all_rows`.
-
-    Args:
-        used_rows: whether the optimiser leaves embedding rows alone that no item uses.
-    """
-    prune_unread_positions(model)
-    use_cpu_attention(model)
-    draw_dropout_at_once(model)
-    trained = model.get_input_embeddings().weight.requires_grad
-    if trained and isinstance(tokenizer, DisciplineTokenizer) and used_rows:
-        keep_used_rows(model, tokenizer.get_vocab().values())
-
-
 def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
     """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
     set_seed(spec.seed)
@@ -130,7 +113,9 @@ def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, used_rows
         standardize_output(model, train_rows["label"][:])
     model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
     if spec.shortcuts:
-        take_shortcuts(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
+        from .performance.speed_up import speed_up_training
+
+        speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
     return model
 
 
@@ -389,7 +374,10 @@ def _save_model(model: Any, trainer: Trainer, spec: RunSpec, folder: Path) -> tu
     # a row that no item uses got no gradient, but belongs to what a full tuning trains
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = merged(model)
-    restore_all_rows(plain)
+    if spec.shortcuts:
+        from .performance.speed_up import restore
+
+        restore(plain)
     parameters = sum(p.numel() for p in plain.parameters())
     run_files.write_folder(folder / run_files.MODEL, lambda path: _save(plain, trainer, path))
     return parameters, parameters if spec.arm.tuning == "full" else trained

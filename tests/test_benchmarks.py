@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
-from hf_bertx.shortcuts import prune_unread_positions
+from hf_bertx.performance.last_layer import compute_first_position_only
 
 sys.path.append(str(ROOT / "benchmarks"))
 
@@ -43,7 +43,7 @@ def test_operations_of_a_step_are_those_that_torch_counts(pruned: bool) -> None:
     config.num_hidden_layers, config._attn_implementation = 3, "eager"
     model = BertForDisciplineClassification(config).train()
     if pruned:
-        assert prune_unread_positions(model)
+        assert compute_first_position_only(model)
     ids = torch.randint(1, 100, (4, 40))
     with FlopCounterMode(display=False) as counted, sdpa_kernel(SDPBackend.MATH):
         model(input_ids=ids, labels=torch.zeros(4, dtype=torch.long)).loss.backward()

@@ -14,7 +14,7 @@ from transformers import Trainer, TrainingArguments
 
 from hf_bertx.modeling_discipline import _CLASSES
 from hf_bertx.optimizers import OPTIMIZERS, NovoGrad, optimizer
-from hf_bertx.shortcuts import keep_used_rows, restore_all_rows
+from hf_bertx.performance.used_rows import restore_all_embeddings, train_used_embeddings_only
 
 IDS = torch.tensor([[101, 7, 8, 9, 102, 0], [101, 5, 102, 0, 0, 0]]) % 120
 USED = sorted(set(IDS.flatten().tolist()))
@@ -93,11 +93,11 @@ def test_a_state_that_was_saved_and_loaded_goes_on_bit_for_bit(name: str) -> Non
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_learning_the_used_rows_alone_gives_the_same_weights(name: str) -> None:
-    """What [`shortcuts.UsedRowsEmbedding`] leaves out changes nothing under any of them, without weight decay."""
+    """What [`used_rows.UsedRowsEmbedding`] leaves out changes nothing under any of them, without weight decay."""
     torch.manual_seed(2)
     long_way = _CLASSES["bert"](small_config("bert")).train()
     short = copy.deepcopy(long_way)
-    keep_used_rows(short, USED)
+    train_used_embeddings_only(short, USED)
     for model in (long_way, short):
         made, keywords = optimizer(name, 1e-2)
         optimiser = made(model.parameters(), **keywords)
@@ -106,7 +106,7 @@ def test_learning_the_used_rows_alone_gives_the_same_weights(name: str) -> None:
             model(input_ids=IDS, attention_mask=(IDS != 0).long(), labels=torch.tensor([0, 2])).loss.backward()
             optimiser.step()
             optimiser.zero_grad()
-    restore_all_rows(short)
+    restore_all_embeddings(short)
     for weight, tensor in long_way.state_dict().items():
         assert torch.allclose(short.state_dict()[weight], tensor, atol=1e-6), weight
 

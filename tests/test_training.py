@@ -24,10 +24,10 @@ from transformers import TrainerCallback
 from hf_bertx import run_files
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.one_run import train as train_here
+from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, tables, write_report
-from hf_bertx.run_arguments import fast_bfloat16, parse_arguments, usable_cores
-from hf_bertx.shortcuts import UsedRowsEmbedding, restore_all_rows
+from hf_bertx.run_arguments import fast_bfloat16, parse_arguments
 from hf_bertx.task_data import load_task_data
 from hf_bertx.tasks import get_task
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
@@ -320,7 +320,7 @@ def test_a_model_that_is_made_again_takes_the_trained_weights(arm: str, tiny_bac
     again.load_state_dict(trainer.model.state_dict())
     models = [merged(model.cpu()).eval() for model in (trainer.whole_model(), again)]
     for model in models:
-        restore_all_rows(model)
+        restore_all_embeddings(model)
     first, second = (model.state_dict() for model in models)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)  # rows that were not trained too
@@ -432,16 +432,12 @@ def test_use_cpu_takes_what_suits_the_processor_where_there_is_a_gpu(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert fast_bfloat16()
-    try:
-        for told in (["--use_cpu"], ["--use-cpu", "true"], [str(tmp_path / "cpu.yaml")]):
-            torch.set_num_threads(usable_cores() + 1)
-            (spec,), training = parse_arguments([*told, "--backbone", str(tiny_backbone)])
-            assert (spec.precision, training.use_cpu) == (suits, True)
-            assert training.device.type == "cpu"
-            assert not training.dataloader_pin_memory
-            assert torch.get_num_threads() == usable_cores()
-    finally:
-        torch.set_num_threads(threads)
+    for told in (["--use_cpu"], ["--use-cpu", "true"], [str(tmp_path / "cpu.yaml")]):
+        (spec,), training = parse_arguments([*told, "--backbone", str(tiny_backbone), "--threads", "7"])
+        assert (spec.precision, training.use_cpu, spec.threads) == (suits, True, 7)
+        assert training.device.type == "cpu"
+        assert not training.dataloader_pin_memory
+        assert torch.get_num_threads() == threads, "a parser changes nothing of the process"
 
 
 def test_rows_go_to_the_gpu_unless_they_are_too_many_or_other_processes_load_them(

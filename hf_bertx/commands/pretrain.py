@@ -21,10 +21,13 @@ def add(verbs: Any) -> None:
 def _pretrain(arguments: argparse.Namespace) -> None:
     from transformers.utils import logging
 
+    from ..performance.memory import use_processor
     from ..pretraining.arguments import parse_pretraining
     from ..pretraining.pretrain import pretrain
     from ..processes import end_process_group
 
     logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
-    print(f"wrote {pretrain(*parse_pretraining(arguments.arguments))}")
+    told, args = parse_pretraining(arguments.arguments)
+    use_processor(told.threads, args.use_cpu)
+    print(f"wrote {pretrain(told, args)}")
     end_process_group()

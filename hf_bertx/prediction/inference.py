@@ -16,12 +16,9 @@ import numpy as np
 import torch
 from transformers.utils import logging
 
-from ..cpu_attention import use_cpu_attention
-from ..cpu_linear import use_onednn_linear
 from ..input_records import InputRecord
 from ..plain_tokenizer import reads_letters_apart
-from ..run_arguments import PRECISIONS, fast_bfloat16, usable_cores
-from ..shortcuts import prune_unread_positions
+from ..run_arguments import PRECISIONS, fast_bfloat16
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .loading import load_classifier
 from .unlikely_input import unlikely
@@ -55,8 +52,8 @@ class SequenceClassifier:
     Every batch is computed by one thread, so logits do not depend on the number of threads.
 
     Args:
-        model: a sequence classifier of transformers; it is put into evaluation, and its last layer computes
-            position 0 alone where no head reads more.
+        model: a sequence classifier of transformers. It stays as it is: `classifier.model` is a faster copy that
+            shares its weights.
         tokenizer: its tokenizer; one that [`DisciplineTokenizer`] saved is read as such.
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the model's device multiplies it in hardware.
         threads: batches computed at once on a CPU; by default one a core.
@@ -75,6 +72,9 @@ class SequenceClassifier:
         batch_size: int | None = None,
         tokens_a_batch: int | None = None,
     ) -> None:
+        from ..performance.memory import usable_cores
+        from ..performance.speed_up import speed_up_prediction
+
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
         for name, value in (("threads", threads), ("batch_size", batch_size), ("tokens_a_batch", tokens_a_batch)):
@@ -85,11 +85,7 @@ class SequenceClassifier:
         on_gpu = model.device.type != "cpu"
         fast = "bfloat16" if fast_bfloat16(use_cpu=not on_gpu) else "float32"
         self.precision = fast if precision == "auto" else precision
-        self.model = model.eval().to(torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
-        prune_unread_positions(self.model)
-        use_cpu_attention(self.model)
-        if not on_gpu:
-            use_onednn_linear(self.model)
+        self.model = speed_up_prediction(model, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         own = isinstance(self.tokenizer, DisciplineTokenizer)
         self._letters_apart = not own and self.discipline != "text" and reads_letters_apart(self.tokenizer)

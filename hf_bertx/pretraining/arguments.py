@@ -12,7 +12,7 @@ from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
 
 from ..disciplines import DISCIPLINES, get_discipline
-from ..run_arguments import OneLineParser, add_use_cpu, precision_defaults, read_arguments_file, use_processor
+from ..run_arguments import OneLineParser, add_use_cpu, precision_defaults, read_arguments_file
 from .corpus import DOCUMENTS, Source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -140,7 +140,6 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available() and not known.use_cpu)
     parser.set_defaults(**{**precision_defaults(known.precision, known.use_cpu), **given})
     told, training = parser.parse_args_into_dataclasses(argv)
-    use_processor(told.threads, training.use_cpu)
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")

@@ -20,8 +20,6 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .. import run_checkpoints, run_files
 from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
-from ..cpu_attention import use_cpu_attention
-from ..drawn_dropout import draw_dropout_at_once
 from ..modeling_discipline import load_whole
 from ..run_order import machine, versions
 from ..run_trainer import RunTrainer
@@ -158,8 +156,9 @@ def _trainer(
     blocks: Sequence[Dataset | None],
     series: _Series,
 ) -> _MaskedLMTrainer:
-    use_cpu_attention(model)
-    draw_dropout_at_once(model)
+    from ..performance.speed_up import speed_up_training
+
+    speed_up_training(model)
     args.output_dir = str(series.root / run_files.CHECKPOINTS)
     set_batch_size(args, told.global_batch_size)
     args.save_strategy = SaveStrategy.STEPS

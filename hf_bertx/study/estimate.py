@@ -106,11 +106,9 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
     from transformers import AutoConfig
 
     from ..backbones import resolve_backbone
-    from ..cpu_attention import use_cpu_attention
-    from ..drawn_dropout import draw_dropout_at_once
     from ..modeling_discipline import AutoModelForDisciplineClassification
-    from ..run_arguments import use_processor
-    from ..shortcuts import prune_unread_positions
+    from ..performance.memory import use_processor
+    from ..performance.speed_up import speed_up_training
     from ..tuning import apply_tuning
 
     use_processor(threads)
@@ -121,9 +119,7 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
             setattr(config, name, 0.0)
     length = min(length, getattr(config, "max_position_embeddings", length))  # its tokenizer cuts there
     model: Any = AutoModelForDisciplineClassification.from_config(config)
-    prune_unread_positions(model)
-    use_cpu_attention(model)
-    draw_dropout_at_once(model)
+    speed_up_training(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = apply_tuning(model, tuning, "measured").to(device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)

@@ -8,10 +8,10 @@ import torch
 from conftest import small_config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from hf_bertx import cpu_attention
-from hf_bertx.cpu_attention import cpu_attention_forward, use_cpu_attention
-from hf_bertx.drawn_dropout import drawn_to_stay
 from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.performance import attention
+from hf_bertx.performance.attention import cpu_attention_forward, use_cpu_attention
+from hf_bertx.performance.dropout import keep_mask
 
 HEADS, LENGTH, SIZE = 3, 11, 8
 LENGTHS = torch.tensor([11, 7, 1, 9, 11])
@@ -51,8 +51,8 @@ def result(forward: Any, inputs: list[torch.Tensor], mask: torch.Tensor | None, 
 
 @pytest.fixture(params=[1, 2, 100], ids=lambda rows: f"{rows} rows at once")
 def rows_at_once(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(cpu_attention, "_AT_ONCE", request.param * HEADS * LENGTH * LENGTH)
-    monkeypatch.setattr(cpu_attention, "_STEP", 2)
+    monkeypatch.setattr(attention, "_AT_ONCE", request.param * HEADS * LENGTH * LENGTH)
+    monkeypatch.setattr(attention, "_STEP", 2)
     return request.param
 
 
@@ -79,7 +79,7 @@ def test_with_dropout_it_is_the_definition_to_float32_on_the_same_mask() -> None
         return (weights @ value).transpose(1, 2), None
 
     torch.manual_seed(5)
-    stays = drawn_to_stay(torch.Size((len(LENGTHS), HEADS, LENGTH, LENGTH)), p)
+    stays = keep_mask(torch.Size((len(LENGTHS), HEADS, LENGTH, LENGTH)), p)
     torch.manual_seed(5)
     found = result(cpu_attention_forward, states(torch.float32), mask, dropout=p)
     exact = result(defined, states(torch.float32), mask, dropout=p)
@@ -146,7 +146,7 @@ def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_t
         found = model(input_ids=ids, attention_mask=mask.long()).logits
     assert (found - exact).abs().max() < 0.05
     model.save_pretrained(tmp_path)
-    assert cpu_attention.NAME not in (tmp_path / "config.json").read_text()
+    assert attention.NAME not in (tmp_path / "config.json").read_text()
     assert type(model).from_pretrained(tmp_path).config._attn_implementation == had
 
 
@@ -160,7 +160,7 @@ def test_a_model_that_was_told_of_an_attention_keeps_it() -> None:
 def test_keys_that_no_query_reads_are_left_out() -> None:
     counts = torch.tensor([200, 65, 64, 1, 130])
     mask = (torch.arange(200) < counts[:, None])[:, None, None, :].expand(-1, 1, 200, -1)
-    parts = cpu_attention._parts((len(LENGTHS), 64, 200, 200), mask)  # so many heads that a row is a part
+    parts, _ = attention._parts((len(LENGTHS), 64, 200, 200), mask)  # so many heads that a row is a part
     assert [part.keys for part in parts] == [200, 128, 64, 64, 192]
     assert [part.read_by_all for part in parts] == [200, 65, 64, 1, 130]
 
@@ -171,7 +171,7 @@ def test_keys_that_no_query_reads_are_left_out() -> None:
 def test_it_is_torchs_own_to_rounding_however_large_the_scores(
     rows_at_once: int, kind: str, times: int, gradients: bool
 ) -> None:
-    """Three ways to the softmax: powers as they are, brought nearer to one, or of scores below the largest."""
+    """Two ways to the softmax: powers of the scores, or of scores below the largest one."""
     made = [tensor.detach() for tensor in states(torch.bfloat16)]
     made[0] *= times
     # scores are rounded: what is left of that is measured by the same scores in bfloat16 without the products
@@ -210,12 +210,10 @@ def test_a_row_that_is_told_to_look_nowhere_looks_everywhere_alike_as_torchs_doe
 
 
 def test_small_gradients_are_not_lost_where_powers_are_large() -> None:
-    """Divided by 2^100 and more, what is small would be smaller than the smallest number."""
+    """A division by 2^100 and more would turn small gradients into zeros."""
     key = torch.tensor([1.0, 0.98, 0.95, 0.9]).view(1, 1, 4, 1).expand(1, 1, 4, SIZE).bfloat16()
     query = torch.full((1, 1, 2, SIZE), 30.0, dtype=torch.bfloat16)
     value = torch.randn(1, 1, 4, SIZE, generator=torch.Generator().manual_seed(1)).bfloat16()
-    largest = 0.3 * SIZE * 30 * cpu_attention._LOG2E
-    assert 2**100 < 2**largest < cpu_attention._KNOWN[1] / 4, "else powers are of scores below the largest"
     inputs = [tensor.requires_grad_() for tensor in (query, key, value)]
     out, _ = cpu_attention_forward(Attention(), *inputs, None, scaling=0.3)
     direction = torch.linspace(-1, 1, out.numel()).reshape(out.shape).bfloat16()

@@ -6,14 +6,16 @@ import platform
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import torch
+
+from hf_bertx.performance import memory
 
 # activations of 36 MB, above what glibc keeps by itself
 STEPS = """
 import json, resource, sys, torch
-from hf_bertx.run_arguments import use_processor
+from hf_bertx.performance.memory import use_processor
 if sys.argv[1] == "kept":
     use_processor(1, use_cpu=True)
 torch.set_num_threads(1)
@@ -31,17 +33,6 @@ for _ in range(int(sys.argv[2])):
     losses.append(loss.item())
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 print(json.dumps({"losses": losses, "faults": faults}))
-"""
-BATCHES = """
-import json, resource, sys
-from hf_bertx import DisciplineTokenizer
-tokenizer = DisciplineTokenizer.from_backbone(sys.argv[1], "dna")
-faults = []
-for _ in range(5):
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    tokenizer(["ACGTTGCA" * 60] * 1000, return_tensors=sys.argv[2] or None)
-    faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(json.dumps(faults[2:]))
 """
 GLIBC = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
 
@@ -64,16 +55,6 @@ def test_steps_find_their_memory_again_and_lose_as_before() -> None:
 
 
 @GLIBC
-@pytest.mark.parametrize("form", ["", "np"])
-def test_batches_of_a_tokenizer_find_their_memory_again(tiny_backbone: Path, form: str) -> None:
-    kept = json.loads(python(BATCHES, str(tiny_backbone), form))
-    # a limit of the environment's own is left as it is
-    returned = json.loads(python(BATCHES, str(tiny_backbone), form, MALLOC_TRIM_THRESHOLD_="131072"))
-    assert min(returned) > 2000, "else there is nothing to be kept: three columns of 4 KB a sequence"
-    assert statistics.median(kept) < 100
-
-
-@GLIBC
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
@@ -83,5 +64,18 @@ def test_batches_of_a_tokenizer_find_their_memory_again(tiny_backbone: Path, for
     ],
 )
 def test_who_has_told_glibc_otherwise_is_left_alone(name: str, value: str, found: str) -> None:
-    code = "from hf_bertx.freed_memory import keep_freed_memory; print(keep_freed_memory())"
+    code = "from hf_bertx.performance.memory import keep_freed_memory; print(keep_freed_memory())"
     assert python(code, **{name: value}) == found
+
+
+def test_a_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(memory, "keep_freed_memory", lambda: True)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    try:
+        memory.use_processor(None, use_cpu=True)
+        assert torch.get_num_threads() == memory.usable_cores() >= 1
+        memory.use_processor(3, use_cpu=True)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from conftest import small_config
 
-from hf_bertx import cpu_linear
-from hf_bertx.cpu_linear import OneDNNLinear, OneDNNLinearGELU, use_onednn_linear
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.performance import linear
+from hf_bertx.performance.linear import OneDNNLinear, OneDNNLinearGELU, use_onednn_linear
 
 ZEN = {"cpu_name": "AMD EPYC", "avx512_f": True}
 ONEDNN = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN")
@@ -43,7 +43,7 @@ def test_outputs_are_those_of_torch_to_rounding(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not layout:
-        monkeypatch.setattr(cpu_linear, "_IN_LAYOUT", None)
+        monkeypatch.setattr(linear, "_IN_LAYOUT", None)
     torch.manual_seed(0)
     module = OneDNNLinear(24, 10, bias=bias).to(dtype)
     states = torch.randn(*shape).to(dtype)
@@ -201,6 +201,6 @@ def test_another_operator_is_not_called(zen4: None, monkeypatch: pytest.MonkeyPa
         ("_IN_LAYOUT", torch.ops.aten.dot),
     ):
         with monkeypatch.context() as patch:
-            patch.setattr(cpu_linear, name, other)
+            patch.setattr(linear, name, other)
             assert not use_onednn_linear(model)
     assert type(model[0]) is torch.nn.Linear

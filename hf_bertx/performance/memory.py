@@ -1,0 +1,64 @@
+"""Threads and memory of a process that trains or predicts on a CPU. Commands call this, libraries do not."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+
+# glibc's malloc.h: what is set, and to what
+_ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
+_SETTINGS = (
+    (_MMAP_MAX, 0),  # large blocks come from the heap too, whose blocks are found again
+    (_TRIM_THRESHOLD, -1),  # the heap never shrinks
+    (_TOP_PAD, 64 * 2**20),  # and grows by 64 MB
+    (_ARENA_MAX, 1),  # threads share it: heaps of their own would shrink
+)
+
+
+def use_processor(threads: int | None, use_cpu: bool = False) -> None:
+    """Lets a process on a CPU compute on its share of the cores, and keep freed memory.
+
+    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is given `--cpu` or a number of threads.
+
+    Args:
+        threads: of this process; by default its share of the cores, on a CPU.
+        use_cpu: compute on the CPU, even if there is a GPU.
+    """
+    import torch
+
+    on_gpu = torch.cuda.is_available() and not use_cpu
+    if threads is not None or not on_gpu:
+        torch.set_num_threads(threads or usable_cores())
+    if not on_gpu:
+        keep_freed_memory()
+
+
+def usable_cores() -> int:
+    """This process's share of the cores that it may run on, at least 1."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def keep_freed_memory() -> bool:
+    """Tells malloc not to return freed memory to the system, for as long as this process lives.
+
+    glibc takes every block above 32 MB from the system and returns it when it is freed. The tensors of a training step
+    on a CPU are such blocks, and the system clears each of their pages in each step: more than a quarter of a step at
+    500 tokens (`benchmarks/README.md`). The same numbers are computed. The peak of memory stays about the same, but
+    it is held between steps too. It cannot be undone, so only a command does this, early.
+
+    Returns:
+        Whether it is so now. Nothing changes with another C library, or where the environment has settings of its own
+        (any `MALLOC_*` variable, or `GLIBC_TUNABLES` for malloc).
+
+    Source:
+        mallopt(3).
+    """
+    has_settings = "glibc.malloc" in os.environ.get("GLIBC_TUNABLES", "")
+    has_settings = has_settings or any(name.startswith("MALLOC_") for name in os.environ)
+    if has_settings or platform.libc_ver()[0] != "glibc":
+        return False
+    mallopt = ctypes.CDLL(None).mallopt
+    done = [mallopt(name, value) for name, value in _SETTINGS]  # each of them, whatever another returns
+    return all(done)

@@ -1,0 +1,79 @@
+"""The entrance: faster training, faster prediction, and the way back to a plain model."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from ..tokenization_discipline import DisciplineTokenizer
+from .attention import NAME, use_cpu_attention
+from .dropout import FastDropout, use_fast_dropout
+from .last_layer import FirstPosition, compute_first_position_only
+from .linear import use_onednn_linear
+from .used_rows import restore_all_embeddings, train_used_embeddings_only
+
+
+def speed_up_training(model: Any, tokenizer: Any = None, used_embeddings_only: bool = False) -> None:
+    """Makes training steps of a model faster, in place. [`restore`] undoes it and keeps what was learned.
+
+    The loss and its gradients stay the same to rounding. Dropout keeps its distribution and draws other masks.
+
+    Args:
+        model: a model of transformers, before it is wrapped for several processes.
+        tokenizer: the run's tokenizer. Only a `DisciplineTokenizer` knows which embeddings a run can use.
+        used_embeddings_only: train only the embeddings of the tokenizer's ids. Exact for optimizers that leave a row
+            with zero gradient untouched, which needs a weight decay of 0.
+    """
+    compute_first_position_only(model)
+    use_cpu_attention(model)
+    use_fast_dropout(model)
+    used_embeddings_only = used_embeddings_only and isinstance(tokenizer, DisciplineTokenizer)
+    if used_embeddings_only and model.get_input_embeddings().weight.requires_grad:
+        train_used_embeddings_only(model, tokenizer.get_vocab().values())
+
+
+def speed_up_prediction(model: Any, dtype: torch.dtype | None = None) -> Any:
+    """Returns a faster copy of a model for prediction. The model itself stays as it is.
+
+    The copy reads the model's own weights, so it needs no memory for weights of the same type and device.
+
+    Args:
+        dtype: the type that the copy computes in; by default the model's own.
+
+    Returns:
+        The copy, in evaluation mode. Its outputs are those of the model to rounding.
+    """
+    faster = _copy_with_shared_weights(model).eval()
+    if dtype is not None:
+        faster = faster.to(dtype)
+    compute_first_position_only(faster)
+    use_cpu_attention(faster)
+    if faster.device.type == "cpu":
+        use_onednn_linear(faster)
+    return faster
+
+
+def restore(model: Any) -> None:
+    """Makes a plain model of transformers out of one that [`speed_up_training`] changed. Trained weights stay."""
+    for module in model.modules():
+        if type(module) is FastDropout:
+            module.__class__ = torch.nn.Dropout
+        elif isinstance(module, FirstPosition):
+            module.__class__ = type(module).__bases__[1]
+    if model.config._attn_implementation == NAME:
+        model.set_attn_implementation("sdpa")
+    restore_all_embeddings(model)
+
+
+def _copy_with_shared_weights(model: Any) -> Any:
+    """A deep copy in which each parameter and buffer is a tensor of its own that shares memory with the original.
+
+    `copy.to(dtype)` then gives the copy other memory and leaves the original alone.
+    """
+    shared: dict[int, Any] = {id(buffer): buffer.detach() for buffer in model.buffers()}
+    for weight in model.parameters():
+        plain = type(weight) is torch.nn.Parameter
+        shared[id(weight)] = torch.nn.Parameter(weight.detach(), weight.requires_grad) if plain else weight
+    return copy.deepcopy(model, shared)
