@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from turns import synchronise
 
-from hf_bertx.cpu_linear import OneDNNLinear
+from hf_bertx.performance.linear import OneDNNLinear
 
 # What is multiplied by a matrix, made from that matrix.
 Way = Callable[[torch.Tensor], Callable[[torch.Tensor], torch.Tensor]]
@@ -22,17 +22,17 @@ def forward_flops(config: Any, width: float, pruned: bool) -> float:
     """Floating-point operations of the matrix products of a BERT classifier that reads one sequence.
 
     For a sequence of L tokens, a layer of width h and inner width f takes `2 L (4 h^2 + 2 h f)` for its linear maps
-    and `4 L^2 h` for attention. Where the last layer is pruned to position 0, it takes `4 h^2` and `4 L h` for each of
-    its heads, in place of keys and values, and the rest for one position. The head takes `2 h^2 + 2 h labels`.
+    and `4 L^2 h` for attention. A last layer that computes position 0 alone takes `4 L h^2` for keys and values,
+    `4 L h` for attention, and the rest for one position. The head takes `2 h^2 + 2 h labels`.
     Look-ups, normalisation, softmax and dropout are left out.
 
     Args:
         width: its length, with padding.
-        pruned: see [`shortcuts.prune_unread_positions`].
+        pruned: see [`last_layer.compute_first_position_only`].
     """
     h, f = config.hidden_size, config.intermediate_size
     layer = 2 * width * (4 * h * h + 2 * h * f) + 4 * width * width * h
-    last = 2 * (4 * h * h + 2 * h * f) + 4 * width * h * config.num_attention_heads if pruned else layer
+    last = 4 * width * h * h + 4 * h * h + 4 * h * f + 4 * width * h if pruned else layer
     head = 2 * h * h + 2 * h * config.num_labels
     return float((config.num_hidden_layers - 1) * layer + last + head)
 

@@ -1,12 +1,11 @@
 """Fine-tuning steps: ours beside the `Trainer` of the example script and the authors' loop, alternately, same data.
 
-    python benchmarks/finetuning.py [--cases splice h3 ...] [--rounds 3] [--data_dir DIR] [--device cuda] [--levers]
+    python benchmarks/finetuning.py [--cases splice h3 ...] [--rounds 3] [--data_dir DIR] [--device cuda]
 
 A round is a step of each, one after the other; a step is an update on as many sequences. Ratios are those of a round.
 Each loop has a process of its own, whose peak is its memory (on a GPU, that of its tensors).
-Sequences are random ones of the task's lengths where `--data_dir` holds no folder of the task. `--levers` measures
-single choices of our path instead of the peers. The JSON file is written as it goes. What counts as an operation of a
-step: `arithmetic.step_flops`.
+Sequences are random ones of the task's lengths where `--data_dir` holds no folder of the task. The JSON file is written
+as it goes. `arithmetic.step_flops` says what counts as an operation of a step.
 """
 
 from __future__ import annotations
@@ -29,50 +28,31 @@ from peers import PEERS, Seen, ours, peers_of
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 from turns import Loop, Turn, alternate, peak_memory_mb, ratios
 
-from hf_bertx.run_arguments import fast_bfloat16, usable_cores
+from hf_bertx.performance.memory import usable_cores
+from hf_bertx.run_arguments import fast_bfloat16
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
-# Choices of our path, as arguments of train.py; each is measured beside `ours`.
-LEVERS: dict[str, tuple[str, ...]] = {
-    "freed memory given back": (),
-    "sdpa attention": (),
-    "compiled": ("--torch_compile", "true"),
-    "no shortcuts": ("--shortcuts", "false"),
-    "float32": ("--precision", "float32"),
-    "bfloat16": ("--precision", "bfloat16"),
-    "attention dropout 0.1": ("--attention_dropout", "0.1"),
-    "AdamW, for each tensor": ("--optim", "adamw_torch"),
-    # other batches: of sequences of like length
-    "grouped by length": ("--train_sampling_strategy", "group_by_length"),
-    "two loader processes": ("--dataloader_num_workers", "2"),
-    "eight loader processes": ("--dataloader_num_workers", "8"),
-    "rows on the host": ("--rows_on_device", "false"),
-}
-# A threshold of glibc's that is told, here at its own default, keeps `freed_memory.keep_freed_memory` away.
-ENVIRONMENT = {"freed memory given back": {"MALLOC_ARENA_TEST": "8"}}
+_COMPILED = "--torch_compile", "true"
 _LONG = 60.0  # seconds of all first steps
 _PEAK_ROUNDS = 3  # after which the largest product is measured, too
 _JUDGED = ("ours", "stock")  # what goals are about; another loop is left out where time is short
 _PATIENCE = 1.5  # times `--seconds`, of the first steps of a case
 _SETTLING, _QUICK = 2, 15.0  # steps more that are not counted, of a loop whose first one took fewer seconds
 _SHORT = 5.0  # seconds of a step, below which a loop has two in a round
-_ON_A_CPU_ONLY = ("freed memory given back", "sdpa attention")
-_ON_A_GPU_ONLY = ("eight loader processes", "rows on the host")
 
 
 def loop_of(
     name: str, case: Case, count: int, folder: Path, options: argparse.Namespace
 ) -> tuple[Loop, Callable[[], dict[str, Any]]]:
-    """A peer's loop, or ours with a lever, on `count` rows; and what to ask about it after its steps."""
+    """A loop on `count` rows; and what to ask about it after its steps."""
     be_quiet()
     if options.device == "cpu":
         torch.set_num_threads(options.threads)
     seen = Seen()
     data, _ = task_rows(case, options.data_dir, count)
     given = (case, data, backbone_of(case, folder), options.device, folder / name.replace(" ", "-"), seen)
-    attention = "sdpa" if name == "sdpa attention" else None
-    loop = PEERS[name](*given) if name in PEERS else ours(*given, LEVERS.get(name, ()), attention)
+    loop = ours(*given, _COMPILED) if name == "compiled" else PEERS[name](*given)
 
     def figures() -> dict[str, Any]:
         on_gpu = options.device == "cuda"
@@ -87,9 +67,8 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     count = case.batch * (2 * options.rounds + _SETTLING + 4)
     _, origin = task_rows(case, options.data_dir, count)
     backbone_of(case, folder)  # made once for all
-    others = chosen_levers(options) if options.levers else [p for p in peers_of(case) if p in options.peers]
-    # on a CPU compiling is not repaid
-    others += ["compiled"] if options.device == "cuda" and not options.levers else []
+    others = [peer for peer in peers_of(case) if peer in options.peers]
+    others += ["compiled"] if options.device == "cuda" else []  # on a CPU compiling is not repaid
     turns: dict[str, Turn] = {}
     begun: dict[str, float] = {}
     failed: dict[str, str] = {}
@@ -101,7 +80,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
 
     try:
         for name in dict.fromkeys(("ours", *others)):  # all of them load while no one measures
-            turns[name] = Turn(loop_of, (name, case, count, folder, options), ENVIRONMENT.get(name))
+            turns[name] = Turn(loop_of, (name, case, count, folder, options))
         for name in list(turns):
             try:
                 turns[name].ready()
@@ -109,7 +88,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
                 _leave_out(name, turns, failed, error)
         for name in list(turns):
             spent = sum(begun.values())
-            if name not in _JUDGED and not options.levers and spent > max(_LONG, _PATIENCE * options.seconds):
+            if name not in _JUDGED and spent > max(_LONG, _PATIENCE * options.seconds):
                 failed[name] = f"first steps of the others took {spent:.0f} s, --seconds are {options.seconds:g}"
                 turns.pop(name).close()
                 continue
@@ -125,7 +104,7 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
             if min(turns[name].step() for _ in range(_SETTLING)) < _SHORT:
                 short.add(name)
         # a compiled loop may compile once more; others have had their first step, which slow ones need not have twice
-        warm = 1 if options.levers or sum(begun.values()) < _LONG else 0
+        warm = 1 if sum(begun.values()) < _LONG else 0
         taken = alternate(turns, options.rounds, options.seconds, warm, short, measure_peaks)
         told = {name: turn.figures() for name, turn in turns.items()}
     finally:
@@ -159,17 +138,6 @@ def _leave_out(name: str, turns: dict[str, Turn], failed: dict[str, str], error:
     turns.pop(name).close()
 
 
-def chosen_levers(options: argparse.Namespace) -> list[str]:
-    """The levers that are asked for, without those that this machine has no use for."""
-    names = [name for name in LEVERS if not options.levers or "all" in options.levers or name in options.levers]
-    unused = {"bfloat16" if fast_bfloat16(options.device == "cpu") else "float32"}
-    if options.device == "cpu":
-        unused |= {*_ON_A_GPU_ONLY, "bfloat16"}
-    else:
-        unused |= {*_ON_A_CPU_ONLY}
-    return [name for name in names if name not in unused]
-
-
 def _filled(seen: Seen, ours: Seen) -> Seen:
     """What a loop was given; where its batches were made in other processes, what `ours` was given: the same rows."""
     if not seen.widths:
@@ -181,8 +149,7 @@ def _filled(seen: Seen, ours: Seen) -> Seen:
 def _figures(taken: list[float], seen: Seen, case: Case, name: str) -> dict[str, Any]:
     seconds = statistics.median(taken)
     width = statistics.fmean(seen.widths)
-    pruned = (name == "ours" or name not in PEERS) and "--shortcuts" not in LEVERS.get(name, ())
-    flops = step_flops(seen.config, case.batch, width, pruned)
+    flops = step_flops(seen.config, case.batch, width, pruned=name in ("ours", "compiled"))
     return {
         "seconds_a_step": [round(s, 5) for s in taken],
         "median_seconds": round(seconds, 5),
@@ -230,7 +197,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     fast = fast_bfloat16(options.device == "cpu")
     peaks = matrix_peaks(options.device, fast)
     results: dict[str, Any] = {
-        "made_by": "benchmarks/finetuning.py" + (" --levers" if options.levers else ""),
+        "made_by": "benchmarks/finetuning.py",
         "machine": machine(),
         "versions": versions(),
         "device": options.device,
@@ -273,14 +240,8 @@ def parsed(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=usable_cores(), help="on a CPU; %(default)s")
-    parser.add_argument("--levers", nargs="*", metavar="LEVER", help=f"all, or some of: {', '.join(LEVERS)}")
     parser.add_argument("--output", type=Path, help="JSON file; by default below benchmarks/results")
     options = parser.parse_args(argv)
-    if options.levers is not None:
-        options.levers = options.levers or ["all"]
-        unknown = [name for name in options.levers if name not in ("all", *LEVERS)]
-        if unknown:
-            parser.error(f"unknown lever {unknown[0]!r}; known: all, {', '.join(LEVERS)}")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
     options.cases = options.cases or [
@@ -290,7 +251,7 @@ def parsed(argv: list[str]) -> argparse.Namespace:
         "h3",
         *(["h3-base"] * (options.device == "cuda")),
     ]
-    name = f"finetuning-{'gpu' if options.device == 'cuda' else 'cpu'}{'-levers' * bool(options.levers)}.json"
+    name = f"finetuning-{'gpu' if options.device == 'cuda' else 'cpu'}.json"
     options.output = options.output or results_folder(options.device) / name
     return options
 

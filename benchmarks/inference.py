@@ -46,6 +46,7 @@ from transformers import AutoConfig
 from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 from hf_bertx.backbones import resolve_backbone
+from hf_bertx.performance.memory import usable_cores
 from hf_bertx.prediction import inference
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.run_files import write_json
@@ -130,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, help="of a round of each; rates are compared")
     parser.add_argument("--rounds", type=at_least_one, default=3)
     parser.add_argument("--precision", default="auto", choices=inference.PRECISIONS, help="of ours; %(default)s")
-    parser.add_argument("--threads", type=int, default=inference.usable_cores(), help="of both; %(default)s")
+    parser.add_argument("--threads", type=int, default=usable_cores(), help="of both; %(default)s")
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), help="by default %(default)s")
     parser.add_argument("--goal", type=float, default=4.0, help="times the peer's rate; %(default)s")
     parser.add_argument("--work_dir", type=Path, default=Path("runs") / "bench", help="for models; %(default)s")

@@ -24,6 +24,7 @@ from transformers import (
 from turns import Loop
 
 from hf_bertx.backbones import resolve_backbone
+from hf_bertx.performance.memory import use_processor
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.task_data import TaskData
 from hf_bertx.tasks import get_task
@@ -98,6 +99,7 @@ def our_trainer(
     if device == "cpu":
         argv += ["--use_cpu", "--threads", str(torch.get_num_threads())]
     (spec,), args = parse_arguments(argv)
+    use_processor(spec.threads, args.use_cpu)
     return build_trainer(spec, args, data, folder)
 
 
@@ -109,16 +111,9 @@ def ours(
     folder: Path,
     seen: Seen,
     more: tuple[str, ...] = (),
-    attention: str | None = None,
 ) -> Loop:
-    """`train.py` under the protocol `recommended`.
-
-    Args:
-        attention: in place of that which it takes.
-    """
+    """`train.py` under the protocol `recommended`."""
     trainer = our_trainer(case, data, backbone, device, folder, more)
-    if attention is not None:
-        trainer.model.set_attn_implementation(attention)
     return _as_loop(trainer, seen)
 
 

@@ -28,8 +28,8 @@ def predict(count: int, ending: str, folder: Path) -> None:
 
     from hf_bertx import DisciplineTokenizer, SequenceClassifier, predict_file, resolve_backbone
     from hf_bertx.configuration_discipline import BertDisciplineConfig
-    from hf_bertx.freed_memory import keep_freed_memory
     from hf_bertx.modeling_discipline import BertForDisciplineClassification
+    from hf_bertx.performance.memory import keep_freed_memory
 
     keep_freed_memory()  # as `bertx predict` does
     draw = random.Random(0)

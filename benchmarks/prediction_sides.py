@@ -25,8 +25,8 @@ from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 import hf_bertx
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.disciplines import PROTEIN
-from hf_bertx.freed_memory import keep_freed_memory
 from hf_bertx.input_records import InputRecord, read_input
+from hf_bertx.performance.memory import keep_freed_memory
 from hf_bertx.prediction import inference
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.tokenization_discipline import DisciplineTokenizer

@@ -27,7 +27,6 @@ CPU: dict[str, list[str]] = {
     "startup": ["startup.py", "--rounds", "2"],
     "tokenization": ["tokenization.py", "--rounds", "3"],
     "data_building": ["data_building.py", "--sequences", "3000", "--rounds", "3"],
-    "batches": ["batches.py", "--rows", "1600", "--rounds", "3"],
     "hilbert_features": ["hilbert_features.py", "--rounds", "3"],
     "inference": ["inference.py", "--peer_items", "100", "--seconds", "8", "--rounds", "2"],
     "prediction_memory": ["prediction_memory.py"],
@@ -39,7 +38,7 @@ GPU: dict[str, list[str]] = {
 
 
 def _data(name: str, options: argparse.Namespace) -> list[str]:
-    if name in ("finetuning", "batches") and options.data_dir is not None:
+    if name == "finetuning" and options.data_dir is not None:
         return ["--data_dir", str(options.data_dir)]
     return ["--proteins", str(options.proteins)] if name == "inference" and options.proteins is not None else []
 

@@ -85,37 +85,9 @@ def tables(folder: Path) -> dict[str, list[str]]:
         "steps-cpu": _steps(folder, "finetuning-cpu.json"),
         "steps-cpu-no-bfloat16": _steps(folder / ANOTHER_CLASS.name, "finetuning-cpu.json"),
         "steps-gpu": _steps(folder, "finetuning-gpu.json"),
-        "levers-cpu": _steps(folder, "finetuning-cpu-levers.json"),
-        "levers-cpu-long": _steps(folder, "finetuning-cpu-levers-long.json"),
-        "levers-cpu-no-bfloat16": _steps(folder / ANOTHER_CLASS.name, "finetuning-cpu-levers.json"),
-        "levers-gpu": _steps(folder, "finetuning-gpu-levers.json"),
-        "profile-cpu": _profile(folder, "profile-cpu.json"),
-        "profile-gpu": _profile(folder, "profile-gpu.json"),
         "tokenization": _tokenization(folder / "tokenization.json"),
         "data-building": _building(folder / "data_building.json"),
-        "batches": _batches(folder / "batches.json"),
-        "levers-prediction": _prediction_levers(folder / "inference-levers.json"),
-        "levers-prediction-no-bfloat16": _prediction_levers(folder / ANOTHER_CLASS.name / "inference-levers.json"),
-        "left-out": _left_out(folder / "left_out.json"),
     }
-
-
-def _left_out(path: Path) -> list[str]:
-    """Parts of a layer done in another way than they are."""
-    if not path.is_file():
-        return [_EMPTY]
-    found = read_json(path)
-    rows = [
-        "| the other way | case | precision | pass | times as fast, median (lowest to highest) |",
-        "|---|---|---|---|---:|",
-    ]
-    rows += [
-        f"| {row['lever']} | {row['case']} | {row['precision']} | {row['pass']} | {row['median']:.2f} "
-        f"({row['lowest']:.2f} to {row['highest']:.2f}) |"
-        for row in found["rows"]
-    ]
-    where = f"{found['machine']['processor']}, {found['threads']} threads; torch {found['versions']['torch']}"
-    return [*rows, "", f"{where}. Medians of {found['rows'][0]['rounds']} rounds."]
 
 
 def _tokenization(path: Path) -> list[str]:
@@ -150,50 +122,6 @@ def _building(path: Path) -> list[str]:
         "",
         f"{found['ratio']:.2f} times the example script's way, median of {len(found['rates']['ours'])}.",
     ]
-
-
-def _batches(path: Path) -> list[str]:
-    """Milliseconds a batch by either loader."""
-    if not path.is_file():
-        return [_EMPTY]
-    rows = ["| rows | ours, ms a batch | the example script's | times, median of rounds |", "|---|---:|---:|---:|"]
-    for found in read_json(path)["cases"].values():
-        ours, stock = (found["medians"][which] for which in ("ours", "stock"))
-        rows.append(f"| {found['data']}, {found['batch']} a batch | {ours:.2f} | {stock:.2f} | {found['ratio']:.1f} |")
-    return rows
-
-
-def _prediction_levers(path: Path) -> list[str]:
-    """How many times as fast each lever makes prediction, a column for each case."""
-    if not path.is_file():
-        return [_EMPTY]
-    found = read_json(path)
-    cases = found["cases"]
-    names = list(dict.fromkeys(name for case in cases.values() for name in case["levers"]))
-    rows = [f"| with, over without | {' | '.join(cases)} |", f"|---|{'---:|' * len(cases)}"]
-    for name in names:
-        rows.append(f"| {name} | {' | '.join(format(case['levers'][name], '.2f') for case in cases.values())} |")
-    return [
-        *rows,
-        "",
-        f"{found['machine']['processor']}, {found['threads']} threads; torch {found['versions']['torch']}.",
-    ]
-
-
-def _profile(folder: Path, file: str) -> list[str]:
-    """Shares of a step by part, a column for each loop."""
-    path = folder / file
-    if not path.is_file():
-        return [_EMPTY]
-    loops = read_json(path)["loops"]
-    totals = {name: loop["seconds_a_step"] for name, loop in loops.items()}
-    parts = list(dict.fromkeys(part for loop in loops.values() for part in loop["parts"]))
-    head = [f"{name}, {seconds:.3g} s" for name, seconds in totals.items()]
-    rows = [f"| part of the step | {' | '.join(head)} |", f"|---|{'---:|' * len(head)}"]
-    for part in parts:
-        shares = [f"{loop['parts'].get(part, 0.0) / totals[name]:.1%}" for name, loop in loops.items()]
-        rows.append(f"| {part} | {' | '.join(shares)} |")
-    return rows
 
 
 def filled(page: str, folder: Path = RESULTS) -> str:

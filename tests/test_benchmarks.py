@@ -21,15 +21,12 @@ from hf_bertx.performance.last_layer import compute_first_position_only
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-import batches
 import data_building
 import finetuning
 import goals
 import inference
 import prediction_sides
-import profile_step
 import run
-import scaling
 import startup
 import table
 from arithmetic import step_flops
@@ -167,37 +164,6 @@ def test_the_example_script_is_told_a_length_only_where_its_own_would_cut() -> N
     assert told not in found["maestro"][1]
 
 
-def test_batches_are_measured_beside_the_example_scripts(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    file = tmp_path / "batches.json"
-    assert batches.main(["--cases", "tiny", "--rows", "40", "--rounds", "3", "--output", str(file)]) == 0
-    found = json.loads(file.read_text())["cases"]["tiny"]
-    rounds = [b / a for a, b in zip(found["milliseconds"]["ours"], found["milliseconds"]["stock"], strict=True)]
-    assert found["ratio"] == sorted(rounds)[1]
-    assert f"{found['ratio']:.1f} times" in capsys.readouterr().out
-    (row,) = table.tables(tmp_path)["batches"][2:]
-    assert row.startswith("| real sequences of dna-splice, 4 a batch |")
-
-
-@pytest.mark.parametrize(
-    ("operator", "part"),
-    [
-        ("aten::native_layer_norm_backward", "layer normalisation"),
-        ("aten::linalg_vector_norm", "optimiser and norm of the gradient"),
-        ("aten::_fused_adamw_", "optimiser and norm of the gradient"),
-        ("aten::to", "copies and casts"),
-        ("aten::_to_copy", "copies and casts"),
-        ("autograd::engine::evaluate_function: TBackward0", "other operators"),
-        ("torch::autograd::AccumulateGrad", "sums and element-wise"),
-        ("_DrawnDropoutBackward", "dropout"),
-        ("aten::addmm", "linear maps"),
-        ("aten::bmm", "attention"),
-        ("aten::exp2", "attention"),
-    ],
-)
-def test_operators_are_summed_up_into_parts(operator: str, part: str) -> None:
-    assert profile_step.part_of(operator) == part
-
-
 def test_prediction_is_measured_beside_the_pipeline_both_on_the_processor(
     tmp_path: Path, tiny_backbone: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,18 +211,12 @@ def test_building_data_is_measured_beside_its_peer(tmp_path: Path, capsys: pytes
     assert [row.split("|")[1].strip() for row in rows[2:5]] == ["ours", "stock", "ours, the build alone"]
 
 
-@pytest.mark.parametrize("main", [batches.main, data_building.main, finetuning.main, inference.main, startup.main])
+@pytest.mark.parametrize("main", [data_building.main, finetuning.main, inference.main, startup.main])
 def test_no_round_is_an_error_of_one_line(main: Any, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["--rounds", "0"])
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.endswith("error: argument --rounds: 0 is not allowed: a whole number, 1 or more")
-
-
-def test_an_unknown_lever_is_named(capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(SystemExit):
-        finetuning.main(["--levers", "magic"])
-    assert "unknown lever 'magic'; known: all, freed memory given back, sdpa attention" in capsys.readouterr().err
 
 
 def test_compiling_is_repaid_after_as_many_steps_as_it_saves_time() -> None:
@@ -381,77 +341,5 @@ def test_the_tables_of_the_page_are_what_the_results_give(tmp_path: Path) -> Non
         table.filled("<!-- table nothing -->\n<!-- end -->")
 
 
-def test_what_is_left_out_has_a_table_once_it_is_measured(tmp_path: Path) -> None:
-    assert table.tables(tmp_path)["left-out"] == ["Not measured yet."]
-    row = {
-        "lever": "two",
-        "case": "h3",
-        "precision": "bfloat16",
-        "pass": "forward",
-        "median": 0.5,
-        "lowest": 0.4,
-        "highest": 0.625,
-        "rounds": 3,
-    }
-    found = {"threads": 2, "machine": {"processor": "p"}, "versions": {"torch": "t"}, "rows": [row]}
-    (tmp_path / "left_out.json").write_text(json.dumps(found))
-    lines = table.tables(tmp_path)["left-out"]
-    assert lines[2:] == [
-        "| two | h3 | bfloat16 | forward | 0.50 (0.40 to 0.62) |",
-        "",
-        "p, 2 threads; torch t. Medians of 3 rounds.",
-    ]
-
-
 def test_planning_counts_what_is_missing() -> None:
     assert 0 < startup.planning_seconds(runs=40, left=10) < 5
-
-
-def test_throughput_is_a_figure_of_what_was_measured(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    file = tmp_path / "scaling.json"
-    argv = ["--lengths", "16", "32", "--batches", "2", "--models", "2 x 128", "--processes", "--runs", "20"]
-    argv += ["--steps", "2"]
-    saved: list[dict[str, int]] = []
-    scaling.SIZES["minilm-l6"], real = (2, 128), scaling.SIZES["minilm-l6"]
-    try:
-        assert scaling.main([*argv, "--threads", "1", "--output", str(file)]) == 0
-        few = scaling.parsed(
-            ["--lengths", "8", "16", "--batches", "--models", "--processes", "--runs", "--steps", "1"]
-        )
-        scaling.measure(few, lambda points: saved.append({name: len(each) for name, each in points.items()}))
-    finally:
-        scaling.SIZES["minilm-l6"] = real
-    assert saved == [{"length": 1}, {"length": 2}], "after each point"
-    points = json.loads(file.read_text())["points"]
-    assert {varied: list(each) for varied, each in points.items() if each} == {
-        "length": ["16", "32"],
-        "batch": ["2"],
-        "model": ["2 x 128"],
-        "runs": ["20"],
-    }
-    assert len(points["runs"]["20"]["planning_seconds"]) == 2
-    longest = points["length"]["32"]
-    assert len(longest["seconds_a_step"]) == 2
-    assert longest["tokens_a_second"] == pytest.approx(32 * 32 / (sum(longest["seconds_a_step"]) / 2), abs=1)
-    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
-    drawn = file.with_suffix(".svg").read_text()
-    assert all(label in drawn for label in ("tokens a sequence", "thousand tokens a second", "seconds to plan them"))
-
-
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--lengths", "600"], "--lengths: 600 is not allowed: 3 to 512 tokens"),
-        (["--processes", "1", "3"], "--processes: a batch of 32 cannot be divided among 3"),
-        (["--processes", "0"], "--processes: a batch of 32 cannot be divided among 0"),
-        (["--runs", "8"], "--runs: 8 is not allowed: an even number, at least 10"),
-        (["--runs", "11"], "--runs: 11 is not allowed: an even number, at least 10"),
-        (["--steps", "0"], "--steps: 0 is not allowed"),
-    ],
-)
-def test_a_point_that_cannot_be_measured_is_refused_at_once(
-    argv: list[str], message: str, capsys: pytest.CaptureFixture
-) -> None:
-    with pytest.raises(SystemExit):
-        scaling.main(argv)
-    assert message in capsys.readouterr().err

@@ -15,10 +15,8 @@ from transformers import set_seed
 
 from ..arms import Arm
 from ..backbones import resolve_backbone
-from ..cpu_attention import use_cpu_attention
-from ..cpu_linear import use_onednn_linear
 from ..protocols import RECOMMENDED
-from ..run_arguments import RunSpec, fast_bfloat16, usable_cores
+from ..run_arguments import RunSpec, fast_bfloat16
 from ..tasks import Task
 from ..tokenized_data import encode
 from ..training import build_model, build_tokenizer
@@ -83,15 +81,15 @@ class FrozenEncoder:
     def _encoder(self) -> Any:
         """A copy that computes, in its own precision."""
         encoder = copy.deepcopy(self.model.base_model)
+        from ..performance.speed_up import speed_up_prediction
+
         on_gpu = torch.cuda.is_available()
-        encoder = encoder.to(device="cuda" if on_gpu else "cpu", dtype=getattr(torch, precision()))
-        if not on_gpu:
-            use_cpu_attention(encoder)
-            use_onednn_linear(encoder)
-        return encoder
+        return speed_up_prediction(encoder.to("cuda" if on_gpu else "cpu"), getattr(torch, precision()))
 
     def features(self, rows: Dataset) -> np.ndarray:
         """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`; see [`extract`]."""
+        from ..performance.memory import usable_cores
+
         encoded, _ = encode(rows, self.tokenizer, self.task)
         read = [name for name in ("input_ids", "token_type_ids") if name in self.tokenizer.model_input_names]
         columns = {name: encoded[name] for name in read if name in encoded}
