@@ -4,8 +4,8 @@
 
 A round is a step of each, one after the other; a step is an update on as many sequences. Ratios are those of a round.
 Each loop has a process of its own, whose peak is its memory (on a GPU, that of its tensors).
-Sequences are random ones of the task's lengths where `--data_dir` holds no folder of the task. The JSON file is written
-as it goes. `arithmetic.step_flops` says what counts as an operation of a step.
+Sequences are random ones of the task's lengths where `--data_dir` holds no folder of the task. The JSON file is
+written as it goes. `arithmetic.step_flops` says what counts as an operation of a step.
 """
 
 from __future__ import annotations
