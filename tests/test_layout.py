@@ -31,7 +31,8 @@ ORDER = (
     "publishing.card_facts publishing.cards publishing.repository_files publishing.onnx_export publishing.publish "
     "baselines.catalog baselines.features baselines.linear baselines.checkpoints baselines.plus_tfm.conversion "
     "baselines.encoders baselines.networks baselines.runs baselines.table probing.features "
-    "probing.heads probing.draws probing.encoder probing.pooling_layer probing.runs one_run study.execution study.choice "
+    "probing.heads probing.draws probing.encoder probing.pooling_layer probing.runs "
+    "one_run study.execution study.choice "
     "study.estimate study.command commands.tasks commands.report commands.study commands.analyse commands.predict "
     "commands.baseline commands.pretrain commands.data commands.probe commands.publish cli"
 ).split()

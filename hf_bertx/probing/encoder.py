@@ -80,11 +80,12 @@ class FrozenEncoder:
     @cached_property
     def _encoder(self) -> Any:
         """A copy that computes, in its own precision."""
-        encoder = copy.deepcopy(self.model.base_model)
         from ..performance.speed_up import speed_up_prediction
 
-        on_gpu = torch.cuda.is_available()
-        return speed_up_prediction(encoder.to("cuda" if on_gpu else "cpu"), getattr(torch, precision()))
+        encoder = self.model.base_model
+        if torch.cuda.is_available():
+            encoder = copy.deepcopy(encoder).to("cuda")
+        return speed_up_prediction(encoder, getattr(torch, precision()))
 
     def features(self, rows: Dataset) -> np.ndarray:
         """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`; see [`extract`]."""
