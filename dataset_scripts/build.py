@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import errno
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -12,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from hf_bertx import __version__, run_files
-from hf_bertx.data_copies import BUILDS
+from hf_bertx.data_copies import BUILDS, built_files, read_record
 from hf_bertx.leaks import leak_report
 from hf_bertx.publishing.cards import write_dataset_card
 from hf_bertx.tasks import Task, get_task
@@ -34,6 +35,8 @@ _ABOUT = {
     "authors": "The division of the authors' released code.",
     "grouped": "Items that give each other away are on one side: no group is in two splits.",
 }
+_LOCK, _NEW, _OLD = "lock", "new", "old"  # in a folder for what is being made: its lock, the new data set, the old one
+_NAME = re.compile(r"(?!\.)[^\x00-\x1f\x7f<>:\"/\\|?*]+")
 
 
 def build_dataset(
@@ -50,7 +53,7 @@ def build_dataset(
 
     Args:
         name: of a task, or of a user's own data.
-        raw_dir: folder of the original files, or one file; None fetches them.
+        raw_dir: folder of the original files, or one file; None takes the copy in the package, or fetches them.
         split: `paper`, `authors` or `grouped`; also the configuration's name.
         strict: a count that differs from the published one is an error, not a warning.
         tokenized: `BACKBONE[:ASSIGNMENT]`.
@@ -66,41 +69,60 @@ def build_dataset(
     config = "default" if own else split
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    # a cache that outlives the build would serve old rows to new code
-    with _staged(output) as stage, tempfile.TemporaryDirectory(prefix=".cache.", dir=stage) as cache:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f'{name!r} cannot name a data set: no dot at its start, and none of < > : " / \\ | ? *')
+    output = _checked_output(output)
+    with _staged(output) as stage, tempfile.TemporaryDirectory(prefix="cache.", dir=stage) as cache:
+        new = stage / _NEW / output.name
         options = {"split": split, "seed": seed, "strict": strict, **(builder_options or {})}
+        # a cache that outlives the build would serve old rows to new code
         builder = (Own if own else _builder(name))(
             config_name=name, task=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
         )
-        found = builder.task
-        splits = _write_rows(builder, stage / config, Path(cache))
-        command = f"bertx data build {name} --split {split} --seed {seed}"
-        if own:
-            command = f"bertx data build {name} --from {builder.files[TRAIN][0].name} --seed {seed}"
-        report = _leaks(splits, found)
-        record: dict[str, Any] = {
-            "config": config,
-            "task": asdict(found),
-            "about": "The user's own files." if own else _ABOUT[split],
-            "counts": {part: len(rows) for part, rows in splits.items()},
-            "balance": {part: _balance(rows) for part, rows in splits.items()},
-            "leaks": None if report is None else report.to_dict(),
-            "leak_sentences": [] if report is None else report.sentences(),
-            "command": command,
-            "source": builder.provenance(),
-            "notes": list(builder.notes),
-            "made_from": None,
-            "tokenizer": None,
-            "versions": {"hf_bertx": __version__, "datasets": datasets.__version__},
-        }
-        records = [record]
+        splits = _write_rows(builder, new / config, Path(cache))
+        records = [_record(builder, splits, config, seed)]
         if tokenized is not None:
-            records.append(_tokenize(splits, found, tokenized, seed, record, stage))
+            records.append(_tokenize(splits, builder.task, tokenized, seed, records[0], new))
         for made in records:
-            run_files.write_json(stage / BUILDS / f"{made['config']}.json", made)
-        shutil.rmtree(cache)
+            made["files"] = built_files(new / made["config"])
+            run_files.write_json(new / BUILDS / f"{made['config']}.json", made)
         _install(stage, output)
     return {made["config"]: made["counts"] for made in records}
+
+
+def _record(
+    builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], config: str, seed: int
+) -> dict[str, Any]:
+    """What is kept of a build, in `builds/CONFIG.json`."""
+    task, own = builder.task, isinstance(builder, Own)
+    source = f"--from {builder.files[TRAIN][0].name}" if own else f"--split {config}"
+    report = _leaks(splits, task)
+    return {
+        "config": config,
+        "task": asdict(task),
+        "about": "The user's own files." if own else _ABOUT[config],
+        "counts": {part: len(rows) for part, rows in splits.items()},
+        "balance": {part: _balance(rows) for part, rows in splits.items()},
+        "leaks": None if report is None else report.to_dict(),
+        "leak_sentences": [] if report is None else report.sentences(),
+        "command": f"bertx data build {task.name} {source} --seed {seed}",
+        "source": builder.provenance(),
+        "notes": list(builder.notes),
+        "made_from": None,
+        "tokenizer": None,
+        "versions": {"hf_bertx": __version__, "datasets": datasets.__version__},
+    }
+
+
+def _checked_output(output: Path) -> Path:
+    """The folder's real path. It is replaced as a whole, so it may be none that cannot be renamed."""
+    output = output.expanduser().resolve()
+    if output.is_file():
+        raise ValueError(f"--output {output} is a file; allowed: a folder")
+    if Path.cwd().is_relative_to(output) or os.path.ismount(output):
+        what = "a mount point" if os.path.ismount(output) else "the working folder or holds it"
+        raise ValueError(f"--output {output} is {what}; it is replaced as a whole: name a folder below it")
+    return output
 
 
 def _builder(name: str) -> type[DisciplineBuilder]:
@@ -112,26 +134,49 @@ def _builder(name: str) -> type[DisciplineBuilder]:
 def _staged(output: Path) -> Iterator[Path]:
     """A folder beside `output` for what is being made; gone afterwards, whatever happens."""
     output.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(output)
     stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.building.", dir=output.parent))
+    alive = FileLock(stage / _LOCK)
+    alive.acquire()
     try:
         yield stage
-    except (datasets.exceptions.DatasetGenerationError, OSError) as error:
-        generating = isinstance(error, datasets.exceptions.DatasetGenerationError)
-        cause = (error.__cause__ or error) if generating else error
-        # the library's own check beforehand has no number
-        if getattr(cause, "errno", None) != errno.ENOSPC and not str(cause).startswith("Not enough disk space"):
-            raise cause from None
-        raise OSError(
-            f"the disk that holds {output} is full; what stood there before is as it was. Free some space, or choose "
-            "another --output"
-        ) from None
+    except Exception as error:
+        if run_files.disk_is_full(error):
+            raise OSError(
+                f"the disk that holds {output} is full; what stood there before is as it was. Free some space, or "
+                "choose another --output"
+            ) from None
+        if isinstance(error, datasets.exceptions.DatasetGenerationError):
+            raise (error.__cause__ or error) from None
+        raise
     finally:
+        alive.release()
         shutil.rmtree(stage, ignore_errors=True)
+
+
+def _swapping(output: Path) -> FileLock:
+    return FileLock(output.parent / f".{output.name}.lock")
+
+
+def _sweep(output: Path) -> None:
+    """Removes what killed builds left beside `output`, and puts the old data set back where one died in the swap."""
+    for stage in output.parent.glob(f".*.building.*/{_LOCK}"):
+        if not re.fullmatch(re.escape(f".{output.name}.building.") + "[a-z0-9_]+", stage.parent.name):
+            continue
+        try:
+            with FileLock(stage, timeout=0):  # the system takes it from a process that died
+                if (stage.parent / _OLD).is_dir():
+                    with _swapping(output):
+                        if not output.exists():
+                            (stage.parent / _OLD).rename(output)
+        except Timeout:
+            continue
+        shutil.rmtree(stage.parent, ignore_errors=True)
 
 
 def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[str, datasets.Dataset]:
     """Parquet files of each split, `train.parquet` or `train-00000-of-00003.parquet`, and the rows read from them."""
-    folder.mkdir()
+    folder.mkdir(parents=True)
     # what was fetched outlives the cache of this build: the next configuration is made of the same files
     kept = datasets.DownloadConfig(cache_dir=datasets.config.DOWNLOADED_DATASETS_PATH, use_etag=False)
     builder.download_and_prepare(str(cache / "parquet"), file_format="parquet", download_config=kept)
@@ -163,7 +208,7 @@ def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
 
 
 def _tokenize(
-    splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], stage: Path
+    splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
     from hf_bertx.tokenized_data import tokenized_rows, tokenizer_for  # imports torch, which takes seconds
 
@@ -177,7 +222,7 @@ def _tokenize(
         name = f"{record['config']}-{name}"
     for part, rows in splits.items():
         made = tokenized_rows(rows, tokenizer, task)
-        run_files.write_whole(stage / name / f"{part}.parquet", made.to_parquet)
+        run_files.write_whole(folder / name / f"{part}.parquet", made.to_parquet)
     back = (
         f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.'
         if task.discipline == "text"
@@ -199,35 +244,48 @@ def _tokenize(
 
 
 def _install(stage: Path, output: Path) -> None:
-    """Puts what was made in the place of what stood there, and writes the card of all there is, or does neither.
+    """Adds what stays of the data set in `output`, writes the card of all there is, and swaps the folders.
 
-    A tokenized configuration goes when the rows that it was made from are built anew.
+    A tokenized configuration goes when the rows that it was made from are built anew. Whoever dies between the two
+    renames leaves no data set, and the next build puts the old one back.
     """
-    with FileLock(output.parent / f".{output.name}.lock"):
-        output.mkdir(exist_ok=True)
-        made = {path.stem for path in (stage / BUILDS).iterdir()}
-        stale = []  # ids of rows that were there before
-        for path in (output / BUILDS).glob("*.json"):
-            if path.stem in made or not (output / path.stem).is_dir():
-                continue
-            if run_files.read_json(path)["made_from"] in made:
-                stale.append(path.stem)
-            else:
-                shutil.copy2(path, stage / BUILDS)
-        swapped: list[tuple[Path, Path, Path]] = []
+    new = stage / _NEW / output.name
+    with _swapping(output):
+        if output.exists():
+            _keep(output, new)
+        write_dataset_card(new)
+        if output.exists():
+            output.rename(stage / _OLD)
         try:
-            for name in sorted((*(path.name for path in stage.iterdir()), *stale)):
-                target, new, old = output / name, stage / name, stage / f".old-{name}"
-                if target.exists():
-                    target.rename(old)
-                swapped.append((target, new, old))
-                if new.exists():
-                    new.rename(target)
-            write_dataset_card(output)
+            new.rename(output)
         except BaseException:
-            for target, new, old in reversed(swapped):
-                if target.exists():
-                    target.rename(new)
-                if old.exists():
-                    old.rename(target)
+            if (stage / _OLD).exists():
+                (stage / _OLD).rename(output)
             raise
+
+
+def _keep(old: Path, new: Path) -> None:
+    """Links into `new` what `old` holds, but for configurations that are made anew or whose rows are gone."""
+    made = {path.stem for path in (new / BUILDS).iterdir()}
+    gone = set(made)
+    for path in (old / BUILDS).glob("*.json"):
+        if path.stem not in made:
+            if read_record(path)["made_from"] in made or not (old / path.stem).is_dir():
+                gone.add(path.stem)
+            else:
+                _link(str(path), str(new / BUILDS / path.name))
+    for path in old.iterdir():
+        if path.name in gone or path.name == BUILDS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link)
+        else:
+            _link(str(path), str(new / path.name))
+
+
+def _link(old: str, new: str) -> None:
+    """A second name of a file; a copy where the file system has none."""
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(old, new, follow_symlinks=False)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 
 import datasets
 
+from hf_bertx import run_files
+from hf_bertx.data_copies import embedded
 from hf_bertx.task_data import features
 from hf_bertx.tasks import Task, get_task
 
@@ -113,10 +115,11 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         return [datasets.SplitGenerator(name=part, gen_kwargs={"part": part, "chosen": chosen}) for part in parts]
 
     def find_files(self, dl_manager: datasets.DownloadManager) -> tuple[Form, dict[str, list[Path]]]:
-        """The files at hand, by part: from `raw_dir`, or fetched."""
+        """The files at hand, by part: from `raw_dir`, or of the copy in the package, or fetched."""
         fetched = Path(self._cache_dir_root) / "raw"
         if self.config.raw_dir is None:
-            return locate(self.task, self.forms, sources.download(self.task, dl_manager, fetched))
+            packaged = embedded(self.task.name)
+            return locate(self.task, self.forms, packaged or sources.download(self.task, dl_manager, fetched))
         folder = Path(self.config.raw_dir).expanduser()
         others = {name for task, forms in self.FORMS.items() if task != self.task.name for name in _folders(forms)}
         try:
@@ -221,7 +224,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
     def provenance(self) -> dict[str, Any]:
         """What was read: the form of the files, their names, sizes and sha256."""
         files = [
-            {"part": part, "file": path.name, "bytes": path.stat().st_size, "sha256": sources.digest(path)}
+            {"part": part, "file": path.name, "bytes": path.stat().st_size, "sha256": run_files.sha256(path)}
             for part, paths in self.files.items()
             for path in paths
         ]
@@ -270,9 +273,8 @@ def _folders(forms: Iterable[Form]) -> set[str]:
 
 
 def _file_names(form: Form) -> dict[str, tuple[str, ...]]:
-    """The patterns of a form without their folders; none where the names alone do not tell the parts apart."""
-    bare = {part: tuple(pattern.rpartition("/")[2] for pattern in own) for part, own in form.files.items()}
-    return bare if len({p for own in bare.values() for p in own}) >= len(bare) else {}
+    """The patterns of a form without their folders."""
+    return {part: tuple(pattern.rpartition("/")[2] for pattern in own) for part, own in form.files.items()}
 
 
 def _matching(names: Mapping[str, Path], patterns: Iterable[str]) -> list[Path]:

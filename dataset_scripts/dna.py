@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hf_bertx.sequence_files import open_text, read_fasta, read_table
+from hf_bertx.data_copies import check_build
+from hf_bertx.sequence_files import open_text, read_fasta, read_parquet, read_table
 from hf_bertx.tasks import get_task
 
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form
@@ -48,6 +49,18 @@ def read_splice(path: Path) -> Iterator[Record]:
     number_of = {sequence: n for n, sequence in enumerate(sorted({row[0] for row in rows}))}
     for n, (sequence, label, _, where) in enumerate(rows):
         yield Record(f"splice-{n:04d}", sequence, label, where, f"sequence-{number_of[sequence]:04d}")
+
+
+def read_package_copy(path: Path) -> Iterator[Record]:
+    """The records of a data set that `bertx data build` made, by the record of a build; in the order of their ids."""
+    built = check_build(path.parent.parent, path.stem)
+    if built["task"]["name"] != _SPLICE.name:
+        raise ValueError(f"{path}: a build of {built['task']['name']}, not of {_SPLICE.name}")
+    rows = []
+    for name in built["files"]:
+        for row, where in read_parquet(path.parent.parent / path.stem / name, ("id", "sequence", "label", "group")):
+            rows.append(Record(row["id"], row["sequence"], built["task"]["labels"][row["label"]], where, row["group"]))
+    yield from sorted(rows)
 
 
 def chromosome(name: str) -> str | None:
@@ -128,6 +141,13 @@ class Dna(DisciplineBuilder):
                 "UCI or KEEL",
                 {ALL: ("splice.data", "splice.txt", "splice.dat")},
                 read_splice,
+                published=_SPLICE.paper_sizes,
+                ids_tell_groups=True,
+            ),
+            Form(
+                "the package's",
+                {ALL: ("builds/paper.json",)},
+                read_package_copy,
                 published=_SPLICE.paper_sizes,
                 ids_tell_groups=True,
             ),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import requests
 from datasets.utils.file_utils import hash_url_to_filename
 from filelock import FileLock
 
+from hf_bertx.sequence_files import check_expansion
 from hf_bertx.tasks import Task
 
 _ARCHIVES = (".zip", ".tar.gz")
@@ -225,43 +227,57 @@ def checksum(path: Path, like: str | None) -> str | None:
     if like is None:
         return None
     algorithm = like.partition(":")[0]
-    return f"{algorithm}:{digest(path, algorithm)}"
-
-
-def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Of a file's bytes, in hexadecimal."""
-    made = hashlib.new(algorithm)  # hashlib.file_digest came with Python 3.11
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            made.update(block)
-    return made.hexdigest()
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpacks a zip or tar archive; nothing is written when one of its entries points outside the folder.
+    """Unpacks a zip or tar archive of files and folders. Nothing is written when an entry is refused.
 
     Raises:
-        ValueError: such an entry, or a file that is not a whole archive.
+        ValueError: an entry that points outside the folder, is a link or a device, or lies below a file; an archive
+            that is not whole, or expands to far more than its size.
     """
-    root = folder.resolve()
-
-    def refuse(name: str) -> None:
-        if not (root / name).resolve().is_relative_to(root):
-            raise ValueError(f"{archive}: entry {name!r} points outside the folder that it is unpacked in")
-
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                for name in opened.namelist():
-                    refuse(name)
+                for info in opened.infolist():
+                    kind = stat.S_IFMT(info.external_attr >> 16)
+                    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                        raise ValueError(f"{archive}: entry {info.filename!r} is neither a file nor a folder")
+                _check_entries(archive, folder, ((i.filename, i.is_dir(), i.file_size) for i in opened.infolist()))
                 opened.extractall(folder)
             return
         with tarfile.open(archive) as tar:
-            for member in tar.getmembers():
-                refuse(member.name)
+            _check_entries(archive, folder, _tar_entries(archive, tar))
             tar.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise ValueError(f"{archive}: an entry points outside the folder that it is unpacked in ({error})") from None
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
         raise ValueError(f"{archive}: not a whole archive ({reason}); remove it and fetch it again") from None
+
+
+def _tar_entries(archive: Path, tar: tarfile.TarFile) -> Iterator[tuple[str, bool, int]]:
+    for member in tar:
+        if not (member.isfile() or member.isdir()):
+            raise ValueError(f"{archive}: entry {member.name!r} is neither a file nor a folder")
+        yield member.name, member.isdir(), member.size
+
+
+def _check_entries(archive: Path, folder: Path, entries: Iterable[tuple[str, bool, int]]) -> None:
+    """Refuses an archive by its `(name, is a folder, bytes)`, before anything is written."""
+    root = folder.resolve()
+    files: set[Path] = set()
+    folders: set[Path] = set()
+    total = 0
+    for name, is_folder, size in entries:
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise ValueError(f"{archive}: entry {name!r} points outside the folder that it is unpacked in")
+        if not is_folder:
+            files.add(path)
+        folders |= {path} if is_folder else set()
+        folders |= set(path.parents)
+        total += size
+        check_expansion(archive, total)
+    for path in sorted(files & folders):
+        raise ValueError(f"{archive}: {path.relative_to(root).as_posix()!r} is a file and a folder in it")

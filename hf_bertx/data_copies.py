@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import datasets
+import pyarrow.lib
 from datasets import DatasetDict, load_dataset
+from datasets.exceptions import DatasetGenerationError
 from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import logging
 
 from . import run_files
-from .tasks import Task
+from .registry import first_line
+from .tasks import TASKS, Task
 
 logger = logging.get_logger(__name__)
 BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
 _EMBEDDED = Path(__file__).parent / "data"
+_RECORD = (
+    "config task about counts balance leaks leak_sentences command source notes made_from tokenizer versions files"
+).split()
 # takes a task and a split, and gives the folder of the data set that was built from the original files
 BuildTask = Callable[[str, str], Path]
 
 
 @dataclass(frozen=True)
-class Copy:
+class LoadedRows:
     """A copy of a task's rows, not checked yet."""
 
     rows: DatasetDict
@@ -32,30 +42,122 @@ class Copy:
     revision: str | None = None
 
 
-def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | None) -> Copy:
+def embedded(name: str) -> Path | None:
+    """The folder of the copy of a task in the package; None where there is none."""
+    return _EMBEDDED / name if (_EMBEDDED / name).is_dir() else None
+
+
+def built_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size, sha256 and number of rows of each Parquet file of a configuration's folder, by name."""
+    import pyarrow.parquet as pq
+
+    found = run_files.file_digests(folder)
+    return {name: {**digest, "rows": pq.read_metadata(folder / name).num_rows} for name, digest in found.items()}
+
+
+def rows_digest(record: dict[str, Any]) -> str:
+    """A digest of the Parquet files that a record of a build names."""
+    text = json.dumps({name: file["sha256"] for name, file in record["files"].items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """What `bertx data build` recorded of a configuration, `builds/CONFIG.json`.
+
+    Raises:
+        ValueError: the file is missing or damaged; the message names it.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in _RECORD if name not in record]
+        if not missing:
+            Task.from_dict(record["task"])
+            rows: dict[str, int] = {}
+            for name, file in record["files"].items():
+                part = re.split(r"[-.]", name)[0]
+                rows[part] = rows.get(part, 0) + file["rows"]
+            if rows != record["counts"]:
+                raise ValueError(f"its files hold {rows} rows, its counts are {record['counts']}")
+    except FileNotFoundError:
+        raise ValueError(f"{path}: the file is missing; build the configuration {path.stem} again") from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{path}: not the record of a build ({first_line(error)}); build the configuration {path.stem} again"
+        ) from None
+    if missing:
+        raise ValueError(f"{path}: no {missing[0]!r} in it; build the configuration {path.stem} again")
+    return dict(record)
+
+
+def check_build(folder: Path, config: str) -> dict[str, Any]:
+    """The record of a configuration, after its Parquet files were compared with it.
+
+    Raises:
+        ValueError: a file is missing, damaged, changed or none of this build, or the record is damaged.
+    """
+    record = read_record(folder / BUILDS / f"{config}.json")
+    advice = f"build the configuration {config} again"
+    run_files.check_files(folder / config, record["files"], advice=advice)
+    for path in sorted((folder / config).iterdir()):
+        if path.name not in record["files"] and not path.name.startswith("."):
+            raise ValueError(f"{path}: the file is not of this build; remove it, or {advice}")
+    return record
+
+
+def configurations(folder: Path) -> list[str]:
+    """The configurations of a folder that `bertx data build` made, its default one first.
+
+    Raises:
+        ValueError: the folder holds no build, the record of one is damaged, or rows have no record.
+    """
+    records = [read_record(path) for path in sorted((folder / BUILDS).glob("*.json"))]
+    if not records:
+        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
+    records.sort(key=lambda record: (record["tokenizer"] is not None, record["config"] != "paper", record["config"]))
+    names = [str(record["config"]) for record in records]
+    for name in sorted({path.parent.name for path in folder.glob("*/*.parquet")} - set(names)):
+        raise ValueError(f"{folder / BUILDS / name}.json: the file is missing; build the configuration {name} again")
+    return names
+
+
+def load_rows(path: str, config: str | None = None, **options: Any) -> DatasetDict:
+    """`load_dataset`, whose errors name the data set.
+
+    Raises:
+        ValueError: the files are damaged. OSError: they cannot be had, or the disk of the cache is full.
+    """
+    try:
+        with run_files.writing(Path(datasets.config.HF_DATASETS_CACHE)):
+            return load_dataset(path, config, **options)
+    except (DatasetGenerationError, pyarrow.lib.ArrowException) as error:
+        cause = error.__cause__ or error
+        raise ValueError(f"{path}: the files cannot be read ({first_line(cause)})") from None
+
+
+def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | None) -> LoadedRows:
     """The rows of a task from `data_dir`, else the package, else the Hub, else built; see [`load_task_data`].
 
     Raises:
         FileNotFoundError: there is no copy; the message says what to do.
     """
-    embedded = _EMBEDDED / task.name
+    packaged = embedded(task.name)
     if data_dir is not None:
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(f"--data_dir {data_dir}: no such folder")
         return _from_folder(task, split, folder, f"the folder {folder.resolve().name}")
-    if embedded.is_dir():
-        return _from_folder(task, split, embedded, "the copy in the package")
+    if packaged is not None:
+        return _from_folder(task, split, packaged, "the copy in the package")
     try:
         return _from_hub(task, split)
     except (OSError, ValueError) as error:
-        failure = f"could not be loaded from {task.hub_id}: {_first_line(error)}"
+        failure = f"could not be loaded from {task.hub_id}: {first_line(error)}"
     if build is not None and not constants.HF_HUB_OFFLINE:
         logger.warning(f"task {task.name}: {failure} It is built from its original files")
         try:
             return _from_folder(task, split, build(task.name, split), "its original files, built here")
         except (OSError, ValueError) as error:
-            failure += f" Nor could it be built from its original files: {_first_line(error)}"
+            failure += f" Nor could it be built from its original files: {first_line(error)}"
     held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if path.is_dir()))
     raise FileNotFoundError(
         f"task {task.name}: its data is not in the package and {failure} What to do: "
@@ -64,28 +166,37 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
     )
 
 
-def _from_folder(task: Task, split: str, folder: Path, origin: str) -> Copy:
-    configured = (folder / split).is_dir()
-    if not configured and (folder / BUILDS).is_dir():
+def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRows:
+    if (folder / BUILDS).is_dir() and not (folder / split).is_dir():
         raise FileNotFoundError(_no_split(task, split, folder))
-    records = (folder / BUILDS / f"{split}.json", folder.parent / BUILDS / f"{folder.name}.json")
-    leaks = _leak_sentences(next((record for record in records if record.is_file()), None))
-    return Copy(load_dataset(str(folder / split if configured else folder)), origin, leaks)
+    rows = folder / split if (folder / split).is_dir() else folder
+    leaks: list[str] = []
+    # a data set's folder has the rows of each record beside it; any other may be called `builds` too
+    if any((rows.parent / path.stem).is_dir() for path in (rows.parent / BUILDS).glob("*.json")):
+        record = check_build(rows.parent, rows.name)
+        built = record["task"]["name"]
+        if built != task.name and built in TASKS:
+            raise ValueError(f"task {task.name}: {rows.parent} holds the data of {built}")
+        leaks = record["leak_sentences"]
+    return LoadedRows(load_rows(str(rows)), origin, tuple(leaks))
 
 
-def _from_hub(task: Task, split: str) -> Copy:
+def _from_hub(task: Task, split: str) -> LoadedRows:
     """The rows at the task's revision; where it names none, at the Hub's current one."""
-    rows = load_dataset(task.hub_id, split, revision=task.revision)
+    rows = load_rows(task.hub_id, split, revision=task.revision)
     revision = _commit(rows)
     if task.revision is not None and revision != task.revision:  # offline, the cache gives what it has
         raise ValueError(f"the cache holds revision {revision}, and {task.revision} is what this name means.")
     at = "" if revision is None else f" at revision {revision[:12]}"
     try:
         name = f"{BUILDS}/{split}.json"
-        record = Path(hf_hub_download(task.hub_id, name, repo_type="dataset", revision=revision))
+        record = read_record(Path(hf_hub_download(task.hub_id, name, repo_type="dataset", revision=revision)))
     except EntryNotFoundError:
-        record = None
-    return Copy(rows, f"the Hub: {task.hub_id}{at}", _leak_sentences(record), revision)
+        return LoadedRows(rows, f"the Hub: {task.hub_id}{at}", revision=revision)
+    held = {name: len(part) for name, part in rows.items()}
+    if held != record["counts"]:
+        raise ValueError(f"it holds {held} rows, and {BUILDS}/{split}.json counts {record['counts']}.")
+    return LoadedRows(rows, f"the Hub: {task.hub_id}{at}", tuple(record["leak_sentences"]), revision)
 
 
 def _commit(rows: DatasetDict) -> str | None:
@@ -93,14 +204,6 @@ def _commit(rows: DatasetDict) -> str | None:
     files = next(iter(rows.values())).cache_files
     name = Path(files[0]["filename"]).parent.name if files else ""
     return name if re.fullmatch("[0-9a-f]{40}", name) else None
-
-
-def _leak_sentences(record: Path | None) -> tuple[str, ...]:
-    return () if record is None else tuple(run_files.read_json(record)["leak_sentences"])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _no_split(task: Task, split: str, folder: Path) -> str:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -59,10 +60,21 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         parent = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-        full = "No space left" in str(error) or getattr(error, "errno", None) == errno.ENOSPC
-        if full or ("failed writing file" in str(error) and shutil.disk_usage(parent).free < 2**20):
+        unnamed = "failed writing file" in str(error) and shutil.disk_usage(parent).free < 2**20
+        if unnamed or disk_is_full(error):
             raise OSError(errno.ENOSPC, "the disk is full", str(path)) from error
         raise
+
+
+def disk_is_full(error: BaseException | None) -> bool:
+    """Whether an exception, or one that led to it, says that a disk is full."""
+    while error is not None:
+        if getattr(error, "errno", None) == errno.ENOSPC or re.search(
+            "No space left|Not enough disk space", str(error)
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
@@ -176,30 +188,34 @@ def file_digests(folder: Path, names: Iterable[str] | None = None) -> dict[str, 
     }
 
 
-def check_files(folder: Path, record: dict[str, dict[str, Any]], below: str = "", content: bool = True) -> None:
+def check_files(
+    folder: Path, record: dict[str, dict[str, Any]], below: str = "", content: bool = True, advice: str | None = None
+) -> None:
     """Compares files with what [`file_digests`] recorded of them.
 
     Args:
         record: of `results.json`, under `files`: by path relative to `folder`, the run's.
         below: only files whose recorded path begins with this, e.g. `model/`.
         content: whether to compare the sha256 too, which reads every file, or the size alone.
+        advice: what to do about a file that is not what it was.
 
     Raises:
         ValueError: a file that is missing, has another size or other content; the message names it.
     """
+    advice = advice or f"remove {folder} to make it again"
     for name, recorded in record.items():
         if not name.startswith(below):
             continue
         path = folder / name
         if not path.is_file():
-            raise ValueError(f"{path}: the file is missing; remove {folder} to make it again")
+            raise ValueError(f"{path}: the file is missing; {advice}")
         if path.stat().st_size != recorded["size"]:
             found = f"{path.stat().st_size} bytes, {recorded['size']} were written"
         elif content and (digest := sha256(path)) != recorded["sha256"]:
             found = f"its sha256 is {digest[:12]}, {recorded['sha256'][:12]} was written"
         else:
             continue
-        raise ValueError(f"{path}: damaged or changed ({found}); remove {folder} to make it again")
+        raise ValueError(f"{path}: damaged or changed ({found}); {advice}")
 
 
 def check_run(folder: Path, below: str = "", content: bool = True) -> None:

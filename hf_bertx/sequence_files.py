@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+_MOST_EXPANDED = 200 * 10**6  # bytes that any compressed file may hold
+_MOST_TIMES = 100  # and times its size that it may; sequences and tables are compressed to a third or a tenth
 FASTA_ENDINGS = (".fasta", ".fa", ".fna", ".faa")
 
 
@@ -26,7 +29,7 @@ def open_text(path: Path) -> Iterator[IO[str]]:
     """
     if path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
-    opened: Any = gzip.open if path.suffix == ".gz" else open
+    opened: Any = _open_gzip if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline="\n") as file:
             yield file
@@ -34,6 +37,39 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         raise ValueError(f"{path}: not text in UTF-8 ({error.reason}: {error.object[error.start]:#x})") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a whole gzip file ({error})") from None
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip file that stops where it has expanded too far."""
+
+    def read1(self, size: int | None = -1) -> bytes:
+        data = super().read1(-1 if size is None else size)
+        check_expansion(Path(str(self.name)), self.tell())
+        return data
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size >= 0:
+            return super().read(size)
+        return b"".join(iter(self.read1, b""))
+
+
+def _open_gzip(path: Path, mode: str, encoding: str | None = None, newline: str | None = None) -> Any:
+    file = _Gzip(path)
+    return io.TextIOWrapper(file, encoding, newline=newline) if "t" in mode else file
+
+
+def check_expansion(path: Path, expanded: int) -> None:
+    """Stops the reading of a small compressed file that would fill the memory or the disk.
+
+    Raises:
+        ValueError: so many bytes are far more than sequences of the file's size are compressed from.
+    """
+    size = path.stat().st_size
+    if expanded > max(_MOST_EXPANDED, _MOST_TIMES * size):
+        raise ValueError(
+            f"{path}: its {size:,} bytes expand to more than {max(_MOST_EXPANDED, _MOST_TIMES * size):,}; unpack it "
+            "yourself if that is right"
+        )
 
 
 def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:

@@ -528,17 +528,13 @@ def zipped(files: dict[str, str]) -> bytes:
     return written.getvalue()
 
 
-def tarred(files: dict[str, str], link: str | None = None) -> bytes:
+def tarred(files: dict[str, str]) -> bytes:
     written = io.BytesIO()
     with tarfile.open(fileobj=written, mode="w:gz") as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content.encode()))
-        if link is not None:
-            entry = tarfile.TarInfo("link")
-            entry.type, entry.linkname = tarfile.SYMTYPE, link
-            archive.addfile(entry)
     return written.getvalue()
 
 
@@ -557,13 +553,38 @@ def test_an_archive_cannot_write_outside_its_folder(tmp_path: Path, make: Callab
     assert (tmp_path / "folder" / "a" / "inside.txt").read_text() == "fine"
 
 
-def test_a_link_in_an_archive_cannot_lead_outside(tmp_path: Path) -> None:
-    archive = write(tmp_path, {"bad.tar.gz": tarred({}, link="/etc")}) / "bad.tar.gz"
-    with pytest.raises(
-        ValueError, match=r"bad\.tar\.gz: an entry points outside the folder that it is unpacked in \("
-    ):
+def special(kind: bytes) -> bytes:
+    """A tar archive of a file and then an entry that is no file."""
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, entry_kind in (("inside.txt", tarfile.REGTYPE), ("odd", kind)):
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = entry_kind, "inside.txt" if entry_kind == kind else ""
+            archive.addfile(entry)
+    return written.getvalue()
+
+
+ARCHIVES: dict[str, tuple[bytes, str]] = {
+    "a zip entry below a file": (zipped({"a": "x", "b": "y", "a/b": "z"}), "'a' is a file and a folder in it"),
+    "a tar entry below a file": (tarred({"a": "x", "b": "y", "a/b": "z"}), "'a' is a file and a folder in it"),
+    "a symbolic link": (special(tarfile.SYMTYPE), "entry 'odd' is neither a file nor a folder"),
+    "a hard link": (special(tarfile.LNKTYPE), "entry 'odd' is neither a file nor a folder"),
+    "a device": (special(tarfile.CHRTYPE), "entry 'odd' is neither a file nor a folder"),
+    "a FIFO": (special(tarfile.FIFOTYPE), "entry 'odd' is neither a file nor a folder"),
+    "zeros in a tar": (tarred({"a": "x", "b": "0" * 2_000_000}), "its "),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHIVES)
+def test_nothing_is_unpacked_of_an_archive_that_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("hf_bertx.sequence_files._MOST_EXPANDED", 10**6)
+    content, message = ARCHIVES[kind]
+    archive = write(tmp_path, {"bad.bin": content}) / "bad.bin"
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{archive}: {message}')}"):
         unpack(archive, tmp_path / "folder")
-    assert not (tmp_path / "folder" / "link").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.bin"]
 
 
 @pytest.mark.parametrize(

@@ -31,11 +31,10 @@ def test_every_task_has_sources_and_forms_of_one_builder() -> None:
         assert builder.FORMS[name], name
         assert [config.name for config in builder.BUILDER_CONFIGS].count(name) == 1
     assert {name: len(builder.FORMS[name]) for name, builder in forms.items() if len(builder.FORMS[name]) != 2} == {
-        "dna-splice": 1,
         **{name: 3 for name in TASKS if name.startswith("dna-h")},
         "protein-localization": 3,
-        "protein-stability": 4,
-        "protein-fluorescence": 4,
+        "protein-stability": 3,
+        "protein-fluorescence": 3,
         "music-maestro-v1": 1,
         "glue-mrpc": 3,
     }

@@ -17,8 +17,9 @@ def add(verbs: Any) -> None:
     building = data_verbs.add_parser(
         "build",
         help="original files -> a folder that load_dataset reads",
-        description="Turns the original files of a task into Parquet with a data set card. Without --raw_dir they are "
-        "downloaded. Builds of one data set share a folder: each --split is a configuration of it.",
+        description="Turns the original files of a task into Parquet with a data set card. Without --raw_dir it takes "
+        "the copy in the package (dna-splice), or downloads the files. Builds of one data set share a folder: each "
+        "--split is a configuration of it.",
         epilog="bertx data build dna-h3 --raw_dir downloads --output data/dna-h3 --split grouped",
     )
     building.add_argument("task", nargs="?", help="one of: " + ", ".join(TASKS))
@@ -100,14 +101,21 @@ def _data_build(arguments: argparse.Namespace) -> None:
 
 
 def _data_leaks(arguments: argparse.Namespace) -> None:
-    from datasets import load_dataset
-
+    from ..data_copies import BUILDS, check_build, configurations, load_rows
     from ..leaks import leak_report
 
-    splits = load_dataset(arguments.dataset, arguments.config)
-    discipline = arguments.discipline or next(
-        (task.discipline for task in TASKS.values() if Path(arguments.dataset).name.startswith(task.name)), None
-    )
+    folder, config, discipline = Path(arguments.dataset), arguments.config, arguments.discipline
+    if (folder / BUILDS).is_dir():
+        held = configurations(folder)
+        if config is not None and config not in held:
+            raise ValueError(f"{folder}: no configuration {config!r}; it has {', '.join(held)}")
+        record = check_build(folder, config or held[0])
+        splits = load_rows(str(folder / record["config"]))
+        discipline = discipline or record["task"]["discipline"]
+    else:
+        splits = load_rows(arguments.dataset, config)
+    named = (task.discipline for task in TASKS.values() if folder.name.startswith(task.name))
+    discipline = discipline or next(named, None)
     if discipline is None:
         raise ValueError(
             f"{arguments.dataset}: the name tells no discipline; pass --discipline dna, protein, music or text"

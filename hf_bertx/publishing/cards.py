@@ -5,16 +5,19 @@ A value that was not measured makes no sentence; a missing one is an error.
 
 from __future__ import annotations
 
+import html
+import re
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import DatasetCardData
 from jinja2 import Environment, StrictUndefined, Template
 
 from .. import run_files
 from ..arms import BASELINE
-from ..data_copies import BUILDS
+from ..data_copies import BUILDS, configurations, read_record, rows_digest
 from ..tasks import Task
 from . import card_facts
 
@@ -82,7 +85,21 @@ def _template(name: str) -> Template:
     environment = Environment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
+    environment.filters.update(plain=plain, code=code_span)
     return environment.from_string((files("model_cards") / name).read_text(encoding="utf-8"))
+
+
+def plain(text: Any) -> str:
+    """What a user named, as Markdown that shows it letter for letter, in a table too: no markup, HTML or new line."""
+    escaped = html.escape(" ".join(str(text).split()), quote=False)
+    return re.sub(r"[\\`*\[\]|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", escaped)
+
+
+def code_span(text: Any) -> str:
+    """Text as inline code, whatever backticks it holds."""
+    shown = " ".join(str(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
+    return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
 
 
 def write_model_card(folder: Path) -> Path:
@@ -111,13 +128,10 @@ def dataset_card(folder: Path, repo_id: str | None = None) -> str:
         repo_id: where it is published; by default the task's place on the Hub, or the folder.
 
     Raises:
-        ValueError: the folder holds no build.
+        ValueError: the folder holds no build, or the record of one is damaged.
         jinja2.UndefinedError: the template asks for a value that is not there.
     """
-    builds = [run_files.read_json(path) for path in sorted((folder / BUILDS).glob("*.json"))]
-    builds.sort(key=lambda build: (build["tokenizer"] is not None, build["config"] != "paper", build["config"]))
-    if not builds:
-        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
+    builds = [read_record(folder / BUILDS / f"{config}.json") for config in configurations(folder)]
     task = Task.from_dict(builds[0]["task"])
     infos = {build["config"]: _dataset_info(folder, build) for build in builds}
     for build in builds:  # by class, then by split
@@ -125,7 +139,7 @@ def dataset_card(folder: Path, repo_id: str | None = None) -> str:
         build["balance"] = {name: [split[name] for split in splits] for name in splits[0]}
     columns = dict.fromkeys(column for info in infos.values() for column in info.features)
     return _template("dataset_card.md").render(
-        card_data=_dataset_metadata(task, builds, infos).to_yaml(),
+        card_data=_front_matter(_dataset_metadata(task, builds, infos)),
         task=task,
         hub_id=repo_id or (task.hub_id if task.hosted else folder.name),
         default=builds[0]["config"],
@@ -138,12 +152,9 @@ def built_task(folder: Path) -> Task:
     """The task of a data set that `bertx data build` made.
 
     Raises:
-        ValueError: the folder holds no build.
+        ValueError: the folder holds no build, or the record of one is damaged.
     """
-    build = next((folder / BUILDS).glob("*.json"), None)
-    if build is None:
-        raise ValueError(f"{folder}: no build; `bertx data build` makes one")
-    return Task.from_dict(run_files.read_json(build)["task"])
+    return Task.from_dict(read_record(folder / BUILDS / f"{configurations(folder)[0]}.json")["task"])
 
 
 def write_dataset_card(folder: Path) -> Path:
@@ -173,6 +184,22 @@ def _dataset_info(folder: Path, build: dict[str, Any]) -> Any:
     )
 
 
+def _front_matter(data: DatasetCardData) -> str:
+    """YAML in which no class is HTML to a viewer that takes front matter for Markdown: `<` is escaped."""
+    less = "\ue000"  # stands for it until the string is in quotation marks
+
+    class Dumper(yaml.SafeDumper): ...
+
+    def represent(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        if "<" not in value or value == data.size_categories:
+            return dumper.represent_scalar("tag:yaml.org,2002:str", value)
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value.replace("<", less), style='"')
+
+    Dumper.add_representer(str, represent)
+    dumped = yaml.dump(data.to_dict(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
+    return dumped.replace(less, "\\x3C").strip()
+
+
 def _dataset_metadata(task: Task, builds: list[dict[str, Any]], infos: dict[str, Any]) -> DatasetCardData:
     from datasets.info import DatasetInfosDict
     from datasets.utils.metadata import MetadataConfigs
@@ -187,8 +214,11 @@ def _dataset_metadata(task: Task, builds: list[dict[str, Any]], infos: dict[str,
         tags=[task.discipline, "hf_bertx"],
     )
     DatasetInfosDict(infos).to_dataset_card_data(data)
+    digests = {build["config"]: rows_digest(build) for build in builds}
     configs = {
         name: {
+            # the cache of `datasets` tells folders of one name apart by what stands here alone
+            "description": f"rows {digests[name]}",
             "data_files": [{"split": str(split), "path": f"{name}/{split}*.parquet"} for split in info.splits],
             **({"default": True} if name == builds[0]["config"] else {}),
         }

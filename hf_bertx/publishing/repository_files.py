@@ -11,12 +11,12 @@ from typing import Any
 from huggingface_hub import RepoCard
 
 from .. import run_files
-from ..data_copies import BUILDS
+from ..data_copies import BUILDS, check_build, configurations
 from ..report.cells import make_cells
 from ..report.figures import save_figures
 from ..report.panels import make_panels
 from . import card_facts
-from .cards import built_task, dataset_card, model_card
+from .cards import dataset_card, model_card
 
 Files = dict[str, "Path | bytes"]
 CARD, PICTURE = "README.md", "loss_curve.png"
@@ -105,16 +105,13 @@ def dataset_files(folder: Path, repo_id: str) -> Files:
     """What `bertx data build` made: the Parquet files of every configuration, the records of the builds, the card.
 
     Raises:
-        ValueError: the folder holds no build, or a configuration lacks its files.
+        ValueError: the folder holds no build, or a file is not what was built.
     """
-    built_task(folder)
+    records = {config: check_build(folder, config) for config in configurations(folder)}
     files: Files = {CARD: dataset_card(folder, repo_id).encode()}
-    for record in sorted((folder / BUILDS).glob("*.json")):
-        rows = sorted((folder / record.stem).glob("*.parquet"))
-        if not rows:
-            raise ValueError(f"{folder}: the configuration {record.stem} has no Parquet files; build it again")
-        files[f"{BUILDS}/{record.name}"] = record
-        files |= {f"{record.stem}/{path.name}": path for path in rows}
+    for config, record in records.items():
+        files[f"{BUILDS}/{config}.json"] = folder / BUILDS / f"{config}.json"
+        files |= {f"{config}/{name}": folder / config / name for name in record["files"]}
     return files
 
 
