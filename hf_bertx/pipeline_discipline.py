@@ -18,7 +18,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
 from .metrics import names_of_pieces
 from .prediction.inference import SequenceClassifier, check_finite
-from .prediction.prediction_files import piece_votes
+from .prediction.prediction_rows import piece_votes
 
 TASK = "discipline-classification"
 

@@ -92,6 +92,7 @@ class HubServer:
         self.lock = threading.RLock()
         self.die_after_bytes: int | None = None  # of an LFS upload: then the process is gone, as far as a client sees
         self.die_before_commit = False
+        self.refusals: list[list[Any]] = []  # [pattern of "METHOD path", status, code, how often or None for ever]
         self.interlopers = 0  # so many times somebody else commits right before a commit arrives: 412
         self._http: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -179,6 +180,10 @@ class _Handler(BaseHTTPRequestHandler):
         with hub.lock:
             hub.requests.append(f"{self.command} {unquote(parts.path)}")
         try:
+            for refusal in hub.refusals:
+                if refusal[3] != 0 and re.search(refusal[0], f"{self.command} {parts.path}"):
+                    refusal[3] = None if refusal[3] is None else refusal[3] - 1
+                    raise _Answer(refusal[1], f"answered {refusal[1]} as ordered", refusal[2])
             for pattern, methods, act in _ROUTES:
                 match = re.fullmatch(pattern, parts.path)
                 if match and self.command in methods.split():

@@ -12,7 +12,7 @@ import torch
 
 from ..input_records import InputRecord
 from ..tokenization_discipline import DisciplineTokenizer
-from .inference import SequenceClassifier, length_batches, one_thread_each
+from .inference import SequenceClassifier, check_finite, length_batches, one_thread_each
 
 METHODS = ("occlusion", "gradient x input")
 
@@ -73,6 +73,7 @@ def attribute(
     where = torch.nonzero(encoded["special_tokens_mask"][0] == 0)[:, 0]
     with torch.inference_mode():
         logits = classifier.model(input_ids=ids).logits[0].float().cpu().numpy()
+    check_finite(logits, "the sequence")
     number = _number(classifier, target, logits)
     values = (_by_occlusion if method == METHODS[0] else _by_gradient)(classifier, ids, where, number, logits)
     symbols = [tokenizer.convert_ids_to_tokens(i) for i in ids[0, where].tolist()]

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download
+from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from peft import PeftConfig, PeftModel
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
@@ -37,8 +37,7 @@ def load_classifier(source: str | Path) -> tuple[Any, Any]:
     """
     name, revision = find_model(source)
     check_model_files(Path(name))
-    adapter = _file(name, revision, _ADAPTER_CONFIG)
-    if adapter is not None and _file(name, revision, _CONFIG) is None:
+    if _file(name, revision, _CONFIG) is None and _file(name, revision, _ADAPTER_CONFIG) is not None:
         return _load_adapter(name, revision), _load_tokenizer(name, revision)
     config = _load(AutoConfig, name, revision)
     architecture = (config.architectures or ["no architecture"])[0]
@@ -102,8 +101,8 @@ def _file(name: str, revision: str | None, file: str) -> Path | None:
     try:
         return Path(hf_hub_download(name, file, revision=revision))
     except LocalEntryNotFoundError as error:
-        if file == _ADAPTER_CONFIG:
-            return None  # the model's own files are asked for next, and say better what is missing
+        if constants.HF_HUB_OFFLINE:  # nobody knows whether there is one
+            return None
         raise _failed(name, error) from None
     except EntryNotFoundError:
         return None

@@ -26,7 +26,7 @@ from hf_bertx.input_records import INPUT_ENDINGS, InputRecord, is_music, read_in
 from hf_bertx.prediction.attribution import METHODS, Attribution, attribute
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.loading import find_model
-from hf_bertx.prediction.prediction_files import piece_votes
+from hf_bertx.prediction.prediction_rows import piece_votes
 
 PUBLISHED = ("bertx/minilm-l6-dna-splice",)
 EXAMPLES = {

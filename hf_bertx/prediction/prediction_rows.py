@@ -1,0 +1,203 @@
+"""Predictions window by window -> one file: votes of pieces, rows, and the forms CSV, JSON lines and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from .. import run_files
+from ..metrics import names_of_pieces, vote
+from .inference import SequenceClassifier, Window
+
+_ORDER_KEY = b"hf_bertx order"
+_ROWS = 50_000  # of a row group of Parquet
+_FORMULA = re.compile(r"[=+\-@\t\r]")  # what makes a spreadsheet compute a field that begins with it
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def write_part(path: Path, window: Window, order: str) -> None:
+    """Writes a window's logits, with the key of the order that they belong to."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    classes = window.logits.shape[1]
+    logits = pa.FixedSizeListArray.from_arrays(pa.array(window.logits.reshape(-1)), classes)
+    columns = {
+        "id": [record.id for record in window.records],
+        "piece": pa.array([record.piece for record in window.records], pa.string()),
+        "cut": window.cut,
+        "logits": logits,
+    }
+    table = pa.table(columns).replace_schema_metadata({_ORDER_KEY: order.encode()})
+    run_files.write_whole(path, lambda temporary: pq.write_table(table, temporary))
+
+
+def whole_parts(stage: Path, order: str) -> list[tuple[Path, int]]:
+    """The parts that an order left, each with its number of records. Others, and what follows them, are removed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found: list[tuple[Path, int]] = []
+    for number, part in enumerate(sorted(stage.glob("*.parquet"))):
+        try:
+            table = pq.read_metadata(part)
+            whole = (table.metadata or {}).get(_ORDER_KEY) == order.encode() and part.name == part_name(number)
+        except (OSError, pa.ArrowException):
+            whole = False
+        if whole and len(found) == number:
+            found.append((part, table.num_rows))
+        else:
+            part.unlink()
+    return found
+
+
+def part_name(number: int) -> str:
+    """The file of the window of that number."""
+    return f"{number:08d}.parquet"
+
+
+def count_cut(part: Path) -> int:
+    """How many records of a part were cut."""
+    import pyarrow.parquet as pq
+
+    return int(np.count_nonzero(pq.read_table(part, columns=["cut"])["cut"].to_numpy()))
+
+
+def read_parts(parts: Iterable[Path]) -> Iterator[tuple[list[str], list[str | None], list[int], np.ndarray]]:
+    """Yields ids, pieces, how many symbols were cut, and logits of each part."""
+    import pyarrow.parquet as pq
+
+    for part in parts:
+        table = pq.read_table(part)
+        logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
+        yield *(table[name].to_pylist() for name in ("id", "piece", "cut")), logits
+
+
+def votes(classifier: SequenceClassifier, parts: list[Path]) -> tuple[list[str], dict[str, Any]]:
+    """The name that each record votes under, and what the segments of each name voted; the mean of a regression."""
+    pieces: list[str | None] = []
+    answers = []
+    for _, own, _, logits in read_parts(parts):
+        pieces += own
+        answers.append(logits[:, 0].astype(np.float64) if classifier.regression else logits.argmax(axis=1))
+    names, answered = names_of_pieces(pieces), np.concatenate(answers)
+    if not classifier.regression:
+        return names, piece_votes(classifier.labels, answered, names)
+    values: dict[str, list[float]] = {}
+    for name, value in zip(names, answered.tolist(), strict=True):
+        values.setdefault(name, []).append(value)
+    return names, {name: {"piece_value": float(np.mean(own)), "segments": len(own)} for name, own in values.items()}
+
+
+def piece_votes(labels: list[str], predicted: np.ndarray, pieces: list[str]) -> dict[str, Any]:
+    """The label that most segments of each piece were given, how many gave it, and how many there are.
+
+    Args:
+        predicted: class numbers, shape `(segments,)`.
+        pieces: the piece of each segment.
+    """
+    won = vote(predicted, pieces)
+    counts = {piece: [0, 0] for piece in won}
+    for piece, number in zip(pieces, predicted.tolist(), strict=True):
+        counts[piece][0] += number == won[piece]
+        counts[piece][1] += 1
+    return {
+        piece: {"piece_label": labels[won[piece]], "votes": votes, "segments": segments}
+        for piece, (votes, segments) in counts.items()
+    }
+
+
+def said_answers(classifier: SequenceClassifier, parts: list[Path], most: int = 10) -> str:
+    """What was answered, in words: `EI (5), N (4)`, or `values 11 to 103, mean 57`."""
+    counts: Counter[str] = Counter()
+    values: list[np.ndarray] = []
+    for *_, logits in read_parts(parts):
+        if classifier.regression:
+            values.append(logits[:, 0])
+        else:
+            counts.update(classifier.labels[number] for number in logits.argmax(axis=1).tolist())
+    if classifier.regression:
+        every = np.concatenate(values)
+        return f"values {every.min():.4g} to {every.max():.4g}, mean {every.mean():.4g}"
+    shown = [f"{label} ({count})" for label, count in counts.most_common(most)]
+    return ", ".join([*shown, *([f"{len(counts) - most} classes more"] if len(counts) > most else [])])
+
+
+def rows(
+    classifier: SequenceClassifier, parts: list[Path], names: list[str], pieces: dict[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """Yields the row of each record.
+
+    Args:
+        names: what each record votes under, with its `pieces`; empty where nothing votes.
+    """
+    labels, voters = classifier.labels, iter(names)
+    for ids, own, cut, logits in read_parts(parts):
+        scores = softmax(logits.astype(np.float64), axis=1)
+        for i, name in enumerate(ids):
+            row: dict[str, Any] = {"id": name}
+            if labels:
+                best = int(logits[i].argmax())
+                row |= {"label": labels[best], "score": round(float(scores[i, best]), 6)}
+                row |= {f"score_{label}": round(float(scores[i, k]), 6) for k, label in enumerate(labels)}
+            else:
+                row["value"] = float(f"{logits[i, 0]:.7g}")
+            row["cut"] = cut[i]
+            if pieces:
+                row |= {"piece": own[i], **pieces[next(voters)]}
+            yield row
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """A field of a CSV file: text that a spreadsheet would compute gets an apostrophe in front; a number does not."""
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
+
+
+def write_rows(path: Path, ending: str, rows: Iterator[dict[str, Any]]) -> None:
+    """Writes rows as `.csv`, `.jsonl` or `.parquet`."""
+    if ending == ".parquet":
+        _write_parquet(path, rows)
+    elif ending == ".csv":
+        _write_csv(path, rows)
+    else:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
+
+
+def _write_csv(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        usual = csv.writer(file, lineterminator="\n")
+        # csv quotes a carriage return only where it ends lines
+        quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for number, row in enumerate(rows):
+            fields = [[spreadsheet_safe(value) for value in row.values()]]
+            for values in [list(row), *fields] if not number else fields:
+                returns = any(isinstance(value, str) and "\r" in value for value in values)
+                (quoted if returns else usual).writerow(values)
+
+
+def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    try:
+        while chunk := list(islice(rows, _ROWS)):
+            table = pa.Table.from_pylist(chunk, schema=None if writer is None else writer.schema)
+            if writer is None:
+                writer = pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()

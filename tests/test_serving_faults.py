@@ -1,0 +1,422 @@
+"""What a model in use refuses, warns of and never does: damaged models, foreign input, kills, answers of a Hub."""
+
+import csv
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+from conftest import train_briefly
+from hub_server import File, HubServer, Repository
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
+from safetensors.torch import load_file, save_file
+from test_predict import classes, fasta, predict, saved, sequences
+from transformers import pipeline
+from transformers.utils import logging
+
+import hf_bertx.pipeline_discipline  # noqa: F401  registers the pipeline
+from hf_bertx import metrics, run_files
+from hf_bertx.hub_answers import advice
+from hf_bertx.input_records import Columns, InputRecord
+from hf_bertx.prediction.attribution import attribute
+from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.prediction.prediction_files import predict_file
+from hf_bertx.prediction.prediction_rows import spreadsheet_safe, write_rows
+from hf_bertx.prediction.unlikely_input import unlikely
+
+
+@pytest.fixture(scope="module")
+def dna_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tiny_backbone, tmp_path_factory.mktemp("dna"), "dna", **classes("EI", "IE", "N"))
+
+
+@pytest.fixture(scope="module")
+def pair_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pairs")
+    return saved(tiny_backbone, folder, "protein", reads_pairs=True, **classes("no", "yes"))
+
+
+def one_line(capsys: Any) -> str:
+    error = capsys.readouterr().err
+    assert re.fullmatch(r"bertx: error: [^\n]+\n", error), error
+    return error
+
+
+# ---- the output ----
+
+
+@pytest.mark.parametrize("how", ["no order", "order of another", "damaged part", "last part alone"])
+def test_parts_of_another_prediction_are_never_taken(dna_model: Path, tmp_path: Path, how: str) -> None:
+    classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32")
+    output, stage = tmp_path / "out.csv", tmp_path / ".out.csv.part"
+    whole = predict_file(classifier, fasta(tmp_path / "b.fasta", sequences(9, seed=1)), tmp_path / "whole.csv")
+
+    class Stop(Exception): ...
+
+    def stop(done: int, total: int | None) -> None:
+        if done:
+            raise Stop
+
+    def begin(name: str, seed: int) -> None:
+        with pytest.raises(Stop):
+            predict_file(
+                classifier, fasta(tmp_path / name, sequences(9, seed=seed)), output, overwrite=True, progress=stop
+            )
+
+    begin("a.fasta", 2)
+    foreign = (stage / "00000000.parquet").read_bytes()
+    begin("b.fasta", 1)
+    if how == "no order":
+        (stage / "order.json").unlink()
+    if how in ("no order", "order of another"):
+        (stage / "00000000.parquet").write_bytes(foreign)
+    elif how == "damaged part":
+        os.truncate(stage / "00000000.parquet", 40)
+    else:
+        (stage / "00000000.parquet").rename(stage / "00000001.parquet")
+    (tmp_path / ".out.csv.abc.tmp").write_text("of a call that was killed")
+    assert predict_file(classifier, tmp_path / "b.fasta", output).records == whole.records == 9
+    assert output.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.fasta", "b.fasta", "out.csv", "whole.csv"}
+
+
+def test_a_call_killed_as_it_cleaned_up_is_repeated(dna_model: Path, tmp_path: Path) -> None:
+    path, output = fasta(tmp_path / "in.fasta", sequences(5)), tmp_path / "out.csv"
+    classifier = SequenceClassifier.from_pretrained(dna_model)
+    kept: dict[str, bytes] = {}
+
+    def keep(done: int, total: int | None) -> None:
+        kept.update({part.name: part.read_bytes() for part in (tmp_path / ".out.csv.part").glob("*.json")})
+
+    predict_file(classifier, path, output, progress=keep)
+    before = output.read_bytes()
+    (tmp_path / ".out.csv.part").mkdir()
+    (tmp_path / ".out.csv.part" / "order.json").write_bytes(kept["order.json"])  # its parts are gone already
+    predict_file(classifier, path, output)
+    assert output.read_bytes() == before
+    assert not (tmp_path / ".out.csv.part").exists()
+
+
+def test_predictions_never_replace_their_input(dna_model: Path, run_folder: Path, tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "x.csv").write_text("id,sequence\na,ACGT\n")
+    (tmp_path / "link.csv").symlink_to("x.csv")
+    os.link(tmp_path / "x.csv", tmp_path / "hard.csv")
+    for output in ("x.csv", "link.csv", "hard.csv", "../" + tmp_path.name + "/x.csv"):
+        assert predict(dna_model, tmp_path / "x.csv", "--output", tmp_path / output, "--overwrite") == 2
+        assert "is the input, which predictions would replace" in one_line(capsys)
+    assert (tmp_path / "x.csv").read_text() == "id,sequence\na,ACGT\n"
+    own = run_folder / run_files.TEST_PREDICTIONS
+    assert predict(dna_model, tmp_path / "x.csv", "--output", own, "--overwrite") == 2
+    assert "is the run's own file" in one_line(capsys)
+
+
+SAFE = [
+    ("=1+1", "'=1+1"),
+    ("@SUM(A1)", "'@SUM(A1)"),
+    ("-cmd|' /C calc'!A0", "'-cmd|' /C calc'!A0"),
+    ("+x", "'+x"),
+    ("-", "'-"),
+    ("\tx", "'\tx"),
+    ("-5", "-5"),
+    ("+0.25", "+0.25"),
+    ("a=b", "a=b"),
+    ("", ""),
+    (-0.5, -0.5),
+    (None, None),
+]
+
+
+@pytest.mark.parametrize(("given", "written"), SAFE)
+def test_csv_fields_are_no_formulas(given: Any, written: Any) -> None:
+    assert spreadsheet_safe(given) == written
+
+
+def test_a_carriage_return_stays_in_its_row(tmp_path: Path) -> None:
+    rows = [{"id": "a\rb", "label": "=x"}, {"id": 'c"d\n', "label": "y"}]
+    write_rows(tmp_path / "o.csv", ".csv", iter(rows))
+    with (tmp_path / "o.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert read == [{"id": "a\rb", "label": "'=x"}, {"id": 'c"d\n', "label": "y"}]
+
+
+def test_what_was_read_and_written_is_said(dna_model: Path, tmp_path: Path, capsys: Any) -> None:
+    path = fasta(tmp_path / "in.fasta", ["ACGT", "A" * 130, "C" * 130])
+    assert predict(dna_model, path, "--output", tmp_path / "o.csv") == 0
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    counts = {label: sum(row["label"] == label for row in rows) for label in ("EI", "IE", "N")}
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(str(tmp_path / "o.csv")))
+    assert ": 3 records: " in line
+    assert "; 2 cut; float32, " in line
+    assert all(f"{label} ({count})" in line for label, count in counts.items() if count)
+
+
+# ---- pieces ----
+
+
+def test_rows_without_a_piece_vote_alone(dna_model: Path, tmp_path: Path) -> None:
+    pieces, rows = ["x", "", "y", "x", "", "y"], sequences(6)
+    lines = [f"r{i},{row},{piece}" for i, (row, piece) in enumerate(zip(rows, pieces, strict=True))]
+    (tmp_path / "in.csv").write_text("\n".join(["id,sequence,gene", *lines]) + "\n")
+    columns = Columns(piece="gene")
+    classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32")
+    predict_file(classifier, tmp_path / "in.csv", tmp_path / "o.csv", columns)
+    written = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert [row["segments"] for row in written] == ["2", "1", "2", "2", "1", "2"]
+    assert all(row["piece_label"] == row["label"] for row in written if not row["piece"])
+    classify = pipeline("discipline-classification", model=str(dna_model), device="cpu")
+    answers = list(classify.read(tmp_path / "in.csv", columns))
+    assert [answer["piece"] for answer in answers] == ["x", None, "y", None]
+    assert [[part["id"] for part in a["segments"]] for a in answers] == [["r0", "r3"], ["r1"], ["r2", "r5"], ["r4"]]
+    by_piece = {row["piece"]: row["piece_label"] for row in written if row["piece"]}
+    assert {a["piece"]: a["label"] for a in answers if a["piece"]} == by_piece
+
+
+def test_segments_without_a_group_are_scored_alone() -> None:
+    names = metrics.names_of_pieces(["a", None, "", "a"])
+    assert names[0] == names[3] == "a"
+    assert len(set(names)) == 3
+
+
+# ---- pairs, lengths, other disciplines ----
+
+
+def test_pairs_and_single_sequences_are_not_mixed_up(
+    dna_model: Path, pair_model: Path, tiny_backbone: Path, tmp_path: Path, capsys: Any
+) -> None:
+    single_model = saved(tiny_backbone, tmp_path / "single", "protein", reads_pairs=False, **classes("no", "yes"))
+    (tmp_path / "in.csv").write_text("id,sequence,b\na,MKV,LAG\n")
+    second = ["--second_sequence_column", "b"]
+    capsys.readouterr()
+    assert predict(pair_model, tmp_path / "in.csv", "--output", tmp_path / "o.csv") == 2
+    assert "in.csv, line 2: a single sequence, and the model reads pairs" in one_line(capsys)
+    assert predict(single_model, tmp_path / "in.csv", "--output", tmp_path / "o.csv", *second) == 2
+    assert "a pair, and the model reads single sequences" in one_line(capsys)
+    assert predict(pair_model, tmp_path / "in.csv", "--output", tmp_path / "o.csv", *second) == 0
+    pairs, single = (
+        pipeline("discipline-classification", model=str(m), device="cpu") for m in (pair_model, single_model)
+    )
+    both = {"text": "MKV", "text_pair": "LAG"}
+    (expected,) = csv.DictReader((tmp_path / "o.csv").open())
+    for item in (both, [both], [("MKV", "LAG")]):
+        (answer,) = pairs(item)
+        assert answer["label"] == expected["label"]
+        assert answer["score"] == pytest.approx(float(expected["score"]), abs=2e-6)
+    assert np.isfinite(pairs._forward(pairs.preprocess(both))["logits"].detach().numpy()).all()
+    for classify, item in ((pairs, "MKV"), (single, both), (pairs, [both, "MKV"]), (single, ["MKV", both])):
+        with pytest.raises(ValueError, match=r"sequence \d: a (pair|single sequence), and the model reads"):
+            classify(item)
+    with pytest.raises(ValueError, match="the model reads pairs"):
+        attribute(pairs.classifier, "MKV")
+    for item, message in (({"txt": "A"}, "has txt; allowed: text"), ({"text": "A", "text_pair": " "}, "is empty"),
+                          ([("A", "C", "D")], "tuple; allowed: a string, a pair")):  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            pairs(item)
+
+
+def test_the_pipeline_says_what_it_did_not_read(dna_model: Path) -> None:
+    classify = pipeline("discipline-classification", model=str(dna_model), device="cpu")
+    assert [answer.get("cut") for answer in classify(["A" * 200, "A" * 126])] == [74, None]
+    assert [answer["cut"] for answer in classify("A" * 127, top_k=None)[0]] == [1, 1, 1]
+
+
+def test_text_that_ends_like_a_file_is_text(tiny_backbone: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from hf_bertx.modeling_discipline import BertForDisciplineClassification
+
+    BertForDisciplineClassification.from_backbone(str(tiny_backbone), **classes("no", "yes")).save_pretrained(tmp_path)
+    AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(tmp_path)
+    classify = pipeline("discipline-classification", model=str(tmp_path), device="cpu")
+    assert classify("I sent you report.txt")[0]["label"] in ("no", "yes")
+    assert len(classify(["a.csv", "x.fasta"])) == 2
+    with pytest.raises(FileNotFoundError):
+        classify(tmp_path / "report.txt")
+
+
+UNLIKELY = [
+    ("protein", "ACGTACGTNNACGT", True),
+    ("protein", "acgtacgtacgt", True),
+    ("protein", "AUGGCUAACUGA", True),
+    ("protein", "*", True),
+    ("protein", "***", True),
+    ("protein", "MKVLAG*", False),
+    ("protein", "GGGGGSGGGGGS", False),
+    ("dna", "MKVHSRDWKYMHSVR", True),
+    ("dna", "ACGTNNNNNNNNN", False),
+    ("dna", "RYACGTACGT", False),
+    ("text", "ACGT" * 10, True),
+    ("text", "A man is playing a guitar.", False),
+    ("music", "60 64 67", False),
+]
+
+
+@pytest.mark.parametrize(("discipline", "sequence", "doubtful"), UNLIKELY)
+def test_sequences_of_another_discipline_are_doubted(discipline: str, sequence: str, doubtful: bool) -> None:
+    assert (unlikely(discipline, sequence) is not None) == doubtful
+
+
+def test_a_protein_model_warns_of_dna(tiny_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.enable_propagation()
+    model = saved(tiny_backbone, tmp_path / "m", "protein", **classes("no", "yes"))
+    classifier = SequenceClassifier.from_pretrained(model)
+    cases = [
+        (["MKV", "ACGTACGTACGT"], "1 of 2"),
+        (["ACG", "GAT"], "2 of 2"),
+        (["ACG", "MKV"], None),
+        (["*"], "1 of 1"),
+    ]
+    for rows, message in cases:
+        caplog.clear()
+        list(classifier.windows([InputRecord(str(i), row, f"row {i}") for i, row in enumerate(rows)]))
+        assert [f"{message} records are unlikely protein" in text for text in caplog.messages] == [True] * bool(
+            message
+        )
+
+
+# ---- the model ----
+
+
+def test_a_model_that_answers_nan_is_an_error(dna_model: Path, tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(dna_model, tmp_path / "m")
+    weights = load_file(tmp_path / "m" / "model.safetensors")
+    weights["classifier.weight"][0, 0] = float("nan")
+    save_file(weights, tmp_path / "m" / "model.safetensors", metadata={"format": "pt"})
+    path = fasta(tmp_path / "in.fasta", ["ACGT"])
+    for ending in ("csv", "jsonl", "parquet"):
+        assert predict(tmp_path / "m", path, "--output", tmp_path / f"o.{ending}") == 2
+        assert "in.fasta, line 1: the model answers nan" in one_line(capsys)
+        assert not (tmp_path / f"o.{ending}").exists()
+    classify = pipeline("discipline-classification", model=str(tmp_path / "m"), device="cpu")
+    with pytest.raises(ValueError, match="sequence 0: the model answers nan"):
+        classify("ACGT")
+    with pytest.raises(ValueError, match="answers nan"):
+        attribute(classify.classifier, "ACGT")
+
+
+def test_scores_of_nan_and_missing_predictions_are_errors(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    from hf_bertx.tasks import TASKS
+
+    with pytest.raises(ValueError, match="item 1: the model answers with what is not a number"):
+        metrics.score(TASKS["dna-h3"], np.array([[0.0, 1.0], [np.nan, 1.0]]), [0, 1], None)
+    rows = Dataset.from_dict({"id": list("abcd"), "label": [0, 1, 0, 1]})
+    with pytest.raises(ValueError, match="2 predictions of 4 rows"):
+        run_files.write_predictions(tmp_path / "p.parquet", rows, np.zeros((2, 2)))
+    assert not (tmp_path / "p.parquet").exists()
+
+
+DAMAGES = [(name, how) for name in ("model.safetensors", "config.json", "tokenizer_config.json", "tokenizer.json")
+           for how in ("empty", "cut", "gone", "{}", "zeros")]  # fmt: skip
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": content[:middle], "{}": b"{}",
+                          "zeros": content[:middle] + bytes(64) + content[middle + 64 :]}[how])  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "how"), DAMAGES)
+def test_a_damaged_model_is_one_line(
+    dna_model: Path, run_folder: Path, tmp_path: Path, capsys: Any, name: str, how: str
+) -> None:
+    path = fasta(tmp_path / "in.fasta", ["ACGT"])
+    run = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    damage(run / "model" / name, how)
+    for model in (run, run / "model"):  # a run's folder knows the digests
+        capsys.readouterr()
+        assert predict(model, path, "--output", tmp_path / "o.csv") == 2
+        assert one_line(capsys)
+    if (name, how) in (("model.safetensors", "zeros"), ("config.json", "zeros")) or name == "tokenizer.json":
+        return  # nobody can tell without the digests, or the class does not read the file
+    bare = Path(shutil.copytree(dna_model, tmp_path / "bare"))
+    damage(bare / name, how)
+    assert predict(bare, path, "--output", tmp_path / "o.csv") == 2
+    assert one_line(capsys)
+
+
+def test_pickled_weights_are_not_read(dna_model: Path, tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(dna_model, tmp_path / "m")
+    torch.save(load_file(tmp_path / "m" / "model.safetensors"), tmp_path / "m" / "pytorch_model.bin")
+    (tmp_path / "m" / "model.safetensors").unlink()
+    path = fasta(tmp_path / "in.fasta", ["ACGT"])
+    assert predict(tmp_path / "m", path, "--output", tmp_path / "o.csv") == 2
+    assert "model.safetensors" in one_line(capsys)
+
+
+def test_an_adapter_gives_what_its_run_gives(tiny_backbone: Path, tmp_path: Path, capsys: Any) -> None:
+    run = train_briefly(tiny_backbone, tmp_path / "runs", "--seed", "0", "--arm", "lora")
+    path = fasta(tmp_path / "in.fasta", sequences(6))
+    for model, output in ((run, "whole.csv"), (run / "adapter", "adapter.csv")):
+        assert predict(model, path, "--output", tmp_path / output, "--precision", "float32") == 0
+    whole, adapter = (list(csv.DictReader((tmp_path / name).open())) for name in ("whole.csv", "adapter.csv"))
+    for one, other in zip(whole, adapter, strict=True):
+        assert one["label"] == other["label"]
+        assert float(one["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
+    shutil.copytree(run / "adapter", tmp_path / "alone")
+    capsys.readouterr()
+    assert predict(tmp_path / "alone", path, "--output", tmp_path / "o.csv") == 2
+    assert "an adapter needs the run.json of its run" in one_line(capsys)
+
+
+# ---- the Hub ----
+
+
+@pytest.fixture
+def hosted(hub: HubServer, dna_model: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> HubServer:
+    places = {"ENDPOINT": hub.url, "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}"}
+    for name, value in {**places, "HF_HUB_OFFLINE": False, "HF_HUB_CACHE": str(tmp_path / "cache")}.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    repository = hub.repositories["model", "owner/tiny"] = Repository("model", "owner/tiny")
+    repository.add("main", "model", {path.name: File(path.read_bytes(), False) for path in dna_model.iterdir()})
+    return hub
+
+
+REFUSALS = [
+    (403, "GatedRepo", None, "the repository is gated: ask for access on its page of the Hub"),
+    (401, None, None, "does not take the token; log in with `hf auth login`"),
+    (404, "RepoNotFound", None, "the Hub has no such repository, or it is private"),
+    (404, "RevisionNotFound", None, "the repository has no such revision"),
+    (503, None, 1, None),
+]
+
+
+@pytest.mark.parametrize(("status", "message"), [(429, "limits how often it is asked (429); wait some minutes"),
+                                                 (503, "is out of order (503); try again later"),
+                                                 (403, "the token may not do this")])  # fmt: skip
+def test_what_to_do_about_an_answer_of_the_hub(status: int, message: str) -> None:
+    response = httpx.Response(status, request=httpx.Request("GET", "https://hub/x"))
+    error = OSError("We couldn't connect to the Hub")
+    error.__cause__ = HfHubHTTPError("no", response=response)
+    assert message in str(advice(error))
+    assert advice(ValueError("something else")) is None
+    assert advice(OSError(28, "No space left on device", "/x/y")) == "the disk is full (/x/y)"
+
+
+@pytest.mark.parametrize(("status", "code", "times", "message"), REFUSALS)
+def test_answers_of_the_hub(
+    hosted: HubServer,
+    tmp_path: Path,
+    capsys: Any,
+    status: int,
+    code: str | None,
+    times: int | None,
+    message: str | None,
+) -> None:
+    hosted.refusals.append(["/resolve/", status, code, times])
+    path = fasta(tmp_path / "in.fasta", ["ACGT"])
+    capsys.readouterr()
+    assert predict("owner/tiny", path, "--output", tmp_path / "o.csv") == (0 if message is None else 2)
+    assert message is None or message in capsys.readouterr().err
