@@ -55,23 +55,6 @@ def random_subword_table(seed: int, size: int) -> np.ndarray:
     return np.concatenate([shuffled, np.arange(_AUTHORS_FIRST_SUBWORD)])
 
 
-def compose(outer: np.ndarray, inner: np.ndarray) -> np.ndarray:
-    """The table that maps by `inner` first and by `outer` then."""
-    return outer[inner]
-
-
-def invert(table: np.ndarray) -> np.ndarray:
-    """The table that undoes a bijection.
-
-    Raises:
-        ValueError: the table is not a bijection; the message names the first id that it hits twice or never.
-    """
-    counts = np.bincount(table, minlength=len(table))
-    if len(counts) != len(table) or (counts != 1).any():
-        raise ValueError(f"the table is not a bijection: id {int(np.argmax(counts != 1))} is not hit exactly once")
-    return np.argsort(table)
-
-
 def _moving_ids(size: int, fixed: Collection[int]) -> np.ndarray:
     outside = [i for i in fixed if not 0 <= i < size]
     if outside:

@@ -17,7 +17,7 @@ from hf_bertx import run_files
 from hf_bertx.analysis import activations as activations_module
 from hf_bertx.analysis.activations import Positions, activations, aligned_lengths, draw_positions, gradient_products
 from hf_bertx.analysis.analyse import analyse
-from hf_bertx.analysis.analysis_report import markdown, summary
+from hf_bertx.analysis.analysis_report import markdown
 from hf_bertx.analysis.compared_runs import Compared
 from hf_bertx.cli import main
 from hf_bertx.modeling_discipline import _CLASSES
@@ -224,8 +224,7 @@ def test_the_command_writes_a_table_pictures_and_json(
     assert main(["analyse", *folders, *quick, "--output", str(tmp_path)]) == 0
     found = json.loads((tmp_path / "analysis.json").read_text())
     printed = capsys.readouterr().out
-    assert printed == summary(found) + "\n"
-    assert "embeddings embeddings" in printed
+    assert printed == markdown(found) + "\n"
     names = {path.name for path in tmp_path.iterdir()}
     pictures = {f"{name}.{form}" for name in ("layers", "attention", "gradients") for form in ("png", "svg")}
     assert names == {"analysis.json", "table.md"} | pictures

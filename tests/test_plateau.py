@@ -78,7 +78,7 @@ def test_curves_shares_and_log_rank_tests(tmp_path: Path) -> None:
     assert (bert["steps"], bert["median_step"], bert["left"]) == ("10 20 >100", 20.0, 2)
     assert (rand["steps"], rand["median_step"], unused["median_step"]) == ("40 >100 >100", None, None)
     assert bert["share_never"] == pytest.approx(1 / 3)
-    assert (bert["low"], bert["high"]) == pytest.approx((0.0615, 0.7923), abs=1e-4)  # Wilson's, 1 of 3
+    assert (bert["never_low"], bert["never_high"]) == pytest.approx((0.0615, 0.7923), abs=1e-4)  # Wilson's, 1 of 3
     assert report.survivals[0].curve[1].tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3])
     tests = {(t.first.cell.name, t.second.cell.name): t for t in report.plateau_tests}
     # expected of `bert`: 3/6 + 2/5 + 1/4 = 1.15; variance 0.25 + 0.24 + 0.1875 = 0.6775

@@ -11,19 +11,11 @@ from datasets import Dataset
 from ..report.records import RunRecord
 from ..run_order import versions
 from ..tokenized_data import tokenize
+from . import compared_runs as runs
 from .activations import Positions, activations, aligned_lengths, draw_positions, gradient_products, progress
-from .compared_runs import (
-    Compared,
-    check_comparable,
-    data_of,
-    finished_run,
-    identity,
-    labels_of,
-    notes_on_start,
-    trained,
-    untrained,
-)
+from .compared_runs import Compared
 from .similarity import (
+    Basis,
     basis,
     gradient_confusion,
     head_divergences,
@@ -54,37 +46,38 @@ def analyse(
 
     Args:
         run_b: without it, `run_a` is compared with its own start.
-        data_dir: where the task's data is, if not in the package or on the Hub.
-        split: whose items the models read.
-        items: how many of them, drawn with `seed`; all where there are fewer.
-        positions: how many of their positions, padding excluded, drawn with `seed`.
+        items, positions: items of `split`, and positions of theirs without padding, drawn with `seed`; all if fewer.
         variance: share of the variance of each layer whose directions PWCCA compares.
-        mini_batches: of the training items, of the size that `run_a` was trained with, whose gradients are compared.
+        mini_batches: of training items, in `run_a`'s batch size, whose gradients are compared.
 
     Returns:
         What `analysis.json` holds: `layers`, `attention`, `gradients` and what they depend on.
 
     Raises:
-        ValueError: a folder that is no finished run, runs of different tasks or data, positions that do not align, a
-            number that is not allowed; the message names it.
+        ValueError: a folder that holds no finished run, runs of different tasks or data, positions that do not align,
+            or a number that is not allowed; the message names it.
         OSError: the data or the backbone cannot be had.
     """
-    _check_numbers(items=(items, 2), positions=(positions, 2), mini_batches=(mini_batches, 2))
-    records = [finished_run(run_a)] + ([] if run_b is None else [finished_run(run_b)])
+    for name, value in (("items", items), ("positions", positions), ("mini_batches", mini_batches)):
+        if value < 2:
+            raise ValueError(f"--{name} is {value}; allowed: 2 or more")
+    records = [runs.finished_run(folder) for folder in (run_a, run_b) if folder is not None]
+    first, last = records[0], records[-1]
     if run_b is not None:
-        check_comparable(*records)
-    first = records[0]
-    data = data_of(first, data_dir, split)
-    labels = labels_of(records)
-    compared = [trained(first, labels[0])]
-    compared.append(trained(records[1], labels[1]) if run_b is not None else untrained(first, labels[1]))
+        runs.check_comparable(first, last)
+    data = runs.data_of(first, data_dir, split)
+    labels = runs.labels_of(records)
+    second = runs.untrained if run_b is None else runs.trained
+    compared = [runs.trained(first, labels[0]), second(last, labels[1])]
     generator = np.random.default_rng(seed)
     rows = _drawn(data.splits[split], items, generator)
     encoded = [_encoded(side, rows, first) for side in compared]
     lengths = aligned_lengths(compared, encoded, rows)
     at = draw_positions(lengths, positions, generator)
     queries = np.sort(generator.choice(len(at.item), min(QUERIES, len(at.item)), replace=False))
-    seen = [activations(*pair, at, queries) for pair in zip(compared, encoded, strict=True)]
+    (layers_a, looks_a), (layers_b, looks_b) = (
+        activations(*pair, at, queries) for pair in zip(compared, encoded, strict=True)
+    )
     batch = first.specification["hyperparameters"]["global_batch_size"]
     training = _drawn(data.splits["train"], mini_batches * batch, generator)
     return {
@@ -97,19 +90,13 @@ def analyse(
         "seed": seed,
         "variance": variance,
         "versions": versions(),
-        "a": identity(compared[0], first, first.results),
-        "b": identity(compared[1], records[-1], records[-1].results if run_b is not None else None),
-        "notes": notes_on_start(first) if run_b is None else [],
-        "layers": _layers(seen[0][0], seen[1][0], at, variance, generator),
-        "attention": _heads(seen[0][1], seen[1][1]),
+        "a": runs.identity(compared[0], first, first.results),
+        "b": runs.identity(compared[1], last, None if run_b is None else last.results),
+        "notes": runs.notes_on_start(first) if run_b is None else [],
+        "layers": _layers(layers_a, layers_b, at, variance, generator),
+        "attention": _heads(looks_a, looks_b),
         "gradients": [_gradients(side, training, first, batch) for side in compared],
     }
-
-
-def _check_numbers(**values: tuple[int, int]) -> None:
-    for name, (value, least) in values.items():
-        if value < least:
-            raise ValueError(f"--{name} is {value}; allowed: {least} or more")
 
 
 def _drawn(rows: Dataset, count: int, generator: np.random.Generator) -> Dataset:
@@ -124,37 +111,35 @@ def _encoded(side: Compared, rows: Dataset, run: RunRecord) -> Dataset:
 def _layers(
     a: list[np.ndarray], b: list[np.ndarray], at: Positions, variance: float, generator: np.random.Generator
 ) -> dict[str, Any]:
-    """CKA and PWCCA of every layer of A with every layer of B, and what they are where rows do not belong together."""
-    bases_b = [basis(layer) for layer in b]
-    names = ("cka", "pwcca")
-    matrices = {name: np.zeros((len(a), len(b))) for name in names}
+    """CKA and PWCCA of every layer of A with every layer of B, and of A with rows of B that do not belong to it."""
+    others = [basis(layer) for layer in b]
     orders = {
         "same_position_of_another_item": order_within(at.position, generator),
         "any_position": generator.permutation(len(at.position)),
     }
-    floors: dict[str, dict[str, list[float]]] = {order: {name: [] for name in names} for order in orders}
-    partners, kept = [], []
+    rows = []
     for i, layer in enumerate(progress(a, "layers")):
         base = basis(layer)
-        kept.append(base.kept(variance))
-        for j, other in enumerate(bases_b):
-            for name, value in zip(names, _alike(base, other, variance), strict=True):
-                matrices[name][i, j] = value
-        partners.append(i if len(a) == len(b) else int(matrices["cka"][i].argmax()))
-        for order, rows in orders.items():
-            values = _alike(base, bases_b[partners[-1]].reordered(rows), variance)
-            for name, value in zip(names, values, strict=True):
-                floors[order][name].append(_rounded(value))
+        alike = [_alike(base, other, variance) for other in others]
+        partner = i if len(a) == len(b) else int(np.argmax([cka for cka, _ in alike]))
+        floor = [_alike(base, others[partner].reordered(order), variance) for order in orders.values()]
+        rows.append((alike, partner, base.kept(variance), floor))
+    pairs, partners, kept, floors = zip(*rows, strict=True)
+    (cka, pwcca), by_order = np.moveaxis(np.array(pairs), 2, 0), np.moveaxis(np.array(floors), 0, 2)
     return {
-        **{name: _rounded(matrix) for name, matrix in matrices.items()},
-        "partners": partners,
-        "floors": floors,
-        "directions_a": kept,
-        "directions_b": [base.kept(variance) for base in bases_b],
+        "cka": _rounded(cka),
+        "pwcca": _rounded(pwcca),
+        "partners": list(partners),
+        "floors": {
+            name: {"cka": _rounded(values[0]), "pwcca": _rounded(values[1])}
+            for name, values in zip(orders, by_order, strict=True)
+        },
+        "directions_a": list(kept),
+        "directions_b": [base.kept(variance) for base in others],
     }
 
 
-def _alike(a: Any, b: Any, variance: float) -> tuple[float, float]:
+def _alike(a: Basis, b: Basis, variance: float) -> tuple[float, float]:
     inner = overlap(a, b)
     return linear_cka(a, b, inner), pwcca(a, b, variance, inner)
 
@@ -162,27 +147,30 @@ def _alike(a: Any, b: Any, variance: float) -> tuple[float, float]:
 def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Which head of B looks where a head of A looks: a matching over all heads of all layers."""
     flat_a, flat_b = (maps.reshape(-1, *maps.shape[2:]) for maps in (a, b))
-    divergences = np.concatenate(
-        [head_divergences(flat_a[[i]], flat_b) for i in progress(range(len(flat_a)), "heads")]
-    )
+    rows = [head_divergences(flat_a[[i]], flat_b) for i in progress(range(len(flat_a)), "heads")]
+    divergences = np.concatenate(rows)
     pairs = match_heads(divergences)
     matched = np.array([divergences[pair] for pair in pairs])
-    heads = [maps.shape[1] for maps in (a, b)]
-    named = [((i // heads[0] + 1, i % heads[0] + 1), (j // heads[1] + 1, j % heads[1] + 1)) for i, j in pairs]
+    # layer and head, each from 1
+    places = [
+        np.array(divmod(np.array(side), maps.shape[1])).T + 1
+        for side, maps in zip(zip(*pairs, strict=True), (a, b), strict=True)
+    ]
+    same = places[0] == places[1]
     return {
         "queries": a.shape[2],
         "layers_and_heads_a": list(a.shape[:2]),
         "layers_and_heads_b": list(b.shape[:2]),
         "divergence": _rounded(divergences),
         "pairs": [
-            {"a": list(of_a), "b": list(of_b), "divergence": _rounded(value)}
-            for (of_a, of_b), value in zip(named, matched, strict=True)
+            {"a": of_a.tolist(), "b": of_b.tolist(), "divergence": _rounded(value)}
+            for of_a, of_b, value in zip(*places, matched, strict=True)
         ],
         "matched_mean": _rounded(matched.mean()),
         "all_pairs_mean": _rounded(divergences.mean()),
         "same_number_mean": _rounded(np.diag(divergences).mean()) if a.shape[:2] == b.shape[:2] else None,
-        "same_layer_share": _rounded(np.mean([of_a[0] == of_b[0] for of_a, of_b in named])),
-        "same_number_share": _rounded(np.mean([of_a == of_b for of_a, of_b in named])),
+        "same_layer_share": _rounded(same[:, 0].mean()),
+        "same_number_share": _rounded(same.all(axis=1).mean()),
     }
 
 

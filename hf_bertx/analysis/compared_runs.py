@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -61,29 +61,13 @@ def finished_run(folder: Path) -> RunRecord:
 
 
 def specification_of(run: RunRecord) -> RunSpec:
-    """What the run was ordered as, as far as its model and its tokenizer depend on it."""
-    s, h = run.specification, run.specification["hyperparameters"]
-    return RunSpec(
-        task=run.task,
-        backbone=resolve_backbone(s["backbone"]),
-        arm=get_arm(s["arm"]),
-        protocol=get_protocol(s["protocol"]),
-        seed=s["seed"],
-        fraction=s["fraction"],
-        split=s["split"],
-        max_eval_items=s.get("max_eval_items"),
-        variant=s.get("variant", ""),
-        data_dir=None,
-        precision=s["precision"],
-        learning_rate=h["learning_rate"],
-        optimizer=h.get("optimizer"),
-        global_batch_size=h["global_batch_size"],
-        attention_dropout=h["attention_dropout"],
-        standardize_targets=h.get("standardize_targets", False),
-        stop_at_loss=h["stop_at_loss"],
-        shortcuts=h["shortcuts"],
-        resume=True,
-    )
+    """The run's order, as far as its model and its tokenizer depend on it."""
+    s = run.specification
+    values: dict[str, Any] = {"max_eval_items": None, "variant": "", "optimizer": None, "standardize_targets": False}
+    values |= s["hyperparameters"] | s | {"data_dir": None, "resume": True, "task": run.task}
+    values |= {"backbone": resolve_backbone(s["backbone"]), "arm": get_arm(s["arm"])}
+    values |= {"protocol": get_protocol(s["protocol"])}
+    return RunSpec(**{field.name: values[field.name] for field in fields(RunSpec) if field.name in values})
 
 
 def trained(run: RunRecord, label: str) -> Compared:
@@ -121,11 +105,10 @@ def check_comparable(a: RunRecord, b: RunRecord) -> None:
     Raises:
         ValueError: what differs, in both runs.
     """
-    for what, of_a, of_b in (
-        ("tasks", a.specification["task"], b.specification["task"]),
-        ("splits", a.specification["split"], b.specification["split"]),
-        ("data", a.order["data_fingerprint"][:16], b.order["data_fingerprint"][:16]),
-    ):
+    compared = {"tasks": "task", "splits": "split"}
+    values = {what: [run.specification[name] for run in (a, b)] for what, name in compared.items()}
+    values["data"] = [run.order["data_fingerprint"][:16] for run in (a, b)]
+    for what, (of_a, of_b) in values.items():
         if of_a != of_b:
             raise ValueError(
                 f"{a.folder} and {b.folder} are runs on different {what}: {of_a} and {of_b}; the same items are needed"

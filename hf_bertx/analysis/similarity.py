@@ -1,6 +1,6 @@
-"""How alike two sets of representations, attention maps or gradients are: plain measures of arrays, numpy and scipy.
+"""How alike representations, attention maps or gradients of two models are: measures of arrays.
 
-Rows of two matrices that are compared belong together: the same position of the same item, seen by two models.
+Rows of two matrices belong together: the same position of the same item.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import entr
 
-# Of the largest singular value. float32 activations carry rounding errors of about 1e-7 of it, and the outputs of a
-# LayerNorm without scale sum to zero: what lies below is no direction.
+# Of the largest singular value: what lies below is rounding of float32, or the zero sum of a LayerNorm without scale.
 _RANK_TOLERANCE = 1e-5
 
 

@@ -27,27 +27,6 @@ from .plateau import PlateauTest, Survival
 from .pretraining import Trajectory
 from .records import RunRecord, RunsFolder
 
-# kind of figure -> name in the navigation, caption
-_FIGURES = {
-    "comparisons": ("Differences", "Mean difference with its 95% interval, over test items and seeds where both arms "
-                    "have several, else over test items alone. Filled: the corrected p is below 0.05."),
-    "loss": ("Training loss", "Mean over seeds as far as all of them went; the band goes from the lowest to the "
-             "highest seed."),
-    "validation": ("Validation", "As above. A task that is tested on its validation set is not evaluated while "
-                   "training."),
-    "plateau": ("Plateau", "Kaplan-Meier curves: share of runs whose training loss is still at the constant answer's. "
-                "A tick marks the end of runs that never left."),
-    "pretraining": ("Pre-training", "Means with 95% intervals: over seeds, or over pre-trainings where there are "
-                    "several; for one run, over test items. Dashed: another backbone or a random start, which do not "
-                    "depend on the step."),
-    "fractions": ("Less data", "Each point is the mean over seeds; the band goes from the lowest to the highest."),
-    "calibration": ("Calibration", "Accuracy among test items by confidence, in 15 bins of equal width, all seeds "
-                    "together; the area of a point is the share of items. On the dotted line a model is as sure as "
-                    "it is right."),
-    "confusion": ("Confusion", "Share of each true class (row), over all seeds. Classes that do not occur are left "
-                  "out."),
-}  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Report:
@@ -161,15 +140,12 @@ def _entry(here: Cell | Floor | None) -> dict[str, str]:
             "href": _href(here), "hint": f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"}  # fmt: skip
 
 
-def _figures(panels: Sequence[Panel]) -> list[dict[str, Any]]:
+def _figures(panels: Sequence[Panel]) -> dict[str, tuple[str, list[tuple[Panel, Markup]]]]:
+    """Kind of figure -> its title, and its panels with their pictures."""
     drawn = grouped(
         ((panel, Markup(inline_svg(panel, i))) for i, panel in enumerate(panels)), lambda each: each[0].kind
     )
-    return [
-        {"kind": kind, "title": title, "short": _FIGURES[kind][0], "about": _FIGURES[kind][1], "panels": drawn[kind]}
-        for kind, title in KINDS.items()
-        if kind in drawn
-    ]
+    return {kind: (title, drawn[kind]) for kind, title in KINDS.items() if kind in drawn}
 
 
 def _figure_tables(report: Report) -> dict[str, tuple[list[dict[str, str]], str]]:

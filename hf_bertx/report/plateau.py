@@ -16,12 +16,13 @@ from scipy import stats
 
 from .cells import Cell, named_cell
 from .comparisons import arm_pairs
-from .formatting import grouped, interval_columns, markdown_table, percent, share_of_data
+from .formatting import bracketed, grouped, markdown_table, percent, share_of_data
 from .panels import Panel, arm_style, panel_title
 from .records import RunRecord
 from .statistics import LEVEL, Interval, holm
 
 BELOW = 0.95  # of the constant answer's loss
+_APART = 1.5  # per cent between the curves of two arms, which often lie on each other
 NOTE = (
     "Left: the first logged step from which on the training loss stays below 95% of the constant answer's loss. A run "
     "that never leaves counts as long as it was trained (censored). Median: of the Kaplan-Meier curve, empty where "
@@ -136,7 +137,8 @@ def plateau_rows(found: Iterable[Survival]) -> list[dict[str, Any]]:
             "median_step": each.median,
             "steps": " ".join(f"{step:g}" if left else f">{step:g}" for step, left in runs),
             "share_never": share,
-            **interval_columns(interval),
+            "never_low": interval.low,
+            "never_high": interval.high,
         })  # fmt: skip
     return rows
 
@@ -162,9 +164,9 @@ def plateau_cells(found: Sequence[Survival], tests: Sequence[PlateauTest]) -> li
             "arm": row["arm"] + (f", {row['differs']}" if row["differs"] else ""),
             "backbone, protocol, split": f"{row['backbone']}, {row['protocol']}, {row['split']}",
             "runs": str(row["runs"]),
-            "left at step": row["steps"],
+            "left at step": row["steps"].replace(" ", ", "),
             "median": "" if row["median_step"] is None else f"{row['median_step']:g}",
-            "never, % [95%]": f"{percent(row['share_never'])} [{percent(row['low'])}, {percent(row['high'])}]",
+            "never, % [95%]": percent(row["share_never"]) + bracketed(each.never[1]),
             "log-rank against": ", ".join(against.get(id(each.cell), [])),
         }
         for row, each in zip(plateau_rows(found), found, strict=True)
@@ -187,16 +189,19 @@ def plateau_panels(found: Sequence[Survival]) -> list[Panel]:
 
 def _panel(column: list[Survival], several: bool) -> Panel:
     def draw(axis: Any) -> None:
-        for each in column:
+        for i, each in enumerate(column):
             style, (steps, share) = arm_style(each.cell.name), each.curve
+            heights = 100 * share - _APART * i
             label = f"{each.cell.name}, {int(each.left.sum())} of {len(each.left)} left"
-            axis.step([0, *steps], [100, *(100 * share)], where="post", label=label, **style)
+            axis.step([0, *steps], [100 - _APART * i, *heights], where="post", label=label, **style)
             stays = each.steps[~each.left]
-            at = 100 * share[np.searchsorted(steps, stays)]
+            at = heights[np.searchsorted(steps, stays)]
             axis.plot(stays, at, ls="", marker="|", ms=9, mew=1.7, color=style["color"])
-        axis.set(xlabel="training step", ylabel="runs still on the plateau, %", ylim=(-4, 104))
+        top = 104 + 11 * ((len(column) + 1) // 2)  # room for the legend
+        axis.set(xlabel="training step", ylabel="runs still on the plateau, %", ylim=(-4 - _APART * len(column), top))
         axis.set_xlim(left=0)
-        axis.legend()
+        axis.set_yticks(range(0, 101, 25))
+        axis.legend(loc="upper left", ncols=2, columnspacing=1)
 
     about = ", ".join(f"{each.cell.name}: {int(each.left.sum())} of {len(each.left)} runs left" for each in column)
     return Panel("plateau", panel_title(column[0].cell, several), about, draw)
