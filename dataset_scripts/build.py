@@ -19,6 +19,7 @@ from hf_bertx import __version__, run_files
 from hf_bertx.data_copies import BUILDS, built_files, read_record
 from hf_bertx.leaks import leak_report
 from hf_bertx.publishing.cards import write_dataset_card
+from hf_bertx.targets import balance, understood
 from hf_bertx.tasks import Task, get_task
 
 from .builder import SPLITS, DisciplineBuilder
@@ -97,12 +98,15 @@ def _record(
     task, own = builder.task, isinstance(builder, Own)
     source = f"--from {builder.files[TRAIN][0].name}" if own else f"--split {config}"
     report = _leaks(splits, task)
+    counts = {part: len(rows) for part, rows in splits.items()}
+    balances = {part: balance(rows) for part, rows in splits.items()}
     return {
         "config": config,
         "task": asdict(task),
         "about": "The user's own files." if own else _ABOUT[config],
-        "counts": {part: len(rows) for part, rows in splits.items()},
-        "balance": {part: _balance(rows) for part, rows in splits.items()},
+        "counts": counts,
+        "balance": balances,
+        "understood": understood(counts, balances, task.labels is not None),
         "leaks": None if report is None else report.to_dict(),
         "leak_sentences": [] if report is None else report.sentences(),
         "command": f"bertx data build {task.name} {source} --seed {seed}",
@@ -190,15 +194,6 @@ def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[s
         part: datasets.Dataset.from_parquet(paths, cache_dir=str(cache / part), split=part)
         for part, paths in ordered.items()
     }
-
-
-def _balance(rows: datasets.Dataset) -> dict[str, float]:
-    """Items of each class; of a target mean, lowest and highest."""
-    labels = rows.with_format("numpy")["label"][:]
-    feature = rows.features["label"]
-    if isinstance(feature, datasets.ClassLabel):
-        return {name: int((labels == number).sum()) for number, name in enumerate(feature.names)}
-    return {name: round(float(getattr(labels, name)()), 4) for name in ("mean", "min", "max")}
 
 
 def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:

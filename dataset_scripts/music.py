@@ -61,8 +61,8 @@ def read_composers(path: Path) -> Iterator[Record]:
 
 def segments(pieces: Sequence[Piece], as_authors: bool) -> Iterator[Record]:
     """The segments of each piece, numbered within it; the group is the piece, whose segments vote together."""
-    for piece, parts in zip(pieces, read_all([piece.path for piece in pieces], as_authors), strict=True):
-        for number, sequence in enumerate(parts):
+    for piece, notes in zip(pieces, read_all([piece.path for piece in pieces], as_authors), strict=True):
+        for number, sequence in enumerate(notes.segments):
             yield Record(
                 f"{piece.name}#{number:03d}", sequence, piece.composer, piece.where, piece.name, part=piece.part
             )

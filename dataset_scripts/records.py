@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from hf_bertx.disciplines import DISCIPLINES
+from hf_bertx.targets import hint, to_number
 from hf_bertx.tasks import Task
 
 
@@ -64,29 +64,27 @@ def checked_sequence(sequence: str, task: Task, where: str) -> str:
     discipline = DISCIPLINES.get(task.discipline)
     if discipline is None:
         return sequence
-    if discipline.ignore_case:
-        sequence = sequence.upper()
-    symbols = set(sequence.split()) if discipline.separator else set(sequence)
-    foreign = symbols.difference(discipline.symbols)
+    parts = sequence.split() if discipline.separator else list(sequence)
+    known = set(discipline.symbols)
+    if discipline.ignore_case:  # letters as they stand: `ß`.upper() is two that are known
+        known |= {symbol.lower() for symbol in discipline.symbols}
+    foreign = set(parts) - known
     if foreign:
-        parts = sequence.split() if discipline.separator else list(sequence)
         symbol = min(foreign, key=parts.index)
         raise ValueError(
             f"{where}: {symbol!r} at position {parts.index(symbol)} of the sequence is not in the "
             f"{discipline.name} alphabet: {discipline.alphabet()}"
         )
-    return sequence
+    sequence = discipline.separator.join(parts)
+    return sequence.upper() if discipline.ignore_case else sequence
 
 
 def _label(record: Record, task: Task, names: Mapping[str, str] | None) -> str | float:
     label = record.label.strip()
     if task.labels is None:
-        try:
-            value = float(label)
-        except ValueError:
-            value = math.nan
-        if not math.isfinite(value):
-            raise ValueError(f"{record.where}: the target is {label!r}; allowed: a finite number")
+        value = to_number(label)
+        if value is None:
+            raise ValueError(f"{record.where}: the target is {label!r}; allowed: a finite number{hint(label)}")
         return value
     if not label:
         raise ValueError(f"{record.where}: no label; allowed: {', '.join(names or task.labels)}")

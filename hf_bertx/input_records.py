@@ -1,26 +1,39 @@
-"""What a user points at -> records of raw sequences: a file of any known ending, or a folder of MIDI files."""
+"""What a user points at -> records of raw sequences: a file of any known ending, or a folder of MIDI files.
+
+Training, prediction, the pipeline and the page read through [`read_input`] alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from .midi_files import MIDI_ENDINGS, files_below, read_all
-from .sequence_files import FASTA_ENDINGS, open_text, read_fasta, read_json_lines, read_parquet, read_table
+from .record_labels import Labels, folder_labels
+from .record_values import label_of, name_of, sequence_of
+from .sequence_files import FASTA_ENDINGS, TABLE_ENDINGS, read_fasta, read_rows
+from .text_files import ending_of, open_text
 
-_TABLES = {".csv": ",", ".tsv": "\t"}
-INPUT_ENDINGS = (*FASTA_ENDINGS, *_TABLES, ".jsonl", ".json", ".parquet", ".txt", *MIDI_ENDINGS)
+logger = logging.getLogger(__name__)
+_ROWS = (*TABLE_ENDINGS, ".jsonl", ".json", ".parquet")
+INPUT_ENDINGS = (*FASTA_ENDINGS, *_ROWS, ".txt", *MIDI_ENDINGS)
+LABELLED_ENDINGS = (*FASTA_ENDINGS, *_ROWS)
 
 
 class InputRecord(NamedTuple):
-    """A raw sequence without a label.
+    """A raw sequence.
 
     Args:
         where: file and line, or record, for messages.
         second: the second sequence of a pair.
-        piece: what the sequence is a segment of; segments of a piece vote.
+        piece: what the sequence is a segment of; segments of a piece vote. In training data the group, which is not
+            divided.
+        label: as it is written in the file; None where labels are not read.
     """
 
     id: str
@@ -28,21 +41,25 @@ class InputRecord(NamedTuple):
     where: str
     second: str | None = None
     piece: str | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table, and the names of a JSON object, are called."""
+    """What the columns of a table, and the names of a JSON object, are called. A name that is given has to be there.
 
-    sequence: str = "sequence"
+    Args:
+        sequence: by default `sequence`.
+        id: by default `id` where there is one; records without an id are numbered.
+        piece: by default none; in training data `group` where there is one.
+        skip_unreadable: leave out MIDI files that cannot be read, and count them.
+    """
+
+    sequence: str | None = None
     second_sequence: str | None = None
-    id: str = "id"
+    id: str | None = None
     piece: str | None = None
-
-
-def ending_of(path: Path) -> str:
-    """The ending that tells the form: `.fasta` of `x.fasta.gz`, in lower case."""
-    return (Path(path.stem).suffix if path.suffix == ".gz" else path.suffix).lower()
+    skip_unreadable: bool = False
 
 
 def is_music(path: Path) -> bool:
@@ -50,75 +67,176 @@ def is_music(path: Path) -> bool:
     return path.is_dir() or ending_of(path) in MIDI_ENDINGS
 
 
-def read_input(path: Path, columns: Columns | None = None) -> Iterator[InputRecord]:
+def read_input(
+    path: Path, columns: Columns | None = None, labels: Labels | None = None, counts: Counter[str] | None = None
+) -> Iterator[InputRecord]:
     """Yields the records of a file, one in memory at a time; of a MIDI file its segments of 128 notes.
+
+    Args:
+        labels: where the labels are; None where they are not read.
+        counts: is told what was repaired or left out, and how often; by default a warning says it.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an ending that is none of those known, a file that is not what its ending says, a missing column,
-            an empty sequence, or no record at all.
+            an option that this form of file has no use for, a missing value, an id that occurs twice, or no record.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
-    n = 0
-    for record in _records(path, columns or Columns()):
-        if not record.sequence or record.second == "":
-            raise ValueError(f"{record.where}: the sequence is empty")
+    columns = columns or Columns()
+    noted: Counter[str] = Counter()
+    _check_options(path, columns, labels)
+    hashes = array("q")  # 8 bytes an id: memory hardly grows with the file
+    for record in _records(path, columns, labels, noted):
+        hashes.append(hash(record.id))
         yield record
-        n += 1
-    if not n:
+    if not hashes:
         raise ValueError(f"{path}: no record")
+    if not is_music(path):
+        _check_ids(path, hashes, _records(path, columns, labels, Counter()))
+    if counts is not None:
+        counts.update(noted)
+    elif noted:
+        logger.warning(f"{path}: {said(noted)}")
 
 
-def _records(path: Path, columns: Columns) -> Iterator[InputRecord]:
+def said(counts: Counter[str]) -> str:
+    """What was repaired or left out: `notes without an end: 3, unreadable files left out: 1`."""
+    return ", ".join(f"{what}: {number}" for what, number in counts.items())
+
+
+def _check_ids(path: Path, hashes: array[int], records: Iterator[InputRecord]) -> None:
+    """Refuses an id that occurs twice. The file is read again only where two ids have one hash."""
+    import numpy as np
+
+    values, times = np.unique(np.frombuffer(hashes, dtype=np.int64), return_counts=True)
+    suspects = set(values[times > 1].tolist())
+    if not suspects:
+        return
+    seen: set[str] = set()
+    for record in records:
+        if record.id in seen:
+            cut = "; an id ends at the first blank of a header" if ending_of(path) in FASTA_ENDINGS else ""
+            raise ValueError(f"{record.where}: id {record.id!r} occurs a second time; ids are unique{cut}")
+        if hash(record.id) in suspects:
+            seen.add(record.id)
+
+
+def _check_options(path: Path, columns: Columns, labels: Labels | None) -> None:
+    """Refuses an option that this form of file has no use for."""
+    given: dict[str, Any] = {
+        "--sequence_column": columns.sequence,
+        "--second_sequence_column": columns.second_sequence,
+        "--id_column": columns.id,
+        "--group_column" if labels else "--piece_column": columns.piece,
+        "--skip_unreadable": columns.skip_unreadable or None,
+    }
+    in_file = []
+    if labels is not None:
+        in_file = ["--labels_file"] + (["--label_column", "--id_column"] if labels.file else [])
+        given |= {"--label_column": labels.column, "--label_pattern": labels.pattern, "--labels_file": labels.file}
     ending = ending_of(path)
     if is_music(path):
-        return _read_midi(path)
+        form, used = "MIDI", ["--skip_unreadable", *in_file]
+    elif ending in FASTA_ENDINGS:
+        form, used = "FASTA", [*(["--label_pattern"] if labels else []), *in_file]
+    elif ending in _ROWS:
+        named = "--group_column" if labels else "--piece_column"
+        used = ["--sequence_column", "--second_sequence_column", "--id_column", named]
+        form, used = f"a {ending} file", [*used, *(["--label_column"] if labels else [])]
+    else:
+        form, used = f"a {ending} file", []
+    for option, value in given.items():
+        if value is not None and option not in used:
+            shown = "" if value is True else f" {value}"
+            allowed = ", ".join(option for option in used) or "no option about columns"
+            raise ValueError(f"{path}: {option}{shown} has no effect on {form}; allowed: {allowed}")
+
+
+def _records(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
+    ending = ending_of(path)
+    if path.is_dir() or (ending in MIDI_ENDINGS and labels is None):
+        return _read_midi(path, columns, labels, noted)
     if ending in FASTA_ENDINGS:
-        return _read_fasta(path)
-    if ending == ".txt":
+        return _read_fasta(path, columns, labels, noted)
+    if ending in _ROWS:
+        return _read_rows(path, columns, labels, noted)
+    if ending == ".txt" and labels is None:
         return _read_lines(path)
-    needed = [name for name in (columns.sequence, columns.second_sequence, columns.piece) if name is not None]
-    if ending in _TABLES:
-        return _read_rows(path, read_table(path, _TABLES[ending], needed, quoting=True), columns)
-    if ending in (".jsonl", ".json"):
-        return _read_rows(path, read_json_lines(path, needed), columns)
-    if ending == ".parquet":
-        return _read_rows(path, read_parquet(path, needed), columns)
-    raise ValueError(f"{path}: ending {ending!r}; allowed: {', '.join(INPUT_ENDINGS)}, or a folder of MIDI files")
+    endings = ", ".join(INPUT_ENDINGS if labels is None else LABELLED_ENDINGS)
+    raise ValueError(f"{path}: ending {ending!r}; allowed: {endings}, or a folder of MIDI files")
 
 
-def _read_fasta(path: Path) -> Iterator[InputRecord]:
-    for number, (header, sequence, where) in enumerate(read_fasta(path)):
-        yield InputRecord((header.split() or [f"{path.stem}-{number}"])[0], sequence.strip(), where)
+def _read_fasta(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
+    for number, (header, text, where) in enumerate(read_fasta(path)):
+        name = (header.split() or [f"{path.stem}-{number}"])[0]
+        label = None
+        if labels is not None and labels.file is None:
+            label = labels.of_header(header, where)
+            if labels.pattern and " SET=" in header:
+                noted["headers with SET=, which is not read (give each split a file of its own)"] += 1
+        elif labels is not None:
+            label = labels.of_name(name, (columns.id,) if columns.id else ("id", "file"))
+            if label is None:
+                noted[f"records left out that {labels.file.name} does not list"] += 1  # type: ignore[union-attr]
+                continue
+        yield InputRecord(name, sequence_of(text, "the sequence", where), where, label=label)
 
 
 def _read_lines(path: Path) -> Iterator[InputRecord]:
-    with open_text(path) as file:
+    with open_text(path, newline="") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                yield InputRecord(f"{path.stem}-{number}", line.strip(), f"{path}, line {number}")
+                where = f"{path}, line {number}"
+                yield InputRecord(f"{path.stem}-{number}", sequence_of(line.strip(), "the sequence", where), where)
 
 
-def _read_rows(path: Path, rows: Iterable[tuple[dict[str, Any], str]], columns: Columns) -> Iterator[InputRecord]:
-    for number, (row, where) in enumerate(rows):
-        name = row.get(columns.id)
+def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
+    sequence, second = columns.sequence or "sequence", columns.second_sequence
+    needed = [sequence, second, columns.id, columns.piece, labels.name if labels is not None else None]
+    name, piece = columns.id or "id", columns.piece or ("group" if labels is not None else None)
+    optional = [name, *([piece] if piece else [])]
+    unread: set[str] = set()
+    for number, (row, where) in enumerate(read_rows(path, [column for column in needed if column], optional)):
+        if not number:
+            lower = {column.strip().lower(): column for column in row}
+            unread = {lower[wanted] for wanted in optional if wanted not in row and wanted in lower}
+        own_id = name_of(row.get(name), repr(name), where)
+        if own_id is None and name in row:
+            noted[f"records without {name!r}, which are numbered"] += 1
+        group = name_of(row.get(piece), repr(piece), where) if piece else None
+        if piece and group is None and piece in row:
+            noted[f"records without {piece!r}, each of which is alone"] += 1
         yield InputRecord(
-            f"{path.stem}-{number}" if name in (None, "") else str(name),
-            _text(row[columns.sequence]),
+            f"{path.stem}-{number}" if own_id is None else own_id,
+            sequence_of(row[sequence], repr(sequence), where),
             where,
-            _text(row[columns.second_sequence]) if columns.second_sequence else None,
-            _text(row[columns.piece]) if columns.piece else None,
+            sequence_of(row[second], repr(second), where) if second else None,
+            group,
+            None if labels is None else label_of(row[labels.name], where),
         )
+    for column in sorted(unread):
+        noted[f"column {column!r} not read, --{column.strip().lower()}_column names it; records"] = number + 1
 
 
-def _text(value: Any) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _read_midi(path: Path) -> Iterator[InputRecord]:
+def _read_midi(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
     files = files_below(path) if path.is_dir() else [path]
-    for file, parts in zip(files, read_all(files), strict=True):
-        piece = file.relative_to(path).as_posix() if path.is_dir() else file.name
-        for number, sequence in enumerate(parts):
-            yield InputRecord(f"{piece}#{number:03d}", sequence, str(file), piece=piece)
+    names = [file.relative_to(path).as_posix() if path.is_dir() else file.name for file in files]
+    of_file: list[str | None] = [None] * len(files)
+    if labels is not None and labels.file is None:
+        of_file = [*folder_labels(path, names)]
+    elif labels is not None:
+        column = (columns.id,) if columns.id else ("file",)
+        of_file = [labels.of_name(name, column, normal=True) for name in names]
+        listed = [n for n, label in enumerate(of_file) if label is not None]
+        if len(listed) < len(files):
+            noted[f"files left out that {labels.file.name} does not list"] += len(files) - len(listed)  # type: ignore[union-attr]
+        files, names, of_file = ([items[n] for n in listed] for items in (files, names, of_file))  # type: ignore[assignment]
+    pieces = read_all(files, skip_unreadable=columns.skip_unreadable)
+    for file, name, label, piece in zip(files, names, of_file, pieces, strict=True):
+        if piece.error:
+            noted["unreadable files left out"] += 1
+            logger.warning(f"left out: {piece.error}")
+        noted.update(piece.repairs)
+        for number, text in enumerate(piece.segments):
+            yield InputRecord(f"{name}#{number:03d}", text, str(file), piece=name, label=label)

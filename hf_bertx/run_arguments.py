@@ -22,7 +22,7 @@ from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
 from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
-from .task_data import OWN_ARGUMENTS, SPLITS
+from .task_data import OWN_ARGUMENTS, OWN_FLAGS, SPLITS
 from .tasks import TASKS, Task, get_task
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -78,19 +78,32 @@ class RunArguments:
     validation_file: str | None = field(default=None, metadata={"help": "Of your own data."})
     test_file: str | None = field(default=None, metadata={"help": "Of your own data."})
     discipline: str | None = field(default=None, metadata={"help": "Of your own data: dna, protein, music or text."})
-    sequence_column: str = field(default="sequence", metadata={"help": "Of your own data."})
+    problem: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of your own data: classification or regression. By default labels with a point are numbers."
+        },
+    )
+    sequence_column: str | None = field(
+        default=None, metadata={"help": "Of your own data, as all columns; by default sequence."}
+    )
     second_sequence_column: str | None = field(default=None, metadata={"help": "Of your own data, for pairs."})
-    label_column: str = field(default="label", metadata={"help": "Of your own data."})
-    group_column: str = field(
-        default="group", metadata={"help": "Of your own data: items of one group stay on one side of a split."}
+    label_column: str | None = field(default=None, metadata={"help": "By default label."})
+    id_column: str | None = field(default=None, metadata={"help": "By default id, where there is one."})
+    group_column: str | None = field(
+        default=None,
+        metadata={"help": "Items of one group stay on one side of a split. By default group, where there is one."},
     )
     label_pattern: str | None = field(
         default=None, metadata={"help": "Regular expression for FASTA headers; its ( ) encloses the label."}
     )
     labels_file: str | None = field(
         default=None,
-        metadata={"help": "CSV with the columns file and label, for MIDI. By default folders are labels."},
+        metadata={
+            "help": "Table with the label of each MIDI file (columns file and label) or FASTA record (id and label)."
+        },
     )
+    skip_unreadable: bool = field(default=False, metadata={"help": "Leave out MIDI files that cannot be read."})
     precision: str = field(
         default="auto",
         metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},
@@ -249,14 +262,17 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     add_use_cpu(first, given)
     defaults = {"protocol": "recommended", "precision": "auto", "task": None, "output_dir": "runs"}
     for name in (*defaults, *OWN_ARGUMENTS):
-        first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)))
+        flag: dict[str, Any] = {"nargs": "?", "const": True, "type": string_to_bool} if name in OWN_FLAGS else {}
+        first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)), **flag)
     known, _ = first.parse_known_args(argv)
     computed_in = precision_defaults(known.precision, known.use_cpu)
     protocol = get_protocol(known.protocol)
     own = None
+    told = {name: getattr(known, name) for name in OWN_ARGUMENTS if getattr(known, name) not in (None, False)}
+    if told and known.train_file is None:
+        raise ValueError(f"--{next(iter(told))} describes data of your own: name its file with --train_file FILE")
     if known.train_file is not None and build_own is not None:
         name = known.task or Path(known.train_file).name.partition(".")[0]
-        told = {name: getattr(known, name) for name in OWN_ARGUMENTS if getattr(known, name) is not None}
         own = build_own(name, Path(known.output_dir) / "data", told)
     task = own.task if own is not None else get_task(known.task or "dna-splice")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +13,17 @@ from datasets import ClassLabel, Dataset, Features, Value
 from transformers.utils import logging
 
 from .data_copies import BuildTask, load_copy
+from .targets import balance, problem_of, to_number, understood
 from .tasks import Task
 
 logger = logging.get_logger(__name__)
 SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
-    "train_file validation_file test_file discipline sequence_column second_sequence_column label_column group_column "
-    "label_pattern labels_file"
+    "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
+    "id_column group_column label_pattern labels_file skip_unreadable"
 ).split()
+OWN_FLAGS = ("skip_unreadable",)  # those that take no value
 _LONGEST = 512  # tokens: what BERT's position embeddings reach
 _EVALUATION_SEED = 20210707  # one for all runs, so that arms and seeds are compared on the same items
 
@@ -45,6 +48,12 @@ class TaskData:
     test_duplicates: int
     leaks: tuple[str, ...] = ()
     revision: str | None = None
+
+    def understood(self) -> dict[str, Any]:
+        """What the rows were understood to be; see [`targets.understood`]."""
+        counts = {part: len(rows) for part, rows in self.splits.items()}
+        balances = {part: balance(rows) for part, rows in self.splits.items()}
+        return understood(counts, balances, isinstance(self.splits["train"].features["label"], ClassLabel))
 
 
 def load_task_data(
@@ -77,29 +86,32 @@ def load_task_data(
     return TaskData(splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
 
 
-def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: bool, votes: bool, where: str) -> Task:
+def own_task(
+    name: str,
+    discipline: str,
+    labels: Counter[str] | set[str],
+    longest: int,
+    pair: bool,
+    votes: bool,
+    where: str,
+    problem: str | None = None,
+) -> Task:
     """A task of a user's own data: a regression when every label is a number and one has a decimal point.
 
     Args:
-        labels: those of the training items, as they are written.
-        longest: symbols of the longest item, of both its sequences if it has two.
+        labels: those of the training items, as they are written, and how many items have each; or the labels alone.
+        longest: symbols of the longest item of all files, of both its sequences if it has two.
         where: the training file, for the message.
+        problem: `classification` or `regression`; None guesses by the labels.
 
     Raises:
-        ValueError: an item without a label, or fewer than two classes.
+        ValueError: labels that could be either, fewer than two classes, or as many as items.
     """
-    if "" in labels:
-        raise ValueError(f"{where}: a record has no label")
-    numbers = all(_is_number(label) for label in labels)
-    words = sorted(label for label in labels if not _is_number(label))
-    if words and 2 * sum("." in label for label in labels - set(words)) > len(labels):
-        raise ValueError(
-            f"{where}: label {words[0]!r} is not a number, and most others are: a target has to be finite"
-        )
-    regression = numbers and any(not label.lstrip("+-").isdigit() for label in labels)
-    if not regression and len(labels) < 2:
-        raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
-    order = sorted(labels, key=(lambda label: (float(label), label)) if numbers else None)
+    counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
+    regression = problem_of(counted, problem, where) == "regression"
+    numbers = {label: to_number(label) for label in counted}
+    by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
+    order = sorted(counted, key=by_value)
     return Task(
         name,
         discipline,
@@ -116,14 +128,6 @@ def own_task(name: str, discipline: str, labels: set[str], longest: int, pair: b
         votes=votes,
         hosted=False,
     )
-
-
-def _is_number(label: str) -> bool:
-    try:
-        float(label)
-    except ValueError:
-        return False
-    return True
 
 
 def subset(rows: Dataset, fraction: float, seed: int) -> Dataset:

@@ -40,6 +40,7 @@ from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .run_trainer import RunTrainer
+from .targets import sentence
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
@@ -262,6 +263,7 @@ def run(
     elif state.is_main_process:
         run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
     state.wait_for_everyone()
+    logger.warning(f"data: {sentence(data.understood())}")
     logger.warning(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
@@ -341,6 +343,7 @@ def _finish(
         "metrics": scores,
         "test_split": spec.task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
+        "understood": data.understood(),
         "train_items": len(trainer.train_dataset),
         "constant_loss": metrics.constant_loss(spec.task, train_labels),
         "test_duplicates": data.test_duplicates,

@@ -220,7 +220,7 @@ BAD: dict[str, tuple[str, dict[str, str | bytes | None], str]] = {
     "a table without the column": (
         "glue-rte",
         {"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
-        "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label",
+        "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label; did you mean 'sentence1'?",
     ),
     "a row of too few fields": (
         "glue-rte",
@@ -235,14 +235,18 @@ BAD: dict[str, tuple[str, dict[str, str | bytes | None], str]] = {
     "a MIDI file that breaks off": (
         "music-maestro-v1",
         {"validation.midi": midi(60, 64)[:-9]},
-        "RAW/validation.midi: not a whole MIDI file (EOFError)",
+        "RAW/validation.midi: not a whole MIDI file (it breaks off)",
     ),
     "a file that is not MIDI at all": (
         "music-maestro-v1",
         {"test.midi": "<html>404 Not Found, said the server</html>"},
-        "RAW/test.midi: not a whole MIDI file (MThd not found. Probably not a MIDI file)",
+        "RAW/test.midi: not a whole MIDI file (it does not begin with MThd)",
     ),
-    "an empty MIDI file": ("music-maestro-v1", {"test.midi": b""}, "RAW/test.midi: not a whole MIDI file (EOFError)"),
+    "an empty MIDI file": (
+        "music-maestro-v1",
+        {"test.midi": b""},
+        "RAW/test.midi: not a whole MIDI file (the file is empty)",
+    ),
     "a MIDI file without a note": ("music-maestro-v1", {"test.midi": midi()}, "RAW/test.midi: no note"),
     "a piece without its file": (
         "music-maestro-v1",
@@ -284,7 +288,7 @@ BAD: dict[str, tuple[str, dict[str, str | bytes | None], str]] = {
     "text that is not UTF-8": (
         "glue-cola",
         {"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
-        "RAW/CoLA/dev.tsv: not text in UTF-8 (invalid continuation byte: 0xe9)",
+        "RAW/CoLA/dev.tsv, line 1: not text in UTF-8 (invalid continuation byte: 0xe9)",
     ),
 }
 
@@ -362,7 +366,7 @@ OWN: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
     "a target that is NaN": (
         {"x.csv": "sequence,label\nAC,1.5\nAC,nan\n"},
         ["x.csv", "--discipline", "dna"],
-        "RAW/x.csv, line 3: the target is 'nan'; allowed: a finite number",
+        "RAW/x.csv, line 3: the label is 'nan', a missing value; leave the record out, or give the class another name",
     ),
     "a repeated id": (
         {"x.csv": "id,sequence,label\ni,AC,a\ni,AG,b\n"},
@@ -417,7 +421,7 @@ OWN: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
     "a piece without its file": (
         {"pieces/a.mid": midi(60), "labels.csv": "file,label\na.mid,p\nb.mid,q\n"},
         ["pieces", "--discipline", "music", "--labels_file", "labels.csv"],
-        "RAW/labels.csv, line 3: the piece's file b.mid is not below RAW/pieces",
+        "RAW/labels.csv, line 3: the piece's file b.mid is not below RAW/pieces; did you mean 'a.mid'?",
     ),
     "a file that is not MIDI": (
         {"pieces/p/a.mid": midi(60), "pieces/q/b.mid": "RIFF"},
@@ -579,7 +583,7 @@ ARCHIVES: dict[str, tuple[bytes, str]] = {
 def test_nothing_is_unpacked_of_an_archive_that_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("hf_bertx.sequence_files._MOST_EXPANDED", 10**6)
+    monkeypatch.setattr("hf_bertx.text_files._MOST_EXPANDED", 10**6)
     content, message = ARCHIVES[kind]
     archive = write(tmp_path, {"bad.bin": content}) / "bad.bin"
     with pytest.raises(ValueError, match=f"^{re.escape(f'{archive}: {message}')}"):

@@ -917,7 +917,7 @@ def test_own_pairs(tmp_path: Path) -> None:
     ("labels", "kind", "values"),
     [
         (["1.5", "2"], "float32", {1.5, 2.0}),
-        (["5e-1", "2"], "float32", {0.5, 2.0}),
+        (["5e1", "2"], ["2", "5e1"], {"5e1", "2"}),
         (["10", "9"], ["9", "10"], {"9", "10"}),
         (["b", "2"], ["2", "b"], {"b", "2"}),
     ],
@@ -962,6 +962,7 @@ def test_the_command_says_how_to_load_what_it_made(tmp_path: Path, capsys: pytes
     out = tmp_path / "out"
     assert main(["data", "build", "dna-h3k4me3", "--raw_dir", str(raw), "--output", str(out)]) == 0
     assert capsys.readouterr().out == (
-        f'{out / "paper"}: 2 train, 1 validation, 1 test\nload_dataset("{out}", "paper")\n'
+        f"{out / 'paper'}: 2 classes: negative (2), positive (2); 2 train, 1 validation, 1 test\n"
+        f'load_dataset("{out}", "paper")\n'
     )
     assert rows(load_dataset(str(out), "paper", cache_dir=str(tmp_path / "hf"))) == FORMS["GUE"][2]

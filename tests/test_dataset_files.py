@@ -14,7 +14,7 @@ from conftest import ROOT
 from datasets import load_dataset
 
 from dataset_scripts.build import build_dataset
-from hf_bertx import data_copies, sequence_files
+from hf_bertx import data_copies, text_files
 from hf_bertx.cli import main
 from hf_bertx.publishing.cards import code_span, plain
 from hf_bertx.publishing.repository_files import dataset_files
@@ -233,6 +233,6 @@ def test_a_small_gzip_file_that_expands_to_much(tmp_path: Path, monkeypatch: pyt
     options = {"train_file": str(path), "discipline": "dna"}
     with pytest.raises(ValueError, match=r"every record has the label|holds no label"):
         build_dataset("x", tmp_path / "out", builder_options=options)
-    monkeypatch.setattr(sequence_files, "_MOST_EXPANDED", 10**5)
+    monkeypatch.setattr(text_files, "_MOST_EXPANDED", 10**5)
     with pytest.raises(ValueError, match=r"x\.fasta\.gz: its [\d,]+ bytes expand to more than [\d,]+; unpack it"):
         build_dataset("x", tmp_path / "out", builder_options=options)

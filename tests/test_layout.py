@@ -10,12 +10,12 @@ from conftest import ROOT
 import hf_bertx
 
 ORDER = (
-    "registry performance.memory disciplines sequence_files midi_files input_records token_map batch_layout "
-    "plain_tokenizer symbol_lookup tokenization_discipline device_rows arms configuration_discipline "
-    "modeling_discipline performance.dropout performance.linear performance.attention performance.last_layer "
-    "performance.used_rows performance.speed_up regression_head tuning optimizers run_files run_checkpoints "
-    "hub_answers backbones tasks protocols data_copies task_data tokenized_data metrics discipline_metric leaks "
-    "callbacks run_arguments run_order run_trainer training processes baselines.losses "
+    "registry performance.memory disciplines text_files sequence_files record_values record_labels midi_files "
+    "input_records token_map batch_layout plain_tokenizer symbol_lookup tokenization_discipline device_rows arms "
+    "configuration_discipline modeling_discipline performance.dropout performance.linear performance.attention "
+    "performance.last_layer performance.used_rows performance.speed_up regression_head tuning optimizers run_files "
+    "run_checkpoints hub_answers backbones tasks protocols data_copies targets task_data tokenized_data metrics "
+    "discipline_metric leaks callbacks run_arguments run_order run_trainer training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
     "baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
@@ -37,7 +37,11 @@ NO_TORCH = (
     "performance.memory",
     "leaks",
     "disciplines",
+    "text_files",
     "sequence_files",
+    "record_values",
+    "record_labels",
+    "targets",
     "midi_files",
     "input_records",
     "token_map",

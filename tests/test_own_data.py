@@ -100,8 +100,8 @@ def test_a_wrong_file_is_one_line(
         ({"b", "a"}, ("a", "b")),
         ({"10", "9"}, ("9", "10")),
         ({"1", "2.0"}, None),
-        ({"-1.5", "1e-3"}, None),
-        ({"nan", "0.5"}, None),  # a target, and refused as one that is not finite
+        ({"1E2", "2E2"}, ("1E2", "2E2")),  # plates
+        ({"1_1", "10_3"}, ("10_3", "1_1")),
     ],
 )
 def test_what_makes_classes_and_what_a_regression(labels: set[str], classes: tuple[str, ...] | None) -> None:

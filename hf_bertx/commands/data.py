@@ -51,14 +51,19 @@ def add(verbs: Any) -> None:
         ("validation_file", "by default 5% of the training items are drawn"),
         ("test_file", "by default 5% of the training items are drawn"),
         ("discipline", "dna, protein, music or text"),
+        ("problem", "classification or regression; by default labels with a decimal point are numbers"),
         ("sequence_column", "by default sequence"),
         ("second_sequence_column", "of pairs"),
         ("label_column", "by default label"),
-        ("group_column", "by default group: items of one group stay on one side of a split"),
+        ("id_column", "by default id, where there is one"),
+        ("group_column", "by default group, where there is one: items of one group stay on one side of a split"),
         ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
-        ("labels_file", "CSV with the columns file and label, for MIDI"),
+        ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
     ):
         own.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
+    own.add_argument(
+        "--skip_unreadable", action="store_const", const=True, help="leave out MIDI files that cannot be read"
+    )
     building.set_defaults(act=_data_build)
 
     leaking = data_verbs.add_parser("leaks", help="what the training items of a split give away of its test items")
@@ -73,12 +78,19 @@ def add(verbs: Any) -> None:
 def _data_build(arguments: argparse.Namespace) -> None:
     from dataset_scripts.build import build_dataset
 
+    from .. import run_files
+    from ..data_copies import BUILDS
+    from ..targets import sentence
     from ..task_data import OWN_ARGUMENTS
 
     told = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
     name = arguments.task
     if "train_file" in told:
         name = name or Path(arguments.train_file).name.partition(".")[0]
+        for option, value, default in (("raw_dir", arguments.raw_dir, None), ("strict", arguments.strict, False),
+                                       ("split", arguments.split, "paper")):  # fmt: skip
+            if value != default:
+                raise ValueError(f"--{option} is of the tasks of the paper, and has no effect on --from FILE")
     elif told:
         raise ValueError(f"--{next(iter(told))} describes data of your own: name its file with --from FILE")
     elif name is None:
@@ -95,8 +107,9 @@ def _data_build(arguments: argparse.Namespace) -> None:
         tokenized=arguments.tokenized,
         builder_options=told,
     )
-    for config, parts in counts.items():
-        print(f"{arguments.output / config}: " + ", ".join(f"{n} {part}" for part, n in parts.items()))
+    for config in counts:
+        found = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]
+        print(f"{arguments.output / config}: {sentence(found)}")
     print(f'load_dataset("{arguments.output}", "{next(iter(counts))}")')
 
 

@@ -42,10 +42,11 @@ def add(verbs: Any) -> None:
     )
     predicting.add_argument("--threads", type=int, help="batches at once on a CPU; by default one a core")
     predicting.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
-    predicting.add_argument("--sequence_column", default="sequence", help="%(default)s")
+    predicting.add_argument("--sequence_column", help="by default sequence")
     predicting.add_argument("--second_sequence_column", help="of pairs")
-    predicting.add_argument("--id_column", default="id", help="%(default)s; records without one are numbered")
+    predicting.add_argument("--id_column", help="by default id, where there is one; other records are numbered")
     predicting.add_argument("--piece_column", help="records of one piece vote; MIDI files have pieces anyway")
+    predicting.add_argument("--skip_unreadable", action="store_true", help="leave out MIDI files that cannot be read")
     predicting.set_defaults(act=_predict)
 
 
@@ -68,7 +69,11 @@ def _predict(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
     )
     columns = Columns(
-        arguments.sequence_column, arguments.second_sequence_column, arguments.id_column, arguments.piece_column
+        arguments.sequence_column,
+        arguments.second_sequence_column,
+        arguments.id_column,
+        arguments.piece_column,
+        arguments.skip_unreadable,
     )
     with tqdm(unit=" records", disable=None, dynamic_ncols=True) as bar:
 

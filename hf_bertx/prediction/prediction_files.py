@@ -9,6 +9,7 @@ import glob
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -90,7 +91,8 @@ def predict_file(
         key = hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
         done = whole_parts(stage, key)
         at = sum(count for _, count in done)
-        rest = islice(read_input(path, columns), at, None)
+        noted = None if is_music(path) else Counter[str]()  # the first reading said what was left out
+        rest = islice(read_input(path, columns, counts=noted), at, None)
         new = _predict(classifier, rest, stage, key, len(done), _counter(progress, at, total))
         found = whole_parts(stage, key)
         parts, records = [part for part, _ in found], sum(count for _, count in found)

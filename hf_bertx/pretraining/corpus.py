@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from .. import run_files
 from ..input_records import Columns, read_input
-from ..sequence_files import open_text
+from ..text_files import open_text
 from ..tokenization_discipline import UnknownSymbolError
 
 DOCUMENTS = ("file", "blank_line", "line")
@@ -95,7 +95,7 @@ def read_rows(source: Source) -> Iterator[dict[str, Any]]:
     if source.dataset is not None:
         lines = _dataset_lines(source)
     elif source.discipline is not None:
-        columns = Columns(sequence=source.column)
+        columns = Columns(sequence=None if source.column == "sequence" else source.column)  # FASTA has no columns
         lines = ((r.sequence, True, r.where) for path in source.paths for r in read_input(path, columns))
     else:
         lines = _text_lines(source)

@@ -1,0 +1,87 @@
+"""What a field of a record may hold: one check for each kind of field, for every form of file."""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from typing import Any
+
+# How R, pandas, SQL and spreadsheets write that a value is missing.
+MISSING = frozenset("NA N/A n/a #N/A <NA> nan NaN NAN NaT None NULL Null null".split())
+
+
+def sequence_of(value: Any, name: str, where: str) -> str:
+    """The text of a sequence, without the blanks around it.
+
+    Raises:
+        ValueError: it is empty, a missing value, or not a string.
+    """
+    if _blank(value):
+        raise ValueError(f"{where}: the sequence is empty")
+    if _missing(value):
+        raise ValueError(f"{where}: {name} is {value!r}, a missing value; allowed: a sequence")
+    if not isinstance(value, str):
+        raise ValueError(f"{where}: {name} is {_shown(value)}; allowed: a string")
+    return _whole(value, name, where)
+
+
+def label_of(value: Any, where: str) -> str:
+    """A label as text: a class, or a target, a number of a file in plain decimal form.
+
+    Raises:
+        ValueError: it is empty, a missing value, a list, or no text, number or truth value.
+    """
+    if _blank(value):
+        raise ValueError(f"{where}: the record has no label")
+    if _missing(value):
+        raise ValueError(
+            f"{where}: the label is {value!r}, a missing value; leave the record out, or give the class another name"
+        )
+    if isinstance(value, (list, tuple, set)):
+        raise ValueError(f"{where}: the label is {_shown(value)}; several labels at once are not supported")
+    if isinstance(value, float) and math.isinf(value):
+        raise ValueError(f"{where}: the label is {value}; allowed: a finite number")
+    if isinstance(value, (float, Decimal)):
+        return format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
+    if not isinstance(value, (str, int)):
+        raise ValueError(f"{where}: the label is {_shown(value)}; allowed: a string, a number, true or false")
+    return _whole(str(value), "the label", where)
+
+
+def name_of(value: Any, name: str, where: str) -> str | None:
+    """An id, a group or a piece as text; None where there is none.
+
+    Raises:
+        ValueError: it is neither a string nor a number.
+    """
+    if _blank(value) or _missing(value):
+        return None
+    if not isinstance(value, (str, int, float)):
+        raise ValueError(f"{where}: {name} is {_shown(value)}; allowed: a string or a number")
+    return _whole(str(value), name, where)
+
+
+def _blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _missing(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip() in MISSING
+    return isinstance(value, (float, Decimal)) and math.isnan(value)
+
+
+def _whole(text: str, name: str, where: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{where}: {name} holds {text[error.start]!r}, half a character of UTF-16; allowed: text"
+        ) from None
+    return text.strip()
+
+
+def _shown(value: Any) -> str:
+    kinds = {"dict": "an object", "list": "a list", "bool": "a truth value", "int": "a number", "float": "a number"}
+    kind = kinds.get(type(value).__name__, type(value).__name__)
+    return f"{kind}, {str(value)[:40]}"

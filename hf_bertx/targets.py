@@ -1,0 +1,175 @@
+"""Whether labels are classes or numbers, and what was understood of a data set, in one line."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+PROBLEMS = ("classification", "regression")
+_PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
+_EXPONENT = re.compile(rf"{_PLAIN.pattern}[eE][+-]?[0-9]+")
+# What people write for a number with a fraction: decimal commas, thousands, percent, another minus sign, a bound.
+_LIKE_A_NUMBER = re.compile(
+    r"[<>]?[+\-\u2212\u2013]?(?:[0-9]+|[0-9]{1,3}(?:[,' \u00a0][0-9]{3})+|[0-9]{1,3}(?:\.[0-9]{3})+(?=,))"
+    r"(?:[.,][0-9]+)?\s?%?"
+)
+_MANY = 20  # classes; more whole numbers than that may be quantities
+_SHOWN = 20  # classes in a line
+
+
+def to_number(label: str) -> float | None:
+    """The number that a label is, in plain decimal form or with an exponent; None where it is none."""
+    if not (_PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label)):
+        return None
+    value = float(label)
+    return value if math.isfinite(value) else None
+
+
+def hint(label: str) -> str:
+    """What to change in a label that looks like a number."""
+    for mark, advice in (
+        (",", "write the fraction after a point, and no thousands separator"),
+        ("%", "leave the percent sign out"),
+        ("\u2212", "write the minus sign as -"),
+        ("\u2013", "write the minus sign as -"),
+        ("_", "leave the underscore out"),
+    ):
+        if mark in label and any(character.isdigit() for character in label):
+            return f"; {advice}"
+    return ""
+
+
+def problem_of(labels: Counter[str], asked: str | None, where: str) -> str:
+    """`regression` where every label is a number in plain decimal form and one has a point, else `classification`.
+
+    Args:
+        labels: those of the training items, and how many items have each.
+        asked: what the user says it is; nothing is guessed then.
+        where: the training file, for the message.
+
+    Raises:
+        ValueError: an unknown problem, a target that is no number, labels that could be either, fewer than two
+            classes, or as many as items.
+    """
+    if asked is not None and asked not in PROBLEMS:
+        raise ValueError(f"--problem is {asked!r}; allowed: {', '.join(PROBLEMS)}")
+    problem = asked or _guess(labels, where)
+    if problem == "regression":
+        bad = next((label for label in labels if to_number(label) is None), None)
+        if bad is not None:
+            raise ValueError(f"{where}: the target is {bad!r}; allowed: a finite number, as 37.5{hint(bad)}")
+        return problem
+    if len(labels) < 2:
+        raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
+    if len(labels) == sum(labels.values()) > 2:
+        raise ValueError(
+            f"{where}: {len(labels)} classes for {len(labels)} records, no two have the same label; pass --problem "
+            "regression if labels are numbers, or another --label_column"
+        )
+    return problem
+
+
+def _guess(labels: Counter[str], where: str) -> str:
+    others = sorted(label for label in labels if not _PLAIN.fullmatch(label))
+    if not others:
+        return "regression" if any("." in label for label in labels) else "classification"
+    small = [label for label in others if _EXPONENT.fullmatch(label) and re.search(r"\.|[eE]-", label)]
+    if small and all(to_number(label) is not None for label in labels):
+        raise ValueError(
+            f"{where}: label {small[0]!r} has an exponent; pass --problem regression if labels are numbers, or "
+            "--problem classification if they are names"
+        )
+    fractions = [label for label in labels if _LIKE_A_NUMBER.fullmatch(label) and re.search("[^0-9+-]", label)]
+    if 2 * len(fractions) > len(labels):
+        raise ValueError(
+            f"{where}: label {others[0]!r} is not a number, and most others are: a target has to be finite, in plain "
+            f"decimal form{hint(others[0])}; pass --problem classification if labels are names"
+        )
+    return "classification"
+
+
+def doubts(labels: Counter[str], problem: str, asked: str | None) -> list[str]:
+    """What may have been misunderstood, a sentence each."""
+    items, found = sum(labels.values()), []
+    if problem == "regression":
+        values = Counter(to_number(label) for label in labels)
+        if len(values) == 1:
+            found.append("all targets are the same")
+        elif asked is None and len(values) <= _MANY and items >= 5 * len(values):
+            found.append(f"{items} records have {len(values)} distinct targets: --problem classification if these are "
+                         "names of classes")  # fmt: skip
+        if asked is None and len(values) < len(labels):
+            same = next(value for value, times in values.items() if times > 1)
+            names = sorted(label for label in labels if to_number(label) == same)
+            found.append(f"{names[0]!r} and {names[1]!r} are one target: --problem classification if these are names")
+        return found
+    if asked is None and len(labels) > _MANY and all(_PLAIN.fullmatch(label) for label in labels):
+        found.append(f"labels are whole numbers, read as names of {len(labels)} classes: --problem regression if they "
+                     "are quantities")  # fmt: skip
+    if 2 * len(labels) > items > _MANY:
+        found.append(f"there are {len(labels)} classes for {items} records")
+    alike: dict[str, str] = {}
+    for label in sorted(labels):
+        other = alike.setdefault(_folded(label), label)
+        if other != label:
+            found.append(f"classes {other!a} and {label!a} look alike and are two")
+    return found
+
+
+def _folded(label: str) -> str:
+    number = to_number(label)
+    if number is not None and _PLAIN.fullmatch(label) and "." not in label:
+        return f"{number}"
+    visible = (c for c in unicodedata.normalize("NFKC", label) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(visible).casefold().split())
+
+
+def balance(rows: Any) -> dict[str, float]:
+    """Items of each class; of a target mean, lowest and highest.
+
+    Args:
+        rows: a `datasets.Dataset` with the column `label`.
+    """
+    labels = rows.with_format("numpy")["label"][:]
+    names = getattr(rows.features["label"], "names", None)
+    if names is not None:
+        return {name: int((labels == number).sum()) for number, name in enumerate(names)}
+    return {name: round(float(getattr(labels, name)()), 4) for name in ("mean", "min", "max")}
+
+
+def understood(
+    counts: Mapping[str, int], balances: Mapping[str, Mapping[str, float]], classification: bool
+) -> dict[str, Any]:
+    """What a data set was understood to be, JSON-ready.
+
+    Args:
+        counts: items by split.
+        balances: [`balance`] by split.
+
+    Returns:
+        `problem`, `items` by split, and `classes` (items of each, most first) or `target` (min, max and mean).
+    """
+    found: dict[str, Any] = {"problem": PROBLEMS[0 if classification else 1], "items": dict(counts)}
+    if classification:
+        names = next(iter(balances.values()))
+        totals = {name: sum(int(own[name]) for own in balances.values()) for name in names}
+        return {**found, "classes": dict(sorted(totals.items(), key=lambda pair: -pair[1]))}
+    mean = sum(balances[part]["mean"] * items for part, items in counts.items()) / sum(counts.values())
+    low, high = min(own["min"] for own in balances.values()), max(own["max"] for own in balances.values())
+    return {**found, "target": {"min": low, "max": high, "mean": round(mean, 4)}}
+
+
+def sentence(found: Mapping[str, Any]) -> str:
+    """`3 classes: a (20), b (18), c (7); 40 train, 5 test`, or `regression, 11 to 103, mean 57; ...`."""
+    if "classes" in found:
+        classes = found["classes"]
+        shown = ", ".join(f"{name} ({items})" for name, items in list(classes.items())[:_SHOWN])
+        rest = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
+        what = f"{len(classes)} classes: {shown}{rest}"
+    else:
+        what = "regression, {min:g} to {max:g}, mean {mean:g}".format(**found["target"])
+    return f"{what}; {', '.join(f'{items} {part}' for part, items in found['items'].items())}"

@@ -1,0 +1,109 @@
+"""Text files in UTF-8, gzipped or not: opened with a message that says what is wrong, and where."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+_MOST_EXPANDED = 200 * 10**6  # bytes that any compressed file may hold
+_MOST_TIMES = 100  # and times its size that it may; sequences and tables are compressed to a third or a tenth
+# How files begin that are often given by mistake.
+_MAGIC = {
+    b"\x1f\x8b": "is compressed; let its name end in .gz",
+    b"PK\x03\x04": "is an Excel or zip file; export it as CSV",
+    b"\xd0\xcf\x11\xe0": "is an Excel file; export it as CSV",
+    b"PAR1": "is a Parquet file; let its name end in .parquet",
+    b"\xff\xfe": "is text in UTF-16; save it as UTF-8",
+    b"\xfe\xff": "is text in UTF-16; save it as UTF-8",
+}
+
+
+def is_gzip(path: Path) -> bool:
+    """Whether the name says that the file is compressed: `.gz`, in any case."""
+    return path.suffix.lower() == ".gz"
+
+
+def ending_of(path: Path) -> str:
+    """The ending that tells the form: `.fasta` of `x.fasta.gz`, in lower case."""
+    return (Path(path.stem).suffix if is_gzip(path) else path.suffix).lower()
+
+
+@contextmanager
+def open_text(path: Path, newline: str = "\n") -> Iterator[IO[str]]:
+    r"""A text file in UTF-8, gzipped or not, with or without a byte order mark.
+
+    Args:
+        newline: what ends a line: a line feed alone, since GLUE's lines hold other separators; or `""` for any of
+            `\n`, `\r\n` and `\r`.
+
+    Raises:
+        ValueError: the file is a folder, is empty, breaks off, or is not UTF-8; the message names the line.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; allowed: a file")
+    if path.is_file() and path.stat().st_size == 0:
+        raise ValueError(f"{path}: the file is empty")
+    opened: Any = _open_gzip if is_gzip(path) else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline=newline) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        message = f"{path}: not text in UTF-8 ({error.reason})"
+        with suppress(EOFError, gzip.BadGzipFile, zlib.error):
+            message = _not_utf8(path, opened) or message
+        raise ValueError(message) from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: not a whole gzip file ({error})") from None
+
+
+class _Gzip(gzip.GzipFile):
+    """A gzip file that stops where it has expanded too far."""
+
+    def read1(self, size: int | None = -1) -> bytes:
+        data = super().read1(-1 if size is None else size)
+        check_expansion(Path(str(self.name)), self.tell())
+        return data
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size >= 0:
+            return super().read(size)
+        return b"".join(iter(self.read1, b""))
+
+
+def _open_gzip(path: Path, mode: str, encoding: str | None = None, newline: str | None = None) -> Any:
+    file = _Gzip(path)
+    return io.TextIOWrapper(file, encoding, newline=newline) if "t" in mode else file
+
+
+def check_expansion(path: Path, expanded: int) -> None:
+    """Stops the reading of a small compressed file that would fill the memory or the disk.
+
+    Raises:
+        ValueError: so many bytes are far more than sequences of the file's size are compressed from.
+    """
+    size = path.stat().st_size
+    if expanded > max(_MOST_EXPANDED, _MOST_TIMES * size):
+        raise ValueError(
+            f"{path}: its {size:,} bytes expand to more than {max(_MOST_EXPANDED, _MOST_TIMES * size):,}; unpack it "
+            "yourself if that is right"
+        )
+
+
+def _not_utf8(path: Path, opened: Any) -> str | None:
+    """The line that is not UTF-8, or what the file is instead."""
+    with opened(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            for magic, what in _MAGIC.items():
+                if number == 1 and line.startswith(magic):
+                    return f"{path}: {what}"
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as found:
+                byte = found.object[found.start]
+                return f"{path}, line {number}: not text in UTF-8 ({found.reason}: {byte:#x})"
+    return None
