@@ -32,7 +32,7 @@ from hf_bertx.device_rows import DeviceRows
 from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 from hf_bertx.task_data import load_task_data, own_task
-from hf_bertx.tokenized_data import encode
+from hf_bertx.tokenized_data import encode_flat
 
 PARTS = {"train": 0.9, "validation": 0.05, "test": 0.05}
 
@@ -60,7 +60,7 @@ def ours(files: dict[str, Path], folder: Path, length: int, text: Any) -> dict[s
     task = own_task("own", "dna", {"no", "yes"}, length, pair=False, votes=False, where="drawn")
     data = load_task_data(task, "paper", str(folder / "built" / "default"))
     tokenizer = DisciplineTokenizer.from_backbone(text, "dna")
-    rows = {part: DeviceRows(*encode(rows, tokenizer, task), tokenizer) for part, rows in data.splits.items()}
+    rows = {part: DeviceRows(*encode_flat(rows, tokenizer, task), tokenizer) for part, rows in data.splits.items()}
     return {"rows": rows, "build_seconds": built}
 
 

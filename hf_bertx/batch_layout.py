@@ -2,36 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 from typing import Any
 
 import numpy as np
-
-_MANY_LISTS = 256  # from which collecting early is worth it
-
-
-class ValuesByCode:
-    """What codes stand for, looked up two codes at a time where a code is a byte: half as many look-ups."""
-
-    def __init__(self, values: np.ndarray) -> None:
-        """values: of shape `(codes,)`."""
-        self._singles = {True: values.astype(object), False: values}
-        self._pairs: dict[bool, np.ndarray] = {}
-        if len(values) <= 256:
-            two: np.ndarray = np.arange(257 * len(values) - 256, dtype=np.uint16).view(np.uint8).reshape(-1, 2)
-            # a pair with a byte that is no code is never asked for
-            self._pairs = {kind: known.take(two, mode="clip") for kind, known in self._singles.items()}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """A pickle, and so a fingerprint of `datasets`, has the values alone."""
-        return ValuesByCode, (self._singles[False],)
-
-    def take(self, codes: np.ndarray, as_python: bool = False) -> np.ndarray:
-        """The value of each code; `as_python` as references to one Python integer a code, which make no new object."""
-        if codes.dtype != np.uint8 or not self._pairs:
-            return self._singles[as_python].take(codes)
-        even = codes if len(codes) % 2 == 0 else np.append(codes, codes[-1])
-        return self._pairs[as_python].take(even.view(np.uint16), axis=0).reshape(-1)[: len(codes)]
 
 
 class Rows:
@@ -127,20 +100,11 @@ def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, mult
     return width if not multiple else -(-width // multiple) * multiple
 
 
-def layout(
-    flat: np.ndarray | int,
-    lengths: np.ndarray,
-    width: int | None,
-    pad: int,
-    side: str,
-    as_array: bool,
-    values: ValuesByCode | None = None,
-) -> Any:
+def layout(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, as_array: bool) -> Any:
     """Flat tokens as rows: a padded array or list of lists of shape `(batch, width)`, or lists of own lengths.
 
     Args:
-        flat: a number for each token, or one that stands for all.
-        values: what the numbers stand for; without it themselves.
+        flat: a number for each token, or one number for all of them.
 
     Raises:
         ValueError: an array is asked for and a row is longer than `width`.
@@ -148,9 +112,7 @@ def layout(
     if as_array and width is not None and lengths.max(initial=0) > width:
         raise ValueError(f"a sequence of {lengths.max()} tokens is longer than {width}; tensors need truncation=True")
     if not as_array or width is None:
-        return _lists(flat, lengths, width, pad, side, values)
-    if isinstance(flat, np.ndarray) and values is not None:
-        flat = values.take(flat)
+        return _lists(flat, lengths, width, pad, side)
     if (lengths == width).all():
         return np.full((len(lengths), width), flat) if isinstance(flat, int) else flat.reshape(len(lengths), width)
     out: np.ndarray = np.full((len(lengths), width), pad, dtype=np.int64)
@@ -159,34 +121,13 @@ def layout(
     return out
 
 
-def _lists(
-    flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str, values: ValuesByCode | None
-) -> list[list[int]]:
-    rows = _empty_lists(len(lengths))
+def _lists(flat: np.ndarray | int, lengths: np.ndarray, width: int | None, pad: int, side: str) -> list[list[int]]:
     if isinstance(flat, int):
-        for row, length in zip(rows, lengths.tolist(), strict=True):
-            row.append(flat)
-            row *= length
+        rows = [[flat] * length for length in lengths.tolist()]
     else:
-        numbers = flat if values is None else values.take(flat, as_python=True)
-        for row, end, length in zip(rows, np.cumsum(lengths).tolist(), lengths.tolist(), strict=True):
-            row[:] = numbers[end - length : end].tolist()
+        ends = np.cumsum(lengths).tolist()
+        rows = [flat[end - n : end].tolist() for end, n in zip(ends, lengths.tolist(), strict=True)]
     for row, missing in [] if width is None else zip(rows, (width - lengths).tolist(), strict=True):
         at = len(row) if side == "right" else 0
         row[at:at] = [pad] * missing
     return rows
-
-
-def _empty_lists(count: int) -> list[list[Any]]:
-    """Lists to fill; many of them are shown to the cyclic garbage collector while they are empty.
-
-    It collects after some hundred new containers in any case, and would then look at each of their entries.
-    """
-    enabled = count >= _MANY_LISTS and gc.isenabled()
-    if enabled:
-        gc.disable()
-    lists: list[list[Any]] = [[] for _ in range(count)]
-    if enabled:
-        gc.collect(0)
-        gc.enable()
-    return lists

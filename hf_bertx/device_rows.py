@@ -23,7 +23,9 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     batch costs a copy of three numbers a row, and nothing is waited for.
 
     Args:
-        columns: what a tokenizer gives without padding; an `attention_mask` has nothing but ones.
+        columns: a model's inputs without padding, each flat, as [`flattened`] and `DisciplineTokenizer.encode_flat`
+            give them; an `attention_mask` has nothing but ones.
+        lengths: tokens of each row, of shape `(rows,)`.
         labels: of shape `(rows,)`; numbers with a fraction become float32, others int64.
         tokenizer: says what stands in padded places, and on which side they are.
         device: where the rows are, and their batches.
@@ -34,12 +36,13 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def __init__(
         self,
-        columns: Mapping[str, Sequence[Sequence[int]]],
+        columns: Mapping[str, np.ndarray | int],
+        lengths: np.ndarray,
         labels: np.ndarray,
         tokenizer: Any,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64, count=len(labels))
+        self.lengths: np.ndarray = lengths.astype(np.int64)
         self._starts = np.cumsum(self.lengths) - self.lengths
         self._left = tokenizer.padding_side == "left"
         self._device = torch.device(device)
@@ -52,12 +55,11 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         if "attention_mask" in self._columns and not torch.as_tensor(self._columns["attention_mask"][0]).all():
             raise ValueError("a token of a row is hidden by its attention_mask; allowed: ones alone")
 
-    def _flat(self, column: Sequence[Sequence[int]]) -> torch.Tensor | int:
+    def _flat(self, column: np.ndarray | int) -> torch.Tensor | int:
         """All tokens of all rows, or the one number that all of them are, as token types mostly are."""
-        flat = np.fromiter(chain.from_iterable(column), dtype=np.int32, count=int(self.lengths.sum()))
-        if flat.size and flat.min() == flat.max():
-            return int(flat[0])
-        return torch.from_numpy(flat).to(self._device)
+        if isinstance(column, int) or (column.size and column.min() == column.max()):
+            return int(column if isinstance(column, int) else column[0])
+        return torch.from_numpy(column.astype(np.int32)).to(self._device)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -72,7 +74,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return {**values, "labels": self._labels[row]}
 
     def __getitems__(self, rows: list[int]) -> list[dict[str, torch.Tensor]]:
-        """The batch of these rows, alone in a list; see [`only_batch`]. Its tensors have shape `(rows, longest)`."""
+        """The batch of these rows, alone in a list, as tensors of shape `(rows, longest)`."""
         index = np.asarray(rows)
         width = int(self.lengths[index].max())
         padded = bool((self.lengths[index] < width).any())
@@ -94,7 +96,18 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
 
-def only_batch(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+def flattened(columns: Mapping[str, Sequence[Sequence[int]]]) -> tuple[dict[str, np.ndarray | int], np.ndarray]:
+    """The lists that a tokenizer gives as flat arrays, and the number of tokens of each row."""
+    lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64, count=len(columns["input_ids"]))
+    flat: dict[str, np.ndarray | int] = {
+        name: np.fromiter(chain.from_iterable(columns[name]), dtype=np.int32, count=int(lengths.sum()))
+        for name in _PADDED
+        if name in columns
+    }
+    return flat, lengths
+
+
+def identity_collator(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Collates what [`DeviceRows`] gives a `DataLoader`."""
     (batch,) = batches
     return batch

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
-from .batch_layout import ValuesByCode, cut, fill_template, layout, padded_width, target_lengths
+from .batch_layout import Rows, cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
 from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
 from .symbol_lookup import SymbolLookup, UnknownSymbolError
@@ -85,7 +85,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         specials = [item for items in self.template.values() for item, _ in items if not isinstance(item, str)]
         # a symbol's code is its place among the ids that can stand in a sequence
         ids = list(dict.fromkeys([*self.symbol_ids, *specials]))
-        self._id_by_code = ValuesByCode(np.array(ids, dtype=np.int64))
+        self._id_by_code = np.array(ids, dtype=np.int64)
         self._code_of_id = {i: code for code, i in enumerate(ids)}
         self._symbols = SymbolLookup(self.discipline, np.min_scalar_type(len(ids)))
         kwargs.setdefault("clean_up_tokenization_spaces", False)
@@ -259,17 +259,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             if kwargs.get(option):
                 raise NotImplementedError(f"DisciplineTokenizer has no {option}: one symbol is one token")
         first, second, single = self._as_columns(text, text_pair, is_split_into_words)
-        columns = [self._symbols.codes(first)] + ([self._symbols.codes(second)] if second is not None else [])
-        items = self.template["pair" if second is not None else "single"]
-        if not add_special_tokens:
-            items = [item for item in items if isinstance(item[0], str)]
-        room = None
-        if getattr(truncation_strategy, "value", "do_not_truncate") != "do_not_truncate":
-            room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
-            columns = self._truncate(columns, room, truncation_strategy.value, kwargs.get("verbose", True))
-        rows = fill_template([[self._code_of_id.get(item, item), kind] for item, kind in items], columns)
-        if room is None:
-            self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, True)
+        strategy = getattr(truncation_strategy, "value", "do_not_truncate")
+        rows = self._filled(first, second, add_special_tokens, strategy, max_length, kwargs.get("verbose", True))
         side = padding_side or self.padding_side
         padding = getattr(padding_strategy, "value", "do_not_pad")
         width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of)
@@ -288,13 +279,74 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         for name, column in wanted.items():
             if column is not None:
                 flat, pad = column
-                values = self._id_by_code if name == "input_ids" else None
-                data[name] = layout(flat, rows.lengths, width, pad, side, return_tensors is not None, values)
+                flat = self._id_by_code.take(flat) if name == "input_ids" else flat
+                data[name] = layout(flat, rows.lengths, width, pad, side, return_tensors is not None)
         if return_length:
             data["length"] = np.maximum(rows.lengths, width or 0).tolist()
         if single and return_tensors is None:
             data = {name: value[0] for name, value in data.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
+
+    def encode_flat(
+        self,
+        text: Sequence[str],
+        text_pair: Sequence[str] | None = None,
+        add_special_tokens: bool = True,
+        truncation: bool = False,
+        max_length: int | None = None,
+        verbose: bool = True,
+    ) -> tuple[dict[str, np.ndarray | int], np.ndarray]:
+        """Encodes many sequences into flat arrays, four times as fast as into lists and without padding.
+
+        Args:
+            text: the sequences.
+            text_pair: the second sequence of each, for pairs.
+            truncation: cut each item to `max_length`, by default to `model_max_length`.
+            verbose: warn of sequences that are cut.
+
+        Returns:
+            The model's inputs without `attention_mask`: each an array of shape `(tokens,)`, row after row, or one
+            number that all tokens have. And the number of tokens of each row, of shape `(rows,)`.
+
+        Raises:
+            UnknownSymbolError: a sequence holds a symbol outside the alphabet.
+
+        Example:
+            ```python
+            >>> columns, lengths = tokenizer.encode_flat(["ACGT", "A"])
+            >>> lengths
+            array([6, 3])
+            ```
+        """
+        first, second, _ = self._as_columns(list(text), None if text_pair is None else list(text_pair), False)
+        strategy = "longest_first" if truncation else "do_not_truncate"
+        rows = self._filled(first, second, add_special_tokens, strategy, max_length, verbose)
+        columns: dict[str, np.ndarray | int] = {"input_ids": self._id_by_code.astype(np.int32).take(rows.codes)}
+        if "token_type_ids" in self.model_input_names:
+            columns["token_type_ids"] = rows.types
+        return columns, rows.lengths
+
+    def _filled(
+        self,
+        first: list[str],
+        second: list[str] | None,
+        add_special_tokens: bool,
+        strategy: str,
+        max_length: int | None,
+        verbose: bool,
+    ) -> Rows:
+        """The batch as codes, cut and with its special tokens."""
+        columns = [self._symbols.codes(first)] + ([self._symbols.codes(second)] if second is not None else [])
+        items = self.template["pair" if second is not None else "single"]
+        if not add_special_tokens:
+            items = [item for item in items if isinstance(item[0], str)]
+        if strategy != "do_not_truncate":
+            room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
+            columns = self._truncate(columns, room, strategy, verbose)
+        rows = fill_template([[self._code_of_id.get(item, item), kind] for item, kind in items], columns)
+        if strategy == "do_not_truncate":
+            self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, verbose)
+        return rows
 
     def _as_columns(self, text: Any, text_pair: Any, split: bool) -> tuple[list[str], list[str] | None, bool]:
         """The batch as one list of strings, or two for pairs, and whether a single item was given."""

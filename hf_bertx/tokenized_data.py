@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 
 from .backbones import resolve_backbone, unavailable
+from .device_rows import flattened
 from .tasks import Task
 from .tokenization_discipline import DisciplineTokenizer
 
@@ -20,7 +21,25 @@ def encode(
 ) -> tuple[dict[str, list[list[int]]], np.ndarray]:
     """`input_ids` and what else the model reads, cut to the task's `max_length`; and labels of shape `(rows,)`."""
     encoded = _encode({name: rows[name][:] for name in rows.column_names}, tokenizer, task, add_special_tokens)
-    return dict(encoded), np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+    return dict(encoded), _labels(rows, task)
+
+
+def _labels(rows: Dataset, task: Task) -> np.ndarray:
+    return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+
+
+def encode_flat(
+    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
+) -> tuple[dict[str, np.ndarray | int], np.ndarray, np.ndarray]:
+    """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`]."""
+    if not isinstance(tokenizer, DisciplineTokenizer):
+        encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
+        return *flattened(encoded), labels
+    texts = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
+    length = min(task.max_length, tokenizer.model_max_length)
+    pair = texts[1] if texts[1:] else None
+    flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, truncation=True, max_length=length)
+    return flat, lengths, _labels(rows, task)
 
 
 def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:

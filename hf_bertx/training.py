@@ -33,7 +33,7 @@ from . import metrics, run_checkpoints, run_files
 from .backbones import unavailable
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .data_copies import BuildTask
-from .device_rows import DeviceRows, only_batch, where_rows_fit
+from .device_rows import DeviceRows, identity_collator, where_rows_fit
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
@@ -44,7 +44,7 @@ from .targets import sentence
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
 from .token_map import permutation_table, shift_table
 from .tokenization_discipline import DisciplineTokenizer
-from .tokenized_data import encode
+from .tokenized_data import encode_flat
 from .tuning import apply_tuning, merged
 
 logger = logging.get_logger(__name__)
@@ -158,7 +158,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
         args=args,
         train_dataset=_rows(spec, train_rows, tokenizer, rows_on),
         eval_dataset=_rows(spec, validation, tokenizer, rows_on),
-        data_collator=only_batch,
+        data_collator=identity_collator,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
         callbacks=callbacks,
@@ -180,7 +180,7 @@ def place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.
 
 
 def _rows(spec: RunSpec, rows: Dataset, tokenizer: Any, place: torch.device) -> DeviceRows:
-    return DeviceRows(*encode(rows, tokenizer, spec.task), tokenizer, place)
+    return DeviceRows(*encode_flat(rows, tokenizer, spec.task), tokenizer, place)
 
 
 def special_tokens(spec: RunSpec) -> bool:

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from hf_bertx import DisciplineTokenizer
-from hf_bertx.device_rows import DeviceRows, only_batch, where_rows_fit
+from hf_bertx.device_rows import DeviceRows, flattened, identity_collator, where_rows_fit
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.run_trainer import RunTrainer
 
@@ -29,7 +29,7 @@ def stock_rows(tokenizer: Any, sequences: list[str], labels: list[Any]) -> Datas
 
 
 def our_rows(tokenizer: Any, sequences: list[str], labels: list[Any], kind: type[DeviceRows] = DeviceRows) -> Any:
-    return kind(tokenizer(sequences), np.array(labels), tokenizer)
+    return kind(*flattened(tokenizer(sequences)), np.array(labels), tokenizer)
 
 
 def test_batches_are_those_of_the_stock_collator(tokenizer: Any) -> None:
@@ -39,7 +39,7 @@ def test_batches_are_those_of_the_stock_collator(tokenizer: Any) -> None:
         for labels in (LABELS, [n / 7 for n in LABELS]):
             rows = stock_rows(tokenizer, SEQUENCES, labels)
             stock = DataCollatorWithPadding(tokenizer)([rows[n] for n in chosen])
-            ours = only_batch(our_rows(tokenizer, SEQUENCES, labels).__getitems__(chosen))
+            ours = identity_collator(our_rows(tokenizer, SEQUENCES, labels).__getitems__(chosen))
             assert ours.keys() == stock.keys()
             assert stock["attention_mask"].sum() < stock["attention_mask"].numel()
             for name, tensor in stock.items():
@@ -52,20 +52,22 @@ def test_batches_of_pairs_have_the_token_types_of_the_stock_collator(tokenizer: 
     stock = DataCollatorWithPadding(tokenizer)(
         [{name: column[n] for name, column in columns.items()} for n in range(6)]
     )
-    ours = only_batch(DeviceRows(columns, np.zeros(6), tokenizer).__getitems__(list(range(6))))
+    ours = identity_collator(DeviceRows(*flattened(columns), np.zeros(6), tokenizer).__getitems__(list(range(6))))
     assert 0 < stock["token_type_ids"].sum() < stock["attention_mask"].sum()
     for name, tensor in stock.items():
         assert torch.equal(ours[name], tensor), name
 
 
 def test_a_batch_without_padding_has_no_mask_and_a_hidden_token_is_refused(tokenizer: Any) -> None:
-    batch = only_batch(our_rows(tokenizer, ["ACGT", "GGTT", "GG"], [0, 1, 2]).__getitems__([1, 0]))
+    batch = identity_collator(our_rows(tokenizer, ["ACGT", "GGTT", "GG"], [0, 1, 2]).__getitems__([1, 0]))
     assert list(batch) == ["input_ids", "token_type_ids", "labels"]
     columns = {**tokenizer(["ACGT", "GGTT"]), "attention_mask": [[1] * 6, [1, 1, 0, 0, 1, 1]]}
     for mask in (columns["attention_mask"], [[0] * 6] * 2):
         with pytest.raises(ValueError, match="hidden by its attention_mask"):
-            DeviceRows({**columns, "attention_mask": mask}, np.zeros(2), tokenizer)
-    assert len(DeviceRows({"input_ids": [], "attention_mask": []}, np.zeros(0), tokenizer)) == 0  # nothing is hidden
+            DeviceRows(*flattened({**columns, "attention_mask": mask}), np.zeros(2), tokenizer)
+    assert (
+        len(DeviceRows(*flattened({"input_ids": [], "attention_mask": []}), np.zeros(0), tokenizer)) == 0
+    )  # nothing is hidden
 
 
 def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
@@ -125,12 +127,12 @@ def losses(kind: Any, rows: Any, collator: Any, folder: Path, dropout: float = 0
 def test_the_loss_curve_and_the_tokens_are_those_of_the_stock_trainer(tokenizer: Any, tmp_path: Path) -> None:
     rows = stock_rows(tokenizer, SEQUENCES, LABELS)
     stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
-    ours = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), only_batch, tmp_path / "ours")
+    ours = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), identity_collator, tmp_path / "ours")
     assert len(stock[0]) == 9
     assert ours == stock  # bit for bit
 
     unmasked = our_rows(tokenizer, SEQUENCES, LABELS, Unmasked)
-    wrong = losses(RunTrainer, unmasked, only_batch, tmp_path / "wrong")
+    wrong = losses(RunTrainer, unmasked, identity_collator, tmp_path / "wrong")
     assert wrong != stock  # the test can fail: a mask that is left out where there is padding shows
 
 
@@ -141,7 +143,7 @@ def test_batches_without_padding_learn_the_same_bit_for_bit_without_a_mask(token
 
     def watched(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         masked.append("attention_mask" in batches[0])
-        return only_batch(batches)
+        return identity_collator(batches)
 
     rows = stock_rows(tokenizer, sequences, LABELS)
     stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
@@ -155,11 +157,12 @@ def test_padding_to_the_longest_of_a_batch_learns_as_padding_to_the_most_does(to
     rows = stock_rows(tokenizer, SEQUENCES, LABELS)
     to_the_most = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=64)
     stock, _ = losses(Trainer, rows, to_the_most, tmp_path / "stock", dropout=0.0)  # another width is another draw
-    ours, _ = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), only_batch, tmp_path / "ours", dropout=0.0)
+    our = our_rows(tokenizer, SEQUENCES, LABELS)
+    ours, _ = losses(RunTrainer, our, identity_collator, tmp_path / "ours", dropout=0.0)
     np.testing.assert_allclose(ours, stock, rtol=0, atol=1e-5)
 
     unmasked = our_rows(tokenizer, SEQUENCES, LABELS, Unmasked)
-    wrong, _ = losses(RunTrainer, unmasked, only_batch, tmp_path / "wrong", dropout=0.0)
+    wrong, _ = losses(RunTrainer, unmasked, identity_collator, tmp_path / "wrong", dropout=0.0)
     assert max(abs(a - b) for a, b in zip(wrong, stock, strict=True)) > 1e-4
 
 
@@ -175,7 +178,7 @@ def test_predictions_are_in_the_order_of_the_rows_however_training_is_sampled(to
         report_to="none",
         disable_tqdm=True,
     )
-    told = {"model": BertForDisciplineClassification(config), "args": args, "data_collator": only_batch}
+    told = {"model": BertForDisciplineClassification(config), "args": args, "data_collator": identity_collator}
     found = [
         kind(**told, processing_class=tokenizer).predict(rows).label_ids.tolist() for kind in (RunTrainer, Trainer)
     ]

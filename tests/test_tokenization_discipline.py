@@ -257,3 +257,41 @@ def test_it_loads_in_a_process_that_cannot_import_hf_bertx(dna: DisciplineTokeni
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(dna("ACGTN").input_ids)
+
+
+@pytest.mark.parametrize("family", ["tiny_backbone", "roberta_tokenizer"])
+@pytest.mark.parametrize("pair", [None, ["GT", "A", "CCGTACGT"]])
+@pytest.mark.parametrize("length", [None, 7])
+@pytest.mark.parametrize("special", [True, False])
+def test_flat_arrays_hold_what_lists_hold(
+    family: str, pair: list[str] | None, length: int | None, special: bool, request: pytest.FixtureRequest
+) -> None:
+    tokenizer = DisciplineTokenizer.from_backbone(request.getfixturevalue(family), "dna")
+    texts, options = ["ACGTAC", "AC", "GGGGGGGGGG"], {"add_special_tokens": special, "max_length": length}
+    lists = tokenizer(texts, pair, truncation=length is not None, **options)
+    columns, lengths = tokenizer.encode_flat(texts, pair, truncation=length is not None, **options)
+    assert lengths.tolist() == list(map(len, lists.input_ids))
+    assert [*columns, "attention_mask"] == [name for name in tokenizer.model_input_names if name in lists]
+    for name, flat in columns.items():
+        expected = [i for row in lists[name] for i in row]
+        assert ([flat] * len(expected) if isinstance(flat, int) else flat.tolist()) == expected, name
+
+
+def test_flat_arrays_name_an_unknown_symbol(dna: DisciplineTokenizer) -> None:
+    with pytest.raises(UnknownSymbolError, match="symbol '!' at position 1 of sequence 2"):
+        dna.encode_flat(["A", "C", "A!"])
+
+
+def test_tokenizing_changes_nothing_of_the_process(dna: DisciplineTokenizer) -> None:
+    import gc
+
+    calls: list[str] = []
+    gc.callbacks.append(lambda phase, info: calls.append(phase))
+    gc.disable()
+    try:
+        dna(["ACGT"] * 2000)
+        dna.encode_flat(["ACGT"] * 2000)
+        assert (gc.isenabled(), calls) == (False, [])
+    finally:
+        gc.enable()
+        gc.callbacks.pop()
