@@ -160,10 +160,18 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(text: Path, vocabulary: Path, output: Path, *more: str) -> list[str]:
-    sizes = "--layers 1 --hidden_size 64 --sequence_length 32 --global_batch_size 16 --precision float32"
+    sizes = "--sequence_length 32 --global_batch_size 16 --precision float32 --layers 1 --hidden_size 64"
     times = "--max_steps 60 --logging_steps 5 --save_steps 10 --learning_rate 3e-3 --threads 1 --disable_tqdm 1"
     told = f"--train_files {text} --vocabulary_from {vocabulary} --output_dir {output} {sizes} {times}"
     return [sys.executable, str(ROOT / "pretrain.py"), *told.split(), *more]
+
+
+def from_backbone(argv: list[str], backbone: Path | None = None) -> list[str]:
+    """The same command, going on from a backbone, by default that of the vocabulary."""
+    place = argv.index("--vocabulary_from")
+    told = [*argv[:place], "--backbone", str(backbone or argv[place + 1]), *argv[place + 2 :]]
+    size = told.index("--layers")
+    return [*told[:size], *told[size + 4 :]]
 
 
 def run(argv: list[str]) -> subprocess.CompletedProcess:
@@ -300,9 +308,15 @@ def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_dna(genome: Path, backbone: Path, output: Path, *more: str) -> list[str]:
-    argv = command(genome, backbone, output)
-    argv[argv.index("--vocabulary_from")] = "--backbone"
-    return [*argv, "--discipline", "dna", "--checkpoint_steps", "0", "100%", *more]
+    return [
+        *from_backbone(command(genome, backbone, output)),
+        "--discipline",
+        "dna",
+        "--checkpoint_steps",
+        "0",
+        "100%",
+        *more,
+    ]
 
 
 @pytest.mark.parametrize("start", ["pretrained", "random"])
@@ -319,6 +333,8 @@ def test_sequences_give_a_backbone_that_train_takes(
     specs, _ = parse_arguments(["--backbone", str(out / "step-60"), "--arm", "bert", "unused"])
     ids = {i for block in load_from_disk(out / "blocks")["input_ids"] for i in block}
     assert ids == set(build_tokenizer(specs[0])("ACGT")["input_ids"])
+    with pytest.raises(ValueError, match="--layers is 1; allowed: only for a new model, without --backbone"):
+        parse_pretraining([*of_dna(genome, tiny_backbone, tmp_path)[2:], "--layers", "1"])
     with pytest.raises(ValueError, match=r"assignment is 'unused'; .* was pre-trained on dna with 'frequent'"):
         build_tokenizer(specs[1])
 
@@ -351,6 +367,8 @@ def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Pa
         (["--mask_rat", "2"], "--mask_rat"),
         (["--start", "re_emb"], "--start is 're_emb'; allowed: pretrained, random"),
         (["--start", "random"], "--start is 'random'; allowed: only with --backbone"),
+        (["--dataset_config", "x"], "--dataset_config is 'x'; allowed: only with --dataset"),
+        (["--text_column", "x"], "--text_column is 'x'; allowed: only with --dataset or --discipline"),
         (["--assignment", "unused"], "--assignment is 'unused'; allowed: only with --discipline"),
         (["--discipline", "rna"], "unknown discipline 'rna'"),
         (["--discipline", "dna"], "chain.txt"),
@@ -377,11 +395,9 @@ def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone
     model.save_pretrained(wrong)
     AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(wrong)
     told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
-    place = told.index("--vocabulary_from")
-    told[place] = "--initialize_from"
     with pytest.raises(ValueError, match="the model has 1500 entries, the tokenizer's ids go up to 1599"):
-        here([*told[: place + 1], str(wrong), *told[place + 2 :]])
-    out = here(told)
+        here(from_backbone(told, wrong))
+    out = here(from_backbone(told))
     kept = load_file(out / "step-0" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     assert torch.equal(kept, load_file(tiny_backbone / "model.safetensors")["embeddings.word_embeddings.weight"])
 
@@ -398,6 +414,5 @@ def test_going_on_from_a_model_that_is_not_whole(
 ) -> None:
     broken = broken_backbone(tiny_backbone, tmp_path / "broken", how)
     told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
-    place = told.index("--vocabulary_from")
     with pytest.raises(ValueError, match=message):
-        here([*told[:place], "--initialize_from", str(broken), *told[place + 2 :]])
+        here(from_backbone(told, broken))

@@ -5,13 +5,13 @@ To add a plain one: an entry here and its features or estimator in [`linear`].
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ..registry import unknown
 from ..tasks import Task
 
 Values = Mapping[str, tuple[Any, ...]]  # hyperparameter -> the values that are tried
@@ -74,68 +74,30 @@ def _kmer(**more: tuple[Any, ...]) -> dict[str, Values]:
     return {discipline: {"longest_kmer": kmers, **more} for discipline, kmers in _KMERS.items()}
 
 
+def _regressions(
+    name: str, disciplines: tuple[str, ...], columns: str, classes: dict[str, Values], targets: dict[str, Values]
+) -> tuple[Baseline, Baseline]:
+    return (
+        Baseline(f"{name}-logistic", disciplines, f"Logistic regression on {columns}.", ("classes",), classes),
+        Baseline(f"{name}-ridge", disciplines, f"Ridge regression on {columns}.", ("targets",), targets),
+    )
+
+
+_SCALED: tuple[dict[str, Values], dict[str, Values]] = ({"any": {"C": _C}}, {"any": {"alpha": _ALPHA}})
+_TFIDF: tuple[dict[str, Values], dict[str, Values]] = (
+    {"any": {"longest_ngram": _NGRAMS, "C": _NGRAM_C}},
+    {"any": {"longest_ngram": _NGRAMS, "alpha": _NGRAM_ALPHA}},
+)
 _PLAIN = (
     Baseline(
         "majority",
         _ALL_DISCIPLINES,
         "The most common class of the training items for every item, or their mean target.",
     ),
-    Baseline(
-        "kmer-logistic",
-        _SYMBOLS,
-        "Logistic regression on counts of all k-mers up to a length.",
-        ("classes",),
-        _kmer(C=_C),
-    ),
-    Baseline(
-        "kmer-ridge",
-        _SYMBOLS,
-        "Ridge regression on counts of all k-mers up to a length.",
-        ("targets",),
-        _kmer(alpha=_ALPHA),
-    ),
-    Baseline(
-        "onehot-logistic",
-        _SYMBOLS,
-        "Logistic regression on the symbol at each position.",
-        ("classes",),
-        {"any": {"C": _C}},
-    ),
-    Baseline(
-        "onehot-ridge",
-        _SYMBOLS,
-        "Ridge regression on the symbol at each position.",
-        ("targets",),
-        {"any": {"alpha": _ALPHA}},
-    ),
-    Baseline(
-        "dde-logistic",
-        ("protein",),
-        "Logistic regression on the dipeptide deviation from the expected mean.",
-        ("classes",),
-        {"any": {"C": _C}},
-    ),
-    Baseline(
-        "dde-ridge",
-        ("protein",),
-        "Ridge regression on the dipeptide deviation from the expected mean.",
-        ("targets",),
-        {"any": {"alpha": _ALPHA}},
-    ),
-    Baseline(
-        "tfidf-logistic",
-        ("text", "music"),
-        "Logistic regression on TF-IDF of n-grams of words, or of pitches.",
-        ("classes",),
-        {"any": {"longest_ngram": _NGRAMS, "C": _NGRAM_C}},
-    ),
-    Baseline(
-        "tfidf-ridge",
-        ("text", "music"),
-        "Ridge regression on TF-IDF of n-grams of words, or of pitches.",
-        ("targets",),
-        {"any": {"longest_ngram": _NGRAMS, "alpha": _NGRAM_ALPHA}},
-    ),
+    *_regressions("kmer", _SYMBOLS, "counts of all k-mers up to a length", _kmer(C=_C), _kmer(alpha=_ALPHA)),
+    *_regressions("onehot", _SYMBOLS, "the symbol at each position", *_SCALED),
+    *_regressions("dde", ("protein",), "the dipeptide deviation from the expected mean", *_SCALED),
+    *_regressions("tfidf", ("text", "music"), "TF-IDF of n-grams of words, or of pitches", *_TFIDF),
     Baseline(
         "nearest",
         _ALL_DISCIPLINES,
@@ -147,34 +109,27 @@ _PLAIN = (
         },
     ),
 )
-_NETWORKS = (
-    Baseline(
-        "hilbert-cnn",
-        ("dna",),
-        "Hilbert-CNN (Yin et al. 2018) as its released code computes: no dropout, four blocks.",
-        searched={"any": {"learning_rate": (3e-3,)}},  # released code
-        network=True,
-    ),
-    Baseline(
-        "hilbert-cnn-described",
-        ("dna",),
-        "Hilbert-CNN (Yin et al. 2018) as its paper describes it: dropout 0.5, five blocks.",
-        searched={"any": {"learning_rate": (3e-3,)}},  # released code
-        network=True,
-    ),
-    Baseline(
+
+
+def _network(name: str, disciplines: tuple[str, ...], about: str, *rates: float) -> Baseline:
+    return Baseline(name, disciplines, about, searched={"any": {"learning_rate": rates}}, network=True)
+
+
+_HILBERT = "Hilbert-CNN (Yin et al. 2018) as its"
+_NETWORKS = (  # rates: released code, twice; not from a paper; its fine-tuning configuration
+    _network("hilbert-cnn", ("dna",), f"{_HILBERT} released code computes: no dropout, four blocks.", 3e-3),
+    _network("hilbert-cnn-described", ("dna",), f"{_HILBERT} paper describes it: dropout 0.5, five blocks.", 3e-3),
+    _network(
         "symbol-cnn",
         ("dna", "protein", "music"),
         "A small CNN on learned embeddings of symbols and positions.",
-        searched={"any": {"learning_rate": (1e-3, 3e-3)}},
-        network=True,
+        *(1e-3, 3e-3),
     ),
-    Baseline(
+    _network(
         "plus-tfm:scratch",
         ("protein",),
         "PLUS-TFM (Min et al. 2021) from scratch, since its published weights were not given.",
-        searched={"any": {"learning_rate": (5e-5,)}},  # its fine-tuning configuration
-        network=True,
+        5e-5,
     ),
 )
 _SCRATCH = "plus-tfm:scratch"
@@ -203,9 +158,7 @@ def get_baseline(name: str) -> Baseline:
         searched = {"any": {"learning_rate": (5e-5,)}}
         return Baseline(called, fits, _STARTED[kind], searched=searched, network=True, source=source)
     if name not in BASELINES:
-        near = difflib.get_close_matches(name, BASELINES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown baseline {name!r}{hint} Known: {', '.join(BASELINES)}, encoder:SOURCE")
+        raise ValueError(unknown("baseline", name, [*BASELINES, "encoder:SOURCE"]))
     return BASELINES[name]
 
 

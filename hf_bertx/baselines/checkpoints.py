@@ -6,6 +6,8 @@ from pathlib import Path
 
 import torch
 
+from ..registry import first_line
+
 
 def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     """The tensors of a state dict, by name.
@@ -19,9 +21,9 @@ def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a class of a module that is not to be imported here
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(
-            f"{checkpoint}: refused, since it is no file of tensors alone; nothing of it was run ({first_line:.120})"
+            f"{checkpoint}: refused, since it is no file of tensors alone; nothing of it was run "
+            f"({first_line(error):.120})"
         ) from None
     by_name = isinstance(state, dict) and all(isinstance(name, str) for name in state)
     if not by_name or not all(isinstance(value, torch.Tensor) for value in state.values()):

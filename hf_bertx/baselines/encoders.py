@@ -23,6 +23,7 @@ from transformers import (
 from .. import run_files
 from ..modeling_discipline import load_whole
 from ..plain_tokenizer import reads_letters_apart
+from ..registry import first_line
 from ..tokenization_discipline import DisciplineTokenizer
 from .checkpoints import check_tensors, read_tensors
 
@@ -65,10 +66,9 @@ def load_encoder_tokenizer(source: str, longest: int) -> Any:
 
 
 def _unavailable(source: str, error: Exception) -> OSError:
-    first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return OSError(
-        f"encoder {source!r} could not be loaded by stock transformers: {first_line} What to do: name a folder that "
-        "`save_pretrained` wrote, or a Hub id that can be reached and needs no code of its own"
+        f"encoder {source!r} could not be loaded by stock transformers: {first_line(error)} What to do: name a folder "
+        "that `save_pretrained` wrote, or a Hub id that can be reached and needs no code of its own"
     )
 
 

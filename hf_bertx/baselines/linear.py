@@ -31,6 +31,25 @@ class Items:
     groups: Sequence[str] | None = None
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What came of fitting a baseline.
+
+    Args:
+        logits: by split, of shape `(items, classes)` or `(items, 1)`.
+        chosen: the candidate that was tested.
+        tried: every candidate with its validation score.
+        parameters: numbers that were fitted.
+        more: entries of `results.json` that a network has beyond these.
+    """
+
+    logits: dict[str, np.ndarray]
+    chosen: dict[str, Any]
+    tried: list[dict[str, Any]]
+    parameters: int
+    more: dict[str, Any]
+
+
 def score(task: Task, logits: np.ndarray, items: Items) -> float:
     """The task's metric, by vote where the task votes."""
     return metrics.score(task, logits, items.labels.tolist(), items.groups)[task.metric]

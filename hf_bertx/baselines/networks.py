@@ -32,6 +32,7 @@ from .encoders import as_written, load_encoder, load_encoder_tokenizer
 from .features import longest_sequence, symbol_tokenizer
 from .hilbert_cnn.configuration_hilbert_cnn import HilbertCNNConfig
 from .hilbert_cnn.modeling_hilbert_cnn import HilbertCNNForSequenceClassification, SameConv2d
+from .linear import Fitted
 from .plus_tfm.configuration_plus_tfm import PlusTFMConfig
 from .plus_tfm.modeling_plus_tfm import PlusTFMForSequenceClassification
 from .plus_tfm.tokenization_plus_tfm import plus_tokenizer
@@ -60,19 +61,6 @@ class Recipe:
     parameters: Callable[[PreTrainedModel], Iterable[dict[str, Any]]]
     tokenizer: Callable[[Task, str | None], Any]
     patience: int | None = None
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network: its answers by split, and what is said of it in `results.json`."""
-
-    logits: dict[str, Any]
-    chosen: dict[str, Any]
-    tried: list[dict[str, Any]]
-    parameters: int
-    steps: int
-    selected_step: int | None
-    seconds_a_candidate: list[float]
 
 
 def _labels(task: Task) -> dict[str, Any]:
@@ -148,7 +136,7 @@ def train_network(
     seed: int,
     epochs: float | None,
     folder: Path,
-) -> Trained:
+) -> Fitted:
     """Trains each candidate from the same draw, keeps the best epoch on validation, and saves the best one's model."""
     recipe, candidates = recipe_of(baseline), baseline.candidates(task)
     tokenizer = recipe.tokenizer(task, baseline.source)
@@ -177,7 +165,15 @@ def train_network(
     scores = [entry[f"validation_{task.metric}"] for entry in tried]
     chosen = candidates[scores.index(best.state.best_metric)]
     count = sum(parameter.numel() for parameter in model.parameters())
-    return Trained(logits, chosen, tried, count, best.state.global_step, best.state.best_global_step, seconds)
+    passes = recipe.epochs if epochs is None else epochs
+    more = {
+        "steps": best.state.global_step,
+        "max_steps": best.state.global_step,
+        "selected_step": best.state.best_global_step,
+        "stopped": f"the end of training, after {passes:g} passes over the training items",
+        "seconds_a_candidate": seconds,
+    }
+    return Fitted(logits, chosen, tried, count, more)
 
 
 def _save(model: Any, tokenizer: Any, path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,31 +20,12 @@ from ..run_order import check_same, loaded_commit, machine, versions
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task
 from .catalog import Baseline, get_baseline
-from .linear import Items, fit_plain, search_plain
+from .linear import Fitted, Items, fit_plain, search_plain
 
 logger = logging.get_logger(__name__)
 
 PROTOCOL = "baseline"
 _HELD_OUT = 0.1  # share of the training items that is selected on where a task is tested on its validation set
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What came of fitting a baseline.
-
-    Args:
-        logits: by split, of shape `(items, classes)` or `(items, 1)`.
-        chosen: the candidate that was tested.
-        tried: every candidate with its validation score.
-        parameters: numbers that were fitted.
-        more: entries of `results.json` that a network has beyond these.
-    """
-
-    logits: dict[str, np.ndarray]
-    chosen: dict[str, Any]
-    tried: list[dict[str, Any]]
-    parameters: int
-    more: dict[str, Any]
 
 
 def run_baseline(
@@ -100,7 +81,12 @@ def run_baseline(
         part: evaluation_subset(data.splits[part], max_eval_items) for part in data.splits if part != "train"
     }
     started = time.perf_counter()
-    fitted = (_fit_network if baseline.network else _fit_plain)(baseline, found, rows, seed, epochs, folder)
+    if baseline.network:
+        from .networks import train_network
+
+        fitted = train_network(baseline, found, rows, seed, epochs, folder)
+    else:
+        fitted = _fit_plain(baseline, found, rows)
     _write(folder, found, data, rows, fitted, time.perf_counter() - started)
     if baseline.network:
         write_model_card(folder)
@@ -165,25 +151,7 @@ def _versions() -> dict[str, str]:
     return {**versions(), "scikit-learn": version("scikit-learn"), "scipy": version("scipy")}
 
 
-def _fit_network(
-    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
-) -> Fitted:
-    from .networks import recipe_of, train_network
-
-    trained = train_network(baseline, task, rows, seed, epochs, folder)
-    steps = {"steps": trained.steps, "max_steps": trained.steps, "selected_step": trained.selected_step}
-    asked = recipe_of(baseline).epochs if epochs is None else epochs
-    stopped = {
-        "stopped": f"the end of training, after {asked:g} passes over the training items",
-        "seconds_a_candidate": trained.seconds_a_candidate,
-    }
-    return Fitted(trained.logits, trained.chosen, trained.tried, trained.parameters, steps | stopped)
-
-
-def _fit_plain(
-    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
-) -> Fitted:
-    del seed, epochs, folder  # of networks
+def _fit_plain(baseline: Baseline, task: Task, rows: dict[str, Dataset]) -> Fitted:
     items = {name: items_of(part, task) for name, part in rows.items()}
     learned, selection = items["train"], items["validation"]
     if task.test_split == "validation":

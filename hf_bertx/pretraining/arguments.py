@@ -84,15 +84,19 @@ class PretrainingArguments:
                 raise ValueError(f"--{name} is {number}; allowed: at least {least}")
         if sum(value is not None for value in (self.vocabulary_from, self.vocabulary_size, self.backbone)) > 1:
             raise ValueError("give one of --vocabulary_from, --vocabulary_size and --backbone (--initialize_from)")
-        for name, default, wanted, allowed_here in (
-            ("start", "pretrained", "with --backbone", with_backbone),
-            ("assignment", "frequent", "with --discipline", of_discipline),
-            ("vocabulary_size", None, "for text, without --discipline", not of_discipline),
-            ("whole_words", False, "for text, without --discipline", not of_discipline),
-            ("documents", "file", "for text, without --discipline", not of_discipline),
+        of_dataset, defaults = self.dataset is not None, PretrainingArguments()
+        for names, allowed_here, wanted in (
+            ("start", with_backbone, "with --backbone"),
+            ("model_type layers hidden_size", not with_backbone, "for a new model, without --backbone"),
+            ("assignment", of_discipline, "with --discipline"),
+            ("vocabulary_size whole_words documents", not of_discipline, "for text, without --discipline"),
+            ("dataset_config dataset_split", of_dataset, "with --dataset"),
+            ("text_column", of_dataset or of_discipline, "with --dataset or --discipline"),
         ):
-            if getattr(self, name) != default and not allowed_here:
-                raise ValueError(f"--{name} is {getattr(self, name)!r}; allowed: only {wanted}")
+            for name in names.split():
+                value = getattr(self, name)
+                if value != getattr(defaults, name) and not allowed_here:
+                    raise ValueError(f"--{name} is {value!r}; allowed: only {wanted}")
 
 
 # Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models, the rate that of

@@ -248,12 +248,11 @@ def _order(told: PretrainingArguments, args: TrainingArguments, steps: list[int]
 def _check_order(root: Path, order: dict[str, Any]) -> None:
     if not (root / RECORD).is_file():
         return
-    found = run_files.read_json(root / RECORD)
-    new, old = ({**o["arguments"], **{k: o[k] for k in order if k in o and k != "arguments"}} for o in (order, found))
+    new, old = ({**each["arguments"], **each} for each in (order, run_files.read_json(root / RECORD)))
     different = [
-        f"{name} is {old[name]!r} there, {value!r} asked"
-        for name, value in new.items()
-        if name in old and old[name] != value
+        f"{name} is {old[name]!r} there, {new[name]!r} asked"
+        for name in new
+        if name in old and name != "arguments" and old[name] != new[name]
     ]
     if different:
         raise ValueError(

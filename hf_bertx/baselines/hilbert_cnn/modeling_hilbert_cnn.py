@@ -165,20 +165,11 @@ class HilbertCNNForSequenceClassification(PreTrainedModel):
         longest, width = self.config.window_length, input_ids.shape[1]
         if width > longest:
             raise ValueError(f"sequences have {width} letters; the model's window is {longest}: cut them")
-        # numbers below 256 in bytes: memory, not arithmetic, is what this takes
-        letters = functional.pad(input_ids, (0, longest - width)).to(torch.uint8)
-        count = longest - KMER + 1
-        codes = letters.new_zeros((len(letters), self.curve.numel()))
-        known = torch.ones((len(letters), count), dtype=torch.bool, device=letters.device)
-        inside = codes[:, :count]
-        for offset in range(KMER):
-            column = letters[:, offset : offset + count]
-            inside.mul_(_LETTERS).add_(column - 1)
-            known &= column - 1 < _LETTERS  # 0 - 1 is 255 in a byte
-        numbers = codes.to(torch.int16).add_(1)
-        numbers[:, :count].mul_(known)
-        numbers[:, count:] = 0
-        return numbers[:, self.curve.flatten()].view(len(letters), *self.curve.shape)
+        letters = functional.pad(input_ids, (0, longest - width)).unfold(1, KMER, 1) - 1  # (batch, 4-mers, letters)
+        numbers = (letters * _LETTERS ** torch.arange(KMER - 1, -1, -1, device=letters.device)).sum(-1) + 1
+        numbers = numbers.masked_fill(((letters < 0) | (letters >= _LETTERS)).any(-1), 0)
+        cells = functional.pad(numbers, (0, self.curve.numel() - numbers.shape[1]))
+        return cells[:, self.curve.flatten()].view(len(cells), *self.curve.shape)
 
     def forward(
         self,
@@ -188,7 +179,7 @@ class HilbertCNNForSequenceClassification(PreTrainedModel):
         return_dict: bool | None = None,
     ) -> SequenceClassifierOutput:
         """`input_ids` of shape `(batch, letters)`; the mask is not needed, since padding is no letter."""
-        grid = self.conv1(self.four_mer_grid(input_ids).long())
+        grid = self.conv1(self.four_mer_grid(input_ids))
         grid = functional.elu(self.norm(self.conv2(grid)))
         poolings = self.config.poolings
         grid = _halve(grid, poolings > 0)
