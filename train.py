@@ -8,27 +8,42 @@ The first one is the default run: the arm `bert` of dna-splice, seed 42, in a fe
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from pathlib import Path
 
 from accelerate import PartialState
 
-from hf_bertx import one_run
+from hf_bertx import one_run, run_files
 from hf_bertx.run_arguments import OwnData
 from hf_bertx.tasks import TASKS
 
 
 def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
-    """Builds a user's own data, anew for each start: in seconds, and a changed file is never overlooked."""
+    """Builds a user's own data into a folder of its content: two files of one name never share one."""
     from dataset_scripts.build import build_dataset
     from hf_bertx.publishing.cards import built_task
 
     if name in TASKS:
         raise ValueError(f"--task {name} is a task of the paper; give your own data another name")
+    built = folder / f"{name}-{_content(told)[:12]}"
     with PartialState().main_process_first():
         if PartialState().is_main_process:
-            build_dataset(name, folder / name, builder_options=told)
-    return OwnData(built_task(folder / name), folder / name / "default")
+            build_dataset(name, built, builder_options=told)
+    return OwnData(built_task(built), built / "default")
+
+
+def _content(told: dict[str, str]) -> str:
+    """A sha256 over the options of a user's own data and over the files that they name."""
+    digest = hashlib.sha256()
+    for option, value in sorted(told.items()):
+        digest.update(f"{option}={value}\n".encode())
+        path = Path(value)
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files if option.endswith("_file") else ():
+            if file.is_file():
+                digest.update(f"{file.name} {run_files.sha256(file)}\n".encode())
+    return digest.hexdigest()
 
 
 def _build_task(root: Path, name: str, split: str) -> Path:

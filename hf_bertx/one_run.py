@@ -66,7 +66,8 @@ def train(
     use_processor(specs[0].threads, args.use_cpu)
     root = Path(args.output_dir or "runs")
     push = _push_to_hub(args) if args.push_to_hub else None
-    args.push_to_hub = False  # once it is finished, and without the Trainer's pickle
+    # the finished run is pushed, without the Trainer's pickle, and no checkpoint holds the token
+    args.push_to_hub, args.hub_token = False, None
     for spec in specs:
         folder = run(spec, args, build_task=None if build_task is None else partial(build_task, root))
         if PartialState().is_main_process:

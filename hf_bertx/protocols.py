@@ -19,6 +19,8 @@ class Protocol:
     """How a run is trained.
 
     Args:
+        version: of its values; a change that can change a number makes a new one, and runs of another version are
+            other runs.
         training: defaults of `transformers.TrainingArguments`; the command line overrides each.
         global_batch_size: examples an update, over all processes and accumulation steps.
         patience: validations without improvement before a run of a non-text task stops; None: never.
@@ -31,6 +33,7 @@ class Protocol:
 
     name: str
     about: str
+    version: int = 1
     training: dict[str, Any] = field(default_factory=dict)
     global_batch_size: int = 32
     patience: int | None = None
@@ -66,6 +69,7 @@ _COMMON: dict[str, Any] = {
 PAPER = Protocol(
     "paper",
     "The paper's text.",
+    1,
     {
         **_COMMON,
         "learning_rate": 1e-5,  # "We use Adam optimizer for all experiments in the paper, and the learning rate is
@@ -80,6 +84,7 @@ PAPER = Protocol(
 AUTHORS = Protocol(
     "authors",
     "The authors' released code, where it differs from the paper's text.",
+    1,
     {**PAPER.training, "max_grad_norm": 1e6},  # authors' code: `max_grad_norm` 1e6, which clips nothing
     global_batch_size=32,  # authors' code: batch 16 x accumulation 2
     patience=None,  # authors' code: every epoch is trained, the best one on validation is kept
@@ -90,6 +95,7 @@ RECOMMENDED = Protocol(
     "recommended",
     "What the project's studies of splice support, judged on validation: warm-up, clipping, a learning rate for each "
     "arm.",
+    1,
     {
         **_COMMON,
         "learning_rate": 1e-4,

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
-from transformers import HfArgumentParser, TrainingArguments
+from transformers import TrainingArguments
 from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import HubStrategy
 
 from . import run_files
+from .argument_parser import OneLineParser, read_arguments_file
 from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
 from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
+<<<<<<< HEAD
 from .task_data import OWN_ARGUMENTS, OWN_FLAGS, SPLITS
+=======
+from .registry import unknown
+from .task_data import OWN_ARGUMENTS, SPLITS
+>>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
 from .tasks import TASKS, Task, get_task
+from .training_options import check_given, check_values
 
 PRECISIONS = ("auto", "float32", "bfloat16")
-_BY_ARM = -1.0  # as a learning rate: what the protocol gives the arm
 _VARIANT = re.compile(r"[\w.+=-]*")
 
 
@@ -188,17 +191,16 @@ class RunSpec:
             "random" if self.protocol.random_assignment and self.arm.assignment == "frequent" else self.arm.assignment
         )
 
+    @property
+    def special_tokens(self) -> bool:
+        """Whether [CLS], [SEP] and the like stand around the symbols."""
+        # authors' code: music has neither [CLS] nor [SEP]
+        return not (self.protocol.name == "authors" and self.task.discipline == "music")
+
     def folder(self, root: Path) -> Path:
         """Where the run writes; see [`run_files.run_folder`]."""
         names = (self.protocol.name, self.task.name, self.backbone.name, self.arm.name)
         return root / run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant)
-
-
-class OneLineParser(HfArgumentParser):
-    """An argument error is one line that names the allowed values, without 200 lines of usage before it."""
-
-    def error(self, message: str) -> Any:
-        raise ValueError(f"{message}. `{self.prog} --help` explains each argument")
 
 
 def fast_bfloat16(use_cpu: bool = False) -> bool:
@@ -255,8 +257,9 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
 
     Raises:
-        ValueError: a value that is not allowed; the message names it and the allowed ones.
+        ValueError: a value that is not allowed, or an option that would not be used; the message names it.
     """
+<<<<<<< HEAD
     given, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
     first = OneLineParser(prog="train.py", add_help=False)
     add_use_cpu(first, given)
@@ -264,9 +267,16 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     for name in (*defaults, *OWN_ARGUMENTS):
         flag: dict[str, Any] = {"nargs": "?", "const": True, "type": string_to_bool} if name in OWN_FLAGS else {}
         first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)), **flag)
+=======
+    in_file, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
+    first = OneLineParser((), prog="train.py", add_help=False)
+    add_use_cpu(first, in_file)
+    for name, default in {"protocol": "recommended", "precision": "auto"}.items():
+        first.add_argument(f"--{name}", default=in_file.get(name, default))
+>>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
     known, _ = first.parse_known_args(argv)
-    computed_in = precision_defaults(known.precision, known.use_cpu)
     protocol = get_protocol(known.protocol)
+<<<<<<< HEAD
     own = None
     told = {name: getattr(known, name) for name in OWN_ARGUMENTS if getattr(known, name) not in (None, False)}
     if told and known.train_file is None:
@@ -275,7 +285,36 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         name = known.task or Path(known.train_file).name.partition(".")[0]
         own = build_own(name, Path(known.output_dir) / "data", told)
     task = own.task if own is not None else get_task(known.task or "dna-splice")
+=======
+    parser = _parser(protocol, known.precision, known.use_cpu)
+    parser.set_defaults(**in_file)
+    given = parser.given(argv) | set(in_file)
+    check_given(given)
+    run, training = parser.read(argv)
+    values = {**vars(training), **vars(run)}
+    check_values({name: values[name] for name in given})
+    _check_own(run, given)
+    _check_push(run, training)
+    if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
+        raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
+    arms = [get_arm(name) for name in run.arm]
+    task = get_task(run.task) if run.train_file is None else None
+    if task is None:
+        if build_own is None:
+            raise ValueError("--train_file: this command does not build data; use train.py")
+        name = run.task if "task" in given else Path(run.train_file or "").name.partition(".")[0]
+        told = {name: str(values[name]) for name in OWN_ARGUMENTS if name in given}
+        own = build_own(name, Path(training.output_dir or "runs") / "data", told)
+        task, run.data_dir = own.task, str(own.folder)
+    if "num_train_epochs" not in given:
+        training.num_train_epochs = protocol.train_epochs(task)
+    training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
+    return [_specify(run, training, given, task, protocol, arm) for arm in arms], training
+>>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
 
+
+def _parser(protocol: Protocol, precision: str, use_cpu: bool) -> OneLineParser:
+    """All options of a run, with a protocol's defaults."""
     parser = OneLineParser(
         (RunArguments, TrainingArguments),
         prog="train.py",
@@ -284,88 +323,65 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     )
     parser.set_defaults(
         output_dir="runs",
-        num_train_epochs=protocol.train_epochs(task),
-        **computed_in,
+        **precision_defaults(precision, use_cpu),
         per_device_train_batch_size=0,  # 0: as many as the global batch size asks for
-        dataloader_pin_memory=torch.cuda.is_available() and not known.use_cpu,
+        dataloader_pin_memory=torch.cuda.is_available() and not use_cpu,
         restore_callback_states_from_checkpoint=True,
         save_total_limit=2,
         hub_strategy="end",
+        **protocol.training,
     )
-    parser.set_defaults(**{**protocol.training, "num_train_epochs": protocol.train_epochs(task)})
-    parser.set_defaults(learning_rate=_BY_ARM)
-    parser.set_defaults(**given)
-    run, training = parser.parse_args_into_dataclasses(argv)
-    _check_push(run, training)
-    if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
-        raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
-    if own is not None:
-        run.data_dir = str(own.folder)
-    training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
-    return [_specify(run, training, task, protocol, get_arm(name)) for name in run.arm], training
+    return parser
 
 
-def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str) -> tuple[dict[str, Any], list[str]]:
-    """The arguments of a YAML or JSON file that may come first, and the rest of the command line.
+def _check_own(run: RunArguments, given: set[str]) -> None:
+    """Holds the options of a user's own data against each other.
 
     Raises:
-        ValueError: a file that is missing, or holds something other than arguments of these dataclasses.
+        ValueError: one of them without --train_file, or beside an option that chooses other data.
     """
-    if not argv or argv[0].startswith("-"):
-        return {}, argv
-    path = Path(argv[0])
-    if path.suffix not in (".json", ".yaml", ".yml"):
-        raise ValueError(f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first")
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    text = path.read_text(encoding="utf-8")
-    values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds {type(values).__name__}, not a mapping of argument names to values")
-    names = {f.name for cls in classes for f in fields(cls)}
-    unknown = sorted(set(values) - names)
-    if unknown:
-        raise ValueError(f"{path}: unknown argument {unknown[0]!r}; `{program} --help` lists them")
-    if isinstance(values.get("arm"), str):
-        values["arm"] = [values["arm"]]
-    return values, argv[1:]
+    if run.train_file is None:
+        stray = next((name for name in OWN_ARGUMENTS if name in given), None)
+        if stray is not None:
+            raise ValueError(f"--{stray} describes your own data; it has no effect without --train_file")
+        return
+    for name, why in {"data_dir": "which names data that is built", "split": "whose data has one split"}.items():
+        if name in given:
+            raise ValueError(f"--{name} and --train_file are both given, {why}; leave one out")
 
 
 def _check_push(run: RunArguments, training: TrainingArguments) -> None:
     """A finished run is pushed by [`publishing.publish`]: the Trainer would send a pickle along."""
-    if training.push_to_hub and training.hub_strategy != HubStrategy.END:
+    if not training.push_to_hub:
+        return
+    if training.hub_strategy != HubStrategy.END:
         raise ValueError(
             f"--hub_strategy is {training.hub_strategy.value}; allowed: end. During training the Trainer would send "
             "training_args.bin, a pickle that holds paths of this machine"
         )
-    if training.push_to_hub and training.hub_model_id is not None and len(run.arm) > 1:
+    if training.hub_model_id is not None and len(run.arm) > 1:
         raise ValueError(
             f"--hub_model_id {training.hub_model_id} names one repository, and {len(run.arm)} arms are trained: leave "
             "it out, and each gets a name of its own"
         )
 
 
-def _specify(run: RunArguments, training: TrainingArguments, task: Task, protocol: Protocol, arm: Arm) -> RunSpec:
+def _specify(
+    run: RunArguments, training: TrainingArguments, given: set[str], task: Task, protocol: Protocol, arm: Arm
+) -> RunSpec:
     split = run.split or protocol.split(task)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    if not 0 < run.fraction <= 1:
-        raise ValueError(f"--fraction is {run.fraction}; allowed: more than 0, at most 1")
     if arm.shift != "none" and task.discipline != "text":
         raise ValueError(f"arm {arm.name!r} shifts the ids of text, and task {task.name} is {task.discipline}")
     if arm.assignment != "frequent" and task.discipline == "text":
         raise ValueError(f"arm {arm.name!r} assigns subwords to symbols, and task {task.name} is text")
-    if run.max_eval_items is not None and run.max_eval_items < 1:
-        raise ValueError(f"--max_eval_items is {run.max_eval_items}; allowed: at least 1")
+    if training.label_smoothing_factor and task.labels is None:
+        raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} is a regression")
     if not _VARIANT.fullmatch(run.variant):
         raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
     if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
-        near = difflib.get_close_matches(run.optimizer, OPTIMIZERS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown optimizer {run.optimizer!r}{hint} Known: {', '.join(OPTIMIZERS)}")
-    batch = run.global_batch_size or protocol.global_batch_size
-    if batch < 1:
-        raise ValueError(f"--global_batch_size is {batch}; allowed: at least 1")
+        raise ValueError(unknown("optimizer", run.optimizer, OPTIMIZERS))
     return RunSpec(
         task=task,
         backbone=resolve_backbone(run.backbone),
@@ -378,9 +394,9 @@ def _specify(run: RunArguments, training: TrainingArguments, task: Task, protoco
         variant=run.variant,
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
-        learning_rate=protocol.learning_rate(arm) if training.learning_rate == _BY_ARM else training.learning_rate,
+        learning_rate=training.learning_rate if "learning_rate" in given else protocol.learning_rate(arm),
         optimizer=run.optimizer,
-        global_batch_size=batch,
+        global_batch_size=run.global_batch_size or protocol.global_batch_size,
         attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
         standardize_targets=(
             protocol.standardize_targets if run.standardize_targets is None else run.standardize_targets

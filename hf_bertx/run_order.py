@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from dataclasses import asdict
@@ -10,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import try_to_load_from_cache
 from transformers import TrainingArguments
 
 from . import __version__, run_files
+from .backbones import weights_revision
 from .run_arguments import RunSpec
 from .task_data import TaskData
 
@@ -22,13 +23,10 @@ _HYPERPARAMETERS = (
     "learning_rate num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs warmup_steps "
     "weight_decay max_grad_norm optim optim_args adam_beta1 adam_beta2 adam_epsilon "
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
-    "eval_strategy eval_steps"
+    "eval_strategy eval_steps eval_delay eval_on_start"
 ).split()
-_OF_OLDER_RUNS = {
-    "tuning": "full",
-    "variant": "",
-    "standardize_targets": False,
-}  # what runs were before there was a choice
+# What of a task's record changes a run; its published scores and sources do not.
+_OF_TASK = ("discipline", "labels", "metric", "max_length", "pair", "votes", "test_split")
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
@@ -44,13 +42,15 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
         "specification": {
             "task": spec.task.name,
             "backbone": spec.backbone.name,
-            "backbone_revision": spec.backbone.revision,
+            "backbone_revision": spec.backbone.revision or weights_revision(spec.backbone.source),
             "arm": spec.arm.name,
             "start": spec.arm.start,
             "assignment": spec.assignment if spec.task.discipline != "text" else None,
             "shift": spec.arm.shift,
             "tuning": spec.arm.tuning,
+            "special_tokens": spec.special_tokens,
             "protocol": spec.protocol.name,
+            "protocol_version": spec.protocol.version,
             "split": spec.split,
             "seed": spec.seed,
             "fraction": spec.fraction,
@@ -71,15 +71,32 @@ def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[st
 def check_same(
     folder: Path, order: dict[str, Any], otherwise: str = "another --output_dir, or pass --no_resume to replace it"
 ) -> None:
+    """Compares an order with the one that a run's folder holds.
+
+    A backbone of the Hub whose commit is not known before it is loaded is not compared.
+
+    Raises:
+        ValueError: they differ in something that the result depends on; the message names it.
+    """
     found = run_files.read_json(folder / run_files.RUN)
-    old, new = (_flat({k: o.get(k) for k in ("specification", "data_fingerprint")}) for o in (found, order))
+    try:
+        old, new = _flat(_identity(found)), _flat(_identity(json.loads(json.dumps(order))))
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{folder / run_files.RUN}: damaged; remove {folder} to run again") from None
+    unknown = {"backbone_revision"} if new.get("backbone_revision") is None else set()
     different = [
-        f"{name} is {old.get(name)!r} there, {new[name]!r} asked"
-        for name in new
-        if old.get(name, _OF_OLDER_RUNS.get(name)) != new[name]
+        f"{name} is {old.get(name)!r} there, {value!r} asked"
+        for name, value in new.items()
+        if old.get(name) != value and name not in unknown
     ]
     if different:
         raise ValueError(f"{folder} holds a run of another specification: {'; '.join(different)}. Choose {otherwise}")
+
+
+def _identity(order: dict[str, Any]) -> dict[str, Any]:
+    """What the result of a run depends on."""
+    task = {name: order["task"][name] for name in _OF_TASK}
+    return {"specification": order["specification"], "data_fingerprint": order["data_fingerprint"], "task": task}
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -94,15 +111,9 @@ def backbone_origin(spec: RunSpec) -> str:
     known, source = spec.backbone.backbone, spec.backbone.source
     if known is None and Path(source).is_dir():
         return Path(source).resolve().name
-    revision = spec.backbone.revision or loaded_commit(source)
+    revision = spec.backbone.revision or weights_revision(source)
     name = known.hub_id if known is not None else source
     return f"{name}@{revision}" if revision else name
-
-
-def loaded_commit(hub_id: str) -> str | None:
-    """The commit of a Hub id without a revision that was loaded: the name of its folder in the cache."""
-    cached = try_to_load_from_cache(hub_id, "config.json")
-    return Path(cached).parent.name if isinstance(cached, str) else None
 
 
 def versions() -> dict[str, str]:

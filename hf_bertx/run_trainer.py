@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import SequentialSampler
-from transformers import Trainer
+from transformers import Trainer, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
+
+from .run_files import writing
 
 
 class RunTrainer(Trainer):
@@ -33,6 +37,38 @@ class RunTrainer(Trainer):
         model = self.make_model()
         model.load_state_dict(weights)
         return model
+
+    def take_up(self, checkpoint: Path) -> None:
+        """Takes what a checkpoint of the end of training holds: the selected weights, the state and the callbacks'."""
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        self._load_callback_state()
+        self._load_from_checkpoint(self.state.best_model_checkpoint or str(checkpoint))
+
+    def _load_callback_state(self) -> None:
+        # the stock Trainer forgets the best checkpoint of a run whose folder has another path now
+        if self.state.best_global_step:
+            best = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.best_global_step}"
+            self.state.best_model_checkpoint = str(best)
+        super()._load_callback_state()
+
+    def _load_best_model(self) -> None:
+        best = Path(self.state.best_model_checkpoint or "")
+        if not best.is_dir():
+            raise ValueError(f"{best}: the best checkpoint is gone; start again with --no_resume")
+        super()._load_best_model()
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        with writing(Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"):
+            super()._save_checkpoint(*args, **kwargs)
+
+    def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> Any:
+        # the stock Trainer drops the last items of validation and test too
+        drop = self.args.dataloader_drop_last
+        self.args.dataloader_drop_last = drop and is_training
+        try:
+            return super()._get_dataloader(*args, is_training=is_training, **kwargs)
+        finally:
+            self.args.dataloader_drop_last = drop
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
         # grouped by length, the stock Trainer predicts in another order than that of the rows, and does not tell

@@ -7,12 +7,18 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
+from transformers.utils import logging
 
+<<<<<<< HEAD
 from .backbones import resolve_backbone, unavailable
 from .device_rows import flattened
+=======
+from .backbones import load, resolve_backbone
+>>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
 from .tasks import Task
 from .tokenization_discipline import DisciplineTokenizer
 
+logger = logging.get_logger(__name__)
 _BATCH = 1000  # rows in memory at a time, where rows are streamed
 
 
@@ -51,7 +57,28 @@ def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool
 def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
     columns = [rows[name] for name in ("sequence", "second_sequence") if name in rows]
     length = min(task.max_length, tokenizer.model_max_length)
-    return tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=add_special_tokens)
+    encoded = tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=add_special_tokens)
+    if not isinstance(tokenizer, DisciplineTokenizer):  # which says so itself
+        _warn_of_cuts(encoded["input_ids"], columns, tokenizer, length, add_special_tokens)
+    return encoded
+
+
+def _warn_of_cuts(
+    ids: list[list[int]], columns: list[list[str]], tokenizer: Any, length: int, add_special_tokens: bool
+) -> None:
+    """Says how many texts are longer than what is kept of them."""
+    full = [row for row, item in enumerate(ids) if len(item) == length]
+    if not full:
+        return
+    whole = tokenizer(
+        *([column[row] for row in full] for column in columns), add_special_tokens=add_special_tokens, verbose=False
+    )
+    lengths = [len(item) for item in whole["input_ids"] if len(item) > length]
+    if lengths:
+        logger.warning(
+            f"cut {len(lengths)} of {len(ids)} texts to {length} tokens, keeping the head; the longest had "
+            f"{max(lengths)}"
+        )
 
 
 def tokenizer_for(task: Task, backbone: str, assignment: str = "frequent", seed: int = 0) -> Any:
@@ -61,10 +88,7 @@ def tokenizer_for(task: Task, backbone: str, assignment: str = "frequent", seed:
         ValueError: an unknown backbone or assignment. BackboneUnavailableError: it cannot be had.
     """
     resolved = resolve_backbone(backbone)
-    try:
-        text = AutoTokenizer.from_pretrained(resolved.source, revision=resolved.revision or "main")
-    except OSError as error:
-        raise unavailable(resolved, error) from None
+    text = load(resolved, AutoTokenizer.from_pretrained)
     if task.discipline == "text":
         return text
     return DisciplineTokenizer.from_backbone(

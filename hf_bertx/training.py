@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import math
 import shutil
 import time
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,18 +19,15 @@ from transformers import (
     AutoTokenizer,
     EarlyStoppingCallback,
     EvalPrediction,
-    Trainer,
     TrainerCallback,
-    TrainerState,
     TrainingArguments,
     set_seed,
 )
 from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
 from . import metrics, run_checkpoints, run_files
-from .backbones import unavailable
+from .backbones import load, weights_revision
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .data_copies import BuildTask
 from .device_rows import DeviceRows, identity_collator, where_rows_fit
@@ -39,6 +36,7 @@ from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
 from .run_arguments import RunSpec
 from .run_order import backbone_origin, check_same, machine, run_order, versions
+from .run_schedule import set_batch_size, set_schedule
 from .run_trainer import RunTrainer
 from .targets import sentence
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
@@ -49,7 +47,6 @@ from .tuning import apply_tuning, merged
 
 logger = logging.get_logger(__name__)
 
-_EVALUATIONS_AN_EPOCH = 3
 # What the stock configs call the dropout of attention weights.
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
@@ -64,7 +61,9 @@ def build_tokenizer(spec: RunSpec) -> Any:
     It cuts where the run cuts and adds the special tokens of the run, so that the saved model is served as it was
     trained.
     """
-    text = _load(spec, AutoTokenizer.from_pretrained)
+    text = load(spec.backbone, AutoTokenizer.from_pretrained)
+    if "alphabet" in text.init_kwargs:
+        return _discipline_tokenizer_of(spec)
     longest = min(spec.task.max_length, text.model_max_length)
     if spec.task.discipline == "text":
         text.model_max_length = longest
@@ -77,13 +76,39 @@ def build_tokenizer(spec: RunSpec) -> Any:
         seed=spec.seed if random else None,
         remap_special_tokens=random and spec.protocol.remap_special_tokens,
         model_max_length=longest,
-        add_special_tokens=special_tokens(spec),
+        add_special_tokens=spec.special_tokens,
     )
+
+
+def _discipline_tokenizer_of(spec: RunSpec) -> DisciplineTokenizer:
+    """The tokenizer of a backbone that was itself fine-tuned on a discipline, which keeps its token map.
+
+    Raises:
+        ValueError: the task is of another discipline, or the arm asks for another token map.
+    """
+    tokenizer = load(spec.backbone, DisciplineTokenizer.from_pretrained)
+    name, assignment = tokenizer.discipline.name, tokenizer.assignment.get("name")
+    if name != spec.task.discipline:
+        raise ValueError(
+            f"backbone {spec.backbone.name!r} was fine-tuned on {name}, and task {spec.task.name} is "
+            f"{spec.task.discipline}; name the text backbone that it started from"
+        )
+    if assignment != spec.assignment or tokenizer.assignment.get("remapped_special_tokens"):
+        raise ValueError(
+            f"backbone {spec.backbone.name!r} was fine-tuned with the assignment {assignment!r}, and arm "
+            f"{spec.arm.name!r} by protocol {spec.protocol.name!r} asks for {spec.assignment!r}; name the text "
+            "backbone that it started from"
+        )
+    config = load(spec.backbone, AutoConfig.from_pretrained)
+    unused = 2 if config.model_type in ("roberta", "mpnet") else 0  # positions below the padding index
+    room = getattr(config, "max_position_embeddings", spec.task.max_length + unused) - unused
+    tokenizer.model_max_length = min(spec.task.max_length, room)
+    return tokenizer
 
 
 def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     """The arm's model: started as the arm says, with a random head of the task's size."""
-    config = _load(spec, AutoConfig.from_pretrained)
+    config = load(spec.backbone, AutoConfig.from_pretrained)
     labels = spec.task.labels
     fields: dict[str, Any] = {"discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
     fields |= {"started_from": backbone_origin(spec)}
@@ -94,7 +119,7 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
         fields |= {"problem_type": "single_label_classification"}
     if spec.attention_dropout is not None:
         fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
-    model = _load(spec, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
+    model = load(spec.backbone, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
     if spec.arm.shift != "none":
         fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)
         size = model.get_input_embeddings().num_embeddings
@@ -136,7 +161,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     groups = validation["group"][:] if spec.task.votes else None
     args.output_dir = str(folder / run_files.CHECKPOINTS)
     set_batch_size(args, spec.global_batch_size)
-    _set_schedule(args, spec, len(train_rows))
+    set_schedule(args, spec, len(train_rows))
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
         return metrics.score(spec.task, prediction.predictions, prediction.label_ids, groups)
@@ -183,48 +208,6 @@ def _rows(spec: RunSpec, rows: Dataset, tokenizer: Any, place: torch.device) -> 
     return DeviceRows(*encode_flat(rows, tokenizer, spec.task), tokenizer, place)
 
 
-def special_tokens(spec: RunSpec) -> bool:
-    """Whether [CLS], [SEP] and the like stand around the symbols of a run."""
-    # authors' code: music has neither [CLS] nor [SEP]
-    return not (spec.protocol.name == "authors" and spec.task.discipline == "music")
-
-
-def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
-    """Sets batch size a device and accumulation steps so that an update sees `global_batch_size` examples.
-
-    A given `per_device_train_batch_size` bounds how many examples are in memory at once. A process uses one GPU: over
-    several the Trainer would put `DataParallel`, which multiplies the batch.
-
-    Raises:
-        ValueError: the global batch size cannot be divided among the processes.
-    """
-    if args.n_gpu > 1:
-        logger.warning(f"one of {args.n_gpu} GPUs is used; accelerate launch gives each a process of its own")
-        args._n_gpu = 1
-    share, rest = divmod(global_batch_size, args.world_size)
-    if rest or not share:
-        raise ValueError(f"a global batch of {global_batch_size} cannot be divided among {args.world_size} processes")
-    largest = min(args.per_device_train_batch_size or share, share)
-    steps = next(n for n in range(math.ceil(share / largest), share + 1) if share % n == 0)
-    args.per_device_train_batch_size = share // steps
-    args.gradient_accumulation_steps = steps
-
-
-def _set_schedule(args: TrainingArguments, spec: RunSpec, train_size: int) -> None:
-    """When to log, evaluate and save. Evaluation and saving fall on logged steps, so that a resumed log has no gap."""
-    select = spec.task.test_split != "validation"  # what is tested on validation is not selected on it
-    steps = math.ceil(train_size / spec.global_batch_size)
-    args.logging_steps = max(1, min(int(args.logging_steps), steps))
-    if args.eval_steps is None:
-        args.eval_steps = max(1, round(steps / _EVALUATIONS_AN_EPOCH / args.logging_steps)) * int(args.logging_steps)
-    args.eval_strategy = IntervalStrategy.STEPS if select else IntervalStrategy.NO
-    args.save_strategy = SaveStrategy.STEPS
-    args.save_steps = args.eval_steps
-    args.load_best_model_at_end = select
-    args.metric_for_best_model = f"eval_{spec.task.metric}" if select else None
-    args.greater_is_better = True if select else None
-
-
 def run(
     spec: RunSpec,
     args: TrainingArguments,
@@ -246,41 +229,79 @@ def run(
     """
     begun = time.perf_counter()
     args = copy.deepcopy(args)
+    args.hub_token, args.push_to_hub = None, False  # a checkpoint holds the arguments
     folder = spec.folder(Path(args.output_dir or "runs"))
     state = PartialState()
     with state.main_process_first():
         data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.max_eval_items)
-    _set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
-    order = run_order(spec, args, data)
-    if not spec.resume and state.is_main_process:
-        shutil.rmtree(folder, ignore_errors=True)
-    state.wait_for_everyone()
-    if (folder / run_files.RUN).is_file():
-        check_same(folder, order)
-        if (folder / run_files.RESULTS).is_file():
-            logger.warning(f"skipped: {folder} holds this run, finished")
-            return folder
-    elif state.is_main_process:
-        run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
+    set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
+    if spec.resume and _is_finished(spec, args, data, folder):
+        logger.warning(f"skipped: {folder} holds this run, finished")
+        return folder
+    with run_files.locked(folder) if state.is_main_process else nullcontext():
+        _train(spec, args, data, folder, callbacks, begun)
+    return folder
+
+
+def _is_finished(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> bool:
+    """Whether the folder holds this run, finished and whole.
+
+    Raises:
+        ValueError: it holds a run of another specification, or a file of it is not what was written.
+    """
+    if not (folder / run_files.RUN).is_file():
+        return False
+    check_same(folder, run_order(spec, args, data))
+    if not (folder / run_files.RESULTS).is_file():
+        return False
+    run_files.check_run(folder)
+    with suppress(OSError), run_files.locked(folder):  # somebody is writing there, or the disk is read-only
+        run_files.sweep(folder)
+    return True
+
+
+def _train(
+    spec: RunSpec,
+    args: TrainingArguments,
+    data: TaskData,
+    folder: Path,
+    callbacks: tuple[TrainerCallback, ...],
+    begun: float,
+) -> None:
+    """Trains what is left of a run, whose folder this process has locked."""
+    state = PartialState()
+    if state.is_main_process:
+        if spec.resume:
+            run_files.sweep(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
     state.wait_for_everyone()
     logger.warning(f"data: {sentence(data.understood())}")
     logger.warning(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
+    order = run_order(spec, args, data)
     trainer = build_trainer(spec, args, data, folder)
+    # a backbone of the Hub has been loaded now, so that its commit is known
+    order["specification"]["backbone_revision"] = spec.backbone.revision or weights_revision(spec.backbone.source)
+    if state.is_main_process:
+        if (folder / run_files.RUN).is_file():
+            check_same(folder, order)
+        else:
+            run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
     for callback in callbacks:
         trainer.add_callback(callback)
-    checkpoint = run_checkpoints.last_complete_checkpoint(folder / run_files.CHECKPOINTS, logger.warning)
+    with state.main_process_first():
+        checkpoint = run_checkpoints.last_complete_checkpoint(folder / run_files.CHECKPOINTS, logger.warning)
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
     started = time.perf_counter()
     if checkpoint is not None and _was_last(checkpoint):
-        _take_up(trainer, checkpoint)
+        trainer.take_up(checkpoint)
     else:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     seconds = time.perf_counter() - started
     _finish(trainer, spec, data, folder, (begun, seconds), checkpoint)
-    return folder
 
 
 def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:
@@ -297,13 +318,6 @@ def _was_last(checkpoint: Path) -> bool:
     state = run_files.read_json(checkpoint / TRAINER_STATE_NAME)
     stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
     return stopped or state["global_step"] >= state["max_steps"]
-
-
-def _take_up(trainer: Trainer, checkpoint: Path) -> None:
-    """Gives a trainer what it had at the end of training: the selected weights, its state and its callbacks'."""
-    trainer.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
-    trainer._load_callback_state()
-    trainer._load_from_checkpoint(trainer.state.best_model_checkpoint or str(checkpoint))
 
 
 def _finish(
@@ -364,7 +378,7 @@ def _finish(
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
 
 
-def _save_model(model: Any, trainer: Trainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
+def _save_model(model: Any, trainer: RunTrainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
     """Writes the model, plain in any case, and an adapter beside it where it fits the weights as they are published.
 
     Returns:
@@ -386,7 +400,7 @@ def _save_model(model: Any, trainer: Trainer, spec: RunSpec, folder: Path) -> tu
     return parameters, parameters if spec.arm.tuning == "full" else trained
 
 
-def _save(model: Any, trainer: Trainer, path: Path) -> None:
+def _save(model: Any, trainer: RunTrainer, path: Path) -> None:
     model.save_pretrained(path)
     trainer.processing_class.save_pretrained(path)
 
@@ -403,10 +417,3 @@ def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:
     if state.global_step >= state.max_steps:
         return f"all {state.max_steps} steps were trained"
     return f"no better validation score for several evaluations, at step {state.global_step}"
-
-
-def _load(spec: RunSpec, load: Any, **kwargs: Any) -> Any:
-    try:
-        return load(spec.backbone.source, revision=spec.backbone.revision or "main", **kwargs)
-    except OSError as error:
-        raise unavailable(spec.backbone, error) from None

@@ -18,7 +18,7 @@ from ..report.records import RunRecord
 from ..run_arguments import RunSpec
 from ..run_order import versions
 from ..task_data import TaskData, load_task_data
-from ..training import build_model, build_tokenizer, special_tokens
+from ..training import build_model, build_tokenizer
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,9 @@ def trained(run: RunRecord, label: str) -> Compared:
     """The saved model of a run. It is a plain transformers model, without any of the shortcuts of training."""
     folder = str(run.folder / run_files.MODEL)
     model = AutoModelForSequenceClassification.from_pretrained(
-        folder, attn_implementation="eager", dtype=torch.float32
+        folder, attn_implementation="eager", dtype=torch.float32, use_safetensors=True, trust_remote_code=False
     )
-    return _compared(run, label, model, AutoTokenizer.from_pretrained(folder))
+    return _compared(run, label, model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
 def untrained(run: RunRecord, label: str) -> Compared:
@@ -96,7 +96,7 @@ def untrained(run: RunRecord, label: str) -> Compared:
 def _compared(run: RunRecord, label: str, model: Any, tokenizer: Any) -> Compared:
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     tokenizer.padding_side = "right"  # so that a position has the same number in every batch
-    return Compared(label, run.specification, model, tokenizer, special_tokens(specification_of(run)))
+    return Compared(label, run.specification, model, tokenizer, specification_of(run).special_tokens)
 
 
 def check_comparable(a: RunRecord, b: RunRecord) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -15,8 +14,9 @@ from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import BASELINE
+from ..backbones import weights_revision
 from ..publishing.cards import write_model_card
-from ..run_order import check_same, loaded_commit, machine, versions
+from ..run_order import check_same, machine, versions
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task
 from .catalog import Baseline, get_baseline
@@ -113,7 +113,7 @@ def _order(
         "specification": {
             "task": task.name,
             "backbone": baseline.name,
-            "backbone_revision": None if baseline.source is None else revision_of(baseline.source),
+            "backbone_revision": None if baseline.source is None else weights_revision(baseline.source),
             "arm": BASELINE,
             "start": None,
             "assignment": None,
@@ -132,19 +132,6 @@ def _order(
         "data_origin": data.origin,
         "backbone_origin": baseline.about,
     }
-
-
-def revision_of(source: str) -> str | None:
-    """By what weights are known again: the sha256 of a folder's, the commit of a Hub id that is in the cache."""
-    folder = Path(source)
-    if not folder.is_dir():
-        return loaded_commit(source)
-    digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
-        with path.open("rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _versions() -> dict[str, str]:

@@ -11,8 +11,9 @@ import torch
 from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
 
+from ..argument_parser import OneLineParser, read_arguments_file
 from ..disciplines import DISCIPLINES, get_discipline
-from ..run_arguments import OneLineParser, add_use_cpu, precision_defaults, read_arguments_file
+from ..run_arguments import add_use_cpu, precision_defaults
 from .corpus import DOCUMENTS, Source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}

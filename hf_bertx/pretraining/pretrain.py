@@ -22,9 +22,9 @@ from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from ..modeling_discipline import load_whole
 from ..run_order import machine, versions
+from ..run_schedule import set_batch_size
 from ..run_trainer import RunTrainer
 from ..tokenization_discipline import PRETRAINED_ON, DisciplineTokenizer
-from ..training import set_batch_size
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD
 from .corpus import Source, pack, read_rows

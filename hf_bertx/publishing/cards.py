@@ -104,8 +104,9 @@ def code_span(text: Any) -> str:
 
 def write_model_card(folder: Path) -> Path:
     """Writes the card of a finished run beside its weights, as `README.md`."""
-    path = folder / run_files.MODEL / "README.md"
-    run_files.write_text(path, model_card(folder))
+    path, text = folder / run_files.MODEL / run_files.CARD, model_card(folder)
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a finished run may be on a read-only disk
+        run_files.write_text(path, text)
     return path
 
 

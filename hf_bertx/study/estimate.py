@@ -105,7 +105,7 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
     import torch
     from transformers import AutoConfig
 
-    from ..backbones import resolve_backbone
+    from ..backbones import load, resolve_backbone
     from ..modeling_discipline import AutoModelForDisciplineClassification
     from ..performance.memory import use_processor
     from ..performance.speed_up import speed_up_training
@@ -113,7 +113,7 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
 
     use_processor(threads)
     found = resolve_backbone(backbone)
-    config = AutoConfig.from_pretrained(found.source, revision=found.revision or "main", num_labels=2)
+    config = load(found, AutoConfig.from_pretrained, num_labels=2)
     for name in ("attention_probs_dropout_prob", "attention_dropout"):
         if hasattr(config, name):
             setattr(config, name, 0.0)

@@ -89,7 +89,11 @@ def is_finished(run: PlannedRun, root: Path, fingerprint: str | None = None) -> 
             f"{folder} holds a run on other data: sha256 {str(order.get('data_fingerprint'))[:12]} there, "
             f"{fingerprint[:12]} now. Choose another --runs, or remove that folder to train it again"
         )
-    return (folder / run_files.RESULTS).is_file()
+    if not (folder / run_files.RESULTS).is_file():
+        return False
+    if run.arm != BASELINE:
+        run_files.check_run(folder, content=False)
+    return True
 
 
 def write_plan(study: Study, root: Path) -> None:
@@ -157,6 +161,8 @@ def execute(run: PlannedRun, where: Where) -> Outcome:
         try:
             if not is_finished(run, where.root):
                 _train(run, where)
+        except run_files.LockedRunError:
+            return Outcome(run, "elsewhere")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
             told = " ".join(f"{type(error).__name__}: {error}".split())
             _record_failure(where.root / run.folder, told)

@@ -13,7 +13,7 @@ import yaml
 
 from .. import run_files
 from ..arms import ARMS, BASELINE, Arm, get_arm
-from ..backbones import resolve_backbone
+from ..backbones import resolve_backbone, weights_revision
 from ..baselines import baselines_for, get_baseline
 from ..protocols import get_protocol
 from ..tasks import TASKS, Task, get_task
@@ -324,6 +324,8 @@ def expected_hyperparameters(run: PlannedRun) -> dict[str, Any]:
     # what a run's record says of arguments that neither the protocol nor the study names
     own |= {"max_eval_items": None, "shortcuts": True, "label_smoothing_factor": 0.0, "data_seed": None}
     own |= {"adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "train_sampling_strategy": "random"}
-    own |= {"standardize_targets": protocol.standardize_targets}
+    own |= {"standardize_targets": protocol.standardize_targets, "protocol_version": protocol.version}
+    if Path(run.backbone).expanduser().is_dir():
+        own["backbone_revision"] = weights_revision(run.backbone)
     own |= {"patience": protocol.patience, "optimizer": None, "stop_at_loss": None, "max_steps": -1}
     return {**protocol.training, **own, **run.overrides}

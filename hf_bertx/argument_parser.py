@@ -1,0 +1,105 @@
+"""Command lines and files of arguments -> dataclasses; each error is one line."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+
+class OneLineParser(HfArgumentParser):
+    """An argument error is one line that names the allowed values. Names are not abbreviated."""
+
+    def __init__(self, *classes: Any, **settings: Any) -> None:
+        super().__init__(*classes, allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> Any:
+        raise ValueError(f"{message}. `{self.prog} --help` explains each argument")
+
+    def given(self, argv: list[str]) -> set[str]:
+        """The names of the fields that a command line sets.
+
+        Raises:
+            ValueError: an unknown option, with the nearest known one.
+        """
+        names = {option.lstrip("-"): action.dest for action in self._actions for option in action.option_strings}
+        words = [word.partition("=")[0].lstrip("-") for word in argv if word.startswith("--")]
+        stray = next((word for word in words if word not in names), None)
+        if stray is not None:
+            near = difflib.get_close_matches(stray, names, n=1)
+            hint = f"; did you mean --{near[0]}?" if near else "."
+            raise ValueError(f"unknown argument {stray!r}{hint} `{self.prog} --help` explains each argument")
+        return {names[word] for word in words}
+
+    def read(self, argv: list[str]) -> tuple[Any, ...]:
+        """The dataclasses of a command line."""
+        return self.parse_args_into_dataclasses(argv, look_for_args_file=False)
+
+
+def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str) -> tuple[dict[str, Any], list[str]]:
+    """The arguments of a YAML or JSON file that may come first, and the rest of the command line.
+
+    Raises:
+        ValueError: a file that is missing, or holds something other than arguments of these dataclasses.
+    """
+    if not argv or argv[0].startswith("-"):
+        return {}, argv
+    path = Path(argv[0])
+    if path.suffix not in (".json", ".yaml", ".yml"):
+        raise ValueError(f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first")
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file")
+    values = _read_mapping(path)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds {type(values).__name__}, not a mapping of argument names to values")
+    names = {f.name for cls in classes for f in fields(cls)}
+    stray = sorted(str(name) for name in set(values) - names)
+    if stray:
+        near = difflib.get_close_matches(stray[0], names, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ";"
+        raise ValueError(f"{path}: unknown argument {stray[0]!r}{hint} `{program} --help` lists them")
+    return _typed(values, classes, path, program), argv[1:]
+
+
+def _read_mapping(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise ValueError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
+
+
+def _typed(values: dict[str, Any], classes: tuple[type, ...], path: Path, program: str) -> dict[str, Any]:
+    """The values of a file as the command line would read them: YAML takes `1e-5` for a word."""
+    parser = OneLineParser(classes, prog=program)
+    actions = {action.dest: action for action in reversed(parser._actions) if action.option_strings}
+    out: dict[str, Any] = {}
+    for name, value in values.items():
+        action = actions[name]
+        if isinstance(value, dict) and name.endswith(("_kwargs", "_config")):
+            out[name] = value
+            continue
+        many = action.nargs == "+"
+        items = value if many and isinstance(value, list) else [value]
+        if not items or not all(isinstance(item, (str, int, float, bool)) for item in items):
+            raise ValueError(f"{path}: {name} is {value!r}; give a value{' or a list' if many else ''}")
+        try:
+            typed = [item if isinstance(item, bool) else parser._get_value(action, str(item)) for item in items]
+            for item in typed if action.choices is not None else ():
+                parser._check_value(action, item)
+        except argparse.ArgumentError as error:
+            raise ValueError(f"{path}: {name}: {error.message}") from None
+        out[name] = typed if many else typed[0]
+    return out

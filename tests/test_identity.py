@@ -1,0 +1,296 @@
+"""What a run depends on is compared when it is skipped or goes on; a folder is one process's; nothing unsafe loads."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT, train_briefly
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from requests import Response
+from safetensors.torch import load_file, save_file
+
+import train as script
+from hf_bertx import backbones, run_files
+from hf_bertx.one_run import main
+from hf_bertx.registry import run_command
+from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.task_data import load_task_data
+from hf_bertx.training import build_tokenizer, build_trainer, run
+from hf_bertx.tuning import merged
+
+
+def rows(labels: str, count: int = 40) -> str:
+    words = labels.split()
+    items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{words[i % len(words)]}" for i in range(count))
+    return "id,sequence,label\n" + "\n".join(items) + "\n"
+
+
+class Trained:
+    """Runs of `train.py` on a user's own file, in this process."""
+
+    def __init__(self, backbone: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
+        self.backbone, self.folder, self.capsys = backbone, folder, capsys
+
+    def __call__(self, file: str, *argv: str) -> tuple[int, str]:
+        fixed = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1"
+        told = ["--train_file", str(self.folder / file), "--output_dir", str(self.folder / "runs"), *fixed.split()]
+        told += ["--backbone", str(self.backbone), *([] if "--discipline" in argv else ["--discipline", "dna"])]
+        code = main([*told, *argv], script._build_own)
+        return code, self.capsys.readouterr().err
+
+    def run(self) -> Path:
+        return next((self.folder / "runs").rglob(run_files.RUN)).parent
+
+
+@pytest.fixture
+def trained(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Trained:
+    return Trained(Path(shutil.copytree(tiny_backbone, tmp_path / "bb")), tmp_path, capsys)
+
+
+def change_weights(trained: Trained) -> None:
+    weights = load_file(trained.backbone / "model.safetensors")
+    weights["pooler.dense.bias"] += 1
+    save_file(weights, trained.backbone / "model.safetensors", metadata={"format": "pt"})
+
+
+def change_record(trained: Trained, name: str, value: Any) -> None:
+    path = trained.run() / run_files.RUN
+    order = json.loads(path.read_text())
+    order["specification"][name] = value
+    path.write_text(json.dumps(order))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+@pytest.mark.parametrize(
+    ("change", "argv", "message"),
+    [
+        (
+            lambda t: (t.folder / "x.csv").write_text(rows("yes no")),
+            [],
+            "task.labels is ['0', '1'] there, ['no', 'yes'",
+        ),
+        (None, ["--discipline", "protein"], "task.discipline is 'dna' there, 'protein' asked"),
+        (change_weights, [], "backbone_revision is 'sha256:"),
+        (lambda t: change_record(t, "protocol_version", 0), [], "protocol_version is 0 there, 1 asked"),
+        (lambda t: change_record(t, "special_tokens", False), [], "special_tokens is False there, True asked"),
+        (lambda t: (t.run() / run_files.RUN).write_text("{}"), [], "run.json: damaged; remove"),
+    ],
+)
+def test_another_run_is_not_skipped_or_gone_on_with(
+    change: Any, argv: list[str], message: str, finished: bool, trained: Trained
+) -> None:
+    (trained.folder / "x.csv").write_text(rows("1 0"))
+    assert trained("x.csv")[0] == 0
+    if not finished:
+        (trained.run() / run_files.RESULTS).unlink()
+    if change is not None:
+        change(trained)
+    code, error = trained("x.csv", *argv)
+    assert code == 2
+    assert message in error.splitlines()[-1]
+
+
+def test_two_files_of_one_name_keep_their_own_rows(trained: Trained) -> None:
+    for part, labels in (("liver", "a b"), ("brain", "c d")):
+        (trained.folder / part).mkdir()
+        (trained.folder / part / "train.csv").write_text(rows(labels))
+        assert trained(f"{part}/train.csv", "--seed", "1" if part == "liver" else "2")[0] == 0
+    assert len(list((trained.folder / "runs" / "data").glob("train-*"))) == 2
+    assert trained("liver/train.csv", "--seed", "1", "--arm", "bert", "rand")[0] == 0
+    orders = [json.loads(path.read_text()) for path in trained.folder.rglob(run_files.RUN)]
+    labels = {(o["specification"]["arm"], o["specification"]["seed"]): o["task"]["labels"] for o in orders}
+    assert labels == {("bert", 1): ["a", "b"], ("bert", 2): ["c", "d"], ("rand", 1): ["a", "b"]}
+
+
+def test_a_finished_run_is_checked_and_swept_and_needs_no_writing(trained: Trained) -> None:
+    (trained.folder / "x.csv").write_text(rows("1 0"))
+    assert trained("x.csv")[0] == 0
+    folder = trained.run()
+    run_files.write_text(folder / "checkpoints" / "checkpoint-2" / "optimizer.pt", "left by a kill")
+    before = (folder / "model" / run_files.CARD).stat().st_mtime_ns
+    assert trained("x.csv")[0] == 0
+    assert not (folder / "checkpoints").exists()
+    assert (folder / "model" / run_files.CARD).stat().st_mtime_ns == before
+    weights = folder / "model" / "model.safetensors"
+    assert weights.stat().st_mode & 0o777 == 0o644
+    weights.write_bytes(weights.read_bytes()[:-64] + bytes(64))
+    code, error = trained("x.csv")
+    assert code == 2
+    assert "model.safetensors: damaged or changed (its sha256 is" in error.splitlines()[-1]
+
+
+def test_a_second_process_on_a_run_gets_one_line(tiny_backbone: Path, tmp_path: Path) -> None:
+    (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), "--max_steps", "2"])
+    argv = ["--backbone", str(tiny_backbone), "--max_steps", "2", "--output_dir", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "train.py"), *argv]
+    with run_files.locked(spec.folder(tmp_path)):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "seed-42: another process is training this run" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.rglob(run_files.RUN))
+
+
+def test_a_run_goes_on_where_its_folder_was_moved(tiny_backbone: Path, tmp_path: Path) -> None:
+    weights = []
+    for root in (tmp_path / "whole", tmp_path / "moved"):
+        argv = ["--backbone", str(tiny_backbone), "--max_steps", "8", "--eval_steps", "2", "--learning_rate", "1e-3"]
+        (spec,), args = parse_arguments([*argv, "--output_dir", str(root)])
+        if root.name == "moved":
+            old = root.with_name("old")
+            args.output_dir = str(old)
+            run_until(spec, args, 6)
+            old.rename(root)
+            args.output_dir = str(root)
+        folder = run(spec, args)
+        weights.append(load_file(folder / "model" / "model.safetensors"))
+    assert run_files.read_json(folder / run_files.RESULTS)["resumed_from_step"] == 6
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def run_until(spec: Any, args: Any, step: int) -> None:
+    """A run that is interrupted once a checkpoint was written."""
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == step:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(spec, args, callbacks=(Stop(),))
+
+
+def test_a_best_checkpoint_that_is_gone_is_an_error(tiny_backbone: Path, tmp_path: Path) -> None:
+    argv = ["--backbone", str(tiny_backbone), "--max_steps", "2", "--eval_steps", "1", "--logging_steps", "1"]
+    (spec,), args = parse_arguments(argv)
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    trainer.state.best_model_checkpoint = str(tmp_path / "run" / "checkpoint-1")
+    with pytest.raises(ValueError, match="checkpoint-1: the best checkpoint is gone"):
+        trainer._load_best_model()
+
+
+def test_no_checkpoint_holds_a_token(tiny_backbone: Path, tmp_path: Path) -> None:
+    (spec,), args = parse_arguments(["--backbone", str(tiny_backbone), "--max_steps", "4", "--eval_steps", "2"])
+    args.output_dir, args.hub_token = str(tmp_path), "hf_secretword"
+    run_until(spec, args, 2)
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_secretword" in path.read_bytes()]
+    assert list(tmp_path.rglob("training_args.bin"))
+    assert found == []
+
+
+def test_dropping_the_last_batch_keeps_every_test_item(tiny_backbone: Path, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    folder = train_briefly(tiny_backbone, tmp_path, "--dataloader_drop_last", "true")
+    assert len(pq.read_table(folder / run_files.TEST_PREDICTIONS)) == 160
+
+
+@pytest.mark.parametrize(("given", "logged"), [("4", 4), ("6", 6), ("25", 5), ("20", 10)])
+def test_every_evaluation_falls_on_a_logged_step(given: str, logged: int, tiny_backbone: Path, tmp_path: Path) -> None:
+    (spec,), args = parse_arguments(["--backbone", str(tiny_backbone), "--eval_steps", given])
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    assert trainer.args.logging_steps == logged
+
+
+def test_no_code_and_no_pickle_of_a_backbone_is_loaded(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    evil = Path(shutil.copytree(tiny_backbone, tmp_path / "evil"))
+    (evil / "evil.py").write_text(
+        f"open({str(tmp_path / 'RAN')!r}, 'w')\nfrom transformers import BertConfig\n"
+        "class C(BertConfig): model_type = 'evilmodel'\n"
+    )
+    config = json.loads((evil / "config.json").read_text())
+    config |= {"model_type": "evilmodel", "auto_map": {"AutoConfig": "evil.C"}}
+    (evil / "config.json").write_text(json.dumps(config))
+    pickled = Path(shutil.copytree(tiny_backbone, tmp_path / "pickled"))
+    torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    command = [sys.executable, str(ROOT / "train.py"), "--max_steps", "2", "--output_dir", str(tmp_path / "out")]
+    for folder, word in ((evil, "trust_remote_code"), (pickled, "model.safetensors")):
+        done = subprocess.run([*command, "--backbone", str(folder)], input="y\n" * 9, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.splitlines()[-1].startswith("train.py: error: ")
+        assert word in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "RAN").exists()
+
+
+def answer(status: int, kind: type = HfHubHTTPError) -> OSError:
+    response = Response()
+    response.status_code = status
+    cause = kind(f"{status} Client Error", response=response)
+    error = OSError("the client's own words")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("cause", "advice", "tries"),
+    [
+        (answer(403, GatedRepoError), "the repository is gated: ask for access", 1),
+        (answer(429), "limits how often it is asked (429); wait some minutes", 3),
+        (answer(503), "is out of order (503); try again later", 3),
+        (OSError("no route"), "no route. Otherwise name a folder", 1),
+    ],
+)
+def test_what_the_hub_answers_decides_the_advice(
+    cause: OSError, advice: str, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backbones, "_WAITS", (0.0, 0.0))
+    asked = []
+
+    def loader(source: str, **settings: Any) -> None:
+        asked.append((source, settings["trust_remote_code"]))
+        raise cause
+
+    with pytest.raises(backbones.BackboneUnavailableError) as error:
+        backbones.load(backbones.resolve_backbone("owner/name"), loader)
+    assert advice in str(error.value)
+    assert asked == [("owner/name", False)] * tries
+
+
+def test_a_fine_tuned_model_is_a_backbone_of_its_discipline(run_folder: Path, tmp_path: Path) -> None:
+    own = run_folder / "model"
+    argv = ["--max_steps", "2", "--eval_steps", "2", "--precision", "float32", "--output_dir", str(tmp_path)]
+    (spec,), args = parse_arguments(["--backbone", str(own), *argv])
+    kept = json.loads((own / "tokenizer_config.json").read_text())["symbol_ids"]
+    assert build_tokenizer(spec).symbol_ids == kept
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    model, weights, name = merged(trainer.model), load_file(own / "model.safetensors"), "bert.pooler.dense.bias"
+    assert torch.equal(model.state_dict()[name].cpu(), weights[name])
+    for told, message in (
+        (["--task", "protein-stability"], "was fine-tuned on dna, and task protein-stability is protein"),
+        (["--arm", "unused"], "was fine-tuned with the assignment 'frequent', and arm 'unused' by protocol"),
+    ):
+        (other,), _ = parse_arguments(["--backbone", str(own), *told])
+        with pytest.raises(ValueError, match="was fine-tuned") as error:
+            build_tokenizer(other)
+        assert message in str(error.value)
+
+
+def test_a_long_text_that_is_cut_is_counted(tiny_backbone: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from datasets import Dataset
+
+    from hf_bertx.tasks import get_task
+    from hf_bertx.tokenized_data import encode
+
+    (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), "--task", "glue-sst2"])
+    tokenizer = build_tokenizer(spec)
+    texts = {"id": ["1", "2", "3"], "sequence": ["a " * 126, "a " * 127, "b " * 300], "label": [0, 1, 1]}
+    encode(Dataset.from_dict(texts), tokenizer, get_task("glue-sst2"))
+    assert "cut 2 of 3 texts to 128 tokens, keeping the head; the longest had 302" in caplog.text
+
+
+def test_a_missing_package_is_one_line(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    argv = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), "--max_steps", "2"]
+    for more, word in ((["--report_to", "wandb"], "wandb"), (["--optim", "adamw_8bit"], "bitsandbytes")):
+        assert main([*argv, *more]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("train.py: error: ")
+        assert word in error
+    assert run_command("x", lambda: None) == 0
