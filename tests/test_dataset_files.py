@@ -101,6 +101,14 @@ def test_a_whole_data_set_is_read_and_published(tmp_path: Path, capsys: pytest.C
         load_task_data(get_task("dna-h3"), data_dir=str(folder))
 
 
+@pytest.mark.parametrize("key", ["source", "versions", "balance"])
+def test_publish_refuses_a_record_that_the_card_cannot_be_made_of(tmp_path: Path, key: str) -> None:
+    folder = Path(shutil.copytree(SPLICE, tmp_path / "splice"))
+    change(folder / RECORD, lambda record: record.update({key: {}}))
+    with pytest.raises(ValueError, match=r"builds: a record is damaged \(paper\.json, grouped\.json: .+\); build the"):
+        dataset_files(folder, "owner/splice")
+
+
 def test_damaged_rows_without_a_record_are_one_line(tmp_path: Path) -> None:
     folder = Path(shutil.copytree(SPLICE / "paper", tmp_path / "rows"))
     overwrite(folder / "test.parquet", 4, bytes(3000))

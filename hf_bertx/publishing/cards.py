@@ -13,11 +13,12 @@ from typing import Any
 
 import yaml
 from huggingface_hub import DatasetCardData
-from jinja2 import Environment, StrictUndefined, Template
+from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 
 from .. import run_files
 from ..arms import BASELINE
 from ..data_copies import BUILDS, configurations, read_record, rows_digest
+from ..registry import first_line
 from ..tasks import Task
 from . import card_facts
 
@@ -130,9 +131,18 @@ def dataset_card(folder: Path, repo_id: str | None = None) -> str:
 
     Raises:
         ValueError: the folder holds no build, or the record of one is damaged.
-        jinja2.UndefinedError: the template asks for a value that is not there.
     """
     builds = [read_record(folder / BUILDS / f"{config}.json") for config in configurations(folder)]
+    try:
+        return _rendered(folder, builds, repo_id)
+    except (UndefinedError, KeyError, TypeError, AttributeError, IndexError) as error:
+        names = ", ".join(f"{build['config']}.json" for build in builds)
+        raise ValueError(
+            f"{folder / BUILDS}: a record is damaged ({names}: {first_line(error)}); build the data set again"
+        ) from None
+
+
+def _rendered(folder: Path, builds: list[dict[str, Any]], repo_id: str | None) -> str:
     task = Task.from_dict(builds[0]["task"])
     infos = {build["config"]: _dataset_info(folder, build) for build in builds}
     for build in builds:  # by class, then by split
