@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
@@ -19,7 +20,7 @@ from hf_bertx.run_arguments import OwnData
 from hf_bertx.tasks import TASKS
 
 
-def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
+def _build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
     """Builds a user's own data into a folder of its content: two files of one name never share one."""
     from dataset_scripts.build import build_dataset
     from hf_bertx.publishing.cards import built_task
@@ -33,12 +34,12 @@ def _build_own(name: str, folder: Path, told: dict[str, str]) -> OwnData:
     return OwnData(built_task(built), built / "default")
 
 
-def _content(told: dict[str, str]) -> str:
+def _content(told: dict[str, Any]) -> str:
     """A sha256 over the options of a user's own data and over the files that they name."""
     digest = hashlib.sha256()
     for option, value in sorted(told.items()):
         digest.update(f"{option}={value}\n".encode())
-        path = Path(value)
+        path = Path(str(value))
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
         for file in files if option.endswith("_file") else ():
             if file.is_file():

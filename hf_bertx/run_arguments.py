@@ -20,12 +20,8 @@ from .arms import ARMS, Arm, get_arm
 from .backbones import BACKBONES, ResolvedBackbone, resolve_backbone
 from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
-<<<<<<< HEAD
-from .task_data import OWN_ARGUMENTS, OWN_FLAGS, SPLITS
-=======
 from .registry import unknown
 from .task_data import OWN_ARGUMENTS, SPLITS
->>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
 from .tasks import TASKS, Task, get_task
 from .training_options import check_given, check_values
 
@@ -244,7 +240,7 @@ class OwnData:
 
 
 # takes the name, the folder of all built data, and the arguments of `OWN_ARGUMENTS` that were given
-BuildOwn = Callable[[str, Path, dict[str, str]], OwnData]
+BuildOwn = Callable[[str, Path, dict[str, Any]], OwnData]
 
 
 def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[RunSpec], TrainingArguments]:
@@ -259,33 +255,13 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     Raises:
         ValueError: a value that is not allowed, or an option that would not be used; the message names it.
     """
-<<<<<<< HEAD
-    given, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
-    first = OneLineParser(prog="train.py", add_help=False)
-    add_use_cpu(first, given)
-    defaults = {"protocol": "recommended", "precision": "auto", "task": None, "output_dir": "runs"}
-    for name in (*defaults, *OWN_ARGUMENTS):
-        flag: dict[str, Any] = {"nargs": "?", "const": True, "type": string_to_bool} if name in OWN_FLAGS else {}
-        first.add_argument(f"--{name}", default=given.get(name, defaults.get(name)), **flag)
-=======
     in_file, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
     first = OneLineParser((), prog="train.py", add_help=False)
     add_use_cpu(first, in_file)
     for name, default in {"protocol": "recommended", "precision": "auto"}.items():
         first.add_argument(f"--{name}", default=in_file.get(name, default))
->>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
     known, _ = first.parse_known_args(argv)
     protocol = get_protocol(known.protocol)
-<<<<<<< HEAD
-    own = None
-    told = {name: getattr(known, name) for name in OWN_ARGUMENTS if getattr(known, name) not in (None, False)}
-    if told and known.train_file is None:
-        raise ValueError(f"--{next(iter(told))} describes data of your own: name its file with --train_file FILE")
-    if known.train_file is not None and build_own is not None:
-        name = known.task or Path(known.train_file).name.partition(".")[0]
-        own = build_own(name, Path(known.output_dir) / "data", told)
-    task = own.task if own is not None else get_task(known.task or "dna-splice")
-=======
     parser = _parser(protocol, known.precision, known.use_cpu)
     parser.set_defaults(**in_file)
     given = parser.given(argv) | set(in_file)
@@ -303,14 +279,13 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         if build_own is None:
             raise ValueError("--train_file: this command does not build data; use train.py")
         name = run.task if "task" in given else Path(run.train_file or "").name.partition(".")[0]
-        told = {name: str(values[name]) for name in OWN_ARGUMENTS if name in given}
+        told = {name: values[name] for name in OWN_ARGUMENTS if name in given and values[name] is not False}
         own = build_own(name, Path(training.output_dir or "runs") / "data", told)
         task, run.data_dir = own.task, str(own.folder)
     if "num_train_epochs" not in given:
         training.num_train_epochs = protocol.train_epochs(task)
     training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
     return [_specify(run, training, given, task, protocol, arm) for arm in arms], training
->>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
 
 
 def _parser(protocol: Protocol, precision: str, use_cpu: bool) -> OneLineParser:
@@ -343,7 +318,7 @@ def _check_own(run: RunArguments, given: set[str]) -> None:
     if run.train_file is None:
         stray = next((name for name in OWN_ARGUMENTS if name in given), None)
         if stray is not None:
-            raise ValueError(f"--{stray} describes your own data; it has no effect without --train_file")
+            raise ValueError(f"--{stray} describes data of your own: name its file with --train_file FILE")
         return
     for name, why in {"data_dir": "which names data that is built", "split": "whose data has one split"}.items():
         if name in given:

@@ -9,12 +9,8 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-<<<<<<< HEAD
-from .backbones import resolve_backbone, unavailable
-from .device_rows import flattened
-=======
 from .backbones import load, resolve_backbone
->>>>>>> 8af42e5 (A run refuses options that it would not use, compares all that it depends on, and locks its folder)
+from .device_rows import flattened
 from .tasks import Task
 from .tokenization_discipline import DisciplineTokenizer
 

@@ -69,7 +69,7 @@ def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None
         ("--train_file a.fasta --discipline dna --data_dir d", "--data_dir and --train_file are both given"),
         ("--train_file a.fasta --discipline dna --split grouped", "--split and --train_file are both given"),
         ("--train_file a.fasta --discipline dna", "--train_file: this command does not build data"),
-        *((f"--{name} x", f"--{name} describes your own data") for name in OWN_ARGUMENTS if name != "train_file"),
+        *((f"--{name} x", f"--{name} describes data of your own") for name in OWN_ARGUMENTS if name != "train_file"),
     ],
 )
 def test_an_option_that_cannot_be_had_is_one_line(argv: str, message: str, capsys: pytest.CaptureFixture) -> None:
