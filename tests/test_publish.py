@@ -10,6 +10,7 @@ from conftest import ROOT
 from hub_server import File, HubServer
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
+from test_serving_faults import damage
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
@@ -294,3 +295,52 @@ def test_a_run_that_cannot_be_published_says_why(run_copy: Path, publish: Publis
     )
     (run_copy / run_files.RESULTS).unlink()
     assert "results.json: the file is missing" in publish("model", str(run_copy), "bertx/tiny")[2]
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "zeros", "{}", "gone"])
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
+def test_a_damaged_run_is_not_published(run_copy: Path, publish: Publish, hub: HubServer, name: str, how: str) -> None:
+    for recorded in (True, False):  # runs of earlier versions recorded no digests; what does not load is found then
+        if not recorded:
+            results = json.loads((run_copy / "results.json").read_text())
+            del results["files"]
+            (run_copy / "results.json").write_text(json.dumps(results))
+        else:
+            damage(run_copy / "model" / name, how)
+        if recorded or (name, how) not in (("model.safetensors", "zeros"), ("tokenizer.json", "zeros")):
+            code, _, error = publish("model", str(run_copy), "bertx/tiny", "--dry_run")
+            assert (code, bool(error)) == (2, True)
+    assert hub.repositories == {}
+
+
+@pytest.mark.parametrize(("name", "key"), [("results.json", "metrics"), ("run.json", "specification")])
+def test_a_damaged_record_is_named(run_copy: Path, publish: Publish, name: str, key: str) -> None:
+    (run_copy / name).write_text("{}")
+    assert publish("model", str(run_copy), "bertx/tiny", "--dry_run")[2] == (
+        f"{run_copy / name}: damaged, it has no {key!r}; train the run again"
+    )
+
+
+def test_no_token_is_sent(tmp_path: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
+    for text in ("TOKEN = 'hf_" + "a1B2" * 9 + "'", "mine: hf_owner_of_this"):
+        monkeypatch.setenv("HF_TOKEN", "hf_owner_of_this")
+        (tmp_path / "app.py").write_text(text)
+        code, _, error = publish("space", str(tmp_path), "owner/app", "--dry_run")
+        assert (code, error.split(",")[0]) == (2, "app.py holds a token of the Hub")
+    monkeypatch.setenv("HF_TOKEN", "hf_\u00e9")
+    (tmp_path / "app.py").write_text("")
+    assert publish("space", str(tmp_path), "owner/app")[2].endswith(
+        "the token is not ASCII, as tokens are; correct HF_TOKEN"
+    )
+    assert hub.requests == []
+
+
+@pytest.mark.parametrize("pattern", ["GET /api/whoami", "/revision/", "/validate-yaml", "/commit/"])
+def test_a_busy_hub_is_asked_again(tmp_path: Path, publish: Publish, hub: HubServer, pattern: str) -> None:
+    (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
+    hub.refusals += [[pattern, 503, None, 1], [pattern, 500, None, 1]]
+    code, out, error = publish("space", str(tmp_path), "owner/app")
+    assert (code, error) == (0, "")
+    assert out.startswith("published ")
+    assert [refusal[3] for refusal in hub.refusals] == [0, 0]

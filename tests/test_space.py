@@ -1,5 +1,6 @@
 """The page of spaces/demo: its answers, and the page itself in a real browser."""
 
+import gzip
 import os
 import shutil
 import socket
@@ -62,9 +63,15 @@ def test_files_are_answered(app: Any, model: Path, tiny_backbone: Path, tmp_path
     assert "(C4)" in ask(app, music, "60 64 67")
 
 
-def test_bad_input_is_a_sentence(app: Any, model: Path, tmp_path: Path) -> None:
+def test_bad_input_is_a_sentence(app: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.fasta").write_text(">a\nAC<b>\n")
     (tmp_path / "bad.mid").write_text("no")
+    (tmp_path / "bad.gz").write_text("no")
+    (tmp_path / "deep.jsonl").write_text("[" * 100_000)
+    (tmp_path / "bomb.fasta.gz").write_bytes(gzip.compress(b">a\n" + b"A" * 11_000_000))
+    (tmp_path / "two" / "parts").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    folders = ("two/nothing/..", "../two", "./two", "two/../two", f"../{tmp_path.name}", "parts", "")
     cases = [
         (ask(app, model), "Paste a sequence or drop a file first."),
         (ask(app, model, "ACGT!"), "the sequence: symbol &#x27;!&#x27; at position 4 is not in the dna alphabet"),
@@ -73,7 +80,14 @@ def test_bad_input_is_a_sentence(app: Any, model: Path, tmp_path: Path) -> None:
         (ask(app, model, file=tmp_path / "bad.mid"), "bad.mid: not a whole MIDI file"),
         (app.answer("/etc", {}, "ACGT", None, "occlusion"), "/etc: choose a model of the list, or type a Hub id"),
         (app.answer("no/model", {}, "ACGT", None, "occlusion"), "no/model: the model could not be loaded"),
+        (app.answer("two/parts", {}, "ACGT", None, "occlusion"), "two/parts: the model could not be loaded: "),
+        *((app.answer(name, {}, "ACGT", None, "occlusion"), "choose a model of the list") for name in folders),
+        (ask(app, model, file=tmp_path / "bomb.fasta.gz"), "bomb.fasta.gz: expands to more than the 10 MB"),
+        (ask(app, model, file=tmp_path / "bad.gz"), "Not a gzipped file"),
+        (ask(app, model, file=tmp_path / "deep.jsonl"), ""),  # a sentence, whatever it says
     ]
+    there, gone = (app.answer(f"two/{name}", {}, "ACGT", None, "occlusion") for name in ("parts", "gone"))
+    assert there == gone.replace("gone", "parts")  # nobody learns which folders there are
     for html, sentence in cases:
         assert html.startswith('<div class="bx-problem"')
         assert sentence in html

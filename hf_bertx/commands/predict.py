@@ -23,7 +23,7 @@ def add(verbs: Any) -> None:
         type=Path,
         metavar="FILE",
         help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz, .parquet, "
-        ".mid, or a folder of MIDI files",
+        ".mid, or a folder of MIDI files; a record may have 10,000,000 letters",
     )
     predicting.add_argument(
         "--output",

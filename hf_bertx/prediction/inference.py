@@ -29,6 +29,7 @@ logger = logging.get_logger(__name__)
 TOKENS_A_BATCH = 2048
 _GPU_TOKENS_A_BATCH = 65536
 _SURE = 10  # letters, from which a sequence that looks like another discipline's hardly is by chance
+MOST_LETTERS = 10_000_000  # of a record, of which a model reads hundreds; a longer one would fill the memory
 WINDOW_RECORDS, WINDOW_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
 
 
@@ -187,6 +188,9 @@ class SequenceClassifier:
                 pair for a model of single sequences, or the other way round.
         """
         self._check_form(window)
+        for record in window:
+            if (letters := len(record.sequence) + len(record.second or "")) > MOST_LETTERS:
+                raise ValueError(f"{record.where}: {letters:,} letters; a record may have {MOST_LETTERS:,}")
         columns = self._columns(window)
         if not isinstance(self.tokenizer, DisciplineTokenizer):
             encoded = self.tokenizer(*columns, add_special_tokens=False, verbose=False).input_ids

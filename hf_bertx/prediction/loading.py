@@ -38,17 +38,17 @@ def load_classifier(source: str | Path) -> tuple[Any, Any]:
     name, revision = find_model(source)
     check_model_files(Path(name))
     if _file(name, revision, _CONFIG) is None and _file(name, revision, _ADAPTER_CONFIG) is not None:
-        return _load_adapter(name, revision), _load_tokenizer(name, revision)
-    config = _load(AutoConfig, name, revision)
+        return _load_adapter(name, revision), load_tokenizer(name, revision)
+    config = load(AutoConfig, name, revision)
     architecture = (config.architectures or ["no architecture"])[0]
     if not architecture.endswith("ForSequenceClassification"):
         raise ValueError(f"{source}: not a sequence classifier ({architecture}); a run of train.py saves one")
-    model, info = _load(
+    model, info = load(
         AutoModelForSequenceClassification, name, revision, output_loading_info=True, use_safetensors=True
     )
     if info["missing_keys"]:
         raise ValueError(f"{source}: not a whole sequence classifier, {min(info['missing_keys'])} is missing")
-    tokenizer = _load_tokenizer(name, revision)
+    tokenizer = load_tokenizer(name, revision)
     of_text = getattr(config, "discipline", None) in (None, "text") or getattr(config, "started_as", None) is None
     if not of_text and not isinstance(tokenizer, DisciplineTokenizer):
         raise ValueError(f"{source}: tokenizer_config.json is damaged, it has no symbol_ids of {config.discipline}")
@@ -110,12 +110,17 @@ def _file(name: str, revision: str | None, file: str) -> Path | None:
         raise _failed(name, error) from None
 
 
-def _load_tokenizer(name: str, revision: str | None) -> Any:
+def load_tokenizer(name: str, revision: str | None) -> Any:
+    """The tokenizer of a model's or an adapter's folder, or of a Hub id: ours where its config describes one.
+
+    Raises:
+        OSError: it cannot be had, or a file is damaged.
+    """
     try:
         described = "symbol_ids" in get_tokenizer_config(name, revision=revision)
     except Exception as error:
         raise _failed(name, error) from None
-    return _load(DisciplineTokenizer if described else AutoTokenizer, name, revision)
+    return load(DisciplineTokenizer if described else AutoTokenizer, name, revision)
 
 
 def _load_adapter(name: str, revision: str | None) -> Any:
@@ -129,7 +134,7 @@ def _load_adapter(name: str, revision: str | None) -> Any:
         order_file = beside
     if order_file is None:
         raise ValueError(f"{name}: an adapter needs the {run_files.RUN} of its run, which names the classes")
-    order, config = run_files.read_json(order_file), _load(PeftConfig, name, revision)
+    order, config = run_files.read_json(order_file), load(PeftConfig, name, revision)
     labels = order["task"]["labels"]
     names = {} if labels is None else dict(enumerate(labels))
     fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"} if labels is None else {"id2label": names}
@@ -155,7 +160,12 @@ def _load_adapter(name: str, revision: str | None) -> Any:
     return adapted
 
 
-def _load(loader: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+def load(loader: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
+    """`loader.from_pretrained`, which runs no code of a repository.
+
+    Raises:
+        OSError: it cannot be loaded, for whatever reason; one line that says what to do.
+    """
     if loader is not PeftConfig:
         kwargs["trust_remote_code"] = False
     try:

@@ -36,15 +36,26 @@ _COMPARED = {
     "lr_scheduler_type": "a {ours} schedule of the learning rate in place of {paper}",
 }
 
+_NEEDED = {
+    run_files.RUN: ("specification", "data_fingerprint", "data_origin", "backbone_origin", "versions"),
+    run_files.RESULTS: ("metrics", "test_split", "counts", "train_items", "train_seconds"),
+}
+
 
 def read_run(folder: Path) -> RunRecord:
     """A finished run.
 
     Raises:
-        ValueError: the run is not finished, or one of its files cannot be read.
+        ValueError: the run is not finished, or one of its files cannot be read or lacks something.
     """
-    order, results = (run_files.read_json(folder / name) for name in (run_files.RUN, run_files.RESULTS))
-    return RunRecord(folder, order, run_files.read_json(folder / run_files.LOG), results)
+    read = {name: run_files.read_json(folder / name) for name in (*_NEEDED, run_files.LOG)}
+    for name, needed in _NEEDED.items():
+        missing = [key for key in needed if not isinstance(read[name], dict) or key not in read[name]]
+        if missing:
+            raise ValueError(f"{folder / name}: damaged, it has no {missing[0]!r}; train the run again")
+    if not isinstance(read[run_files.LOG], list):
+        raise ValueError(f"{folder / run_files.LOG}: damaged, it is no list; train the run again")
+    return RunRecord(folder, read[run_files.RUN], read[run_files.LOG], read[run_files.RESULTS])
 
 
 def cell(record: RunRecord) -> tuple[dict[str, Any], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,8 +14,9 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.utils import logging, validate_repo_id
 
+from ..hub_answers import advice
 from ..report.write import RunRecord, collect_runs
 from .card_facts import run_name
 from .cards import built_task
@@ -22,6 +24,10 @@ from .repository_files import CARD, REPLACED, Files, dataset_files, listing, mod
 
 _TRIES = 5  # commits, where somebody else commits at the same time
 _STALE = 412  # the Hub's answer to a commit whose parent is not the last one any more
+_PASSING = (429, 500, 502, 503, 504)  # answers that another try may change
+_WAITS = (1, 2, 4)  # seconds before each other try
+_TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
+_BINARY = (".safetensors", ".parquet", ".onnx", ".png")
 
 
 @dataclass(frozen=True)
@@ -150,21 +156,24 @@ def signed_in(repo_id: str, upload: Upload) -> str:
         raise ConnectionError(f"{repo_id} was not published: HF_HUB_OFFLINE is set")
     if upload.token is None and get_token() is None:
         raise PermissionError(f"{repo_id} was not published: no token; log in with `hf auth login`, or set HF_TOKEN")
+    if not (upload.token or get_token() or "").isascii():
+        raise PermissionError(f"{repo_id} was not published: the token is not ASCII, as tokens are; correct HF_TOKEN")
     with _in_one_line(repo_id):
-        return str(HfApi(token=upload.token).whoami()["name"])
+        return str(_Patient(HfApi(token=upload.token)).whoami()["name"])
 
 
 def _send(files: Files, repo_id: str, kind: str, upload: Upload, message: str, sdk: str | None = None) -> str:
     if "/" not in repo_id:
         raise ValueError(f"repository {repo_id!r}: give it as OWNER/NAME")
     validate_repo_id(repo_id)
+    _check_no_token(files, upload)
     if upload.dry_run:
         card = files[CARD]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
         where = f"{repo_id} ({kind}{', private' if upload.private else ''}), revision {upload.revision or 'main'}"
         return f"{where}: nothing is sent in a dry run\n{listing(files)}\n\n{text}"
     user = signed_in(repo_id, upload)
-    api = HfApi(token=upload.token)
+    api: Any = _Patient(HfApi(token=upload.token))
     with _in_one_line(repo_id, user):
         address = api.create_repo(
             repo_id, repo_type=kind, private=upload.private or None, space_sdk=sdk, exist_ok=True
@@ -186,10 +195,45 @@ def _sum(files: Files) -> str:
     return f"{len(files)} files, {readable(sum(map(size, files.values())))}"
 
 
+def _check_no_token(files: Files, upload: Upload) -> None:
+    """Refuses to send a token of the Hub: the one in use, or what looks like one.
+
+    Raises:
+        ValueError: a file that holds one; the message names the file, not the token.
+    """
+    used = (upload.token or get_token() or "").encode()
+    for name, content in files.items():
+        data = b"" if name.endswith(_BINARY) else content if isinstance(content, bytes) else content.read_bytes()
+        if _TOKEN.search(data) or (len(used) > 8 and used in data):
+            raise ValueError(f"{name} holds a token of the Hub, which everybody could read; nothing was sent")
+
+
+class _Patient:
+    """An `HfApi` whose every call is tried again where the Hub is busy or out of order for a moment."""
+
+    def __init__(self, api: HfApi) -> None:
+        self._api = api
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._api, name)
+
+        def tried(*args: Any, **kwargs: Any) -> Any:
+            for seconds in _WAITS:
+                try:
+                    return call(*args, **kwargs)
+                except HfHubHTTPError as error:
+                    if error.response.status_code not in _PASSING:
+                        raise
+                    time.sleep(seconds)
+            return call(*args, **kwargs)
+
+        return tried
+
+
 class _Repository:
     """One repository of the Hub, while it is written to."""
 
-    def __init__(self, api: HfApi, repo_id: str, kind: str, upload: Upload) -> None:
+    def __init__(self, api: Any, repo_id: str, kind: str, upload: Upload) -> None:
         self.api, self.upload, self.kind, self.repo_id = api, upload, kind, repo_id
         self.revision = upload.revision or constants.DEFAULT_REVISION
         self.where: dict[str, Any] = {"repo_id": repo_id, "repo_type": kind}
@@ -256,6 +300,8 @@ class _Repository:
 def _in_one_line(repo_id: str, user: str | None = None) -> Iterator[None]:
     """What a client of the Hub raises, as one line that says what to do."""
     failed, endpoint = f"{repo_id} was not published", constants.ENDPOINT
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()  # of the client's own tries; the last one's answer is told
     try:
         yield
     except OfflineModeIsEnabled:
@@ -271,7 +317,8 @@ def _in_one_line(repo_id: str, user: str | None = None) -> Iterator[None]:
                 f"{failed}: the token of {user} may not write there; name a repository of your own, or get a token "
                 "with the right to write"
             ) from None
-        raise ConnectionError(f"{failed}: {endpoint} answered {status}: {_first_line(error)}") from None
+        reason = advice(error) if status in _PASSING else None
+        raise ConnectionError(f"{failed}: {reason or f'{endpoint} answered {status}: {_first_line(error)}'}") from None
     except HTTPError as error:  # no answer: of whichever HTTP library the client was built on
         raise ConnectionError(f"{failed}: {endpoint} does not answer ({_first_line(error)}). {_AGAIN}") from None
     except RuntimeError as error:  # a large file's upload
@@ -279,6 +326,8 @@ def _in_one_line(repo_id: str, user: str | None = None) -> Iterator[None]:
             raise
         cause = _first_line(error.__cause__)
         raise ConnectionError(f"{failed}: {_first_line(error)} ({cause}). {_AGAIN}") from None
+    finally:
+        logging.set_verbosity(before)
 
 
 _AGAIN = "What stood there before is as it was; run the same command again"

@@ -43,13 +43,15 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
         merge: of a LoRA run, the whole model in place of the adapter.
 
     Raises:
-        ValueError: the run is not finished, its weights are gone, or its adapter belongs to a folder of this machine.
+        ValueError: the run is not finished, its weights are gone or not what the run wrote, or its adapter belongs to
+            a folder of this machine. OSError: the model or its tokenizer does not load.
     """
     record = card_facts.read_run(folder)
     adapter = (folder / run_files.ADAPTER).is_dir() and not merge
     weights = folder / (run_files.ADAPTER if adapter else run_files.MODEL)
     if not any(weights.glob("*.safetensors")):
         raise ValueError(f"{folder}: the folder {weights.name} holds no weights; train the run again to publish it")
+    _check_loads(folder, weights, card_facts.examples(record.task))
     files: Files = {path.name: path for path in sorted(weights.iterdir()) if _belongs(path.name)}
     if adapter:
         files |= _adapter_config(folder, card_facts.base_model(record.order))
@@ -63,6 +65,32 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
     files |= {} if curve is None else {PICTURE: curve}
     files[CARD] = model_card(folder, repo_id, adapter, onnx, PICTURE in files).encode()
     return dict(sorted(files.items()))
+
+
+def _check_loads(folder: Path, weights: Path, shown: list[str]) -> None:
+    """Compares the files with what the run recorded, and loads them as those do who have transformers alone.
+
+    Args:
+        shown: an item of the run's task, whose ids both tokenizers have to agree about.
+    """
+    from safetensors import SafetensorError, safe_open
+    from transformers import AutoTokenizer
+
+    from ..prediction.loading import check_model_files, load, load_classifier, load_tokenizer
+
+    check_model_files(weights)
+    if "files" in run_files.read_json(folder / run_files.RESULTS):
+        run_files.check_run(folder, run_files.LOG)
+    for path in weights.glob("*.safetensors"):
+        try:
+            with safe_open(path, "np") as tensors:
+                tensors.keys()
+        except SafetensorError as error:
+            raise OSError(f"{path}: the weights cannot be read ({error})") from None
+    own = load_tokenizer(str(weights), None) if weights.name == run_files.ADAPTER else load_classifier(weights)[1]
+    plain = load(AutoTokenizer, str(weights), None)
+    if plain(*shown).input_ids != own(*shown).input_ids:
+        raise ValueError(f"{weights}: AutoTokenizer gives other ids than the run's tokenizer; train the run again")
 
 
 def _belongs(name: str) -> bool:

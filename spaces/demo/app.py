@@ -6,6 +6,7 @@ python spaces/demo/app.py --model runs/demo/recommended/dna-splice/minilm-l6/ber
 from __future__ import annotations
 
 import argparse
+import gzip
 import os
 import re
 import sys
@@ -20,13 +21,16 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
 import page
+from huggingface_hub import HfApi
 from scipy.special import softmax
 
+from hf_bertx.hub_answers import advice
 from hf_bertx.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
 from hf_bertx.prediction.attribution import METHODS, Attribution, attribute
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.loading import find_model
 from hf_bertx.prediction.prediction_rows import piece_votes
+from hf_bertx.registry import one_line
 
 PUBLISHED = ("bertx/minilm-l6-dna-splice",)
 EXAMPLES = {
@@ -35,6 +39,8 @@ EXAMPLES = {
     "music": "60 64 67 72 76 67 72 76 60 62 69 74 77 69 74 77",
 }
 MOST_SYMBOLS, MOST_RECORDS = 20_000, 256  # of what is pasted, of a file
+MOST_BYTES = 10_000_000  # of a file, unpacked
+MOST_WEIGHTS = 2_000_000_000  # bytes of a model whose Hub id is typed
 
 
 @lru_cache(maxsize=2)
@@ -49,17 +55,61 @@ def answer(name: str, given: dict[str, str], sequence: str, file: str | None, me
         name: one of `given`, which has their folders or Hub ids, or a Hub id that was typed. A folder cannot be typed.
     """
     try:
-        if name not in given and not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w.-]+)?", name or ""):
-            raise ValueError(f"{name or 'No model'}: choose a model of the list, or type a Hub id, owner/name.")
+        if name not in given:
+            check_typed(name or "")
         if file is None and not (sequence or "").strip():
             raise ValueError("Paste a sequence or drop a file first.")
         if file is None and len(sequence) > MOST_SYMBOLS:
             raise ValueError(f"{len(sequence):,} letters are more than this page takes ({MOST_SYMBOLS:,}).")
+        if file is not None:
+            check_upload(Path(file))
         classifier = load(given.get(name) or name)
         return _of_file(classifier, Path(file), method) if file else _of_sequence(classifier, sequence.strip(), method)
-    except (ValueError, OSError) as error:
-        text = str(error)
+    except Exception as error:  # whatever an upload or a model makes a library raise
+        text = one_line(error)
         return page.problem(text.replace(str(file), Path(file).name) if file else text)
+
+
+def check_typed(name: str) -> None:
+    """Lets a Hub id of a model that is not too large through, and nothing that could be a folder of this machine.
+
+    Raises:
+        ValueError: it is none. The sentence is the same whether a folder of that name is there or not.
+    """
+    hub_id, _, revision = name.partition("@")
+    typed = re.fullmatch(r"\w[\w.-]*/\w[\w.-]*(@\w[\w.-]*)?", name, flags=re.ASCII)
+    if not typed or ".." in name:
+        raise ValueError(f"{name or 'No model'}: choose a model of the list, or type a Hub id, owner/name.")
+    try:
+        files = HfApi().model_info(hub_id, revision=revision or None, files_metadata=True).siblings or []
+        reason = "the Hub has no such model" if Path(name).exists() or Path(hub_id).exists() else None
+    except Exception as error:
+        reason = advice(error) or "the Hub has no such model"
+    if reason is not None:
+        raise ValueError(f"{name}: the model could not be loaded: {reason}. Choose one of the list.")
+    size = sum(file.size or 0 for file in files if file.rfilename.endswith(".safetensors"))
+    if size > MOST_WEIGHTS:
+        raise ValueError(f"{name}: {size / 1e9:.1f} GB of weights; this page takes {MOST_WEIGHTS / 1e9:g} GB.")
+
+
+def check_upload(path: Path) -> None:
+    """Reads a compressed file once, as far as the limit, before anything is kept of it.
+
+    Raises:
+        ValueError: it is a folder, or expands to more than the page takes.
+    """
+    if not path.is_file() or path.suffix.lower() == ".parquet":  # nobody knows how far that expands
+        raise ValueError(f"{path.name}: allowed are FASTA, CSV, text and MIDI files.")
+    if path.suffix.lower() != ".gz":
+        return
+    left = MOST_BYTES
+    with gzip.open(path) as file:
+        while block := file.read(2**16):
+            left -= len(block)
+            if left < 0:
+                raise ValueError(
+                    f"{path.name}: expands to more than the {MOST_BYTES / 1e6:g} MB that this page takes."
+                )
 
 
 def _of_sequence(classifier: SequenceClassifier, sequence: str, method: str) -> str:
@@ -124,7 +174,7 @@ def build(models: dict[str, str]) -> gr.Blocks:
                 )
                 file = gr.File(
                     label="or a file: FASTA, CSV, text, MIDI",
-                    file_types=[*INPUT_ENDINGS, ".gz"],
+                    file_types=[*(ending for ending in INPUT_ENDINGS if ending != ".parquet"), ".gz"],
                     height=150,
                     elem_id="file",
                 )
@@ -141,14 +191,14 @@ def build(models: dict[str, str]) -> gr.Blocks:
             api_name=False,
             show_progress="minimal",
         )
-        example.click(lambda name: _example(models.get(name) or name), [model], [sequence, file], api_name=False)
+        example.click(lambda name: _example(models, name), [model], [sequence, file], api_name=False)
     return blocks
 
 
-def _example(name: str) -> tuple[str, None]:
+def _example(models: dict[str, str], name: str) -> tuple[str, None]:
     try:
-        return EXAMPLES.get(load(name).discipline, ""), None
-    except (ValueError, OSError):
+        return EXAMPLES.get(load(models[name]).discipline, ""), None
+    except Exception:
         return EXAMPLES["dna"], None
 
 
@@ -170,7 +220,7 @@ def main(argv: list[str] | None = None) -> int:
         css=page.CSS,
         footer_links=[],
         ssr_mode=False,
-        max_file_size="10mb",
+        max_file_size=MOST_BYTES,
         quiet=True,
         prevent_thread_lock=False,
     )
