@@ -218,7 +218,8 @@ def test_every_form_of_input_gives_the_same(dna_model: Path, tmp_path: Path) -> 
     scores = {}
     for path in sorted(tmp_path.iterdir()):
         output = tmp_path / "out" / f"{path.name}.parquet"
-        predict_file(classifier, path, output, Columns(sequence="seq", id="name"))
+        columns = None if path.suffix in (".fa", ".gz", ".txt") else Columns(sequence="seq", id="name")
+        predict_file(classifier, path, output, columns)
         table = pq.read_table(output)
         scores[path.name] = table["score_EI"].to_pylist()
         ids = table["id"].to_pylist()
