@@ -27,7 +27,6 @@ CPU: dict[str, list[str]] = {
     "startup": ["startup.py", "--rounds", "2"],
     "tokenization": ["tokenization.py", "--rounds", "3"],
     "data_building": ["data_building.py", "--sequences", "3000", "--rounds", "3"],
-    "hilbert_features": ["hilbert_features.py", "--rounds", "3"],
     "inference": ["inference.py", "--peer_items", "100", "--seconds", "8", "--rounds", "2"],
     "prediction_memory": ["prediction_memory.py"],
     "finetuning": "finetuning.py --cases splice maestro h3 --rounds 10 --seconds 30".split(),

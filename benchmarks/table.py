@@ -91,7 +91,7 @@ def tables(folder: Path) -> dict[str, list[str]]:
 
 
 def _tokenization(path: Path) -> list[str]:
-    """Rates of ours and of the peers, and of ours where freed memory is given back."""
+    """Rates of ours and of the peers."""
     if not path.is_file():
         return [_EMPTY]
     found = read_json(path)
@@ -103,7 +103,6 @@ def _tokenization(path: Path) -> list[str]:
         f"| {name} | {found['medians'][name]:,.0f} ({min(rates):,.0f} to {max(rates):,.0f}) |"
         for name, rates in found["rates"].items()
     ]
-    rows += [f"| {name}, freed memory given back | {rate:,.0f} |" for name, rate in found["given_back"].items()]
     return [*rows, "", f"{found['machine']['processor']}; python {found['versions']['python']}."]
 
 

@@ -5,19 +5,15 @@
 Peers: a `PreTrainedTokenizer` subclass that splits symbol by symbol in `_tokenize`, and `BertTokenizer` (Rust, on all
 cores unless TOKENIZERS_PARALLELISM says otherwise) on blank-separated letters. Ours takes all sequences in batches of
 1000, as `datasets.map` hands them over; the peers take as many as they are given. A ratio is one of rates of the same
-round. Then ours alone in a process whose glibc gives freed memory back, by its own limit. Exits with 1 when the ratio
-of lists is below the goal.
+round. Exits with 1 when the ratio of lists is below the goal.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import random
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,11 +23,10 @@ from counts import at_least_one
 from transformers import AutoTokenizer, PreTrainedTokenizer
 
 from hf_bertx import DisciplineTokenizer, resolve_backbone
-from hf_bertx.run_files import read_json, write_json
+from hf_bertx.run_files import write_json
 from hf_bertx.run_order import machine, versions
 
 _BATCH = 1000
-_GIVEN_BACK = {"MALLOC_TRIM_THRESHOLD_": str(128 * 1024)}  # glibc's own limit, which told it no longer moves
 
 
 class SymbolBySymbolTokenizer(PreTrainedTokenizer):
@@ -65,8 +60,7 @@ def main() -> int:
     parser.add_argument("--peer_sequences", type=int, default=1000, help="that the peers take in a round")
     parser.add_argument("--length", type=int, default=500)
     parser.add_argument("--rounds", type=at_least_one, default=5)
-    parser.add_argument("--ours_alone", action="store_true", help="without peers")
-    parser.add_argument("--goal", type=float, default=20.0, help="how many times the symbol-by-symbol class")
+    parser.add_argument("--goal", type=float, default=5.0, help="how many times the symbol-by-symbol class")
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     options = parser.parse_args()
     generator = random.Random(0)
@@ -86,12 +80,10 @@ def main() -> int:
 
     cases: dict[str, Callable[[], Any]] = {
         "DisciplineTokenizer, lists": in_batches,
-        "DisciplineTokenizer, arrays": lambda: in_batches(return_tensors="np"),
+        "DisciplineTokenizer, flat arrays": lambda: ours.encode_flat(sequences),
         "symbol by symbol": lambda: by_symbol(few),
         "BertTokenizer, blanks": lambda: text(spaced),
     }
-    if options.ours_alone:
-        cases = {name: case for name, case in cases.items() if name.startswith("Discipline")}
     counts = {name: len(sequences) if name.startswith("Discipline") else len(few) for name in cases}
     rates: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(options.rounds):
@@ -103,8 +95,6 @@ def main() -> int:
     print(f"sequences of {options.length} letters a second, median of {options.rounds} rounds (lowest to highest)")
     for name, values in rates.items():
         print(f"  {name:<28}{medians[name]:>10,.0f}   ({min(values):,.0f} to {max(values):,.0f})")
-    if options.ours_alone:
-        return _write(options, {"rates": rates, "medians": medians})
     ratios = {
         form: {
             peer: statistics.median(
@@ -112,31 +102,14 @@ def main() -> int:
             )
             for peer in ("symbol by symbol", "BertTokenizer, blanks")
         }
-        for form in ("lists", "arrays")
+        for form in ("lists", "flat arrays")
     }
     for form, found in ratios.items():
         print(f"times as {form}: " + ", ".join(f"{value:.1f} {peer}" for peer, value in found.items()))
-    given_back = _with_memory_given_back(options)
-    print("with freed memory given back: " + ", ".join(f"{value:,.0f} {name}" for name, value in given_back.items()))
-    _write(options, {"rates": rates, "medians": medians, "ratios": ratios, "given_back": given_back})
-    return int(ratios["lists"]["symbol by symbol"] < options.goal)
-
-
-def _with_memory_given_back(options: argparse.Namespace) -> dict[str, float]:
-    """Our rates in a process of its own that returns freed memory to the system, and takes it again."""
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "alone.json"
-        told = [f"--{name}={getattr(options, name)}" for name in ("sequences", "length")] + ["--rounds=1"]
-        command = [sys.executable, __file__, "--ours_alone", *told, f"--output={output}"]
-        subprocess.run(command, env=os.environ | _GIVEN_BACK, check=True, stdout=subprocess.DEVNULL)
-        return read_json(output)["medians"]
-
-
-def _write(options: argparse.Namespace, figures: dict[str, Any]) -> int:
     if options.output is not None:
-        told = {name: getattr(options, name) for name in ("length", "sequences", "peer_sequences")}
-        write_json(options.output, {**figures, **told, "machine": machine(), "versions": versions()})
-    return 0
+        figures = {"rates": rates, "medians": medians, "ratios": ratios, "length": options.length}
+        write_json(options.output, {**figures, "machine": machine(), "versions": versions()})
+    return int(ratios["lists"]["symbol by symbol"] < options.goal)
 
 
 if __name__ == "__main__":

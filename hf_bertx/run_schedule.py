@@ -9,6 +9,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
 from .run_arguments import RunSpec
+from .run_trainer import use_one_gpu
 
 logger = logging.get_logger(__name__)
 _EVALUATIONS_AN_EPOCH = 3
@@ -25,7 +26,7 @@ def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
     """
     if args.n_gpu > 1:
         logger.warning(f"one of {args.n_gpu} GPUs is used; accelerate launch gives each a process of its own")
-        args._n_gpu = 1
+        use_one_gpu(args)
     share, rest = divmod(global_batch_size, args.world_size)
     if rest or not share:
         raise ValueError(f"a global batch of {global_batch_size} cannot be divided among {args.world_size} processes")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import SequentialSampler
-from transformers import Trainer, TrainerState
+from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
 from .run_files import writing
@@ -91,3 +91,8 @@ class RunTrainer(Trainer):
         if _internal_call:  # every process saves a checkpoint; a user's own call may be one process's alone
             self._read_tokens()
         super().save_model(output_dir, _internal_call)
+
+
+def use_one_gpu(args: TrainingArguments) -> None:
+    """Lets this process use one GPU, where the Trainer would put `DataParallel` over all of them."""
+    args._n_gpu = 1

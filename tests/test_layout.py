@@ -16,7 +16,7 @@ ORDER = (
     "performance.last_layer performance.used_rows performance.speed_up regression_head tuning optimizers run_files "
     "run_checkpoints hub_answers backbones tasks protocols data_copies targets task_data tokenized_data metrics "
     "discipline_metric leaks callbacks training_options argument_parser "
-    "run_arguments run_schedule run_order run_trainer training processes baselines.losses "
+    "run_arguments run_trainer run_schedule run_order training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
     "baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "

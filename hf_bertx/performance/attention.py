@@ -88,11 +88,10 @@ class _Products(torch.autograd.Function):
                 torch.bmm(of_mixed[at], value[at, read].transpose(1, 2), out=of_scores)
                 torch.addcmul(less, of_scores, keep, out=of_scores)
             of_scores *= powers
-            for into, a, b in (
-                (of_query[at], of_scores, key[at, read]),
-                (of_key[at, read], of_scores.transpose(1, 2), query[at]),
-            ):
-                torch.baddbmm(into, a, b, beta=0, alpha=ctx.scale, out=into)
+            into = of_query[at]
+            torch.baddbmm(into, of_scores, key[at, read], beta=0, alpha=ctx.scale, out=into)
+            into = of_key[at, read]
+            torch.baddbmm(into, of_scores.transpose(1, 2), query[at], beta=0, alpha=ctx.scale, out=into)
         # heads apart, in memory side by side, as a linear map reads them
         apart = (states.unflatten(0, (-1, ctx.heads)).transpose(1, 2) for states in (of_query, of_key, of_value))
         return *(states.contiguous().transpose(1, 2) for states in apart), *[None] * 4
@@ -175,8 +174,7 @@ def cpu_attention_forward(
 ) -> tuple[torch.Tensor, None]:
     """Attention for transformers' `AttentionInterface`, with the shapes of its `sdpa_attention_forward`.
 
-    It uses matrix products where they are faster: on a CPU, in bfloat16 or with dropout, and on some processors for
-    few keys without gradients. Elsewhere it is `sdpa_attention_forward` itself.
+    Matrix products where they are faster (on a CPU: bfloat16, dropout, or few keys), else `sdpa_attention_forward`.
     """
     causal = kwargs.get("is_causal")
     causal = getattr(module, "is_causal", True) if causal is None else causal

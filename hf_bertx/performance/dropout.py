@@ -48,10 +48,7 @@ class FastDropout(torch.nn.Dropout):
 
 
 def use_fast_dropout(model: torch.nn.Module) -> None:
-    """Replaces every `torch.nn.Dropout` by [`FastDropout`]: the same distribution, other draws.
-
-    Attention kernels draw dropout by themselves; [`attention`] has one that draws as this module does.
-    """
+    """Replaces every `torch.nn.Dropout` by [`FastDropout`]: the same distribution, other draws."""
     for module in model.modules():
         if type(module) is torch.nn.Dropout:
             module.__class__ = FastDropout

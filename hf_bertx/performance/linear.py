@@ -90,10 +90,7 @@ def use_onednn_linear(model: torch.nn.Module) -> bool:
     """Lets a model's linear maps compute as [`OneDNNLinear`] where that is faster for the type of their weights.
 
     Weights and their names stay; outputs are the same to rounding. Subclasses of `torch.nn.Linear`, such as quantised
-    ones, are left as they are.
-
-    Returns:
-        Whether any linear map was changed.
+    ones, are left as they are. Returns whether any linear map was changed.
     """
     plain = [module for module in model.modules() if type(module) is torch.nn.Linear]
     faster = {dtype: onednn_is_faster(dtype) for dtype in {module.weight.dtype for module in plain}}

@@ -19,10 +19,10 @@ _SETTINGS = (
 def use_processor(threads: int | None, use_cpu: bool = False) -> None:
     """Lets a process on a CPU compute on its share of the cores, and keep freed memory.
 
-    `accelerate launch` sets OMP_NUM_THREADS=1 unless it is given `--cpu` or a number of threads.
+    `accelerate launch` alone sets OMP_NUM_THREADS=1.
 
     Args:
-        threads: of this process; by default its share of the cores, on a CPU.
+        threads: by default, on a CPU, this process's share of the cores.
         use_cpu: compute on the CPU, even if there is a GPU.
     """
     import torch
@@ -45,8 +45,7 @@ def keep_freed_memory() -> bool:
 
     glibc takes every block above 32 MB from the system and returns it when it is freed. The tensors of a training step
     on a CPU are such blocks, and the system clears each of their pages in each step: more than a quarter of a step at
-    500 tokens (`benchmarks/README.md`). The same numbers are computed. The peak of memory stays about the same, but
-    it is held between steps too. It cannot be undone, so only a command does this, early.
+    500 tokens. The peak of memory stays about the same. It cannot be undone, so only a command does this, early.
 
     Returns:
         Whether it is so now. Nothing changes with another C library, or where the environment has settings of its own

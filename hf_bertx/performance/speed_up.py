@@ -35,15 +35,12 @@ def speed_up_training(model: Any, tokenizer: Any = None, used_embeddings_only: b
 
 
 def speed_up_prediction(model: Any, dtype: torch.dtype | None = None) -> Any:
-    """Returns a faster copy of a model for prediction. The model itself stays as it is.
+    """Returns a faster copy of a model, in evaluation mode. The model itself stays as it is.
 
     The copy reads the model's own weights, so it needs no memory for weights of the same type and device.
 
     Args:
         dtype: the type that the copy computes in; by default the model's own.
-
-    Returns:
-        The copy, in evaluation mode. Its outputs are those of the model to rounding.
     """
     faster = _copy_with_shared_weights(model).eval()
     if dtype is not None:
