@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_bertx import run_files
+from hf_bertx.data_copies import built_files
 
 SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"
 # what a stranger runs: nothing of ours, names of the Hub alone
@@ -65,6 +66,7 @@ def shorter(target: Path) -> Path:
     pq.write_table(rows.slice(1), target / "paper" / "test.parquet")
     record = json.loads((target / "builds" / "paper.json").read_text())
     record["counts"]["test"] -= 1
+    record["files"] = built_files(target / "paper")
     (target / "builds" / "paper.json").write_text(json.dumps(record))
     return target
 
