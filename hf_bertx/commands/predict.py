@@ -94,6 +94,8 @@ def _predict(arguments: argparse.Namespace) -> None:
         f"{arguments.output}: {made.records} records{earlier}: {made.answers}; {made.cut} cut; "
         f"{classifier.precision}, {classifier.threads} threads"
     )
+    if made.noted:
+        print(f"{arguments.file}: {made.noted}")
     if made.cut:
         print(
             f"{made.cut} of them were longer than the {classifier.max_length} tokens that the model reads and were "

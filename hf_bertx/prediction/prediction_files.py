@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
-from ..input_records import Columns, InputRecord, is_music, read_input
+from ..input_records import Columns, InputRecord, is_music, read_input, said
 from .inference import SequenceClassifier, in_windows
 from .prediction_rows import count_cut, part_name, rows, said_answers, votes, whole_parts, write_part, write_rows
 
@@ -39,6 +39,7 @@ class Predictions:
         pieces: what each piece's segments voted, by its name.
         resumed_at: the records that an earlier call had done.
         answers: the labels with their counts, or the range of the values, in words.
+        noted: what of the input was repaired, left out or not read, in words; empty where nothing was.
     """
 
     records: int
@@ -46,6 +47,7 @@ class Predictions:
     pieces: dict[str, Any]
     resumed_at: int
     answers: str
+    noted: str
 
 
 def predict_file(
@@ -107,7 +109,7 @@ def predict_file(
             part.unlink()
         (stage / _ORDER).unlink()  # last: a call that was killed here is repeated, not refused
     shutil.rmtree(stage, ignore_errors=True)
-    return Predictions(records, cut, pieces, at, answers)
+    return Predictions(records, cut, pieces, at, answers, said(noted))
 
 
 def check_output(output: Path, overwrite: bool = False, source: Path | None = None) -> None:
@@ -149,7 +151,7 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
                 digest.update(f"{name}\x1f{file.stat().st_size}\x1e".encode() + file.read_bytes())
         return None, digest.hexdigest()
     total = 0
-    for window in in_windows(read_input(path, columns)):
+    for window in in_windows(read_input(path, columns, counts=Counter())):  # what it notes is told once, at the end
         classifier.count(window)
         total += len(window)
         for record in window:
