@@ -52,6 +52,8 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if name in columns:
                 value = 0 if pad is None else int(getattr(tokenizer, pad))
                 self._columns[name] = self._flat(columns[name]), value
+        if "attention_mask" in tokenizer.model_input_names:  # flat columns come without: each of their tokens is read
+            self._columns.setdefault("attention_mask", (1, 0))
         if "attention_mask" in self._columns and not torch.as_tensor(self._columns["attention_mask"][0]).all():
             raise ValueError("a token of a row is hidden by its attention_mask; allowed: ones alone")
 

@@ -93,7 +93,7 @@ def predict_file(
         key = hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
         done = whole_parts(stage, key)
         at = sum(count for _, count in done)
-        noted = None if is_music(path) else Counter[str]()  # the first reading said what was left out
+        noted: Counter[str] = Counter()
         rest = islice(read_input(path, columns, counts=noted), at, None)
         new = _predict(classifier, rest, stage, key, len(done), _counter(progress, at, total))
         found = whole_parts(stage, key)
