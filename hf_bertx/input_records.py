@@ -196,6 +196,10 @@ def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Count
     needed = [sequence, second, columns.id, columns.piece, labels.name if labels is not None else None]
     name, piece = columns.id or "id", columns.piece or ("group" if labels is not None else None)
     optional = [name, *([piece] if piece else [])]
+    roles = [column for column in (sequence, second, labels and labels.name) if column]
+    if len(set(roles)) < len(roles):
+        twice = max(roles, key=roles.count)
+        raise ValueError(f"{path}: the column {twice!r} is named for two purposes; allowed: one")
     unread: set[str] = set()
     for number, (row, where) in enumerate(read_rows(path, [column for column in needed if column], optional)):
         if not number:

@@ -48,6 +48,12 @@ def open_text(path: Path, newline: str = "\n") -> Iterator[IO[str]]:
         raise ValueError(f"{path}: is a folder; allowed: a file")
     if path.is_file() and path.stat().st_size == 0:
         raise ValueError(f"{path}: the file is empty")
+    if path.is_file() and not is_gzip(path):
+        with path.open("rb") as file:
+            begin = file.read(4)
+        for magic, what in _MAGIC.items():
+            if begin.startswith(magic):
+                raise ValueError(f"{path}: {what}")
     opened: Any = _open_gzip if is_gzip(path) else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", newline=newline) as file:
@@ -95,12 +101,9 @@ def check_expansion(path: Path, expanded: int) -> None:
 
 
 def _not_utf8(path: Path, opened: Any) -> str | None:
-    """The line that is not UTF-8, or what the file is instead."""
+    """The line that is not UTF-8."""
     with opened(path, "rb") as file:
         for number, line in enumerate(file, start=1):
-            for magic, what in _MAGIC.items():
-                if number == 1 and line.startswith(magic):
-                    return f"{path}: {what}"
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as found:

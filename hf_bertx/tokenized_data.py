@@ -23,6 +23,10 @@ def encode(
 ) -> tuple[dict[str, list[list[int]]], np.ndarray]:
     """`input_ids` and what else the model reads, cut to the task's `max_length`; and labels of shape `(rows,)`."""
     encoded = _encode({name: rows[name][:] for name in rows.column_names}, tokenizer, task, add_special_tokens)
+    # a DisciplineTokenizer has no such encodings, and says itself what it cuts
+    cut = sum(bool(item.overflowing) for item in getattr(encoded, "encodings", None) or ())
+    if cut:
+        logger.warning(f"cut {cut} of {len(rows)} texts to {min(task.max_length, tokenizer.model_max_length)} tokens")
     return dict(encoded), _labels(rows, task)
 
 

@@ -10,10 +10,14 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pretty_midi
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.records import checked_sequence
@@ -24,6 +28,7 @@ from hf_bertx.midi_files import NOTES, files_below, read_segments
 from hf_bertx.record_labels import Labels
 from hf_bertx.targets import doubts, problem_of, sentence, understood
 from hf_bertx.tasks import get_task
+from hf_bertx.tokenized_data import encode
 
 CSV = "id,sequence,label\n"
 
@@ -110,7 +115,7 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "a long number": ("x.jsonl", '{"sequence": ' + "1" * 5000 + "}", {}, "x.jsonl, line 1: Exceeds the limit"),
     "Latin-1": ("x.csv", b"id,sequence\n1,A\n2,\xe9\n", {}, "x.csv, line 3: not text in UTF-8 ("),
     "UTF-16": ("x.csv", "id,sequence\n1,A\n".encode("utf-16"), {}, "x.csv: is text in UTF-16; save it as UTF-8"),
-    "Excel": ("x.csv", b"PK\x03\x04\xff\xfe", {}, "x.csv: is an Excel or zip file; export it as CSV"),
+    "Excel": ("x.csv", b"PK\x03\x04ab\n", {}, "x.csv: is an Excel or zip file; export it as CSV"),
     "old Excel": ("x.tsv", b"\xd0\xcf\x11\xe0\xa1", {}, "x.tsv: is an Excel file; export it as CSV"),
     "gzip without its ending": ("x.fa", gzip.compress(b">a\nAC\n"), {}, "x.fa: is compressed; let its name end in .gz"),
     "no gzip": ("x.fa.GZ", ">a\nAC\n", {}, "x.fa.GZ: not a whole gzip file ("),
@@ -393,10 +398,22 @@ def test_no_item_of_any_file_is_cut(tmp_path: Path) -> None:
     assert record["task"]["max_length"] == 43
 
 
+def test_texts_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    made = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1, "[PAD]": 2}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", model_max_length=5)
+    rows = datasets.Dataset.from_dict({"sequence": ["a a a a a", "a " * 6, "a " * 9], "label": [0, 1, 0]})
+    transformers.utils.logging.enable_propagation()
+    encode(rows, tokenizer, get_task("glue-sst2"))
+    transformers.utils.logging.disable_propagation()
+    assert "cut 2 of 3 texts to 5 tokens" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"group_column": "famliy"}, "no column 'famliy'; it has id, sequence, label, family; did you mean 'family'?"),
+        ({"label_column": "sequence"}, "the column 'sequence' is named for two purposes; allowed: one"),
         ({"id_column": "name"}, "no column 'name'; it has id, sequence, label, family"),
         ({"label_pattern": "(.)"}, "--label_pattern (.) has no effect on a .csv file"),
         ({"labels_file": "none.csv"}, "--labels_file none.csv has no effect on a .csv file"),
