@@ -13,6 +13,8 @@ from typing import Any
 from .arms import Arm
 from .tasks import Task
 
+PROBE = "probe"  # in a protocol's place: a run of frozen features and a closed-form head; see [`probing`]
+
 
 @dataclass(frozen=True)
 class Protocol:

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -94,7 +95,11 @@ def test_a_probe_leaves_runs_that_the_report_reads(probed: tuple[ProbeSpec, Path
         assert results["chosen"]["validation"] == best
         assert results["metrics"]["test"]["accuracy"] == results["chosen"]["test"]
     assert main(["report", str(root / "probe"), "--output", str(tmp_path / "report")]) == 0
-    assert "items=200" in (tmp_path / "report" / "runs.csv").read_text()
+    cells = pd.read_csv(tmp_path / "report" / "cells.csv")
+    assert sorted(cells["items"]) == [50, 200]
+    assert cells["calibration_error"].isna().all()  # a ridge head gives no probabilities
+    for name in ("layers.png", "sizes.png"):
+        assert (tmp_path / "report" / name).stat().st_size > 5000
 
 
 def test_a_finished_probe_is_skipped(probed: tuple[ProbeSpec, Path, list[Path]]) -> None:

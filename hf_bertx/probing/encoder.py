@@ -15,14 +15,13 @@ from transformers import set_seed
 
 from ..arms import Arm
 from ..backbones import resolve_backbone
-from ..protocols import RECOMMENDED
+from ..protocols import PROBE, RECOMMENDED
 from ..run_arguments import RunSpec, fast_bfloat16
 from ..tasks import Task
 from ..tokenized_data import encode
 from ..training import build_model, build_tokenizer
 from .features import FeatureCache, extract, item_keys, weights_digest
 
-PROTOCOL = "probe"
 VERSION = 1  # of how features and heads are computed; another one means other numbers
 
 
@@ -44,7 +43,7 @@ class FrozenEncoder:
             task=task,
             backbone=resolve_backbone(backbone),
             arm=arm,
-            protocol=replace(RECOMMENDED, name=PROTOCOL),
+            protocol=replace(RECOMMENDED, name=PROBE),
             seed=seed,
             fraction=1.0,
             split="paper",

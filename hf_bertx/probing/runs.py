@@ -18,11 +18,12 @@ from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
 from ..input_records import InputRecord
 from ..prediction.inference import SequenceClassifier
+from ..protocols import PROBE
 from ..run_order import check_same, machine, versions
 from ..task_data import TaskData, load_task_data
 from ..tasks import Task, get_task
 from .draws import ALL, count, draw, parts
-from .encoder import PROTOCOL, VERSION, FrozenEncoder, precision
+from .encoder import VERSION, FrozenEncoder, precision
 from .features import POOLINGS
 from .heads import ALPHAS, Head, fit_head
 from .pooling_layer import add_pooling_layer, pooled, set_head
@@ -70,7 +71,7 @@ class ProbeSpec:
     def folder(self, root: Path, size: int | str) -> Path:
         """Where the run of a training size lies."""
         layers = "" if self.layers is None else "-layers=" + "+".join(map(str, self.layers))
-        names = (PROTOCOL, self.task, self.backbone, self.arm)
+        names = (PROBE, self.task, self.backbone, self.arm)
         return root / run_files.run_folder(*names, self.seed, 1.0, self.split, self.variant(size) + layers)
 
 
@@ -129,7 +130,7 @@ def run_probe(
     todo = {}
     for size in items:
         number, folder = count(size, len(train), spec.task), spec.folder(Path(root), size)
-        order = _order(spec, task, arm, data, number)
+        order = _order(spec, task, arm, data, size, number)
         if (folder / run_files.RUN).is_file():
             check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():
@@ -180,7 +181,7 @@ def _labels(rows: Dataset, task: Task) -> np.ndarray:
     return np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
 
 
-def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, number: int) -> dict[str, Any]:
+def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, size: int | str, number: int) -> dict[str, Any]:
     """What `run.json` says of a probe."""
     head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(spec.poolings), "version": VERSION}
     told = {"items": number, "layers": spec.layers and list(spec.layers), "permute_labels": spec.permute_labels}
@@ -194,12 +195,13 @@ def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, number: int) -
             "start": arm.start,
             "assignment": None if task.discipline == "text" else arm.assignment,
             "shift": arm.shift,
-            "protocol": PROTOCOL,
+            "protocol": PROBE,
             "split": spec.split,
             "seed": spec.seed,
             "fraction": 1.0,
+            "items": size,
             "max_eval_items": spec.max_test_items,
-            "variant": spec.variant(number),
+            "variant": spec.variant(size),
             "precision": precision(),
             "tuning": "probe",
             "hyperparameters": {"head": head, **told},

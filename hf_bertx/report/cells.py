@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arms import BASELINE
+from ..protocols import PROBE
 from ..tasks import TASKS, Task
 from . import statistics
 from .formatting import grouped, shown_backbone
@@ -18,7 +19,7 @@ from .resampling import resampled_scores
 from .statistics import Calibration, Interval
 
 # A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
-COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items")
+COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items", "items")
 _MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; fewer for many items
 _RANKED_ITEMS = 5_000_000
 
@@ -70,6 +71,11 @@ class Cell:
     @property
     def is_baseline(self) -> bool:
         return self.specification["arm"] == BASELINE
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether its runs are frozen features and a closed-form head."""
+        return self.specification["protocol"] == PROBE
 
     @property
     def name(self) -> str:
@@ -248,7 +254,7 @@ def _read_cell(cell: Cell, known: list[tuple[RunRecord, tuple[str, ...], np.ndar
         cell,
         truth=truth,
         answers=np.stack(answers),
-        calibration=None if task.regression else statistics.calibration(logits, labels),
+        calibration=None if task.regression or cell.is_probe else statistics.calibration(logits, labels),
         collapsed=tuple(collapsed),  # a baseline may be meant to answer every item alike
     )
 
@@ -256,8 +262,9 @@ def _read_cell(cell: Cell, known: list[tuple[RunRecord, tuple[str, ...], np.ndar
 def named_cell(cell: Cell) -> dict[str, Any]:
     """The columns that name a cell in a file of rows."""
     s = cell.specification
-    names = ("task", "arm", "protocol", "split", "fraction")
+    names: tuple[str, ...] = ("task", "arm", "protocol", "split", "fraction")
     differs = "; ".join(f"{name}={value}" for name, value in cell.differs.items())
+    names += ("items",) if s.get("items") is not None else ()
     return {**{name: s[name] for name in names}, "backbone": shown_backbone(s["backbone"]), "differs": differs}
 
 

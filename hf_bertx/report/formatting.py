@@ -55,8 +55,14 @@ def shown_backbone(name: str) -> str:
 
 
 def setup(specification: dict[str, Any]) -> str:
-    """`minilm-l6, recommended, paper`: backbone, protocol and split."""
-    return f"{shown_backbone(specification['backbone'])}, {specification['protocol']}, {specification['split']}"
+    """`minilm-l6, recommended, paper`: backbone, protocol and split; of a probe also its training items."""
+    named = f"{shown_backbone(specification['backbone'])}, {specification['protocol']}, {specification['split']}"
+    return named + items_of_data(specification.get("items"))
+
+
+def items_of_data(items: int | str | None) -> str:
+    """What stands behind a name where a probe drew its training items."""
+    return "" if items is None else f", {items} items"
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -24,7 +24,7 @@ INK, LINE = "#1d2430", "#c9ced6"
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b85c94", "#c78a00", "#3a9bd6", "#7a5c00", "#5b6472")
 _COLOR_OF = {"bert": 0, "rand": 1, "re_emb": 2, "unused": 3, "random_body": 7, "random_tokens": 5}
 _COLOR_OF |= {"frozen": 6, "frozen_rand": 6, "frozen_norm": 7, "frozen_norm_rand": 7, "lora": 4, "lora_rand": 4}
-_COLOR_OF |= {"shift_1000": 0, "shift_1000_rand": 1, "random_shift": 3, "random_shift_rand": 4}
+_COLOR_OF |= {"shuffled": 4, "shift_1000": 5, "shift_1000_rand": 1, "random_shift": 3, "random_shift_rand": 4}
 KINDS = {
     "comparisons": "What separates two arms",
     "loss": "Training loss (Figure 2 of the paper)",
@@ -32,6 +32,8 @@ KINDS = {
     "plateau": "Steps until the plateau is left",
     "pretraining": "Score by step of pre-training (Figure 3 of the paper)",
     "fractions": "Score by share of the training data",
+    "layers": "Probes: score by layer",
+    "sizes": "Probes: score by number of training items",
     "calibration": "Calibration",
     "confusion": "Confusion",
 }
@@ -59,7 +61,7 @@ class Panel:
 def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[ArmComparison]) -> list[Panel]:
     """Every panel that the cells give, kind by kind; for checkpoints see [`pretraining_panels`]."""
     bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
-    trained = [c for c in cells if c.chosen and not c.is_baseline and not _of_checkpoint(c)]
+    trained = [c for c in cells if c.chosen and not c.is_baseline and not c.is_probe and not _of_checkpoint(c)]
     columns = list(grouped(trained, lambda cell: cell.column).values())
     several = len({setup(cell.specification) for cell in trained}) > 1
     panels = _comparison_panels(tests)
@@ -261,8 +263,15 @@ def _comparison_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
     """Differences with their intervals: a panel a pair of arms, a line a task."""
     shown = [test for test in tests if not _of_checkpoint(test.first)]
     several = len({test.first.column[1:4] for test in shown}) > 1
+    shown = [test for test in shown if not test.first.is_probe or test.first.specification["items"] == _items(shown)]
     families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column[1:]))
     return [_comparison_panel(members, several) for members in families.values()]
+
+
+def _items(tests: Iterable[ArmComparison]) -> int:
+    """The training size at which most pairs of probes are compared; the largest among equals."""
+    sizes = grouped((t for t in tests if t.first.is_probe), lambda t: t.first.specification["items"])
+    return max((size for size in sizes if size != "all"), key=lambda size: (len(sizes[size]), size), default=0)
 
 
 def _comparison_panel(members: list[ArmComparison], several: bool) -> Panel:

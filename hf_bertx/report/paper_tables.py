@@ -13,6 +13,7 @@ from .cells import Cell, Floor
 from .formatting import (
     bracketed,
     interval_columns,
+    items_of_data,
     markdown_table,
     percent,
     share_of_data,
@@ -67,6 +68,7 @@ class PaperTable:
     filled: int
     expected: int
     max_eval_items: int | None = None
+    items: int | str | None = None
     undecided: tuple[str, ...] = ()
 
     @property
@@ -94,11 +96,11 @@ def paper_tables(cells: Sequence[Cell], floors: Iterable[Floor]) -> list[PaperTa
 
 def _setup(cell: Cell) -> tuple:
     s = cell.specification
-    return (s["backbone"], s["protocol"], s["split"], s.get("max_eval_items"))
+    return (s["backbone"], s["protocol"], s["split"], s.get("max_eval_items"), s.get("items"))
 
 
 def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]) -> PaperTable:
-    backbone, protocol, split, limit = setup
+    backbone, protocol, split, limit, items = setup
     mine = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
     fixed = {cell.task.name: cell.task for cell in mine} if number == "other" else TASKS
     tasks = tuple(task for task in fixed.values() if table_number(task) == number)
@@ -122,6 +124,7 @@ def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]
         filled=sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.here),
         expected=sum(value is not None for row in fillable for value in row.paper),
         max_eval_items=limit,
+        items=items,
         undecided=tuple(dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in mine if _undecided(cell, mine))),
     )
 
@@ -217,7 +220,8 @@ def undecided(table: PaperTable) -> str:
 def describe(table: PaperTable) -> str:
     """Backbone, protocol and split, in words."""
     limit = "" if table.max_eval_items is None else f", at most {table.max_eval_items} items of each test set"
-    return f"backbone {shown_backbone(table.backbone)}, protocol `{table.protocol}`, split `{table.split}`{limit}"
+    setup = f"backbone {shown_backbone(table.backbone)}, protocol `{table.protocol}`, split `{table.split}`{limit}"
+    return setup + items_of_data(table.items)
 
 
 def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from .figures import save_figures
 from .formatting import (
     csv_text,
     interval_columns,
+    items_of_data,
     markdown_table,
     markdown_text,
     percent,
@@ -26,6 +27,7 @@ from .panels import confusion, make_panels
 from .plateau import plateau_markdown, plateau_panels, plateau_rows, plateau_test_rows, plateau_tests, survivals
 from .pretraining import gain_rows, gains_markdown, score_rows, trajectories
 from .pretraining_panels import pretraining_panels
+from .probes import probe_panels
 from .records import RunRecord, RunsFolder, collect_runs, read_runs
 from .tables import markdown, tables
 
@@ -46,7 +48,9 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     """
     cells = make_cells(runs.records, resamples)
     bottoms, tests, series, curves = floors(cells), compare_arms(cells), trajectories(cells), survivals(cells)
+    floor_of = {(floor.task.name, floor.split): floor.score for floor in bottoms}
     panels = [*make_panels(cells, bottoms, tests), *plateau_panels(curves), *pretraining_panels(series, bottoms)]
+    panels += probe_panels(cells, floor_of)
     return Report(
         runs, cells, bottoms, tests, paper_tables.paper_tables(cells, bottoms), panels, series, curves,
         plateau_tests(curves),
@@ -136,7 +140,8 @@ def _tests_markdown(tests: Sequence[ArmComparison]) -> str:
     rows = []
     for test in tests:
         c, first = test.comparison, test.first
-        task = first.task.name + share_of_data(first.specification["fraction"])
+        s = first.specification
+        task = first.task.name + share_of_data(s["fraction"]) + items_of_data(s.get("items"))
         between = f"{percent(c.low, '+')} to {percent(c.high, '+')}"
         effect = "" if c.effect is None else f"{c.effect:+.1f}"
         rows.append([task, f"`{first.name}` - `{test.second.name}`", percent(c.difference, "+"), between,
