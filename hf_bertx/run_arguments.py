@@ -155,8 +155,8 @@ class RunArguments:
 
 
 @dataclass(frozen=True)
-class RunSpec:
-    """One training: task x backbone x arm x seed x fraction of the data, by a protocol."""
+class ResolvedRun:
+    """A [`RunSpec`] with its names looked up and every option resolved: what `training` works on."""
 
     task: Task
     backbone: ResolvedBackbone
@@ -243,7 +243,7 @@ class OwnData:
 BuildOwn = Callable[[str, Path, dict[str, Any]], OwnData]
 
 
-def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[RunSpec], TrainingArguments]:
+def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
     """Reads the command line: the protocol's defaults, under a file (`.yaml` or `.json`, first), under options.
 
     Args:
@@ -343,7 +343,7 @@ def _check_push(run: RunArguments, training: TrainingArguments) -> None:
 
 def _specify(
     run: RunArguments, training: TrainingArguments, given: set[str], task: Task, protocol: Protocol, arm: Arm
-) -> RunSpec:
+) -> ResolvedRun:
     split = run.split or protocol.split(task)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
@@ -357,7 +357,7 @@ def _specify(
         raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
     if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
         raise ValueError(unknown("optimizer", run.optimizer, OPTIMIZERS))
-    return RunSpec(
+    return ResolvedRun(
         task=task,
         backbone=resolve_backbone(run.backbone),
         arm=arm,

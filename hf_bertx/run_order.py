@@ -15,7 +15,7 @@ from transformers import TrainingArguments
 
 from . import __version__, run_files
 from .backbones import weights_revision
-from .run_arguments import RunSpec
+from .run_arguments import ResolvedRun
 from .task_data import TaskData
 
 # What of TrainingArguments changes the numbers, and so belongs to a run's specification.
@@ -30,7 +30,7 @@ _OF_TASK = ("discipline", "labels", "metric", "max_length", "pair", "votes", "te
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
-def run_order(spec: RunSpec, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
+def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
     """What was ordered, JSON-ready: the same order with the same data gives the same run."""
     hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
     plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
@@ -106,7 +106,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return {name.removeprefix("specification.").removeprefix("hyperparameters."): item for name, item in out.items()}
 
 
-def backbone_origin(spec: RunSpec) -> str:
+def backbone_origin(spec: ResolvedRun) -> str:
     """The backbone as a Hub id with its commit; a folder by its last name, since paths are nobody else's business."""
     known, source = spec.backbone.backbone, spec.backbone.source
     if known is None and Path(source).is_dir():

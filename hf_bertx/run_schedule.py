@@ -8,7 +8,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
-from .run_arguments import RunSpec
+from .run_arguments import ResolvedRun
 from .run_trainer import use_one_gpu
 
 logger = logging.get_logger(__name__)
@@ -36,7 +36,7 @@ def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
     args.gradient_accumulation_steps = steps
 
 
-def set_schedule(args: TrainingArguments, spec: RunSpec, train_size: int) -> None:
+def set_schedule(args: TrainingArguments, spec: ResolvedRun, train_size: int) -> None:
     """When to log, evaluate and save. Evaluation and saving fall on logged steps, so that a resumed log has no gap."""
     select = spec.task.test_split != "validation"  # what is tested on validation is not selected on it
     steps = math.ceil(train_size / spec.global_batch_size)

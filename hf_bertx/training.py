@@ -34,7 +34,7 @@ from .device_rows import DeviceRows, identity_collator, where_rows_fit
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
 from .regression_head import restore_output, standardize_output
-from .run_arguments import RunSpec
+from .run_arguments import ResolvedRun
 from .run_order import backbone_origin, check_same, machine, run_order, versions
 from .run_schedule import set_batch_size, set_schedule
 from .run_trainer import RunTrainer
@@ -55,7 +55,7 @@ _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 _BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
 
 
-def build_tokenizer(spec: RunSpec) -> Any:
+def build_tokenizer(spec: ResolvedRun) -> Any:
     """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else.
 
     It cuts where the run cuts and adds the special tokens of the run, so that the saved model is served as it was
@@ -80,7 +80,7 @@ def build_tokenizer(spec: RunSpec) -> Any:
     )
 
 
-def _discipline_tokenizer_of(spec: RunSpec) -> DisciplineTokenizer:
+def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
     """The tokenizer of a backbone that was itself fine-tuned on a discipline, which keeps its token map.
 
     Raises:
@@ -106,7 +106,7 @@ def _discipline_tokenizer_of(spec: RunSpec) -> DisciplineTokenizer:
     return tokenizer
 
 
-def build_model(spec: RunSpec, tokenizer: Any) -> Any:
+def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
     """The arm's model: started as the arm says, with a random head of the task's size."""
     config = load(spec.backbone, AutoConfig.from_pretrained)
     labels = spec.task.labels
@@ -131,7 +131,7 @@ def build_model(spec: RunSpec, tokenizer: Any) -> Any:
     return model
 
 
-def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
+def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
     """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
     set_seed(spec.seed)
     model = build_model(spec, tokenizer)
@@ -145,7 +145,7 @@ def model_to_train(spec: RunSpec, tokenizer: Any, train_rows: Dataset, used_rows
     return model
 
 
-def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> RunTrainer:
+def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, folder: Path) -> RunTrainer:
     """A `Trainer` with model, tokenizer, tokenized data, metrics and callbacks, ready to train.
 
     Args:
@@ -195,7 +195,7 @@ def build_trainer(spec: RunSpec, args: TrainingArguments, data: TaskData, folder
     return trainer
 
 
-def place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.device:
+def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
     """Where the rows of a run are; with them on a GPU, `args` has nothing pinned from then on."""
     most = spec.task.max_length * sum(map(len, data.splits.values()))
     wanted = spec.rows_on_device and not args.dataloader_num_workers
@@ -204,12 +204,12 @@ def place_rows(spec: RunSpec, args: TrainingArguments, data: TaskData) -> torch.
     return place
 
 
-def _rows(spec: RunSpec, rows: Dataset, tokenizer: Any, place: torch.device) -> DeviceRows:
+def _rows(spec: ResolvedRun, rows: Dataset, tokenizer: Any, place: torch.device) -> DeviceRows:
     return DeviceRows(*encode_flat(rows, tokenizer, spec.task), tokenizer, place)
 
 
 def run(
-    spec: RunSpec,
+    spec: ResolvedRun,
     args: TrainingArguments,
     callbacks: tuple[TrainerCallback, ...] = (),
     build_task: BuildTask | None = None,
@@ -243,7 +243,7 @@ def run(
     return folder
 
 
-def _is_finished(spec: RunSpec, args: TrainingArguments, data: TaskData, folder: Path) -> bool:
+def _is_finished(spec: ResolvedRun, args: TrainingArguments, data: TaskData, folder: Path) -> bool:
     """Whether the folder holds this run, finished and whole.
 
     Raises:
@@ -261,7 +261,7 @@ def _is_finished(spec: RunSpec, args: TrainingArguments, data: TaskData, folder:
 
 
 def _train(
-    spec: RunSpec,
+    spec: ResolvedRun,
     args: TrainingArguments,
     data: TaskData,
     folder: Path,
@@ -322,7 +322,7 @@ def _was_last(checkpoint: Path) -> bool:
 
 def _finish(
     trainer: RunTrainer,
-    spec: RunSpec,
+    spec: ResolvedRun,
     data: TaskData,
     folder: Path,
     times: tuple[float, float],
@@ -378,7 +378,7 @@ def _finish(
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
 
 
-def _save_model(model: Any, trainer: RunTrainer, spec: RunSpec, folder: Path) -> tuple[int, int]:
+def _save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path) -> tuple[int, int]:
     """Writes the model, plain in any case, and an adapter beside it where it fits the weights as they are published.
 
     Returns:
@@ -405,7 +405,7 @@ def _save(model: Any, trainer: RunTrainer, path: Path) -> None:
     trainer.processing_class.save_pretrained(path)
 
 
-def _base_model(spec: RunSpec) -> tuple[str, str | None]:
+def _base_model(spec: ResolvedRun) -> tuple[str, str | None]:
     """What an adapter names as its base: the Hub id and revision, or a folder's last name."""
     name, _, revision = backbone_origin(spec).partition("@")
     return name, revision or None

@@ -15,6 +15,7 @@ from hf_bertx import DisciplineTokenizer, run_files
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.publishing import card_facts
 from hf_bertx.publishing.cards import dataset_card, model_card
+from hf_bertx.runs.run import Run
 from hf_bertx.tasks import get_task
 
 GOLDEN = ROOT / "model_cards" / "examples"
@@ -49,13 +50,13 @@ def golden(tmp_path: Path) -> dict[str, Path]:
 @pytest.mark.parametrize("name", RUNS)
 def test_the_whole_card(name: str, golden: dict[str, Path]) -> None:
     """To change them on purpose: write what `model_card` gives into model_cards/examples, and read it."""
-    card = model_card(golden[name], f"bertx/{card_facts.run_name(card_facts.read_run(golden[name]).order)}")
+    card = model_card(golden[name], f"bertx/{card_facts.run_name(Run.open_finished(golden[name]).order)}")
     assert card == (GOLDEN / f"model_card_{name}.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_the_metadata_is_what_the_hub_reads(name: str, golden: dict[str, Path]) -> None:
-    record = card_facts.read_run(golden[name])
+    record = Run.open_finished(golden[name])
     card = ModelCard((GOLDEN / f"model_card_{name}.md").read_text(encoding="utf-8"))
     data, task = card.data, record.task
     assert (data.library_name, data.pipeline_tag, data.datasets) == (
@@ -114,11 +115,11 @@ def test_the_papers_number_stands_beside_what_was_done_otherwise(golden: dict[st
     h |= {"warmup_steps": 0, "max_grad_norm": 0.0}
     same = {**order["specification"], "backbone": "bert-base-uncased", "hyperparameters": h}
     change(golden["dna"] / run_files.RUN, specification=same)
-    record = card_facts.read_run(golden["dna"])
+    record = Run.open_finished(golden["dna"])
     draw = "another draw of the random 90/5/5 split, since the paper's is not known"
     assert card_facts.differences_from_paper(record) == [draw]
     change(golden["dna"] / run_files.RUN, specification={**same, "split": "grouped", "fraction": 0.01})
-    record = card_facts.read_run(golden["dna"])
+    record = Run.open_finished(golden["dna"])
     assert card_facts.differences_from_paper(record) == ["the split `grouped`", "1% of the training data"]
     change(golden["dna"] / run_files.RUN, specification={**same, "arm": "random_body", "start": "random_body"})
     assert "The paper reports" not in model_card(golden["dna"])  # it has no such row

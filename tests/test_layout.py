@@ -14,8 +14,8 @@ ORDER = (
     "input_records token_map batch_layout plain_tokenizer symbol_lookup tokenization_discipline device_rows arms "
     "configuration_discipline modeling_discipline performance.dropout performance.linear performance.attention "
     "performance.last_layer performance.used_rows performance.speed_up regression_head tuning optimizers run_files "
-    "run_checkpoints hub_answers backbones tasks protocols data_copies targets task_data tokenized_data metrics "
-    "discipline_metric leaks callbacks training_options argument_parser "
+    "run_checkpoints hub_answers backbones tasks baselines.catalog protocols runs.spec data_copies targets task_data "
+    "tokenized_data metrics runs.run discipline_metric leaks callbacks training_options argument_parser "
     "run_arguments run_trainer run_schedule run_order training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
@@ -27,7 +27,7 @@ ORDER = (
     "report.cells report.comparisons report.paper_tables report.pretraining report.panels report.pretraining_panels "
     "report.plateau report.probes report.figures report.page report.write analysis.similarity analysis.compared_runs "
     "analysis.activations analysis.analyse analysis.analysis_report study.series study.plan publishing.card_facts "
-    "publishing.cards publishing.repository_files publishing.onnx_export publishing.publish baselines.catalog "
+    "publishing.cards publishing.repository_files publishing.onnx_export publishing.publish "
     "baselines.features baselines.linear baselines.checkpoints baselines.plus_tfm.conversion baselines.encoders "
     "baselines.networks baselines.runs baselines.table probing.features probing.heads probing.draws probing.encoder "
     "probing.pooling_layer probing.runs one_run study.execution study.choice study.estimate study.command "
@@ -51,6 +51,8 @@ NO_TORCH = (
     "tasks",
     "protocols",
     "run_files",
+    "runs.run",
+    "runs.spec",
     "study.series",
     "study.plan",
     "study.execution",

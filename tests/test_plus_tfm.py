@@ -28,7 +28,7 @@ from hf_bertx.baselines.plus_tfm.modeling_plus_tfm import (
 )
 from hf_bertx.baselines.plus_tfm.tokenization_plus_tfm import plus_tokenizer
 from hf_bertx.cli import main
-from hf_bertx.study.plan import PlannedRun
+from hf_bertx.runs.spec import RunSpec
 from hf_bertx.task_data import own_task
 
 SIZE, BLOCKS, INNER, LONGEST = 128, 2, 192, 40
@@ -355,8 +355,8 @@ def test_encoders_of_one_name_are_told_apart_by_their_weights(
     assert run_baseline(f"encoder:{first}", TASK, **told) == folder
     with pytest.raises(ValueError, match=r"backbone_revision is 'sha256:\w+' there.* Choose another --runs"):
         run_baseline(f"encoder:{second}", TASK, **told)
-    planned = PlannedRun("lysine", f"encoder:{first}", BASELINE, BASELINE, "paper", 0, 1.0)
-    assert tmp_path / "runs" / planned.folder == folder, "a study looks where the run lies"
+    planned = RunSpec("lysine", BASELINE, f"encoder:{first}", BASELINE, "paper", 0)
+    assert tmp_path / "runs" / planned.folder() == folder, "a study looks where the run lies"
 
 
 def test_plus_tfm_without_weights_says_so_by_its_name() -> None:

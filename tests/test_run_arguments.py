@@ -127,6 +127,8 @@ def names_in(*paths: Path) -> set[str]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute):
                 found.add(node.attr)
+            elif isinstance(node, ast.ImportFrom) and any(alias.name == "OWN_ARGUMENTS" for alias in node.names):
+                found |= set(OWN_ARGUMENTS)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= set(node.value.split()) if "--" not in node.value else set()
     return found

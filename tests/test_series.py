@@ -64,7 +64,7 @@ def test_a_folder_is_a_series_of_backbones_by_step(
     assert read_series("small", "here") == names(Path("small"))
     study = load_study(write(tmp_path, series="small", backbones=["minilm-l6"], seeds=[0]))
     assert [run.backbone for run in study.runs] == [*names(Path("small")), "minilm-l6"]
-    assert study.runs[1].folder == Path("recommended/dna-splice/small--step-2/bert/seed-0")
+    assert study.runs[1].folder() == Path("recommended/dna-splice/small--step-2/bert/seed-0")
 
 
 def test_multiberts_and_lists(series: Path, tmp_path: Path) -> None:

@@ -17,10 +17,11 @@ from conftest import ROOT
 from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
 from hf_bertx.cli import main
+from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.choice import choose
 from hf_bertx.study.estimate import estimate, measured_seconds
 from hf_bertx.study.execution import Where, is_finished, missing, write_plan
-from hf_bertx.study.plan import NAMED, PlannedRun, expected_hyperparameters, load_study, named_studies
+from hf_bertx.study.plan import NAMED, load_study, named_studies
 from hf_bertx.task_data import load_task_data
 from hf_bertx.tasks import TASKS
 
@@ -91,7 +92,7 @@ def test_a_file_is_the_product_of_its_lists(tmp_path: Path) -> None:
     assert {run.overrides["max_steps"] for run in runs if run.task == "dna-h3"} == {7}
     # YAML takes 1e-3 for a word
     assert {run.overrides.get("learning_rate") for run in runs if run.arm == "frozen"} == {0.001}
-    assert runs[-1].folder == Path("recommended/dna-h3/minilm-l6/frozen/seed-4-fraction-0.1")
+    assert runs[-1].folder() == Path("recommended/dna-h3/minilm-l6/frozen/seed-4-fraction-0.1")
 
 
 def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
@@ -184,14 +185,14 @@ def test_two_processes_share_a_study_and_never_a_run(finished: tuple[str, Path, 
     assert all(is_finished(run, root) for run in study.runs)
     assert len(study.runs) == 4
     for run in study.runs:
-        results = run_files.read_json(root / run.folder / run_files.RESULTS)
+        results = run_files.read_json(run.folder(root) / run_files.RESULTS)
         assert results["resumed_from_step"] is None
-        steps = [entry["step"] for entry in run_files.read_json(root / run.folder / run_files.LOG) if "loss" in entry]
+        steps = [entry["step"] for entry in run_files.read_json(run.folder(root) / run_files.LOG) if "loss" in entry]
         assert steps == [1, 2, 3, 4]  # one process wrote it
     assert "4 runs, 0 finished, 4 to do" in told
     plan = run_files.read_json(root / "studies" / "mine.json")
     assert (plan["format"], len(plan["runs"])) == (1, 4)
-    assert plan["runs"][0]["folder"] == study.runs[0].folder.as_posix()
+    assert plan["runs"][0]["folder"] == study.runs[0].folder().as_posix()
 
 
 def test_what_is_finished_is_skipped(finished: tuple[str, Path, str], capsys: pytest.CaptureFixture) -> None:
@@ -218,7 +219,7 @@ def test_another_order_or_other_data_in_the_folder_is_refused(
     ("name", "content", "message"),
     [
         ("run.json", '{"specification": ', "run.json, line 1: not JSON"),
-        ("run.json", '{"task": 1}', "no specification; was it written by another version?"),
+        ("run.json", '{"task": 1}', "run.json: it has no specification; remove the folder"),
         ("studies/mine.json", '{"format": 7}', "format 7, this version writes 1; choose another --runs"),
     ],
 )
@@ -226,7 +227,7 @@ def test_a_file_of_the_runs_that_cannot_be_read(
     name: str, content: str, message: str, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     file, root = small(tmp_path, tiny_backbone), tmp_path / "runs"
-    path = root / (name if "/" in name else load_study(file).runs[0].folder / name)
+    path = root / (name if "/" in name else load_study(file).runs[0].folder() / name)
     path.parent.mkdir(parents=True)
     path.write_text(content)
     assert main(["study", file, "--runs", str(root)]) == 2
@@ -247,14 +248,14 @@ def test_a_failed_run_is_recorded_and_tried_again(
     for attempt in (1, 2):
         assert main(argv) == 1
         assert "1 failed" in capsys.readouterr().out
-        failure = run_files.read_json(root / bert.folder / run_files.FAILURE)
+        failure = run_files.read_json(bert.folder(root) / run_files.FAILURE)
         assert failure["attempts"] == attempt
         assert "could not be loaded" in failure["error"]
         assert is_finished(rand, root)  # the others were trained
     (broken / "model.safetensors").write_bytes((tiny_backbone / "model.safetensors").read_bytes())
     assert main(argv) == 0
     assert is_finished(bert, root)
-    assert not (root / bert.folder / run_files.FAILURE).exists()
+    assert not (bert.folder(root) / run_files.FAILURE).exists()
 
 
 def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(tiny_backb
         command(file, "--runs", str(root), "--threads", "1"), capture_output=True, text=True, env=environment()
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    results = run_files.read_json(root / run.folder / run_files.RESULTS)
+    results = run_files.read_json(run.folder(root) / run_files.RESULTS)
     assert results["resumed_from_step"] >= 60
     assert results["steps"] == 200
 
@@ -292,7 +293,7 @@ def test_a_plan_says_how_long_it_takes(
 ) -> None:
     file, root, _ = finished
     runs = load_study(file).runs
-    seconds = [run_files.read_json(root / run.folder / run_files.RESULTS)["total_seconds"] for run in runs]
+    seconds = [run_files.read_json(run.folder(root) / run_files.RESULTS)["total_seconds"] for run in runs]
     assert estimate(runs, runs, Where(root)) == [sorted(seconds)[1] / 2 + sorted(seconds)[2] / 2] * 4
     assert measured_seconds(runs, tmp_path) == {}
     assert main(["study", small(tmp_path, tiny_backbone), "--runs", str(tmp_path / "new"), "--dry_run"]) == 0
@@ -301,8 +302,18 @@ def test_a_plan_says_how_long_it_takes(
     assert "about" in told
     assert "not measured" not in told  # a few steps were timed
     assert not (tmp_path / "new").exists()
-    unknown = PlannedRun("dna-h4", str(tiny_backbone), "bert", "recommended", "paper", 0, 1.0)
+    unknown = RunSpec("dna-h4", "bert", str(tiny_backbone), "recommended", "paper", 0)
     assert estimate([unknown], [unknown], Where(tmp_path)) == [None]  # its data is not here
+
+
+def write_finished(run: RunSpec, root: Path, fingerprint: str, metrics: dict, log: list | None = None) -> None:
+    """The files that a study reads of a finished run."""
+    told = {"learning_rate": run.hyperparameters()["learning_rate"]}
+    order = {"specification": {**run.to_json(), "hyperparameters": told}, "data_fingerprint": fingerprint}
+    files = {run_files.RUN: order, run_files.LOG: log or [], run_files.RESULTS: {"metrics": metrics, "files": {}}}
+    run.folder(root).mkdir(parents=True)
+    for name, content in files.items():
+        (run.folder(root) / name).write_text(json.dumps(content))
 
 
 def test_ten_thousand_runs_are_planned_in_seconds(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -311,12 +322,7 @@ def test_ten_thousand_runs_are_planned_in_seconds(tiny_backbone: Path, tmp_path:
     assert len(study.runs) == 10_000
     fingerprint = load_task_data(TASKS["dna-splice"]).fingerprint
     for run in study.runs[:-10]:
-        told = {"learning_rate": expected_hyperparameters(run)["learning_rate"]}
-        order = {"specification": {"hyperparameters": told}, "data_fingerprint": fingerprint}
-        folder = root / run.folder
-        folder.mkdir(parents=True)
-        (folder / run_files.RUN).write_text(json.dumps(order))
-        (folder / run_files.RESULTS).write_text(json.dumps({"files": {}}))
+        write_finished(run, root, fingerprint, {})
     began = time.process_time()  # of this process: the machine may be busy
     left = missing(load_study(file), Where(root))
     write_plan(study, root)
@@ -336,8 +342,7 @@ def test_the_best_point_of_a_grid_is_chosen_without_the_test_set(tiny_backbone: 
         if run.seed == 1 and run.variant == "learning_rate=0.01":
             continue
         metrics = {"validation": {"accuracy": validation + 0.01 * run.seed}, "test": {"accuracy": test}}
-        run_files.write_json(root / run.folder / run_files.RESULTS, {"metrics": metrics})
-        run_files.write_json(root / run.folder / run_files.LOG, [{"loss": 9.0}, {"loss": loss}, {"eval_loss": 0}])
+        write_finished(run, root, "", metrics, [{"step": 1, "loss": 9.0}, {"step": 2, "loss": loss}])
     (choice,) = choose(study, root)
     assert (choice.by, choice.chosen, choice.complete) == ("validation accuracy", "learning_rate=0.001", False)
     assert choice.points["learning_rate=0.001"] == [0.8, 0.81]
@@ -386,6 +391,6 @@ def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "killed one of 2 workers" in done.stdout
     assert "3 finished, 0 failed" in done.stdout
-    results = [run_files.read_json(root / run.folder / run_files.RESULTS) for run in load_study(file).runs]
+    results = [run_files.read_json(run.folder(root) / run_files.RESULTS) for run in load_study(file).runs]
     assert [r["steps"] for r in results] == [200] * 3
     assert sum(r["resumed_from_step"] is not None for r in results) >= 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ..report.records import RunRecord
 from ..run_order import versions
+from ..runs.run import Run
 from ..tokenized_data import tokenize
 from . import compared_runs as runs
 from .activations import Positions, activations, aligned_lengths, draw_positions, gradient_products, progress
@@ -104,7 +104,7 @@ def _drawn(rows: Dataset, count: int, generator: np.random.Generator) -> Dataset
     return rows.select(generator.permutation(len(rows))[:count].tolist())
 
 
-def _encoded(side: Compared, rows: Dataset, run: RunRecord) -> Dataset:
+def _encoded(side: Compared, rows: Dataset, run: Run) -> Dataset:
     return tokenize(rows, side.tokenizer, run.task, side.special_tokens)
 
 
@@ -174,7 +174,7 @@ def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _gradients(side: Compared, rows: Dataset, run: RunRecord, batch: int) -> dict[str, Any]:
+def _gradients(side: Compared, rows: Dataset, run: Run, batch: int) -> dict[str, Any]:
     """How far gradients of different mini-batches of training items agree; dropout is off."""
     from ..performance.used_rows import train_used_embeddings_only
 

@@ -14,9 +14,9 @@ from .. import run_files
 from ..arms import get_arm
 from ..backbones import resolve_backbone
 from ..protocols import get_protocol
-from ..report.records import RunRecord
-from ..run_arguments import RunSpec
+from ..run_arguments import ResolvedRun
 from ..run_order import versions
+from ..runs.run import Run
 from ..task_data import TaskData, load_task_data
 from ..training import build_model, build_tokenizer
 
@@ -38,39 +38,30 @@ class Compared:
     special_tokens: bool
 
 
-def finished_run(folder: Path) -> RunRecord:
+def finished_run(folder: Path) -> Run:
     """A finished run's order and results.
 
     Raises:
         ValueError: the folder is missing, is none of a run, or its run is not finished; the message names it.
     """
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: no such folder")
-    if not (folder / run_files.RUN).is_file():
-        raise ValueError(
-            f"{folder}: not a run's folder, it has no {run_files.RUN}; one is "
-            "RUNS/<protocol>/<task>/<backbone>/<arm>/seed-N"
-        )
-    order = run_files.read_json(folder / run_files.RUN)
-    if not (folder / run_files.RESULTS).is_file():
-        raise ValueError(f"{folder}: the run is not finished, it has no {run_files.RESULTS}; order it again to go on")
+    run = Run.open_finished(folder)
     missing = [n for n in ("config.json", "model.safetensors") if not (folder / run_files.MODEL / n).is_file()]
     if missing:
         raise ValueError(f"{folder / run_files.MODEL}: {missing[0]} is missing, so there is no model to analyse")
-    return RunRecord(folder, order, [], run_files.read_json(folder / run_files.RESULTS))
+    return run
 
 
-def specification_of(run: RunRecord) -> RunSpec:
+def specification_of(run: Run) -> ResolvedRun:
     """The run's order, as far as its model and its tokenizer depend on it."""
     s = run.specification
     values: dict[str, Any] = {"max_eval_items": None, "variant": "", "optimizer": None, "standardize_targets": False}
     values |= s["hyperparameters"] | s | {"data_dir": None, "resume": True, "task": run.task}
     values |= {"backbone": resolve_backbone(s["backbone"]), "arm": get_arm(s["arm"])}
     values |= {"protocol": get_protocol(s["protocol"])}
-    return RunSpec(**{field.name: values[field.name] for field in fields(RunSpec) if field.name in values})
+    return ResolvedRun(**{field.name: values[field.name] for field in fields(ResolvedRun) if field.name in values})
 
 
-def trained(run: RunRecord, label: str) -> Compared:
+def trained(run: Run, label: str) -> Compared:
     """The saved model of a run. It is a plain transformers model, without any of the shortcuts of training."""
     folder = str(run.folder / run_files.MODEL)
     model = AutoModelForSequenceClassification.from_pretrained(
@@ -79,7 +70,7 @@ def trained(run: RunRecord, label: str) -> Compared:
     return _compared(run, label, model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
 
 
-def untrained(run: RunRecord, label: str) -> Compared:
+def untrained(run: Run, label: str) -> Compared:
     """The model of a run as it was before its first step: its draws are made again from its seed.
 
     Raises:
@@ -93,13 +84,13 @@ def untrained(run: RunRecord, label: str) -> Compared:
     return _compared(run, label, model.float(), tokenizer)
 
 
-def _compared(run: RunRecord, label: str, model: Any, tokenizer: Any) -> Compared:
+def _compared(run: Run, label: str, model: Any, tokenizer: Any) -> Compared:
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     tokenizer.padding_side = "right"  # so that a position has the same number in every batch
     return Compared(label, run.specification, model, tokenizer, specification_of(run).special_tokens)
 
 
-def check_comparable(a: RunRecord, b: RunRecord) -> None:
+def check_comparable(a: Run, b: Run) -> None:
     """Refuses two runs that did not learn the same task from the same data.
 
     Raises:
@@ -115,7 +106,7 @@ def check_comparable(a: RunRecord, b: RunRecord) -> None:
             )
 
 
-def data_of(run: RunRecord, data_dir: str | None, split: str) -> TaskData:
+def data_of(run: Run, data_dir: str | None, split: str) -> TaskData:
     data = load_task_data(run.task, run.specification["split"], data_dir)
     if data.fingerprint != run.order["data_fingerprint"]:
         raise ValueError(
@@ -127,7 +118,7 @@ def data_of(run: RunRecord, data_dir: str | None, split: str) -> TaskData:
     return data
 
 
-def labels_of(records: Sequence[RunRecord]) -> list[str]:
+def labels_of(records: Sequence[Run]) -> list[str]:
     """What two models are called: arm and seed, with whatever else tells the two apart."""
     s = [record.specification for record in records]
     if len(s) == 1:
@@ -140,7 +131,7 @@ def labels_of(records: Sequence[RunRecord]) -> list[str]:
     )
 
 
-def identity(side: Compared, run: RunRecord, results: dict[str, Any] | None) -> dict[str, Any]:
+def identity(side: Compared, run: Run, results: dict[str, Any] | None) -> dict[str, Any]:
     names = ("arm", "seed", "backbone", "protocol", "fraction", "start", "assignment", "shift")
     score = None if results is None else results["metrics"].get(run.task.test_split, {}).get(run.task.metric)
     return {
@@ -151,7 +142,7 @@ def identity(side: Compared, run: RunRecord, results: dict[str, Any] | None) -> 
     }
 
 
-def notes_on_start(run: RunRecord) -> list[str]:
+def notes_on_start(run: Run) -> list[str]:
     then, now = (told["torch"] for told in (run.order["versions"], versions()))
     if then == now:
         return []

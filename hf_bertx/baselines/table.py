@@ -7,7 +7,8 @@ from typing import Any
 
 from .. import run_files
 from ..arms import BASELINE
-from ..report.write import RunRecord, collect_runs
+from ..report.write import collect_runs
+from ..runs.run import Run
 from .catalog import BASELINES
 
 TABLE, TABLE_JSON = "table.md", "table.json"
@@ -37,7 +38,7 @@ def baseline_rows(root: Path) -> list[dict[str, Any]]:
     )
 
 
-def _row(record: RunRecord) -> dict[str, Any]:
+def _row(record: Run) -> dict[str, Any]:
     s, results, task = record.specification, record.results, record.task
     assert results is not None
     names = ("train_items", "evaluated_items", "test_duplicates", "chosen", "tried", "parameters", "train_seconds")

@@ -16,7 +16,7 @@ from transformers import set_seed
 from ..arms import Arm
 from ..backbones import resolve_backbone
 from ..protocols import PROBE, RECOMMENDED
-from ..run_arguments import RunSpec, fast_bfloat16
+from ..run_arguments import ResolvedRun, fast_bfloat16
 from ..tasks import Task
 from ..tokenized_data import encode
 from ..training import build_model, build_tokenizer
@@ -39,7 +39,7 @@ class FrozenEncoder:
     """
 
     def __init__(self, task: Task, arm: Arm, backbone: str, seed: int, cache: Path) -> None:
-        run = RunSpec(
+        run = ResolvedRun(
             task=task,
             backbone=resolve_backbone(backbone),
             arm=arm,

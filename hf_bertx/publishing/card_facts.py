@@ -13,8 +13,8 @@ from ..arms import ARMS, BASELINE
 from ..backbones import Backbone, known_backbone
 from ..disciplines import DISCIPLINES
 from ..protocols import PAPER, get_protocol
-from ..report.records import RunRecord
 from ..report.statistics import seed_interval
+from ..runs.run import Run
 from ..tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
@@ -35,44 +35,6 @@ _COMPARED = {
     "max_grad_norm": "gradients clipped at {ours:g}, where the paper clips none",
     "lr_scheduler_type": "a {ours} schedule of the learning rate in place of {paper}",
 }
-
-_NEEDED = {
-    run_files.RUN: ("specification", "data_fingerprint", "data_origin", "backbone_origin", "versions"),
-    run_files.RESULTS: ("metrics", "test_split", "counts", "train_items", "train_seconds"),
-}
-
-
-def read_run(folder: Path) -> RunRecord:
-    """A finished run.
-
-    Raises:
-        ValueError: the run is not finished, or one of its files cannot be read or lacks something.
-    """
-    read = {name: run_files.read_json(folder / name) for name in (*_NEEDED, run_files.LOG)}
-    for name, needed in _NEEDED.items():
-        missing = [key for key in needed if not isinstance(read[name], dict) or key not in read[name]]
-        if missing:
-            raise ValueError(f"{folder / name}: damaged, it has no {missing[0]!r}; train the run again")
-    if not isinstance(read[run_files.LOG], list):
-        raise ValueError(f"{folder / run_files.LOG}: damaged, it is no list; train the run again")
-    return RunRecord(folder, read[run_files.RUN], read[run_files.LOG], read[run_files.RESULTS])
-
-
-def cell(record: RunRecord) -> tuple[dict[str, Any], str]:
-    """What the runs have in common that differ by their seed alone."""
-    same = {name: value for name, value in record.specification.items() if name != "seed"}
-    return same, record.order["data_fingerprint"]
-
-
-def seeds_of(record: RunRecord) -> list[RunRecord]:
-    """The finished runs of the same cell that lie beside this one, itself included, in the order of their seeds."""
-    found = []
-    for path in record.folder.resolve().parent.glob(f"*/{run_files.RUN}"):
-        if (path.parent / run_files.RESULTS).is_file():
-            other = read_run(path.parent)
-            if cell(other) == cell(record):
-                found.append(other)
-    return sorted(found, key=lambda r: r.specification["seed"])
 
 
 def backbone_name(order: dict[str, Any]) -> str:
@@ -118,9 +80,9 @@ def license_of(task: Task, backbone: Backbone | None) -> str | None:
     return None if backbone is None else backbone.license
 
 
-def score_rows(record: RunRecord) -> list[list[str]]:
+def score_rows(record: Run) -> list[list[str]]:
     """Lines of the results' table: split, items, runs, a value a metric; means where there are several seeds."""
-    runs, lines = seeds_of(record), []
+    runs, lines = record.seeds(), []
     assert record.results is not None
     for split, scores in record.results["metrics"].items():
         items = str(record.results["counts"][split])
@@ -154,7 +116,7 @@ def _warm_up(steps: float) -> str:
     return f"warm-up over {100 * steps:g}% of the steps" if steps < 1 else f"warm-up over {steps:g} steps"
 
 
-def optimization(record: RunRecord) -> str:
+def optimization(record: Run) -> str:
     """How the weights were moved, in a sentence's part."""
     h = record.specification["hyperparameters"]
     clipping = f"gradients clipped at norm {h['max_grad_norm']:g}" if h["max_grad_norm"] else "no clipping"
@@ -164,7 +126,7 @@ def optimization(record: RunRecord) -> str:
     return ", ".join([*words, "targets standardized"] if standardized else words)
 
 
-def differences_from_paper(record: RunRecord) -> list[str]:
+def differences_from_paper(record: Run) -> list[str]:
     """How a run was made otherwise than by the paper's protocol, where both are known."""
     s, task = record.specification, record.task
     h = s["hyperparameters"]
@@ -219,7 +181,7 @@ def examples(task: Task) -> list[str]:
     return [first, _SECOND_EXAMPLE if task.discipline == "text" else first[::-1]]
 
 
-def metadata(record: RunRecord, name: str, adapter: bool) -> ModelCardData:
+def metadata(record: Run, name: str, adapter: bool) -> ModelCardData:
     """The front matter that the Hub reads."""
     s, task, results = record.specification, record.task, record.results
     assert results is not None
@@ -256,7 +218,7 @@ def metadata(record: RunRecord, name: str, adapter: bool) -> ModelCardData:
     )
 
 
-def facts(record: RunRecord) -> dict[str, Any]:
+def facts(record: Run) -> dict[str, Any]:
     """What the template of a model card fills in."""
     s, task, results = record.specification, record.task, record.results
     assert results is not None
@@ -280,7 +242,7 @@ def facts(record: RunRecord) -> dict[str, Any]:
         "optimization": optimization(record),
         "examples": examples(task),
         "rows": score_rows(record),
-        "seeds": [r.specification["seed"] for r in seeds_of(record)],
+        "seeds": [r.specification["seed"] for r in record.seeds()],
         "epoch_losses": [round(loss, 3) for loss in record.epoch_losses()],
         "minutes": round(results["train_seconds"] / 60, 1),
         "license": license_of(task, backbone),
@@ -289,7 +251,7 @@ def facts(record: RunRecord) -> dict[str, Any]:
     }
 
 
-def baseline_facts(record: RunRecord) -> dict[str, Any]:
+def baseline_facts(record: Run) -> dict[str, Any]:
     """What the template of a baseline's card fills in."""
     s, task, results = record.specification, record.task, record.results
     assert results is not None

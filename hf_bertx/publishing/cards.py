@@ -19,6 +19,7 @@ from .. import run_files
 from ..arms import BASELINE
 from ..data_copies import BUILDS, configurations, read_record, rows_digest
 from ..registry import first_line
+from ..runs.run import Run
 from ..tasks import Task
 from . import card_facts
 
@@ -42,7 +43,7 @@ def model_card(
         ValueError: the run is not finished, or one of its files cannot be read.
         jinja2.UndefinedError: the template asks for a value that is not there.
     """
-    record = card_facts.read_run(folder)
+    record = Run.open_finished(folder)
     name = card_facts.run_name(record.order) if repo_id is None else repo_id.rpartition("/")[2]
     if record.specification["arm"] == BASELINE:
         told = card_facts.baseline_facts(record)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
-from .card_facts import examples, read_run
+from ..runs.run import Run
+from .card_facts import examples
 from .repository_files import ONNX, ONNX_RECORD
 
 FILE = "model.onnx"
@@ -42,7 +43,7 @@ def export(folder: Path) -> dict[str, Any]:
         raise OSError(f"ONNX needs packages that are not installed: pip install 'hf-bertx[onnx]' ({error})") from None
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    task = read_run(folder).task
+    task = Run.open_finished(folder).task
     source = folder / run_files.MODEL
     if not (source / "model.safetensors").is_file():
         raise ValueError(f"{folder}: the folder {source.name} holds no weights; train the run again to export it")

@@ -17,7 +17,8 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 from huggingface_hub.utils import logging, validate_repo_id
 
 from ..hub_answers import advice
-from ..report.write import RunRecord, collect_runs
+from ..report.write import collect_runs
+from ..runs.run import Run
 from .card_facts import run_name
 from .cards import built_task
 from .repository_files import CARD, REPLACED, Files, dataset_files, listing, model_files, readable, size, space_files
@@ -124,13 +125,13 @@ def publish_study(
                 yield publish_model(record.folder, f"{namespace}/{name}", branch, merge)
 
 
-def study_repositories(root: Path) -> dict[str, list[RunRecord]]:
+def study_repositories(root: Path) -> dict[str, list[Run]]:
     """The finished runs below a folder by the name of their repository, in the order of their seeds.
 
     Raises:
         ValueError: no finished run, or two runs of one name and seed that differ in something else.
     """
-    found: dict[str, list[RunRecord]] = {}
+    found: dict[str, list[Run]] = {}
     for record in collect_runs(root):
         if record.results is not None:
             found.setdefault(run_name(record.order), []).append(record)

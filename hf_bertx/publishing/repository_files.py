@@ -15,6 +15,7 @@ from ..data_copies import BUILDS, check_build, configurations
 from ..report.cells import make_cells
 from ..report.figures import save_figures
 from ..report.panels import make_panels
+from ..runs.run import Run
 from . import card_facts
 from .cards import dataset_card, model_card
 
@@ -46,7 +47,7 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
         ValueError: the run is not finished, its weights are gone or not what the run wrote, or its adapter belongs to
             a folder of this machine. OSError: the model or its tokenizer does not load.
     """
-    record = card_facts.read_run(folder)
+    record = Run.open_finished(folder)
     adapter = (folder / run_files.ADAPTER).is_dir() and not merge
     weights = folder / (run_files.ADAPTER if adapter else run_files.MODEL)
     if not any(weights.glob("*.safetensors")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,10 +10,10 @@ import numpy as np
 
 from ..arms import BASELINE
 from ..protocols import PROBE
+from ..runs.run import Run
 from ..tasks import TASKS, Task
 from . import statistics
 from .formatting import grouped, shown_backbone
-from .records import RunRecord
 from .resampling import resampled_scores
 from .statistics import Calibration, Interval
 
@@ -43,8 +42,8 @@ class Cell:
     specification: dict[str, Any]
     differs: dict[str, Any]
     chosen: bool
-    runs: tuple[RunRecord, ...]
-    others: tuple[RunRecord, ...]
+    runs: tuple[Run, ...]
+    others: tuple[Run, ...]
     scores: tuple[float, ...]
     validation: float | None
     interval: Interval | None = None
@@ -52,7 +51,7 @@ class Cell:
     answers: np.ndarray | None = field(default=None, repr=False)
     resampled: np.ndarray | None = field(default=None, repr=False)
     calibration: Calibration | None = None
-    collapsed: tuple[RunRecord, ...] = ()
+    collapsed: tuple[Run, ...] = ()
 
     @property
     def mean(self) -> float | None:
@@ -93,7 +92,7 @@ class Floor:
     items: int
 
 
-def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPLES) -> list[Cell]:
+def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) -> list[Cell]:
     """Cells of all runs, in the order of tasks and arms. Reads and resamples their predictions.
 
     Raises:
@@ -103,7 +102,7 @@ def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPL
     records = list(records)
     for record in records:
         check_selection(record)
-    groups = grouped(records, lambda record: json.dumps(_setting(record), sort_keys=True)).values()
+    groups = grouped(records, lambda record: record.cell).values()
     for runs in groups:
         _check_alike(runs)
     siblings = grouped(groups, lambda runs: tuple(runs[0].specification.get(name) for name in ("arm", *COLUMN)))
@@ -113,7 +112,7 @@ def make_cells(records: Iterable[RunRecord], resamples: int = statistics.RESAMPL
     return _with_predictions(cells, resamples)
 
 
-def check_selection(record: RunRecord) -> None:
+def check_selection(record: Run) -> None:
     """Refuses a run whose weights were selected on its test items.
 
     Raises:
@@ -127,18 +126,13 @@ def check_selection(record: RunRecord) -> None:
         )
 
 
-def _setting(record: RunRecord) -> dict[str, Any]:
-    """What the seeds of a cell share. Precision is left out: a seed that ran on other hardware is in the same cell."""
-    return {name: value for name, value in record.specification.items() if name not in ("seed", "precision")}
-
-
-def _without_seed(record: RunRecord) -> dict[str, Any]:
+def _without_seed(record: Run) -> dict[str, Any]:
     return {name: value for name, value in record.specification.items() if name != "seed"}
 
 
-def _check_alike(runs: list[RunRecord]) -> None:
+def _check_alike(runs: list[Run]) -> None:
     first = runs[0]
-    seeds: dict[int, RunRecord] = {}
+    seeds: dict[int, Run] = {}
     for run in runs:
         ours, theirs = (str(record.order.get("data_fingerprint")) for record in (first, run))
         if ours != theirs:
@@ -152,7 +146,7 @@ def _check_alike(runs: list[RunRecord]) -> None:
             raise ValueError(f"{other.folder} and {run.folder} are the same run, seed {seed}; report one of them")
 
 
-def _cell(runs: list[RunRecord], siblings: list[list[RunRecord]]) -> Cell:
+def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
     flat = [flat_specification(alike[0]) for alike in siblings]
     mine = flat_specification(runs[0])
     names = dict.fromkeys(name for other in flat for name in other if other.get(name) != mine.get(name))
@@ -171,7 +165,7 @@ def _cell(runs: list[RunRecord], siblings: list[list[RunRecord]]) -> Cell:
     )
 
 
-def flat_specification(record: RunRecord) -> dict[str, Any]:
+def flat_specification(record: Run) -> dict[str, Any]:
     """A run's specification without its seed, with hyperparameters beside the rest."""
     own = _without_seed(record)
     return {name: value for name, value in own.items() if name != "hyperparameters"} | (
@@ -214,7 +208,7 @@ def _interval(cell: Cell) -> Interval | None:
 
 
 def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
-    known: list[tuple[RunRecord, tuple[str, ...], np.ndarray]] = []
+    known: list[tuple[Run, tuple[str, ...], np.ndarray]] = []
     cells = [_read_cell(cell, known) for cell in cells]
     answers = [cell.answers for cell in cells if cell.answers is not None]
     if not answers:
@@ -228,7 +222,7 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
     return [cell if cell.answers is None else replace(cell, resampled=next(split)) for cell in cells]
 
 
-def _read_cell(cell: Cell, known: list[tuple[RunRecord, tuple[str, ...], np.ndarray]]) -> Cell:
+def _read_cell(cell: Cell, known: list[tuple[Run, tuple[str, ...], np.ndarray]]) -> Cell:
     """The cell with its runs' answers, if it has all of them. `known` gets the items of the first run that is read."""
     task = cell.task
     predictions = [found for run in cell.runs if (found := run.predictions()) is not None]

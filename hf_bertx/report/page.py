@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..runs.run import Run
 from . import formatting, paper_tables, plateau, pretraining
 from .cells import Cell, Floor, flat_specification
 from .comparisons import ArmComparison
@@ -25,7 +26,7 @@ from .panels import KINDS, Panel
 from .paper_tables import PaperTable
 from .plateau import PlateauTest, Survival
 from .pretraining import Trajectory
-from .records import RunRecord, RunsFolder
+from .records import RunsFolder
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Report:
     plateau_tests: list[PlateauTest]
 
     @property
-    def collapsed(self) -> list[RunRecord]:
+    def collapsed(self) -> list[Run]:
         return [run for cell in self.cells for run in cell.collapsed]
 
     @property
-    def unfinished(self) -> list[RunRecord]:
+    def unfinished(self) -> list[Run]:
         return [record for record in self.runs.records if record.state == "unfinished"]
 
 
@@ -81,7 +82,7 @@ def _digest(specification: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:10]
 
 
-def run_anchor(record: RunRecord) -> str:
+def run_anchor(record: Run) -> str:
     """The same for the same specification and seed, wherever the folder lies."""
     return "run-" + _digest(record.specification)
 
@@ -160,6 +161,6 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _shown_specification(record: RunRecord) -> dict[str, str]:
+def _shown_specification(record: Run) -> dict[str, str]:
     shown = flat_specification(record) | {"backbone": shown_backbone(record.specification["backbone"])}
     return {name: _plain(value) for name, value in shown.items() if value is not None}

@@ -14,10 +14,10 @@ import numpy as np
 
 from ..arms import ARMS
 from ..backbones import pretraining_step
+from ..runs.run import Run
 from .cells import Cell, Floor
 from .comparisons import ArmComparison
 from .formatting import grouped, percent, setup, share_of_data, short_name, shown_backbone
-from .records import RunRecord
 
 INK, LINE = "#1d2430", "#c9ced6"
 # Okabe and Ito's palette for color-blind readers, darker where it is pale on white. The page has them as --c0, ...
@@ -115,7 +115,7 @@ def arm_style(name: str) -> dict[str, Any]:
     return {"color": COLORS[place], "ls": "--" if random else "-", "lw": 1.7}
 
 
-def _by_step(runs: Sequence[RunRecord], name: str) -> tuple[list[int], np.ndarray]:
+def _by_step(runs: Sequence[Run], name: str) -> tuple[list[int], np.ndarray]:
     """Steps that all runs logged, and the values there, `(runs, steps)`."""
     curves = [dict(run.curve(name)) for run in runs]
     steps = sorted(set(curves[0]).intersection(*curves[1:])) if curves else []

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from ..runs.run import Run
 from .cells import Cell, named_cell
 from .comparisons import arm_pairs
 from .formatting import bracketed, grouped, markdown_table, percent, share_of_data
 from .panels import Panel, arm_style, panel_title
-from .records import RunRecord
 from .statistics import LEVEL, Interval, holm
 
 BELOW = 0.95  # of the constant answer's loss
@@ -74,7 +74,7 @@ class PlateauTest:
     tasks: int = 1
 
 
-def steps_on_plateau(record: RunRecord) -> tuple[int, bool] | None:
+def steps_on_plateau(record: Run) -> tuple[int, bool] | None:
     """`(step, left)` of a finished run; None where it logged no loss or does not record the constant answer's."""
     constant, losses = (record.results or {}).get("constant_loss"), record.curve("loss")
     if not constant or not losses:

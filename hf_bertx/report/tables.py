@@ -7,18 +7,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..arms import ARMS
+from ..runs.run import Run
 from ..tasks import Task
 from .formatting import grouped, markdown_table, markdown_text
-from .records import RunRecord
 
 _COLUMN = ("task", "protocol", "backbone", "split", "fraction", "precision")
 
 
-def tables(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
+def tables(records: Iterable[Run]) -> list[dict[str, Any]]:
     """One table for each task, protocol, backbone, split, fraction, precision, data and choice of hyperparameters; a
     row a run. The learning rate belongs to an arm, and stands in its row."""
 
-    def identity(record: RunRecord) -> tuple[str, ...]:
+    def identity(record: Run) -> tuple[str, ...]:
         s = record.specification
         shared = {name: value for name, value in (s.get("hyperparameters") or {}).items() if name != "learning_rate"}
         data = str(record.order.get("data_fingerprint"))
@@ -27,7 +27,7 @@ def tables(records: Iterable[RunRecord]) -> list[dict[str, Any]]:
     return [_table(group) for _, group in sorted(grouped(records, identity).items())]
 
 
-def _table(group: list[RunRecord]) -> dict[str, Any]:
+def _table(group: list[Run]) -> dict[str, Any]:
     first, task = group[0], group[0].task
     random = [r for r in group if r.specification.get("start") == "random" and r.results is not None]
     bar = max((value for r in random if (value := _best(r, task)) is not None), default=None)
@@ -47,7 +47,7 @@ def _table(group: list[RunRecord]) -> dict[str, Any]:
     }
 
 
-def _row(record: RunRecord, bar: float | None) -> dict[str, Any]:
+def _row(record: Run, bar: float | None) -> dict[str, Any]:
     """A run; `bar` is the best validation score of a random start."""
     s, results, task = record.specification, record.results or {}, record.task
     arm = ARMS.get(s["arm"])
@@ -69,7 +69,7 @@ def _row(record: RunRecord, bar: float | None) -> dict[str, Any]:
     }
 
 
-def _best(record: RunRecord, task: Task) -> float | None:
+def _best(record: Run, task: Task) -> float | None:
     return max((value for _, value in record.curve(f"eval_{task.metric}")), default=None)
 
 

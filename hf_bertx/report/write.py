@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
+from ..runs.run import Run
 from . import paper_tables, statistics
 from .cells import Cell, floors, make_cells, named_cell
 from .comparisons import ArmComparison, compare_arms
@@ -28,10 +29,10 @@ from .plateau import plateau_markdown, plateau_panels, plateau_rows, plateau_tes
 from .pretraining import gain_rows, gains_markdown, score_rows, trajectories
 from .pretraining_panels import pretraining_panels
 from .probes import probe_panels
-from .records import RunRecord, RunsFolder, collect_runs, read_runs
+from .records import RunsFolder, collect_runs, read_runs
 from .tables import markdown, tables
 
-__all__ = ["Report", "RunRecord", "build_report", "collect_runs", "markdown", "read_runs", "tables", "write_report"]
+__all__ = ["Report", "Run", "build_report", "collect_runs", "markdown", "read_runs", "tables", "write_report"]
 
 TABLE, TABLE_JSON, PAGE = "table.md", "table.json", "index.html"
 REPORT, REPORT_JSON = "report.md", "report.json"
@@ -111,7 +112,10 @@ def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[s
         "failed": [{**asdict(f), "folder": _below(f.folder, report)} for f in report.runs.failures],
         "collapsed": [_below(run.folder, report) for run in report.collapsed],
         "unfinished": [_below(run.folder, report) for run in report.unfinished],
-        "missing": [{**asdict(run), "folder": _below(run.folder, report)} for run in report.runs.missing()],
+        "missing": [
+            {"study": run.study, "folder": _below(run.folder, report), "specification": run.specification}
+            for run in report.runs.missing()
+        ],
     }
 
 
@@ -181,7 +185,7 @@ def _comparison_row(test: ArmComparison) -> dict[str, Any]:
             "first_seeds": seeds[0], "second_seeds": seeds[1], "p_holm": test.p_holm, "tasks": test.tasks}  # fmt: skip
 
 
-def _run_row(record: RunRecord) -> dict[str, Any]:
+def _run_row(record: Run) -> dict[str, Any]:
     s, results = record.specification, record.results or {}
     names = ("task", "arm", "protocol", "split", "fraction", "seed")
     return {

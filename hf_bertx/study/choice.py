@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
+from ..runs.run import Run
+from ..runs.spec import RunSpec
 from ..tasks import get_task
-from .plan import PlannedRun, Study
+from .plan import Study
 
 CHOICES = "choices"  # folder below the runs
 
@@ -42,18 +44,18 @@ def choose(study: Study, root: Path) -> list[Choice]:
     Raises:
         ValueError: a file of a run cannot be read.
     """
-    cells: dict[tuple, list[PlannedRun]] = defaultdict(list)
+    cells: dict[tuple, list[RunSpec]] = defaultdict(list)
     for run in study.runs:
         cells[run.task, run.backbone, run.arm, run.fraction].append(run)
     return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]
 
 
-def _choice(runs: list[PlannedRun], choose_by: str, root: Path) -> Choice:
+def _choice(runs: list[RunSpec], choose_by: str, root: Path) -> Choice:
     first = runs[0]
     metric = get_task(first.task).metric
     points: dict[str, list[float]] = {run.variant: [] for run in runs}
     for run in runs:
-        value = _value(root / run.folder, choose_by, metric)
+        value = _value(run.folder(root), choose_by, metric)
         if value is not None:
             points[run.variant].append(value)
     means = {variant: statistics.mean(values) for variant, values in points.items() if values}
@@ -71,12 +73,10 @@ def _choice(runs: list[PlannedRun], choose_by: str, root: Path) -> Choice:
 
 
 def _value(folder: Path, choose_by: str, metric: str) -> float | None:
-    if not (folder / run_files.RESULTS).is_file():
+    run = Run.open(folder) if (folder / run_files.RESULTS).is_file() else None
+    if run is None:
         return None
-    if choose_by == "validation":
-        return run_files.read_json(folder / run_files.RESULTS)["metrics"]["validation"][metric]
-    losses: list[float] = [entry["loss"] for entry in run_files.read_json(folder / run_files.LOG) if "loss" in entry]
-    return losses[-1]
+    return run.score("validation", metric) if choose_by == "validation" else run.curve("loss")[-1][1]
 
 
 def write_choices(study: Study, root: Path) -> list[Choice]:

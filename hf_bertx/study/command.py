@@ -9,10 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 from .. import run_files
+from ..runs.spec import RunSpec
 from .choice import Choice, write_choices
 from .estimate import estimate
 from .execution import Outcome, Where, execute_here, execute_in_processes, execute_on_ray, missing, write_plan
-from .plan import PlannedRun, Study, load_study
+from .plan import Study, load_study
 
 _SHOWN = 20  # planned runs that a dry run lists; the rest is counted
 
@@ -69,7 +70,7 @@ def _run_children(name: str, where: Where, workers: int, series: str | None) -> 
     return execute_in_processes(command, workers)
 
 
-def _tell_plan(study: Study, todo: list[PlannedRun], where: Where, workers: int) -> None:
+def _tell_plan(study: Study, todo: list[RunSpec], where: Where, workers: int) -> None:
     seconds = estimate(todo, study.runs, where)
     for run, cost in list(zip(todo, seconds, strict=True))[:_SHOWN]:
         print(f"  {run.label}: {'not measured' if cost is None else _duration(cost)}")

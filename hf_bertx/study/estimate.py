@@ -12,41 +12,41 @@ from typing import Any
 
 from .. import run_files
 from ..arms import BASELINE, get_arm
+from ..runs.run import Run
+from ..runs.spec import RunSpec
 from ..tasks import get_task
 from .execution import Where
-from .plan import PlannedRun, expected_hyperparameters
 
 _TIMED_STEPS = 3
 # A step is a forward pass and a backward pass that costs two; evaluation is a forward pass.
 _EVALUATION = 1 / 3
 
 
-def measured_seconds(runs: Iterable[PlannedRun], root: Path) -> dict[tuple, float]:
+def measured_seconds(runs: Iterable[RunSpec], root: Path) -> dict[tuple, float]:
     """Median seconds of the finished runs among these, by what a run costs: everything but its seed."""
     found: dict[tuple, list[float]] = defaultdict(list)
     for run in runs:
-        path = root / run.folder / run_files.RESULTS
-        if path.is_file():
-            seconds = run_files.read_json(path).get("total_seconds")
+        if (run.folder(root) / run_files.RESULTS).is_file():
+            seconds = (Run.open(run.folder(root)).results or {}).get("total_seconds")
             if seconds is not None:
                 found[_cost_key(run)].append(seconds)
     return {key: statistics.median(values) for key, values in found.items()}
 
 
-def _cost_key(run: PlannedRun) -> tuple:
+def _cost_key(run: RunSpec) -> tuple:
     tuning = BASELINE if run.arm == BASELINE else get_arm(run.arm).tuning
     return (
         run.task,
         run.backbone,
         tuning,
         run.protocol,
-        run.split,
+        run.data_split,
         run.fraction,
         tuple(sorted(run.overrides.items())),
     )
 
 
-def estimate(planned: Iterable[PlannedRun], everything: Iterable[PlannedRun], where: Where) -> list[float | None]:
+def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], where: Where) -> list[float | None]:
     """Seconds of each planned run on this machine, one process at a time; None where nothing could be measured.
 
     Args:
@@ -64,13 +64,13 @@ def estimate(planned: Iterable[PlannedRun], everything: Iterable[PlannedRun], wh
     return seconds
 
 
-def _expected_seconds(run: PlannedRun, where: Where, timed: dict[tuple, float]) -> float | None:
+def _expected_seconds(run: RunSpec, where: Where, timed: dict[tuple, float]) -> float | None:
     from ..task_data import load_task_data
 
-    task, told = get_task(run.task), expected_hyperparameters(run)
+    task, told = get_task(run.task), run.hyperparameters()
     data_dir = where.data_dir(run.task)
     try:
-        data = load_task_data(task, run.split, None if data_dir is None else str(data_dir))
+        data = load_task_data(task, run.data_split, None if data_dir is None else str(data_dir))
         batch = int(told["global_batch_size"])
         size = (
             run.backbone,

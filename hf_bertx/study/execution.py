@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from filelock import FileLock, Timeout
 
 from .. import run_files
 from ..arms import BASELINE
-from .plan import FORMAT, PLANS, PlannedRun, Study, expected_hyperparameters
+from ..runs.run import Run
+from ..runs.spec import RunSpec
+from .plan import FORMAT, PLANS, Study
 
 _LOCKS = ".locks"
 _POLL = 2.0  # seconds between looks at runs that somebody else is training
@@ -32,7 +34,7 @@ _TRIES_ON_RAY = 3  # a run whose worker died is given to another one, and goes o
 class Outcome:
     """What became of a run: `finished`, `failed` (with the error) or `elsewhere` (another process is at it)."""
 
-    run: PlannedRun
+    run: RunSpec
     state: str
     seconds: float = 0.0
     error: str = ""
@@ -60,7 +62,7 @@ class Where:
         return folder if folder is not None and folder.is_dir() else None
 
 
-def is_finished(run: PlannedRun, root: Path, fingerprint: str | None = None) -> bool:
+def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> bool:
     """Whether the folder holds this run, finished.
 
     Args:
@@ -69,30 +71,25 @@ def is_finished(run: PlannedRun, root: Path, fingerprint: str | None = None) -> 
     Raises:
         ValueError: it holds another one: the same cell by other hyperparameters, or a file that cannot be read.
     """
-    folder = root / run.folder
+    folder = run.folder(root)
     if not (folder / run_files.RUN).is_file():
         return False
-    order = run_files.read_json(folder / run_files.RUN)
-    record = order.get("specification")
-    if not isinstance(record, dict) or "hyperparameters" not in record:
-        raise ValueError(f"{folder / run_files.RUN}: no specification; was it written by another version? Remove it")
-    found = {**record["hyperparameters"], **{k: v for k, v in record.items() if k != "hyperparameters"}}
-    limit = {"max_eval_items": run.overrides.get("max_eval_items")}
-    for name, value in (limit if run.arm == BASELINE else expected_hyperparameters(run)).items():
-        if name in found and found[name] != value:
+    found = Run.open(folder)
+    record = {**found.specification, **(found.specification.get("hyperparameters") or {})}
+    for name, value in run.hyperparameters().items():
+        if name in record and record[name] != value:
             raise ValueError(
-                f"{folder} holds a run of another order: {name} is {found[name]!r} there, {value!r} asked. Choose "
+                f"{folder} holds a run of another order: {name} is {record[name]!r} there, {value!r} asked. Choose "
                 "another --runs, or remove that folder to train it again"
             )
-    if fingerprint is not None and order.get("data_fingerprint") != fingerprint:
+    if fingerprint is not None and found.fingerprint != fingerprint:
         raise ValueError(
-            f"{folder} holds a run on other data: sha256 {str(order.get('data_fingerprint'))[:12]} there, "
-            f"{fingerprint[:12]} now. Choose another --runs, or remove that folder to train it again"
+            f"{folder} holds a run on other data: sha256 {found.fingerprint[:12]} there, {fingerprint[:12]} now. "
+            "Choose another --runs, or remove that folder to train it again"
         )
-    if not (folder / run_files.RESULTS).is_file():
+    if found.results is None:
         return False
-    if run.arm != BASELINE:
-        run_files.check_run(folder, content=False)
+    run_files.check_run(folder, content=False)
     return True
 
 
@@ -106,21 +103,23 @@ def write_plan(study: Study, root: Path) -> None:
         found = run_files.read_json(path).get("format")
         if found != FORMAT:
             raise ValueError(f"{path}: format {found!r}, this version writes {FORMAT}; choose another --runs")
-    runs = [{**asdict(run), "folder": run.folder.as_posix()} for run in study.runs]
+    runs = [run.to_json() for run in study.runs]
     plan = {"format": FORMAT, "study": study.name, "about": study.about, "choose_by": study.choose_by, "runs": runs}
     run_files.write_json(root / PLANS / f"{study.name}.json", plan)
 
 
-def missing(study: Study, where: Where) -> list[PlannedRun]:
+def missing(study: Study, where: Where) -> list[RunSpec]:
     """The runs that are not finished, in the study's order.
 
     Raises:
         ValueError: a folder holds a run of another order or on other data.
     """
-    started = [run for run in study.runs if (where.root / run.folder / run_files.RUN).is_file()]
-    fingerprints = {key: _fingerprint(*key, where) for key in {(run.task, run.split) for run in started}}
-    finished = {run.folder for run in started if is_finished(run, where.root, fingerprints[run.task, run.split])}
-    return [run for run in study.runs if run.folder not in finished]
+    started = [run for run in study.runs if (run.folder(where.root) / run_files.RUN).is_file()]
+    fingerprints = {key: _fingerprint(*key, where) for key in {(run.task, run.data_split) for run in started}}
+    finished = {
+        run.folder() for run in started if is_finished(run, where.root, fingerprints[run.task, run.data_split])
+    }
+    return [run for run in study.runs if run.folder() not in finished]
 
 
 def _fingerprint(task: str, split: str, where: Where) -> str | None:
@@ -136,9 +135,9 @@ def _fingerprint(task: str, split: str, where: Where) -> str | None:
 
 
 @contextmanager
-def _claimed(run: PlannedRun, root: Path) -> Iterator[bool]:
+def _claimed(run: RunSpec, root: Path) -> Iterator[bool]:
     """Holds a run's lock, or gives False where somebody else does."""
-    path = root / _LOCKS / f"{run.folder.as_posix().replace('/', '--')}.lock"
+    path = root / _LOCKS / f"{run.folder().as_posix().replace('/', '--')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
     try:
@@ -152,7 +151,7 @@ def _claimed(run: PlannedRun, root: Path) -> Iterator[bool]:
         lock.release()
 
 
-def execute(run: PlannedRun, where: Where) -> Outcome:
+def execute(run: RunSpec, where: Where) -> Outcome:
     """Trains one run, unless it is finished or somebody else is at it; an error is recorded in its folder."""
     with _claimed(run, where.root) as mine:
         if not mine:
@@ -165,20 +164,20 @@ def execute(run: PlannedRun, where: Where) -> Outcome:
             return Outcome(run, "elsewhere")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
             told = " ".join(f"{type(error).__name__}: {error}".split())
-            _record_failure(where.root / run.folder, told)
+            _record_failure(run.folder(where.root), told)
             return Outcome(run, "failed", time.perf_counter() - started, told)
-        (where.root / run.folder / run_files.FAILURE).unlink(missing_ok=True)
+        (run.folder(where.root) / run_files.FAILURE).unlink(missing_ok=True)
         return Outcome(run, "finished", time.perf_counter() - started)
 
 
-def _train(run: PlannedRun, where: Where) -> None:
+def _train(run: RunSpec, where: Where) -> None:
     data_dir = where.data_dir(run.task)
     if run.arm == BASELINE:
         from ..baselines import run_baseline
 
         limit = run.overrides.get("max_eval_items")
         told = None if data_dir is None else str(data_dir)
-        run_baseline(run.backbone, run.task, run.split, told, run.seed, run.fraction, where.root, limit)
+        run_baseline(run.backbone, run.task, run.data_split, told, run.seed, run.fraction, where.root, limit)
         return
     arguments = run.arguments(where.root, data_dir)
     if where.threads is not None:
@@ -206,7 +205,7 @@ def _record_failure(folder: Path, error: str) -> None:
     run_files.write_json(path, {"error": error, "attempts": attempts + 1, "time": now})
 
 
-def execute_here(runs: Iterable[PlannedRun], where: Where, tell: Callable[[Outcome], None]) -> list[Outcome]:
+def execute_here(runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome], None]) -> list[Outcome]:
     """Trains runs one after the other; those that another process is at are waited for, or taken over if it dies."""
     waiting, outcomes = list(runs), []
     while waiting:
@@ -240,7 +239,7 @@ def execute_in_processes(command: list[str], workers: int) -> int:
 
 
 def execute_on_ray(
-    runs: Iterable[PlannedRun], where: Where, tell: Callable[[Outcome], None], workers: int | None
+    runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome], None], workers: int | None
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
@@ -266,7 +265,7 @@ def execute_on_ray(
     where = Where(where.root.resolve(), where.data and where.data.resolve(), where.threads, where.launch)
     remote = ray.remote(num_cpus=where.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
     queue, outcomes = list(runs), []
-    running: dict[Any, PlannedRun] = {}
+    running: dict[Any, RunSpec] = {}
     room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (where.threads or 1)))
     while queue or running:
         while queue and len(running) < room:
@@ -279,11 +278,11 @@ def execute_on_ray(
     return outcomes
 
 
-def _execute_waiting(run: PlannedRun, where: Where) -> Outcome:
+def _execute_waiting(run: RunSpec, where: Where) -> Outcome:
     return execute_here([run], where, lambda outcome: None)[0]
 
 
-def _gathered(ray: Any, reference: Any, run: PlannedRun) -> Outcome:
+def _gathered(ray: Any, reference: Any, run: RunSpec) -> Outcome:
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import difflib
 import itertools
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .. import run_files
 from ..arms import ARMS, BASELINE, Arm, get_arm
-from ..backbones import resolve_backbone, weights_revision
+from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
 from ..protocols import get_protocol
+from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task, get_task
 from .series import last_of, read_series, uncut_positions
 
@@ -39,46 +39,6 @@ _CHECKPOINTS = ("all", "last")
 
 
 @dataclass(frozen=True)
-class PlannedRun:
-    """One run of a study, by names; what `train.py` would be told."""
-
-    task: str
-    backbone: str
-    arm: str
-    protocol: str
-    split: str
-    seed: int
-    fraction: float
-    variant: str = ""
-    overrides: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        """Relative to the root of all runs."""
-        backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
-        names = (self.protocol, self.task, backbone, self.arm)
-        return run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant)
-
-    @property
-    def label(self) -> str:
-        share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
-        varied = f", {self.variant}" if self.variant else ""
-        return f"{self.task} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
-
-    def arguments(self, root: Path, data_dir: Path | None) -> list[str]:
-        """The command line of `train.py` for this run."""
-        told: dict[str, Any] = {
-            "task": self.task,
-            "arm": self.arm,
-            "backbone": self.backbone,
-            "protocol": self.protocol,
-        }
-        told |= {"split": self.split, "seed": self.seed, "fraction": self.fraction, "variant": self.variant}
-        told |= {**self.overrides, "output_dir": root, "data_dir": data_dir}
-        return [part for name, value in told.items() if value not in (None, "") for part in (f"--{name}", str(value))]
-
-
-@dataclass(frozen=True)
 class Study:
     """A set of runs under a name.
 
@@ -89,7 +49,7 @@ class Study:
 
     name: str
     about: str
-    runs: tuple[PlannedRun, ...]
+    runs: tuple[RunSpec, ...]
     choose_by: str = "validation"
 
 
@@ -124,7 +84,7 @@ def load_study(name: str, series: str | None = None) -> Study:
         raise ValueError(f"{where}: choose_by is {choose_by!r}; allowed: {', '.join(_CHOOSE_BY)}{refused}")
     parts = content.get("parts") or [{}]
     shared = {name: value for name, value in content.items() if name != "parts"}
-    runs: list[PlannedRun] = []
+    runs: list[RunSpec] = []
     for number, part in enumerate(parts, 1):
         place = where if "parts" not in content else f"{where}, part {number}"
         if not isinstance(part, dict):
@@ -183,7 +143,7 @@ def _check_names(found: Iterable[Any], known: Iterable[str], where: str, what: s
             raise ValueError(f"{where}: {_unknown(what, name, allowed)}")
 
 
-def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[PlannedRun]:
+def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSpec]:
     protocol = get_protocol(content.get("protocol", "recommended"))
     tasks = _with_overrides(content, "tasks", TASKS, where)
     arms = _with_overrides(content, "arms", ARMS, where)
@@ -213,12 +173,12 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[Plann
         variant = "-".join(f"{name}={_short(value)}" for name, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
             told = {**shared, **tasks[task], **arms[arm], **point}
-            yield PlannedRun(task, backbone, arm, protocol.name, split, seed, fraction, variant, told)
+            yield RunSpec(task, arm, backbone, protocol.name, split, seed, fraction, variant, told)
 
 
 def _baselines(
     content: dict[str, Any], tasks: dict[str, dict], seed: int, fractions: list[float], shared: dict, where: str
-) -> Iterator[PlannedRun]:
+) -> Iterator[RunSpec]:
     """Those that fit each task, with the study's first seed; `plain` names all that take no training of a network."""
     names = content.get("baselines", [])
     if names != "plain" and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
@@ -233,7 +193,7 @@ def _baselines(
         limit = {key: told[key] for key in ("max_eval_items",) if key in told}
         split = content.get("split") or "paper"
         for found, fraction in itertools.product(fitting, fractions):
-            yield PlannedRun(name, found, BASELINE, BASELINE, split, seed, fraction, "", limit)
+            yield RunSpec(name, BASELINE, found, BASELINE, split, seed, fraction, "", limit)
 
 
 def _short(value: Any) -> str:
@@ -306,26 +266,10 @@ def _check_fits(arm: Arm, task: Task, where: str) -> None:
         raise ValueError(f"{where}: arm {arm.name!r} assigns subwords to symbols, and {task.name} is text")
 
 
-def _distinct(runs: list[PlannedRun], where: str) -> tuple[PlannedRun, ...]:
+def _distinct(runs: list[RunSpec], where: str) -> tuple[RunSpec, ...]:
     """Each run once; two orders for one folder are a mistake of the file."""
-    found: dict[Path, PlannedRun] = {}
+    found: dict[Path, RunSpec] = {}
     for run in runs:
-        if found.setdefault(run.folder, run) != run:
-            raise ValueError(f"{where}: two different runs would write to {run.folder}; give one of them a grid")
+        if found.setdefault(run.folder(), run) != run:
+            raise ValueError(f"{where}: two different runs would write to {run.folder()}; give one of them a grid")
     return tuple(found.values())
-
-
-def expected_hyperparameters(run: PlannedRun) -> dict[str, Any]:
-    """What a run's record says if it was made by this order: the protocol's values under the study's own."""
-    protocol, task = get_protocol(run.protocol), get_task(run.task)
-    own: dict[str, Any] = {"global_batch_size": protocol.global_batch_size}
-    own |= {"attention_dropout": protocol.attention_dropout}
-    own |= {"learning_rate": protocol.learning_rate(get_arm(run.arm)), "num_train_epochs": protocol.train_epochs(task)}
-    # what a run's record says of arguments that neither the protocol nor the study names
-    own |= {"max_eval_items": None, "shortcuts": True, "label_smoothing_factor": 0.0, "data_seed": None}
-    own |= {"adam_beta1": 0.9, "adam_beta2": 0.999, "adam_epsilon": 1e-8, "train_sampling_strategy": "random"}
-    own |= {"standardize_targets": protocol.standardize_targets, "protocol_version": protocol.version}
-    if Path(run.backbone).expanduser().is_dir():
-        own["backbone_revision"] = weights_revision(run.backbone)
-    own |= {"patience": protocol.patience, "optimizer": None, "stop_at_loss": None, "max_steps": -1}
-    return {**protocol.training, **own, **run.overrides}

@@ -1,0 +1,1 @@
+"""One run: what is ordered, and what lies in its folder."""

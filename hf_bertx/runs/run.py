@@ -1,0 +1,256 @@
+"""A run's folder: the one place that reads it whole. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import metrics, run_files
+from ..tasks import TASKS, Task
+
+FORMAT = 1  # of run.json and of a study's list; a file that names none is of this one
+SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")  # what every run says of itself
+# What cards and a publication need of a finished run, beside what every run says.
+_OF_FINISHED = {
+    run_files.RUN: ("specification", "data_fingerprint", "data_origin", "backbone_origin", "versions"),
+    run_files.RESULTS: ("metrics", "test_split", "counts", "train_items", "train_seconds"),
+}
+_COMPUTED_WITH = "precision"  # a seed that was computed elsewhere may have another precision, and is of the same cell
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a run answered: `ids` and `labels` of shape `(items,)`, `logits` of `(items, classes)` or `(items, 1)`."""
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    logits: np.ndarray
+    groups: tuple[str, ...] | None
+
+    @classmethod
+    def read(cls, path: Path) -> Predictions:
+        """The answers of a file.
+
+        Raises:
+            ValueError: the file is not whole.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+            values = table["logits"].combine_chunks()
+            logits = values.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+            groups = tuple(table["group"].to_pylist()) if "group" in table.column_names else None
+            return cls(tuple(map(str, table["id"].to_pylist())), table["label"].to_numpy(), logits, groups)
+        except (pa.ArrowException, KeyError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{path}: not a whole file of predictions ({reason}); remove the folder to run again"
+            ) from None
+
+    def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
+        """What a score is computed from: ids, truth and answers, of items or, where the task votes, of pieces."""
+        answers = self.logits[:, 0].astype(np.float64) if task.regression else self.logits.argmax(axis=1)
+        if not task.votes:
+            return self.ids, self.labels, answers
+        assert self.groups is not None
+        voted = metrics.vote(answers, self.groups)
+        truth = dict(zip(self.groups, self.labels, strict=True))
+        return tuple(voted), np.array([truth[piece] for piece in voted]), np.array(list(voted.values()))
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run's folder says: its order, its log and, once it is finished, its results.
+
+    Args:
+        order: of `run.json`.
+        log: of `log_history.json`, the Trainer's.
+        results: of `results.json`; None before the run is finished.
+        failure: of `failure.json`; None where the last try did not fail.
+
+    Example:
+        ```python
+        >>> run = Run.open("runs/recommended/dna-splice/minilm-l6/bert/seed-0")
+        >>> run.scores["test"]["accuracy"], run.predictions("test").logits.shape, run.model_dir
+        ```
+    """
+
+    folder: Path
+    order: dict[str, Any]
+    log: list[dict[str, float]]
+    results: dict[str, Any] | None
+    failure: dict[str, Any] | None = None
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Reads a run's folder; its predictions are read when they are asked for.
+
+        Raises:
+            ValueError: no such folder, no run in it, or a file of it that cannot be read, is damaged or is of another
+                format; the message names it.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: no such folder")
+        path = folder / run_files.RUN
+        if not path.is_file() and not (folder / run_files.RESULTS).is_file():
+            raise ValueError(
+                f"{folder}: not a run's folder, it has no {run_files.RUN}; one is "
+                "RUNS/<protocol>/<task>/<backbone>/<arm>/seed-N"
+            )
+        order = checked_format(path, run_files.read_json(path))
+        specification = order.get("specification")
+        if not isinstance(specification, dict):
+            raise ValueError(f"{path}: it has no specification; remove the folder to run again")
+        for name in SPECIFICATION:
+            if name not in specification:
+                raise ValueError(f"{path}: its specification does not say {name!r}; remove the folder to run again")
+        if "task" not in order and specification["task"] not in TASKS:
+            raise ValueError(f"{path}: its task is not one of {', '.join(TASKS)}")
+        results = _read_or_none(folder / run_files.RESULTS)
+        if results is not None and not (isinstance(results, dict) and isinstance(results.get("metrics"), dict)):
+            raise ValueError(f"{folder / run_files.RESULTS}: it has no metrics; remove the folder to run again")
+        # the log of a finished run was written before its results
+        has_log = results is not None or (folder / run_files.LOG).is_file()
+        log = run_files.read_json(folder / run_files.LOG) if has_log else []
+        if not isinstance(log, list):
+            raise ValueError(f"{folder / run_files.LOG}: damaged, it is no list; train the run again")
+        return cls(folder, order, log, results, _read_or_none(folder / run_files.FAILURE))
+
+    @classmethod
+    def open_finished(cls, folder: str | Path) -> Run:
+        """[`open`] for a run that has to be finished.
+
+        Raises:
+            ValueError: as [`open`], or the run is not finished.
+        """
+        folder = Path(folder)
+        if (folder / run_files.RUN).is_file() and not (folder / run_files.RESULTS).is_file():
+            raise ValueError(
+                f"{folder}: the run is not finished, it has no {run_files.RESULTS}; the same command goes on with it"
+            )
+        for name, needed in _OF_FINISHED.items():
+            content = run_files.read_json(folder / name) if (folder / name).is_file() else dict.fromkeys(needed)
+            lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
+            if lacking:
+                raise ValueError(f"{folder / name}: damaged, it has no {lacking[0]!r}; train the run again")
+        return cls.open(folder)
+
+    @property
+    def specification(self) -> dict[str, Any]:
+        return self.order["specification"]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data that the run was made from."""
+        return str(self.order.get("data_fingerprint"))
+
+    @property
+    def cell(self) -> str:
+        """The same for runs that differ by seed alone, or by the precision of the machine."""
+        shared = {k: v for k, v in self.specification.items() if k not in ("seed", _COMPUTED_WITH)}
+        return json.dumps(shared, sort_keys=True)
+
+    @cached_property
+    def task(self) -> Task:
+        record = self.order.get("task")
+        return TASKS[self.specification["task"]] if record is None else Task.from_dict(record)
+
+    @property
+    def state(self) -> str:
+        """`finished`, `failed` or `unfinished`."""
+        return "finished" if self.results is not None else "failed" if self.failure is not None else "unfinished"
+
+    @property
+    def model_dir(self) -> Path:
+        """The folder of the model and its tokenizer, as plain transformers loads them."""
+        return self.folder / run_files.MODEL
+
+    @property
+    def scores(self) -> dict[str, dict[str, float]]:
+        """Metrics by split, as fractions; empty before the run is finished."""
+        return {} if self.results is None else self.results["metrics"]
+
+    def score(self, split: str, metric: str) -> float | None:
+        """A metric of a finished run, as a fraction; None where there is none."""
+        return self.scores.get(split, {}).get(metric)
+
+    def curve(self, name: str) -> list[tuple[int, float]]:
+        """`(step, value)` of what the log calls `name`: `loss`, `eval_accuracy`, ..."""
+        return [(int(entry["step"]), entry[name]) for entry in self.log if name in entry]
+
+    def epoch_losses(self) -> list[float]:
+        """Mean training loss of each epoch, exact: a logged loss is the mean over the steps since the last one."""
+        sums: dict[int, tuple[float, int]] = {}
+        last = 0
+        for entry in self.log:
+            if "loss" in entry:
+                epoch, steps = math.ceil(round(entry["epoch"], 6)), int(entry["step"]) - last
+                total, before = sums.get(epoch, (0.0, 0))
+                sums[epoch] = total + entry["loss"] * steps, before + steps
+                last = int(entry["step"])
+        return [total / steps for _, (total, steps) in sorted(sums.items()) if steps]
+
+    def first_step_at(self, metric: str, value: float) -> int | None:
+        """The first evaluated step whose validation score is at least `value`; None if there is none."""
+        return next((step for step, found in self.curve(f"eval_{metric}") if found >= value), None)
+
+    def predictions(self, split: str | None = None) -> Predictions | None:
+        """Answers to the items of a split, the test split by default; None where the folder holds none.
+
+        Raises:
+            ValueError: the file is not whole, or its answers score otherwise than `results.json` says.
+        """
+        split = split or self.task.test_split
+        tested = split == self.task.test_split
+        path = self.folder / (run_files.TEST_PREDICTIONS if tested else run_files.VALIDATION_PREDICTIONS)
+        if self.results is None or split not in (self.task.test_split, "validation") or not path.is_file():
+            return None
+        found = Predictions.read(path)
+        _, truth, answers = found.answers(self.task)
+        metric, stated = self.task.metric, self.score(split, self.task.metric)
+        counted = metrics.compute(metric, answers, truth)
+        if stated is None or abs(stated - counted) > 1e-4:
+            raise ValueError(
+                f"{path}: its answers have {metric} {counted:.4f}, {run_files.RESULTS} beside it says {stated}; "
+                "the two are not of one run: remove the folder to run again"
+            )
+        return found
+
+    def seeds(self) -> list[Run]:
+        """The finished runs of this cell on the same data that lie beside this one, itself included, by seed."""
+        found = []
+        for path in self.folder.resolve().parent.glob(f"*/{run_files.RUN}"):
+            if (path.parent / run_files.RESULTS).is_file():
+                other = Run.open(path.parent)
+                if (other.cell, other.fingerprint) == (self.cell, self.fingerprint):
+                    found.append(other)
+        return sorted(found, key=lambda run: run.specification["seed"])
+
+
+def _read_or_none(path: Path) -> Any:
+    return run_files.read_json(path) if path.is_file() else None
+
+
+def checked_format(path: Path, content: Any) -> dict[str, Any]:
+    """The content of a file of runs.
+
+    Raises:
+        ValueError: it holds no named values, or is of another format.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: it holds {type(content).__name__}, not named values; remove it to have it written")
+    if content.get("format", FORMAT) != FORMAT:
+        raise ValueError(
+            f"{path}: its format is {content['format']!r}, this version of hf_bertx reads {FORMAT}; "
+            "report with the version that wrote it"
+        )
+    return content

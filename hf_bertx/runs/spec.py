@@ -1,0 +1,120 @@
+"""A run as plain values: what is ordered, where it lies, which runs belong to one cell. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from .. import run_files
+from ..arms import BASELINE, get_arm
+from ..backbones import weights_revision
+from ..baselines.catalog import get_baseline
+from ..protocols import get_protocol
+from ..tasks import get_task
+
+# What `train.py` takes where neither the protocol nor the spec says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    "max_eval_items": None,
+    "shortcuts": True,
+    "label_smoothing_factor": 0.0,
+    "data_seed": None,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "adam_epsilon": 1e-8,
+    "train_sampling_strategy": "random",
+    "optimizer": None,
+    "stop_at_loss": None,
+    "max_steps": -1,
+}
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One training: task x backbone x arm x seed x fraction of the data, by a protocol.
+
+    Args:
+        task: the name of a task.
+        arm: the name of an arm, or `baseline`; then `backbone` names the baseline.
+        backbone: a short name, a Hub id or a folder.
+        protocol: the name of a protocol, which sets all hyperparameters that `overrides` does not.
+        split: of the data; None for the protocol's.
+        fraction: share of the training data.
+        variant: a word for what differs from the protocol; it ends the name of the run's folder.
+        overrides: options of `train.py` that differ from the protocol, by name, e.g. `{"learning_rate": 1e-4}`.
+    """
+
+    task: str = "dna-splice"
+    arm: str = "bert"
+    backbone: str = "minilm-l6"
+    protocol: str = "recommended"
+    split: str | None = None
+    seed: int = 42
+    fraction: float = 1.0
+    variant: str = ""
+    overrides: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def data_split(self) -> str:
+        """The split of the data, by name."""
+        if self.split is not None:
+            return self.split
+        return "paper" if self.arm == BASELINE else get_protocol(self.protocol).split(get_task(self.task))
+
+    def folder(self, root: Path = Path()) -> Path:
+        """Where the run lies below the root of all runs."""
+        backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
+        names = (self.protocol, self.task, backbone, self.arm)
+        return root / run_files.run_folder(*names, self.seed, self.fraction, self.data_split, self.variant)
+
+    @property
+    def label(self) -> str:
+        """The run in a line of a listing."""
+        share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
+        varied = f", {self.variant}" if self.variant else ""
+        return f"{self.task} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
+
+    def arguments(self, root: Path, data_dir: Path | None = None) -> list[str]:
+        """The command line of `train.py` for this run."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
+        values |= {**self.overrides, "output_dir": root, "data_dir": data_dir}
+        return [
+            part for name, value in values.items() if value not in (None, "") for part in (f"--{name}", str(value))
+        ]
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """What the run's record says of hyperparameters: the defaults, under the protocol's, under the overrides.
+
+        Of a baseline, only what limits its items is known.
+        """
+        if self.arm == BASELINE:
+            return {"max_eval_items": self.overrides.get("max_eval_items")}
+        protocol, task = get_protocol(self.protocol), get_task(self.task)
+        own: dict[str, Any] = {
+            "global_batch_size": protocol.global_batch_size,
+            "attention_dropout": protocol.attention_dropout,
+            "learning_rate": protocol.learning_rate(get_arm(self.arm)),
+            "num_train_epochs": protocol.train_epochs(task),
+            "standardize_targets": protocol.standardize_targets,
+            "patience": protocol.patience,
+            "protocol_version": protocol.version,
+        }
+        if Path(self.backbone).expanduser().is_dir():
+            own["backbone_revision"] = weights_revision(self.backbone)
+        return {**_DEFAULTS, **protocol.training, **own, **self.overrides}
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields, with the folder that the run writes to relative to the root of all runs."""
+        return {**asdict(self), "split": self.data_split, "folder": self.folder().as_posix()}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> RunSpec:
+        """A spec from what [`to_json`] gave, or from a run's specification; other values are left out.
+
+        Raises:
+            KeyError: the record does not say a field that has to be there.
+        """
+        needed = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")
+        optional = {name: record[name] for name in ("variant", "overrides") if name in record}
+        return cls(**{name: record[name] for name in needed}, **optional)
