@@ -32,8 +32,9 @@ from hf_bertx.cli import main
 from hf_bertx.input_records import Columns, InputRecord, read_input
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
-from hf_bertx.prediction.inference import WINDOW_RECORDS, SequenceClassifier, in_windows, length_batches
+from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.prediction_files import predict_file
+from hf_bertx.prediction.windows import WINDOW_RECORDS, in_windows, length_batches
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 

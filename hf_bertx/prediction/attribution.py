@@ -12,7 +12,8 @@ import torch
 
 from ..input_records import InputRecord
 from ..tokenization_discipline import DisciplineTokenizer
-from .inference import SequenceClassifier, check_finite, length_batches, one_thread_each
+from .inference import SequenceClassifier, check_finite, one_thread_each
+from .windows import length_batches
 
 METHODS = ("occlusion", "gradient x input")
 

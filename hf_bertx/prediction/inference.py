@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from ..run_arguments import PRECISIONS, fast_bfloat16
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .loading import load_classifier
 from .unlikely_input import unlikely
+from .windows import in_windows, length_batches
 
 logger = logging.get_logger(__name__)
 
@@ -30,7 +30,6 @@ TOKENS_A_BATCH = 2048
 _GPU_TOKENS_A_BATCH = 65536
 _SURE = 10  # letters, from which a sequence that looks like another discipline's hardly is by chance
 MOST_LETTERS = 10_000_000  # of a record, of which a model reads hundreds; a longer one would fill the memory
-WINDOW_RECORDS, WINDOW_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
 
 
 @dataclass(frozen=True)
@@ -248,51 +247,6 @@ def check_finite(logits: np.ndarray, where: str) -> None:
             f"{where}: the model answers {', '.join(f'{logit:g}' for logit in logits.tolist())}; its weights are "
             "damaged, or too large for this precision"
         )
-
-
-def in_windows(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
-    """Consecutive records by the thousand, fewer where they are long; where windows end depends on nothing else."""
-    window: list[InputRecord] = []
-    symbols = 0
-    for record in records:
-        window.append(record)
-        symbols += len(record.sequence) + len(record.second or "")
-        if len(window) == WINDOW_RECORDS or symbols >= WINDOW_SYMBOLS:
-            yield window
-            window, symbols = [], 0
-    if window:
-        yield window
-
-
-def length_batches(lengths: np.ndarray, tokens: int, batch_size: int | None = None) -> list[np.ndarray]:
-    """Indices of batches of like lengths, longest first, as few as are needed and about equally large.
-
-    Equally, since a small one at the end would leave the other cores waiting for those that began with it.
-
-    Args:
-        lengths: tokens of each item, shape `(items,)`.
-        tokens: at most so many a batch, with its padding. A batch has one item in any case.
-        batch_size: at most so many items, where given.
-    """
-    order = np.argsort(-lengths, kind="stable")
-    longest_first = lengths[order].tolist()
-    needed = len(_batch_sizes(longest_first, tokens, batch_size))
-    # the fewest tokens that need no more batches
-    tokens = bisect_left(
-        range(tokens), True, key=lambda few: len(_batch_sizes(longest_first, few, batch_size)) <= needed
-    )
-    ends = np.cumsum(_batch_sizes(longest_first, tokens, batch_size))
-    return np.split(order, ends[:-1]) if len(order) else []
-
-
-def _batch_sizes(longest_first: list[int], tokens: int, batch_size: int | None) -> list[int]:
-    sizes: list[int] = []
-    at = 0
-    while at < len(longest_first):
-        size = min(max(1, tokens // max(1, longest_first[at])), batch_size or len(longest_first))
-        sizes.append(min(size, len(longest_first) - at))
-        at += size
-    return sizes
 
 
 @contextmanager

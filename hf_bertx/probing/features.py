@@ -14,7 +14,8 @@ import torch
 from transformers.utils import logging
 
 from .. import run_files
-from ..prediction.inference import length_batches, one_thread_each
+from ..prediction.inference import one_thread_each
+from ..prediction.windows import length_batches
 
 logger = logging.get_logger(__name__)
 
