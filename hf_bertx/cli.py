@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import analyse, baseline, data, predict, pretrain, probe, publish, report, study, tasks
+from .commands import analyse, baseline, data, predict, pretrain, probe, publish, report, study, tasks, train
 from .registry import run_command
 
-_VERBS = (tasks, data, pretrain, study, baseline, probe, report, analyse, predict, publish)
+_VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse, predict, publish)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bertx",
         description="Text-pretrained encoders on DNA, protein, music and shifted text: what pre-training was worth.",
-        epilog="Training: accelerate launch train.py --task dna-splice --arm bert re_emb rand",
+        epilog="Training on several devices: accelerate launch train.py --task dna-splice --arm bert re_emb rand",
     )
     parser.add_argument("--version", action="version", version=f"hf_bertx {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")

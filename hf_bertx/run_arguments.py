@@ -22,7 +22,7 @@ from .optimizers import OPTIMIZERS
 from .protocols import PROTOCOLS, Protocol, get_protocol
 from .registry import unknown
 from .task_data import OWN_ARGUMENTS, SPLITS
-from .tasks import TASKS, Task, get_task
+from .tasks import TASKS, Task, get_task, rows_folder
 from .training_options import check_given, check_values
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -33,7 +33,10 @@ _VARIANT = re.compile(r"[\w.+=-]*")
 class RunArguments:
     """What `train.py` takes beside every field of `transformers.TrainingArguments`."""
 
-    task: str = field(default="dna-splice", metadata={"help": f"One of: {', '.join(TASKS)}."})
+    task: str = field(
+        default="dna-splice",
+        metadata={"help": f"One of: {', '.join(TASKS)}; or a folder that `bertx data build` made."},
+    )
     arm: list[str] = field(
         default_factory=lambda: ["bert"],
         metadata={
@@ -275,6 +278,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
     arms = [get_arm(name) for name in run.arm]
     task = get_task(run.task) if run.train_file is None else None
+    run.data_dir = run.data_dir or rows_folder(run.task)
     if task is None:
         if build_own is None:
             raise ValueError("--train_file: this command does not build data; use train.py")

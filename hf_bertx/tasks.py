@@ -5,10 +5,14 @@ To add one: `TASKS["my-task"] = Task("my-task", "dna", ("no", "yes"), "accuracy"
 
 from __future__ import annotations
 
-import difflib
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from .registry import unknown
+
+_BUILDS = "builds"  # folder of a built data set with a record a configuration
 PAPER = "Kao and Lee 2021"
 # Table 2's columns in the paper's order; Table 1 of the appendix for GLUE. Values x 100 as printed.
 _TABLE_2 = f"{PAPER}, Table 2 (test)"
@@ -357,14 +361,37 @@ TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 
 def get_task(name: str) -> Task:
-    """The task of that name.
+    """The task of that name, or of a folder that `bertx data build` made.
 
     Raises:
-        ValueError: no task has that name; the message lists them.
+        ValueError: no task has that name; the message lists them. The folder's record is damaged.
     """
+    folder = built_folder(name)
+    if folder is not None:
+        path = sorted((folder / _BUILDS).glob("*.json"))[0]
+        try:
+            return Task.from_dict(json.loads(path.read_text(encoding="utf-8"))["task"])
+        except (ValueError, KeyError, TypeError):
+            raise ValueError(f"{path}: it records no task; build the data set again") from None
     if name not in TASKS:
-        near = difflib.get_close_matches(name, TASKS, n=1)
-        raise ValueError(
-            f"unknown task {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(TASKS)}"
-        )
+        raise ValueError(f"{unknown('task', name, TASKS)}; or give a folder that `bertx data build` made")
     return TASKS[name]
+
+
+def built_folder(name: str) -> Path | None:
+    """The folder of a built data set that stands for a task; None for the name of a task."""
+    folder = Path(name).expanduser()
+    return folder if name not in TASKS and any((folder / _BUILDS).glob("*.json")) else None
+
+
+def task_name(name: str) -> str:
+    """What a task is called in tables and folders: its name, of a built folder that of its record."""
+    return name if built_folder(name) is None else get_task(name).name
+
+
+def rows_folder(name: str) -> str | None:
+    """Where the rows of a task lie that is a folder, as `--data_dir` takes it; None for the name of a task."""
+    folder = built_folder(name)
+    if folder is None:
+        return None
+    return str(folder / "default" if (folder / "default").is_dir() else folder)

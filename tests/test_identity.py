@@ -14,9 +14,8 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from requests import Response
 from safetensors.torch import load_file, save_file
 
-import train as script
 from hf_bertx import backbones, run_files
-from hf_bertx.one_run import main
+from hf_bertx.launch import main
 from hf_bertx.registry import run_command
 from hf_bertx.run_arguments import parse_arguments
 from hf_bertx.task_data import load_task_data
@@ -40,7 +39,7 @@ class Trained:
         fixed = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1"
         told = ["--train_file", str(self.folder / file), "--output_dir", str(self.folder / "runs"), *fixed.split()]
         told += ["--backbone", str(self.backbone), *([] if "--discipline" in argv else ["--discipline", "dna"])]
-        code = main([*told, *argv], script._build_own)
+        code = main([*told, *argv])
         return code, self.capsys.readouterr().err
 
     def run(self) -> Path:

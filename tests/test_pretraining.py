@@ -340,7 +340,7 @@ def test_sequences_give_a_backbone_that_train_takes(
 
 
 def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    from hf_bertx.one_run import train
+    from hf_bertx.launch import train_all as train
 
     out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
     told = (

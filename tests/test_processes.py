@@ -35,7 +35,7 @@ print("ended")
 """
 
 
-@pytest.mark.parametrize("module", ["hf_bertx.one_run", "hf_bertx.pretraining.pretrain"])
+@pytest.mark.parametrize("module", ["hf_bertx.launch", "hf_bertx.pretraining.pretrain"])
 def test_the_group_and_its_threads_are_gone_before_python_ends(module: str) -> None:
     place = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     argv = [sys.executable, "-c", _SCRIPT, module]

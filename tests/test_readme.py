@@ -3,6 +3,7 @@
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -13,7 +14,11 @@ from hf_bertx.cli import build_parser
 from hf_bertx.run_arguments import parse_arguments
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = [block for block in re.findall(r"```python\n(.*?)```", README, flags=re.S) if "runs/demo" not in block]
+BLOCKS = [
+    block
+    for block in re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    if "runs/demo" not in block and "RunSpec" not in block
+]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
@@ -22,6 +27,25 @@ def test_python_blocks_run(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(BLOCKS) == 2
     # the Hub is out of reach; the packaged backbone has the same vocabulary and architecture
     exec(block.replace('"bert-base-uncased"', repr(resolve_backbone("minilm-l6").source)), {})
+
+
+def test_the_block_that_trains_runs_as_printed(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (block,) = (block for block in re.findall(r"```python\n(.*?)```", README, flags=re.S) if "RunSpec(" in block)
+    monkeypatch.chdir(tmp_path)
+    small = f'seed=0, backbone={str(tiny_backbone)!r}, overrides={{"max_steps": 3, "eval_steps": 3}}'
+    names: dict[str, Any] = {}
+    exec(block.replace("seed=0", small), names)
+    run = names["run"]
+    assert run.folder.relative_to("runs").parts[:2] == ("recommended", "dna-splice")
+    assert run.predictions("test").logits.shape == (160, 3)
+    assert set(run.scores) == {"validation", "test"}
+    assert (run.model_dir / "model.safetensors").is_file()
+    again = names["train"](
+        names["RunSpec"].from_json(run.specification | {"overrides": {"max_steps": 3, "eval_steps": 3}})
+    )
+    assert again.order == run.order
 
 
 def test_the_commands_of_bertx_are_understood() -> None:

@@ -22,8 +22,8 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_bertx import run_files
+from hf_bertx.launch import train_all as train_here
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
-from hf_bertx.one_run import train as train_here
 from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, tables, write_report

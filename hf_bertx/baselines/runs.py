@@ -18,7 +18,7 @@ from ..backbones import weights_revision
 from ..publishing.cards import write_model_card
 from ..run_order import check_same, machine, versions
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
-from ..tasks import Task, get_task
+from ..tasks import Task, get_task, rows_folder
 from .catalog import Baseline, get_baseline
 from .linear import Fitted, Items, fit_plain, search_plain
 
@@ -67,7 +67,7 @@ def run_baseline(
         raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
     if epochs is not None and not (baseline.network and epochs > 0):
         raise ValueError(f"epochs is {epochs} for {name!r}; allowed: for networks, more than 0")
-    data = load_task_data(found, split, data_dir)
+    data = load_task_data(found, split, data_dir or (rows_folder(task) if isinstance(task, str) else None))
     train = subset(data.splits["train"], fraction, seed)
     folder = baseline_folder(baseline.name, found, split, seed, fraction, Path(root))
     order = _order(baseline, found, data, split, seed, fraction, max_eval_items, epochs)

@@ -20,7 +20,11 @@ def add(verbs: Any) -> None:
     )
     running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
     running.add_argument("--list", action="store_true", help="print the baselines and what each fits")
-    running.add_argument("--task", default="dna-splice", help="one of: " + ", ".join(TASKS))
+    running.add_argument(
+        "--task",
+        default="dna-splice",
+        help="one of: " + ", ".join(TASKS) + "; or a folder that `bertx data build` made",
+    )
     running.add_argument("--data_dir", help="folder that `bertx data build` made")
     running.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
     running.add_argument("--seed", type=int, default=0)

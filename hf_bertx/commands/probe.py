@@ -19,7 +19,11 @@ def add(verbs: Any) -> None:
         "leaves a run folder that `bertx report` shows. Features are cached and never computed twice.",
         epilog="bertx probe --task dna-h3 --data_dir data/dna-h3 --items 100 1000 all --arm bert re_emb rand",
     )
-    parser.add_argument("--task", default="dna-splice", help="one of: " + ", ".join(TASKS))
+    parser.add_argument(
+        "--task",
+        default="dna-splice",
+        help="one of: " + ", ".join(TASKS) + "; or a folder that `bertx data build` made",
+    )
     parser.add_argument("--data_dir", help="folder that `bertx data build` made")
     parser.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
     parser.add_argument("--arm", nargs="+", default=["bert", "re_emb", "rand"], help="starts (bert re_emb rand)")

@@ -21,7 +21,7 @@ from ..prediction.inference import SequenceClassifier
 from ..protocols import PROBE
 from ..run_order import check_same, machine, versions
 from ..task_data import TaskData, load_task_data
-from ..tasks import Task, get_task
+from ..tasks import Task, get_task, rows_folder, task_name
 from .draws import ALL, count, draw, parts
 from .encoder import VERSION, FrozenEncoder, precision
 from .features import POOLINGS
@@ -71,7 +71,7 @@ class ProbeSpec:
     def folder(self, root: Path, size: int | str) -> Path:
         """Where the run of a training size lies."""
         layers = "" if self.layers is None else "-layers=" + "+".join(map(str, self.layers))
-        names = (PROBE, self.task, self.backbone, self.arm)
+        names = (PROBE, task_name(self.task), self.backbone, self.arm)
         return root / run_files.run_folder(*names, self.seed, 1.0, self.split, self.variant(size) + layers)
 
 
@@ -125,7 +125,7 @@ def run_probe(
     """
     task, arm = get_task(spec.task), get_arm(spec.arm)
     _check_fits(arm, task)
-    data = load_task_data(task, spec.split, data_dir)
+    data = load_task_data(task, spec.split, data_dir or rows_folder(spec.task))
     train, selection, test = parts(data, task, spec.max_test_items)
     todo = {}
     for size in items:

@@ -12,7 +12,7 @@ from ..arms import BASELINE, get_arm
 from ..backbones import weights_revision
 from ..baselines.catalog import get_baseline
 from ..protocols import get_protocol
-from ..tasks import get_task
+from ..tasks import get_task, task_name
 
 # What `train.py` takes where neither the protocol nor the spec says otherwise.
 _DEFAULTS: dict[str, Any] = {
@@ -35,7 +35,7 @@ class RunSpec:
     """One training: task x backbone x arm x seed x fraction of the data, by a protocol.
 
     Args:
-        task: the name of a task.
+        task: the name of a task, or a folder that `bertx data build` made.
         arm: the name of an arm, or `baseline`; then `backbone` names the baseline.
         backbone: a short name, a Hub id or a folder.
         protocol: the name of a protocol, which sets all hyperparameters that `overrides` does not.
@@ -65,7 +65,7 @@ class RunSpec:
     def folder(self, root: Path = Path()) -> Path:
         """Where the run lies below the root of all runs."""
         backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
-        names = (self.protocol, self.task, backbone, self.arm)
+        names = (self.protocol, task_name(self.task), backbone, self.arm)
         return root / run_files.run_folder(*names, self.seed, self.fraction, self.data_split, self.variant)
 
     @property
@@ -73,7 +73,7 @@ class RunSpec:
         """The run in a line of a listing."""
         share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
         varied = f", {self.variant}" if self.variant else ""
-        return f"{self.task} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
+        return f"{task_name(self.task)} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
 
     def arguments(self, root: Path, data_dir: Path | None = None) -> list[str]:
         """The command line of `train.py` for this run."""
@@ -106,7 +106,12 @@ class RunSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with the folder that the run writes to relative to the root of all runs."""
-        return {**asdict(self), "split": self.data_split, "folder": self.folder().as_posix()}
+        return {
+            **asdict(self),
+            "task": task_name(self.task),
+            "split": self.data_split,
+            "folder": self.folder().as_posix(),
+        }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> RunSpec:

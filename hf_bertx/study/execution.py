@@ -23,6 +23,7 @@ from .. import run_files
 from ..arms import BASELINE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
+from ..tasks import rows_folder
 from .plan import FORMAT, PLANS, Study
 
 _LOCKS = ".locks"
@@ -58,6 +59,9 @@ class Where:
     launch: str | None = None
 
     def data_dir(self, task: str) -> Path | None:
+        rows = rows_folder(task)
+        if rows is not None:
+            return Path(rows)
         folder = None if self.data is None else self.data / task
         return folder if folder is not None and folder.is_dir() else None
 
@@ -183,11 +187,11 @@ def _train(run: RunSpec, where: Where) -> None:
     if where.threads is not None:
         arguments += ["--threads", str(where.threads)]
     if where.launch is not None:
-        _train_in_processes([*shlex.split(where.launch), "-m", "hf_bertx.one_run", *arguments])
+        _train_in_processes([*shlex.split(where.launch), "-m", "hf_bertx.launch", *arguments])
         return
-    from ..one_run import train  # torch
+    from ..launch import train_all  # torch
 
-    train([*arguments, "--disable_tqdm", str(not sys.stderr.isatty())])
+    train_all([*arguments, "--disable_tqdm", str(not sys.stderr.isatty())])
 
 
 def _train_in_processes(command: list[str]) -> None:

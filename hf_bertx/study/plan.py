@@ -16,7 +16,7 @@ from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
 from ..protocols import get_protocol
 from ..runs.spec import RunSpec
-from ..tasks import TASKS, Task, get_task
+from ..tasks import TASKS, Task, built_folder, get_task
 from .series import last_of, read_series, uncut_positions
 
 NAMED = Path(__file__).parent.parent / "studies"
@@ -205,7 +205,8 @@ def _with_overrides(content: dict[str, Any], name: str, known: dict[str, Any], w
     value = content.get(name)
     if not value or not isinstance(value, (list, dict)):
         raise ValueError(f"{where}: {name} is {value!r}; a study needs at least one, as a list or a mapping")
-    _check_names(value, known, where, name.removesuffix("s"))
+    built = [item for item in value if name == "tasks" and isinstance(item, str) and built_folder(item) is not None]
+    _check_names(value, [*known, *built], where, name.removesuffix("s"))
     told = value if isinstance(value, dict) else dict.fromkeys(value)
     return {key: _overrides(item, f"{where}, {name}, {key}") for key, item in told.items()}
 

@@ -1,0 +1,161 @@
+"""`bertx train` and `train.py`: data first, then the runs, then their cards.
+
+Beside `bertx data`, the only module that knows how data sets are built. What is needed after training, or for a push
+alone, is imported then, so that the first step comes sooner.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import TrainingArguments
+from transformers.utils import logging
+
+from . import run_files
+from .processes import end_process_group
+from .registry import run_command
+from .run_arguments import OwnData, parse_arguments
+from .runs.run import Run
+from .runs.spec import RunSpec
+from .tasks import TASKS
+from .training import run
+
+
+def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path | None = None, **options: Any) -> Run:
+    """Trains a run, tests it once and saves it; a finished run is read, an interrupted one goes on.
+
+    Args:
+        spec: what is trained.
+        output_dir: the root of all runs.
+        data_dir: a folder of the task's data; by default the copy in the package, on the Hub, or built.
+        **options: of `train.py` that change no number, e.g. `threads=2`, `disable_tqdm=True`.
+
+    Returns:
+        The finished run: `run.scores["test"]`, `run.predictions("test")`, `run.model_dir`.
+
+    Raises:
+        ValueError: a name, a value or an option that is not allowed, or a folder that holds another run.
+        OSError: the backbone or the data cannot be had.
+
+    Example:
+        ```python
+        >>> from hf_bertx import RunSpec, train
+        >>> run = train(RunSpec(task="dna-splice", arm="bert", seed=0), output_dir="runs")
+        >>> run.scores["test"]["accuracy"]
+        ```
+    """
+    argv = spec.arguments(Path(output_dir), None if data_dir is None else Path(data_dir))
+    argv += [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    (folder,) = train_all(argv)
+    return Run.open_finished(folder)
+
+
+def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: None) -> list[Path]:
+    """Trains the runs of a command line, one an arm, and publishes them if they are to be pushed.
+
+    Args:
+        tell: is given the folder of each run as soon as it is finished, in the main process.
+
+    Returns:
+        The folders of the runs.
+
+    Raises:
+        ValueError, OSError: an order that cannot be carried out.
+    """
+    from .performance.memory import use_processor
+
+    logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
+    plans, args = parse_arguments(argv, _build_own)
+    use_processor(plans[0].threads, args.use_cpu)
+    root, folders = Path(args.output_dir or "runs"), []
+    push = _push_to_hub(args) if args.push_to_hub else None
+    # the finished run is pushed, without the Trainer's pickle, and no checkpoint holds the token
+    args.push_to_hub, args.hub_token = False, None
+    for plan in plans:
+        folder = run(plan, args, build_task=partial(_build_task, root))
+        folders.append(folder)
+        if PartialState().is_main_process:
+            from .publishing.cards import write_model_card
+
+            write_model_card(folder)
+            tell(folder)
+            if push is not None:
+                push(folder)
+    return folders
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 2 for an order that cannot be carried out, after one line that says why; see `run_command`."""
+
+    def act() -> None:
+        train_all(sys.argv[1:] if argv is None else argv, tell=lambda folder: print(f"wrote {folder}"))
+        end_process_group()
+
+    return run_command("train.py", act)
+
+
+def _build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
+    """Builds a user's own data into a folder of its content: two files of one name never share one."""
+    from dataset_scripts.build import build_dataset
+
+    from .publishing.cards import built_task
+
+    if name in TASKS:
+        raise ValueError(f"--task {name} is a task of the paper; give your own data another name")
+    built = folder / f"{name}-{_content(told)[:12]}"
+    with PartialState().main_process_first():
+        if PartialState().is_main_process:
+            build_dataset(name, built, builder_options=told)
+    return OwnData(built_task(built), built / "default")
+
+
+def _content(told: dict[str, Any]) -> str:
+    """A sha256 over the options of a user's own data and over the files that they name."""
+    digest = hashlib.sha256()
+    for option, value in sorted(told.items()):
+        digest.update(f"{option}={value}\n".encode())
+        path = Path(str(value))
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in files if option.endswith("_file") else ():
+            if file.is_file():
+                digest.update(f"{file.name} {run_files.sha256(file)}\n".encode())
+    return digest.hexdigest()
+
+
+def _build_task(root: Path, name: str, split: str) -> Path:
+    """Builds a data set of the paper from its original files, which are fetched, unless an earlier run did."""
+    from dataset_scripts.build import build_dataset
+
+    folder = root / "data" / name
+    if not (folder / split).is_dir():
+        build_dataset(name, folder, split=split)
+    return folder
+
+
+def _push_to_hub(args: TrainingArguments) -> Callable[[Path], None]:
+    """What publishes a finished run where the `Trainer` would have pushed it to.
+
+    Raises:
+        OSError: the token is not taken, which is better known before training than after.
+    """
+    from .publishing.card_facts import run_name
+    from .publishing.publish import Upload, publish_model, signed_in
+
+    upload = Upload(bool(args.hub_private_repo), args.hub_revision, token=args.hub_token)
+    account = signed_in(args.hub_model_id or "the model", upload)
+
+    def push(folder: Path) -> None:
+        name = args.hub_model_id or run_name(run_files.read_json(folder / run_files.RUN))
+        print(publish_model(folder, name if "/" in name else f"{account}/{name}", upload))
+
+    return push
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""A folder that `bertx data build` made is a task: train, study and baseline take it by its path."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hf_bertx import run_files
+from hf_bertx.cli import main
+from hf_bertx.runs.run import Run
+from hf_bertx.runs.spec import RunSpec
+from hf_bertx.tasks import get_task, rows_folder, task_name
+
+SHORT = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1".split()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("own")
+    items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{'ab'[i % 2]}" for i in range(60))
+    (folder / "mine.csv").write_text("id,sequence,label\n" + "\n".join(items) + "\n")
+    argv = ["--from", str(folder / "mine.csv"), "--discipline", "dna", "--output", str(folder / "promoters")]
+    assert main(["data", "build", "promoters", *argv]) == 0
+    return folder / "promoters"
+
+
+def test_a_built_folder_is_a_task(built: Path) -> None:
+    assert (task_name(str(built)), get_task(str(built)).labels) == ("promoters", ("a", "b"))
+    assert rows_folder(str(built)) == str(built / "default")
+    assert (task_name("dna-splice"), rows_folder("dna-splice")) == ("dna-splice", None)
+    spec = RunSpec(task=str(built))
+    assert spec.folder().as_posix() == "recommended/promoters/minilm-l6/bert/seed-42"
+    assert spec.to_json()["task"] == "promoters"
+
+
+def test_every_verb_takes_the_folder(
+    built: Path, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    runs = tmp_path / "runs"
+    argv = ["--task", str(built), "--backbone", str(tiny_backbone), "--output_dir", str(runs), *SHORT]
+    assert main(["train", *argv]) == 0, capsys.readouterr().err
+    assert main(["baseline", "majority", "--task", str(built), "--runs", str(runs)]) == 0, capsys.readouterr().err
+    overrides = {"max_steps": 2, "eval_steps": 2, "logging_steps": 1, "precision": "float32"}
+    study = {"tasks": [str(built)], "arms": ["bert"], "seeds": [42, 1], "backbones": [str(tiny_backbone)]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"about": "Mine.", "overrides": overrides, **study}))
+    capsys.readouterr()
+    assert main(["study", str(tmp_path / "mine.yaml"), "--runs", str(runs), "--threads", "1"]) == 0
+    assert "2 runs, 1 finished, 1 to do" in capsys.readouterr().out  # the one that `train` made is the study's
+    found = [Run.open_finished(path.parent) for path in sorted(runs.rglob(run_files.RUN))]
+    assert [run.specification["task"] for run in found] == ["promoters"] * 3
+    assert len({run.fingerprint for run in found}) == 1
+    assert main(["report", str(runs)]) == 0
+    assert "promoters" in capsys.readouterr().out
