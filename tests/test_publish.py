@@ -294,7 +294,7 @@ def test_a_run_that_cannot_be_published_says_why(run_copy: Path, publish: Publis
         f"{run_copy}: the folder model holds no weights; train the run again to publish it"
     )
     (run_copy / run_files.RESULTS).unlink()
-    assert "results.json: the file is missing" in publish("model", str(run_copy), "bertx/tiny")[2]
+    assert "the run is not finished, it has no results.json" in publish("model", str(run_copy), "bertx/tiny")[2]
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "zeros", "{}", "gone"])
