@@ -32,8 +32,8 @@ ORDER = (
     "baselines.plus_tfm.conversion baselines.encoders baselines.networks baselines.runs baselines.table "
     "probing.features probing.heads probing.draws probing.encoder probing.pooling_layer probing.runs launch "
     "study.execution study.choice study.estimate study.command commands.tasks commands.train commands.report "
-    "commands.study commands.analyse commands.predict commands.baseline commands.pretrain commands.data commands.probe "
-    "commands.publish cli"
+    "commands.study commands.analyse commands.predict commands.baseline commands.pretrain commands.data "
+    "commands.probe commands.publish cli"
 ).split()
 NO_TORCH = (
     "performance.memory",
