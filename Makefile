@@ -12,11 +12,12 @@ DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --num_trai
 export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test lint bench bench-gpu install clean help
+.PHONY: demo test campaign lint bench bench-gpu install clean help
 
 help:
 	@echo "make demo     fine-tune three arms on real DNA and print the table"
 	@echo "make test     run the tests"
+	@echo "make campaign kills, damaged files, fuzzed inputs: nothing may go wrong in silence (minutes)"
 	@echo "make lint     ruff format check, ruff check, mypy"
 	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
 	@echo "make install  .venv with every extra"
@@ -29,6 +30,9 @@ demo: $(VENV)/.installed-offline
 
 test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
+
+campaign: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_campaign.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
