@@ -25,7 +25,7 @@ ORDER = (
     "prediction.loading prediction.inference prediction.attribution prediction.prediction_rows "
     "prediction.prediction_files pipeline_discipline report.resampling report.statistics report.formatting "
     "report.records report.tables report.cells report.comparisons report.paper_tables report.pretraining "
-    "report.panels report.pretraining_panels report.plateau report.probes report.figures report.page report.write "
+    "report.panels report.pretraining_panels report.plateau report.probes report.hypotheses report.figures report.page report.write "
     "analysis.similarity analysis.compared_runs analysis.activations analysis.analyse analysis.analysis_report "
     "study.series study.plan publishing.card_facts publishing.cards publishing.repository_files "
     "publishing.onnx_export publishing.publish baselines.features baselines.linear baselines.checkpoints "

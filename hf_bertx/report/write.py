@@ -23,6 +23,7 @@ from .formatting import (
     share_of_data,
     shown_backbone,
 )
+from .hypotheses import hypotheses_markdown, hypothesis_rows, judge
 from .page import Report, page
 from .panels import confusion, make_panels
 from .plateau import plateau_markdown, plateau_panels, plateau_rows, plateau_test_rows, plateau_tests, survivals
@@ -36,6 +37,7 @@ __all__ = ["Report", "Run", "build_report", "collect_runs", "markdown", "read_ru
 
 TABLE, TABLE_JSON, PAGE = "table.md", "table.json", "index.html"
 REPORT, REPORT_JSON = "report.md", "report.json"
+HYPOTHESES = "hypotheses.md"
 
 
 def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Report:
@@ -72,6 +74,10 @@ def write_report(root: Path, output: Path) -> list[Path]:
     found = tables(runs.records)
     rows = report_rows(report)
     texts = {TABLE: "\n".join(markdown(table) for table in found), REPORT: report_markdown(report)}
+    judged = judge(report.tests, report.plateau_tests)
+    if judged:
+        texts[HYPOTHESES] = hypotheses_markdown(judged)
+        rows["hypotheses"] = hypothesis_rows(judged)
     values = {TABLE_JSON: found, REPORT_JSON: report_json(report, rows)}
     texts |= {f"{name}.csv": csv_text(each) for name, each in rows.items() if each}
     for name, text in texts.items():

@@ -1,0 +1,176 @@
+"""The paper's hypotheses -> a verdict each, from comparisons of arms and from the steps on the plateau."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .cells import Cell
+from .comparisons import ArmComparison
+from .formatting import grouped, markdown_table, percent, setup, short_name
+from .plateau import PlateauTest
+
+LEVEL = 0.05
+MARGIN = 0.02  # of a score: differences within it count as none
+HOLDS, FAILS, OPEN = "holds", "does not hold", "cannot be told"
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A claim about two arms.
+
+    Args:
+        test: `better` (the first arm scores higher), `equal` (within `MARGIN` of the second), or `sooner` (it leaves
+            the plateau in fewer steps).
+    """
+
+    name: str
+    claim: str
+    pairs: tuple[tuple[str, str], ...]
+    test: str = "better"
+
+
+HYPOTHESES = (
+    Hypothesis("H1", "Pre-trained weights beat random ones.", (("bert", "rand"),)),
+    Hypothesis("H2a", "Random embeddings on a pre-trained body lose something.", (("bert", "re_emb"),)),
+    Hypothesis("H2b", "They still beat random weights.", (("re_emb", "rand"),)),
+    Hypothesis("H3", "Symbols on unused entries are no better than random weights.", (("unused", "rand"),), "equal"),
+    Hypothesis(
+        "H4",
+        "Pre-trained weights leave the loss plateau sooner.",
+        (("bert", "rand"), ("shift_1000", "shift_1000_rand")),
+        "sooner",
+    ),
+    Hypothesis(
+        "H5",
+        "The advantage survives a shift of all token ids.",
+        (
+            ("shift_1000", "shift_1000_rand"),
+            ("random_shift", "random_shift_rand"),
+            ("shift_1000", "rand"),
+            ("random_shift", "rand"),
+        ),
+    ),
+    Hypothesis("structure", "The structure of the weights counts, not their statistics.", (("bert", "shuffled"),)),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one comparison says: `sign` is 1 where it agrees with the claim, -1 where it contradicts it, else 0."""
+
+    cell: Cell
+    pair: str
+    sign: int
+    text: str
+    row: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The verdict on a hypothesis over the tasks of one setup (backbone, protocol, split, training size)."""
+
+    hypothesis: Hypothesis
+    where: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def verdict(self) -> str:
+        """It holds where it is found on more than half of the comparisons and contradicted by none; it does not hold
+        where at least as many contradict it as agree with it; else it cannot be told."""
+        agree = sum(finding.sign > 0 for finding in self.findings)
+        against = sum(finding.sign < 0 for finding in self.findings)
+        if 2 * agree > len(self.findings) and not against:
+            return HOLDS
+        if against and against >= agree and (self.hypothesis.test != "equal" or 2 * against > len(self.findings)):
+            return FAILS
+        return OPEN
+
+
+def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> list[Judgement]:
+    """A judgement for each hypothesis and setup that has comparisons for it."""
+    found = []
+    for hypothesis in HYPOTHESES:
+        if hypothesis.test == "sooner":
+            findings = [_sooner(test) for test in plateau if _is_of(hypothesis, test.first.cell, test.second.cell)]
+        else:
+            found_equal = hypothesis.test == "equal"
+            findings = [_scored(t, found_equal) for t in tests if _is_of(hypothesis, t.first, t.second)]
+        for where, members in grouped(findings, lambda finding: _where(finding.cell)).items():
+            found.append(Judgement(hypothesis, where, tuple(members)))
+    return found
+
+
+def _is_of(hypothesis: Hypothesis, first: Cell, second: Cell) -> bool:
+    return (first.name, second.name) in hypothesis.pairs
+
+
+def _where(cell: Cell) -> str:
+    share = cell.specification["fraction"]
+    return setup(cell.specification) + ("" if share == 1 else f", {100 * share:g}% of the data")
+
+
+def _scored(test: ArmComparison, equal: bool) -> Finding:
+    c, sure = test.comparison, test.p_holm < LEVEL
+    if equal:
+        within = c.low >= -MARGIN and c.high <= MARGIN
+        sign = 1 if within else -1 if sure and c.difference > 0 else 0
+    else:
+        sign = 0 if not sure else 1 if c.difference > 0 else -1
+    row = {"difference": c.difference, "low": c.low, "high": c.high, "p_holm": test.p_holm, "tasks": test.tasks,
+           "first_runs": c.seeds[0], "second_runs": c.seeds[1]}  # fmt: skip
+    text = f"{percent(c.difference, '+')} [{percent(c.low, '+')}, {percent(c.high, '+')}], p {test.p_holm:.2g}"
+    return Finding(test.first, f"{test.first.name} - {test.second.name}", sign, text, row)
+
+
+def _sooner(test: PlateauTest) -> Finding:
+    medians = [each.median for each in (test.first, test.second)]
+    first, second = (float("inf") if median is None else median for median in medians)
+    sure = test.p_holm is not None and test.p_holm < LEVEL
+    sign = 0 if not sure else 1 if first < second else -1 if first > second else 0
+    row = {"first_median": medians[0], "second_median": medians[1], "p_holm": test.p_holm, "tasks": test.tasks,
+           "first_runs": len(test.first.left), "second_runs": len(test.second.left)}  # fmt: skip
+    shown = [f"{median:g}" if median is not None else "never" for median in medians]
+    p = "no run left" if test.p_holm is None else f"p {test.p_holm:.2g}"
+    return Finding(test.first.cell, f"{test.first.cell.name} - {test.second.cell.name}", sign,
+                   f"step {shown[0]} against {shown[1]}, {p}", row)  # fmt: skip
+
+
+def hypothesis_rows(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
+    """A row a comparison, with the verdict that it is part of."""
+    return [
+        {"hypothesis": each.hypothesis.name, "where": each.where, "verdict": each.verdict,
+         "task": finding.cell.task.name, "arms": finding.pair, "sign": finding.sign, **finding.row}
+        for each in judgements
+        for finding in each.findings
+    ]  # fmt: skip
+
+
+def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
+    """A table of verdicts, and one of what each task says."""
+    head = ["", "claim", "where", "verdict", "agree", "against", "neither"]
+    verdicts = []
+    for each in judgements:
+        signs = [finding.sign for finding in each.findings]
+        verdicts.append([each.hypothesis.name, each.hypothesis.claim, each.where, each.verdict,
+                         *(signs.count(sign) for sign in (1, -1, 0))])  # fmt: skip
+    rows = [
+        [each.hypothesis.name, each.where, short_name(finding.cell.task), finding.pair, finding.text,
+         {1: "agrees", -1: "against", 0: ""}[finding.sign],
+         f"{finding.row['first_runs']}, {finding.row['second_runs']}"]
+        for each in judgements
+        for finding in each.findings
+    ]  # fmt: skip
+    tasks = ["", "where", "task", "arms", "difference x 100 [95%], corrected p", "", "runs"]
+    return "\n".join(
+        ["## Hypotheses", "", markdown_table(head, verdicts), "", markdown_table(tasks, rows), "", NOTE, ""]
+    )
+
+
+NOTE = (
+    f"Agree, against: the test corrected over tasks (Holm) is significant at {LEVEL} in that direction. H3 agrees "
+    f"where the 95% interval lies within {100 * MARGIN:g} points. A hypothesis {HOLDS} if more than half of the "
+    f"comparisons agree and none is against it. It {FAILS} if at least as many are against it as agree (H3: more than "
+    "half are against it). Else it cannot be told."
+)

@@ -1,0 +1,50 @@
+"""Verdicts on the paper's hypotheses."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from made_runs import make_run
+
+from hf_bertx.report.cells import make_cells
+from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown
+from hf_bertx.report.records import read_runs
+from hf_bertx.report.write import write_report
+
+BY_NAME = {hypothesis.name: hypothesis for hypothesis in HYPOTHESES}
+
+
+@pytest.mark.parametrize(
+    ("name", "signs", "verdict"),
+    [
+        ("H1", [1, 1, 1], "holds"),
+        ("H1", [1, 1, 0], "holds"),
+        ("H1", [1, 0, 0], "cannot be told"),
+        ("H1", [1, 1, -1], "cannot be told"),
+        ("H1", [1, -1, 0], "does not hold"),
+        ("H1", [0, 0, -1], "does not hold"),
+        ("H1", [0, 0, 0], "cannot be told"),
+        ("H3", [1, 1, 0], "holds"),
+        ("H3", [0, -1, 0], "cannot be told"),
+        ("H3", [-1, -1, 0], "does not hold"),
+    ],
+)
+def test_a_verdict_follows_from_the_tasks(tmp_path: Path, name: str, signs: list[int], verdict: str) -> None:
+    make_run(tmp_path)
+    (cell,) = make_cells(read_runs(tmp_path).records, resamples=10)
+    row = {"first_runs": 3, "second_runs": 3}
+    judged = Judgement(BY_NAME[name], "here", tuple(Finding(cell, "a - b", sign, "", row) for sign in signs))
+    assert judged.verdict == verdict
+    assert f"| here | {verdict} |" in hypotheses_markdown([judged])
+
+
+def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
+    for seed in range(4):
+        for arm, skill in (("bert", 3.0), ("rand", 0.5), ("re_emb", 0.52)):
+            make_run(tmp_path / "runs", arm=arm, seed=seed, skill=skill)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    rows = pd.read_csv(tmp_path / "report" / "hypotheses.csv").set_index("hypothesis")
+    assert rows.loc["H1", ["verdict", "sign", "task"]].tolist() == ["holds", 1, "dna-splice"]
+    assert rows.loc["H2b", "verdict"] == "cannot be told"
+    assert rows.loc["H1", "low"] < rows.loc["H1", "difference"] < rows.loc["H1", "high"]
+    assert "H5" not in rows.index
