@@ -49,14 +49,14 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
         at += length
     for item, kind, start, length in parts_at:
         # one sequence takes all that no special token takes: a mask is an eighth of the memory of indices
-        where = free if len(parts_at) == 1 else _spans(start, length)
+        where = free if len(parts_at) == 1 else spans(start, length)
         rows.codes[where] = parts[item][0]
         if kind and isinstance(rows.types, np.ndarray):
             rows.types[where] = kind
     return rows
 
 
-def _spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def spans(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Indices of the concatenation of `range(start, start + length)` over all rows."""
     before = np.cumsum(lengths) - lengths
     return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))
@@ -66,11 +66,11 @@ def cut(codes: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str)
     """Keeps `targets` symbols of each sequence: its `head`, its `tail`, or both ends (`head_tail`)."""
     starts = np.cumsum(lengths) - lengths
     if keeps == "head":
-        return codes[_spans(starts, targets)]
+        return codes[spans(starts, targets)]
     tail = targets if keeps == "tail" else targets // 2
     head = targets - tail
     both = np.stack([starts, starts + lengths - tail], axis=1).ravel()
-    return codes[_spans(both, np.stack([head, tail], axis=1).ravel())]
+    return codes[spans(both, np.stack([head, tail], axis=1).ravel())]
 
 
 def target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[np.ndarray]:

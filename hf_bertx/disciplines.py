@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from itertools import product
 from typing import Any
+
+_MOST_KMERS = 300_000  # more than any text vocabulary has entries
 
 
 @dataclass(frozen=True)
@@ -15,16 +18,19 @@ class Discipline:
         symbols: every symbol that may occur, most common ones first: an assignment gives them subwords in this order.
         separator: what stands between two symbols in raw text: `""` (`ACGT`) or `" "` (`60 64 67`).
         ignore_case: whether `a` means `A`. Soft-masked FASTA writes repeats in lower case.
+        k: letters of a k-mer. Make a discipline of k-mers with [`Discipline.kmers`].
 
     Raises:
         ValueError: no symbols, a repeated or empty symbol, a symbol that holds white space, symbols of several
-            characters without a separator, or two symbols that differ by case alone while `ignore_case` is set.
+            characters without a separator, two symbols that differ by case alone while `ignore_case` is set, or
+            k-mers that do not come first, each once and in order.
     """
 
     name: str
     symbols: tuple[str, ...]
     separator: str = ""
     ignore_case: bool = False
+    k: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "symbols", tuple(self.symbols))
@@ -36,7 +42,7 @@ class Discipline:
         for symbol in self.symbols:
             if not symbol or any(character.isspace() for character in symbol):
                 raise ValueError(f"discipline {self.name!r}: symbol {symbol!r} is empty or holds white space")
-            if len(symbol) > 1 and not self.separator:
+            if len(symbol) not in (1, self.k) and not self.separator:
                 raise ValueError(
                     f"discipline {self.name!r}: symbol {symbol!r} has {len(symbol)} characters, so sequences need a "
                     "separator between symbols: pass separator=' '"
@@ -45,27 +51,88 @@ class Discipline:
             if key in seen:
                 raise ValueError(f"discipline {self.name!r}: symbol {symbol!r} occurs twice")
             seen.add(key)
+        plain = self.plain_letters
+        first = (*_kmers(plain, self.k), *plain) if plain else ()
+        if self.k != 1 and (self.separator or not first or self.symbols[: len(first)] != first):
+            raise ValueError(f"discipline {self.name!r}: its {self.k}-mers are not whole; use Discipline.kmers")
+
+    @property
+    def kmer(self) -> int | None:
+        """Letters of a k-mer; None where every letter is a symbol of its own."""
+        return None if self.k == 1 else self.k
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The symbols that are no k-mers."""
+        return self.symbols if self.k == 1 else tuple(symbol for symbol in self.symbols if len(symbol) == 1)
+
+    @property
+    def plain_letters(self) -> tuple[str, ...]:
+        """The letters that k-mers are made of; none without k-mers."""
+        return tuple(dict.fromkeys("".join(symbol for symbol in self.symbols if len(symbol) == self.k > 1)))
+
+    def kmers(self, k: int, letters: str | None = None) -> Discipline:
+        """This discipline with k-mers: runs of plain letters are cut into k-mers from the left, without overlap.
+
+        What is left of a run, and every other letter, stays a symbol of one letter.
+
+        Args:
+            letters: those that k-mers are made of; by default the four bases of DNA, the 20 residues of proteins, or
+                all letters of a declared discipline.
+
+        Raises:
+            ValueError: the discipline has k-mers or no letters to cut, or a k or letter that is not allowed.
+
+        Example:
+            ```python
+            >>> len(DNA.kmers(3).symbols)  # 64 3-mers and 15 letters
+            79
+            ```
+        """
+        if self.separator or self.k != 1:
+            has = "has no letters to cut" if self.separator else f"is cut into {self.k}-mers already"
+            raise ValueError(f"kmer is {k}; {self.name} {has}")
+        if k < 2:
+            raise ValueError(f"kmer is {k}; allowed: at least 2")
+        plain = tuple(letters or _PLAIN.get(self.name) or self.symbols)
+        for letter in plain:
+            if letter not in self.symbols:
+                raise ValueError(f"letter {letter!r} is not in the {self.name} alphabet: {self.alphabet()}")
+        if k > 64 or len(plain) ** k > _MOST_KMERS:
+            size = f"{len(plain)}^{k}" + (f" = {len(plain) ** k:,}" if k <= 64 else "")
+            raise ValueError(f"kmer is {k}: {size} k-mers; no vocabulary has so many")
+        others = (symbol for symbol in self.symbols if symbol not in plain)
+        return replace(self, symbols=(*_kmers(plain, k), *plain, *others), k=k)
 
     def alphabet(self) -> str:
-        """The symbols as one readable line, shortened in the middle when there are more than 32."""
-        if len(self.symbols) <= 32:
-            return " ".join(self.symbols)
-        return f"{' '.join(self.symbols[:4])} ... {' '.join(self.symbols[-2:])} ({len(self.symbols)} symbols)"
+        """The letters or words as one readable line, shortened in the middle when there are more than 32."""
+        symbols = self.letters
+        if len(symbols) <= 32:
+            return " ".join(symbols)
+        return f"{' '.join(symbols[:4])} ... {' '.join(symbols[-2:])} ({len(symbols)} symbols)"
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready record from which `Discipline.from_dict` makes an equal one."""
-        return {**asdict(self), "symbols": list(self.symbols)}
+        record = {**asdict(self), "symbols": list(self.symbols)}
+        if self.k == 1:
+            del record["k"]  # so earlier versions read it too
+        return record
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Discipline:
         return cls(**{**record, "symbols": tuple(record["symbols"])})
 
 
+def _kmers(letters: tuple[str, ...], k: int) -> list[str]:
+    return ["".join(kmer) for kmer in product(letters, repeat=k)]
+
+
+_PLAIN = {"dna": "ACGT", "protein": "LAGVESIKRDTPNQFYMHCW"}
 # Source: NC-IUB 1984, "Nomenclature for incompletely specified bases in nucleic acid sequences".
-DNA = Discipline("dna", tuple("ACGT" + "NRYSWKMBDHV"), ignore_case=True)
+DNA = Discipline("dna", tuple(_PLAIN["dna"] + "NRYSWKMBDHV"), ignore_case=True)
 # The 20 residues in order of their frequency in UniProtKB/Swiss-Prot, then what FASTA files also hold:
 # X unknown, B Asx, Z Glx, J Leu or Ile, U selenocysteine, O pyrrolysine, * a translated stop codon.
-PROTEIN = Discipline("protein", tuple("LAGVESIKRDTPNQFYMHCW" + "XBZJUO*"), ignore_case=True)
+PROTEIN = Discipline("protein", tuple(_PLAIN["protein"] + "XBZJUO*"), ignore_case=True)
 # MIDI note numbers: 60 is middle C.
 MUSIC = Discipline("music", tuple(str(pitch) for pitch in range(128)), separator=" ")
 
@@ -82,17 +149,22 @@ def fold(text: str) -> str:
     return "".join(upper if (upper := letter.upper()).lower() == letter else letter for letter in text)
 
 
-def get_discipline(discipline: str | Discipline) -> Discipline:
+def get_discipline(discipline: str | Discipline, kmer: int | None = None) -> Discipline:
     """The built-in discipline of that name; a `Discipline` is returned as it is.
 
+    Args:
+        kmer: cut its letters into k-mers of so many; see [`Discipline.kmers`].
+
     Raises:
-        ValueError: no discipline has that name.
+        ValueError: no discipline has that name, or it has no such k-mers.
     """
-    if isinstance(discipline, Discipline):
-        return discipline
-    if discipline not in DISCIPLINES:
-        raise ValueError(
-            f"unknown discipline {discipline!r}; known: {', '.join(DISCIPLINES)}. "
-            "Declare your own with Discipline(name, symbols)"
-        )
-    return DISCIPLINES[discipline]
+    if discipline == "text" and kmer is not None:
+        raise ValueError(f"kmer is {kmer}; text has no letters to cut")
+    if not isinstance(discipline, Discipline):
+        if discipline not in DISCIPLINES:
+            raise ValueError(
+                f"unknown discipline {discipline!r}; known: {', '.join(DISCIPLINES)}. "
+                "Declare your own with Discipline(name, symbols)"
+            )
+        discipline = DISCIPLINES[discipline]
+    return discipline if kmer is None else discipline.kmers(kmer)

@@ -75,11 +75,13 @@ def plain_tokenizer(
         special_ids: the special tokens among them.
         template: what stands around a sequence and a pair, as [`probe_template`] gives it.
     """
-    separated = bool(discipline.separator)
+    separated, symbol = bool(discipline.separator), "."
+    if plain := "".join(discipline.plain_letters):
+        symbol = f"[{re.escape(plain)}]{{{discipline.k}}}|."
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=_RAISES_ON_UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.Strip(), *_folding(discipline)])
     tokenizer.pre_tokenizer = (
-        pre_tokenizers.WhitespaceSplit() if separated else pre_tokenizers.Split(Regex("."), "isolated")
+        pre_tokenizers.WhitespaceSplit() if separated else pre_tokenizers.Split(Regex(symbol), "isolated")
     )
     if not separated:
         tokenizer.decoder = decoders.Fuse()

@@ -8,6 +8,7 @@ from itertools import chain
 
 import numpy as np
 
+from .batch_layout import spans
 from .disciplines import Discipline, fold
 from .plain_tokenizer import case_variants
 
@@ -42,13 +43,14 @@ class SymbolLookup:
     def __init__(self, discipline: Discipline, code_type: np.dtype) -> None:
         self.discipline, self._code_type = discipline, code_type
         self._no_code = np.iinfo(code_type).max
+        self._kmers = None if discipline.k == 1 else KmerCodes(discipline, code_type)
         self._letters = None if discipline.separator else self._make_letter_table()
         key = fold if discipline.ignore_case else str
         self._known = {key(symbol): code for code, symbol in enumerate(discipline.symbols)}
 
     def _make_letter_table(self) -> np.ndarray:
         """Codes by code point."""
-        pairs = [(symbol, code) for code, symbol in enumerate(self.discipline.symbols)]
+        pairs = [(letter, code) for code, letter in enumerate(self.discipline.letters)]
         if self.discipline.ignore_case:
             pairs += [(variant, i) for s, i in pairs for variant in case_variants(s) if variant != s]
         table: np.ndarray = np.full(max(256, *(ord(s) + 2 for s, _ in pairs)), self._no_code, dtype=self._code_type)
@@ -87,7 +89,7 @@ class SymbolLookup:
             at = int(np.argmax(codes == self._no_code))
             row = int(np.searchsorted(np.cumsum(lengths), at, side="right"))
             raise self._unknown(joined[at], row, at - int(lengths[:row].sum()))
-        return codes, lengths
+        return (codes, lengths) if self._kmers is None else self._kmers.cut(codes, lengths)
 
     def _separated(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         folded = [fold(text) for text in texts] if self.discipline.ignore_case else texts
@@ -109,6 +111,47 @@ class SymbolLookup:
         return UnknownSymbolError(
             f"{found} of sequence {row} is not in the {name} {allowed}", row, f"{found} is not in the {name} {allowed}"
         )
+
+
+class KmerCodes:
+    """Codes of k-mers out of codes of letters, for all texts at once."""
+
+    def __init__(self, discipline: Discipline, code_type: np.dtype) -> None:
+        self._k, self._n_plain, self._code_type = discipline.k, len(discipline.plain_letters), code_type
+        self._n_kmers = self._n_plain**self._k
+
+    def cut(self, letters: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cuts each run of plain letters into k-mers from the left; the other letters stay letters.
+
+        Args:
+            letters: places among the letters of the discipline, text after text, shape `(letters,)`.
+            lengths: letters of each text, shape `(texts,)`.
+
+        Returns:
+            Codes of shape `(symbols,)`, and the number of symbols of each text.
+        """
+        others = np.flatnonzero(letters >= self._n_plain)
+        text_ends = np.cumsum(lengths)
+        # a run ends at another letter or with its text; another letter is a run of length 1
+        edges = np.unique(np.concatenate([[0], text_ends, others, others + 1]))
+        kmers, rest = np.divmod(np.diff(edges), self._k)
+        symbols = np.cumsum(kmers + rest)
+        rest_at = spans(edges[1:] - rest, rest)
+        in_kmer: np.ndarray = np.ones(len(letters), dtype=bool)
+        in_kmer[rest_at] = False
+        digits = letters[in_kmer].reshape(-1, self._k)
+        values: np.ndarray = np.zeros(len(digits), dtype=np.int32)
+        for place in range(self._k):
+            values *= self._n_plain
+            values += digits[:, place]
+        codes: np.ndarray = np.empty(int(symbols.max(initial=0)), dtype=self._code_type)
+        alone = spans(symbols - rest, rest)
+        is_kmer: np.ndarray = np.ones(len(codes), dtype=bool)
+        is_kmer[alone] = False
+        codes[is_kmer] = values
+        codes[alone] = letters[rest_at].astype(np.int32) + self._n_kmers
+        done = np.concatenate([[0], symbols])[np.searchsorted(edges, text_ends)]
+        return codes, np.diff(done, prepend=0)
 
 
 def _split(text: str) -> list[str]:

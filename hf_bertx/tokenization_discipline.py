@@ -149,16 +149,22 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         text = AutoTokenizer.from_pretrained(backbone) if isinstance(backbone, (str, Path)) else backbone
         found = get_discipline(discipline)
         before = text.init_kwargs.get(PRETRAINED_ON, {})
-        if before.get("discipline") == found.name and before["assignment"] != assignment:
-            raise ValueError(
-                f"assignment is {assignment!r}; {text.name_or_path} was pre-trained on {found.name} with "
-                f"{before['assignment']!r}, and its symbols have those subwords"
-            )
+        if before.get("discipline") == found.name:
+            asked = {"assignment": assignment, "kmer": found.kmer}
+            for name, value in asked.items():
+                if before.get(name) != value:
+                    raise ValueError(
+                        f"{name} is {value!r}; {text.name_or_path} was pre-trained on {found.name} with "
+                        f"{before.get(name)!r}, and its symbols have those subwords"
+                    )
         vocabulary = read_vocabulary(text)
         special = {token: text.convert_tokens_to_ids(token) for token in text.all_special_tokens}
         names = {name: str(token) for name, token in text.special_tokens_map.items() if isinstance(token, str)}
         names = {name: token for name, token in names.items() if name != "unk_token"}
-        ids, record = assign(len(found.symbols), vocabulary, special.values(), assignment, seed, counts_file)
+        try:
+            ids, record = assign(len(found.symbols), vocabulary, special.values(), assignment, seed, counts_file)
+        except ValueError as error:
+            raise ValueError(f"{error}" if found.kmer is None else f"kmer is {found.k}: {error}") from None
         kept = {token: special[token] for token in dict.fromkeys(names.values())}
         template = probe_template(text)
         if remap_special_tokens:

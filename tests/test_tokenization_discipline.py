@@ -11,11 +11,13 @@ import torch
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.disciplines import DISCIPLINES, Discipline
+from hf_bertx.disciplines import DISCIPLINES, DNA, Discipline
 from hf_bertx.tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 
 SEQUENCES = {"dna": ["ACGTN", "acg", "TTTTTTTT"], "protein": ["MKV*", "lagx"], "music": ["60 64 67", "0 127"]}
+SEQUENCES |= {"chords": ["C G7 F#", "Cm"], "rna": ["UGANNACGU", "A"]}
 CHORDS = Discipline("chords", ("C", "Cm", "G7", "F#"), separator=" ")
+RNA = Discipline("rna", tuple("NACGU"))
 CHORDS_ANY_CASE = Discipline("chords", ("C", "Cm", "G7", "F#", "Stra\u00dfe"), separator=" ", ignore_case=True)
 
 
@@ -42,13 +44,15 @@ def test_golden_ids_over_the_real_vocabulary() -> None:
     assert min(random("ACGTNRYSWKMBDHV", add_special_tokens=False).input_ids) >= 1000
 
 
-@pytest.mark.parametrize("discipline", [*DISCIPLINES, CHORDS], ids=[*DISCIPLINES, "own"])
+@pytest.mark.parametrize(
+    "discipline", [*DISCIPLINES, CHORDS, DNA.kmers(3), RNA.kmers(2)], ids=[*DISCIPLINES, "own", "3-mers", "own 2-mers"]
+)
 @pytest.mark.parametrize(("assignment", "seed"), [("frequent", None), ("random", 3), ("unused", None)])
 def test_saved_it_gives_the_same_ids_in_its_own_class_and_in_auto_tokenizer(
     tiny_backbone: Path, tmp_path: Path, discipline: Any, assignment: str, seed: int | None
 ) -> None:
     name = discipline if isinstance(discipline, str) else discipline.name
-    texts = SEQUENCES.get(name, ["C G7 F#", "Cm"])
+    texts = SEQUENCES[name]
     tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, discipline, assignment, seed=seed)
     tokenizer.save_pretrained(tmp_path)
     own, auto = DisciplineTokenizer.from_pretrained(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
