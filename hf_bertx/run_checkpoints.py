@@ -53,6 +53,13 @@ def best_checkpoint(checkpoint: Path) -> Path | None:
     return None if best is None else checkpoint.parent / Path(best).name
 
 
+def was_last(checkpoint: Path) -> bool:
+    """Whether training was over when the checkpoint was saved: the Trainer would go on for a step, or for epochs."""
+    state = run_files.read_json(checkpoint / _TRAINER_STATE)
+    stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
+    return stopped or state["global_step"] >= state["max_steps"]
+
+
 def _step(checkpoint: Path) -> int:
     step = checkpoint.name.rpartition("-")[2]
     return int(step) if step.isdigit() else -1

@@ -146,7 +146,9 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         Raises:
             ValueError: the vocabulary cannot serve the assignment, or an argument is not allowed.
         """
-        text = AutoTokenizer.from_pretrained(backbone) if isinstance(backbone, (str, Path)) else backbone
+        text = backbone
+        if isinstance(backbone, (str, Path)):
+            text = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
         found = get_discipline(discipline)
         before = text.init_kwargs.get(PRETRAINED_ON, {})
         if before.get("discipline") == found.name:

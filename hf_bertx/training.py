@@ -14,135 +14,32 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    EarlyStoppingCallback,
-    EvalPrediction,
-    TrainerCallback,
-    TrainingArguments,
-    set_seed,
-)
-from transformers.trainer import TRAINER_STATE_NAME
+from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments
 from transformers.utils import logging
 
 from . import metrics, run_checkpoints, run_files
-from .backbones import load, weights_revision
+from .backbones import weights_revision
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .data_copies import BuildTask
 from .device_rows import DeviceRows, identity_collator, where_rows_fit
-from .modeling_discipline import AutoModelForDisciplineClassification
 from .optimizers import optimizer
-from .regression_head import restore_output, standardize_output
+from .regression_head import restore_output
 from .run_arguments import ResolvedRun
-from .run_order import backbone_origin, check_same, machine, run_order, versions
+from .run_model import build_tokenizer, model_to_train
+from .run_order import check_same, machine, run_order, versions
 from .run_schedule import set_batch_size, set_schedule
 from .run_trainer import RunTrainer
+from .runs.writer import RunWriter
 from .targets import sentence
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
-from .token_map import permutation_table, shift_table
-from .tokenization_discipline import DisciplineTokenizer
 from .tokenized_data import encode_flat
-from .tuning import apply_tuning, merged
+from .tuning import merged
 
 logger = logging.get_logger(__name__)
-
-# What the stock configs call the dropout of attention weights.
-_ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
 # Of --optim, beside all of --optimizer: without weight decay a row whose gradient is zero stays, and changes no other.
 # Adafactor and optimisers that keep their states in 8 bits look across rows.
 _BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
-
-
-def build_tokenizer(spec: ResolvedRun) -> Any:
-    """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else.
-
-    It cuts where the run cuts and adds the special tokens of the run, so that the saved model is served as it was
-    trained.
-    """
-    text = load(spec.backbone, AutoTokenizer.from_pretrained)
-    if "alphabet" in text.init_kwargs:
-        return _discipline_tokenizer_of(spec)
-    longest = min(spec.task.max_length, text.model_max_length)
-    if spec.task.discipline == "text":
-        text.model_max_length = longest
-        return text
-    random = spec.assignment == "random"
-    return DisciplineTokenizer.from_backbone(
-        text,
-        spec.task.discipline,
-        assignment=spec.assignment,
-        seed=spec.seed if random else None,
-        remap_special_tokens=random and spec.protocol.remap_special_tokens,
-        model_max_length=longest,
-        add_special_tokens=spec.special_tokens,
-    )
-
-
-def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
-    """The tokenizer of a backbone that was itself fine-tuned on a discipline, which keeps its token map.
-
-    Raises:
-        ValueError: the task is of another discipline, or the arm asks for another token map.
-    """
-    tokenizer = load(spec.backbone, DisciplineTokenizer.from_pretrained)
-    name, assignment = tokenizer.discipline.name, tokenizer.assignment.get("name")
-    if name != spec.task.discipline:
-        raise ValueError(
-            f"backbone {spec.backbone.name!r} was fine-tuned on {name}, and task {spec.task.name} is "
-            f"{spec.task.discipline}; name the text backbone that it started from"
-        )
-    if assignment != spec.assignment or tokenizer.assignment.get("remapped_special_tokens"):
-        raise ValueError(
-            f"backbone {spec.backbone.name!r} was fine-tuned with the assignment {assignment!r}, and arm "
-            f"{spec.arm.name!r} by protocol {spec.protocol.name!r} asks for {spec.assignment!r}; name the text "
-            "backbone that it started from"
-        )
-    config = load(spec.backbone, AutoConfig.from_pretrained)
-    unused = 2 if config.model_type in ("roberta", "mpnet") else 0  # positions below the padding index
-    room = getattr(config, "max_position_embeddings", spec.task.max_length + unused) - unused
-    tokenizer.model_max_length = min(spec.task.max_length, room)
-    return tokenizer
-
-
-def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
-    """The arm's model: started as the arm says, with a random head of the task's size."""
-    config = load(spec.backbone, AutoConfig.from_pretrained)
-    labels = spec.task.labels
-    fields: dict[str, Any] = {"discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
-    fields |= {"started_from": backbone_origin(spec)}
-    if labels is None:
-        fields |= {"num_labels": 1, "problem_type": "regression"}
-    else:
-        fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-        fields |= {"problem_type": "single_label_classification"}
-    if spec.attention_dropout is not None:
-        fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
-    model = load(spec.backbone, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
-    if spec.arm.shift != "none":
-        fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)
-        size = model.get_input_embeddings().num_embeddings
-        if spec.arm.shift == "constant":
-            table, record = shift_table(spec.arm.shift_offset, size, fixed), f"constant {spec.arm.shift_offset}"
-        else:
-            table, record = permutation_table(spec.seed, size, fixed), f"random permutation, seed {spec.seed}"
-        model.shift_tokens(table, record + (", special tokens fixed" if fixed else ", special tokens included"))
-    return model
-
-
-def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
-    """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
-    set_seed(spec.seed)
-    model = build_model(spec, tokenizer)
-    if spec.standardize_targets and spec.task.labels is None:
-        standardize_output(model, train_rows["label"][:])
-    model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
-    if spec.shortcuts:
-        from .performance.speed_up import speed_up_training
-
-        speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
-    return model
 
 
 def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, folder: Path) -> RunTrainer:
@@ -288,7 +185,7 @@ def _train(
         if (folder / run_files.RUN).is_file():
             check_same(folder, order)
         else:
-            run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
+            RunWriter(folder).order(order, versions(), machine())
     for callback in callbacks:
         trainer.add_callback(callback)
     with state.main_process_first():
@@ -296,7 +193,7 @@ def _train(
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
     started = time.perf_counter()
-    if checkpoint is not None and _was_last(checkpoint):
+    if checkpoint is not None and run_checkpoints.was_last(checkpoint):
         trainer.take_up(checkpoint)
     else:
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -311,13 +208,6 @@ def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:
         for name, rows in data.splits.items()
     }
     return replace(data, splits=splits)
-
-
-def _was_last(checkpoint: Path) -> bool:
-    """Whether training was over when the checkpoint was saved: the Trainer would go on for a step, or for epochs."""
-    state = run_files.read_json(checkpoint / TRAINER_STATE_NAME)
-    stopped = state["stateful_callbacks"]["TrainerControl"]["args"]["should_training_stop"]
-    return stopped or state["global_step"] >= state["max_steps"]
 
 
 def _finish(
@@ -342,15 +232,13 @@ def _finish(
         output = trainer.predict(_rows(spec, rows, trainer.processing_class, trainer.rows_on))
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
-        file = run_files.TEST_PREDICTIONS if name == spec.task.test_split else run_files.VALIDATION_PREDICTIONS
         if trainer.is_world_process_zero():
-            run_files.write_predictions(folder / file, rows, output.predictions)
+            RunWriter(folder).predictions(name == spec.task.test_split, rows, output.predictions)
     callbacks = trainer.callback_handler.callbacks
     stop = next((c for c in callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
-    run_files.write_json(folder / run_files.LOG, state.log_history)
     parameters, trained = _save_model(model, trainer, spec, folder)
     train_labels = subset(data.splits["train"], spec.fraction, spec.seed)["label"][:]
     results = {
@@ -373,9 +261,7 @@ def _finish(
         "parameters": parameters,
         "trained_parameters": trained,
     }
-    results["files"] = run_files.file_digests(folder, run_files.RECORDED)
-    run_files.write_json(folder / run_files.RESULTS, results)
-    shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
+    RunWriter(folder).results(results, state.log_history)
 
 
 def _save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path) -> tuple[int, int]:
@@ -403,12 +289,6 @@ def _save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path
 def _save(model: Any, trainer: RunTrainer, path: Path) -> None:
     model.save_pretrained(path)
     trainer.processing_class.save_pretrained(path)
-
-
-def _base_model(spec: ResolvedRun) -> tuple[str, str | None]:
-    """What an adapter names as its base: the Hub id and revision, or a folder's last name."""
-    name, _, revision = backbone_origin(spec).partition("@")
-    return name, revision or None
 
 
 def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:

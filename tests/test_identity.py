@@ -18,8 +18,9 @@ from hf_bertx import backbones, run_files
 from hf_bertx.launch import main
 from hf_bertx.registry import run_command
 from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.run_model import build_tokenizer
 from hf_bertx.task_data import load_task_data
-from hf_bertx.training import build_tokenizer, build_trainer, run
+from hf_bertx.training import build_trainer, run
 from hf_bertx.tuning import merged
 
 

@@ -15,8 +15,9 @@ ORDER = (
     "configuration_discipline modeling_discipline performance.dropout performance.linear performance.attention "
     "performance.last_layer performance.used_rows performance.speed_up regression_head tuning optimizers run_files "
     "run_checkpoints hub_answers backbones tasks baselines.catalog protocols runs.spec data_copies targets "
-    "task_data tokenized_data metrics runs.run discipline_metric leaks callbacks training_options argument_parser "
-    "run_arguments run_trainer run_schedule run_order training processes baselines.losses "
+    "task_data tokenized_data metrics runs.run runs.writer discipline_metric leaks callbacks "
+    "training_options argument_parser runs.options run_arguments run_trainer run_schedule run_order run_model "
+    "training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "
     "baselines.plus_tfm.configuration_plus_tfm baselines.plus_tfm.tokenization_plus_tfm "
@@ -55,6 +56,7 @@ NO_TORCH = (
     "run_files",
     "runs.run",
     "runs.spec",
+    "runs.writer",
     "study.series",
     "study.plan",
     "study.execution",

@@ -26,8 +26,8 @@ from hf_bertx.pretraining.masking import SeededMasking
 from hf_bertx.pretraining.modeling import model_class, new_config, save_stock
 from hf_bertx.pretraining.pretrain import pretrain
 from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.run_model import build_tokenizer
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
-from hf_bertx.training import build_tokenizer
 
 
 @pytest.fixture(scope="module")

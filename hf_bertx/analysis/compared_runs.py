@@ -15,10 +15,10 @@ from ..arms import get_arm
 from ..backbones import resolve_backbone
 from ..protocols import get_protocol
 from ..run_arguments import ResolvedRun
+from ..run_model import build_model, build_tokenizer
 from ..run_order import versions
 from ..runs.run import Run
 from ..task_data import TaskData, load_task_data
-from ..training import build_model, build_tokenizer
 
 
 @dataclass(frozen=True)

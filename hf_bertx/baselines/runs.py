@@ -17,6 +17,7 @@ from ..arms import BASELINE
 from ..backbones import weights_revision
 from ..publishing.cards import write_model_card
 from ..run_order import check_same, machine, versions
+from ..runs.writer import RunWriter
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task, rows_folder
 from .catalog import Baseline, get_baseline
@@ -76,7 +77,7 @@ def run_baseline(
         if (folder / run_files.RESULTS).is_file():
             logger.warning(f"skipped: {folder} holds this run, finished")
             return folder
-    run_files.write_json(folder / run_files.RUN, {**order, "versions": _versions(), "machine": machine()})
+    RunWriter(folder).order(order, _versions(), machine())
     rows = {"train": train} | {
         part: evaluation_subset(data.splits[part], max_eval_items) for part in data.splits if part != "train"
     }
@@ -171,10 +172,7 @@ def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], f
     for name, logits in fitted.logits.items():
         items = items_of(rows[name], task)
         scores[name] = metrics.score(task, logits, items.labels.tolist(), items.groups)
-        file = run_files.TEST_PREDICTIONS if name == task.test_split else run_files.VALIDATION_PREDICTIONS
-        run_files.write_predictions(folder / file, rows[name], logits)
-    if not (folder / run_files.LOG).is_file():
-        run_files.write_json(folder / run_files.LOG, [])
+        RunWriter(folder).predictions(name == task.test_split, rows[name], logits)
     results = {
         "metrics": scores,
         "test_split": task.test_split,
@@ -197,5 +195,4 @@ def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], f
         "tried": fitted.tried,
         "selected_on": "a tenth of the training items" if task.test_split == "validation" else "validation",
     }
-    results["files"] = run_files.file_digests(folder, run_files.RECORDED)
-    run_files.write_json(folder / run_files.RESULTS, {**results, **fitted.more})
+    RunWriter(folder).results({**results, **fitted.more})

@@ -202,7 +202,7 @@ def _trained_tokenizer(told: PretrainingArguments, source: Source, folder: Path)
 
         logger.warning(f"training a vocabulary of {size} entries")
         run_files.write_folder(folder, write)
-    return AutoTokenizer.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _model(told: PretrainingArguments, tokenizer: Any) -> Any:

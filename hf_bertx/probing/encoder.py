@@ -17,9 +17,9 @@ from ..arms import Arm
 from ..backbones import resolve_backbone
 from ..protocols import PROBE, RECOMMENDED
 from ..run_arguments import ResolvedRun, fast_bfloat16
+from ..run_model import build_model, build_tokenizer
 from ..tasks import Task
 from ..tokenized_data import encode
-from ..training import build_model, build_tokenizer
 from .features import FeatureCache, extract, item_keys, weights_digest
 
 VERSION = 1  # of how features and heads are computed; another one means other numbers

@@ -20,6 +20,7 @@ from ..input_records import InputRecord
 from ..prediction.inference import SequenceClassifier
 from ..protocols import PROBE
 from ..run_order import check_same, machine, versions
+from ..runs.writer import RunWriter
 from ..task_data import TaskData, load_task_data
 from ..tasks import Task, get_task, rows_folder, task_name
 from .draws import ALL, count, draw, parts
@@ -152,7 +153,7 @@ def run_probe(
     for number, folder, order in todo.values():
         own = [places[row] for row in draw(len(train), number, spec.seed)]
         learned = _Part(pool.rows.select(own), pool.features[own], pool.labels[own])
-        run_files.write_json(folder / run_files.RUN, {**order, "versions": versions(), "machine": machine()})
+        RunWriter(folder).order(order, versions(), machine())
         fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
         if spec.save_model:
             answers = _save(encoder, fitted, folder, {"validation": selection, "test": test})
@@ -295,12 +296,10 @@ def _write(
     """Predictions and scores; `results.json` last."""
     on_train = task.test_split == "validation"  # then validation items are tested on, and training items selected on
     named = {"validation": "selection" if on_train else "validation", "test": task.test_split}
-    files = {"validation": run_files.VALIDATION_PREDICTIONS, "test": run_files.TEST_PREDICTIONS}
     scores = {}
     for name, part in evaluated.items():
         scores[named[name]] = part.score(task, fitted.logits[name])
-        run_files.write_predictions(folder / files[name], part.rows, fitted.logits[name])
-    run_files.write_json(folder / run_files.LOG, [])
+        RunWriter(folder).predictions(name == "test", part.rows, fitted.logits[name])
     absent = sorted(set(range(len(task.labels or ()))) - set(learned.labels.tolist()))
     ids = "\n".join(map(str, learned.rows["id"][:]))
     results = {
@@ -323,6 +322,5 @@ def _write(
         "tried": fitted.tried,
         "absent_classes": [task.labels[number] for number in absent] if task.labels else [],
         "selected_on": "held-out training items" if on_train else "validation",
-        "files": run_files.file_digests(folder, run_files.RECORDED),
     }
-    run_files.write_json(folder / run_files.RESULTS, results)
+    RunWriter(folder).results(results)

@@ -47,8 +47,11 @@ def export(folder: Path) -> dict[str, Any]:
     source = folder / run_files.MODEL
     if not (source / "model.safetensors").is_file():
         raise ValueError(f"{folder}: the folder {source.name} holds no weights; train the run again to export it")
-    model = AutoModelForSequenceClassification.from_pretrained(source, dtype="float32", attn_implementation="eager")
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    safe = {"use_safetensors": True, "trust_remote_code": False}
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source, dtype="float32", attn_implementation="eager", **safe
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     batches = [tokenizer(*rows, padding=True, return_tensors="pt") for rows in _sequences(task)]
     measured: dict[str, Any] = {}
 

@@ -5,7 +5,6 @@ A run belongs to who holds its lock file; the operating system takes a lock from
 
 from __future__ import annotations
 
-import datetime
 import os
 import shlex
 import subprocess
@@ -23,6 +22,7 @@ from .. import run_files
 from ..arms import BASELINE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
+from ..runs.writer import RunWriter
 from ..tasks import rows_folder
 from .plan import FORMAT, PLANS, Study
 
@@ -168,7 +168,7 @@ def execute(run: RunSpec, where: Where) -> Outcome:
             return Outcome(run, "elsewhere")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
             told = " ".join(f"{type(error).__name__}: {error}".split())
-            _record_failure(run.folder(where.root), told)
+            RunWriter(run.folder(where.root)).failure(told)
             return Outcome(run, "failed", time.perf_counter() - started, told)
         (run.folder(where.root) / run_files.FAILURE).unlink(missing_ok=True)
         return Outcome(run, "finished", time.perf_counter() - started)
@@ -200,13 +200,6 @@ def _train_in_processes(command: list[str]) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
-
-
-def _record_failure(folder: Path, error: str) -> None:
-    path = folder / run_files.FAILURE
-    attempts = run_files.read_json(path)["attempts"] if path.is_file() else 0
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    run_files.write_json(path, {"error": error, "attempts": attempts + 1, "time": now})
 
 
 def execute_here(runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome], None]) -> list[Outcome]:

@@ -1,0 +1,116 @@
+"""The tokenizer and the model of a run, as its arm and its protocol say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Dataset
+from transformers import AutoConfig, AutoTokenizer, set_seed
+
+from .backbones import load
+from .modeling_discipline import AutoModelForDisciplineClassification
+from .regression_head import standardize_output
+from .run_arguments import ResolvedRun
+from .run_order import backbone_origin
+from .token_map import permutation_table, shift_table
+from .tokenization_discipline import DisciplineTokenizer
+from .tuning import apply_tuning
+
+# What the stock configs call the dropout of attention weights.
+_ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
+
+
+def build_tokenizer(spec: ResolvedRun) -> Any:
+    """The backbone's own tokenizer for text, a `DisciplineTokenizer` over its vocabulary for everything else.
+
+    It cuts where the run cuts and adds the special tokens of the run, so that the saved model is served as it was
+    trained.
+    """
+    text = load(spec.backbone, AutoTokenizer.from_pretrained)
+    if "alphabet" in text.init_kwargs:
+        return _discipline_tokenizer_of(spec)
+    longest = min(spec.task.max_length, text.model_max_length)
+    if spec.task.discipline == "text":
+        text.model_max_length = longest
+        return text
+    random = spec.assignment == "random"
+    return DisciplineTokenizer.from_backbone(
+        text,
+        spec.task.discipline,
+        assignment=spec.assignment,
+        seed=spec.seed if random else None,
+        remap_special_tokens=random and spec.protocol.remap_special_tokens,
+        model_max_length=longest,
+        add_special_tokens=spec.special_tokens,
+    )
+
+
+def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
+    """The tokenizer of a backbone that was itself fine-tuned on a discipline, which keeps its token map.
+
+    Raises:
+        ValueError: the task is of another discipline, or the arm asks for another token map.
+    """
+    tokenizer = load(spec.backbone, DisciplineTokenizer.from_pretrained)
+    name, assignment = tokenizer.discipline.name, tokenizer.assignment.get("name")
+    if name != spec.task.discipline:
+        raise ValueError(
+            f"backbone {spec.backbone.name!r} was fine-tuned on {name}, and task {spec.task.name} is "
+            f"{spec.task.discipline}; name the text backbone that it started from"
+        )
+    if assignment != spec.assignment or tokenizer.assignment.get("remapped_special_tokens"):
+        raise ValueError(
+            f"backbone {spec.backbone.name!r} was fine-tuned with the assignment {assignment!r}, and arm "
+            f"{spec.arm.name!r} by protocol {spec.protocol.name!r} asks for {spec.assignment!r}; name the text "
+            "backbone that it started from"
+        )
+    config = load(spec.backbone, AutoConfig.from_pretrained)
+    unused = 2 if config.model_type in ("roberta", "mpnet") else 0  # positions below the padding index
+    room = getattr(config, "max_position_embeddings", spec.task.max_length + unused) - unused
+    tokenizer.model_max_length = min(spec.task.max_length, room)
+    return tokenizer
+
+
+def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
+    """The arm's model: started as the arm says, with a random head of the task's size."""
+    config = load(spec.backbone, AutoConfig.from_pretrained)
+    labels = spec.task.labels
+    fields: dict[str, Any] = {"discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
+    fields |= {"started_from": backbone_origin(spec)}
+    if labels is None:
+        fields |= {"num_labels": 1, "problem_type": "regression"}
+    else:
+        fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+        fields |= {"problem_type": "single_label_classification"}
+    if spec.attention_dropout is not None:
+        fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
+    model = load(spec.backbone, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
+    if spec.arm.shift != "none":
+        fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)
+        size = model.get_input_embeddings().num_embeddings
+        if spec.arm.shift == "constant":
+            table, record = shift_table(spec.arm.shift_offset, size, fixed), f"constant {spec.arm.shift_offset}"
+        else:
+            table, record = permutation_table(spec.seed, size, fixed), f"random permutation, seed {spec.seed}"
+        model.shift_tokens(table, record + (", special tokens fixed" if fixed else ", special tokens included"))
+    return model
+
+
+def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
+    """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
+    set_seed(spec.seed)
+    model = build_model(spec, tokenizer)
+    if spec.standardize_targets and spec.task.labels is None:
+        standardize_output(model, train_rows["label"][:])
+    model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
+    if spec.shortcuts:
+        from .performance.speed_up import speed_up_training
+
+        speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
+    return model
+
+
+def _base_model(spec: ResolvedRun) -> tuple[str, str | None]:
+    """What an adapter names as its base: the Hub id and revision, or a folder's last name."""
+    name, _, revision = backbone_origin(spec).partition("@")
+    return name, revision or None

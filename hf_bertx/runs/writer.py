@@ -1,0 +1,50 @@
+"""The one writer of a run's folder; each file whole or not at all. Imports no torch."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from pathlib import Path
+from typing import Any
+
+from .. import run_files
+
+
+class RunWriter:
+    """Writes the files of a run in the order of its life; [`Run`] reads them.
+
+    Args:
+        folder: of the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def order(self, order: dict[str, Any], versions: dict[str, str], machine: dict[str, Any]) -> None:
+        """What is ordered, and what will compute it: `run.json`, before the first step."""
+        run_files.write_json(self.folder / run_files.RUN, {**order, "versions": versions, "machine": machine})
+
+    def predictions(self, tested: bool, rows: Any, logits: Any) -> None:
+        """The answers to the items of the test split, or of the other one; one row an item."""
+        name = run_files.TEST_PREDICTIONS if tested else run_files.VALIDATION_PREDICTIONS
+        run_files.write_predictions(self.folder / name, rows, logits)
+
+    def results(self, results: dict[str, Any], log: list[dict[str, float]] | None = None) -> None:
+        """The log, then `results.json` with the digests of all files: from now on the run is finished.
+
+        Args:
+            log: the Trainer's; None keeps the one that was written while it trained, or writes an empty one.
+        """
+        path = self.folder / run_files.LOG
+        if log is not None or not path.is_file():
+            run_files.write_json(path, log or [])
+        files = run_files.file_digests(self.folder, run_files.RECORDED)
+        run_files.write_json(self.folder / run_files.RESULTS, {**results, "files": files})
+        shutil.rmtree(self.folder / run_files.CHECKPOINTS, ignore_errors=True)
+
+    def failure(self, error: str) -> None:
+        """Why the last try failed, and how many there were."""
+        path = self.folder / run_files.FAILURE
+        attempts = run_files.read_json(path)["attempts"] if path.is_file() else 0
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        run_files.write_json(path, {"error": error, "attempts": attempts + 1, "time": now})
