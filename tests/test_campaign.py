@@ -22,7 +22,7 @@ from conftest import ROOT
 
 from hf_bertx.cli import main
 from hf_bertx.input_records import read_input
-from hf_bertx.one_run import main as train_main
+from hf_bertx.launch import main as train_main
 
 pytestmark = pytest.mark.slow
 
