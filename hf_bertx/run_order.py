@@ -16,6 +16,7 @@ from transformers import TrainingArguments
 from . import __version__, run_files
 from .backbones import weights_revision
 from .run_arguments import ResolvedRun
+from .runs.run import OF_TASK
 from .task_data import TaskData
 
 # What of TrainingArguments changes the numbers, and so belongs to a run's specification.
@@ -25,8 +26,6 @@ _HYPERPARAMETERS = (
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
     "eval_strategy eval_steps eval_delay eval_on_start"
 ).split()
-# What of a task's record changes a run; its published scores and sources do not.
-_OF_TASK = ("discipline", "labels", "metric", "max_length", "pair", "votes", "test_split")
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
@@ -95,7 +94,7 @@ def check_same(
 
 def _identity(order: dict[str, Any]) -> dict[str, Any]:
     """What the result of a run depends on."""
-    task = {name: order["task"][name] for name in _OF_TASK}
+    task = {name: order["task"][name] for name in OF_TASK}
     return {"specification": order["specification"], "data_fingerprint": order["data_fingerprint"], "task": task}
 
 

@@ -14,14 +14,18 @@ from hf_bertx.tasks import get_task, rows_folder, task_name
 SHORT = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1".split()
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("own")
-    items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{'ab'[i % 2]}" for i in range(60))
-    (folder / "mine.csv").write_text("id,sequence,label\n" + "\n".join(items) + "\n")
-    argv = ["--from", str(folder / "mine.csv"), "--discipline", "dna", "--output", str(folder / "promoters")]
-    assert main(["data", "build", "promoters", *argv]) == 0
-    return folder / "promoters"
+def build(folder: Path, labels: str) -> Path:
+    items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{labels[i % 2]}" for i in range(60))
+    file = folder.with_name("mine.csv")
+    file.write_text("id,sequence,label\n" + "\n".join(items) + "\n")
+    argv = ["promoters", "--from", str(file), "--discipline", "dna", "--output", str(folder)]
+    assert main(["data", "build", *argv]) == 0
+    return folder
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    return build(tmp_path / "promoters", "ab")
 
 
 def test_a_built_folder_is_a_task(built: Path) -> None:
@@ -51,3 +55,6 @@ def test_every_verb_takes_the_folder(
     assert len({run.fingerprint for run in found}) == 1
     assert main(["report", str(runs)]) == 0
     assert "promoters" in capsys.readouterr().out
+    build(built, "Ab")  # a class gets another name, the rows stay
+    assert main(["study", str(tmp_path / "mine.yaml"), "--runs", str(runs)]) == 2
+    assert "labels is ('a', 'b') there, ('A', 'b') now" in capsys.readouterr().err

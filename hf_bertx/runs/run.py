@@ -16,6 +16,8 @@ from ..tasks import TASKS, Task
 
 FORMAT = 1  # of run.json and of a study's list; a file that names none is of this one
 SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")  # what every run says of itself
+# What of a task's record changes a run; its published scores and sources do not.
+OF_TASK = ("discipline", "labels", "metric", "max_length", "pair", "votes", "test_split")
 # What cards and a publication need of a finished run, beside what every run says.
 _OF_FINISHED = {
     run_files.RUN: ("specification", "data_fingerprint", "data_origin", "backbone_origin", "versions"),

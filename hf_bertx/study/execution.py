@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 
 from .. import run_files
 from ..arms import BASELINE
-from ..runs.run import Run
+from ..runs.run import OF_TASK, Run
 from ..runs.spec import RunSpec
 from ..runs.writer import RunWriter
-from ..tasks import rows_folder
+from ..tasks import get_task, rows_folder
 from .plan import FORMAT, PLANS, Study
 
 _LOCKS = ".locks"
@@ -91,6 +91,14 @@ def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> boo
             f"{folder} holds a run on other data: sha256 {found.fingerprint[:12]} there, {fingerprint[:12]} now. "
             "Choose another --runs, or remove that folder to train it again"
         )
+    task = get_task(run.task)
+    for name in OF_TASK:
+        ours, theirs = getattr(task, name), getattr(found.task, name)
+        if ours != theirs:
+            raise ValueError(
+                f"{folder} holds a run of another task: {name} is {theirs!r} there, {ours!r} now. Choose another "
+                "--runs, or remove that folder to train it again"
+            )
     if found.results is None:
         return False
     run_files.check_run(folder, content=False)
@@ -129,7 +137,6 @@ def missing(study: Study, where: Where) -> list[RunSpec]:
 def _fingerprint(task: str, split: str, where: Where) -> str | None:
     """Of the data as it is now; None where it cannot be had, so that a finished study can be looked at without it."""
     from ..task_data import load_task_data
-    from ..tasks import get_task
 
     data_dir = where.data_dir(task)
     try:
