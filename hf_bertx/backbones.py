@@ -234,8 +234,11 @@ def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavail
     )
 
 
-def weights_revision(source: str) -> str | None:
-    """What tells the weights of a folder or a Hub id apart from others under the same name.
+def weights_revision(source: str, start: str = "pretrained") -> str | None:
+    """What tells the model of a folder or a Hub id apart from others under the same name.
+
+    Args:
+        start: what is kept of it; a `random` start depends on the sizes and the vocabulary alone.
 
     Returns:
         `sha256:...` over a folder's weights and vocabulary; the commit of a Hub id that is in the cache, else None.
@@ -244,7 +247,8 @@ def weights_revision(source: str) -> str | None:
     if not folder.is_dir():
         cached = try_to_load_from_cache(source, "config.json")
         return Path(cached).parent.name if isinstance(cached, str) else None
-    found = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("tokenizer.json")])
+    patterns = ("config.json",) if start == "random" else ("*.safetensors", "*.bin")
+    found = sorted(path for pattern in (*patterns, "tokenizer.json") for path in folder.glob(pattern))
     return _digest(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found))
 
 

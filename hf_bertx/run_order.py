@@ -41,7 +41,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
         "specification": {
             "task": spec.task.name,
             "backbone": spec.backbone.name,
-            "backbone_revision": spec.backbone.revision or weights_revision(spec.backbone.source),
+            "backbone_revision": spec.backbone.revision or weights_revision(spec.backbone.source, spec.arm.start),
             "arm": spec.arm.name,
             "start": spec.arm.start,
             "assignment": spec.assignment if spec.task.discipline != "text" else None,

@@ -101,7 +101,7 @@ class RunSpec:
             "protocol_version": protocol.version,
         }
         if Path(self.backbone).expanduser().is_dir():
-            own["backbone_revision"] = weights_revision(self.backbone)
+            own["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
         return {**_DEFAULTS, **protocol.training, **own, **self.overrides}
 
     def to_json(self) -> dict[str, Any]:
