@@ -391,7 +391,7 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
         (["--fraction", "0"], "--fraction is 0.0; allowed: more than 0, at most 1"),
         (["--learning_rate", "fast"], "argument --learning_rate"),
         (["--optim", "adamm"], "invalid choice: 'adamm' (choose from"),
-        (["--learning_rat"], "expected one argument"),
+        (["--learning_rat"], "unknown argument 'learning_rat'; did you mean --learning_rate?"),
         (["none.yaml"], "no such file"),
         (["mine.txt"], "arguments start with --, or come from a .yaml or .json file named first"),
     ],
