@@ -55,6 +55,7 @@ class ResolvedRun:
     resume: bool
     rows_on_device: bool = True
     threads: int | None = None
+    plan: str | None = None
 
     @property
     def assignment(self) -> str:
@@ -243,6 +244,7 @@ def _specify(
         fraction=run.fraction,
         split=split,
         max_eval_items=run.max_eval_items,
+        plan=run.plan,
         variant=run.variant,
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",

@@ -64,6 +64,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
         "data_revision": data.revision,
         "data_leaks": list(data.leaks),
         "backbone_origin": spec.backbone.origin,
+        **({} if spec.plan is None else {"plan": spec.plan}),
     }
 
 

@@ -29,7 +29,7 @@ ORDER = (
     "report.panels report.pretraining_panels report.plateau report.probes report.hypotheses "
     "report.figures report.page report.write "
     "analysis.similarity analysis.compared_runs analysis.activations analysis.analyse analysis.analysis_report "
-    "study.series study.plan publishing.card_facts publishing.cards publishing.repository_files "
+    "study.series study.probes study.plan publishing.card_facts publishing.cards publishing.repository_files "
     "publishing.onnx_export publishing.publish baselines.features baselines.linear baselines.checkpoints "
     "baselines.plus_tfm.conversion baselines.encoders baselines.networks baselines.runs baselines.table "
     "probing.features probing.heads probing.draws probing.encoder probing.pooling_layer probing.runs launch "

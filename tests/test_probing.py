@@ -190,3 +190,52 @@ def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:
         np.testing.assert_allclose(logits, wanted, atol=0.01)
     with pytest.raises(ValueError, match="layer 5: the backbone has layers 1 to 2"):
         add_pooling_layer(model, 5)
+
+
+STUDY = """
+about: A probe of two sizes.
+protocol: probe
+plan: {plan}
+tasks: [dna-splice]
+backbones: [{backbone}]
+arms: [bert, rand]
+seeds: [0]
+items: [50, all]
+"""
+
+
+def test_a_study_of_probes_ends_with_nothing_to_do(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    study = tmp_path / "mine.yaml"
+    study.write_text(STUDY.format(plan="ab" * 32, backbone=tiny_backbone))
+    command = ["study", str(study), "--runs", str(tmp_path / "runs")]
+    assert main(command) == 0
+    assert "best by" not in capsys.readouterr().out
+    assert main([*command, "--dry_run"]) == 0
+    assert "4 runs, 4 finished, 0 to do" in capsys.readouterr().out
+    orders = [json.loads(path.read_text()) for path in (tmp_path / "runs").rglob("run.json")]
+    assert {order["plan"] for order in orders} == {"ab" * 32}
+    assert sorted(str(order["specification"]["items"]) for order in orders) == ["50", "50", "all", "all"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("items: [1]", "items is .*; give a list of numbers from 2 on or all"),
+        ("items: 100", "items is 100; give a list"),
+        ("fractions: [0.5]", "protocol probe does not use fractions"),
+        ("overrides: {learning_rate: 1.0e-4}", "protocol probe does not use overrides"),
+        ("plan: PLAN.md", "plan is 'PLAN.md'; give the sha256"),
+        ("arms: [shift_1000]", "shifts the ids of text"),
+        ("protocol: recommended", "items belongs to protocol probe"),
+    ],
+)
+def test_a_bad_study_of_probes_is_one_line(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture, line: str, message: str
+) -> None:
+    study = tmp_path / "bad.yaml"
+    kept = [each for each in STUDY.splitlines() if not each.startswith(line.partition(":")[0] + ":")]
+    study.write_text("\n".join(kept).format(plan="ab" * 32, backbone=tiny_backbone) + f"\n{line}\n")
+    assert main(["study", str(study), "--runs", str(tmp_path / "runs"), "--dry_run"]) == 2
+    assert re.search(message, capsys.readouterr().err)

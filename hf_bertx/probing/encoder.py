@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,12 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from ..arms import Arm
+from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
 from ..protocols import PROBE, RECOMMENDED
 from ..run_arguments import ResolvedRun, fast_bfloat16
 from ..run_model import build_model, build_tokenizer
-from ..tasks import Task
+from ..tasks import Task, get_task
 from ..tokenized_data import encode
 from .features import FeatureCache, extract, item_keys, weights_digest
 
@@ -28,6 +28,12 @@ VERSION = 1  # of how features and heads are computed; another one means other n
 def precision() -> str:
     """What features are computed in: bfloat16 where the processor or GPU multiplies it in hardware."""
     return "bfloat16" if fast_bfloat16() else "float32"
+
+
+@lru_cache(maxsize=1)  # of a study, whose next run is mostly of the same encoder
+def frozen_encoder(task: str, arm: str, backbone: str, seed: int, cache: Path) -> FrozenEncoder:
+    """The encoder of an arm; the last one is kept."""
+    return FrozenEncoder(get_task(task), get_arm(arm), backbone, seed, cache)
 
 
 class FrozenEncoder:

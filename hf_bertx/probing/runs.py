@@ -24,7 +24,7 @@ from ..runs.writer import RunWriter
 from ..task_data import TaskData, load_task_data
 from ..tasks import Task, get_task, rows_folder, task_name
 from .draws import ALL, count, draw, parts
-from .encoder import VERSION, FrozenEncoder, precision
+from .encoder import VERSION, FrozenEncoder, frozen_encoder, precision
 from .features import POOLINGS
 from .heads import ALPHAS, Head, fit_head
 from .pooling_layer import add_pooling_layer, pooled, set_head
@@ -143,7 +143,7 @@ def run_probe(
     if not todo:
         return folders
     started = time.perf_counter()
-    encoder = FrozenEncoder(task, arm, spec.backbone, spec.seed, cache or Path(root) / "features")
+    encoder = frozen_encoder(spec.task, spec.arm, spec.backbone, spec.seed, cache or Path(root) / "features")
     layers = _checked_layers(spec, encoder.layers)
     drawn = draw(len(train), max(number for number, _, _ in todo.values()), spec.seed)
     pool, selected, tested = (
@@ -185,7 +185,7 @@ def _labels(rows: Dataset, task: Task) -> np.ndarray:
 def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, size: int | str, number: int) -> dict[str, Any]:
     """What `run.json` says of a probe."""
     head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(spec.poolings), "version": VERSION}
-    told = {"items": number, "layers": spec.layers and list(spec.layers), "permute_labels": spec.permute_labels}
+    told = {"train_items": number, "layers": spec.layers and list(spec.layers), "permute_labels": spec.permute_labels}
     backbone = resolve_backbone(spec.backbone)
     order = {
         "specification": {

@@ -49,6 +49,9 @@ class RunArguments:
         default="",
         metadata={"help": "A word for what differs from the protocol; it ends the name of the run's folder."},
     )
+    plan: str | None = field(
+        default=None, metadata={"help": "sha256 of the plan of the study that the run belongs to; it is recorded."}
+    )
     data_dir: str | None = field(
         default=None,
         metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},

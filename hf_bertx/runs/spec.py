@@ -11,7 +11,7 @@ from .. import run_files
 from ..arms import BASELINE, get_arm
 from ..backbones import weights_revision
 from ..baselines.catalog import get_baseline
-from ..protocols import get_protocol
+from ..protocols import PROBE, get_protocol
 from ..tasks import get_task, task_name
 
 # What `train.py` takes where neither the protocol nor the spec says otherwise.
@@ -43,6 +43,7 @@ class RunSpec:
         fraction: share of the training data.
         variant: a word for what differs from the protocol; it ends the name of the run's folder.
         overrides: options of `train.py` that differ from the protocol, by name, e.g. `{"learning_rate": 1e-4}`.
+        plan: sha256 of the plan of the study that the run belongs to; recorded, changes nothing.
     """
 
     task: str = "dna-splice"
@@ -54,13 +55,18 @@ class RunSpec:
     fraction: float = 1.0
     variant: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
+    plan: str | None = None
 
     @property
     def data_split(self) -> str:
         """The split of the data, by name."""
         if self.split is not None:
             return self.split
-        return "paper" if self.arm == BASELINE else get_protocol(self.protocol).split(get_task(self.task))
+        return (
+            "paper"
+            if self.arm == BASELINE or self.protocol == PROBE
+            else get_protocol(self.protocol).split(get_task(self.task))
+        )
 
     def folder(self, root: Path = Path()) -> Path:
         """Where the run lies below the root of all runs."""
@@ -90,6 +96,8 @@ class RunSpec:
         """
         if self.arm == BASELINE:
             return {"max_eval_items": self.overrides.get("max_eval_items")}
+        if self.protocol == PROBE:
+            return dict(self.overrides)
         protocol, task = get_protocol(self.protocol), get_task(self.task)
         own: dict[str, Any] = {
             "global_batch_size": protocol.global_batch_size,
@@ -121,5 +129,5 @@ class RunSpec:
             KeyError: the record does not say a field that has to be there.
         """
         needed = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")
-        optional = {name: record[name] for name in ("variant", "overrides") if name in record}
+        optional = {name: record[name] for name in ("variant", "overrides", "plan") if name in record}
         return cls(**{name: record[name] for name in needed}, **optional)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
+from ..protocols import PROBE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
 from ..tasks import get_task
@@ -46,6 +47,8 @@ def choose(study: Study, root: Path) -> list[Choice]:
     """
     cells: dict[tuple, list[RunSpec]] = defaultdict(list)
     for run in study.runs:
+        if run.protocol == PROBE:  # sizes of a training set are not chosen among
+            continue
         cells[run.task, run.backbone, run.arm, run.fraction].append(run)
     return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]
 

@@ -78,7 +78,7 @@ def _tell_plan(study: Study, todo: list[RunSpec], where: Where, workers: int) ->
         print(f"  and {len(todo) - _SHOWN} more")
     known = [cost for cost in seconds if cost is not None]
     unknown = len(seconds) - len(known)
-    rest = f", and {unknown} runs whose data or backbone is not here" if unknown else ""
+    rest = f", and {unknown} runs that nothing measured here is like" if unknown else ""
     at_once = f", {workers} at once" if workers > 1 else ""
     if todo:
         # cores are shared: what several processes gain is little, and not promised

@@ -12,6 +12,7 @@ from typing import Any
 
 from .. import run_files
 from ..arms import BASELINE, get_arm
+from ..protocols import PROBE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
 from ..tasks import get_task
@@ -59,7 +60,7 @@ def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], where: W
     for run in planned:
         key = _cost_key(run)
         if key not in known:
-            known[key] = None if run.arm == BASELINE else _expected_seconds(run, where, steps)
+            known[key] = None if run.arm == BASELINE or run.protocol == PROBE else _expected_seconds(run, where, steps)
         seconds.append(known[key])
     return seconds
 

@@ -20,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from .. import run_files
 from ..arms import BASELINE
+from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
 from ..runs.spec import RunSpec
 from ..runs.writer import RunWriter
@@ -189,6 +190,12 @@ def _train(run: RunSpec, where: Where) -> None:
         limit = run.overrides.get("max_eval_items")
         told = None if data_dir is None else str(data_dir)
         run_baseline(run.backbone, run.task, run.data_split, told, run.seed, run.fraction, where.root, limit)
+        return
+    if run.protocol == PROBE:
+        from ..probing.runs import ProbeSpec, run_probe
+
+        spec = ProbeSpec(run.task, run.arm, run.backbone, run.data_split, run.seed, plan=run.plan)
+        run_probe(spec, [run.overrides["items"]], None if data_dir is None else str(data_dir), where.root)
         return
     arguments = run.arguments(where.root, data_dir)
     if where.threads is not None:

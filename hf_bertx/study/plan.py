@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import yaml
 from ..arms import ARMS, BASELINE, Arm, get_arm
 from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
-from ..protocols import get_protocol
+from ..protocols import PROBE, get_protocol
 from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task, built_folder, get_task
+from .probes import planned_probes
 from .series import last_of, read_series, uncut_positions
 
 NAMED = Path(__file__).parent.parent / "studies"
@@ -31,8 +33,8 @@ OVERRIDES = (
     "warmup_steps weight_decay"
 ).split()
 _FIELDS = (
-    "about protocol split tasks arms backbones series checkpoints baselines seeds fractions overrides grid choose_by "
-    "parts"
+    "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions items overrides grid "
+    "choose_by parts"
 ).split()
 _CHOOSE_BY = ("validation", "train_loss")
 _CHECKPOINTS = ("all", "last")
@@ -92,7 +94,16 @@ def load_study(name: str, series: str | None = None) -> Study:
         _check_names(part, [field for field in _FIELDS if field != "series"], place, "field of a part")
         runs += _part({**shared, **part}, choose_by, place)
     runs.sort(key=lambda run: run.seed)  # stable: a table is complete for one seed before the next seed starts
+    plan = _plan(content.get("plan"), where)
+    runs = [replace(run, plan=plan) for run in runs]
     return Study(path.stem, str(content.get("about", "")).strip(), _distinct(runs, where), choose_by)
+
+
+def _plan(value: Any, where: str) -> str | None:
+    """The sha256 of the plan that a study follows; its runs record it."""
+    if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
+        raise ValueError(f"{where}: plan is {value!r}; give the sha256 of the plan's file, 64 hexadecimal digits")
+    return value
 
 
 def _with_series(content: dict[str, Any], told: str | None, where: str) -> dict[str, Any]:
@@ -144,11 +155,18 @@ def _check_names(found: Iterable[Any], known: Iterable[str], where: str, what: s
 
 
 def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSpec]:
-    protocol = get_protocol(content.get("protocol", "recommended"))
     tasks = _with_overrides(content, "tasks", TASKS, where)
     arms = _with_overrides(content, "arms", ARMS, where)
     backbones = _backbones(content, where)
     seeds = _list(content, "seeds", [0, 1, 2], int, where)
+    for arm, task in itertools.product(arms, tasks):
+        _check_fits(get_arm(arm), get_task(task), where)
+    if content.get("protocol") == PROBE:
+        yield from planned_probes(content, tasks, arms, backbones, seeds, where)
+        return
+    if "items" in content:
+        raise ValueError(f"{where}: items belongs to protocol {PROBE}; a training has fractions")
+    protocol = get_protocol(content.get("protocol", "recommended"))
     fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float), where)]
     shared = _overrides(content.get("overrides"), f"{where}, overrides")
     for backbone in backbones:
@@ -165,8 +183,6 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
                     f"{where}: {task} is tested on its validation set, so a grid must not be chosen by it; "
                     "set choose_by: train_loss (the paper took the F1 on the training set) or take another task"
                 )
-    for arm, task in itertools.product(arms, tasks):
-        _check_fits(get_arm(arm), get_task(task), where)
     yield from _baselines(content, tasks, seeds[0], fractions, shared, where)
     for seed, fraction, task, point in itertools.product(seeds, fractions, tasks, grid):
         split = content.get("split") or protocol.split(get_task(task))
