@@ -18,6 +18,7 @@ from . import run_files
 from .argument_parser import OneLineParser, read_arguments_file
 from .arms import Arm, get_arm
 from .backbones import ResolvedBackbone, resolve_backbone
+from .disciplines import get_discipline
 from .optimizers import OPTIMIZERS
 from .protocols import Protocol, get_protocol
 from .registry import unknown
@@ -56,6 +57,13 @@ class ResolvedRun:
     rows_on_device: bool = True
     threads: int | None = None
     plan: str | None = None
+    kmer: int | None = None
+    frame_augmentation: bool = False
+
+    @property
+    def frames(self) -> int:
+        """How many frames training draws from."""
+        return self.kmer if self.kmer and self.frame_augmentation else 1
 
     @property
     def assignment(self) -> str:
@@ -73,7 +81,7 @@ class ResolvedRun:
     def folder(self, root: Path) -> Path:
         """Where the run writes; see [`run_files.run_folder`]."""
         names = (self.protocol.name, self.task.name, self.backbone.name, self.arm.name)
-        return root / run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant)
+        return root / run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant, self.kmer)
 
 
 def fast_bfloat16(use_cpu: bool = False) -> bool:
@@ -229,6 +237,11 @@ def _specify(
         raise ValueError(f"arm {arm.name!r} shifts the ids of text, and task {task.name} is {task.discipline}")
     if arm.assignment != "frequent" and task.discipline == "text":
         raise ValueError(f"arm {arm.name!r} assigns subwords to symbols, and task {task.name} is text")
+    if run.kmer is not None:
+        get_discipline(task.discipline, run.kmer)
+    if run.frame_augmentation and (run.kmer is None or training.dataloader_persistent_workers):
+        told = "has no effect without --kmer" if run.kmer is None else "excludes --dataloader_persistent_workers"
+        raise ValueError(f"--frame_augmentation {told}")
     if training.label_smoothing_factor and task.labels is None:
         raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} is a regression")
     if not _VARIANT.fullmatch(run.variant):
@@ -260,4 +273,6 @@ def _specify(
         resume=run.resume,
         rows_on_device=run.rows_on_device,
         threads=run.threads,
+        kmer=run.kmer,
+        frame_augmentation=run.frame_augmentation,
     )

@@ -35,17 +35,26 @@ class LockedRunError(OSError):
 
 
 def run_folder(
-    protocol: str, task: str, backbone: str, arm: str, seed: int, fraction: float, split: str, variant: str
+    protocol: str,
+    task: str,
+    backbone: str,
+    arm: str,
+    seed: int,
+    fraction: float,
+    split: str,
+    variant: str,
+    kmer: int | None = None,
 ) -> Path:
     """Where a run lies below the root of all runs.
 
     Returns:
-        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-variant]`.
+        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-kmer-K][-variant]`.
     """
     share = "" if fraction == 1 else f"-fraction-{fraction:g}"
     grouped = "" if split == "paper" else f"-{split}"
     varied = f"-{variant}" if variant else ""
-    name = f"seed-{seed}{share}{grouped}{varied}"
+    cut = f"-kmer-{kmer}" if kmer else ""
+    name = f"seed-{seed}{share}{grouped}{cut}{varied}"
     return Path(protocol, task, backbone.strip("/").replace("/", "--"), arm, name)
 
 

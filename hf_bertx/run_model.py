@@ -8,6 +8,7 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, set_seed
 
 from .backbones import load
+from .disciplines import get_discipline
 from .modeling_discipline import AutoModelForDisciplineClassification
 from .regression_head import standardize_output
 from .run_arguments import ResolvedRun
@@ -36,7 +37,7 @@ def build_tokenizer(spec: ResolvedRun) -> Any:
     random = spec.assignment == "random"
     return DisciplineTokenizer.from_backbone(
         text,
-        spec.task.discipline,
+        get_discipline(spec.task.discipline, spec.kmer),
         assignment=spec.assignment,
         seed=spec.seed if random else None,
         remap_special_tokens=random and spec.protocol.remap_special_tokens,
@@ -57,6 +58,11 @@ def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
         raise ValueError(
             f"backbone {spec.backbone.name!r} was fine-tuned on {name}, and task {spec.task.name} is "
             f"{spec.task.discipline}; name the text backbone that it started from"
+        )
+    if tokenizer.discipline.kmer != spec.kmer:
+        raise ValueError(
+            f"backbone {spec.backbone.name!r} was fine-tuned with kmer {tokenizer.discipline.kmer}, asked is "
+            f"{spec.kmer}; name the text backbone that it started from"
         )
     if assignment != spec.assignment or tokenizer.assignment.get("remapped_special_tokens"):
         raise ValueError(

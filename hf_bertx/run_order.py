@@ -37,6 +37,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"shortcuts": spec.shortcuts, "standardize_targets": spec.standardize_targets}
+    cut = {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
     return {
         "specification": {
             "task": spec.task.name,
@@ -55,6 +56,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
             "fraction": spec.fraction,
             "max_eval_items": spec.max_eval_items,
             "variant": spec.variant,
+            **cut,
             "precision": spec.precision,
             "hyperparameters": plain,
         },

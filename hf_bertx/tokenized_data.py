@@ -11,6 +11,7 @@ from transformers.utils import logging
 
 from .backbones import load, resolve_backbone
 from .device_rows import flattened
+from .disciplines import from_frame, get_discipline
 from .tasks import Task
 from .tokenization_discipline import DisciplineTokenizer
 
@@ -35,17 +36,23 @@ def _labels(rows: Dataset, task: Task) -> np.ndarray:
 
 
 def encode_flat(
-    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
+    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True, frames: int = 1
 ) -> tuple[dict[str, np.ndarray | int], np.ndarray, np.ndarray]:
-    """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`]."""
+    """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`].
+
+    Args:
+        frames: all rows are read in so many frames, one after the other; see [`FrameRows`].
+    """
     if not isinstance(tokenizer, DisciplineTokenizer):
         encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
         return *flattened(encoded), labels
     texts = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
+    if frames > 1:
+        texts = [[from_frame(text, frame) for frame in range(frames) for text in column] for column in texts]
     length = min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
     flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, truncation=True, max_length=length)
-    return flat, lengths, _labels(rows, task)
+    return flat, lengths, np.tile(_labels(rows, task), frames)
 
 
 def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:
@@ -81,7 +88,9 @@ def _warn_of_cuts(
         )
 
 
-def tokenizer_for(task: Task, backbone: str, assignment: str = "frequent", seed: int = 0) -> Any:
+def tokenizer_for(
+    task: Task, backbone: str, assignment: str = "frequent", seed: int = 0, kmer: int | None = None
+) -> Any:
     """The tokenizer of a task: a `DisciplineTokenizer` over the backbone's vocabulary, or for text its own.
 
     Raises:
@@ -92,7 +101,10 @@ def tokenizer_for(task: Task, backbone: str, assignment: str = "frequent", seed:
     if task.discipline == "text":
         return text
     return DisciplineTokenizer.from_backbone(
-        text, task.discipline, assignment=assignment, seed=seed if assignment == "random" else None
+        text,
+        get_discipline(task.discipline, kmer),
+        assignment=assignment,
+        seed=seed if assignment == "random" else None,
     )
 
 

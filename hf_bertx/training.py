@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments
 from transformers.utils import logging
 
@@ -21,7 +20,8 @@ from . import metrics, run_checkpoints, run_files
 from .backbones import weights_revision
 from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from .data_copies import BuildTask
-from .device_rows import DeviceRows, identity_collator, where_rows_fit
+from .device_rows import identity_collator, where_rows_fit
+from .frames import DrawFramesCallback, FrameRows, rows_of
 from .optimizers import optimizer
 from .regression_head import restore_output
 from .run_arguments import ResolvedRun
@@ -32,7 +32,6 @@ from .run_trainer import RunTrainer
 from .runs.writer import RunWriter
 from .targets import sentence
 from .task_data import TaskData, evaluation_subset, load_task_data, subset
-from .tokenized_data import encode_flat
 from .tuning import merged
 
 logger = logging.get_logger(__name__)
@@ -73,13 +72,16 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
     rows_on = place_rows(spec, args, data)
+    learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.frames, spec.seed)
+    if isinstance(learned, FrameRows):
+        callbacks.append(DrawFramesCallback(learned))
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
         model=make_model(),
         optimizer_cls_and_kwargs=chosen,
         args=args,
-        train_dataset=_rows(spec, train_rows, tokenizer, rows_on),
-        eval_dataset=_rows(spec, validation, tokenizer, rows_on),
+        train_dataset=learned,
+        eval_dataset=rows_of(validation, tokenizer, spec.task, rows_on),
         data_collator=identity_collator,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
@@ -94,15 +96,11 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
 
 def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
     """Where the rows of a run are; with them on a GPU, `args` has nothing pinned from then on."""
-    most = spec.task.max_length * sum(map(len, data.splits.values()))
+    most = spec.task.max_length * spec.frames * sum(map(len, data.splits.values()))
     wanted = spec.rows_on_device and not args.dataloader_num_workers
     place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
     args.dataloader_pin_memory = args.dataloader_pin_memory and place.type == "cpu"
     return place
-
-
-def _rows(spec: ResolvedRun, rows: Dataset, tokenizer: Any, place: torch.device) -> DeviceRows:
-    return DeviceRows(*encode_flat(rows, tokenizer, spec.task), tokenizer, place)
 
 
 def run(
@@ -231,7 +229,7 @@ def _finish(
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        output = trainer.predict(_rows(spec, rows, trainer.processing_class, trainer.rows_on))
+        output = trainer.predict(rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on))
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         if trainer.is_world_process_zero():

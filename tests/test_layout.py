@@ -11,12 +11,12 @@ import hf_bertx
 
 ORDER = (
     "registry performance.memory disciplines text_files sequence_files record_values record_labels midi_files "
-    "input_records token_map batch_layout plain_tokenizer symbol_lookup tokenization_discipline device_rows arms "
-    "configuration_discipline modeling_discipline performance.dropout performance.linear performance.attention "
+    "input_records token_map batch_layout plain_tokenizer symbol_lookup tokenization_discipline device_rows "
+    "arms configuration_discipline modeling_discipline performance.dropout performance.linear performance.attention "
     "performance.last_layer performance.used_rows performance.speed_up regression_head tuning optimizers run_files "
     "run_checkpoints hub_answers backbones tasks baselines.catalog protocols runs.spec data_copies targets "
     "task_data tokenized_data metrics runs.run runs.writer discipline_metric leaks callbacks "
-    "training_options argument_parser runs.options run_arguments run_trainer run_schedule run_order run_model "
+    "training_options argument_parser runs.options run_arguments run_trainer run_schedule run_order frames run_model "
     "training processes baselines.losses "
     "baselines.hilbert_cnn.configuration_hilbert_cnn baselines.hilbert_cnn.modeling_hilbert_cnn "
     "baselines.symbol_cnn.configuration_symbol_cnn baselines.symbol_cnn.modeling_symbol_cnn "

@@ -40,6 +40,13 @@ def add(verbs: Any) -> None:
         help="%(default)s, bfloat16 where the hardware multiplies it. float32 gives the scores of the run's own "
         "predictions within 1e-5 where the run computed in float32; bfloat16 within 0.02",
     )
+    predicting.add_argument(
+        "--frames",
+        choices=("one", "all"),
+        default="one",
+        help="all: of a model of k-mers, read each sequence also from its second to its k-th letter, and average the "
+        "probabilities or values; k times as long (%(default)s)",
+    )
     predicting.add_argument("--threads", type=int, help="batches at once on a CPU; by default one a core")
     predicting.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
     predicting.add_argument("--sequence_column", help="by default sequence")
@@ -67,6 +74,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         precision=arguments.precision,
         threads=arguments.threads,
         batch_size=arguments.batch_size,
+        frames=arguments.frames,
     )
     columns = Columns(
         arguments.sequence_column,

@@ -32,6 +32,7 @@ def add(verbs: Any) -> None:
         "--items", nargs="+", type=_size, default=["all"], metavar="N", help="training items, or `all` (%(default)s)"
     )
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of random starts and draws (0)")
+    parser.add_argument("--kmer", type=int, metavar="K", help="cut sequences of letters into k-mers (letters)")
     parser.add_argument("--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0: the embeddings")
     parser.add_argument("--permute_labels", action="store_true", help="a check: shuffled labels have to give chance")
     parser.add_argument("--save_model", action="store_true", help="save the probe as a stock classifier")
@@ -64,6 +65,7 @@ def _probe(arguments: argparse.Namespace) -> None:
                 arguments.max_test_items,
                 plan,
                 arguments.save_model,
+                arguments.kmer,
             )
             folders = run_probe(spec, arguments.items, arguments.data_dir, arguments.runs, arguments.cache)
             for folder in folders:

@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import log_softmax
 from transformers.utils import logging
 
+from ..disciplines import from_frame
 from ..input_records import InputRecord
 from ..plain_tokenizer import reads_letters_apart
 from ..run_arguments import PRECISIONS, fast_bfloat16
@@ -27,6 +29,7 @@ logger = logging.get_logger(__name__)
 
 # Of a batch, padding included: the activations of a layer stay in a core's cache, and a product has rows enough.
 TOKENS_A_BATCH = 2048
+FRAMES = ("one", "all")
 _GPU_TOKENS_A_BATCH = 65536
 _SURE = 10  # letters, from which a sequence that looks like another discipline's hardly is by chance
 MOST_LETTERS = 10_000_000  # of a record, of which a model reads hundreds; a longer one would fill the memory
@@ -58,6 +61,8 @@ class SequenceClassifier:
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the model's device multiplies it in hardware.
         threads: batches computed at once on a CPU; by default one a core.
         batch_size: at most so many sequences a batch; by default as many as `tokens_a_batch` allows.
+        frames: `one` reads a sequence as it is; `all`, of a model of k-mers, also without its first 1 to k - 1
+            letters, and averages the probabilities, or values.
 
     Raises:
         ValueError: the model gives several answers an item, or an argument is not allowed.
@@ -71,6 +76,7 @@ class SequenceClassifier:
         threads: int | None = None,
         batch_size: int | None = None,
         tokens_a_batch: int | None = None,
+        frames: str = "one",
     ) -> None:
         from ..performance.memory import usable_cores
         from ..performance.speed_up import speed_up_prediction
@@ -88,6 +94,12 @@ class SequenceClassifier:
         self.model = speed_up_prediction(model, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         own = isinstance(self.tokenizer, DisciplineTokenizer)
+        kmer = self.tokenizer.discipline.k if own else 1
+        if frames not in FRAMES:
+            raise ValueError(f"unknown frames {frames!r}; allowed: {', '.join(FRAMES)}")
+        if frames == "all" and kmer == 1:
+            raise ValueError("frames is 'all', and the model has no k-mers: it reads each symbol alone; allowed: one")
+        self.frames = kmer if frames == "all" else 1
         self._letters_apart = not own and self.discipline != "text" and reads_letters_apart(self.tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
@@ -130,7 +142,7 @@ class SequenceClassifier:
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        digest.update(json.dumps([self.labels, self.max_length, self.precision]).encode())
+        digest.update(json.dumps([self.labels, self.max_length, self.precision, self.frames]).encode())
         digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
         return digest.hexdigest()
 
@@ -144,8 +156,10 @@ class SequenceClassifier:
         for window in in_windows(records):
             counts, room = self.count(window), self.room(window)
             warned = warned or self._warn(window)
-            lengths = np.minimum(counts, room) + self.max_length - room
-            logits = self._logits(window, lengths)
+            logits = self._logits(window, counts)
+            for frame in range(1, self.frames):
+                shifted = [_in_frame(record, frame) for record in window]
+                logits = self._added(logits, self._logits(shifted, self.count(shifted)), frame)
             for record, answer in zip(window, logits, strict=True):
                 check_finite(answer, record.where)
             yield Window(window, logits, np.maximum(counts - room, 0))
@@ -201,9 +215,16 @@ class SequenceClassifier:
             name = "" if not record.id or record.where.endswith(f" {record.id}") else f", id {record.id!r}"
             raise ValueError(f"{record.where}{name}: {error.reason}") from None
 
-    def _logits(self, window: Sequence[InputRecord], lengths: np.ndarray) -> np.ndarray:
-        columns = self._columns(window)
-        batches = self._batches(lengths)
+    def _added(self, mean: np.ndarray, logits: np.ndarray, frames: int) -> np.ndarray:
+        """The mean over `frames` frames with one more: of values, or of probabilities, as their logarithms."""
+        if not self.regression:
+            mean, logits = np.exp(log_softmax(mean, axis=1)), np.exp(log_softmax(logits, axis=1))
+        mean = (mean * frames + logits) / (frames + 1)
+        return mean if self.regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+
+    def _logits(self, window: Sequence[InputRecord], counts: np.ndarray) -> np.ndarray:
+        columns, room = self._columns(window), self.room(window)
+        batches = self._batches(np.minimum(counts, room) + self.max_length - room)
         out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
 
         def predict(batch: np.ndarray) -> None:
@@ -236,6 +257,11 @@ class SequenceClassifier:
             del inputs["attention_mask"]
         with torch.inference_mode():
             return self.model(**inputs).logits.float().cpu().numpy()
+
+
+def _in_frame(record: InputRecord, frame: int) -> InputRecord:
+    second = None if record.second is None else from_frame(record.second, frame)
+    return record._replace(sequence=from_frame(record.sequence, frame), second=second)
 
 
 def check_finite(logits: np.ndarray, where: str) -> None:

@@ -32,6 +32,7 @@ class PretrainingArguments:
     validation_files: list[str] = field(default_factory=list, metadata={"help": "Files whose loss is logged, if any."})
     discipline: str | None = HfArg(default=None, help=f"Train on sequences: {', '.join(DISCIPLINES)}. Else on text.")
     assignment: str = HfArg(default="frequent", help=f"Subwords of the symbols: {', '.join(_ASSIGNMENTS)}.")
+    kmer: int | None = HfArg(default=None, help="Cut sequences of letters into k-mers of so many, e.g. 3.")
     dataset: str | None = HfArg(default=None, help="A data set of the Hub, read as a stream, in place of files.")
     dataset_config: str | None = HfArg(default=None, help="Configuration of --dataset, e.g. 20231101.en.")
     dataset_split: str = HfArg(default="train", help="Split of --dataset.")
@@ -69,7 +70,7 @@ class PretrainingArguments:
         """Raises ValueError for a value that is not allowed and for options that exclude each other."""
         of_discipline, with_backbone = self.discipline is not None, self.backbone is not None
         if of_discipline:
-            get_discipline(self.discipline or "")
+            get_discipline(self.discipline or "", self.kmer)
         for name, value, allowed in (
             ("checkpoint_dtype", self.checkpoint_dtype, tuple(DTYPES)),
             ("start", self.start, _STARTS),
@@ -89,7 +90,7 @@ class PretrainingArguments:
         for names, allowed_here, wanted in (
             ("start", with_backbone, "with --backbone"),
             ("model_type layers hidden_size", not with_backbone, "for a new model, without --backbone"),
-            ("assignment", of_discipline, "with --discipline"),
+            ("assignment kmer", of_discipline, "with --discipline"),
             ("vocabulary_size whole_words documents", not of_discipline, "for text, without --discipline"),
             ("dataset_config dataset_split", of_dataset, "with --dataset"),
             ("text_column", of_dataset or of_discipline, "with --dataset or --discipline"),

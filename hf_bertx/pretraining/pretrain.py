@@ -20,6 +20,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from .. import run_checkpoints, run_files
 from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
+from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
 from ..run_order import machine, versions
 from ..run_schedule import set_batch_size
@@ -118,8 +119,11 @@ def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, s
         saved = saved or _trained_tokenizer(told, texts[0], root / "tokenizer")
         used = saved
         if told.discipline is not None:
-            used = DisciplineTokenizer.from_backbone(saved, told.discipline, told.assignment)
-            saved.init_kwargs[PRETRAINED_ON] = {"discipline": told.discipline, "assignment": told.assignment}
+            used = DisciplineTokenizer.from_backbone(
+                saved, get_discipline(told.discipline, told.kmer), told.assignment
+            )
+            made = {"discipline": told.discipline, "assignment": told.assignment, "kmer": told.kmer}
+            saved.init_kwargs[PRETRAINED_ON] = made
         pairs = (told.next_sentence, args.seed)
         packed = [
             (None, None) if text is None else pack(text, used, told.sequence_length, root / folder, *pairs)

@@ -31,9 +31,9 @@ def precision() -> str:
 
 
 @lru_cache(maxsize=1)  # of a study, whose next run is mostly of the same encoder
-def frozen_encoder(task: str, arm: str, backbone: str, seed: int, cache: Path) -> FrozenEncoder:
+def frozen_encoder(task: str, arm: str, backbone: str, seed: int, cache: Path, kmer: int | None) -> FrozenEncoder:
     """The encoder of an arm; the last one is kept."""
-    return FrozenEncoder(get_task(task), get_arm(arm), backbone, seed, cache)
+    return FrozenEncoder(get_task(task), get_arm(arm), backbone, seed, cache, kmer)
 
 
 class FrozenEncoder:
@@ -44,7 +44,7 @@ class FrozenEncoder:
         cache: the folder of all features.
     """
 
-    def __init__(self, task: Task, arm: Arm, backbone: str, seed: int, cache: Path) -> None:
+    def __init__(self, task: Task, arm: Arm, backbone: str, seed: int, cache: Path, kmer: int | None = None) -> None:
         run = ResolvedRun(
             task=task,
             backbone=resolve_backbone(backbone),
@@ -65,6 +65,7 @@ class FrozenEncoder:
             stop_at_loss=None,
             shortcuts=False,
             resume=True,
+            kmer=kmer,
         )
         self.task = task
         self.tokenizer = build_tokenizer(run)

@@ -16,6 +16,7 @@ from transformers.utils import logging
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
+from ..disciplines import get_discipline
 from ..input_records import InputRecord
 from ..prediction.inference import SequenceClassifier
 from ..protocols import PROBE
@@ -49,6 +50,7 @@ class ProbeSpec:
         plan: sha256 of the plan that a study follows.
         save_model: the head reads position 0 of a pooling layer (see [`add_pooling_layer`]), and the run holds a model
             that plain transformers loads, with the probe's logits.
+        kmer: cut sequences of letters into k-mers of so many; None: each letter is a token.
     """
 
     task: str
@@ -61,6 +63,7 @@ class ProbeSpec:
     max_test_items: int = MAX_TEST_ITEMS
     plan: str | None = None
     save_model: bool = False
+    kmer: int | None = None
 
     @property
     def poolings(self) -> tuple[str, ...]:
@@ -73,7 +76,7 @@ class ProbeSpec:
         """Where the run of a training size lies."""
         layers = "" if self.layers is None else "-layers=" + "+".join(map(str, self.layers))
         names = (PROBE, task_name(self.task), self.backbone, self.arm)
-        return root / run_files.run_folder(*names, self.seed, 1.0, self.split, self.variant(size) + layers)
+        return root / run_files.run_folder(*names, self.seed, 1.0, self.split, self.variant(size) + layers, self.kmer)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,8 @@ def run_probe(
     """
     task, arm = get_task(spec.task), get_arm(spec.arm)
     _check_fits(arm, task)
+    if spec.kmer is not None:
+        get_discipline(task.discipline, spec.kmer)
     data = load_task_data(task, spec.split, data_dir or rows_folder(spec.task))
     train, selection, test = parts(data, task, spec.max_test_items)
     todo = {}
@@ -143,7 +148,8 @@ def run_probe(
     if not todo:
         return folders
     started = time.perf_counter()
-    encoder = frozen_encoder(spec.task, spec.arm, spec.backbone, spec.seed, cache or Path(root) / "features")
+    cached = cache or Path(root) / "features"
+    encoder = frozen_encoder(spec.task, spec.arm, spec.backbone, spec.seed, cached, spec.kmer)
     layers = _checked_layers(spec, encoder.layers)
     drawn = draw(len(train), max(number for number, _, _ in todo.values()), spec.seed)
     pool, selected, tested = (
@@ -203,6 +209,7 @@ def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, size: int | st
             "items": size,
             "max_eval_items": spec.max_test_items,
             "variant": spec.variant(size),
+            **({} if spec.kmer is None else {"kmer": spec.kmer}),
             "precision": precision(),
             "tuning": "probe",
             "hyperparameters": {"head": head, **told},

@@ -45,6 +45,15 @@ class RunArguments:
             "whole pieces where segments vote. By default on all."
         },
     )
+    kmer: int | None = field(
+        default=None,
+        metadata={
+            "help": "Cut sequences of letters into k-mers of so many, e.g. 3. By default each letter is a token."
+        },
+    )
+    frame_augmentation: bool = field(
+        default=False, metadata={"help": "Read each item in a frame that is drawn anew in each epoch; with --kmer."}
+    )
     variant: str = field(
         default="",
         metadata={"help": "A word for what differs from the protocol; it ends the name of the run's folder."},

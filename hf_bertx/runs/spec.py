@@ -44,6 +44,7 @@ class RunSpec:
         variant: a word for what differs from the protocol; it ends the name of the run's folder.
         overrides: options of `train.py` that differ from the protocol, by name, e.g. `{"learning_rate": 1e-4}`.
         plan: sha256 of the plan of the study that the run belongs to; recorded, changes nothing.
+        kmer: cut sequences of letters into k-mers of so many; None: each letter is a token.
     """
 
     task: str = "dna-splice"
@@ -56,6 +57,7 @@ class RunSpec:
     variant: str = ""
     overrides: dict[str, Any] = field(default_factory=dict)
     plan: str | None = None
+    kmer: int | None = None
 
     @property
     def data_split(self) -> str:
@@ -72,13 +74,14 @@ class RunSpec:
         """Where the run lies below the root of all runs."""
         backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
         names = (self.protocol, task_name(self.task), backbone, self.arm)
-        return root / run_files.run_folder(*names, self.seed, self.fraction, self.data_split, self.variant)
+        return root / run_files.run_folder(*names, self.seed, self.fraction, self.data_split, self.variant, self.kmer)
 
     @property
     def label(self) -> str:
         """The run in a line of a listing."""
         share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
-        varied = f", {self.variant}" if self.variant else ""
+        varied = f", {self.kmer}-mers" if self.kmer else ""
+        varied += f", {self.variant}" if self.variant else ""
         return f"{task_name(self.task)} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
 
     def arguments(self, root: Path, data_dir: Path | None = None) -> list[str]:
@@ -108,6 +111,8 @@ class RunSpec:
             "patience": protocol.patience,
             "protocol_version": protocol.version,
         }
+        if self.kmer is not None:
+            own["frame_augmentation"] = False
         if Path(self.backbone).expanduser().is_dir():
             own["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
         return {**_DEFAULTS, **protocol.training, **own, **self.overrides}
@@ -129,5 +134,5 @@ class RunSpec:
             KeyError: the record does not say a field that has to be there.
         """
         needed = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")
-        optional = {name: record[name] for name in ("variant", "overrides", "plan") if name in record}
+        optional = {name: record[name] for name in ("variant", "overrides", "plan", "kmer") if name in record}
         return cls(**{name: record[name] for name in needed}, **optional)

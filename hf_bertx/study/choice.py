@@ -49,7 +49,7 @@ def choose(study: Study, root: Path) -> list[Choice]:
     for run in study.runs:
         if run.protocol == PROBE:  # sizes of a training set are not chosen among
             continue
-        cells[run.task, run.backbone, run.arm, run.fraction].append(run)
+        cells[run.task, run.backbone, run.arm, run.fraction, run.kmer].append(run)
     return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]
 
 

@@ -43,6 +43,7 @@ def _cost_key(run: RunSpec) -> tuple:
         run.protocol,
         run.data_split,
         run.fraction,
+        run.kmer,
         tuple(sorted(run.overrides.items())),
     )
 
@@ -77,7 +78,7 @@ def _expected_seconds(run: RunSpec, where: Where, timed: dict[tuple, float]) -> 
             run.backbone,
             get_arm(run.arm).tuning,
             batch,
-            _usual_length(data.splits["train"], task.max_length, task),
+            _usual_length(data.splits["train"], task.max_length, task, run.kmer),
         )
         if size not in timed:
             timed[size] = _seconds_per_step(*size, where.threads)
@@ -92,12 +93,12 @@ def _expected_seconds(run: RunSpec, where: Where, timed: dict[tuple, float]) -> 
     return timed[size] * (steps + _EVALUATION * evaluated / batch)
 
 
-def _usual_length(rows: Any, longest: int, task: Any) -> int:
+def _usual_length(rows: Any, longest: int, task: Any, kmer: int | None = None) -> int:
     """Tokens of the median of a hundred items, special tokens included."""
     lengths = [
         len(item.split()) if task.discipline in ("text", "music") else len(item) for item in rows["sequence"][:100]
     ]
-    scale = 1.3 if task.discipline == "text" else 1.0  # subwords a word, about
+    scale = 1.3 if task.discipline == "text" else 1.0 / (kmer or 1)  # subwords a word, about
     return min(longest, int(statistics.median(lengths) * scale) + 2)
 
 

@@ -194,7 +194,7 @@ def _train(run: RunSpec, where: Where) -> None:
     if run.protocol == PROBE:
         from ..probing.runs import ProbeSpec, run_probe
 
-        spec = ProbeSpec(run.task, run.arm, run.backbone, run.data_split, run.seed, plan=run.plan)
+        spec = ProbeSpec(run.task, run.arm, run.backbone, run.data_split, run.seed, plan=run.plan, kmer=run.kmer)
         run_probe(spec, [run.overrides["items"]], None if data_dir is None else str(data_dir), where.root)
         return
     arguments = run.arguments(where.root, data_dir)

@@ -15,6 +15,7 @@ import yaml
 from ..arms import ARMS, BASELINE, Arm, get_arm
 from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
+from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
 from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task, built_folder, get_task
@@ -26,15 +27,15 @@ PLANS = "studies"  # folder below the runs: what was planned, a JSON file a stud
 FORMAT = 1
 # What a study may change: arguments of train.py that stand in a run's record, or change no number.
 OVERRIDES = (
-    "adam_beta1 adam_beta2 adam_epsilon attention_dropout data_seed eval_steps global_batch_size "
+    "adam_beta1 adam_beta2 adam_epsilon attention_dropout data_seed eval_steps frame_augmentation global_batch_size "
     "gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type max_eval_items "
     "max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size per_device_train_batch_size "
     "precision report_to rows_on_device shortcuts standardize_targets stop_at_loss train_sampling_strategy "
     "warmup_steps weight_decay"
 ).split()
 _FIELDS = (
-    "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions items overrides grid "
-    "choose_by parts"
+    "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions kmers items "
+    "overrides grid choose_by parts"
 ).split()
 _CHOOSE_BY = ("validation", "train_loss")
 _CHECKPOINTS = ("all", "last")
@@ -161,8 +162,12 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
     seeds = _list(content, "seeds", [0, 1, 2], int, where)
     for arm, task in itertools.product(arms, tasks):
         _check_fits(get_arm(arm), get_task(task), where)
+    kmers = _list(content, "kmers", [None], (int, type(None)), where)
+    for task, kmer in itertools.product(tasks, kmers):
+        if kmer is not None:
+            get_discipline(get_task(task).discipline, kmer)
     if content.get("protocol") == PROBE:
-        yield from planned_probes(content, tasks, arms, backbones, seeds, where)
+        yield from planned_probes(content, tasks, arms, backbones, seeds, kmers, where)
         return
     if "items" in content:
         raise ValueError(f"{where}: items belongs to protocol {PROBE}; a training has fractions")
@@ -184,12 +189,12 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
                     "set choose_by: train_loss (the paper took the F1 on the training set) or take another task"
                 )
     yield from _baselines(content, tasks, seeds[0], fractions, shared, where)
-    for seed, fraction, task, point in itertools.product(seeds, fractions, tasks, grid):
+    for seed, fraction, task, kmer, point in itertools.product(seeds, fractions, tasks, kmers, grid):
         split = content.get("split") or protocol.split(get_task(task))
         variant = "-".join(f"{name}={_short(value)}" for name, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
             told = {**shared, **tasks[task], **arms[arm], **point}
-            yield RunSpec(task, arm, backbone, protocol.name, split, seed, fraction, variant, told)
+            yield RunSpec(task, arm, backbone, protocol.name, split, seed, fraction, variant, told, kmer=kmer)
 
 
 def _baselines(
@@ -209,7 +214,7 @@ def _baselines(
         limit = {key: told[key] for key in ("max_eval_items",) if key in told}
         split = content.get("split") or "paper"
         for found, fraction in itertools.product(fitting, fractions):
-            yield RunSpec(name, BASELINE, found, BASELINE, split, seed, fraction, "", limit)
+            yield RunSpec(name, BASELINE, found, BASELINE, split, seed, fraction, overrides=limit)
 
 
 def _short(value: Any) -> str:

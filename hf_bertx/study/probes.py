@@ -16,9 +16,9 @@ _NOT_OF_PROBES = ("baselines", "checkpoints", "fractions", "grid", "overrides", 
 
 def planned_probes(
     content: dict[str, Any], tasks: Iterable[str], arms: Iterable[str], backbones: list[str], seeds: list[int],
-    where: str,
+    kmers: list[int | None], where: str,
 ) -> Iterator[RunSpec]:  # fmt: skip
-    """The probes of a part: every size of `items` for each task, backbone, arm and seed.
+    """The probes of a part: every size of `items` for each task, backbone, arm, k and seed.
 
     Raises:
         ValueError: sizes that are not allowed, or a field that a probe would not use.
@@ -32,9 +32,9 @@ def planned_probes(
     for backbone in backbones:
         resolve_backbone(backbone)
     split = content.get("split") or "paper"
-    for seed, task, backbone, arm in itertools.product(seeds, tasks, backbones, arms):
+    for seed, task, backbone, arm, kmer in itertools.product(seeds, tasks, backbones, arms, kmers):
         for size in sizes:  # one after the other, so that the features of an arm are computed once
-            yield RunSpec(task, arm, backbone, PROBE, split, seed, 1.0, f"items={size}", {"items": size})
+            yield RunSpec(task, arm, backbone, PROBE, split, seed, 1.0, f"items={size}", {"items": size}, kmer=kmer)
 
 
 def _is_size(size: Any) -> bool:

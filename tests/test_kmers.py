@@ -1,0 +1,223 @@
+"""k-mers of letters as symbols: cut, trained, saved, loaded without hf_bertx, and read in all their frames."""
+
+import csv
+import random
+import subprocess
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import train_briefly
+from test_predict import classes, saved
+
+from hf_bertx.cli import main
+from hf_bertx.disciplines import DNA, PROTEIN, Discipline, from_frame
+from hf_bertx.frames import FrameRows
+from hf_bertx.input_records import InputRecord
+from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.probing.runs import ProbeSpec
+from hf_bertx.runs.run import Run
+from hf_bertx.runs.spec import RunSpec
+from hf_bertx.study.plan import load_study
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+RNA = Discipline("rna", tuple("NACGU"), ignore_case=True)
+BERT = "minilm-l6"
+
+
+@pytest.fixture(scope="module")
+def three(tiny_backbone: Path) -> DisciplineTokenizer:
+    return DisciplineTokenizer.from_backbone(tiny_backbone, DNA.kmers(3))
+
+
+@pytest.fixture(scope="module")
+def short_run(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_briefly(tiny_backbone, tmp_path_factory.mktemp("kmers"), "--kmer", "3", "--frame_augmentation")
+
+
+@pytest.mark.parametrize(
+    ("text", "symbols"),
+    [
+        ("ACGTA", "ACG T A"),
+        ("acgnACGTT", "ACG N ACG T T"),
+        ("NNACNACG", "N N A C N ACG"),
+        ("AC", "A C"),
+        ("", ""),
+        (" ACGACG\n", "ACG ACG"),
+        ("ACGRYACGT", "ACG R Y ACG T"),
+    ],
+)
+def test_runs_of_plain_letters_are_cut_from_the_left(three: DisciplineTokenizer, text: str, symbols: str) -> None:
+    assert three.tokenize(text) == symbols.split()
+    ids = three(text, add_special_tokens=False).input_ids
+    assert three.decode(ids) == symbols.replace(" ", "")
+    assert three.count_symbols([text, "A"]).tolist() == [len(symbols.split()), 1]
+
+
+@pytest.mark.parametrize("discipline", [DNA.kmers(2), DNA.kmers(4), PROTEIN.kmers(2), RNA.kmers(2, "UGCA")])
+def test_batches_are_cut_as_the_plain_tokenizer_cuts(tiny_backbone: Path, discipline: Discipline) -> None:
+    tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, discipline)
+    plain, draw = tokenizer.to_tokenizers(), random.Random(0)
+    letters = [*discipline.plain_letters * 5, *discipline.letters]
+    texts = ["".join(draw.choices(letters, k=draw.randrange(40))).lower() for _ in range(300)]
+    columns, lengths = tokenizer.encode_flat(texts)
+    expected = [row.ids for row in plain.encode_batch(texts)]
+    assert columns["input_ids"].tolist() == list(chain.from_iterable(expected))
+    assert lengths.tolist() == list(map(len, expected))
+
+
+def test_length_counts_kmers_and_six_mers_fit_into_bert() -> None:
+    from hf_bertx.backbones import resolve_backbone
+
+    source = resolve_backbone(BERT).source
+    assert len(DisciplineTokenizer.from_backbone(source, DNA.kmers(3))("ACGTT" * 100).input_ids) == 168 + 2
+    six = DisciplineTokenizer.from_backbone(source, DNA.kmers(6))
+    assert len(six.symbol_ids) == 4096 + 15
+    assert six("AAAAAAAAAAACA", add_special_tokens=False).input_ids[:1] == [1996]  # the
+    with pytest.raises(ValueError, match=r"kmer is 8: assignment 'frequent' finds .* and 65551 symbols need one each"):
+        DisciplineTokenizer.from_backbone(source, DNA.kmers(8))
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--kmer 1", "kmer is 1; allowed: at least 2"),
+        ("--kmer 12", "kmer is 12: 4^12 = 16,777,216 k-mers"),
+        ("--kmer 6", "kmer is 6: assignment 'frequent' finds"),  # of the tiny vocabulary
+        ("--task music-maestro-v1 --kmer 3", "kmer is 3; music has no letters to cut"),
+        ("--task glue-sst2 --kmer 3", "kmer is 3; text has no letters to cut"),
+        ("--frame_augmentation", "--frame_augmentation has no effect without --kmer"),
+    ],
+)
+def test_a_kmer_that_cannot_be_is_one_line(
+    argv: str, message: str, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    given = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path / "out"), "--max_steps", "1"]
+    assert main(["train", *given, *argv.split()]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["probe", "--task", "music-maestro-v1", "--kmer", "3"],
+        ["pretrain", "--discipline", "music", "--train_files", "x.mid", "--kmer", "3"],
+    ],
+)
+def test_other_verbs_refuse_kmers_of_music(argv: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert main(argv) == 2
+    assert "kmer is 3; music has no letters to cut" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_kmer_is_part_of_what_a_run_is(tmp_path: Path) -> None:
+    spec = RunSpec(kmer=3, seed=0)
+    assert RunSpec.from_json(spec.to_json()) == RunSpec.from_json(RunSpec.from_json(spec.to_json()).to_json())
+    assert (RunSpec.from_json(spec.to_json()).kmer, spec.folder().name) == (3, "seed-0-kmer-3")
+    assert spec.arguments(tmp_path)[-4:-2] == ["--kmer", "3"]
+    assert ProbeSpec("dna-h3", kmer=3).folder(tmp_path, "all") != ProbeSpec("dna-h3").folder(tmp_path, "all")
+    study = "tasks: [dna-splice]\narms: [bert]\nseeds: [0]\nkmers: [{}]\n"
+    (tmp_path / "cut.yaml").write_text(study.format("null, 3"))
+    assert [run.kmer for run in load_study(str(tmp_path / "cut.yaml")).runs] == [None, 3]
+    (tmp_path / "probes.yaml").write_text(study.format("null, 3") + "protocol: probe\nitems: [50]\n")
+    folders = [run.folder(tmp_path) for run in load_study(str(tmp_path / "probes.yaml")).runs]
+    assert folders == [ProbeSpec("dna-splice", kmer=kmer).folder(tmp_path, 50) for kmer in (None, 3)]
+    (tmp_path / "one.yaml").write_text(study.format("1"))
+    with pytest.raises(ValueError, match="kmer is 1; allowed: at least 2"):
+        load_study(str(tmp_path / "one.yaml"))
+
+
+def test_a_trained_model_answers_alike_where_hf_bertx_is_missing(
+    short_run: Path, python_without_hf_bertx: str
+) -> None:
+    run = Run.open_finished(short_run)
+    assert short_run.name.endswith("-kmer-3")
+    assert (run.specification["kmer"], run.specification["frame_augmentation"]) == (3, True)
+    texts = ["ACGTTGCANNACGTAC" * 3, "acg", "GT"]
+    code = (
+        "import sys, torch\nfrom transformers import AutoModelForSequenceClassification as M, AutoTokenizer as T\n"
+        "t, m = T.from_pretrained(sys.argv[1]), M.from_pretrained(sys.argv[1]).eval()\n"
+        "for s in sys.argv[2:]:\n"
+        "    e = t(s, return_tensors='pt')\n"
+        "    print(e.input_ids[0].tolist(), *m(**e).logits[0].tolist(), sep='|')\n"
+    )
+    told = [python_without_hf_bertx, "-I", "-c", code, str(run.model_dir), *texts]
+    lines = subprocess.run(told, capture_output=True, text=True, check=True).stdout.splitlines()
+    own = DisciplineTokenizer.from_pretrained(run.model_dir)
+    assert own.discipline == DNA.kmers(3)
+    assert [line.split("|")[0] for line in lines] == [str(own(text).input_ids) for text in texts]
+    classifier = SequenceClassifier.from_pretrained(short_run, precision="float32")
+    (window,) = classifier.windows([InputRecord(str(i), text, f"text {i}") for i, text in enumerate(texts)])
+    theirs = np.array([[float(x) for x in line.split("|")[1:]] for line in lines])
+    assert np.abs(window.logits - theirs).max() < 1e-5
+
+
+def test_all_frames_are_averaged_in_a_file_of_predictions(
+    short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    texts = ["ACGTTGCAGGTACGTAC", "AC", "GNTTTTACG"]
+    (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
+    frames = [tmp_path / f"{frame}.txt" for frame in range(3)]
+    for frame, path in enumerate(frames):
+        path.write_text("\n".join(from_frame(text, frame) for text in texts) + "\n")
+
+    def predicted(path: Path, *options: str) -> np.ndarray:
+        told = ["predict", str(short_run), str(path), "--output", str(tmp_path / "out.csv"), "--overwrite"]
+        assert main([*told, "--precision", "float32", *options]) == 0
+        rows = list(csv.DictReader((tmp_path / "out.csv").open()))
+        names = [name for name in rows[0] if name.startswith("p_") or name.startswith("score")]
+        return np.array([[float(row[name]) for name in names] for row in rows])
+
+    separate = np.mean([predicted(path) for path in frames], axis=0)
+    together = predicted(tmp_path / "in.txt", "--frames", "all")
+    assert np.abs(together - separate).max() < 1e-5
+    assert np.abs(together - predicted(tmp_path / "in.txt")).max() > 1e-4
+
+
+def test_values_of_a_regression_are_averaged(tiny_backbone: Path, three: Any, tmp_path: Path) -> None:
+    model = saved(tiny_backbone, tmp_path / "model", "dna", num_labels=1, problem_type="regression")
+    three.save_pretrained(model)
+    one, every = (SequenceClassifier.from_pretrained(model, frames=frames) for frames in ("one", "all"))
+
+    def values(classifier: SequenceClassifier, text: str) -> float:
+        (window,) = classifier.windows([InputRecord("0", text, "text 0")])
+        return float(window.logits[0, 0])
+
+    expected = np.mean([values(one, text) for text in ("ACGTTG", "CGTTG", "GTTG")])
+    assert abs(values(every, "ACGTTG") - expected) < 1e-4
+    assert one.fingerprint() != every.fingerprint()
+
+
+def test_frames_are_refused_for_a_model_without_kmers(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    model = saved(tiny_backbone, tmp_path / "model", "dna", **classes("a", "b"))
+    (tmp_path / "in.txt").write_text("ACGT\n")
+    told = [str(model), str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.csv"), "--frames", "all"]
+    assert main(["predict", *told]) == 2
+    assert "frames is 'all', and the model has no k-mers" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_each_epoch_draws_the_frame_of_each_row(three: DisciplineTokenizer) -> None:
+    texts = ["ACGTTG", "AC", "GGGGGGG"] * 20
+    flat = three.encode_flat([from_frame(text, frame) for frame in range(3) for text in texts])
+    rows = FrameRows(*flat, np.arange(180) % 60, three, frames=3, seed=1)
+
+    def epoch(number: int) -> list[str]:
+        rows.set_epoch(number)
+        (batch,) = rows.__getitems__(list(range(60)))
+        assert batch["labels"].tolist() == list(range(60))
+        assert rows[3]["input_ids"].tolist() == batch["input_ids"][3][batch["input_ids"][3] > 0].tolist()
+        return three.batch_decode(batch["input_ids"], skip_special_tokens=True)
+
+    first, second = epoch(0), epoch(1)
+    assert (len(rows), first) == (60, epoch(0))
+    assert first != second
+    assert set(first) == {"ACGTTG", "CGTTG", "GTTG", "AC", "C", "GGGGGGG", "GGGGGG", "GGGGG"}
+
+
+def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, capsys: Any) -> None:
+    told = ["--backbone", str(short_run / "model"), "--output_dir", str(tmp_path), "--max_steps", "1"]
+    assert main(["train", *told, "--kmer", "2"]) == 2
+    assert "was fine-tuned with kmer 3, asked is 2" in capsys.readouterr().err.splitlines()[-1]
