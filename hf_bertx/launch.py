@@ -10,6 +10,7 @@ import hashlib
 import sys
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from transformers.utils import logging
 
 from . import run_files
 from .processes import end_process_group
-from .registry import run_command
+from .registry import beside, run_command
 from .run_arguments import OwnData, parse_arguments
 from .runs.run import Run
 from .runs.spec import RunSpec
@@ -102,7 +103,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
     """Builds a user's own data into a folder of its content: two files of one name never share one."""
-    from dataset_scripts.build import build_dataset
+    build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     from .publishing.cards import built_task
 
@@ -130,7 +131,7 @@ def _content(told: dict[str, Any]) -> str:
 
 def _build_task(root: Path, name: str, split: str) -> Path:
     """Builds a data set of the paper from its original files, which are fetched, unless an earlier run did."""
-    from dataset_scripts.build import build_dataset
+    build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     folder = root / "data" / name
     if not (folder / split).is_dir():

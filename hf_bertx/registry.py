@@ -1,4 +1,5 @@
-"""Names and errors, in one form for every command: "did you mean", and one line for whatever was raised."""
+"""Names and errors, in one form for every command: "did you mean", one line for whatever was raised, and where the
+folders beside the package are."""
 
 from __future__ import annotations
 
@@ -7,10 +8,18 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Any
 
 _EXPECTED = (ValueError, OSError, FloatingPointError, ImportError)  # their messages are sentences
 _LONGEST = 1000  # letters of a message
+
+
+def beside(package: str) -> str:
+    """The name by which `dataset_scripts` or `model_cards` is imported: it stands beside `hf_bertx` in a checkout, and
+    inside it in a wheel."""
+    inside = f"{__package__}.{package}"
+    return inside if find_spec(inside) is not None else package
 
 
 def unknown(what: str, name: Any, known: Iterable[str]) -> str:

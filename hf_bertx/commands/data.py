@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..registry import beside
 from ..tasks import TASKS, get_task
 
 
@@ -76,7 +78,7 @@ def add(verbs: Any) -> None:
 
 
 def _data_build(arguments: argparse.Namespace) -> None:
-    from dataset_scripts.build import build_dataset
+    build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     from .. import run_files
     from ..data_copies import BUILDS

@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 from .. import run_files
 from ..arms import BASELINE
 from ..data_copies import BUILDS, configurations, read_record, rows_digest
-from ..registry import first_line
+from ..registry import beside, first_line
 from ..runs.run import Run
 from ..tasks import Task
 from . import card_facts
@@ -88,7 +88,7 @@ def _template(name: str) -> Template:
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters.update(plain=plain, code=code_span)
-    return environment.from_string((files("model_cards") / name).read_text(encoding="utf-8"))
+    return environment.from_string((files(beside("model_cards")) / name).read_text(encoding="utf-8"))
 
 
 def plain(text: Any) -> str:

@@ -1,0 +1,61 @@
+"""The wheel, installed into an environment of its own: nothing of the checkout is needed."""
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    uv = ROOT / ".venv" / "bin" / "uv"
+    command = [str(uv)] if uv.is_file() else [shutil.which("uv") or ""]
+    if not command[0]:
+        pytest.skip("uv is not installed")
+    output = tmp_path_factory.mktemp("wheel")
+    built = subprocess.run(
+        [*command, "build", "--wheel", "-o", str(output), str(ROOT)], capture_output=True, text=True
+    )
+    assert built.returncode == 0, built.stderr[-2000:]
+    (path,) = output.glob("*.whl")
+    return path
+
+
+def test_a_wheel_installs_one_package(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"hf_bertx"}
+    needed = ("py.typed", "dataset_scripts/build.py", "model_cards/model_card.md", "studies/verdict.yaml")
+    assert [name for name in needed if f"hf_bertx/{name}" not in names] == []
+
+
+def test_commands_work_without_the_checkout(
+    wheel: Path, python_without_hf_bertx: str, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+
+    def bertx(*argv: str) -> str:
+        code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from hf_bertx.cli import main; "
+        done = subprocess.run(
+            [python_without_hf_bertx, "-I", "-c", code + f"sys.exit(main({list(argv)!r}))"],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    records = "".join(
+        f">r{n} {'ab'[n % 2]}\n{'ACGT' * 5}{'ACGT'[n % 4]}{'ACGT'[n // 4 % 4]}{n * 'A'}\n" for n in range(40)
+    )
+    (tmp_path / "mine.fasta").write_text(records)
+    bertx("data", "build", "mine", "--from", "mine.fasta", "--discipline", "dna", "--output", "data/mine")
+    assert "## " in (tmp_path / "data" / "mine" / "README.md").read_text()
+    wrote = bertx("train", "--task", "data/mine", "--backbone", str(tiny_backbone), "--max_steps", "3")
+    run = Path(wrote.rpartition("wrote ")[2].strip())
+    assert "## " in (tmp_path / run / "model" / "README.md").read_text()
+    bertx("predict", str(run), "mine.fasta", "--output", "answers.csv")
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 41
