@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from conftest import train_briefly
 from test_predict import classes, saved
+from transformers import AutoTokenizer
 
 from hf_bertx.cli import main
 from hf_bertx.disciplines import DNA, PROTEIN, Discipline, from_frame
@@ -21,7 +22,7 @@ from hf_bertx.probing.runs import ProbeSpec
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.plan import load_study
-from hf_bertx.tokenization_discipline import DisciplineTokenizer
+from hf_bertx.tokenization_discipline import PRETRAINED_ON, DisciplineTokenizer
 
 RNA = Discipline("rna", tuple("NACGU"), ignore_case=True)
 BERT = "minilm-l6"
@@ -134,6 +135,8 @@ def test_a_trained_model_answers_alike_where_hf_bertx_is_missing(
     run = Run.open_finished(short_run)
     assert short_run.name.endswith("-kmer-3")
     assert (run.specification["kmer"], run.specification["frame_augmentation"]) == (3, True)
+    card = (run.model_dir / "README.md").read_text(encoding="utf-8")
+    assert "3-mers in place of letters, in a frame that is drawn for each item and epoch" in card
     texts = ["ACGTTGCANNACGTAC" * 3, "acg", "GT"]
     code = (
         "import sys, torch\nfrom transformers import AutoModelForSequenceClassification as M, AutoTokenizer as T\n"
@@ -215,6 +218,14 @@ def test_each_epoch_draws_the_frame_of_each_row(three: DisciplineTokenizer) -> N
     assert (len(rows), first) == (60, epoch(0))
     assert first != second
     assert set(first) == {"ACGTTG", "CGTTG", "GTTG", "AC", "C", "GGGGGGG", "GGGGGG", "GGGGG"}
+
+
+def test_a_backbone_pretrained_on_kmers_serves_the_same_k_alone(tiny_backbone: Path) -> None:
+    text = AutoTokenizer.from_pretrained(tiny_backbone)
+    text.init_kwargs[PRETRAINED_ON] = {"discipline": "dna", "assignment": "frequent", "kmer": 3}
+    assert DisciplineTokenizer.from_backbone(text, DNA.kmers(3)).discipline.kmer == 3
+    with pytest.raises(ValueError, match=r"kmer is None; .* was pre-trained on dna with 3"):
+        DisciplineTokenizer.from_backbone(text, "dna")
 
 
 def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, capsys: Any) -> None:

@@ -68,6 +68,7 @@ def run_name(order: dict[str, Any]) -> str:
     if s["arm"] != BASELINE:
         usual = {"arm": "bert", "protocol": "recommended", **usual}
     parts += [str(s[name]) for name, value in usual.items() if s.get(name) not in (None, value)]
+    parts += [f"{s['kmer']}-mers"] if s.get("kmer") else []
     parts += [] if s["fraction"] == 1 else [f"fraction-{s['fraction']:g}"]
     # the Hub takes letters, digits, _, - and ., and neither -- nor ..
     return re.sub(r"-{2,}", "-", re.sub(r"[^\w.-]|\.{2,}", "-", "-".join(parts), flags=re.ASCII)).strip("-.")
@@ -148,6 +149,9 @@ def differences_from_paper(record: Run) -> list[str]:
         found.append("no early stopping")
     if s["assignment"] == "random" and ARMS[s["arm"]].assignment == "frequent":
         found.append("symbols on random subwords, not on the most frequent ones")
+    if s.get("kmer"):
+        drawn = ", in a frame that is drawn for each item and epoch" if s.get("frame_augmentation") else ""
+        found.append(f"{s['kmer']}-mers in place of letters{drawn}")
     if s["split"] != "paper":
         found.append(f"the split `{s['split']}`")
     elif "all" in task.paper_sizes:
