@@ -1,9 +1,10 @@
-"""Text files in UTF-8, gzipped or not: opened with a message that says what is wrong, and where."""
+"""Text files in UTF-8, gzipped or not: opened with a message that says what is wrong, and where; fields of CSV."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,6 +13,8 @@ from typing import IO, Any
 
 _MOST_EXPANDED = 200 * 10**6  # bytes that any compressed file may hold
 _MOST_TIMES = 100  # and times its size that it may; sequences and tables are compressed to a third or a tenth
+_FORMULA = re.compile(r"[=+\-@\t\r]")  # what makes a spreadsheet compute a field that begins with it
+_NUMBERS = re.compile(r"([+-]?\d+(\.\d+)?(e[+-]?\d+)?( |$))+")
 # How files begin that are often given by mistake.
 _MAGIC = {
     b"\x1f\x8b": "is compressed; let its name end in .gz",
@@ -110,3 +113,10 @@ def _not_utf8(path: Path, opened: Any) -> str | None:
                 byte = found.object[found.start]
                 return f"{path}, line {number}: not text in UTF-8 ({found.reason}: {byte:#x})"
     return None
+
+
+def spreadsheet_safe(value: Any) -> Any:
+    """A field of a CSV file: text that a spreadsheet would compute gets an apostrophe in front; numbers do not."""
+    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBERS.fullmatch(value):
+        return f"'{value}"
+    return value

@@ -27,8 +27,9 @@ from hf_bertx.input_records import Columns, InputRecord
 from hf_bertx.prediction.attribution import attribute
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.prediction_files import predict_file
-from hf_bertx.prediction.prediction_rows import spreadsheet_safe, write_rows
+from hf_bertx.prediction.prediction_rows import write_rows
 from hf_bertx.prediction.unlikely_input import unlikely
+from hf_bertx.text_files import spreadsheet_safe
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,9 @@ SAFE = [
     ("-", "'-"),
     ("\tx", "'\tx"),
     ("-5", "-5"),
+    ("-5 -0.25e-3", "-5 -0.25e-3"),
+    ("-5 a", "'-5 a"),
+    ("--5", "'--5"),
     ("+0.25", "+0.25"),
     ("a=b", "a=b"),
     ("", ""),

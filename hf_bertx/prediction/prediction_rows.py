@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -16,12 +15,11 @@ from scipy.special import softmax
 
 from .. import run_files
 from ..metrics import names_of_pieces, vote
+from ..text_files import spreadsheet_safe
 from .inference import SequenceClassifier, Window
 
 _ORDER_KEY = b"hf_bertx order"
 _ROWS = 50_000  # of a row group of Parquet
-_FORMULA = re.compile(r"[=+\-@\t\r]")  # what makes a spreadsheet compute a field that begins with it
-_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def write_part(path: Path, window: Window, order: str) -> None:
@@ -155,13 +153,6 @@ def rows(
             if pieces:
                 row |= {"piece": own[i], **pieces[next(voters)]}
             yield row
-
-
-def spreadsheet_safe(value: Any) -> Any:
-    """A field of a CSV file: text that a spreadsheet would compute gets an apostrophe in front; a number does not."""
-    if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
-        return f"'{value}"
-    return value
 
 
 def write_rows(path: Path, ending: str, rows: Iterator[dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..tasks import TASKS, Task
+from ..text_files import spreadsheet_safe
 from .statistics import Interval
 
 T = TypeVar("T")
@@ -86,10 +87,5 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
     """Rows as CSV. Text that a spreadsheet would run as a formula gets an apostrophe in front."""
     import pandas as pd
 
-    cells = [{name: _csv_cell(value) for name, value in row.items()} for row in rows]
+    cells = [{name: spreadsheet_safe(value) for name, value in row.items()} for row in rows]
     return pd.DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\n")
-
-
-def _csv_cell(value: Any) -> Any:
-    formula = isinstance(value, str) and value[:1] in tuple("=+@-\t\r") and not re.fullmatch(r"[-+\d.e ]+", value)
-    return f"'{value}" if formula else value
