@@ -29,6 +29,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         labels: of shape `(rows,)`; numbers with a fraction become float32, others int64.
         tokenizer: says what stands in padded places, and on which side they are.
         device: where the rows are, and their batches.
+        cut: how many rows have more tokens than these.
 
     Raises:
         ValueError: a token is hidden by its `attention_mask`.
@@ -41,7 +42,9 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         labels: np.ndarray,
         tokenizer: Any,
         device: torch.device | str = "cpu",
+        cut: int = 0,
     ) -> None:
+        self.cut = cut
         self.lengths: np.ndarray = lengths.astype(np.int64)
         self._starts = np.cumsum(self.lengths) - self.lengths
         self._left = tokenizer.padding_side == "left"

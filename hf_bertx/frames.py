@@ -11,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from .device_rows import DeviceRows
 from .tasks import Task
-from .tokenized_data import encode_flat
+from .tokenized_data import count_cut, encode_flat
 
 
 class FrameRows(DeviceRows):
@@ -60,6 +60,9 @@ def rows_of(
 ) -> DeviceRows:
     """Rows as a model reads them, on a device; with several frames as [`FrameRows`]."""
     flat = encode_flat(rows, tokenizer, task, frames=frames)
+    cut = count_cut(rows, tokenizer, task, flat[1][: len(rows)])
     if frames == 1:
-        return DeviceRows(*flat, tokenizer, place)
-    return FrameRows(*flat, tokenizer, place, frames=frames, seed=seed)
+        return DeviceRows(*flat, tokenizer, place, cut)
+    made = FrameRows(*flat, tokenizer, place, frames=frames, seed=seed)
+    made.cut = cut
+    return made

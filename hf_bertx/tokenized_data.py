@@ -24,10 +24,6 @@ def encode(
 ) -> tuple[dict[str, list[list[int]]], np.ndarray]:
     """`input_ids` and what else the model reads, cut to the task's `max_length`; and labels of shape `(rows,)`."""
     encoded = _encode({name: rows[name][:] for name in rows.column_names}, tokenizer, task, add_special_tokens)
-    # a DisciplineTokenizer has no such encodings, and says itself what it cuts
-    cut = sum(bool(item.overflowing) for item in getattr(encoded, "encodings", None) or ())
-    if cut:
-        logger.warning(f"cut {cut} of {len(rows)} texts to {min(task.max_length, tokenizer.model_max_length)} tokens")
     return dict(encoded), _labels(rows, task)
 
 
@@ -62,30 +58,46 @@ def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool
 
 
 def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
-    columns = [rows[name] for name in ("sequence", "second_sequence") if name in rows]
+    columns = _columns(rows)
     length = min(task.max_length, tokenizer.model_max_length)
     encoded = tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=add_special_tokens)
     if not isinstance(tokenizer, DisciplineTokenizer):  # which says so itself
-        _warn_of_cuts(encoded["input_ids"], columns, tokenizer, length, add_special_tokens)
+        lengths = np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64)
+        cut = _whole_lengths(columns, tokenizer, lengths, length, add_special_tokens)
+        if len(cut):
+            logger.warning(
+                f"cut {len(cut)} of {len(lengths)} texts to {length} tokens, keeping the head; the longest had "
+                f"{cut.max()}"
+            )
     return encoded
 
 
-def _warn_of_cuts(
-    ids: list[list[int]], columns: list[list[str]], tokenizer: Any, length: int, add_special_tokens: bool
-) -> None:
-    """Says how many texts are longer than what is kept of them."""
-    full = [row for row, item in enumerate(ids) if len(item) == length]
-    if not full:
-        return
-    whole = tokenizer(
-        *([column[row] for row in full] for column in columns), add_special_tokens=add_special_tokens, verbose=False
-    )
-    lengths = [len(item) for item in whole["input_ids"] if len(item) > length]
-    if lengths:
-        logger.warning(
-            f"cut {len(lengths)} of {len(ids)} texts to {length} tokens, keeping the head; the longest had "
-            f"{max(lengths)}"
-        )
+def _columns(rows: Any) -> list[list[str]]:
+    names = rows if isinstance(rows, dict) else rows.column_names
+    return [rows[name][:] for name in ("sequence", "second_sequence") if name in names]
+
+
+def count_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -> int:
+    """How many rows have more tokens than the model was given.
+
+    Args:
+        lengths: tokens that it was given of each row, of shape `(rows,)`, with special tokens.
+    """
+    length = min(task.max_length, tokenizer.model_max_length)
+    return len(_whole_lengths(_columns(rows), tokenizer, lengths, length, add_special_tokens=True))
+
+
+def _whole_lengths(
+    columns: list[list[str]], tokenizer: Any, lengths: np.ndarray, length: int, add_special_tokens: bool
+) -> np.ndarray:
+    """How many tokens the rows have that were cut to `length`."""
+    full = np.flatnonzero(lengths == length)
+    if not len(full):
+        return full
+    texts = ([column[row] for row in full] for column in columns)
+    ids = tokenizer(*texts, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+    whole = np.fromiter(map(len, ids), dtype=np.int64)
+    return whole[whole > length]
 
 
 def tokenizer_for(

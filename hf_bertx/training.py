@@ -224,12 +224,13 @@ def _finish(
         times: when the run began, and how many seconds were spent in training.
     """
     begun, seconds = times
-    scores = {}
+    scores, cut = {}, {}
     trainer.compute_metrics = None  # it knows the groups of the validation items alone
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        output = trainer.predict(rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on))
+        encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on)
+        output, cut[name] = trainer.predict(encoded), encoded.cut
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         if trainer.is_world_process_zero():
@@ -246,6 +247,7 @@ def _finish(
         "test_split": spec.task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
         "understood": data.understood(),
+        "cut": {"train": trainer.train_dataset.cut, **cut},
         "train_items": len(trainer.train_dataset),
         "constant_loss": metrics.constant_loss(spec.task, train_labels),
         "test_duplicates": data.test_duplicates,
