@@ -195,6 +195,8 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
     if re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) and not folder.exists():
         at = f" at revision {revision}" if revision else ""
         return ResolvedBackbone(name, hub_id, revision or None, f"the Hub: {hub_id}{at}")
+    if (folder / run_files.MODEL / "config.json").is_file():
+        raise ValueError(f"{name}: is the folder of a run; name its model, {folder / run_files.MODEL}")
     near = difflib.get_close_matches(name, BACKBONES, n=1)
     raise ValueError(
         f"unknown backbone {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(BACKBONES)}, "

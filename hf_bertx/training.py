@@ -36,8 +36,7 @@ from .tuning import merged
 
 logger = logging.get_logger(__name__)
 
-# Of --optim, beside all of --optimizer: without weight decay a row whose gradient is zero stays, and changes no other.
-# Adafactor and optimisers that keep their states in 8 bits look across rows.
+# Optimizers, beside all of --optimizer, that leave a row with zero gradient untouched when weight decay is 0.
 _BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
 
 
@@ -224,7 +223,7 @@ def _finish(
         times: when the run began, and how many seconds were spent in training.
     """
     begun, seconds = times
-    scores, cut = {}, {}
+    scores, cut = {}, {"train": trainer.train_dataset.cut}
     trainer.compute_metrics = None  # it knows the groups of the validation items alone
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
@@ -235,8 +234,7 @@ def _finish(
         scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
         if trainer.is_world_process_zero():
             RunWriter(folder).predictions(name == spec.task.test_split, rows, output.predictions)
-    callbacks = trainer.callback_handler.callbacks
-    stop = next((c for c in callbacks if isinstance(c, LossConvergedCallback)), None)
+    stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
@@ -247,7 +245,7 @@ def _finish(
         "test_split": spec.task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
         "understood": data.understood(),
-        "cut": {"train": trainer.train_dataset.cut, **cut},
+        "cut": cut,
         "train_items": len(trainer.train_dataset),
         "constant_loss": metrics.constant_loss(spec.task, train_labels),
         "test_duplicates": data.test_duplicates,

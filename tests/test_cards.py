@@ -54,6 +54,11 @@ def test_the_whole_card(name: str, golden: dict[str, Path]) -> None:
     assert card == (GOLDEN / f"model_card_{name}.md").read_text(encoding="utf-8")
 
 
+def test_a_card_counts_what_was_cut(golden: dict[str, Path]) -> None:
+    change(golden["dna"] / run_files.RESULTS, cut={"train": 3, "validation": 0, "test": 1})
+    assert "Items longer than 62 tokens were cut to them: 3 train, 1 test." in model_card(golden["dna"])
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_the_metadata_is_what_the_hub_reads(name: str, golden: dict[str, Path]) -> None:
     record = Run.open_finished(golden[name])

@@ -277,13 +277,15 @@ def test_a_long_text_that_is_cut_is_counted(tiny_backbone: Path, caplog: pytest.
     from datasets import Dataset
 
     from hf_bertx.tasks import get_task
-    from hf_bertx.tokenized_data import encode
+    from hf_bertx.tokenized_data import count_cut, encode_flat
 
     (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), "--task", "glue-sst2"])
     tokenizer = build_tokenizer(spec)
     texts = {"id": ["1", "2", "3"], "sequence": ["a " * 126, "a " * 127, "b " * 300], "label": [0, 1, 1]}
-    encode(Dataset.from_dict(texts), tokenizer, get_task("glue-sst2"))
-    assert "cut 2 of 3 texts to 128 tokens, keeping the head; the longest had 302" in caplog.text
+    rows, task = Dataset.from_dict(texts), get_task("glue-sst2")
+    _, lengths, _ = encode_flat(rows, tokenizer, task)
+    assert caplog.text.count("cut 2 of 3 texts to 128 tokens, keeping the head; the longest had 302") == 1
+    assert count_cut(rows, tokenizer, task, lengths) == 2
 
 
 def test_a_missing_package_is_one_line(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -308,7 +308,7 @@ def test_a_protein_model_warns_of_dna(tiny_backbone: Path, tmp_path: Path, caplo
         (["MKV", "ACGTACGTACGT"], "1 of 2"),
         (["ACG", "GAT"], "2 of 2"),
         (["ACG", "MKV"], None),
-        (["*"], "1 of 1"),
+        (["MKV", "*"], "1 of 2"),
     ]
     for rows, message in cases:
         caplog.clear()

@@ -22,7 +22,7 @@ from ..plain_tokenizer import reads_letters_apart
 from ..run_arguments import PRECISIONS, fast_bfloat16
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .loading import load_classifier
-from .unlikely_input import unlikely
+from .unlikely_input import NO_RESIDUE, unlikely
 from .windows import in_windows, length_batches
 
 logger = logging.get_logger(__name__)
@@ -167,8 +167,9 @@ class SequenceClassifier:
     def _warn(self, window: Sequence[InputRecord]) -> bool:
         """Warns of sequences that are hardly of the model's discipline."""
         doubts = [(record, doubt) for record in window if (doubt := unlikely(self.discipline, record.sequence))]
-        # a short peptide may well be of the letters of DNA; a whole window of them is not
-        sure = [pair for pair in doubts if len(pair[0].sequence) >= _SURE or len(doubts) == len(window)]
+        # a short peptide may well be of the letters of DNA; a whole window of them, or a stop codon, is none
+        all_doubtful = len(doubts) == len(window)
+        sure = [pair for pair in doubts if all_doubtful or len(pair[0].sequence) >= _SURE or pair[1] == NO_RESIDUE]
         if sure:
             (record, doubt), count = sure[0], len(sure)
             logger.warning(

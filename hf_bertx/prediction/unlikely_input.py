@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _NUCLEOTIDES = frozenset("ACGTUN")
 _STOP = "*"
+NO_RESIDUE = "no residue but a stop codon"
 _LONG_WORD = 30  # letters without a blank, longer than nearly every English word
 
 
@@ -16,7 +17,7 @@ def unlikely(discipline: str, sequence: str) -> str | None:
     letters = set(sequence.upper())
     if discipline == "protein":
         if letters == {_STOP}:
-            return "no residue but a stop codon"
+            return NO_RESIDUE
         return "A, C, G, T, U and N alone, the letters of DNA" if letters <= _NUCLEOTIDES else None
     if discipline == "dna":
         known = sum(map(sequence.upper().count, _NUCLEOTIDES))

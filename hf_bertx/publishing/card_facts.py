@@ -15,6 +15,7 @@ from ..disciplines import DISCIPLINES
 from ..protocols import PAPER, get_protocol
 from ..report.statistics import seed_interval
 from ..runs.run import Run
+from ..targets import sentence
 from ..tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
@@ -252,6 +253,8 @@ def facts(record: Run) -> dict[str, Any]:
         "license": license_of(task, backbone),
         "leaks": record.order.get("data_leaks", []),
         "token_map": token_map(record.folder, task),
+        "read_as": sentence(results["understood"]) if "understood" in results else None,
+        "cut": [f"{n} {part}" for part, n in results.get("cut", {}).items() if n],
     }
 
 
