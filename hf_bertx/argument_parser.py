@@ -9,8 +9,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import HfArgumentParser
+
+from .text_files import read_yaml
 
 
 class OneLineParser(HfArgumentParser):
@@ -68,17 +69,14 @@ def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str
 
 
 def _read_mapping(path: Path) -> Any:
+    if path.suffix != ".json":
+        return read_yaml(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = "" if mark is None else f", line {mark.line + 1}"
-        raise ValueError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None
 
 
 def _typed(values: dict[str, Any], classes: tuple[type, ...], path: Path, program: str) -> dict[str, Any]:

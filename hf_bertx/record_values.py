@@ -8,6 +8,7 @@ from typing import Any
 
 # How R, pandas, SQL and spreadsheets write that a value is missing.
 MISSING = frozenset("NA N/A n/a #N/A <NA> nan NaN NAN NaT None NULL Null null".split())
+_MISSING_SEQUENCES = frozenset(map(str.casefold, MISSING))
 
 
 def sequence_of(value: Any, name: str, where: str) -> str:
@@ -18,7 +19,8 @@ def sequence_of(value: Any, name: str, where: str) -> str:
     """
     if _blank(value):
         raise ValueError(f"{where}: the sequence is empty")
-    if _missing(value):
+    # as a sequence `none` is hardly meant either; as a class it may be
+    if _missing(value) or (isinstance(value, str) and value.strip().casefold() in _MISSING_SEQUENCES):
         raise ValueError(f"{where}: {name} is {value!r}, a missing value; allowed: a sequence")
     if not isinstance(value, str):
         raise ValueError(f"{where}: {name} is {_shown(value)}; allowed: a string")

@@ -52,8 +52,8 @@ def problem_of(labels: Counter[str], asked: str | None, where: str) -> str:
         where: the training file, for the message.
 
     Raises:
-        ValueError: an unknown problem, a target that is no number, labels that could be either, fewer than two
-            classes, or as many as items.
+        ValueError: an unknown problem, a target that is no number, labels that could be either, several labels at
+            once, fewer than two classes, or as many as items.
     """
     if asked is not None and asked not in PROBLEMS:
         raise ValueError(f"--problem is {asked!r}; allowed: {', '.join(PROBLEMS)}")
@@ -65,12 +65,28 @@ def problem_of(labels: Counter[str], asked: str | None, where: str) -> str:
         return problem
     if len(labels) < 2:
         raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
+    several = _several_labels(labels) if asked is None else None
+    if several is not None:
+        raise ValueError(
+            f"{where}: the label {several[0]!r} holds the label {several[1]!r}; several labels at once are not "
+            "supported; pass --problem classification if it is the name of one class"
+        )
     if len(labels) == sum(labels.values()) > 2:
         raise ValueError(
             f"{where}: {len(labels)} classes for {len(labels)} records, no two have the same label; pass --problem "
             "regression if labels are numbers, or another --label_column"
         )
     return problem
+
+
+def _several_labels(labels: Counter[str]) -> tuple[str, str] | None:
+    """A label that lists another one, as `kinase;nucleus` beside `nucleus`, and the other one."""
+    for label in labels:
+        parts = [part.strip() for part in re.split("[;|,]", label)]
+        found = next((part for part in parts[1:] + parts[:-1] if part in labels), None)
+        if found is not None:
+            return label, found
+    return None
 
 
 def _guess(labels: Counter[str], where: str) -> str:
@@ -112,6 +128,11 @@ def doubts(labels: Counter[str], problem: str, asked: str | None) -> list[str]:
                      "are quantities")  # fmt: skip
     if 2 * len(labels) > items > _MANY:
         found.append(f"there are {len(labels)} classes for {items} records")
+    parts = Counter(
+        part.strip() for label in labels for part in set(re.split("[;|]", label)) if part not in ("", label)
+    )
+    if asked is None and parts and parts.most_common(1)[0][1] > 1:
+        found.append(f"several classes hold {parts.most_common(1)[0][0]!r}: several labels at once are not supported")
     alike: dict[str, str] = {}
     for label in sorted(labels):
         other = alike.setdefault(_folded(label), label)

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 _MOST_EXPANDED = 200 * 10**6  # bytes that any compressed file may hold
 _MOST_TIMES = 100  # and times its size that it may; sequences and tables are compressed to a third or a tenth
 _FORMULA = re.compile(r"[=+\-@\t\r]")  # what makes a spreadsheet compute a field that begins with it
@@ -120,3 +122,32 @@ def spreadsheet_safe(value: Any) -> Any:
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBERS.fullmatch(value):
         return f"'{value}"
     return value
+
+
+class _EachOnce(yaml.SafeLoader):
+    """YAML in which a mapping names each key once."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        twice = next((key for i, (key, _) in enumerate(node.value) if key.value in names[:i]), None)
+        if twice is not None:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice.value!r} is there twice, allowed: once", twice.start_mark
+            )
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds; no tag of it makes an object.
+
+    Raises:
+        ValueError: not YAML, not UTF-8, or a key is there twice; the message names the line.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _EachOnce)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = "" if mark is None else f", line {mark.line + 1}"
+        raise ValueError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error})") from None

@@ -177,9 +177,8 @@ def _train(
     order = run_order(spec, args, data)
     trainer = build_trainer(spec, args, data, folder)
     # a backbone of the Hub has been loaded now, so that its commit is known
-    order["specification"]["backbone_revision"] = spec.backbone.revision or weights_revision(
-        spec.backbone.source, spec.arm.start
-    )
+    found = spec.backbone
+    order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
     if state.is_main_process:
         if (folder / run_files.RUN).is_file():
             check_same(folder, order)

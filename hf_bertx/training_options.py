@@ -76,10 +76,15 @@ REFUSED: dict[str, str] = {
     "use_liger_kernel": _NOTHING,
 }
 
-# Options that have no effect unless another one is given.
-_NEEDS = dict.fromkeys(
-    ("hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token"), "push_to_hub"
+_OF_THE_HUB = ("hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token")
+# Fields that pre-training does not take; it saves every --save_steps, and publishes nothing.
+REFUSED_IN_PRETRAINING = dict.fromkeys(
+    (*(REFUSED.keys() - {"save_steps"}), *_OF_THE_HUB, "push_to_hub"),
+    "pre-training sets it itself, or has no use for it",
 )
+
+# Options that have no effect unless another one is given.
+_NEEDS = dict.fromkeys(_OF_THE_HUB, "push_to_hub")
 _NEEDS |= {"gradient_checkpointing_kwargs": "gradient_checkpointing", "fsdp_config": "fsdp"}
 _NEEDS |= {"activation_checkpointing_kwargs": "activation_checkpointing"}
 _NEEDS |= {"torch_compile_backend": "torch_compile", "torch_compile_mode": "torch_compile"}
@@ -101,6 +106,8 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "attention_dropout": (0, 1, True),
     "stop_at_loss": (0, math.inf, False),
     "fraction": (0, math.nextafter(1, 2), False),
+    "mask_rate": (0, 1, False),
+    "dropout": (0, 1, True),
 }
 _COUNTS = (
     "eval_steps logging_steps max_steps per_device_eval_batch_size per_device_train_batch_size save_total_limit "
@@ -108,18 +115,19 @@ _COUNTS = (
 ).split()
 
 
-def check_given(given: Collection[str]) -> None:
+def check_given(given: Collection[str], refused: Mapping[str, str] = REFUSED) -> None:
     """Refuses options that were given and would not be used.
 
     Args:
         given: names of the fields that the command line or a file of arguments sets.
+        refused: fields that cannot be set, and why.
 
     Raises:
-        ValueError: an option that a run refuses, that needs another one, or that another one replaces.
+        ValueError: an option that is refused, that needs another one, or that another one replaces.
     """
     for name in sorted(given):
-        if name in REFUSED:
-            raise ValueError(f"--{name} cannot be set: {REFUSED[name]}")
+        if name in refused:
+            raise ValueError(f"--{name} cannot be set: {refused[name]}")
         if name in _NEEDS and _NEEDS[name] not in given:
             raise ValueError(f"--{name} has no effect without --{_NEEDS[name]}")
         if name in _EITHER and _EITHER[name] in given:

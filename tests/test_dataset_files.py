@@ -97,6 +97,8 @@ def test_a_whole_data_set_is_read_and_published(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out.startswith("18 of 160 test items (11.2%)")
     assert main(["data", "leaks", str(folder), "--config", "authors"]) == 2
     assert "no configuration 'authors'; it has paper, grouped" in capsys.readouterr().err
+    assert main(["data", "leaks", str(folder), "--discipline", "protein"]) == 2
+    assert "--discipline is 'protein', and the data set is dna" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"task dna-h3: .* holds the data of dna-splice"):
         load_task_data(get_task("dna-h3"), data_dir=str(folder))
 

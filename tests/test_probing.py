@@ -13,6 +13,7 @@ from datasets import load_dataset
 from sklearn.linear_model import RidgeCV
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
+from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
@@ -107,6 +108,14 @@ def test_a_finished_probe_is_skipped(probed: tuple[ProbeSpec, Path, list[Path]])
     before = [(folder / "results.json").stat().st_mtime_ns for folder in folders]
     assert run_probe(spec, [50, 200], root=root) == folders
     assert [(folder / "results.json").stat().st_mtime_ns for folder in folders] == before
+    order = json.loads((folders[0] / "run.json").read_text())
+    assert order["specification"]["backbone_revision"].startswith("sha256:")
+
+
+def test_a_probe_that_another_process_makes_is_not_made_twice(tiny_backbone: Path, tmp_path: Path) -> None:
+    spec = ProbeSpec("dna-splice", "bert", str(tiny_backbone), layers=(0,))
+    with run_files.locked(spec.folder(tmp_path, 50)), pytest.raises(run_files.LockedRunError):
+        run_probe(spec, [50], root=tmp_path)
 
 
 def test_permuted_labels_give_chance(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -143,6 +152,7 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, tmp_path: Path, arm: str)
         (["--task", "dna-splise"], "did you mean 'dna-splice'"),
         (["--arm", "berd"], "did you mean 'bert'"),
         (["--plan", "no.md"], "no.md"),
+        (["--seed", "-1"], "--seed is -1; allowed: 0 to"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -97,6 +97,7 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "bytes": ("x.parquet", {"sequence": [b"AC"]}, {}, "x.parquet, row 0: 'sequence' is bytes, b'AC'; allowed: a string"),
     "floats": ("x.parquet", {"sequence": [1.5]}, {}, "x.parquet, row 0: 'sequence' is a number, 1.5; allowed: a string"),
     "NaN in Parquet": ("x.parquet", {"sequence": pa.array(["A", None])}, {}, "x.parquet, row 1: the sequence is empty"),
+    "a missing value in any case": ("x.csv", "id,sequence\na,none\n", {}, "line 2: 'sequence' is 'none', a missing"),
     "half a character": ("x.jsonl", r'{"sequence": "AC\ud800"}', {}, "x.jsonl, line 1: 'sequence' holds '\\ud800'"),
     "half a character as id": ("x.jsonl", r'{"id": "\ud800", "sequence": "A"}', {}, "x.jsonl, line 1: 'id' holds"),
     # ids
@@ -288,6 +289,9 @@ def test_a_labels_file_is_used_or_refused(tmp_path: Path, name: str, monkeypatch
         ("1E2 2E2 3E1", None, "classification"),
         ("1.1.1.1 2.7.1.1 1.10.3.4", None, "classification"),
         ("a|b c", None, "classification"),
+        ("a|b b", "classification", "classification"),
+        ("a|b b", None, "the label 'a|b' holds the label 'b'; several labels at once are not supported"),
+        ("a;b b;c a", None, "the label 'a;b' holds the label 'a'"),
         ("none mild", None, "classification"),
         ("1.1 1.10 2.7", "classification", "classification"),
         ("37 38 1e-5", "regression", "regression"),
@@ -333,6 +337,7 @@ def test_as_many_classes_as_records_is_an_error() -> None:
         (["caf\u00e9", "cafe\u0301"], "classification", r"classes 'cafe\u0301' and 'caf\xe9' look alike"),
         (["b", "\u200bb"], "classification", r"classes 'b' and '\u200bb' look alike"),
         (["+1", "1"], "classification", "classes '+1' and '1' look alike"),
+        (["a;b", "b;c"], "classification", "several classes hold 'b': several labels at once are not supported"),
     ],
 )
 def test_what_may_be_misunderstood_is_said(labels: list[str], problem: str, doubt: str) -> None:

@@ -122,6 +122,9 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
         ({"fractions": [0.0]}, "fraction 0.0 is not allowed: more than 0, at most 1"),
         ({"overrides": {"learning_rat": 1}}, "unknown argument 'learning_rat'; did you mean 'learning_rate'?"),
         ({"overrides": 3}, "overrides: holds 3, not a mapping"),
+        ({"overrides": {"learning_rate": -1}}, "--learning_rate is -1; allowed: more than 0"),
+        ({"overrides": {"max_steps": "many"}}, "mine.yaml: "),
+        ({"seeds": [0, -1]}, "--seed is -1; allowed: 0 to"),
         ({"grid": {}}, "grid is {}; give arguments with lists of values, or leave it out"),
         ({"grid": {"learning_rate": []}}, "grid, learning_rate is []; give a list of values"),
         ({"arms": ["shift_1000"]}, "arm 'shift_1000' shifts the ids of text, and dna-splice is dna"),
@@ -152,7 +155,12 @@ def test_a_wrong_file_is_one_message(change: dict[str, Any], message: str, tmp_p
         ("tabel2", None, "unknown study 'tabel2'; did you mean 'table2'?"),
         ("none.yaml", None, "no such file"),
         ("list.yaml", "- a\n- b\n", "holds list, not a mapping of fields"),
-        ("half.yaml", "tasks: [dna-splice\narms:", "not YAML"),
+        ("half.yaml", "tasks: [dna-splice\narms:", "line 2: not YAML"),
+        (
+            "twice.yaml",
+            "tasks: [dna-splice]\narms: [rand]\ntasks: [dna-h3]",
+            "line 3: not YAML ('tasks' is there twice",
+        ),
     ],
 )
 def test_what_is_no_study(name: str, content: str | None, message: str, tmp_path: Path, capsys: Any) -> None:

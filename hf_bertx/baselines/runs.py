@@ -20,6 +20,7 @@ from ..run_order import check_same, machine, versions
 from ..runs.writer import RunWriter
 from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task, rows_folder
+from ..training_options import check_values
 from .catalog import Baseline, get_baseline
 from .linear import Fitted, Items, fit_plain, search_plain
 
@@ -64,6 +65,7 @@ def run_baseline(
     misfit = baseline.misfit(found)
     if misfit is not None:
         raise ValueError(f"baseline {name!r} does not fit task {found.name!r}: {misfit}")
+    check_values({"seed": seed})
     if max_eval_items is not None and max_eval_items < 1:
         raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
     if epochs is not None and not (baseline.network and epochs > 0):

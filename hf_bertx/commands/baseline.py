@@ -9,6 +9,9 @@ from typing import Any
 
 from ..tasks import TASKS, get_task
 
+_USUAL: dict[str, Any] = {"names": [], "task": "dna-splice", "split": "paper", "seed": 0, "fraction": 1.0}
+_USUAL |= {**dict.fromkeys(("data_dir", "max_eval_items", "epochs", "output")), "runs": Path("runs")}
+
 
 def add(verbs: Any) -> None:
     running = verbs.add_parser(
@@ -52,6 +55,9 @@ def _baseline(arguments: argparse.Namespace) -> None:
     from ..run_files import RESULTS, read_json
 
     if arguments.list:
+        stray = next((name for name, usual in _USUAL.items() if getattr(arguments, name) != usual), None)
+        if stray is not None:
+            raise ValueError(f"--list has no use for {stray if stray == 'names' else '--' + stray}; leave it out")
         for baseline in (*BASELINES.values(), *map(get_baseline, ("plus-tfm:FOLDER", "encoder:SOURCE"))):
             print(f"{baseline.name:<23}{', '.join(baseline.disciplines):<27}{baseline.about}")
         return

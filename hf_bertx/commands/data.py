@@ -126,7 +126,11 @@ def _data_leaks(arguments: argparse.Namespace) -> None:
             raise ValueError(f"{folder}: no configuration {config!r}; it has {', '.join(held)}")
         record = check_build(folder, config or held[0])
         splits = load_rows(str(folder / record["config"]))
-        discipline = discipline or record["task"]["discipline"]
+        if discipline not in (None, record["task"]["discipline"]):
+            raise ValueError(
+                f"{folder}: --discipline is {discipline!r}, and the data set is {record['task']['discipline']}"
+            )
+        discipline = record["task"]["discipline"]
     else:
         splits = load_rows(arguments.dataset, config)
     named = (task.discipline for task in TASKS.values() if folder.name.startswith(task.name))

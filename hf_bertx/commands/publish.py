@@ -73,6 +73,8 @@ def _publish_model(arguments: argparse.Namespace) -> None:
     from ..publishing.publish import publish_model
     from ..run_files import ADAPTER
 
+    if arguments.merge and arguments.run.is_dir() and not (arguments.run / ADAPTER).is_dir():
+        raise ValueError(f"{arguments.run}: --merge has no effect, the run has no adapter; leave it out")
     if arguments.onnx and (arguments.run / ADAPTER).is_dir() and not arguments.merge:
         raise ValueError(f"{arguments.run}: --onnx exports the whole model; pass --merge too, or leave --onnx out")
     if arguments.onnx and not arguments.dry_run:

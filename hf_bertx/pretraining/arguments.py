@@ -14,6 +14,7 @@ from transformers.hf_argparser import HfArg
 from ..argument_parser import OneLineParser, read_arguments_file
 from ..disciplines import DISCIPLINES, get_discipline
 from ..run_arguments import add_use_cpu, precision_defaults
+from ..training_options import REFUSED_IN_PRETRAINING, check_given, check_values
 from .corpus import DOCUMENTS, Source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -145,7 +146,11 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     known, _ = first.parse_known_args(argv)
     parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available() and not known.use_cpu)
     parser.set_defaults(**{**precision_defaults(known.precision, known.use_cpu), **given})
-    told, training = parser.parse_args_into_dataclasses(argv)
+    named = parser.given(argv) | set(given)
+    check_given(named, REFUSED_IN_PRETRAINING)
+    told, training = parser.read(argv)
+    values = {**vars(training), **vars(told)}
+    check_values({name: values[name] for name in named - {"max_steps"}})
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")

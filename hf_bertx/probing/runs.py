@@ -15,7 +15,7 @@ from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
-from ..backbones import resolve_backbone
+from ..backbones import resolve_backbone, weights_revision
 from ..disciplines import get_discipline
 from ..input_records import InputRecord
 from ..prediction.inference import SequenceClassifier
@@ -24,6 +24,7 @@ from ..run_order import check_same, machine, versions
 from ..runs.writer import RunWriter
 from ..task_data import TaskData, load_task_data
 from ..tasks import Task, get_task, rows_folder, task_name
+from ..training_options import check_values
 from .draws import ALL, count, draw, parts
 from .encoder import VERSION, FrozenEncoder, frozen_encoder, precision
 from .features import POOLINGS
@@ -129,6 +130,7 @@ def run_probe(
     """
     task, arm = get_task(spec.task), get_arm(spec.arm)
     _check_fits(arm, task)
+    check_values({"seed": spec.seed})
     if spec.kmer is not None:
         get_discipline(task.discipline, spec.kmer)
     data = load_task_data(task, spec.split, data_dir or rows_folder(spec.task))
@@ -159,13 +161,14 @@ def run_probe(
     for number, folder, order in todo.values():
         own = [places[row] for row in draw(len(train), number, spec.seed)]
         learned = _Part(pool.rows.select(own), pool.features[own], pool.labels[own])
-        RunWriter(folder).order(order, versions(), machine())
-        fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
-        if spec.save_model:
-            answers = _save(encoder, fitted, folder, {"validation": selection, "test": test})
-            fitted = replace(fitted, logits=answers)
-        evaluated = {"validation": selected, "test": tested}
-        _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
+        with run_files.locked(folder):
+            RunWriter(folder).order(order, versions(), machine())
+            fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
+            if spec.save_model:
+                answers = _save(encoder, fitted, folder, {"validation": selection, "test": test})
+                fitted = replace(fitted, logits=answers)
+            evaluated = {"validation": selected, "test": tested}
+            _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
 
 
@@ -197,7 +200,7 @@ def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, size: int | st
         "specification": {
             "task": task.name,
             "backbone": spec.backbone,
-            "backbone_revision": backbone.revision,
+            "backbone_revision": backbone.revision or weights_revision(backbone.source, arm.start),
             "arm": arm.name,
             "start": arm.start,
             "assignment": None if task.discipline == "text" else arm.assignment,

@@ -10,8 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..arms import ARMS, BASELINE, Arm, get_arm
 from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
@@ -19,6 +17,8 @@ from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
 from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task, built_folder, get_task
+from ..text_files import read_yaml
+from ..training_options import check_values
 from .probes import planned_probes
 from .series import last_of, read_series, uncut_positions
 
@@ -132,10 +132,7 @@ def _backbones(content: dict[str, Any], where: str) -> list[str]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds {type(content).__name__}, not a mapping of fields: {', '.join(_FIELDS)}")
     return content
@@ -194,7 +191,15 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
         variant = "-".join(f"{name}={_short(value)}" for name, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
             told = {**shared, **tasks[task], **arms[arm], **point}
+            _check_numbers({**told, "seed": seed}, where)
             yield RunSpec(task, arm, backbone, protocol.name, split, seed, fraction, variant, told, kmer=kmer)
+
+
+def _check_numbers(values: dict[str, Any], where: str) -> None:
+    try:
+        check_values(values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _baselines(
