@@ -119,7 +119,7 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
         ({"protocol": "papers"}, "unknown protocol 'papers'; did you mean 'paper'?"),
         ({"seed": [1]}, "unknown field 'seed'; did you mean 'seeds'?"),
         ({"seeds": 3}, "seeds is 3; give a list, e.g. [0, 1, 2]"),
-        ({"fractions": [0.0]}, "fraction 0.0 is not allowed: more than 0, at most 1"),
+        ({"fractions": [0.0]}, "--fraction is 0.0; allowed: more than 0, at most 1"),
         ({"overrides": {"learning_rat": 1}}, "unknown argument 'learning_rat'; did you mean 'learning_rate'?"),
         ({"overrides": 3}, "overrides: holds 3, not a mapping"),
         ({"overrides": {"learning_rate": -1}}, "--learning_rate is -1; allowed: more than 0"),

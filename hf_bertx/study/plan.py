@@ -174,9 +174,6 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
     for backbone in backbones:
         resolve_backbone(backbone)
         _check_room(backbone, tasks, where)
-    for fraction in fractions:
-        if not 0 < fraction <= 1:
-            raise ValueError(f"{where}: fraction {fraction} is not allowed: more than 0, at most 1")
     grid = _grid(content.get("grid"), where)
     if len(grid) > 1 and choose_by == "validation":
         for task in tasks:
@@ -191,7 +188,7 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
         variant = "-".join(f"{name}={_short(value)}" for name, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
             told = {**shared, **tasks[task], **arms[arm], **point}
-            _check_numbers({**told, "seed": seed}, where)
+            _check_numbers({**told, "seed": seed, "fraction": fraction}, where)
             yield RunSpec(task, arm, backbone, protocol.name, split, seed, fraction, variant, told, kmer=kmer)
 
 
