@@ -1,22 +1,19 @@
-"""What was promised of this project's speed, as data, and whether figures that were measured keep it."""
+"""What this project promises of its speed, as data, and the measured figures beside it. Imports no torch."""
 
 from __future__ import annotations
 
-import math
-import statistics
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_bertx.run_files import read_json
+from hf_bertx.run_files import read_json, write_json
 
 RESULTS = Path(__file__).parent / "results"
-ANOTHER_CLASS = RESULTS / "no-bfloat16"  # figures of processors that have no bfloat16 in hardware
 MET, MISSED, ABSENT = "met", "missed", "not measured"
-NO_BFLOAT16 = "not for this machine: its processor has no bfloat16"
-AT_MOST = "; in float32, at its matrix peak, {:.1f} times would be the most"
-BEYOND = "not for this machine: at its matrix peak, {:.1f} times would be the most"
+NO_BFLOAT16 = "needs bfloat16 in hardware"
+_PEAKS = "cases {} peak_operations_a_second bfloat16"
 
 
 @dataclass(frozen=True)
@@ -26,235 +23,132 @@ class Goal:
     Args:
         what: a phrase that ends with what is compared or counted.
         bound: what the figure has to reach, or where `at_most` is true must not exceed.
-        file: of the figures, below `benchmarks/results`.
-        figure: takes the file's content; None where it holds no such figure.
-        bfloat16: set for a machine that multiplies bfloat16 in hardware; on one of another class it is measured all
-            the same, and not counted as missed.
-        ceiling: of the figure on the same machine (in float32 where the goal is one of bfloat16), were all of our
-            products done at the measured peak and nothing else; a goal beyond it is not counted as missed.
+        figure: the JSON file in the folder of results, and a path of keys in it, or two whose quotient counts. Keys
+            are separated by blanks, with `+` for a blank; `PRECISION` stands for that of `precision` in the file.
+        bfloat16: the goal holds for a machine that multiplies bfloat16 in hardware.
         unit: after the figure.
     """
 
     what: str
     bound: float
-    file: str
-    figure: Callable[[dict[str, Any]], float | None]
+    figure: tuple[str, ...]
     at_most: bool = False
     bfloat16: bool = False
-    ceiling: Callable[[dict[str, Any]], float | None] | None = None
-    unit: str = "times"
+    unit: str = ""
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A goal beside its figure; `verdict` is one of met, missed, not measured, or says why it does not apply."""
-
-    goal: Goal
-    figure: float | None
-    verdict: str
+def _step(name: str, case: str, bound: float, bfloat16: bool = False) -> Goal:
+    figure = ("finetuning", f"cases {case} ratios stock median")
+    return Goal(f"a fine-tuning step of {name}, times the example script's speed", bound, figure, False, bfloat16,
+                "times")  # fmt: skip
 
 
-def _at(*path: str) -> Callable[[dict[str, Any]], float | None]:
-    """The number at a path of names; None where the path ends before it."""
-
-    def find(content: dict[str, Any]) -> float | None:
-        found: Any = content
-        for name in path:
-            if not isinstance(found, dict) or name not in found:
-                return None
-            found = found[name]
-        return None if found is None else float(found)
-
-    return find
+def _share(name: str, case: str, loop: str, bound: float) -> Goal:
+    figure = ("finetuning", f"cases {case} loops {loop} operations_a_second", _PEAKS.format(case))
+    return Goal(f"share of the bfloat16 matrix peak, a step of {name}", bound, figure, bfloat16=True)
 
 
-def _quotient(over: Callable[[dict[str, Any]], float | None], under: Callable[[dict[str, Any]], float | None]) -> Any:
-    def find(content: dict[str, Any]) -> float | None:
-        a, b = over(content), under(content)
-        return None if a is None or not b else a / b
-
-    return find
+def _predicted(case: str, precision: str) -> tuple[str, str]:
+    return "prediction", f"cases {case} ratios {precision}"
 
 
-def _ratio(case: str) -> Any:
-    return _at("cases", case, "ratios", "stock", "median")
+def _apart(case: str, precision: str, bound: float) -> Goal:
+    figure = ("prediction", f"cases {case} scores_apart {precision}")
+    return Goal(f"scores of {case} in {precision}, apart", bound, figure, True, precision == "bfloat16")
 
 
-def _ceiling(case: str) -> Any:
-    """How many times the example script's speed a step would have if it were nothing but products at their peak."""
-    ideal = _quotient(_loop(case, "ours", "operations_a_step"), _at("peak_operations_a_second", "float32"))
-    return _quotient(_loop(case, "stock", "median_seconds"), ideal)
-
-
-def _prediction(case: str, precision: str | None) -> Any:
-    """How many times the pipeline's rate items came at; in the precision that is taken as it comes for None."""
-    return lambda content: _at("cases", case, "ratios", precision or content.get("precision", ""))(content)
-
-
-def _prediction_ceiling(case: str, precision: str | None) -> Any:
-    """How many times the pipeline's rate items would come at if they took nothing but products at their peak.
-
-    Those of attention at the peak of such products, where that was measured.
-    """
-
-    def find(content: dict[str, Any]) -> float | None:
-        side = precision or content.get("precision", "")
-        operations = _at("cases", case, "operations_an_item")(content)
-        peak = _at("peak_operations_a_second", side)(content)
-        if operations is None or peak is None:
-            return None
-        of_attention = _at("cases", case, "attention_operations_an_item")(content) or 0.0
-        attention_peak = _at("attention_peak_operations_a_second", side)(content) or peak
-        seconds = (operations - of_attention) / peak + of_attention / attention_peak
-        return 1 / seconds / statistics.median(content["cases"][case]["items_a_second"]["peer"])
-
-    return find
-
-
-def _loop(case: str, loop: str, figure: str) -> Any:
-    return _at("cases", case, "loops", loop, figure)
-
-
-def _of_bfloat16_peak(case: str, loop: str = "ours") -> Any:
-    """In bfloat16 only: a step in another precision is measured beside another peak."""
-    share = _quotient(
-        _loop(case, loop, "operations_a_second"), _at("cases", case, "peak_operations_a_second", "bfloat16")
-    )
-
-    def find(content: dict[str, Any]) -> float | None:
-        loops = content.get("cases", {}).get(case, {}).get("loops", {})
-        return share(content) if loops.get(loop, {}).get("precision") == "bfloat16" else None
-
-    return find
-
-
-_CPU, _GPU, _PREDICTION = "finetuning-cpu.json", "finetuning-gpu.json", "inference.json"
-_MEMORY = _quotient(_loop("h3", "ours", "peak_memory_mb"), _loop("h3", "stock", "peak_memory_mb"))
-_STEP = "a fine-tuning step of {}, times the example script's speed"
-
-_PEER = "symbol by symbol"
-
+_MEMORY = "cases h3 loops {} peak_memory_mb"
+_TOKENIZED = "tokenization into {}, times symbol by symbol"
+_STARTS = {"import hf_bertx": 0.2, "bertx --help": 0.6, "bertx tasks": 0.6, "first training step": 15.0}
+_PREDICTED = "prediction of {} {}, times the pipeline's speed"
+_BOTH = ("splice", "proteins")
 CPU_GOALS = (
+    _step("splice", "splice", 2, True),
+    _step("MAESTRO segments", "maestro", 3, True),
+    _step("H3", "h3", 6, True),
+    _share("H3", "h3", "ours", 0.5),
+    Goal("peak memory of a step of H3, of the example script's", 0.6,
+         ("finetuning", _MEMORY.format("ours"), _MEMORY.format("stock")), at_most=True),
+    *(Goal(_PREDICTED.format(c, "as it comes"), 4, _predicted(c, "PRECISION"), False, True, "times") for c in _BOTH),
+    *(Goal(_PREDICTED.format(c, "in float32"), 4, _predicted(c, "float32"), False, True, "times") for c in _BOTH),
+    *(_apart(case, "float32", 1e-4) for case in _BOTH),
+    *(_apart(case, "bfloat16", 1e-2) for case in _BOTH),
+    Goal(_TOKENIZED.format("lists"), 5, ("tokenization", "ratios lists symbol+by+symbol"), unit="times"),
+    Goal(_TOKENIZED.format("flat arrays"), 20, ("tokenization", "ratios flat+arrays symbol+by+symbol"), unit="times"),
     *(
-        Goal(_STEP.format(name), bound, _CPU, _ratio(case), bfloat16=True, ceiling=_ceiling(case))
-        for name, case, bound in (("splice", "splice", 2), ("MAESTRO segments", "maestro", 3), ("H3", "h3", 6))
+        Goal(name, bound, ("startup", f"median_seconds {name.replace(' ', '+')}"), at_most=True, unit="s")
+        for name, bound in _STARTS.items()
     ),
-    Goal(
-        "share of the bfloat16 matrix peak, a step of H3", 0.5, _CPU, _of_bfloat16_peak("h3"), bfloat16=True, unit=""
-    ),
-    Goal("peak memory of a step of H3, of the example script's", 0.6, _CPU, _MEMORY, at_most=True, unit=""),
-    *(
-        Goal(
-            f"prediction of {case} {how}, times the pipeline's speed",
-            4,
-            _PREDICTION,
-            _prediction(case, precision),
-            bfloat16=True,
-            ceiling=_prediction_ceiling(case, precision),
-        )
-        for how, precision in (("as it comes", None), ("in float32", "float32"))
-        for case in ("splice", "proteins")
-    ),
-    *(
-        Goal(
-            f"scores of {case} in {precision}, apart",
-            bound,
-            _PREDICTION,
-            _at("cases", case, "scores_apart", precision),
-            at_most=True,
-            bfloat16=precision == "bfloat16",
-            unit="",
-        )
-        for precision, bound in (("float32", 1e-4), ("bfloat16", 1e-2))
-        for case in ("splice", "proteins")
-    ),
-    Goal(
-        "memory of predicting 1,000,000 sequences above that of 200,000",
-        32,
-        "prediction_memory.json",
-        _at("more_mb"),
-        at_most=True,
-        unit="MB",
-    ),
-    *(
-        Goal(
-            f"tokenization into {form}, times symbol by symbol", bound, "tokenization.json", _at("ratios", form, _PEER)
-        )
-        for form, bound in (("lists", 5), ("flat arrays", 20))
-    ),
-    *(
-        Goal(name, bound, "startup.json", _at("median_seconds", name), at_most=True, unit="s")
-        for name, bound in (
-            ("import hf_bertx", 0.2),
-            ("bertx --help", 0.6),
-            ("bertx tasks", 0.6),
-            ("first training step", 15),
-            ("planning 10,000 runs", 5),
-        )
-    ),
-)
+    Goal("planning 10,000 runs", 5, ("startup", "median_seconds planning+10,000+runs"), at_most=True, unit="s"),
+)  # fmt: skip
 GPU_GOALS = (
-    Goal(_STEP.format("H3"), 3, _GPU, _ratio("h3")),
-    Goal(_STEP.format("H3 (12 x 768)"), 3, _GPU, _ratio("h3-base")),
-    *(
-        Goal(
-            f"share of the bfloat16 matrix peak, a step of 12 x 768, {how}",
-            0.45,
-            _GPU,
-            _of_bfloat16_peak("h3-base", loop),
-            unit="",
-        )
-        for how, loop in (("as it comes", "ours"), ("compiled", "compiled"))
-    ),
+    _step("H3", "h3", 3),
+    _step("H3 (12 x 768)", "h3-base", 3),
+    _share("12 x 768, as it comes", "h3-base", "ours", 0.45),
+    _share("12 x 768, compiled", "h3-base", "compiled", 0.45),
 )
 
 
-def results_folder(device: str) -> Path:
-    """Where the figures of this machine belong, by its class."""
-    from hf_bertx.run_arguments import fast_bfloat16  # torch, which the tables need not wait for
-
-    return ANOTHER_CLASS if device == "cpu" and not fast_bfloat16(use_cpu=True) else RESULTS
+def outcomes(goals: tuple[Goal, ...], folder: Path) -> list[tuple[Goal, float | None, str]]:
+    """Every goal, its figure and a verdict: one of the four above."""
+    return [(goal, *_outcome(goal, folder)) for goal in goals]
 
 
-def repaid(case: dict[str, Any]) -> str:
-    """After how many steps a compiled run of a case is done sooner than another, by the ratio of its rounds."""
-    ours, compiled, ratio = case["loops"]["ours"], case["loops"]["compiled"], case["ratios"]["compiled"]
-    if ratio["highest"] >= 1:
-        return f"never, as far as {ratio['rounds']} rounds tell"
-    compiling = max(0.0, compiled["first_step_seconds"] - ours["first_step_seconds"])
-    return f"after {math.ceil(compiling / (ours['median_seconds'] * (1 - ratio['median']))):,} steps"
-
-
-def outcomes(goals: tuple[Goal, ...], folder: Path = RESULTS) -> list[Outcome]:
-    """Every goal beside the figure in the folder's files."""
-    return [_outcome(goal, folder) for goal in goals]
-
-
-def _outcome(goal: Goal, folder: Path) -> Outcome:
-    path = folder / goal.file
+def _outcome(goal: Goal, folder: Path) -> tuple[float | None, str]:
+    file, *paths = goal.figure
+    path = folder / f"{file}.json"
     content = read_json(path) if path.is_file() else {}
-    figure = goal.figure(content)
+    values = [_at(content, keys) for keys in paths]
+    figure = None if None in values else values[0] if len(values) == 1 else values[0] / values[1]
     if figure is not None and (figure <= goal.bound if goal.at_most else figure >= goal.bound):
-        return Outcome(goal, figure, MET)
-    most = None if goal.ceiling is None or not content else goal.ceiling(content)
-    beyond = most is not None and most < goal.bound
-    if goal.bfloat16 and content and not content["fast_bfloat16"]:
-        return Outcome(goal, figure, NO_BFLOAT16 + ("" if most is None else AT_MOST.format(most)))
-    if figure is not None and beyond and most is not None:
-        return Outcome(goal, figure, BEYOND.format(most))
-    return Outcome(goal, figure, ABSENT if figure is None else MISSED)
+        return figure, MET
+    if goal.bfloat16 and content.get("fast_bfloat16") is False:
+        return figure, NO_BFLOAT16
+    return figure, ABSENT if figure is None else MISSED
 
 
-def lines(found: list[Outcome]) -> list[str]:
+def _at(content: Any, keys: str) -> Any:
+    """The number at a path of keys; None where the path ends before it."""
+    precision = content.get("precision")
+    for key in keys.split():
+        content = content.get(precision if key == "PRECISION" else key.replace("+", " "))
+        if content is None:
+            return None
+    return content
+
+
+def lines(found: list[tuple[Goal, float | None, str]]) -> list[str]:
     """The outcomes as a table of Markdown."""
     rows = ["| goal | stated | measured | |", "|---|---:|---:|---|"]
-    for outcome in found:
-        goal = outcome.goal
+    for goal, figure, verdict in found:
         stated = f"{'at most' if goal.at_most else 'at least'} {_number(goal.bound, goal.unit)}"
-        measured = "" if outcome.figure is None else _number(outcome.figure, goal.unit)
-        rows.append(f"| {goal.what} | {stated} | {measured} | {outcome.verdict} |")
+        measured = "" if figure is None else _number(figure, goal.unit)
+        rows.append(f"| {goal.what} | {stated} | {measured} | {verdict} |")
     return rows
 
 
 def _number(value: float, unit: str) -> str:
     return f"{f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'} {unit}".strip()
+
+
+def benchmark(doc: str, measure: Callable[..., dict[str, Any]], argv: list[str] | None = None, **own: Any) -> int:
+    """A command line that measures and writes the figures, with machine and versions, to a JSON file.
+
+    `own` are the options that `measure` takes, with their defaults; of a list only values of the default are allowed.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    for name, default in own.items():
+        several = {"nargs": "+", "choices": default, "metavar": "NAME"} if isinstance(default, list) else {}
+        kind = type(default[0] if several else default)
+        parser.add_argument(f"--{name}", type=kind, default=default, help="default: %(default)s", **several)
+    options = parser.parse_args(argv)
+    for name, value in vars(options).items():
+        if isinstance(value, int) and value < 1:
+            parser.error(f"--{name} {value} is not allowed: a whole number, 1 or more")
+    figures = measure(options)
+    if options.output is not None:
+        from hf_bertx.run_order import machine, versions
+
+        write_json(options.output, {**figures, "machine": machine(), "versions": versions()})
+    return 0

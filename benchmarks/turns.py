@@ -1,102 +1,81 @@
-"""Training loops that take turns: each runs in a process of its own and waits after every step until it is called."""
+"""Work that takes turns: each loop runs in a process of its own and waits until it is called."""
 
 from __future__ import annotations
 
-import contextlib
+import atexit
 import multiprocessing
-import os
 import statistics
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
+from arithmetic import synchronise
+from datasets import disable_progress_bars
+from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
-# a loop is given what it has to call after each of its steps
+# A loop is given what it has to call after each of its steps.
 Loop = Callable[[Callable[[], None]], None]
-
-
-class Enough(BaseException):
-    """Ends a loop from inside; no `except Exception` of a library holds it up."""
+_SHORT = 5.0  # seconds of a step
+_ENDED = "the loop has ended: give it more steps than are measured"
 
 
 class Turn:
-    """A training loop, a step at a time, in a new process: what it tells its process is not told to another's.
+    """A loop, one step at a time, in a new process with its own settings and its own peak memory.
 
-    The loop itself is left as it is: its own data loader, logging and schedule are in the time of a step, which goes
-    from one end of a step to the next. Clocks are read once the device is done.
-
-    Args:
-        make: a function of a module. In the process it is given `args`, and gives the loop and what to ask about it
-            afterwards.
-        environment: of the process, beside this one's.
+    A step goes from the end of one to the end of the next: a training step includes data loading, logging and
+    schedule. `make(*args)` runs in the process; it returns the loop, and a function that returns figures about it.
     """
 
-    def __init__(
-        self,
-        make: Callable[..., tuple[Loop, Callable[[], Any]]],
-        args: tuple[Any, ...],
-        environment: dict[str, str] | None = None,
-    ) -> None:
+    def __init__(self, make: Callable[..., tuple[Loop, Callable[[], Any]]], *args: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, far_end = context.Pipe()
         self._process = context.Process(target=_serve, args=(far_end, make, args))
-        before = dict(os.environ)
-        os.environ.update(environment or {})
         self._process.start()
-        os.environ.clear()
-        os.environ.update(before)
+        atexit.register(self.close)
         far_end.close()
-        self._is_ready = False
+        self._is_ready, self.last = False, 0.0
 
-    def ready(self) -> None:
-        """Waits until the loop is made, which begins by itself; several are made at once.
+    def step(self, limit: float | None = None) -> float:
+        """Lets the loop take a step and returns its seconds. The first one includes what the loop sets up.
 
-        Raises:
-            Exception: what `make` raises.
-        """
-        if not self._is_ready:
-            self._answer()
-        self._is_ready = True
-
-    def step(self) -> float:
-        """Lets the loop train one step. The first one includes what it sets up.
-
-        Returns:
-            Seconds.
+        Args:
+            limit: seconds after which the process is ended.
 
         Raises:
-            RuntimeError: the loop has no step left, or its process is gone. What the loop raises is raised here, and
-                what `make` raises.
+            TimeoutError: the step took longer than the limit.
+            RuntimeError: the loop has no step left, or its process is gone. What the loop raises is raised here too.
         """
-        return self._ask("step")
+        self.last = self._ask("step", limit)
+        return self.last
 
     def figures(self) -> Any:
-        """What is to be known of the loop after its steps."""
         return self._ask("figures")
 
     def close(self) -> None:
-        """Ends the loop and its process, so that what it held is free."""
-        with contextlib.suppress(OSError):  # it has ended
-            self._pipe.send("close")
+        """Ends the loop and its process."""
+        self._process.kill()
         self._process.join()
 
-    def _ask(self, what: str) -> Any:
-        self.ready()
+    def _ask(self, what: str, limit: float | None = None) -> Any:
+        if not self._is_ready:  # several loops are made at the same time
+            self._answer()
+            self._is_ready = True
         if not self._process.is_alive():
-            raise RuntimeError("the training loop has ended: give it more steps than are measured")
+            raise RuntimeError(_ENDED)
         self._pipe.send(what)
-        return self._answer()
+        return self._answer(limit)
 
-    def _answer(self) -> Any:
+    def _answer(self, limit: float | None = None) -> Any:
         try:
+            if not self._pipe.poll(limit):
+                self._process.kill()
+                raise TimeoutError(f"a step took more than {limit:g} s")
             answer, error = self._pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
-            code = self._process.exitcode
-            raise RuntimeError(f"the process of a training loop is gone, exit status {code}; -9: memory") from None
+            raise RuntimeError(f"a loop's process is gone, exit status {self._process.exitcode}; -9: memory") from None
         if error is not None:
             self._process.join()
             raise error
@@ -105,15 +84,13 @@ class Turn:
 
 def _serve(pipe: Connection, make: Callable[..., Any], args: tuple[Any, ...]) -> None:
     """The process of a loop. Each answer is a pair of what was asked for and an error, one of them None."""
-    multiprocessing.set_start_method(None, force=True)  # of loader processes: the default, not this process's own
+    multiprocessing.set_start_method(None, force=True)  # loader processes begin as they do anywhere else
     begun = 0.0
 
     def wait() -> None:
         nonlocal begun
-        while (asked := pipe.recv()) == "figures":
+        while pipe.recv() == "figures":
             pipe.send((figures(), None))
-        if asked == "close":
-            raise Enough
         begun = time.perf_counter()
 
     def after_step() -> None:
@@ -126,49 +103,28 @@ def _serve(pipe: Connection, make: Callable[..., Any], args: tuple[Any, ...]) ->
         pipe.send((None, None))
         wait()
         loop(after_step)
-        pipe.send((None, RuntimeError("the training loop has ended: give it more steps than are measured")))
-    except (Enough, EOFError, BrokenPipeError):  # the latter two: who measured is gone
+        pipe.send((None, RuntimeError(_ENDED)))
+    except (EOFError, BrokenPipeError):  # the measuring process is gone
         pass
-    except BaseException as error:
+    except Exception as error:
         pipe.send((None, error))
 
 
-def synchronise() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+def alternate(turns: dict[str, Turn], rounds: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds of each step, by loop: A B C A B C. A round before them is not counted.
 
-
-def alternate(
-    turns: dict[str, Turn],
-    rounds: int,
-    seconds: float,
-    warm: int = 1,
-    twice: Collection[str] = (),
-    after_round: Callable[[], None] | None = None,
-) -> dict[str, list[float]]:
-    """Seconds of each step, by loop: A B C A B C.
-
-    Args:
-        warm: rounds before them that are not counted.
-        seconds: no round is begun after so many; one is measured in any case.
-        twice: loops that have two steps in a round, of which the second one counts: in training a step comes after
-            one of its own kind.
+    Short steps are taken twice, and the second one counts: in training a step comes after one of its own kind. No
+    round begins after so many seconds but the first one.
     """
-    for _ in range(warm):
-        for turn in turns.values():
-            turn.step()
     taken: dict[str, list[float]] = {name: [] for name in turns}
-    begun = time.perf_counter()
-    while len(next(iter(taken.values()))) < rounds:
+    begun, left = time.perf_counter(), rounds + 1
+    while left and (left >= rounds or time.perf_counter() - begun < seconds):
         for name, turn in turns.items():
-            if name in twice:
+            if turn.last < _SHORT:
                 turn.step()
             taken[name].append(turn.step())
-        if after_round is not None:
-            after_round()
-        if time.perf_counter() - begun > seconds:
-            break
-    return taken
+        left -= 1
+    return {name: steps[1:] for name, steps in taken.items()}
 
 
 def ratios(taken: dict[str, list[float]], ours: str, peer: str) -> dict[str, float]:
@@ -178,12 +134,18 @@ def ratios(taken: dict[str, list[float]], ours: str, peer: str) -> dict[str, flo
 
 
 def peak_memory_mb() -> float:
-    """The most memory that this process has held, in MB."""
+    """The most memory that this process has held, in MB. On Linux alone `ru_maxrss` begins with the parent's peak."""
     status = Path("/proc/self/status")
-    if status.is_file():  # `ru_maxrss` of a child begins with its parent's peak, this does not
+    if status.is_file():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     import resource
-    import sys
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def be_quiet() -> None:
+    """No bars and no advice between the figures."""
+    disable_progress_bar()
+    disable_progress_bars()
+    set_verbosity_error()

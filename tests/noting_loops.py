@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ def loop_that_notes(name: str, notes: Path, steps: int) -> Any:
             raise FloatingPointError("the loss is nan")
 
     def figures() -> dict[str, Any]:
-        told, begins = os.environ.get("TOLD"), multiprocessing.get_start_method()
-        return {"who": name, "process": os.getpid(), "told": told, "begins others by": begins}
+        return {"process": os.getpid(), "begins others by": multiprocessing.get_start_method()}
 
     return loop, figures
 
 
 def ended_by_the_system() -> Any:
     os._exit(9)
+
+
+def loop_that_waits() -> Any:
+    return lambda done: time.sleep(60), dict
