@@ -59,7 +59,6 @@ def model_for(case: str, backbone: str, folder: Path) -> Path:
 
 
 def precisions() -> list[str]:
-    """The precisions of ours, as it comes first."""
     return list(dict.fromkeys(("bfloat16" if inference.fast_bfloat16(use_cpu=True) else "float32", "float32")))
 
 

@@ -59,11 +59,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def filled(page: str, folder: Path = RESULTS) -> str:
-    """The page with its tables made anew.
-
-    Raises:
-        ValueError: the page asks for a table that there is not.
-    """
+    """The page with its tables made anew; ValueError where it asks for a table that there is not."""
     made = {
         "goals-cpu": lines(outcomes(CPU_GOALS, folder)),
         "goals-gpu": lines(outcomes(GPU_GOALS, folder / "gpu")),

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from arithmetic import synchronise
-from datasets import disable_progress_bars
-from transformers.utils.logging import disable_progress_bar, set_verbosity_error
 
 # A loop is given what it has to call after each of its steps.
 Loop = Callable[[Callable[[], None]], None]
@@ -117,8 +115,9 @@ def alternate(turns: dict[str, Turn], rounds: int, seconds: float) -> dict[str, 
     round begins after so many seconds but the first one.
     """
     taken: dict[str, list[float]] = {name: [] for name in turns}
-    begun, left = time.perf_counter(), rounds + 1
+    begun, left = 0.0, rounds + 1
     while left and (left >= rounds or time.perf_counter() - begun < seconds):
+        begun = time.perf_counter() if left == rounds else begun
         for name, turn in turns.items():
             if turn.last < _SHORT:
                 turn.step()
@@ -146,6 +145,9 @@ def peak_memory_mb() -> float:
 
 def be_quiet() -> None:
     """No bars and no advice between the figures."""
+    from datasets import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar, set_verbosity_error
+
     disable_progress_bar()
     disable_progress_bars()
     set_verbosity_error()

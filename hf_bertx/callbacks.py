@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy
 
 from . import run_checkpoints, run_files
+from .runs.time_limit import TimeLimitReached
 
 
 class RunRecordCallback(TrainerCallback):
@@ -69,6 +71,43 @@ class LastStepCallback(TrainerCallback):
             control.should_log = control.should_save = True
             control.should_evaluate = args.eval_strategy != IntervalStrategy.NO
         return control
+
+
+class TimeLimitCallback(TrainerCallback):
+    """Saves a checkpoint and ends training at a point in time, so that a later start goes on from there.
+
+    It acts at a step that is logged anyway, so that a run that was interrupted has the log of one that was not.
+
+    Args:
+        deadline: in seconds since the epoch, as `time.time` gives them.
+
+    Raises:
+        TimeLimitReached: once the checkpoint is whole.
+
+    Example:
+        ```python
+        >>> trainer = Trainer(model, args, callbacks=[TimeLimitCallback(time.time() + 3600)], ...)
+        ```
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self._over = False
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> TrainerControl:
+        if control.should_log and state.global_step < state.max_steps and not control.should_training_stop:
+            over = torch.tensor(float(time.time() >= self.deadline), device=args.device)
+            if args.world_size > 1:  # clocks differ, and all processes have to save together
+                torch.distributed.all_reduce(over, torch.distributed.ReduceOp.MAX)
+            self._over = bool(over)
+            control.should_save = control.should_save or self._over
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._over:
+            raise TimeLimitReached(f"the time limit was reached at step {state.global_step}")
 
 
 class LossConvergedCallback(TrainerCallback, ExportableState):

@@ -19,11 +19,13 @@ from transformers import TrainingArguments
 from transformers.utils import logging
 
 from . import run_files
+from .callbacks import TimeLimitCallback
 from .processes import end_process_group
 from .registry import beside, run_command
 from .run_arguments import OwnData, parse_arguments
 from .runs.run import Run
 from .runs.spec import RunSpec
+from .runs.time_limit import deadline
 from .tasks import TASKS
 from .training import run
 
@@ -78,8 +80,9 @@ def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: Non
     push = _push_to_hub(args) if args.push_to_hub else None
     # the finished run is pushed, without the Trainer's pickle, and no checkpoint holds the token
     args.push_to_hub, args.hub_token = False, None
+    limit = (TimeLimitCallback(deadline()),) if deadline() < float("inf") else ()
     for plan in plans:
-        folder = run(plan, args, build_task=partial(_build_task, root))
+        folder = run(plan, args, limit, partial(_build_task, root))
         folders.append(folder)
         if PartialState().is_main_process:
             from .publishing.cards import write_model_card

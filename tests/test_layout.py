@@ -10,8 +10,8 @@ from conftest import ROOT
 import hf_bertx
 
 ORDER = (
-    "registry performance.memory disciplines text_files sequence_files record_values record_labels midi_files "
-    "input_records token_map batch_layout plain_tokenizer symbol_lookup tokenization_discipline device_rows "
+    "registry runs.time_limit performance.memory disciplines text_files sequence_files record_values record_labels "
+    "midi_files input_records token_map batch_layout plain_tokenizer symbol_lookup tokenization_discipline device_rows "
     "arms configuration_discipline modeling_discipline performance.dropout performance.linear performance.attention "
     "performance.last_layer performance.used_rows performance.speed_up regression_head tuning optimizers run_files "
     "run_checkpoints hub_answers backbones tasks baselines.catalog protocols runs.spec data_copies targets "
@@ -33,8 +33,8 @@ ORDER = (
     "publishing.onnx_export publishing.publish baselines.features baselines.linear baselines.checkpoints "
     "baselines.plus_tfm.conversion baselines.encoders baselines.networks baselines.runs baselines.table "
     "probing.features probing.heads probing.draws probing.encoder probing.pooling_layer probing.runs launch "
-    "study.execution study.choice study.estimate study.command commands.tasks commands.train commands.report "
-    "commands.study commands.analyse commands.predict commands.baseline commands.pretrain commands.data "
+    "study.execution study.archive study.choice study.estimate study.command commands.tasks commands.train "
+    "commands.report commands.study commands.analyse commands.predict commands.baseline commands.pretrain commands.data "
     "commands.probe commands.publish cli"
 ).split()
 NO_TORCH = (
@@ -60,7 +60,9 @@ NO_TORCH = (
     "study.series",
     "study.plan",
     "study.execution",
+    "study.archive",
     "study.choice",
+    "runs.time_limit",
     "study.estimate",
     "study.command",
     "report.resampling",

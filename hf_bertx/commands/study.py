@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,12 @@ def add(verbs: Any) -> None:
     study.add_argument(
         "--launch", metavar="COMMAND", help="what starts each run, e.g. 'accelerate launch --num_processes 4'"
     )
+    study.add_argument("--time_limit", metavar="TIME", type=_seconds, help="e.g. 9m or 3h30m: shortly before it, no "
+                       "run is started, and those that run save a checkpoint and stop; exit status 75")  # fmt: skip
+    study.add_argument("--archive", metavar="FILE.tar.xz", type=Path, help="holds all finished runs, without weights; "
+                       "written again, whole or not at all, as each run finishes")  # fmt: skip
+    study.add_argument("--from_archive", metavar="FILE.tar.xz", type=Path, help="go on from such a file: its runs "
+                       "count as finished")  # fmt: skip
     study.add_argument("--dry_run", action="store_true", help="print what would run, and how long it takes here")
     study.set_defaults(act=_study)
 
@@ -48,5 +55,23 @@ def _study(arguments: argparse.Namespace) -> int:
     root = arguments.runs or Path("runs") / Path(arguments.study).stem
     where = Where(root, arguments.data_dir, arguments.threads, arguments.launch)
     return run_study(
-        arguments.study, where, arguments.executor, arguments.workers, arguments.dry_run, arguments.series
+        arguments.study,
+        where,
+        arguments.executor,
+        arguments.workers,
+        arguments.dry_run,
+        arguments.series,
+        arguments.time_limit,
+        arguments.archive,
+        arguments.from_archive,
     )
+
+
+def _seconds(text: str) -> float:
+    """A `type` of argparse: a time such as 90s, 9m or 3h30m."""
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", text)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = 3600 * hours + 60 * minutes + seconds
+    if total <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not allowed: a time such as 90s, 9m or 3h30m")
+    return float(total)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -21,6 +22,8 @@ from .execution import Where
 _TIMED_STEPS = 3
 # A step is a forward pass and a backward pass that costs two; evaluation is a forward pass.
 _EVALUATION = 1 / 3
+_CUDA_CONTEXT = 600 * 2**20  # bytes that a process holds on a GPU beside its tensors, about
+_SHARE_OF_GPU = 0.9
 
 
 def measured_seconds(runs: Iterable[RunSpec], root: Path) -> dict[tuple, float]:
@@ -136,3 +139,16 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
             torch.cuda.synchronize()
         times.append(time.perf_counter() - begun)
     return min(times)
+
+
+def gpu_room() -> int | None:
+    """How many runs like the largest that was timed fit on the GPU at once; None without a GPU or a timed step."""
+    torch = sys.modules.get("torch")  # loaded where a step was timed
+    if torch is None or not torch.cuda.is_available() or not torch.cuda.max_memory_reserved():
+        return None
+    return room(torch.cuda.get_device_properties(0).total_memory, torch.cuda.max_memory_reserved())
+
+
+def room(memory: int, peak: int) -> int:
+    """How many processes that hold `peak` bytes of tensors each fit in nine tenths of a GPU's memory; at least one."""
+    return max(1, int(_SHARE_OF_GPU * memory // (peak + _CUDA_CONTEXT)))

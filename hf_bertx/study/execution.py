@@ -23,6 +23,7 @@ from ..arms import BASELINE
 from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
 from ..runs.spec import RunSpec
+from ..runs.time_limit import DEADLINE, TimeLimitReached, deadline
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
 from .plan import FORMAT, PLANS, Study
@@ -34,7 +35,10 @@ _TRIES_ON_RAY = 3  # a run whose worker died is given to another one, and goes o
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: `finished`, `failed` (with the error) or `elsewhere` (another process is at it)."""
+    """What became of a run: `finished`, `failed` (with the error), `elsewhere` (another process is at it) or `left`.
+
+    A run is left when the time is over: it was not started, or it saved a checkpoint and stopped.
+    """
 
     run: RunSpec
     state: str
@@ -174,6 +178,8 @@ def execute(run: RunSpec, where: Where) -> Outcome:
                 _train(run, where)
         except run_files.LockedRunError:
             return Outcome(run, "elsewhere")
+        except TimeLimitReached:
+            return Outcome(run, "left")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
             told = " ".join(f"{type(error).__name__}: {error}".split())
             RunWriter(run.folder(where.root)).failure(told)
@@ -212,6 +218,8 @@ def _train_in_processes(command: list[str]) -> None:
     done = subprocess.run(command, stderr=subprocess.PIPE, text=True, errors="replace")
     sys.stderr.write(done.stderr)
     if done.returncode:
+        if time.time() >= deadline():
+            raise TimeLimitReached
         lines = [line for line in done.stderr.splitlines() if "error" in line.lower()]
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
 
@@ -222,7 +230,7 @@ def execute_here(runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome]
     while waiting:
         later = []
         for run in waiting:
-            outcome = execute(run, where)
+            outcome = execute(run, where) if time.time() < deadline() else Outcome(run, "left")
             if outcome.state == "elsewhere":
                 later.append(run)
             else:
@@ -235,11 +243,7 @@ def execute_here(runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome]
 
 
 def execute_in_processes(command: list[str], workers: int) -> int:
-    """Starts the same command several times; the lock files share the work among them.
-
-    Returns:
-        The largest exit status.
-    """
+    """Starts the same command several times; lock files share the work. Returns the largest exit status."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each sets its own number; the default would be all cores
     started = [subprocess.Popen(command, env=environment) for _ in range(workers)]
     try:
@@ -274,7 +278,9 @@ def execute_on_ray(
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     where = Where(where.root.resolve(), where.data and where.data.resolve(), where.threads, where.launch)
-    remote = ray.remote(num_cpus=where.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
+    limit = {name: value for name, value in os.environ.items() if name == DEADLINE}
+    options = {"num_cpus": where.threads or 1, "num_gpus": gpus, "runtime_env": {"env_vars": limit}}
+    remote: Any = ray.remote(_execute_waiting).options(max_retries=_TRIES_ON_RAY, **options)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}
     room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (where.threads or 1)))

@@ -1,0 +1,116 @@
+"""Finished runs of a study in one file, without weights: what a machine that may vanish leaves behind."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import tarfile
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+from filelock import FileLock
+
+from .. import run_files
+from ..runs.spec import RunSpec
+from .plan import PLANS
+
+TOP = "runs"  # the folder that all paths in the file begin with
+KEPT = (run_files.RUN, run_files.LOG, run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS, run_files.RESULTS)
+_ENDING = ".tar.xz"
+
+
+def check_name(archive: Path) -> None:
+    """Raises ValueError for a file that is no `.tar.xz`."""
+    if not archive.name.endswith(_ENDING):
+        raise ValueError(f"{archive}: an archive's name ends with {_ENDING}")
+
+
+def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
+    """Writes the finished ones of the runs, and the plans beside them, to a `.tar.xz`, whole or not at all.
+
+    A run's weights, adapter and checkpoints stay out, and out of the list of files in its `results.json`, so that the
+    unpacked run counts as finished and whole. Processes that share a study may call it at the same time.
+
+    Returns:
+        How many runs the file holds.
+    """
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(archive.with_name(f".{archive.name}.lock")):
+        folders = [run.folder(root) for run in runs]
+        finished = [folder for folder in folders if (folder / run_files.RESULTS).is_file()]
+
+        def write(path: Path) -> None:
+            with tarfile.open(path, "w:xz", preset=1) as tar:
+                for plan in sorted((root / PLANS).glob("*.json")):
+                    _add(tar, plan.relative_to(root), plan.read_bytes())
+                for folder in finished:
+                    for name in KEPT:
+                        if (folder / name).is_file():
+                            _add(tar, folder.relative_to(root) / name, _content(folder / name))
+
+        run_files.write_whole(archive, write)
+    return len(finished)
+
+
+def _content(path: Path) -> bytes:
+    if path.name != run_files.RESULTS:
+        return path.read_bytes()
+    results = run_files.read_json(path)
+    results["files"] = {name: told for name, told in results.get("files", {}).items() if name in KEPT}
+    return json.dumps(results, indent=2, ensure_ascii=False).encode()
+
+
+def _add(tar: tarfile.TarFile, path: Path, content: bytes) -> None:
+    entry = tarfile.TarInfo((PurePosixPath(TOP) / path.as_posix()).as_posix())
+    entry.size = len(content)
+    tar.addfile(entry, io.BytesIO(content))
+
+
+def read_archive(archive: Path, root: Path) -> int:
+    """Puts the runs of an archive below `root`; a file that is there already stays as it is.
+
+    Returns:
+        How many finished runs were added.
+
+    Raises:
+        ValueError: the file is missing or damaged, or an entry of it does not lie below the folder `runs` or is
+            neither a file nor a folder. Nothing is written then.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(lzma.decompress(archive.read_bytes()))) as tar:
+            entries = [(_place(archive, entry), tar.extractfile(entry)) for entry in tar if not entry.isdir()]
+            contents = {place: file.read() for place, file in entries if file is not None}
+    except FileNotFoundError:
+        raise ValueError(f"{archive}: no such file") from None
+    except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
+        raise ValueError(f"{archive}: not a whole archive of runs ({' '.join(str(error).split())})") from None
+    added = 0
+    # results.json last: a folder that has it holds a finished run
+    for place in sorted(contents, key=lambda place: place.name == run_files.RESULTS):
+        path = root / place
+        if not path.exists():
+            added += path.name == run_files.RESULTS
+            run_files.write_whole(path, partial(_write, contents[place]))
+    return added
+
+
+def _write(content: bytes, path: Path) -> None:
+    path.write_bytes(content)
+
+
+def _place(archive: Path, entry: tarfile.TarInfo) -> Path:
+    """Where an entry lies below the root of the runs."""
+    path = PurePosixPath(entry.name)
+    if not entry.isfile():
+        raise ValueError(f"{archive}: entry {entry.name!r} is neither a file nor a folder")
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in entry.name
+        or path.parts[:1] != (TOP,)
+        or len(path.parts) < 2
+    ):
+        raise ValueError(f"{archive}: entry {entry.name!r} does not lie below {TOP}/")
+    return Path(*path.parts[1:])

@@ -1,0 +1,121 @@
+"""A study on a machine that may vanish: a time limit, an archive of what is finished, and going on from it."""
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from test_study import SMALL, command, environment, write
+
+from hf_bertx import run_files
+from hf_bertx.commands.study import _seconds
+from hf_bertx.runs.run import Run
+from hf_bertx.runs.time_limit import DEADLINE
+from hf_bertx.study.archive import KEPT, read_archive, write_archive
+from hf_bertx.study.command import LEFT, run_study
+from hf_bertx.study.estimate import gpu_room, room
+from hf_bertx.study.execution import Where, execute
+from hf_bertx.study.plan import load_study
+
+
+def start(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*argv, "--threads", "1"), capture_output=True, text=True, env=environment(), timeout=500
+    )
+
+
+def test_when_time_is_over_a_run_saves_and_goes_on_as_if_it_had_not_stopped(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
+    (run,), where = load_study(file).runs, Where(tmp_path / "runs", threads=1)
+    monkeypatch.setenv(DEADLINE, "0")
+    assert execute(run, where).state == "left"
+    folder = run.folder(where.root)
+    assert [path.name for path in (folder / run_files.CHECKPOINTS).glob("checkpoint-*")] == ["checkpoint-1"]
+    assert not (folder / run_files.FAILURE).exists()
+    monkeypatch.delenv(DEADLINE)
+    assert execute(run, where).state == "finished"
+    assert execute(run, Where(tmp_path / "whole", threads=1)).state == "finished"
+    stopped, whole = (Run.open(run.folder(tmp_path / name)) for name in ("runs", "whole"))
+    assert (stopped.results or {})["resumed_from_step"] == 1
+    assert (stopped.results or {})["metrics"] == (whole.results or {})["metrics"]
+    losses = [[entry["loss"] for entry in found.log if "loss" in entry] for found in (stopped, whole)]
+    assert losses[0] == losses[1]
+    archive, other = tmp_path / "kept" / "runs.tar.xz", tmp_path / "other"
+    assert write_archive(archive, where.root, [run]) == 1
+    assert read_archive(archive, other) == 1
+    assert sorted(path.name for path in run.folder(other).iterdir()) == sorted(KEPT)
+    assert read_archive(archive, other) == 0  # what is there stays as it is
+
+
+def test_a_study_goes_on_from_an_archive(
+    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(DEADLINE, "inf")
+    file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
+    archive = tmp_path / "runs.tar.xz"
+    assert run_study(file, Where(tmp_path / "runs", threads=1), "local", 1, False, archive=archive) == 0
+    capsys.readouterr()
+    file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0, 1]})
+    given = {"archive": archive, "from_archive": archive, "time_limit": 1e-3}
+    assert run_study(file, Where(tmp_path / "new"), "local", 1, False, **given) == LEFT
+    printed = capsys.readouterr().out
+    assert "1 finished runs added from" in printed
+    assert "2 runs, 1 finished, 1 to do" in printed
+    assert "0 finished, 0 failed" in printed
+    assert read_archive(archive, tmp_path / "again") == 1  # the runs that came from it are in the new one
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "message"),
+    [
+        ("../outside", tarfile.REGTYPE, r"entry '\.\./outside' does not lie below runs/"),
+        ("runs/../../outside", tarfile.REGTYPE, "does not lie below runs/"),
+        ("/outside", tarfile.REGTYPE, "does not lie below runs/"),
+        ("outside", tarfile.REGTYPE, "does not lie below runs/"),
+        ("runs/a\\..\\outside", tarfile.REGTYPE, "does not lie below runs/"),
+        ("runs/link", tarfile.SYMTYPE, "entry 'runs/link' is neither a file nor a folder"),
+        ("runs/hard", tarfile.LNKTYPE, "is neither a file nor a folder"),
+        ("runs/pipe", tarfile.FIFOTYPE, "is neither a file nor a folder"),
+    ],
+)
+def test_an_archive_writes_nothing_outside_its_folder(name: str, kind: bytes, message: str, tmp_path: Path) -> None:
+    archive = tmp_path / "bad.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        for entry in (tarfile.TarInfo("runs/a/run.json"), tarfile.TarInfo(name)):
+            entry.type, entry.linkname = (kind, "/etc/passwd") if entry.name == name else (tarfile.REGTYPE, "")
+            tar.addfile(entry, io.BytesIO(b""))
+    with pytest.raises(ValueError, match=message):
+        read_archive(archive, tmp_path / "root" / "runs")
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.tar.xz"]
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", None])
+def test_a_damaged_archive_is_one_line(content: bytes | None, tmp_path: Path) -> None:
+    archive = tmp_path / "bad.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        tar.addfile(tarfile.TarInfo("runs/a/run.json"), io.BytesIO(b""))
+    archive.write_bytes(archive.read_bytes()[:-20] if content is None else content)
+    with pytest.raises(ValueError, match=r"bad\.tar\.xz: not a whole archive of runs") as raised:
+        read_archive(archive, tmp_path / "root")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "root").exists()
+    with pytest.raises(ValueError, match=r"none\.tar\.xz: no such file"):
+        read_archive(tmp_path / "none.tar.xz", tmp_path / "root")
+
+
+def test_as_many_workers_fit_as_the_memory_of_a_gpu_holds() -> None:
+    assert room(80 * 2**30, 3 * 2**30) == 20  # 72 GB by 3.6 GB
+    assert room(2**30, 2**30) == 1
+    assert gpu_room() is None or gpu_room() >= 1
+
+
+def test_times_are_hours_minutes_and_seconds(capsys: pytest.CaptureFixture) -> None:
+    assert [_seconds(text) for text in ("90s", "9m", "3h30m", "1h")] == [90, 540, 12600, 3600]
+    done = start("smoke", "--time_limit", "9")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("'9' is not allowed: a time such as 90s, 9m or 3h30m")
+    done = start("smoke", "--archive", "runs.zip", "--dry_run")
+    assert done.stderr.splitlines()[-1].endswith("runs.zip: an archive's name ends with .tar.xz")
