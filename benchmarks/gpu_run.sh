@@ -120,8 +120,9 @@ piece_c() {
   # the time limit ends it with its checkpoints on disk: steps that were reached are kept
   limited $(($(left) - 15)) python3 -m hf_bertx.cli pretrain --train_files $files $PRETRAIN \
     --output_dir "$WORK/pretraining"
-  (cd "$WORK" && tar cJf "$OUTPUT/.pretraining" --exclude='checkpoint-*' --exclude=checkpoints pretraining \
-    && mv "$OUTPUT/.pretraining" "$OUTPUT/pretraining.tar.xz")
+  [ -d "$WORK/pretraining" ] || return 124
+  tar cJf "$WORK/pretraining.tar.xz" -C "$WORK" --exclude='checkpoint-*' --exclude=checkpoints pretraining \
+    && cp "$WORK/pretraining.tar.xz" "$OUTPUT/"
 }
 
 FAILED=0

@@ -18,6 +18,7 @@ from .plan import PLANS
 
 TOP = "runs"  # the folder that all paths in the file begin with
 KEPT = (run_files.RUN, run_files.LOG, run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS, run_files.RESULTS)
+_LOCKS = ".locks"
 _ENDING = ".tar.xz"
 
 
@@ -37,7 +38,9 @@ def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
         How many runs the file holds.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(archive.with_name(f".{archive.name}.lock")):
+    lock = root / _LOCKS / f"{archive.name}.lock"  # beside the runs' own: the archive's folder holds results alone
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
         folders = [run.folder(root) for run in runs]
         finished = [folder for folder in folders if (folder / run_files.RESULTS).is_file()]
 
