@@ -176,10 +176,8 @@ def execute(run: RunSpec, where: Where) -> Outcome:
         try:
             if not is_finished(run, where.root):
                 _train(run, where)
-        except run_files.LockedRunError:
-            return Outcome(run, "elsewhere")
-        except TimeLimitReached:
-            return Outcome(run, "left")
+        except (run_files.LockedRunError, TimeLimitReached) as error:
+            return Outcome(run, "left" if isinstance(error, TimeLimitReached) else "elsewhere")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
             told = " ".join(f"{type(error).__name__}: {error}".split())
             RunWriter(run.folder(where.root)).failure(told)
@@ -194,8 +192,16 @@ def _train(run: RunSpec, where: Where) -> None:
         from ..baselines import run_baseline
 
         limit = run.overrides.get("max_eval_items")
-        told = None if data_dir is None else str(data_dir)
-        run_baseline(run.backbone, run.task, run.data_split, told, run.seed, run.fraction, where.root, limit)
+        run_baseline(
+            run.backbone,
+            run.task,
+            run.data_split,
+            data_dir and str(data_dir),
+            run.seed,
+            run.fraction,
+            where.root,
+            limit,
+        )
         return
     if run.protocol == PROBE:
         from ..probing.runs import ProbeSpec, run_probe
@@ -258,11 +264,8 @@ def execute_on_ray(
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
-    The root of the runs has to be a folder that every machine of the cluster sees. A worker takes the whole GPU if
-    there is one for it, else `threads` cores.
-
-    Args:
-        workers: runs at once; by default as many as the cluster has room for.
+    Every machine of the cluster has to see the root of the runs. A worker takes a whole GPU, else `threads` cores.
+    `workers` are runs at once; by default as many as the cluster has room for.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
