@@ -192,16 +192,8 @@ def _train(run: RunSpec, where: Where) -> None:
         from ..baselines import run_baseline
 
         limit = run.overrides.get("max_eval_items")
-        run_baseline(
-            run.backbone,
-            run.task,
-            run.data_split,
-            data_dir and str(data_dir),
-            run.seed,
-            run.fraction,
-            where.root,
-            limit,
-        )
+        told = None if data_dir is None else str(data_dir)
+        run_baseline(run.backbone, run.task, run.data_split, told, run.seed, run.fraction, where.root, limit)
         return
     if run.protocol == PROBE:
         from ..probing.runs import ProbeSpec, run_probe
@@ -281,16 +273,14 @@ def execute_on_ray(
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     where = Where(where.root.resolve(), where.data and where.data.resolve(), where.threads, where.launch)
-    limit = {name: value for name, value in os.environ.items() if name == DEADLINE}
-    options = {"num_cpus": where.threads or 1, "num_gpus": gpus, "runtime_env": {"env_vars": limit}}
-    remote: Any = ray.remote(_execute_waiting).options(max_retries=_TRIES_ON_RAY, **options)
+    remote = ray.remote(num_cpus=where.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}
     room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (where.threads or 1)))
     while queue or running:
         while queue and len(running) < room:
             run = queue.pop(0)
-            running[remote.remote(run, where)] = run
+            running[remote.remote(run, where, os.environ.get(DEADLINE, "inf"))] = run
         done, _ = ray.wait(list(running), num_returns=1)
         outcome = _gathered(ray, done[0], running.pop(done[0]))
         outcomes.append(outcome)
@@ -298,7 +288,8 @@ def execute_on_ray(
     return outcomes
 
 
-def _execute_waiting(run: RunSpec, where: Where) -> Outcome:
+def _execute_waiting(run: RunSpec, where: Where, until: str) -> Outcome:
+    os.environ[DEADLINE] = until
     return execute_here([run], where, lambda outcome: None)[0]
 
 
