@@ -18,7 +18,7 @@ help:
 	@echo "make demo     fine-tune three arms on real DNA and print the table"
 	@echo "make test     run the tests"
 	@echo "make campaign kills, damaged files, fuzzed inputs: nothing may go wrong in silence (minutes)"
-	@echo "make lint     ruff format check, ruff check, mypy"
+	@echo "make lint     ruff format check, ruff check, mypy, import-linter"
 	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
 	@echo "make install  .venv with every extra"
 
@@ -38,6 +38,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # BENCH=--data_dir=DIR takes real sequences in place of random ones of their lengths
 bench: $(VENV)/.installed-offline
@@ -66,7 +67,7 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-lint: pyproject.toml | $(BIN)/python
-	$(INSTALL) 'ruff>=0.14' 'mypy>=1.18' || $(PIP) 'ruff>=0.14' 'mypy>=1.18'
+	$(INSTALL) 'ruff>=0.14' 'mypy>=1.18' 'import-linter>=2.1' || $(PIP) 'ruff>=0.14' 'mypy>=1.18' 'import-linter>=2.1'
 	@touch $@
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python

@@ -11,7 +11,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.task_data import TaskData, features, load_task_data
+from hf_bertx.data.task_data import TaskData, features, load_task_data
 from hf_bertx.tasks import get_task
 
 VALIDATION_ROWS = 64

@@ -148,7 +148,7 @@ def benchmark(doc: str, measure: Callable[..., dict[str, Any]], argv: list[str] 
             parser.error(f"--{name} {value} is not allowed: a whole number, 1 or more")
     figures = measure(options)
     if options.output is not None:
-        from hf_bertx.run_order import machine, versions
+        from hf_bertx.runs.order import machine, versions
 
         write_json(options.output, {**figures, "machine": machine(), "versions": versions()})
     return 0

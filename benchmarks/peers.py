@@ -14,11 +14,11 @@ from datasets import Dataset
 from turns import Loop
 
 from hf_bertx.backbones import resolve_backbone
+from hf_bertx.data.task_data import TaskData
 from hf_bertx.performance.memory import use_processor
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.task_data import TaskData
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.training import build_trainer
 from hf_bertx.tasks import get_task
-from hf_bertx.training import build_trainer
 
 _SCRIPT_LENGTH = 128  # what the example script pads to, unless it is given another length
 _NEVER = 1_000_000  # steps: more than are measured, so that no loop comes to its end, to a validation or to saving

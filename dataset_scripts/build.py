@@ -16,10 +16,10 @@ import datasets
 from filelock import FileLock, Timeout
 
 from hf_bertx import __version__, run_files
-from hf_bertx.data_copies import BUILDS, built_files, read_record
-from hf_bertx.leaks import leak_report
+from hf_bertx.data.data_copies import BUILDS, built_files, read_record
+from hf_bertx.data.leaks import leak_report
+from hf_bertx.data.targets import balance, understood
 from hf_bertx.publishing.cards import write_dataset_card
-from hf_bertx.targets import balance, understood
 from hf_bertx.tasks import Task, get_task
 
 from .builder import SPLITS, DisciplineBuilder
@@ -205,7 +205,7 @@ def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
 def _tokenize(
     splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    from hf_bertx.tokenized_data import tokenized_rows, tokenizer_for  # imports torch, which takes seconds
+    from hf_bertx.data.tokenized_data import tokenized_rows, tokenizer_for  # imports torch, which takes seconds
 
     backbone, _, assignment = asked.partition(":")
     assignment = assignment or "frequent"

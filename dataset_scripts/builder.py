@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import datasets
 
 from hf_bertx import run_files
-from hf_bertx.data_copies import embedded
-from hf_bertx.task_data import features
+from hf_bertx.data.data_copies import embedded
+from hf_bertx.data.task_data import features
 from hf_bertx.tasks import Task, get_task
 
 from . import sources

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from hf_bertx.data_copies import check_build
-from hf_bertx.sequence_files import read_fasta, read_parquet, read_table
+from hf_bertx.data.data_copies import check_build
+from hf_bertx.data.sequence_files import read_fasta, read_parquet, read_table
+from hf_bertx.data.text_files import open_text
 from hf_bertx.tasks import get_task
-from hf_bertx.text_files import open_text
 
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form
 from .records import Record, checked_sequence

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import datasets
 
-from hf_bertx.sequence_files import read_parquet, read_table
+from hf_bertx.data.sequence_files import read_parquet, read_table
+from hf_bertx.data.text_files import open_text
 from hf_bertx.tasks import get_task
-from hf_bertx.text_files import open_text
 
 from .builder import BuildConfig, DisciplineBuilder, Form
 from .records import Record

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from hf_bertx.midi_files import read_all
-from hf_bertx.sequence_files import read_table
+from hf_bertx.data.midi_files import read_all
+from hf_bertx.data.sequence_files import read_table
 
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form
 from .records import Record, checked

@@ -10,12 +10,12 @@ from typing import Any
 
 import datasets
 
+from hf_bertx.data.input_records import Columns, read_input, said
+from hf_bertx.data.midi_files import files_below
+from hf_bertx.data.record_labels import Labels
+from hf_bertx.data.targets import doubts
+from hf_bertx.data.task_data import own_task
 from hf_bertx.disciplines import DISCIPLINES
-from hf_bertx.input_records import Columns, read_input, said
-from hf_bertx.midi_files import files_below
-from hf_bertx.record_labels import Labels
-from hf_bertx.targets import doubts
-from hf_bertx.task_data import own_task
 from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key

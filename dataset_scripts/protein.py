@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
-from hf_bertx.sequence_files import read_fasta, read_json_lines, read_table
+from hf_bertx.data.sequence_files import read_fasta, read_json_lines, read_table
 
 from .builder import ALL, BuildConfig, DisciplineBuilder, Form
 from .records import Record

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from hf_bertx.data.targets import hint, to_number
 from hf_bertx.disciplines import DISCIPLINES
-from hf_bertx.targets import hint, to_number
 from hf_bertx.tasks import Task
 
 

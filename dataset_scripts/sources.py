@@ -17,8 +17,8 @@ import requests
 from datasets.utils.file_utils import hash_url_to_filename
 from filelock import FileLock
 
+from hf_bertx.data.text_files import check_expansion
 from hf_bertx.tasks import Task
-from hf_bertx.text_files import check_expansion
 
 _ARCHIVES = (".zip", ".tar.gz")
 _ATTEMPTS = 2

@@ -30,12 +30,12 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "runs.spec": ("RunSpec",),
     "runs.run": ("Run",),
     "launch": ("train",),
-    "training": ("build_trainer",),
+    "runs.training": ("build_trainer",),
     "prediction.inference": ("SequenceClassifier",),
     "pipeline_discipline": ("DisciplineClassificationPipeline",),
     "prediction.prediction_files": ("predict_file",),
     "report.write": ("collect_runs", "write_report"),
-    "optimizers": ("NovoGrad", "optimizer"),
+    "runs.optimizers": ("NovoGrad", "optimizer"),
     "analysis.analyse": ("analyse",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

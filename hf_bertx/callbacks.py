@@ -13,7 +13,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy
 
-from . import run_checkpoints, run_files
+from . import run_files
+from .runs import checkpoints as run_checkpoints
 from .runs.time_limit import TimeLimitReached
 
 

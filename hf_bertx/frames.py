@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from .device_rows import DeviceRows
+from .data.device_rows import DeviceRows
+from .data.tokenized_data import count_cut, encode_flat
 from .tasks import Task
-from .tokenized_data import count_cut, encode_flat
 
 
 class FrameRows(DeviceRows):

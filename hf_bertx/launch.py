@@ -20,14 +20,14 @@ from transformers.utils import logging
 
 from . import run_files
 from .callbacks import TimeLimitCallback
-from .processes import end_process_group
 from .registry import beside, run_command
-from .run_arguments import OwnData, parse_arguments
+from .runs.arguments import OwnData, parse_arguments
+from .runs.processes import end_process_group
 from .runs.run import Run
 from .runs.spec import RunSpec
 from .runs.time_limit import deadline
+from .runs.training import run
 from .tasks import TASKS
-from .training import run
 
 
 def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path | None = None, **options: Any) -> Run:

@@ -15,7 +15,7 @@ from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
+from .data.input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
 from .metrics import names_of_pieces
 from .prediction.inference import SequenceClassifier, check_finite
 from .prediction.prediction_rows import piece_votes

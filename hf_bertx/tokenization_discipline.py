@@ -13,11 +13,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
 from transformers.utils import logging
 
-from .batch_layout import Rows, cut, fill_template, layout, padded_width, target_lengths
 from .disciplines import Discipline, get_discipline
-from .plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
-from .symbol_lookup import SymbolLookup, UnknownSymbolError
 from .token_map import assign, random_subword_table
+from .tokenization.batch_layout import Rows, cut, fill_template, layout, padded_width, target_lengths
+from .tokenization.plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
+from .tokenization.symbol_lookup import SymbolLookup, UnknownSymbolError
 
 logger = logging.get_logger(__name__)
 

@@ -21,8 +21,8 @@ from hf_bertx.analysis.analysis_report import markdown
 from hf_bertx.analysis.compared_runs import Compared
 from hf_bertx.cli import main
 from hf_bertx.modeling_discipline import _CLASSES
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.training import run
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.training import run
 
 QUICK: dict[str, Any] = {"items": 40, "positions": 1500, "mini_batches": 4}
 

@@ -583,7 +583,7 @@ ARCHIVES: dict[str, tuple[bytes, str]] = {
 def test_nothing_is_unpacked_of_an_archive_that_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr("hf_bertx.text_files._MOST_EXPANDED", 10**6)
+    monkeypatch.setattr("hf_bertx.data.text_files._MOST_EXPANDED", 10**6)
     content, message = ARCHIVES[kind]
     archive = write(tmp_path, {"bad.bin": content}) / "bad.bin"
     with pytest.raises(ValueError, match=f"^{re.escape(f'{archive}: {message}')}"):

@@ -171,7 +171,7 @@ def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> 
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
     saved = load_file(folder / "model" / "model.safetensors")
     assert saved.keys() == model.state_dict().keys()
-    from hf_bertx.task_data import load_task_data
+    from hf_bertx.data.task_data import load_task_data
 
     texts = load_task_data(get_task("dna-splice")).splits["test"]["sequence"][:8]
     batch = AutoTokenizer.from_pretrained(folder / "model")(texts, return_tensors="pt")

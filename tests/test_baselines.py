@@ -28,8 +28,8 @@ from hf_bertx.baselines.features import (
 )
 from hf_bertx.baselines.linear import LOG_ZERO, Items, fit_plain, search_plain
 from hf_bertx.cli import main
+from hf_bertx.data.task_data import own_task
 from hf_bertx.report.write import collect_runs, markdown, tables
-from hf_bertx.task_data import own_task
 from hf_bertx.tasks import TASKS, get_task
 from hf_bertx.tokenization_discipline import UnknownSymbolError
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_bertx.batch_layout import fill_template, layout
+from hf_bertx.tokenization.batch_layout import fill_template, layout
 
 CLS, SEP = [101, 0], [102, 0]
 

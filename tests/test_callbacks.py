@@ -10,8 +10,9 @@ import torch
 from datasets import Dataset
 from transformers import BertConfig, BertForSequenceClassification, Trainer, TrainingArguments
 
-from hf_bertx import run_checkpoints, run_files
+from hf_bertx import run_files
 from hf_bertx.callbacks import LossConvergedCallback, ModelCardCallback, RunRecordCallback, ThroughputCallback
+from hf_bertx.runs import checkpoints as run_checkpoints
 
 
 def make_trainer(folder: Path, callbacks: list, **arguments: Any) -> Trainer:

@@ -21,7 +21,7 @@ import pytest
 from conftest import ROOT
 
 from hf_bertx.cli import main
-from hf_bertx.input_records import read_input
+from hf_bertx.data.input_records import read_input
 from hf_bertx.launch import main as train_main
 
 pytestmark = pytest.mark.slow

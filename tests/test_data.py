@@ -10,8 +10,8 @@ from dataset_scripts.build import build_dataset
 from dataset_scripts.dna import read_splice
 from dataset_scripts.records import Record, checked
 from dataset_scripts.splits import grouped_split, random_split
+from hf_bertx.data.task_data import load_task_data, subset
 from hf_bertx.disciplines import DNA
-from hf_bertx.task_data import load_task_data, subset
 from hf_bertx.tasks import TASKS
 
 SPLICE = TASKS["dna-splice"]

@@ -10,14 +10,14 @@ from conftest import ROOT, HubUser
 from hub_server import HubServer
 
 from dataset_scripts.build import build_dataset
-from hf_bertx import data_copies
-from hf_bertx.task_data import load_task_data
+from hf_bertx.data import data_copies
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.tasks import get_task
 
 LOAD = """
 import json, sys
 from dataclasses import replace
-from hf_bertx.task_data import load_task_data
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.tasks import get_task
 for name, revision in json.loads(sys.argv[1]):
     try:

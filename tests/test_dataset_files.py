@@ -14,11 +14,11 @@ from conftest import ROOT
 from datasets import load_dataset
 
 from dataset_scripts.build import build_dataset
-from hf_bertx import data_copies, text_files
 from hf_bertx.cli import main
+from hf_bertx.data import data_copies, text_files
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.publishing.cards import code_span, plain
 from hf_bertx.publishing.repository_files import dataset_files
-from hf_bertx.task_data import load_task_data
 from hf_bertx.tasks import get_task
 
 SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_bertx import run_files
-from hf_bertx.data_copies import built_files
+from hf_bertx.data.data_copies import built_files
 
 SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"
 # what a stranger runs: nothing of ours, names of the Hub alone

@@ -15,13 +15,13 @@ from requests import Response
 from safetensors.torch import load_file, save_file
 
 from hf_bertx import backbones, run_files
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import main
 from hf_bertx.registry import run_command
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.run_model import build_tokenizer
-from hf_bertx.task_data import load_task_data
-from hf_bertx.training import build_trainer, run
-from hf_bertx.tuning import merged
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.model import build_tokenizer
+from hf_bertx.runs.training import build_trainer, run
+from hf_bertx.runs.tuning import merged
 
 
 def rows(labels: str, count: int = 40) -> str:
@@ -276,8 +276,8 @@ def test_a_fine_tuned_model_is_a_backbone_of_its_discipline(run_folder: Path, tm
 def test_a_long_text_that_is_cut_is_counted(tiny_backbone: Path, caplog: pytest.LogCaptureFixture) -> None:
     from datasets import Dataset
 
+    from hf_bertx.data.tokenized_data import count_cut, encode_flat
     from hf_bertx.tasks import get_task
-    from hf_bertx.tokenized_data import count_cut, encode_flat
 
     (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), "--task", "glue-sst2"])
     tokenizer = build_tokenizer(spec)

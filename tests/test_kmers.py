@@ -14,9 +14,9 @@ from test_predict import classes, saved
 from transformers import AutoTokenizer
 
 from hf_bertx.cli import main
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.disciplines import DNA, PROTEIN, Discipline, from_frame
 from hf_bertx.frames import FrameRows
-from hf_bertx.input_records import InputRecord
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.probing.runs import ProbeSpec
 from hf_bertx.runs.run import Run

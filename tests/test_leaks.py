@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hf_bertx import leaks
-from hf_bertx.leaks import LeakReport, leak_report
+from hf_bertx.data import leaks
+from hf_bertx.data.leaks import LeakReport, leak_report
 
 
 def rows(*items: tuple, regression: bool = False) -> Dataset:

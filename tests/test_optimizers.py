@@ -13,8 +13,8 @@ from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
 from hf_bertx.modeling_discipline import _CLASSES
-from hf_bertx.optimizers import OPTIMIZERS, NovoGrad, optimizer
 from hf_bertx.performance.used_rows import restore_all_embeddings, train_used_embeddings_only
+from hf_bertx.runs.optimizers import OPTIMIZERS, NovoGrad, optimizer
 
 IDS = torch.tensor([[101, 7, 8, 9, 102, 0], [101, 5, 102, 0, 0, 0]]) % 120
 USED = sorted(set(IDS.flatten().tolist()))

@@ -11,9 +11,9 @@ from conftest import ROOT
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
+from hf_bertx.data.task_data import own_task
 from hf_bertx.publishing.cards import built_task
 from hf_bertx.report import write as report
-from hf_bertx.task_data import own_task
 from hf_bertx.tasks import TASKS
 
 

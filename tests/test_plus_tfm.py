@@ -28,8 +28,8 @@ from hf_bertx.baselines.plus_tfm.modeling_plus_tfm import (
 )
 from hf_bertx.baselines.plus_tfm.tokenization_plus_tfm import plus_tokenizer
 from hf_bertx.cli import main
+from hf_bertx.data.task_data import own_task
 from hf_bertx.runs.spec import RunSpec
-from hf_bertx.task_data import own_task
 
 SIZE, BLOCKS, INNER, LONGEST = 128, 2, 192, 40
 SMALL: dict[str, Any] = {

@@ -27,9 +27,9 @@ import torch
 from conftest import ROOT
 from transformers import pipeline
 
-from hf_bertx import input_records
 from hf_bertx.cli import main
-from hf_bertx.input_records import Columns, InputRecord, read_input
+from hf_bertx.data import input_records
+from hf_bertx.data.input_records import Columns, InputRecord, read_input
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
 from hf_bertx.prediction.inference import SequenceClassifier

@@ -25,8 +25,8 @@ from hf_bertx.pretraining.arguments import checkpoint_steps, parse_pretraining
 from hf_bertx.pretraining.masking import SeededMasking
 from hf_bertx.pretraining.modeling import model_class, new_config, save_stock
 from hf_bertx.pretraining.pretrain import pretrain
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.run_model import build_tokenizer
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.model import build_tokenizer
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 from transformers import BertConfig, PreTrainedModel, Trainer, TrainingArguments
 
-ALLOWED = re.compile(r"hf_bertx/(performance/\w+|run_trainer)\.py")
+ALLOWED = re.compile(r"hf_bertx/(performance/\w+|runs/trainer)\.py")
 FOREIGN = re.compile(r"\b(?:trainer|args|model|config|module|torch(?:\.\w+)*|transformers(?:\.\w+)*)\._[a-z]\w*")
 
 

@@ -23,12 +23,12 @@ from dataset_scripts.build import build_dataset
 from dataset_scripts.records import checked_sequence
 from hf_bertx import run_files
 from hf_bertx.cli import main
-from hf_bertx.input_records import Columns, InputRecord, read_input
-from hf_bertx.midi_files import NOTES, files_below, read_segments
-from hf_bertx.record_labels import Labels
-from hf_bertx.targets import doubts, problem_of, sentence, understood
+from hf_bertx.data.input_records import Columns, InputRecord, read_input
+from hf_bertx.data.midi_files import NOTES, files_below, read_segments
+from hf_bertx.data.record_labels import Labels
+from hf_bertx.data.targets import doubts, problem_of, sentence, understood
+from hf_bertx.data.tokenized_data import encode
 from hf_bertx.tasks import get_task
-from hf_bertx.tokenized_data import encode
 
 CSV = "id,sequence,label\n"
 

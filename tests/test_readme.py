@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.cli import build_parser
-from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.runs.arguments import parse_arguments
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = [

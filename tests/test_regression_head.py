@@ -10,8 +10,8 @@ from transformers import AutoModelForSequenceClassification
 
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
 from hf_bertx.modeling_discipline import AutoModelForDisciplineClassification
-from hf_bertx.regression_head import StandardizedLinear, restore_output, standardize_output
-from hf_bertx.tuning import apply_tuning, merged
+from hf_bertx.runs.regression_head import StandardizedLinear, restore_output, standardize_output
+from hf_bertx.runs.tuning import apply_tuning, merged
 
 TARGETS = [290.0, 300.0, 310.0, 340.0]  # mean 310, standard deviation 18.7
 MEAN, STD = 310.0, 350.0**0.5

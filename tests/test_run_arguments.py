@@ -14,8 +14,8 @@ from transformers import TrainingArguments
 
 from hf_bertx.cli import build_parser
 from hf_bertx.launch import main
-from hf_bertx.run_arguments import OWN_ARGUMENTS, RunArguments, parse_arguments
-from hf_bertx.training_options import HONOURED, REFUSED, check_given
+from hf_bertx.runs.arguments import OWN_ARGUMENTS, RunArguments, parse_arguments
+from hf_bertx.runs.training_options import HONOURED, REFUSED, check_given
 
 FIELDS = [field.name for field in fields(TrainingArguments) if field.init]
 # A value of each kind of option; what the field means does not matter for whether it is refused.
@@ -147,6 +147,10 @@ def test_a_verb_reads_each_of_its_options(name: str, parser: argparse.ArgumentPa
 
 
 def test_a_run_reads_each_of_its_options() -> None:
-    read = names_in(*(ROOT / "hf_bertx").glob("*.py"), ROOT / "train.py")
+    read = names_in(
+        *(ROOT / "hf_bertx").glob("*.py"),
+        *(ROOT / "hf_bertx" / "runs").glob("*.py"),
+        *(ROOT / "hf_bertx" / "data").glob("*.py"),
+    )
     for field in fields(RunArguments):
         assert field.name in read, field.name

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from hf_bertx import run_checkpoints, run_files
+from hf_bertx import run_files
 from hf_bertx.registry import one_line, run_command, unknown
+from hf_bertx.runs import checkpoints as run_checkpoints
 
 
 def make_finished(folder: Path) -> Path:

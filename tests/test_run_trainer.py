@@ -11,9 +11,9 @@ from datasets import Dataset
 from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
 
 from hf_bertx import DisciplineTokenizer
-from hf_bertx.device_rows import DeviceRows, flattened, identity_collator, where_rows_fit
+from hf_bertx.data.device_rows import DeviceRows, flattened, identity_collator, where_rows_fit
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
-from hf_bertx.run_trainer import RunTrainer
+from hf_bertx.runs.trainer import RunTrainer
 
 SEQUENCES = ["ACGT", "ACGTACGTAC", "GG", "TTTTTTT", "ACGTA", "CCCCCCCC"] * 4
 LABELS = [0, 1, 2, 1, 0, 2] * 4

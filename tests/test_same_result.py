@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import BertConfig
 
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.task_data import load_task_data
-from hf_bertx.training import build_trainer
+from hf_bertx.data.task_data import load_task_data
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.training import build_trainer
 
 STEPS = 24
 LONG_WAY = "--shortcuts false --optim adamw_torch --precision float32 --attention_dropout 0".split()

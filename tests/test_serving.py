@@ -19,9 +19,9 @@ import hf_bertx.pipeline_discipline  # noqa: F401  registers the pipeline
 from hf_bertx.arms import ARMS
 from hf_bertx.cli import main
 from hf_bertx.protocols import PROTOCOLS
-from hf_bertx.run_arguments import parse_arguments
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.training import run
 from hf_bertx.tasks import TASKS, Task
-from hf_bertx.training import run
 
 SYMBOLS = {"dna": list("ACGTN"), "protein": list("LAGVESIKRDTPNQFYMHCW"), "music": [str(n) for n in range(128)]}
 # form -> task; each is cut to 40 tokens, and some sequences are longer

@@ -22,14 +22,14 @@ from transformers.utils import logging
 
 import hf_bertx.pipeline_discipline  # noqa: F401  registers the pipeline
 from hf_bertx import metrics, run_files
+from hf_bertx.data.input_records import Columns, InputRecord
+from hf_bertx.data.text_files import spreadsheet_safe
 from hf_bertx.hub_answers import advice
-from hf_bertx.input_records import Columns, InputRecord
 from hf_bertx.prediction.attribution import attribute
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.prediction_files import predict_file
 from hf_bertx.prediction.prediction_rows import write_rows
 from hf_bertx.prediction.unlikely_input import unlikely
-from hf_bertx.text_files import spreadsheet_safe
 
 
 @pytest.fixture(scope="module")

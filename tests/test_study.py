@@ -17,12 +17,12 @@ from conftest import ROOT
 from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
 from hf_bertx.cli import main
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.choice import choose
 from hf_bertx.study.estimate import estimate, measured_seconds
 from hf_bertx.study.execution import Where, is_finished, missing, write_plan
 from hf_bertx.study.plan import NAMED, load_study, named_studies
-from hf_bertx.task_data import load_task_data
 from hf_bertx.tasks import TASKS
 
 SMALL: dict[str, Any] = {

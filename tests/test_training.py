@@ -22,19 +22,19 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_bertx import run_files
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import train_all as train_here
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, tables, write_report
-from hf_bertx.run_arguments import fast_bfloat16, parse_arguments
-from hf_bertx.run_model import build_model, build_tokenizer
-from hf_bertx.run_schedule import set_batch_size
-from hf_bertx.task_data import load_task_data
+from hf_bertx.runs.arguments import fast_bfloat16, parse_arguments
+from hf_bertx.runs.model import build_model, build_tokenizer
+from hf_bertx.runs.schedule import set_batch_size
+from hf_bertx.runs.training import build_trainer, place_rows, run
+from hf_bertx.runs.tuning import merged
 from hf_bertx.tasks import get_task
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
-from hf_bertx.training import build_trainer, place_rows, run
-from hf_bertx.tuning import merged
 
 BIN = Path(sys.executable).parent
 # the tiny backbone has dropout, so that the states of the random generators have to be right too

@@ -17,9 +17,9 @@ from hf_bertx.arms import ARMS, Arm
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
 from hf_bertx.modeling_discipline import AutoModelForDisciplineClassification
 from hf_bertx.protocols import RECOMMENDED
-from hf_bertx.run_arguments import parse_arguments
-from hf_bertx.training import run
-from hf_bertx.tuning import apply_tuning, merged
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.training import run
+from hf_bertx.runs.tuning import apply_tuning, merged
 
 SHORT = [
     "--fraction",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 
-from ..run_order import versions
+from ..data.tokenized_data import tokenize
+from ..runs.order import versions
 from ..runs.run import Run
-from ..tokenized_data import tokenize
 from . import compared_runs as runs
 from .activations import Positions, activations, aligned_lengths, draw_positions, gradient_products, progress
 from .compared_runs import Compared

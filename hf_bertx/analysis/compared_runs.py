@@ -13,12 +13,12 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_
 from .. import run_files
 from ..arms import get_arm
 from ..backbones import resolve_backbone
+from ..data.task_data import TaskData, load_task_data
 from ..protocols import get_protocol
-from ..run_arguments import ResolvedRun
-from ..run_model import build_model, build_tokenizer
-from ..run_order import versions
+from ..runs.arguments import ResolvedRun
+from ..runs.model import build_model, build_tokenizer
+from ..runs.order import versions
 from ..runs.run import Run
-from ..task_data import TaskData, load_task_data
 
 
 @dataclass(frozen=True)

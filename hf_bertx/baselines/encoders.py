@@ -22,8 +22,8 @@ from transformers import (
 
 from .. import run_files
 from ..modeling_discipline import load_whole
-from ..plain_tokenizer import reads_letters_apart
 from ..registry import first_line
+from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer
 from .checkpoints import check_tensors, read_tensors
 

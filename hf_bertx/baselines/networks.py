@@ -23,10 +23,10 @@ from transformers import (
 
 from .. import metrics, run_files
 from ..callbacks import RunRecordCallback
+from ..data.tokenized_data import tokenize
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
 from ..tasks import Task
-from ..tokenized_data import tokenize
 from .catalog import Baseline
 from .encoders import as_written, load_encoder, load_encoder_tokenizer
 from .features import longest_sequence, symbol_tokenizer

@@ -15,12 +15,12 @@ from transformers.utils import logging
 from .. import metrics, run_files
 from ..arms import BASELINE
 from ..backbones import weights_revision
+from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..publishing.cards import write_model_card
-from ..run_order import check_same, machine, versions
+from ..runs.order import check_same, machine, versions
+from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
-from ..task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..tasks import Task, get_task, rows_folder
-from ..training_options import check_values
 from .catalog import Baseline, get_baseline
 from .linear import Fitted, Items, fit_plain, search_plain
 

@@ -81,9 +81,9 @@ def _data_build(arguments: argparse.Namespace) -> None:
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     from .. import run_files
-    from ..data_copies import BUILDS
-    from ..targets import sentence
-    from ..task_data import OWN_ARGUMENTS
+    from ..data.data_copies import BUILDS
+    from ..data.targets import sentence
+    from ..data.task_data import OWN_ARGUMENTS
 
     told = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
     name = arguments.task
@@ -116,8 +116,8 @@ def _data_build(arguments: argparse.Namespace) -> None:
 
 
 def _data_leaks(arguments: argparse.Namespace) -> None:
-    from ..data_copies import BUILDS, check_build, configurations, load_rows
-    from ..leaks import leak_report
+    from ..data.data_copies import BUILDS, check_build, configurations, load_rows
+    from ..data.leaks import leak_report
 
     folder, config, discipline = Path(arguments.dataset), arguments.config, arguments.discipline
     if (folder / BUILDS).is_dir():

@@ -61,7 +61,7 @@ def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
     from transformers.utils.logging import disable_progress_bar
 
-    from ..input_records import Columns
+    from ..data.input_records import Columns
     from ..performance.memory import keep_freed_memory
     from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output, predict_file

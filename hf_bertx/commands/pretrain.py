@@ -24,7 +24,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     from ..performance.memory import use_processor
     from ..pretraining.arguments import parse_pretraining
     from ..pretraining.pretrain import pretrain
-    from ..processes import end_process_group
+    from ..runs.processes import end_process_group
 
     logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
     told, args = parse_pretraining(arguments.arguments)

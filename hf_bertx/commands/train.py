@@ -20,7 +20,7 @@ def add(verbs: Any) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     from ..launch import train_all
-    from ..processes import end_process_group
+    from ..runs.processes import end_process_group
 
     train_all(arguments.arguments, tell=lambda folder: print(f"wrote {folder}"))
     end_process_group()

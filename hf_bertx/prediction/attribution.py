@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ..input_records import InputRecord
+from ..data.input_records import InputRecord
 from ..tokenization_discipline import DisciplineTokenizer
 from .inference import SequenceClassifier, check_finite, one_thread_each
 from .windows import length_batches

@@ -16,10 +16,10 @@ import torch
 from scipy.special import log_softmax
 from transformers.utils import logging
 
+from ..data.input_records import InputRecord
 from ..disciplines import from_frame
-from ..input_records import InputRecord
-from ..plain_tokenizer import reads_letters_apart
-from ..run_arguments import PRECISIONS, fast_bfloat16
+from ..runs.arguments import PRECISIONS, fast_bfloat16
+from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .loading import load_classifier
 from .unlikely_input import NO_RESIDUE, unlikely

@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
-from ..input_records import Columns, InputRecord, is_music, read_input, said
+from ..data.input_records import Columns, InputRecord, is_music, read_input, said
 from .inference import SequenceClassifier
 from .prediction_rows import count_cut, part_name, rows, said_answers, votes, whole_parts, write_part, write_rows
 from .windows import in_windows

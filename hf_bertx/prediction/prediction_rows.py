@@ -14,8 +14,8 @@ import numpy as np
 from scipy.special import softmax
 
 from .. import run_files
+from ..data.text_files import spreadsheet_safe
 from ..metrics import names_of_pieces, vote
-from ..text_files import spreadsheet_safe
 from .inference import SequenceClassifier, Window
 
 _ORDER_KEY = b"hf_bertx order"

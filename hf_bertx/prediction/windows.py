@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from ..input_records import InputRecord
+from ..data.input_records import InputRecord
 
 WINDOW_RECORDS, WINDOW_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
 

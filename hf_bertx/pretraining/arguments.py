@@ -11,10 +11,10 @@ import torch
 from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
 
-from ..argument_parser import OneLineParser, read_arguments_file
 from ..disciplines import DISCIPLINES, get_discipline
-from ..run_arguments import add_use_cpu, precision_defaults
-from ..training_options import REFUSED_IN_PRETRAINING, check_given, check_values
+from ..runs.argument_parser import OneLineParser, read_arguments_file
+from ..runs.arguments import add_use_cpu, precision_defaults
+from ..runs.training_options import REFUSED_IN_PRETRAINING, check_given, check_values
 from .corpus import DOCUMENTS, Source
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}

@@ -15,8 +15,8 @@ from datasets import Dataset, Features, List, Value, load_from_disk
 from datasets.exceptions import DatasetGenerationError
 
 from .. import run_files
-from ..input_records import Columns, read_input
-from ..text_files import open_text
+from ..data.input_records import Columns, read_input
+from ..data.text_files import open_text
 from ..tokenization_discipline import UnknownSymbolError
 
 DOCUMENTS = ("file", "blank_line", "line")

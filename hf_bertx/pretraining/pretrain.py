@@ -17,14 +17,15 @@ from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
-from .. import run_checkpoints, run_files
+from .. import run_files
 from ..backbones import resolve_backbone, unavailable
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
-from ..run_order import machine, versions
-from ..run_schedule import set_batch_size
-from ..run_trainer import RunTrainer
+from ..runs import checkpoints as run_checkpoints
+from ..runs.order import machine, versions
+from ..runs.schedule import set_batch_size
+from ..runs.trainer import RunTrainer
 from ..tokenization_discipline import PRETRAINED_ON, DisciplineTokenizer
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from datasets import Dataset
 
-from ..task_data import TaskData, evaluation_subset
+from ..data.task_data import TaskData, evaluation_subset
 from ..tasks import Task
 
 ALL = "all"

@@ -15,11 +15,11 @@ from transformers import set_seed
 
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
+from ..data.tokenized_data import encode
 from ..protocols import PROBE, RECOMMENDED
-from ..run_arguments import ResolvedRun, fast_bfloat16
-from ..run_model import build_model, build_tokenizer
+from ..runs.arguments import ResolvedRun, fast_bfloat16
+from ..runs.model import build_model, build_tokenizer
 from ..tasks import Task, get_task
-from ..tokenized_data import encode
 from .features import FeatureCache, extract, item_keys, weights_digest
 
 VERSION = 1  # of how features and heads are computed; another one means other numbers

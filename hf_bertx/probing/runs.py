@@ -16,15 +16,15 @@ from transformers.utils import logging
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone, weights_revision
+from ..data.input_records import InputRecord
+from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
-from ..input_records import InputRecord
 from ..prediction.inference import SequenceClassifier
 from ..protocols import PROBE
-from ..run_order import check_same, machine, versions
+from ..runs.order import check_same, machine, versions
+from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
-from ..task_data import TaskData, load_task_data
 from ..tasks import Task, get_task, rows_folder, task_name
-from ..training_options import check_values
 from .draws import ALL, count, draw, parts
 from .encoder import VERSION, FrozenEncoder, frozen_encoder, precision
 from .features import POOLINGS

@@ -11,11 +11,11 @@ from huggingface_hub import EvalResult, ModelCardData
 from .. import run_files
 from ..arms import ARMS, BASELINE
 from ..backbones import Backbone, known_backbone
+from ..data.targets import sentence
 from ..disciplines import DISCIPLINES
 from ..protocols import PAPER, get_protocol
 from ..report.statistics import seed_interval
 from ..runs.run import Run
-from ..targets import sentence
 from ..tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}

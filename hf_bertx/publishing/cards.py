@@ -17,7 +17,7 @@ from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 
 from .. import run_files
 from ..arms import BASELINE
-from ..data_copies import BUILDS, configurations, read_record, rows_digest
+from ..data.data_copies import BUILDS, configurations, read_record, rows_digest
 from ..registry import beside, first_line
 from ..runs.run import Run
 from ..tasks import Task

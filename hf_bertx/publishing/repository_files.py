@@ -11,7 +11,7 @@ from typing import Any
 from huggingface_hub import RepoCard
 
 from .. import run_files
-from ..data_copies import BUILDS, check_build, configurations
+from ..data.data_copies import BUILDS, check_build, configurations
 from ..report.cells import make_cells
 from ..report.figures import save_figures
 from ..report.panels import make_panels

@@ -7,8 +7,8 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..data.text_files import spreadsheet_safe
 from ..tasks import TASKS, Task
-from ..text_files import spreadsheet_safe
 from .statistics import Interval
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from ..arms import ARMS
 from ..backbones import BACKBONES
-from ..optimizers import OPTIMIZERS
+from ..data.task_data import SPLITS
 from ..protocols import PROTOCOLS
-from ..task_data import SPLITS
 from ..tasks import TASKS
+from .optimizers import OPTIMIZERS
 
 
 @dataclass

@@ -70,7 +70,7 @@ def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], where: W
 
 
 def _expected_seconds(run: RunSpec, where: Where, timed: dict[tuple, float]) -> float | None:
-    from ..task_data import load_task_data
+    from ..data.task_data import load_task_data
 
     task, told = get_task(run.task), run.hyperparameters()
     data_dir = where.data_dir(run.task)
@@ -114,7 +114,7 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
     from ..modeling_discipline import AutoModelForDisciplineClassification
     from ..performance.memory import use_processor
     from ..performance.speed_up import speed_up_training
-    from ..tuning import apply_tuning
+    from ..runs.tuning import apply_tuning
 
     use_processor(threads)
     found = resolve_backbone(backbone)

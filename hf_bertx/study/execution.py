@@ -141,7 +141,7 @@ def missing(study: Study, where: Where) -> list[RunSpec]:
 
 def _fingerprint(task: str, split: str, where: Where) -> str | None:
     """Of the data as it is now; None where it cannot be had, so that a finished study can be looked at without it."""
-    from ..task_data import load_task_data
+    from ..data.task_data import load_task_data
 
     data_dir = where.data_dir(task)
     try:

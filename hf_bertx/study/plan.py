@@ -13,12 +13,12 @@ from typing import Any
 from ..arms import ARMS, BASELINE, Arm, get_arm
 from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
+from ..data.text_files import read_yaml
 from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
 from ..runs.spec import RunSpec
+from ..runs.training_options import check_values
 from ..tasks import TASKS, Task, built_folder, get_task
-from ..text_files import read_yaml
-from ..training_options import check_values
 from .probes import planned_probes
 from .series import last_of, read_series, uncut_positions
 

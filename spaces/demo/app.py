@@ -24,8 +24,8 @@ import page
 from huggingface_hub import HfApi
 from scipy.special import softmax
 
+from hf_bertx.data.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
 from hf_bertx.hub_answers import advice
-from hf_bertx.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
 from hf_bertx.prediction.attribution import METHODS, Attribution, attribute
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.loading import find_model

@@ -16,11 +16,7 @@ from hf_bertx.modeling_discipline import _CLASSES
 from hf_bertx.performance.dropout import FastDropout
 from hf_bertx.performance.last_layer import compute_first_position_only
 from hf_bertx.performance.speed_up import restore, speed_up_prediction, speed_up_training
-from hf_bertx.performance.used_rows import (
-    UsedRowsEmbedding,
-    restore_all_embeddings,
-    train_used_embeddings_only,
-)
+from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings, train_used_embeddings_only
 from hf_bertx.pipeline_discipline import TASK
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
@@ -326,7 +322,7 @@ def test_fast_dropout_at_its_ends_and_in_evaluation(p: float) -> None:
 
 def test_nothing_is_imported_unless_it_is_called() -> None:
     code = (
-        "import sys, hf_bertx.training, hf_bertx.pipeline_discipline, hf_bertx.cli, hf_bertx.run_arguments\n"
+        "import sys, hf_bertx.runs.training, hf_bertx.pipeline_discipline, hf_bertx.cli, hf_bertx.runs.arguments\n"
         "print([name for name in sys.modules if name.startswith('hf_bertx.performance')])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from tokenizers import normalizers
 from transformers import PreTrainedTokenizerFast
 
 from ...disciplines import Discipline
-from ...plain_tokenizer import plain_tokenizer
+from ...tokenization.plain_tokenizer import plain_tokenizer
 
 # ids 1 to 21 in this order; X stands for any residue
 ALPHABET = Discipline("plus-protein", tuple("ARNDCQEGHILKMFPSTWYVX"), ignore_case=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from .disciplines import Discipline, fold
+from ..disciplines import Discipline, fold
 
 _LETTERS_OF_BOTH = "ACGT"  # nucleotides, and residues
 # A WordLevel model whose unknown token is not in its vocabulary raises, where [UNK] would be silent.

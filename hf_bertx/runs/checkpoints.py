@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from . import run_files
+from .. import run_files
 
 _COMPLETE = "complete.json"  # every file of a checkpoint was written, with size and sha256
 _TRAINER_STATE = "trainer_state.json"

@@ -11,7 +11,7 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 
-from .run_files import writing
+from ..run_files import writing
 
 
 class RunTrainer(Trainer):

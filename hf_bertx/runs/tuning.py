@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel
 
-from .arms import TUNINGS
+from ..arms import TUNINGS
 
 # peft's defaults for BERT adapt the same two matrices; Hu et al. 2021, section 7.1, found W_q and W_v best at one rank
 _QUERY_AND_VALUE = {

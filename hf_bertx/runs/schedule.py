@@ -8,8 +8,8 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
-from .run_arguments import ResolvedRun
-from .run_trainer import use_one_gpu
+from .arguments import ResolvedRun
+from .trainer import use_one_gpu
 
 logger = logging.get_logger(__name__)
 _EVALUATIONS_AN_EPOCH = 3

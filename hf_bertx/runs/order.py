@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from transformers import TrainingArguments
 
-from . import __version__, run_files
-from .backbones import weights_revision
-from .run_arguments import ResolvedRun
-from .runs.run import OF_TASK
-from .task_data import TaskData
+from .. import __version__, run_files
+from ..backbones import weights_revision
+from ..data.task_data import TaskData
+from .arguments import ResolvedRun
+from .run import OF_TASK
 
 # What of TrainingArguments changes the numbers, and so belongs to a run's specification.
 _HYPERPARAMETERS = (

@@ -16,23 +16,24 @@ from accelerate import PartialState
 from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback, TrainingArguments
 from transformers.utils import logging
 
-from . import metrics, run_checkpoints, run_files
-from .backbones import weights_revision
-from .callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
-from .data_copies import BuildTask
-from .device_rows import identity_collator, where_rows_fit
-from .frames import DrawFramesCallback, FrameRows, rows_of
+from .. import metrics, run_files
+from ..backbones import weights_revision
+from ..callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
+from ..data.data_copies import BuildTask
+from ..data.device_rows import identity_collator, where_rows_fit
+from ..data.targets import sentence
+from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
+from ..frames import DrawFramesCallback, FrameRows, rows_of
+from . import checkpoints as run_checkpoints
+from .arguments import ResolvedRun
+from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
+from .order import check_same, machine, run_order, versions
 from .regression_head import restore_output
-from .run_arguments import ResolvedRun
-from .run_model import build_tokenizer, model_to_train
-from .run_order import check_same, machine, run_order, versions
-from .run_schedule import set_batch_size, set_schedule
-from .run_trainer import RunTrainer
-from .runs.writer import RunWriter
-from .targets import sentence
-from .task_data import TaskData, evaluation_subset, load_task_data, subset
+from .schedule import set_batch_size, set_schedule
+from .trainer import RunTrainer
 from .tuning import merged
+from .writer import RunWriter
 
 logger = logging.get_logger(__name__)
 
@@ -277,7 +278,7 @@ def _save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = merged(model)
     if spec.shortcuts:
-        from .performance.speed_up import restore
+        from ..performance.speed_up import restore
 
         restore(plain)
     parameters = sum(p.numel() for p in plain.parameters())

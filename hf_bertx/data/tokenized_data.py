@@ -9,11 +9,11 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-from .backbones import load, resolve_backbone
+from ..backbones import load, resolve_backbone
+from ..disciplines import from_frame, get_discipline
+from ..tasks import Task
+from ..tokenization_discipline import DisciplineTokenizer
 from .device_rows import flattened
-from .disciplines import from_frame, get_discipline
-from .tasks import Task
-from .tokenization_discipline import DisciplineTokenizer
 
 logger = logging.get_logger(__name__)
 _BATCH = 1000  # rows in memory at a time, where rows are streamed

@@ -7,14 +7,14 @@ from typing import Any
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, set_seed
 
-from .backbones import load
-from .disciplines import get_discipline
-from .modeling_discipline import AutoModelForDisciplineClassification
+from ..backbones import load
+from ..disciplines import get_discipline
+from ..modeling_discipline import AutoModelForDisciplineClassification
+from ..token_map import permutation_table, shift_table
+from ..tokenization_discipline import DisciplineTokenizer
+from .arguments import ResolvedRun
+from .order import backbone_origin
 from .regression_head import standardize_output
-from .run_arguments import ResolvedRun
-from .run_order import backbone_origin
-from .token_map import permutation_table, shift_table
-from .tokenization_discipline import DisciplineTokenizer
 from .tuning import apply_tuning
 
 # What the stock configs call the dropout of attention weights.
@@ -110,7 +110,7 @@ def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_
         standardize_output(model, train_rows["label"][:])
     model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
     if spec.shortcuts:
-        from .performance.speed_up import speed_up_training
+        from ..performance.speed_up import speed_up_training
 
         speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
     return model

@@ -8,8 +8,8 @@ from itertools import chain
 
 import numpy as np
 
+from ..disciplines import Discipline, fold
 from .batch_layout import spans
-from .disciplines import Discipline, fold
 from .plain_tokenizer import case_variants
 
 _SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space to Python, not to Unicode

@@ -12,9 +12,9 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers.utils import logging
 
+from ..tasks import Task
 from .data_copies import BuildTask, load_copy
 from .targets import balance, problem_of, to_number, understood
-from .tasks import Task
 
 logger = logging.get_logger(__name__)
 SPLITS = ("paper", "authors", "grouped")

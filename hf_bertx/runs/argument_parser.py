@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import HfArgumentParser
 
-from .text_files import read_yaml
+from ..data.text_files import read_yaml
 
 
 class OneLineParser(HfArgumentParser):

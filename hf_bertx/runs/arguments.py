@@ -14,17 +14,17 @@ from transformers import TrainingArguments
 from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import HubStrategy
 
-from . import run_files
+from .. import run_files
+from ..arms import Arm, get_arm
+from ..backbones import ResolvedBackbone, resolve_backbone
+from ..data.task_data import OWN_ARGUMENTS, SPLITS
+from ..disciplines import get_discipline
+from ..protocols import Protocol, get_protocol
+from ..registry import unknown
+from ..tasks import Task, get_task, rows_folder
 from .argument_parser import OneLineParser, read_arguments_file
-from .arms import Arm, get_arm
-from .backbones import ResolvedBackbone, resolve_backbone
-from .disciplines import get_discipline
 from .optimizers import OPTIMIZERS
-from .protocols import Protocol, get_protocol
-from .registry import unknown
-from .runs.options import RunArguments
-from .task_data import OWN_ARGUMENTS, SPLITS
-from .tasks import Task, get_task, rows_folder
+from .options import RunArguments
 from .training_options import check_given, check_values
 
 PRECISIONS = ("auto", "float32", "bfloat16")
@@ -92,7 +92,7 @@ def fast_bfloat16(use_cpu: bool = False) -> bool:
     """
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    from .performance.linear import bfloat16_in_hardware
+    from ..performance.linear import bfloat16_in_hardware
 
     return bfloat16_in_hardware()
 

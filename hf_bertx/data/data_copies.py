@@ -18,13 +18,13 @@ from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from transformers.utils import logging
 
-from . import run_files
-from .registry import first_line
-from .tasks import TASKS, Task
+from .. import run_files
+from ..registry import first_line
+from ..tasks import TASKS, Task
 
 logger = logging.get_logger(__name__)
 BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
-_EMBEDDED = Path(__file__).parent / "data"
+_EMBEDDED = Path(__file__).parent
 _RECORD = (
     "config task about counts balance leaks leak_sentences command source notes made_from tokenizer versions files"
 ).split()
@@ -158,7 +158,7 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
             return _from_folder(task, split, build(task.name, split), "its original files, built here")
         except (OSError, ValueError) as error:
             failure += f" Nor could it be built from its original files: {first_line(error)}"
-    held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if path.is_dir()))
+    held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if (path / BUILDS).is_dir()))
     raise FileNotFoundError(
         f"task {task.name}: its data is not in the package and {failure} What to do: "
         f"`bertx data build {task.name} --split {split} --output DIR`, which fetches the original files or reads them "

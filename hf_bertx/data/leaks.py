@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.sparse import csr_array
 
-from .metrics import compute
+from ..metrics import compute
 
 if TYPE_CHECKING:
     from datasets import Dataset

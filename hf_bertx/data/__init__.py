@@ -1,0 +1,1 @@
+"""Data: what a user points at becomes the rows of a task."""
