@@ -98,7 +98,10 @@ def _sizes_panel(lines: dict[str, list[Cell]], floor: float | None, several: boo
             axis.plot(at, 100 * means, marker="o", ms=3, label=name, **style)
         if floor is not None:
             axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
+        sizes = sorted({_items(cell) for points in lines.values() for cell in points})
         axis.set(xscale="log", xlabel="training items", ylabel=f"{metric_name(first.task.metric)} on test x 100")
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
+        axis.minorticks_off()
         axis.legend(ncols=2)
 
     about = "; ".join(
