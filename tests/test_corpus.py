@@ -145,7 +145,7 @@ ROWS = '{"text": "word1\\n\\nword2"}\n{"text": "word3"}\n'
 @pytest.mark.parametrize(
     ("content", "told", "message"),
     [
-        (b"fine\ncaf\xe9 au lait\n", {}, r"in.txt\S* not text in UTF-8"),
+        (b"fine\ncaf\xe9 au lait\n", {}, r"in.txt, line 2: not text in UTF-8"),
         ("", {}, r"in.txt: the file is empty"),
         ("\n \n", {}, "in.txt: the file holds nothing but blank lines"),
         (None, {}, "in.txt: no such file"),
@@ -154,7 +154,7 @@ ROWS = '{"text": "word1\\n\\nword2"}\n{"text": "word3"}\n'
         ('{"text": 3}\n', {"dataset": "json"}, "data set json, row 0: 'text' is not text"),
         (
             ">a\nACGT\n>b\nACJ\n",
-            {"discipline": "dna"},
+            {"discipline": "dna", "column": "sequence"},
             r"in.txt.*: symbol 'J' at position 2 is not in the dna alphabet",
         ),
     ],

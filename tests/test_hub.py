@@ -77,7 +77,15 @@ def other_weights(folder: Path, target: Path) -> tuple[Path, float]:
     weights = load_file(target / "model" / "model.safetensors")
     weights["classifier.bias"] += 0.5
     save_file(weights, target / "model" / "model.safetensors", metadata={"format": "pt"})
-    return target, 0.5
+    return recorded(target), 0.5
+
+
+def recorded(run: Path) -> Path:
+    """The run, whose results record its files as they are now."""
+    results = run_files.read_json(run / run_files.RESULTS)
+    files = run_files.file_digests(run, run_files.RECORDED)
+    run_files.write_json(run / run_files.RESULTS, {**results, "files": files})
+    return run
 
 
 def test_what_one_trains_and_publishes_another_loads_without_hf_bertx(
@@ -193,7 +201,7 @@ def with_adapter(run: Path, backbone: Path, target: Path) -> Path:
     adapted.save_pretrained(target / "adapter")
     AutoTokenizer.from_pretrained(run / run_files.MODEL).save_pretrained(target / "adapter")
     adapted.merge_and_unload().save_pretrained(target / run_files.MODEL)
-    return target
+    return recorded(target)
 
 
 def test_the_model_in_onnx_gives_the_same_logits(run_folder: Path, hub: HubServer, user: HubUser) -> None:

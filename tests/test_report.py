@@ -305,7 +305,7 @@ def test_a_report_is_written_in_every_form(study: Path, tmp_path: Path) -> None:
     figures = {"loss_curves", "comparisons", "fractions", "calibration", "confusion"}
     assert names == {f"{figure}.{form}" for figure in figures for form in ("png", "svg")} | {
         "index.html", "table.md", "table.json", "report.md", "report.json", "paper_tables.csv", "cells.csv",
-        "comparisons.csv", "runs.csv", "calibration.csv", "confusion.csv",
+        "hypotheses.md", "hypotheses.csv", "comparisons.csv", "runs.csv", "calibration.csv", "confusion.csv",
     }  # fmt: skip
     for path in written:
         if path.suffix == ".png":

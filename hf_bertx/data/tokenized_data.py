@@ -73,7 +73,7 @@ def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_
 
 
 def _columns(rows: Any) -> list[list[str]]:
-    names = rows if isinstance(rows, dict) else rows.column_names
+    names = rows.column_names if isinstance(rows, Dataset) else rows.keys()
     return [rows[name][:] for name in ("sequence", "second_sequence") if name in names]
 
 

@@ -96,7 +96,8 @@ def load_study(name: str, series: str | None = None) -> Study:
         runs += _part({**shared, **part}, choose_by, place)
     runs.sort(key=lambda run: run.seed)  # stable: a table is complete for one seed before the next seed starts
     plan = _plan(content.get("plan"), where)
-    runs = [replace(run, plan=plan) for run in runs]
+    if plan is not None:
+        runs = [replace(run, plan=plan) for run in runs]
     return Study(path.stem, str(content.get("about", "")).strip(), _distinct(runs, where), choose_by)
 
 
