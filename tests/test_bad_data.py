@@ -283,7 +283,7 @@ BAD: dict[str, tuple[str, dict[str, str | bytes | None], str]] = {
         "dna-splice",
         {"splice.data": None, "notes.txt": "x"},
         "RAW holds no file of dna-splice. Looked for, in any subfolder: UCI or KEEL: splice.data, splice.txt, "
-        "splice.dat",
+        "splice.dat; the package's: builds/paper.json",
     ),
     "text that is not UTF-8": (
         "glue-cola",
