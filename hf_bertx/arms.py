@@ -55,6 +55,14 @@ class Arm:
         if self.tuning not in TUNINGS:
             raise ValueError(f"arm {self.name!r}: tuning is {self.tuning!r}; allowed: {', '.join(TUNINGS)}")
 
+    def misfit(self, task: str, discipline: str) -> str | None:
+        """Why the arm cannot be run on a task of a discipline; None where it can."""
+        if self.shift != "none" and discipline != "text":
+            return f"arm {self.name!r} shifts the ids of text, and task {task} is {discipline}"
+        if self.assignment != "frequent" and discipline == "text":
+            return f"arm {self.name!r} assigns subwords to symbols, and task {task} is text"
+        return None
+
 
 _EVERY = (
     Arm("bert", about="Every pre-trained weight is kept.", paper_row="BERT"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import load_dataset
+from safetensors.torch import load_file, save_file
 from sklearn.linear_model import RidgeCV
 from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -18,7 +20,7 @@ from hf_bertx.cli import main
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
 from hf_bertx.probing.heads import ALPHAS, Head, fit_head
-from hf_bertx.probing.pooling_layer import add_pooling_layer, pooled, set_head
+from hf_bertx.probing.pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
 from hf_bertx.probing.runs import ProbeSpec, run_probe
 
 
@@ -200,6 +202,23 @@ def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:
         np.testing.assert_allclose(logits, wanted, atol=0.01)
     with pytest.raises(ValueError, match="layer 5: the backbone has layers 1 to 2"):
         add_pooling_layer(model, 5)
+
+
+def test_a_backbone_changed_in_place_is_read_anew(tiny_backbone: Path, tmp_path: Path) -> None:
+    backbone = Path(shutil.copytree(tiny_backbone, tmp_path / "backbone"))
+    spec, weights = ProbeSpec("dna-splice", "bert", str(backbone)), []
+    for root in ("first", "second"):
+        (folder,) = run_probe(spec, [20], root=tmp_path / root, cache=tmp_path / "features")
+        weights.append(json.loads((folder / "results.json").read_text())["encoder"]["weights"])
+        tensors = load_file(backbone / "model.safetensors")
+        save_file({n: 2 * t for n, t in tensors.items()}, backbone / "model.safetensors", metadata={"format": "pt"})
+    assert weights[0] != weights[1]
+
+
+def test_a_probe_of_another_family_is_not_saved() -> None:
+    check_poolable("bert")
+    with pytest.raises(ValueError, match="added to BERT models; this is mpnet"):
+        check_poolable("mpnet")
 
 
 STUDY = """

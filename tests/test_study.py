@@ -127,10 +127,10 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
         ({"seeds": [0, -1]}, "--seed is -1; allowed: 0 to"),
         ({"grid": {}}, "grid is {}; give arguments with lists of values, or leave it out"),
         ({"grid": {"learning_rate": []}}, "grid, learning_rate is []; give a list of values"),
-        ({"arms": ["shift_1000"]}, "arm 'shift_1000' shifts the ids of text, and dna-splice is dna"),
+        ({"arms": ["shift_1000"]}, "arm 'shift_1000' shifts the ids of text, and task dna-splice is dna"),
         (
             {"tasks": ["glue-rte"], "arms": ["unused"]},
-            "arm 'unused' assigns subwords to symbols, and glue-rte is text",
+            "arm 'unused' assigns subwords to symbols, and task glue-rte is text",
         ),
         ({"choose_by": "test"}, "choose_by is 'test'; allowed: validation, train_loss; what is tested on is not"),
         (

@@ -31,8 +31,16 @@ def precision() -> str:
 
 
 @lru_cache(maxsize=1)  # of a study, whose next run is mostly of the same encoder
-def frozen_encoder(task: str, arm: str, backbone: str, seed: int, cache: Path, kmer: int | None) -> FrozenEncoder:
-    """The encoder of an arm; the last one is kept."""
+def frozen_encoder(
+    task: str, data: str, arm: str, backbone: str, weights: str | None, seed: int, cache: Path, kmer: int | None
+) -> FrozenEncoder:
+    """The encoder of an arm; the last one is kept.
+
+    Args:
+        data, weights: the fingerprint of the data and the revision of the backbone: a folder that was built or trained
+            anew is another one under the same name.
+    """
+    del data, weights
     return FrozenEncoder(get_task(task), get_arm(arm), backbone, seed, cache, kmer)
 
 

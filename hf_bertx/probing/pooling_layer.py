@@ -29,6 +29,12 @@ def pooled(mean: np.ndarray, first: np.ndarray, eps: float, scale: float = 1.0) 
     return states
 
 
+def check_poolable(model_type: str) -> None:
+    """Raises a ValueError for a model that a pooling layer cannot be added to."""
+    if model_type != "bert":
+        raise ValueError(f"a pooling layer is added to BERT models; this is {model_type}")
+
+
 @torch.no_grad()
 def add_pooling_layer(model: Any, layers: int, scale: float = 1.0) -> Any:
     """A copy of a BERT classifier that is cut to its first layers, with a pooling layer on top.
@@ -44,8 +50,7 @@ def add_pooling_layer(model: Any, layers: int, scale: float = 1.0) -> Any:
     Raises:
         ValueError: another type of model, or a layer that it lacks.
     """
-    if model.config.model_type != "bert":
-        raise ValueError(f"a pooling layer is added to BERT models; this is {model.config.model_type}")
+    check_poolable(model.config.model_type)
     available = model.config.num_hidden_layers
     if not 0 <= layers <= available:
         raise ValueError(f"layer {layers}: the backbone has layers 1 to {available}, and 0 for its embeddings")

@@ -29,7 +29,7 @@ from .draws import ALL, count, draw, parts
 from .encoder import VERSION, FrozenEncoder, frozen_encoder, precision
 from .features import POOLINGS
 from .heads import ALPHAS, Head, fit_head
-from .pooling_layer import add_pooling_layer, pooled, set_head
+from .pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
 
 logger = logging.get_logger(__name__)
 
@@ -129,7 +129,9 @@ def run_probe(
         FileNotFoundError: the data cannot be had.
     """
     task, arm = get_task(spec.task), get_arm(spec.arm)
-    _check_fits(arm, task)
+    misfit = arm.misfit(task.name, task.discipline)
+    if misfit is not None:
+        raise ValueError(misfit)
     check_values({"seed": spec.seed})
     if spec.kmer is not None:
         get_discipline(task.discipline, spec.kmer)
@@ -151,8 +153,13 @@ def run_probe(
         return folders
     started = time.perf_counter()
     cached = cache or Path(root) / "features"
-    encoder = frozen_encoder(spec.task, spec.arm, spec.backbone, spec.seed, cached, spec.kmer)
+    backbone = weights_revision(resolve_backbone(spec.backbone).source)
+    encoder = frozen_encoder(
+        spec.task, data.fingerprint, spec.arm, spec.backbone, backbone, spec.seed, cached, spec.kmer
+    )
     layers = _checked_layers(spec, encoder.layers)
+    if spec.save_model:
+        check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo.values()), spec.seed)
     pool, selected, tested = (
         _Part(rows, encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
@@ -170,13 +177,6 @@ def run_probe(
             evaluated = {"validation": selected, "test": tested}
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
-
-
-def _check_fits(arm: Arm, task: Task) -> None:
-    if arm.shift != "none" and task.discipline != "text":
-        raise ValueError(f"arm {arm.name!r} shifts the ids of text, and task {task.name} is {task.discipline}")
-    if arm.assignment != "frequent" and task.discipline == "text":
-        raise ValueError(f"arm {arm.name!r} assigns subwords to symbols, and task {task.name} is text")
 
 
 def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:

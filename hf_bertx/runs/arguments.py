@@ -233,10 +233,9 @@ def _specify(
     split = run.split or protocol.split(task)
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    if arm.shift != "none" and task.discipline != "text":
-        raise ValueError(f"arm {arm.name!r} shifts the ids of text, and task {task.name} is {task.discipline}")
-    if arm.assignment != "frequent" and task.discipline == "text":
-        raise ValueError(f"arm {arm.name!r} assigns subwords to symbols, and task {task.name} is text")
+    misfit = arm.misfit(task.name, task.discipline)
+    if misfit is not None:
+        raise ValueError(misfit)
     if run.kmer is not None:
         get_discipline(task.discipline, run.kmer)
     if run.frame_augmentation and (run.kmer is None or training.dataloader_persistent_workers):

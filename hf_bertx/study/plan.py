@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..arms import ARMS, BASELINE, Arm, get_arm
+from ..arms import ARMS, BASELINE, get_arm
 from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
 from ..data.text_files import read_yaml
@@ -18,7 +18,7 @@ from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
-from ..tasks import TASKS, Task, built_folder, get_task
+from ..tasks import TASKS, built_folder, get_task
 from .probes import planned_probes
 from .series import last_of, read_series, uncut_positions
 
@@ -159,7 +159,9 @@ def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSp
     backbones = _backbones(content, where)
     seeds = _list(content, "seeds", [0, 1, 2], int, where)
     for arm, task in itertools.product(arms, tasks):
-        _check_fits(get_arm(arm), get_task(task), where)
+        misfit = get_arm(arm).misfit(task, get_task(task).discipline)
+        if misfit is not None:
+            raise ValueError(f"{where}: {misfit}")
     kmers = _list(content, "kmers", [None], (int, type(None)), where)
     for task, kmer in itertools.product(tasks, kmers):
         if kmer is not None:
@@ -281,14 +283,6 @@ def _check_room(backbone: str, tasks: Iterable[str], where: str) -> None:
                 f"and inputs of {name} have up to {get_task(name).max_length}; give the tokenizer model_max_length "
                 f"{room} to have them cut, or leave that task out"
             )
-
-
-def _check_fits(arm: Arm, task: Task, where: str) -> None:
-    text = task.discipline == "text"
-    if arm.shift != "none" and not text:
-        raise ValueError(f"{where}: arm {arm.name!r} shifts the ids of text, and {task.name} is {task.discipline}")
-    if arm.assignment != "frequent" and text:
-        raise ValueError(f"{where}: arm {arm.name!r} assigns subwords to symbols, and {task.name} is text")
 
 
 def _distinct(runs: list[RunSpec], where: str) -> tuple[RunSpec, ...]:
