@@ -9,7 +9,7 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT
-from test_study import environment
+from small_studies import environment
 
 from hf_bertx.callbacks import TimeLimitCallback
 from hf_bertx.runs.time_limit import TimeLimitReached

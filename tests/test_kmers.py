@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import train_briefly
-from test_predict import classes, saved
+from saved_models import classes, saved
 from transformers import AutoTokenizer
 
 from hf_bertx.cli import main

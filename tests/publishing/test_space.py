@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from test_predict import classes, midi, saved
+from saved_models import classes, midi, saved
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'hf-bertx[space]'")
 FOLDER = ROOT / "spaces" / "demo"

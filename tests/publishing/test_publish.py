@@ -10,7 +10,7 @@ from conftest import ROOT
 from hub_server import File, HubServer
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
-from test_serving_faults import damage
+from saved_models import damage
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from test_study import SMALL, command, environment, write
+from small_studies import SMALL, command, environment, write
 
 from hf_bertx import run_files
 from hf_bertx.commands.study import _seconds

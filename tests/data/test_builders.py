@@ -28,7 +28,7 @@ from dataset_scripts.splits import grouped_split, random_split
 from hf_bertx.cli import main
 from hf_bertx.tasks import get_task
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 Row = tuple[Any, ...]
 
 

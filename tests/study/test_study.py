@@ -1,7 +1,6 @@
 """Studies: what a file plans, what is skipped, shared, retried and taken over; a real local Ray."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import ROOT
+from small_studies import SMALL, command, environment, write
 
 from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
@@ -25,31 +24,9 @@ from hf_bertx.study.execution import Where, is_finished, missing, write_plan
 from hf_bertx.study.plan import NAMED, load_study, named_studies
 from hf_bertx.tasks import TASKS
 
-SMALL: dict[str, Any] = {
-    "about": "Small.",
-    "tasks": ["dna-splice"],
-    "arms": ["bert", "rand"],
-    "seeds": [0, 1],
-    "overrides": {"max_steps": 4, "eval_steps": 2, "logging_steps": 1, "max_eval_items": 30},
-}
-
-
-def write(folder: Path, content: Any, name: str = "mine.yaml") -> str:
-    path = folder / name
-    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
-    return str(path)
-
 
 def small(folder: Path, backbone: Path, **more: Any) -> str:
     return write(folder, {**SMALL, "backbones": [str(backbone)], **more})
-
-
-def command(*argv: str) -> list[str]:
-    return [sys.executable, "-m", "hf_bertx.cli", "study", *argv]
-
-
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def test_every_named_study_loads_and_says_what_it_is() -> None:

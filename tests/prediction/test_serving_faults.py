@@ -16,7 +16,7 @@ from hub_server import File, HubServer, Repository
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 from safetensors.torch import load_file, save_file
-from test_predict import classes, fasta, predict, saved, sequences
+from saved_models import classes, damage, fasta, predict, saved, sequences
 from transformers import pipeline
 from transformers.utils import logging
 
@@ -353,16 +353,6 @@ def test_scores_of_nan_and_missing_predictions_are_errors(tmp_path: Path) -> Non
 
 DAMAGES = [(name, how) for name in ("model.safetensors", "config.json", "tokenizer_config.json", "tokenizer.json")
            for how in ("empty", "cut", "gone", "{}", "zeros")]  # fmt: skip
-
-
-def damage(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    middle = len(content) // 2
-    if how == "gone":
-        path.unlink()
-    else:
-        path.write_bytes({"empty": b"", "cut": content[:middle], "{}": b"{}",
-                          "zeros": content[:middle] + bytes(64) + content[middle + 64 :]}[how])  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "how"), DAMAGES)

@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pretty_midi
 import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT
+from saved_models import classes, fasta, midi, predict, saved, sequences
 from transformers import pipeline
 
-from hf_bertx.cli import main
 from hf_bertx.data import input_records
 from hf_bertx.data.input_records import Columns, InputRecord, read_input
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
@@ -35,25 +34,6 @@ from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.prediction_files import predict_file
 from hf_bertx.prediction.windows import WINDOW_RECORDS, in_windows, length_batches
-from hf_bertx.tokenization_discipline import DisciplineTokenizer
-
-
-def saved(backbone: Path, folder: Path, discipline: str, **fields: Any) -> Path:
-    torch.manual_seed(1)
-    model = BertForDisciplineClassification.from_backbone(str(backbone), **fields)
-    torch.nn.init.normal_(model.classifier.weight, std=0.5)
-    model.get_input_embeddings().weight.data *= 20  # so that answers differ
-    model.save_pretrained(folder)
-    DisciplineTokenizer.from_backbone(str(backbone), discipline).save_pretrained(folder)
-    return folder
-
-
-def classes(*names: str) -> dict[str, Any]:
-    return {
-        "id2label": dict(enumerate(names)),
-        "label2id": {name: i for i, name in enumerate(names)},
-        "problem_type": "single_label_classification",
-    }
 
 
 @pytest.fixture(scope="module")
@@ -72,34 +52,11 @@ def music_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -
     return saved(tiny_backbone, tmp_path_factory.mktemp("music"), "music", **classes("Bach", "Chopin"))
 
 
-def sequences(n: int, letters: str = "ACGT", longest: int = 90, seed: int = 0) -> list[str]:
-    draw = random.Random(seed)
-    return ["".join(draw.choices(letters, k=draw.randint(1, longest))) for _ in range(n)]
-
-
-def fasta(path: Path, rows: list[str]) -> Path:
-    path.write_text("".join(f">item{i} label=x\n{row}\n" for i, row in enumerate(rows)))
-    return path
-
-
-def midi(path: Path, notes: int, seed: int) -> Path:
-    piece, piano, draw = pretty_midi.PrettyMIDI(), pretty_midi.Instrument(0), random.Random(seed)
-    piano.notes = [pretty_midi.Note(64, draw.randint(30, 90), i * 0.1, i * 0.1 + 0.1) for i in range(notes)]
-    piece.instruments.append(piano)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    piece.write(str(path))
-    return path
-
-
 def stock(model: Path, rows: list[str]) -> list[dict[str, float]]:
     """The scores of transformers' own pipeline, one item at a time."""
     classify = pipeline("text-classification", model=str(model), device="cpu")
     answers = classify(rows, top_k=None, truncation=True)
     return [{score["label"]: score["score"] for score in answer} for answer in answers]
-
-
-def predict(*argv: Any) -> int:
-    return main(["predict", *map(str, argv)])
 
 
 # ---- the classifier ----

@@ -270,7 +270,7 @@ PUSH = """
 import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[2:]
-from test_callbacks import make_trainer
+from stock_trainers import make_trainer
 from hf_bertx.callbacks import ModelCardCallback
 settings = {"push_to_hub": True, "hub_model_id": "owner/theirs", "max_steps": 2}
 trainer = make_trainer(Path(sys.argv[1]), [], **settings)

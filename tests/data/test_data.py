@@ -42,7 +42,7 @@ def test_the_papers_split_shares_sequences_and_the_grouped_one_does_not() -> Non
 
 
 def test_load_dataset_reads_the_folder_as_it_will_read_the_hub() -> None:
-    folder = Path(__file__).parent.parent / "hf_bertx" / "data" / "dna-splice"
+    folder = Path(__file__).parents[2] / "hf_bertx" / "data" / "dna-splice"
     loaded = load_dataset(str(folder))
     assert loaded["train"].features["label"].names == ["EI", "IE", "N"]
     assert len(load_dataset(str(folder), "grouped")["test"]) == 162

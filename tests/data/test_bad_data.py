@@ -23,7 +23,7 @@ from dataset_scripts.build import build_dataset
 from dataset_scripts.sources import SOURCES, Source, unpack
 from hf_bertx.cli import main
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 HISTONE = "".join(f">iYAL0{n:02d}W_{n}\nACGTAC{'ACGT'[n % 4]}\n{n % 2}\n" for n in range(40))
 AMINO_ACIDS = "L A G V E S I K R D T P N Q F Y M H C W X B Z J U O *"
 NUCLEOTIDES = "A C G T N R Y S W K M B D H V"

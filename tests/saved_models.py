@@ -1,0 +1,63 @@
+"""Small saved models, input files for them, and files damaged on purpose."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pretty_midi
+import torch
+
+from hf_bertx.cli import main
+from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+
+def saved(backbone: Path, folder: Path, discipline: str, **fields: Any) -> Path:
+    torch.manual_seed(1)
+    model = BertForDisciplineClassification.from_backbone(str(backbone), **fields)
+    torch.nn.init.normal_(model.classifier.weight, std=0.5)
+    model.get_input_embeddings().weight.data *= 20  # so that answers differ
+    model.save_pretrained(folder)
+    DisciplineTokenizer.from_backbone(str(backbone), discipline).save_pretrained(folder)
+    return folder
+
+
+def classes(*names: str) -> dict[str, Any]:
+    return {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+        "problem_type": "single_label_classification",
+    }
+
+
+def sequences(n: int, letters: str = "ACGT", longest: int = 90, seed: int = 0) -> list[str]:
+    draw = random.Random(seed)
+    return ["".join(draw.choices(letters, k=draw.randint(1, longest))) for _ in range(n)]
+
+
+def fasta(path: Path, rows: list[str]) -> Path:
+    path.write_text("".join(f">item{i} label=x\n{row}\n" for i, row in enumerate(rows)))
+    return path
+
+
+def midi(path: Path, notes: int, seed: int) -> Path:
+    piece, piano, draw = pretty_midi.PrettyMIDI(), pretty_midi.Instrument(0), random.Random(seed)
+    piano.notes = [pretty_midi.Note(64, draw.randint(30, 90), i * 0.1, i * 0.1 + 0.1) for i in range(notes)]
+    piece.instruments.append(piano)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    piece.write(str(path))
+    return path
+
+
+def predict(*argv: Any) -> int:
+    return main(["predict", *map(str, argv)])
+
+
+def damage(path: Path, how: str) -> None:
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if how == "gone":
+        path.unlink()
+    else:
+        path.write_bytes({"empty": b"", "cut": content[:middle], "{}": b"{}",
+                          "zeros": content[:middle] + bytes(64) + content[middle + 64 :]}[how])  # fmt: skip
