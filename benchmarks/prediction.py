@@ -80,7 +80,7 @@ def make_loop(side: str, model: Path, rows: list[str], threads: int) -> tuple[Lo
             answers = classify(some, top_k=None, truncation=True)
             return np.array([[{a["label"]: a["score"] for a in answer}[name] for name in names] for answer in answers])
         records = (InputRecord(str(i), row, f"row {i}") for i, row in enumerate(some))
-        return np.concatenate([softmax(window.logits, axis=1) for window in classifier.windows(records)])
+        return np.concatenate([softmax(chunk.logits, axis=1) for chunk in classifier.predict(records)])
 
     def loop(done: Callable[[], None]) -> None:
         while True:

@@ -116,8 +116,8 @@ class DisciplineClassificationPipeline(Pipeline):
         return {"piece": piece, "label": won["piece_label"], "votes": won["votes"], "segments": listed}
 
     def _answers(self, records: Iterable[InputRecord], top_k: int | str | None = "") -> Iterator[tuple[Any, Any]]:
-        for window in self.classifier.windows(records):
-            for record, logits, cut in zip(window.records, window.logits, window.cut.tolist(), strict=True):
+        for chunk in self.classifier.predict(records):
+            for record, logits, cut in zip(chunk.records, chunk.logits, chunk.cut.tolist(), strict=True):
                 answer = self.postprocess({"logits": logits}, top_k=top_k)
                 for each in (answer if isinstance(answer, list) else [answer]) if cut else ():
                     each["cut"] = cut

@@ -151,9 +151,9 @@ def test_a_trained_model_answers_alike_where_hf_bertx_is_missing(
     assert own.discipline == DNA.kmers(3)
     assert [line.split("|")[0] for line in lines] == [str(own(text).input_ids) for text in texts]
     classifier = SequenceClassifier.from_pretrained(short_run, precision="float32")
-    (window,) = classifier.windows([InputRecord(str(i), text, f"text {i}") for i, text in enumerate(texts)])
+    (chunk,) = classifier.predict([InputRecord(str(i), text, f"text {i}") for i, text in enumerate(texts)])
     theirs = np.array([[float(x) for x in line.split("|")[1:]] for line in lines])
-    assert np.abs(window.logits - theirs).max() < 1e-5
+    assert np.abs(chunk.logits - theirs).max() < 1e-5
 
 
 def test_all_frames_are_averaged_in_a_file_of_predictions(
@@ -184,8 +184,8 @@ def test_values_of_a_regression_are_averaged(tiny_backbone: Path, three: Any, tm
     one, every = (SequenceClassifier.from_pretrained(model, frames=frames) for frames in ("one", "all"))
 
     def values(classifier: SequenceClassifier, text: str) -> float:
-        (window,) = classifier.windows([InputRecord("0", text, "text 0")])
-        return float(window.logits[0, 0])
+        (chunk,) = classifier.predict([InputRecord("0", text, "text 0")])
+        return float(chunk.logits[0, 0])
 
     expected = np.mean([values(one, text) for text in ("ACGTTG", "CGTTG", "GTTG")])
     assert abs(values(every, "ACGTTG") - expected) < 1e-4

@@ -12,8 +12,8 @@ import torch
 
 from ..data.input_records import InputRecord
 from ..tokenization_discipline import DisciplineTokenizer
+from .batches import length_batches
 from .inference import SequenceClassifier, check_finite, one_thread_each
-from .windows import length_batches
 
 METHODS = ("occlusion", "gradient x input")
 

@@ -21,9 +21,9 @@ from ..disciplines import from_frame
 from ..runs.arguments import PRECISIONS, fast_bfloat16
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
+from .batches import in_chunks, length_batches
 from .loading import load_classifier
 from .unlikely_input import NO_RESIDUE, unlikely
-from .windows import in_windows, length_batches
 
 logger = logging.get_logger(__name__)
 
@@ -36,7 +36,7 @@ MOST_LETTERS = 10_000_000  # of a record, of which a model reads hundreds; a lon
 
 
 @dataclass(frozen=True)
-class Window:
+class Chunk:
     """Records that were predicted together.
 
     Args:
@@ -146,43 +146,41 @@ class SequenceClassifier:
         digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
         return digest.hexdigest()
 
-    def windows(self, records: Iterable[InputRecord]) -> Iterator[Window]:
-        """Predicts a stream of records, a window of them in memory at a time, in their order.
+    def predict(self, records: Iterable[InputRecord]) -> Iterator[Chunk]:
+        """Predicts a stream of records, a chunk of them in memory at a time, in their order.
 
         Raises:
             ValueError: a symbol outside the alphabet, with the record it is in.
         """
         warned = False
-        for window in in_windows(records):
-            counts, room = self.count(window), self.room(window)
-            warned = warned or self._warn(window)
-            logits = self._logits(window, counts)
+        for chunk in in_chunks(records):
+            counts, room = self.count(chunk), self.room(chunk)
+            warned = warned or self._warn(chunk)
+            logits = self._logits(chunk, counts)
             for frame in range(1, self.frames):
-                shifted = [_in_frame(record, frame) for record in window]
+                shifted = [_in_frame(record, frame) for record in chunk]
                 logits = self._added(logits, self._logits(shifted, self.count(shifted)), frame)
-            for record, answer in zip(window, logits, strict=True):
+            for record, answer in zip(chunk, logits, strict=True):
                 check_finite(answer, record.where)
-            yield Window(window, logits, np.maximum(counts - room, 0))
+            yield Chunk(chunk, logits, np.maximum(counts - room, 0))
 
-    def _warn(self, window: Sequence[InputRecord]) -> bool:
+    def _warn(self, chunk: Sequence[InputRecord]) -> bool:
         """Warns of sequences that are hardly of the model's discipline."""
-        doubts = [(record, doubt) for record in window if (doubt := unlikely(self.discipline, record.sequence))]
-        # a short peptide may well be of the letters of DNA; a whole window of them, or a stop codon, is none
-        all_doubtful = len(doubts) == len(window)
+        doubts = [(record, doubt) for record in chunk if (doubt := unlikely(self.discipline, record.sequence))]
+        # a short peptide may well be of the letters of DNA; a whole chunk of them, or a stop codon, is none
+        all_doubtful = len(doubts) == len(chunk)
         sure = [pair for pair in doubts if all_doubtful or len(pair[0].sequence) >= _SURE or pair[1] == NO_RESIDUE]
         if sure:
             (record, doubt), count = sure[0], len(sure)
-            logger.warning(
-                f"{count} of {len(window)} records are unlikely {self.discipline}: {doubt} ({record.where})"
-            )
+            logger.warning(f"{count} of {len(chunk)} records are unlikely {self.discipline}: {doubt} ({record.where})")
         return bool(sure)
 
-    def _check_form(self, window: Sequence[InputRecord]) -> None:
+    def _check_form(self, chunk: Sequence[InputRecord]) -> None:
         """Refuses single sequences for a model of pairs, and the other way round."""
         pairs = getattr(self.model.config, "reads_pairs", None)
         if pairs is None:
-            pairs = window[0].second is not None
-        for record in window:
+            pairs = chunk[0].second is not None
+        for record in chunk:
             if (record.second is not None) != pairs:
                 was, reads = ("a single sequence", "pairs") if pairs else ("a pair", "single sequences")
                 raise ValueError(
@@ -190,29 +188,29 @@ class SequenceClassifier:
                     "--second_sequence_column, a pipeline's `text_pair`) to a model of pairs, and to no other"
                 )
 
-    def room(self, window: Sequence[InputRecord]) -> int:
+    def room(self, chunk: Sequence[InputRecord]) -> int:
         """How many symbols, or tokens of a text, of an item the model reads."""
-        return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=window[0].second is not None)
+        return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=chunk[0].second is not None)
 
-    def count(self, window: Sequence[InputRecord]) -> np.ndarray:
+    def count(self, chunk: Sequence[InputRecord]) -> np.ndarray:
         """Symbols of each record, or tokens of a text, both sequences of a pair together, shape `(records,)`.
 
         Raises:
             ValueError: a symbol outside the alphabet; the message names record, symbol, position and alphabet. Or a
                 pair for a model of single sequences, or the other way round.
         """
-        self._check_form(window)
-        for record in window:
+        self._check_form(chunk)
+        for record in chunk:
             if (letters := len(record.sequence) + len(record.second or "")) > MOST_LETTERS:
                 raise ValueError(f"{record.where}: {letters:,} letters; a record may have {MOST_LETTERS:,}")
-        columns = self._columns(window)
+        columns = self._columns(chunk)
         if not isinstance(self.tokenizer, DisciplineTokenizer):
             encoded = self.tokenizer(*columns, add_special_tokens=False, verbose=False).input_ids
-            return np.fromiter(map(len, encoded), dtype=np.int64, count=len(window))
+            return np.fromiter(map(len, encoded), dtype=np.int64, count=len(chunk))
         try:
             return np.sum([self.tokenizer.count_symbols(column) for column in columns], axis=0)
         except UnknownSymbolError as error:
-            record = window[error.row or 0]
+            record = chunk[error.row or 0]
             name = "" if not record.id or record.where.endswith(f" {record.id}") else f", id {record.id!r}"
             raise ValueError(f"{record.where}{name}: {error.reason}") from None
 
@@ -223,10 +221,10 @@ class SequenceClassifier:
         mean = (mean * frames + logits) / (frames + 1)
         return mean if self.regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))
 
-    def _logits(self, window: Sequence[InputRecord], counts: np.ndarray) -> np.ndarray:
-        columns, room = self._columns(window), self.room(window)
+    def _logits(self, chunk: Sequence[InputRecord], counts: np.ndarray) -> np.ndarray:
+        columns, room = self._columns(chunk), self.room(chunk)
         batches = self._batches(np.minimum(counts, room) + self.max_length - room)
-        out = np.empty((len(window), self.model.config.num_labels), dtype=np.float32)
+        out = np.empty((len(chunk), self.model.config.num_labels), dtype=np.float32)
 
         def predict(batch: np.ndarray) -> None:
             out[batch] = self._forward([[column[i] for i in batch] for column in columns])
@@ -240,10 +238,10 @@ class SequenceClassifier:
                     list(pool.map(predict, batches))
         return out
 
-    def _columns(self, window: Sequence[InputRecord]) -> list[list[str]]:
-        columns = [[record.sequence for record in window]]
-        if window[0].second is not None:
-            columns.append([record.second or "" for record in window])
+    def _columns(self, chunk: Sequence[InputRecord]) -> list[list[str]]:
+        columns = [[record.sequence for record in chunk]]
+        if chunk[0].second is not None:
+            columns.append([record.second or "" for record in chunk])
         return [[" ".join(row) for row in column] for column in columns] if self._letters_apart else columns
 
     def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:

@@ -1,6 +1,6 @@
 """A file of sequences -> a file of predictions, resumable, in memory that does not grow with the file.
 
-While it is being made, what is done lies window by window in a folder beside it.
+While it is being made, what is done lies chunk by chunk in a folder beside it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
 from ..data.input_records import Columns, InputRecord, is_music, read_input, said
+from .batches import in_chunks
 from .inference import SequenceClassifier
 from .prediction_rows import count_cut, part_name, rows, said_answers, votes, whole_parts, write_part, write_rows
-from .windows import in_windows
 
 OUTPUT_ENDINGS = (".parquet", ".csv", ".jsonl")
 _ORDER = "order.json"
@@ -61,7 +61,7 @@ def predict_file(
 ) -> Predictions:
     """Predicts every record of a file and writes one row each, in order; whole or not at all.
 
-    Killed and called again, it goes on with the window in which it stopped, and the file is the same, byte for byte.
+    Killed and called again, it goes on with the chunk in which it stopped, and the file is the same, byte for byte.
     Rows have `id`, `label` and `score` of the best class and the score of every class, or `value` for a regression,
     in the data's units; `cut`, the symbols that the model could not read; and, where segments belong to pieces,
     `piece` with what they voted.
@@ -152,10 +152,10 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
                 digest.update(f"{name}\x1f{file.stat().st_size}\x1e".encode() + file.read_bytes())
         return None, digest.hexdigest()
     total = 0
-    for window in in_windows(read_input(path, columns, counts=Counter())):  # what it notes is told once, at the end
-        classifier.count(window)
-        total += len(window)
-        for record in window:
+    for chunk in in_chunks(read_input(path, columns, counts=Counter())):  # what it notes is told once, at the end
+        classifier.count(chunk)
+        total += len(chunk)
+        for record in chunk:
             digest.update("\x1f".join((record.id, record.sequence, record.second or "", record.piece or "")).encode())
             digest.update(b"\x1e")
     return total, digest.hexdigest()
@@ -209,11 +209,11 @@ def _predict(
     number: int,
     count: Callable[[int], None],
 ) -> int:
-    """Writes a part a window; returns how many records there were."""
+    """Writes a part a chunk; returns how many records there were."""
     read = 0
-    for window in classifier.windows(records):
-        write_part(stage / part_name(number), window, key)
+    for chunk in classifier.predict(records):
+        write_part(stage / part_name(number), chunk, key)
         number += 1
-        read += len(window.records)
-        count(len(window.records))
+        read += len(chunk.records)
+        count(len(chunk.records))
     return read

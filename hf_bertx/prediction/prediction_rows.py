@@ -1,4 +1,4 @@
-"""Predictions window by window -> one file: votes of pieces, rows, and the forms CSV, JSON lines and Parquet."""
+"""Predictions chunk by chunk -> one file: votes of pieces, rows, and the forms CSV, JSON lines and Parquet."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from scipy.special import softmax
 from .. import run_files
 from ..data.text_files import spreadsheet_safe
 from ..metrics import names_of_pieces, vote
-from .inference import SequenceClassifier, Window
+from .inference import Chunk, SequenceClassifier
 
 _ORDER_KEY = b"hf_bertx order"
 _ROWS = 50_000  # of a row group of Parquet
 
 
-def write_part(path: Path, window: Window, order: str) -> None:
-    """Writes a window's logits, with the key of the order that they belong to."""
+def write_part(path: Path, chunk: Chunk, order: str) -> None:
+    """Writes a chunk's logits, with the key of the order that they belong to."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    classes = window.logits.shape[1]
-    logits = pa.FixedSizeListArray.from_arrays(pa.array(window.logits.reshape(-1)), classes)
+    classes = chunk.logits.shape[1]
+    logits = pa.FixedSizeListArray.from_arrays(pa.array(chunk.logits.reshape(-1)), classes)
     columns = {
-        "id": [record.id for record in window.records],
-        "piece": pa.array([record.piece for record in window.records], pa.string()),
-        "cut": window.cut,
+        "id": [record.id for record in chunk.records],
+        "piece": pa.array([record.piece for record in chunk.records], pa.string()),
+        "cut": chunk.cut,
         "logits": logits,
     }
     table = pa.table(columns).replace_schema_metadata({_ORDER_KEY: order.encode()})
@@ -59,7 +59,7 @@ def whole_parts(stage: Path, order: str) -> list[tuple[Path, int]]:
 
 
 def part_name(number: int) -> str:
-    """The file of the window of that number."""
+    """The file of the chunk of that number."""
     return f"{number:08d}.parquet"
 
 

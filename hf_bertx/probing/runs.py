@@ -289,7 +289,7 @@ def _save(
         second = rows["second_sequence"][:] if "second_sequence" in rows.column_names else [None] * len(rows)
         columns = zip(rows["id"][:], rows["sequence"][:], second, strict=True)
         records = (InputRecord(str(key), sequence, f"{name}, id {key}", other) for key, sequence, other in columns)
-        answers[name] = np.concatenate([window.logits for window in classifier.windows(records)])
+        answers[name] = np.concatenate([chunk.logits for chunk in classifier.predict(records)])
     return answers
 
 

@@ -132,8 +132,8 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
     records = list(islice(read_input(path), MOST_RECORDS + 1))
     more = len(records) > MOST_RECORDS
     rows, pieces, predicted = [], [], []
-    for window in classifier.windows(records[:MOST_RECORDS]):
-        for record, logits in zip(window.records, window.logits, strict=True):
+    for chunk in classifier.predict(records[:MOST_RECORDS]):
+        for record, logits in zip(chunk.records, chunk.logits, strict=True):
             best = int(logits.argmax())
             pieces.append(record.piece or "")
             predicted.append(best)

@@ -31,9 +31,9 @@ from hf_bertx.data import input_records
 from hf_bertx.data.input_records import Columns, InputRecord, read_input
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.prediction.batches import CHUNK_RECORDS, in_chunks, length_batches
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.prediction_files import predict_file
-from hf_bertx.prediction.windows import WINDOW_RECORDS, in_windows, length_batches
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,11 @@ def test_batches_are_about_equally_large() -> None:
     assert [len(batch) for batch in length_batches(mixed, 2048)] == [4, 4, 4, 32, 32]
 
 
-def test_windows_are_bounded_by_records_and_by_symbols() -> None:
-    short = (InputRecord(str(i), "ACGT", "x") for i in range(2 * WINDOW_RECORDS + 5))
-    assert [len(window) for window in in_windows(short)] == [WINDOW_RECORDS, WINDOW_RECORDS, 5]
+def test_chunks_are_bounded_by_records_and_by_symbols() -> None:
+    short = (InputRecord(str(i), "ACGT", "x") for i in range(2 * CHUNK_RECORDS + 5))
+    assert [len(chunk) for chunk in in_chunks(short)] == [CHUNK_RECORDS, CHUNK_RECORDS, 5]
     long = (InputRecord(str(i), "A" * 1_500_000, "x") for i in range(5))
-    assert [len(window) for window in in_windows(long)] == [2, 2, 1]
+    assert [len(chunk) for chunk in in_chunks(long)] == [2, 2, 1]
 
 
 def test_logits_are_those_of_plain_transformers_whatever_the_batch_and_threads(dna_model: Path) -> None:
@@ -94,9 +94,9 @@ def test_logits_are_those_of_plain_transformers_whatever_the_batch_and_threads(d
     made = {}
     for options in ({}, {"batch_size": 1}, {"tokens_a_batch": 64}, {"threads": 3, "tokens_a_batch": 300}):
         classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32", **options)
-        (window,) = classifier.windows(records)
-        made[str(options)] = window.logits
-        assert window.cut.tolist() == [0] * 61 + [300 - 126]
+        (chunk,) = classifier.predict(records)
+        made[str(options)] = chunk.logits
+        assert chunk.cut.tolist() == [0] * 61 + [300 - 126]
     first = made["{}"]
     for logits in made.values():
         np.testing.assert_allclose(logits, first, atol=2e-6)
@@ -126,9 +126,9 @@ def test_a_pair_and_a_text_model_are_read_too(tiny_backbone: Path, tmp_path: Pat
     assert (classifier.discipline, classifier.labels) == ("text", ["no", "yes"])
     pairs = [("word1 word2", "word3"), ("word4", "word5 word6 word7"), ("word8 " * 200, "word9")]
     records = [InputRecord(str(i), a, "x", b) for i, (a, b) in enumerate(pairs)]
-    (window,) = classifier.windows(records)
-    assert window.cut.tolist() == [0, 0, 201 + 3 - 128]
-    for (a, b), logits in zip(pairs, window.logits, strict=True):
+    (chunk,) = classifier.predict(records)
+    assert chunk.cut.tolist() == [0, 0, 201 + 3 - 128]
+    for (a, b), logits in zip(pairs, chunk.logits, strict=True):
         encoded = classifier.tokenizer(a, b, truncation=True, return_tensors="pt")
         with torch.inference_mode():
             np.testing.assert_allclose(model.eval()(**encoded).logits[0], logits, atol=2e-6)
@@ -228,7 +228,7 @@ def test_a_column_of_pieces_votes_and_a_regression_takes_the_mean(protein_model:
 
 
 def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tmp_path: Path) -> None:
-    path = fasta(tmp_path / "in.fasta", sequences(12 * WINDOW_RECORDS + 7, longest=15))
+    path = fasta(tmp_path / "in.fasta", sequences(12 * CHUNK_RECORDS + 7, longest=15))
     command = [sys.executable, "-m", "hf_bertx.cli", "predict", str(dna_model), str(path), "--threads", "1"]
     command += ["--precision", "float32"]
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
@@ -247,8 +247,8 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
     classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32", threads=2)
     seen: list[tuple[int, int | None]] = []
     made = predict_file(classifier, path, killed, progress=lambda at, total: seen.append((at, total)))
-    assert made.resumed_at == len(done) * WINDOW_RECORDS == seen[0][0]
-    assert seen[-1] == (12 * WINDOW_RECORDS + 7, 12 * WINDOW_RECORDS + 7)
+    assert made.resumed_at == len(done) * CHUNK_RECORDS == seen[0][0]
+    assert seen[-1] == (12 * CHUNK_RECORDS + 7, 12 * CHUNK_RECORDS + 7)
     assert killed.read_bytes() == whole.read_bytes()
     assert not stage.exists()
 
@@ -256,7 +256,7 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
 def test_what_was_begun_with_another_input_or_model_does_not_go_on(
     dna_model: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    path, output = fasta(tmp_path / "in.fasta", sequences(2 * WINDOW_RECORDS, longest=5)), tmp_path / "out.csv"
+    path, output = fasta(tmp_path / "in.fasta", sequences(2 * CHUNK_RECORDS, longest=5)), tmp_path / "out.csv"
     classifier = SequenceClassifier.from_pretrained(dna_model)
 
     def stop(done: int, total: int | None) -> None:
@@ -277,7 +277,7 @@ def test_what_was_begun_with_another_input_or_model_does_not_go_on(
         predict_file(SequenceClassifier.from_pretrained(dna_model, batch_size=3), path, output)
     assert not output.exists()
     assert predict(dna_model, path, "--output", output, "--overwrite") == 0
-    assert len(output.read_text().splitlines()) == 2 * WINDOW_RECORDS + 1
+    assert len(output.read_text().splitlines()) == 2 * CHUNK_RECORDS + 1
     assert predict(dna_model, path, "--output", output) == 2
     assert "out.csv: is there already; --overwrite replaces it" in capsys.readouterr().err
 
@@ -380,7 +380,7 @@ def test_a_stream_is_read_as_it_is_asked_for(classify: Any) -> None:
 
     first = list(itertools.islice(classify(endless()), 10))
     assert len(first) == 10
-    assert taken <= WINDOW_RECORDS
+    assert taken <= CHUNK_RECORDS
 
 
 def test_a_piece_is_one_entry(music_model: Path, tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_a_protein_model_warns_of_dna(tiny_backbone: Path, tmp_path: Path, caplo
     ]
     for rows, message in cases:
         caplog.clear()
-        list(classifier.windows([InputRecord(str(i), row, f"row {i}") for i, row in enumerate(rows)]))
+        list(classifier.predict([InputRecord(str(i), row, f"row {i}") for i, row in enumerate(rows)]))
         assert [f"{message} records are unlikely protein" in text for text in caplog.messages] == [True] * bool(
             message
         )

@@ -1,4 +1,4 @@
-"""A stream of records -> windows in memory together -> batches of like lengths."""
+"""A stream of records -> chunks in memory together -> batches of like lengths."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from ..data.input_records import InputRecord
 
-WINDOW_RECORDS, WINDOW_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
+CHUNK_RECORDS, CHUNK_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
 
 
-def in_windows(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
-    """Consecutive records by the thousand, fewer where they are long; where windows end depends on nothing else."""
-    window: list[InputRecord] = []
+def in_chunks(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
+    """Consecutive records by the thousand, fewer where they are long; where chunks end depends on nothing else."""
+    chunk: list[InputRecord] = []
     symbols = 0
     for record in records:
-        window.append(record)
+        chunk.append(record)
         symbols += len(record.sequence) + len(record.second or "")
-        if len(window) == WINDOW_RECORDS or symbols >= WINDOW_SYMBOLS:
-            yield window
-            window, symbols = [], 0
-    if window:
-        yield window
+        if len(chunk) == CHUNK_RECORDS or symbols >= CHUNK_SYMBOLS:
+            yield chunk
+            chunk, symbols = [], 0
+    if chunk:
+        yield chunk
 
 
 def length_batches(lengths: np.ndarray, tokens: int, batch_size: int | None = None) -> list[np.ndarray]:
