@@ -6,6 +6,8 @@ Importing this package costs milliseconds: each public name is loaded when it is
 from importlib import import_module
 from typing import Any
 
+from .families import FAMILIES
+
 __version__ = "0.1.0"
 
 _NAMES: dict[str, tuple[str, ...]] = {
@@ -13,14 +15,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "tokenization_discipline": ("DisciplineTokenizer", "UnknownSymbolError"),
     "configuration_discipline": ("DISCIPLINE_CONFIGS",),
     "modeling_discipline": (
-        "AlbertForDisciplineClassification",
         "AutoModelForDisciplineClassification",
-        "BertForDisciplineClassification",
-        "DistilBertForDisciplineClassification",
-        "ElectraForDisciplineClassification",
-        "MPNetForDisciplineClassification",
-        "ModernBertForDisciplineClassification",
-        "RobertaForDisciplineClassification",
+        *(f"{family.name}ForDisciplineClassification" for family in FAMILIES.values()),
     ),
     "backbones": ("BACKBONES", "Backbone", "resolve_backbone"),
     "arms": ("ARMS", "Arm", "get_arm"),

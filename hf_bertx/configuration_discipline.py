@@ -7,20 +7,13 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformers import (
-    AlbertConfig,
-    BertConfig,
-    DistilBertConfig,
-    ElectraConfig,
-    ModernBertConfig,
-    MPNetConfig,
-    PreTrainedConfig,
-    RobertaConfig,
-)
+import transformers
+from transformers import PreTrainedConfig
 
 from .arms import STARTS
+from .families import FAMILIES
 
 
 @dataclass(kw_only=True, repr=False)
@@ -66,43 +59,17 @@ class DisciplineConfigMixin:
         super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
 
 
-class AlbertDisciplineConfig(DisciplineConfigMixin, AlbertConfig):
-    """[`AlbertConfig`] with the fields of [`DisciplineConfigMixin`]."""
-
-
-class BertDisciplineConfig(DisciplineConfigMixin, BertConfig):
-    """[`BertConfig`] with the fields of [`DisciplineConfigMixin`]."""
-
-
-class DistilBertDisciplineConfig(DisciplineConfigMixin, DistilBertConfig):
-    """[`DistilBertConfig`] with the fields of [`DisciplineConfigMixin`]."""
-
-
-class ElectraDisciplineConfig(DisciplineConfigMixin, ElectraConfig):
-    """[`ElectraConfig`] with the fields of [`DisciplineConfigMixin`]."""
-
-
-class ModernBertDisciplineConfig(DisciplineConfigMixin, ModernBertConfig):
-    """[`ModernBertConfig`] with the fields of [`DisciplineConfigMixin`]."""
-
-
-class MPNetDisciplineConfig(DisciplineConfigMixin, MPNetConfig):
-    """[`MPNetConfig`] with the fields of [`DisciplineConfigMixin`]."""
-
-
-class RobertaDisciplineConfig(DisciplineConfigMixin, RobertaConfig):
-    """[`RobertaConfig`] with the fields of [`DisciplineConfigMixin`]."""
+def _config_class(name: str) -> type[PreTrainedConfig]:
+    """`BertDisciplineConfig` for the family `Bert`: the stock config with the fields of [`DisciplineConfigMixin`]."""
+    about = {"__module__": __name__, "__doc__": f"[`{name}Config`] with the fields of [`DisciplineConfigMixin`]."}
+    return type(f"{name}DisciplineConfig", (DisciplineConfigMixin, getattr(transformers, f"{name}Config")), about)
 
 
 DISCIPLINE_CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    config.model_type: config
-    for config in (
-        AlbertDisciplineConfig,
-        BertDisciplineConfig,
-        DistilBertDisciplineConfig,
-        ElectraDisciplineConfig,
-        ModernBertDisciplineConfig,
-        MPNetDisciplineConfig,
-        RobertaDisciplineConfig,
-    )
+    model_type: _config_class(family.name) for model_type, family in FAMILIES.items()
 }
+globals().update({config.__name__: config for config in DISCIPLINE_CONFIGS.values()})
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...

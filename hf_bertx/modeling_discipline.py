@@ -5,33 +5,16 @@ Weights are saved under the names of the stock classes, so plain `AutoModelForSe
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import (
-    AlbertForSequenceClassification,
-    AutoConfig,
-    BertForSequenceClassification,
-    DistilBertForSequenceClassification,
-    ElectraForSequenceClassification,
-    ModernBertForSequenceClassification,
-    MPNetForSequenceClassification,
-    PreTrainedModel,
-    RobertaForSequenceClassification,
-)
+import transformers
+from transformers import AutoConfig, PreTrainedModel
 
 from .arms import STARTS
-from .configuration_discipline import (
-    DISCIPLINE_CONFIGS,
-    AlbertDisciplineConfig,
-    BertDisciplineConfig,
-    DistilBertDisciplineConfig,
-    ElectraDisciplineConfig,
-    ModernBertDisciplineConfig,
-    MPNetDisciplineConfig,
-    RobertaDisciplineConfig,
-)
+from .configuration_discipline import DISCIPLINE_CONFIGS
+from .families import FAMILIES
 
 
 def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -> Any:
@@ -176,60 +159,26 @@ class DisciplineClassificationMixin:
         self.config.shifted_by = record
 
 
-class AlbertForDisciplineClassification(DisciplineClassificationMixin, AlbertForSequenceClassification):
-    """[`AlbertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = AlbertDisciplineConfig
-
-
-class BertForDisciplineClassification(DisciplineClassificationMixin, BertForSequenceClassification):
-    """[`BertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = BertDisciplineConfig
-
-
-class DistilBertForDisciplineClassification(DisciplineClassificationMixin, DistilBertForSequenceClassification):
-    """[`DistilBertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = DistilBertDisciplineConfig
+def _model_class(name: str, model_type: str) -> type[PreTrainedModel]:
+    """`BertForDisciplineClassification` for the family `Bert`: the stock classifier with an arm's start."""
+    stock = f"{name}ForSequenceClassification"
+    about = {
+        "__module__": __name__,
+        "__doc__": f"[`{stock}`] with an arm's start; see [`DisciplineClassificationMixin`].",
+        "config_class": DISCIPLINE_CONFIGS[model_type],
+    }
+    bases = (DisciplineClassificationMixin, getattr(transformers, stock))
+    return type(f"{name}ForDisciplineClassification", bases, about)
 
 
-class ElectraForDisciplineClassification(DisciplineClassificationMixin, ElectraForSequenceClassification):
-    """[`ElectraForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = ElectraDisciplineConfig
-
-
-class ModernBertForDisciplineClassification(DisciplineClassificationMixin, ModernBertForSequenceClassification):
-    """[`ModernBertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = ModernBertDisciplineConfig
-
-
-class MPNetForDisciplineClassification(DisciplineClassificationMixin, MPNetForSequenceClassification):
-    """[`MPNetForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = MPNetDisciplineConfig
-
-
-class RobertaForDisciplineClassification(DisciplineClassificationMixin, RobertaForSequenceClassification):
-    """[`RobertaForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`]."""
-
-    config_class = RobertaDisciplineConfig
-
-
-_CLASSES: dict[str, type] = {
-    cls.config_class.model_type: cls
-    for cls in (
-        AlbertForDisciplineClassification,
-        BertForDisciplineClassification,
-        DistilBertForDisciplineClassification,
-        ElectraForDisciplineClassification,
-        ModernBertForDisciplineClassification,
-        MPNetForDisciplineClassification,
-        RobertaForDisciplineClassification,
-    )
+DISCIPLINE_MODELS: dict[str, Any] = {
+    model_type: _model_class(family.name, model_type) for model_type, family in FAMILIES.items()
 }
+globals().update({model.__name__: model for model in DISCIPLINE_MODELS.values()})
+
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
 
 
 class AutoModelForDisciplineClassification:
@@ -266,8 +215,8 @@ class AutoModelForDisciplineClassification:
 
     @staticmethod
     def _class_for_type(model_type: str) -> Any:
-        if model_type not in _CLASSES:
+        if model_type not in DISCIPLINE_MODELS:
             raise ValueError(
-                f"no discipline model for model_type {model_type!r}; supported: {', '.join(DISCIPLINE_CONFIGS)}"
+                f"no discipline model for model_type {model_type!r}; supported: {', '.join(DISCIPLINE_MODELS)}"
             )
-        return _CLASSES[model_type]
+        return DISCIPLINE_MODELS[model_type]

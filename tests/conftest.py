@@ -39,17 +39,15 @@ WORDS = 600
 
 
 def small_config(model_type: str) -> Any:
-    """The config of a sibling, in miniature."""
-    sizes: dict[str, Any] = {"vocab_size": 120, "num_labels": 3}
-    if model_type == "distilbert":
-        sizes |= {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 16}
-    else:
-        sizes |= {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
-    if model_type in ("albert", "electra"):
-        sizes["embedding_size"] = 16
-    if model_type == "modernbert":
-        sizes |= {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
-    return DISCIPLINE_CONFIGS[model_type](**sizes)
+    """The config of a family, in miniature."""
+    sizes = {"hidden_size": 32, "embedding_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    special = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    config = DISCIPLINE_CONFIGS[model_type](vocab_size=120, num_labels=3, **sizes)
+    large_ids = {name: value for name, value in special.items() if (getattr(config, name, 0) or 0) >= 120}
+    for name, value in {"intermediate_size": 16, "hidden_dim": 16, **large_ids}.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+    return config
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, Bert
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.configuration_discipline import BertDisciplineConfig
 from hf_bertx.modeling_discipline import (
-    _CLASSES,
+    DISCIPLINE_MODELS,
     AutoModelForDisciplineClassification,
     BertForDisciplineClassification,
 )
@@ -51,13 +51,13 @@ def test_the_flag_is_obeyed_once_and_recorded(tiny_backbone: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("start", ["pretrained", "re_emb", "random", "random_body"])
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_every_start_of_every_sibling_loads_plainly(tmp_path: Path, model_type: str, start: str) -> None:
     torch.manual_seed(1)
-    backbone = _CLASSES[model_type](small_config(model_type))
+    backbone = DISCIPLINE_MODELS[model_type](small_config(model_type))
     backbone.save_pretrained(tmp_path / "backbone")
     model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path / "backbone"), start, num_labels=3)
-    assert type(model) is _CLASSES[model_type]
+    assert type(model) is DISCIPLINE_MODELS[model_type]
     assert model.config.started_as == start
     same = torch.equal(words(model), words(backbone))
     assert same == (start in ("pretrained", "random_body"))

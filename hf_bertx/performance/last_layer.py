@@ -7,13 +7,14 @@ from typing import Any
 import torch
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from ..families import FAMILIES
 from . import attention as cpu_attention
 
 # Stock classifiers whose head reads position 0 of the last layer alone: the head's place in the model, and its class.
 _READS_FIRST_POSITION = {
-    "BertForSequenceClassification": ("bert.pooler", "BertPooler"),
-    "ElectraForSequenceClassification": ("classifier", "ElectraClassificationHead"),
-    "RobertaForSequenceClassification": ("classifier", "RobertaClassificationHead"),
+    f"{family.name}ForSequenceClassification": family.reads_first_position
+    for family in FAMILIES.values()
+    if family.reads_first_position
 }
 # Attention whose masks have the shape (batch, 1, queries, keys). Flash and flex attention have others.
 _MASK_OF_PAIRS = ("eager", "sdpa", cpu_attention.NAME)

@@ -18,6 +18,7 @@ from transformers.utils import logging
 
 from ..data.input_records import InputRecord
 from ..disciplines import from_frame
+from ..families import usable_positions
 from ..runs.arguments import PRECISIONS, fast_bfloat16
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
@@ -104,10 +105,8 @@ class SequenceClassifier:
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
         self.tokens_a_batch = tokens_a_batch or (_GPU_TOKENS_A_BATCH if on_gpu else TOKENS_A_BATCH)
-        positions = getattr(model.config, "max_position_embeddings", None) or self.tokenizer.model_max_length
-        padding = model.config.pad_token_id if model.config.model_type in ("roberta", "mpnet") else None
-        # RoBERTa and MPNet count positions from the padding's id on
-        self.max_length = min(self.tokenizer.model_max_length, positions - (0 if padding is None else padding + 1))
+        longest = self.tokenizer.model_max_length
+        self.max_length = min(longest, usable_positions(model.config) or longest)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **options: Any) -> SequenceClassifier:

@@ -9,6 +9,7 @@ from transformers import AutoConfig, AutoTokenizer, set_seed
 
 from ..backbones import load
 from ..disciplines import get_discipline
+from ..families import usable_positions
 from ..modeling_discipline import AutoModelForDisciplineClassification
 from ..token_map import permutation_table, shift_table
 from ..tokenization_discipline import DisciplineTokenizer
@@ -70,10 +71,8 @@ def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
             f"{spec.arm.name!r} by protocol {spec.protocol.name!r} asks for {spec.assignment!r}; name the text "
             "backbone that it started from"
         )
-    config = load(spec.backbone, AutoConfig.from_pretrained)
-    unused = 2 if config.model_type in ("roberta", "mpnet") else 0  # positions below the padding index
-    room = getattr(config, "max_position_embeddings", spec.task.max_length + unused) - unused
-    tokenizer.model_max_length = min(spec.task.max_length, room)
+    positions = usable_positions(load(spec.backbone, AutoConfig.from_pretrained))
+    tokenizer.model_max_length = min(spec.task.max_length, positions or spec.task.max_length)
     return tokenizer
 
 

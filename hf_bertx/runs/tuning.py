@@ -9,17 +9,8 @@ from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from transformers import PreTrainedModel
 
 from ..arms import TUNINGS
+from ..families import FAMILIES
 
-# peft's defaults for BERT adapt the same two matrices; Hu et al. 2021, section 7.1, found W_q and W_v best at one rank
-_QUERY_AND_VALUE = {
-    "albert": ["query", "value"],
-    "bert": ["query", "value"],
-    "distilbert": ["q_lin", "v_lin"],
-    "electra": ["query", "value"],
-    "modernbert": ["Wqkv"],  # one matrix for query, key and value
-    "mpnet": ["attn.q", "attn.v"],
-    "roberta": ["query", "value"],
-}
 _RANK = 8  # Hu et al. 2021, table 9: r_q = r_v = 8 for RoBERTa on GLUE
 _ALPHA = 8  # the same table, RoBERTa large; base has the same scale alpha / r = 1
 _NORMS = (torch.nn.LayerNorm,)
@@ -60,17 +51,17 @@ def add_adapters(model: PreTrainedModel, base_model: str, revision: str | None) 
         base_model: what the adapter's config names as its base: a Hub id, never a path of this machine.
 
     Raises:
-        ValueError: peft knows no query and value of this architecture from here.
+        ValueError: the architecture is not one of the families.
     """
     model_type = model.config.model_type
-    if model_type not in _QUERY_AND_VALUE:
-        raise ValueError(f"no LoRA for model_type {model_type!r}; supported: {', '.join(_QUERY_AND_VALUE)}")
+    if model_type not in FAMILIES:
+        raise ValueError(f"no LoRA for model_type {model_type!r}; supported: {', '.join(FAMILIES)}")
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=_RANK,
         lora_alpha=_ALPHA,
         lora_dropout=0.1,  # Hu et al. 2021 give none for RoBERTa; this is the backbones' own dropout
-        target_modules=_QUERY_AND_VALUE[model_type],
+        target_modules=list(FAMILIES[model_type].query_and_value),
         modules_to_save=head_names(model),
         revision=revision,
     )

@@ -20,7 +20,7 @@ from hf_bertx.analysis.analyse import analyse
 from hf_bertx.analysis.analysis_report import markdown
 from hf_bertx.analysis.compared_runs import Compared
 from hf_bertx.cli import main
-from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import run
 
@@ -139,14 +139,14 @@ def compared(model: Any, tokenizer: Any) -> Compared:
 ITEMS = Dataset.from_dict({"input_ids": [[101, 7, 8, 9, 102], [101, 5, 102], [101, 6, 7, 102]], "labels": [0, 2, 1]})
 
 
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_activations_are_those_of_each_item_alone(
     model_type: str, wordpiece_vocabulary: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Padding is neither counted nor read, in every architecture, whatever is read at once."""
     torch.manual_seed(0)
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
-    side = compared(_CLASSES[model_type](small_config(model_type)), tokenizer)
+    side = compared(DISCIPLINE_MODELS[model_type](small_config(model_type)), tokenizer)
     at = Positions(np.repeat([0, 1, 2], [5, 3, 4]), np.concatenate([np.arange(n) for n in (5, 3, 4)]))
     encoded = ITEMS.map(lambda row: {"input_ids": [i % 120 for i in row["input_ids"]]})
     encoded = encoded.map(lambda row: {"attention_mask": [1] * len(row["input_ids"])})
@@ -171,7 +171,7 @@ def test_gradients_are_the_mean_loss_s_however_many_are_held(
 ) -> None:
     torch.manual_seed(0)
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
-    side = compared(_CLASSES["bert"](small_config("bert")), tokenizer)
+    side = compared(DISCIPLINE_MODELS["bert"](small_config("bert")), tokenizer)
     generator = np.random.default_rng(0)
     rows = Dataset.from_dict(
         {"input_ids": generator.integers(1, 120, size=(20, 7)).tolist(), "labels": generator.integers(0, 3, 20)}

@@ -8,7 +8,7 @@ import torch
 from conftest import small_config
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.performance import attention
 from hf_bertx.performance.attention import cpu_attention_forward, use_cpu_attention
 from hf_bertx.performance.dropout import keep_mask
@@ -134,14 +134,14 @@ def test_few_keys_are_multiplied_in_float32_where_mkl_has_no_avx512(
         assert products_of(inputs, mask) == 0, "with gradients"
 
 
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_type: str, tmp_path: Path) -> None:
     torch.manual_seed(7)
-    model = _CLASSES[model_type](small_config(model_type)).eval()
+    model = DISCIPLINE_MODELS[model_type](small_config(model_type)).eval()
     ids, mask = torch.randint(5, 100, (3, 9)), torch.arange(9) < torch.tensor([[9], [4], [6]])
     exact = model(input_ids=ids, attention_mask=mask.long()).logits
     had = model.config._attn_implementation
-    assert use_cpu_attention(model) == (had == "sdpa") == (model_type != "mpnet")
+    assert use_cpu_attention(model) == (had == "sdpa") == DISCIPLINE_MODELS[model_type]._supports_sdpa
     with torch.autocast("cpu", torch.bfloat16):
         found = model(input_ids=ids, attention_mask=mask.long()).logits
     assert (found - exact).abs().max() < 0.05
@@ -151,7 +151,7 @@ def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_t
 
 
 def test_a_model_that_was_told_of_an_attention_keeps_it() -> None:
-    model = _CLASSES["bert"](small_config("bert"))
+    model = DISCIPLINE_MODELS["bert"](small_config("bert"))
     model.set_attn_implementation("eager")
     assert not use_cpu_attention(model)
     assert model.config._attn_implementation == "eager"

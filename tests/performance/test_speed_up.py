@@ -12,7 +12,8 @@ import torch
 from conftest import small_config
 from transformers import BertForSequenceClassification, BertModel
 
-from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.families import FAMILIES
+from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.performance.dropout import FastDropout
 from hf_bertx.performance.last_layer import compute_first_position_only
 from hf_bertx.performance.speed_up import restore, speed_up_prediction, speed_up_training
@@ -26,7 +27,6 @@ MASK = torch.tensor([[1, 1, 1, 1, 1, 0], [1, 1, 1, 0, 0, 0]])
 INPUTS = {"input_ids": IDS % 120, "attention_mask": MASK}
 LABELS = torch.tensor([0, 2])
 USED = [0, 5, 7, 8, 9, 101, 102]
-FIRST_POSITION = ("bert", "electra", "roberta")
 
 
 def model_of(model_type: str = "bert", cls: Any = None, **fields: Any) -> Any:
@@ -39,7 +39,7 @@ def model_of(model_type: str = "bert", cls: Any = None, **fields: Any) -> Any:
     config.initializer_range = 0.5
     for name, value in fields.items():
         setattr(config, name, value)
-    return (cls or _CLASSES[model_type])(config).train()
+    return (cls or DISCIPLINE_MODELS[model_type])(config).train()
 
 
 def learned(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
@@ -49,11 +49,11 @@ def learned(model: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return out.logits.detach(), {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_the_last_layer_gives_the_same_logits_and_gradients(model_type: str) -> None:
     model = model_of(model_type)
     logits, gradients = learned(model)
-    assert compute_first_position_only(model) == (model_type in FIRST_POSITION)
+    assert compute_first_position_only(model) == bool(FAMILIES[model_type].reads_first_position)
     faster_logits, faster_gradients = learned(model)
     torch.testing.assert_close(faster_logits, logits, rtol=1e-5, atol=1e-5)
     assert gradients.keys() == faster_gradients.keys()
@@ -182,10 +182,10 @@ def test_the_last_layer_drops_attention_as_before(masked: bool) -> None:
     assert ((faster.mean(dim=0) - whole.mean(dim=0)).abs() < 0.05 * spread).all()
 
 
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_restore_makes_a_plain_model_with_the_learned_weights(model_type: str, tiny_backbone: Path) -> None:
     torch.manual_seed(3)
-    stock = _CLASSES[model_type](small_config(model_type)).train()
+    stock = DISCIPLINE_MODELS[model_type](small_config(model_type)).train()
     faster = copy.deepcopy(stock)
     classes = [type(module) for module in stock.modules()]
     tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, "dna")
@@ -206,7 +206,7 @@ def test_restore_makes_a_plain_model_with_the_learned_weights(model_type: str, t
     torch.testing.assert_close(restored(**INPUTS).logits, logits, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_prediction_leaves_the_model_of_its_caller_alone(model_type: str, dtype: torch.dtype | None) -> None:
     model = model_of(model_type)
@@ -270,10 +270,10 @@ def learn(model: Any) -> None:
         optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("model_type", sorted(_CLASSES))
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_used_embeddings_learn_the_same_bit_for_bit(model_type: str) -> None:
     torch.manual_seed(3)
-    stock = _CLASSES[model_type](small_config(model_type)).train()
+    stock = DISCIPLINE_MODELS[model_type](small_config(model_type)).train()
     short = copy.deepcopy(stock)
     untouched = stock.get_input_embeddings().weight.detach().clone()
     learn(stock)

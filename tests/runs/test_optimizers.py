@@ -12,7 +12,7 @@ from conftest import small_config
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments
 
-from hf_bertx.modeling_discipline import _CLASSES
+from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.performance.used_rows import restore_all_embeddings, train_used_embeddings_only
 from hf_bertx.runs.optimizers import OPTIMIZERS, NovoGrad, optimizer
 
@@ -95,7 +95,7 @@ def test_a_state_that_was_saved_and_loaded_goes_on_bit_for_bit(name: str) -> Non
 def test_learning_the_used_rows_alone_gives_the_same_weights(name: str) -> None:
     """What [`used_rows.UsedRowsEmbedding`] leaves out changes nothing under any of them, without weight decay."""
     torch.manual_seed(2)
-    long_way = _CLASSES["bert"](small_config("bert")).train()
+    long_way = DISCIPLINE_MODELS["bert"](small_config("bert")).train()
     short = copy.deepcopy(long_way)
     train_used_embeddings_only(short, USED)
     for model in (long_way, short):
@@ -118,7 +118,7 @@ def test_the_trainer_takes_what_is_given_and_learns(name: str, tmp_path: Path) -
     config = small_config("bert")
     config.initializer_range, config.hidden_dropout_prob = 0.2, 0.0  # so that items differ from the first step on
     trainer = Trainer(
-        model=_CLASSES["bert"](config),
+        model=DISCIPLINE_MODELS["bert"](config),
         args=TrainingArguments(
             str(tmp_path), max_steps=60, weight_decay=0.01, use_cpu=True, report_to=[], logging_steps=1
         ),
