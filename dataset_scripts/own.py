@@ -38,6 +38,7 @@ class OwnConfig(BuildConfig):
         labels_file: a table with the label column, and `id` for FASTA records or `file` for MIDI files. By default
             the label of a MIDI file is the name of its folder.
         skip_unreadable: leave out MIDI files that cannot be read.
+        metric: what runs are selected by and report first; by default accuracy or spearman.
     """
 
     train_file: str = ""
@@ -53,6 +54,7 @@ class OwnConfig(BuildConfig):
     label_pattern: str | None = None
     labels_file: str | None = None
     skip_unreadable: bool = False
+    metric: str | None = None
 
 
 @dataclass
@@ -101,6 +103,7 @@ class Own(DisciplineBuilder):
                 votes=train.is_dir(),
                 where=str(train),
                 problem=self.config.problem,
+                metric=self.config.metric,
             )
             problem = "regression" if self._own_task.regression else "classification"
             for doubt in doubts(self._scanned.labels, problem, self.config.problem):

@@ -34,15 +34,40 @@ def _correlation(name: str) -> Metric:
     return measured
 
 
+def _balanced_accuracy(predictions: np.ndarray, references: np.ndarray) -> float:
+    """The mean over the classes of the references of the share that was recognised."""
+    from sklearn.metrics import recall_score
+
+    # balanced_accuracy_score warns of classes that are predicted and not there
+    return float(recall_score(references, predictions, labels=np.unique(references), average="macro"))
+
+
+def average_precision(scores: np.ndarray, references: np.ndarray) -> float:
+    """The area under the precision-recall curve (AUPRC), the mean over classes, each against all others.
+
+    Args:
+        scores: of shape `(items, classes)`: the higher, the likelier is the class.
+        references: class numbers of shape `(items,)`; a class without an item is left out.
+    """
+    from sklearn.metrics import average_precision_score
+
+    classes = np.unique(references)
+    one_by_one = [average_precision_score(references == number, scores[:, int(number)]) for number in classes]
+    return float(np.mean(one_by_one))
+
+
 # name -> function of (predictions, references), each of shape (items,)
 METRICS: dict[str, Metric] = {
     "accuracy": _of_sklearn("accuracy_score"),
     "f1": _of_sklearn("f1_score"),
     "macro_f1": _of_sklearn("f1_score", average="macro"),
+    "balanced_accuracy": _balanced_accuracy,
     "mcc": _of_sklearn("matthews_corrcoef"),
     "spearman": _correlation("spearmanr"),
     "pearson": _correlation("pearsonr"),
 }
+# Of the scores of all classes, in place of the class that was chosen.
+SCORED: dict[str, Metric] = {"auprc": average_precision}
 
 
 def evaluate_module() -> str:
@@ -130,7 +155,8 @@ def score(
         raise ValueError(f"item {bad[0]}: the model answers with what is not a number (nan or infinity)")
     predicted = logits.reshape(-1) if task.regression else logits.argmax(axis=-1)
     if not task.votes:
-        return {name: compute(name, predicted, true) for name in task.metrics}
+        plain = {name: compute(name, predicted, true) for name in task.metrics if name not in SCORED}
+        return plain | {name: SCORED[name](logits, true) for name in task.metrics if name in SCORED}
     if groups is None:
         raise ValueError(f"task {task.name} votes over the segments of a piece, and the data has no `group` column")
     groups = names_of_pieces(groups)

@@ -17,6 +17,7 @@ SPLICE, MUSIC, STABILITY = TASKS["dna-splice"], TASKS["music-maestro-v1"], TASKS
     [
         ("accuracy", [0, 1, 2, 2], [0, 1, 2, 1], 0.75),
         ("f1", [1, 1, 0, 1], [1, 0, 0, 1], 0.8),  # precision 2/3, recall 1
+        ("balanced_accuracy", [0, 0, 0, 2], [0, 0, 0, 1], 0.5),  # all of class 0, none of class 1
         ("mcc", [1, 1, 0, 0], [1, 0, 1, 0], 0.0),
         ("mcc", [1, 1, 0, 0], [0, 0, 1, 1], -1.0),
         ("spearman", [1.0, 20.0, 300.0], [0.1, 0.2, 0.3], 1.0),
@@ -63,6 +64,16 @@ def test_score_of_a_regression_takes_one_column() -> None:
     scores = score(STABILITY, np.array([[1.0], [2.0], [3.0]]), [1.0, 2.0, 3.0], None)
     assert scores == pytest.approx({"spearman": 1.0, "pearson": 1.0})
     assert set(score(replace(SPLICE, extra_metrics=()), np.eye(3), [0, 1, 2], None)) == {"accuracy"}
+
+
+def test_auprc_is_the_mean_over_classes_of_their_average_precision() -> None:
+    task = replace(SPLICE, labels=("a", "b"), extra_metrics=("auprc",))
+    logits = np.array([[0.0, 4.0], [0.0, 3.0], [0.0, 2.0], [0.0, 1.0]])
+    logits[:, 0] = -logits[:, 1]
+    # b ranks first and third of its own, (1 + 2/3) / 2; a likewise from the other end
+    assert score(task, logits, [1, 0, 1, 0], None) == pytest.approx({"accuracy": 0.5, "auprc": 5 / 6})
+    one = evaluate.load(evaluate_module(), "auprc")
+    assert one.compute(predictions=logits.tolist(), references=[1, 0, 1, 0])["auprc"] == pytest.approx(5 / 6)
 
 
 def test_evaluate_loads_the_module_from_its_folder_without_a_network() -> None:

@@ -60,6 +60,7 @@ def add(verbs: Any) -> None:
         ("id_column", "by default id, where there is one"),
         ("group_column", "by default group, where there is one: items of one group stay on one side of a split"),
         ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
+        ("metric", "what runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson"),
         ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
     ):
         own.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())

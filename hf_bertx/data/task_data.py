@@ -14,16 +14,19 @@ from transformers.utils import logging
 
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
-from .targets import balance, problem_of, to_number, understood
+from .targets import PROBLEMS, balance, problem_of, to_number, understood
 
 logger = logging.get_logger(__name__)
 SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
-    "id_column group_column label_pattern labels_file skip_unreadable"
+    "id_column group_column label_pattern labels_file skip_unreadable metric"
 ).split()
 OWN_FLAGS = ("skip_unreadable",)  # those that take no value
+# What a task of a user's own data is scored by; the first one unless he names another.
+CLASS_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1")
+TARGET_METRICS = ("spearman", "pearson")
 _LONGEST = 512  # tokens: what BERT's position embeddings reach
 _EVALUATION_SEED = 20210707  # one for all runs, so that arms and seeds are compared on the same items
 
@@ -95,6 +98,7 @@ def own_task(
     votes: bool,
     where: str,
     problem: str | None = None,
+    metric: str | None = None,
 ) -> Task:
     """A task of a user's own data: a regression when every label is a number and one has a decimal point.
 
@@ -103,20 +107,28 @@ def own_task(
         longest: symbols of the longest item of all files, of both its sequences if it has two.
         where: the training file, for the message.
         problem: `classification` or `regression`; None guesses by the labels.
+        metric: what the best weights are chosen by, and what is reported first.
 
     Raises:
-        ValueError: labels that could be either, fewer than two classes, or as many as items.
+        ValueError: labels that could be either, fewer than two classes, or as many as items; a metric that does not
+            fit them.
     """
     counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
     regression = problem_of(counted, problem, where) == "regression"
     numbers = {label: to_number(label) for label in counted}
     by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
     order = sorted(counted, key=by_value)
+    known = TARGET_METRICS if regression else CLASS_METRICS
+    if metric is not None and metric not in known:
+        raise ValueError(f"--metric is {metric!r}; allowed for {PROBLEMS[regression]}: {', '.join(known)}")
+    chosen = metric or known[0]
+    others = [name for name in known if name != chosen]
+    others += [] if regression or votes else ["auprc"]
     return Task(
         name,
         discipline,
         None if regression else tuple(order),
-        "spearman" if regression else "accuracy",
+        chosen,
         {},
         # a word of text may be several tokens; a symbol is one, and a pair has three special tokens
         max_length=_LONGEST if discipline == "text" else min(_LONGEST, longest + 3),
@@ -124,7 +136,7 @@ def own_task(
         source="The user's own files",
         license=None,
         pair=pair,
-        extra_metrics=("pearson",) if regression else ("mcc", "macro_f1"),
+        extra_metrics=tuple(others),
         votes=votes,
         hosted=False,
     )

@@ -6,14 +6,18 @@
 
 import datasets
 import evaluate
+import numpy as np
 
-from hf_bertx.metrics import METRICS, compute
+from hf_bertx.metrics import METRICS, SCORED, compute
 from hf_bertx.tasks import TASKS
 
-_DESCRIPTION = "Accuracy, F1, macro F1, Matthews correlation, Spearman and Pearson correlation, by name or by task."
+_DESCRIPTION = (
+    "Accuracy, balanced accuracy, F1, macro F1, AUPRC, Matthews correlation, Spearman and Pearson correlation, by "
+    "name or by task."
+)
 _INPUTS = """
 Args:
-    predictions: class numbers, or values of a regression.
+    predictions: class numbers, or values of a regression; of auprc the scores of all classes, a list an item.
     references: the true ones, as many.
 Returns:
     a dictionary of fractions, such as {"accuracy": 0.96, "mcc": 0.93}.
@@ -24,17 +28,20 @@ class DisciplineMetric(evaluate.Metric):
     """The metric of this name, or the metrics of this task."""
 
     def _info(self) -> evaluate.MetricInfo:
-        names = [*METRICS, *TASKS]
+        names = [*METRICS, *SCORED, *TASKS]
         if self.config_name not in names:
             raise ValueError(f"name a metric or a task, not {self.config_name!r}: {', '.join(names)}")
         value = datasets.Value("float64")
+        predicted = datasets.Sequence(value) if self.config_name in SCORED else value
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": value, "references": value}),
+            features=datasets.Features({"predictions": predicted, "references": value}),
         )
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
+        if self.config_name in SCORED:
+            return {self.config_name: SCORED[self.config_name](np.asarray(predictions), np.asarray(references))}
         names = TASKS[self.config_name].metrics if self.config_name in TASKS else (self.config_name,)
         return {name: compute(name, predictions, references) for name in names}

@@ -19,7 +19,7 @@ from ..runs.run import Run
 from ..tasks import Task
 
 METRIC_TYPES = {"mcc": "matthews_correlation", "spearman": "spearmanr", "pearson": "pearsonr", "macro_f1": "f1"}
-METRIC_TYPES["segment_accuracy"] = "accuracy"
+METRIC_TYPES |= {"segment_accuracy": "accuracy", "auprc": "average_precision"}
 _SHOWN_SYMBOLS = 32
 # Inputs to try: a donor site of the splice data (UCI, ATRINS-DONOR-521), the beginning of the green fluorescent
 # protein (UniProt P42212), the first bar of Bach's prelude in C.

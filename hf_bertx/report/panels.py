@@ -38,7 +38,7 @@ KINDS = {
     "confusion": "Confusion",
 }
 _METRICS = {"mcc": "Matthews correlation", "f1": "F1", "macro_f1": "macro F1", "spearman": "Spearman correlation"}
-_METRICS |= {"pearson": "Pearson correlation", "accuracy": "accuracy"}
+_METRICS |= {"pearson": "Pearson correlation", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,14 @@ def _macro_f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -
     return np.stack(columns, axis=1)
 
 
+def _balanced_accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    columns = [
+        _ratio(hit, true).sum(axis=1) / (true > 0).sum(axis=1)
+        for hit, true, _ in _by_class(weights, truth, predictions)
+    ]
+    return np.stack(columns, axis=1)
+
+
 def _mcc(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     columns, items = [], float(len(truth))
     for hit, true, said in _by_class(weights, truth, predictions):
@@ -135,6 +143,7 @@ def _centred_ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 # the same names as `metrics.METRICS`
 RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
     "accuracy": _accuracy,
+    "balanced_accuracy": _balanced_accuracy,
     "f1": _f1,
     "macro_f1": _macro_f1,
     "mcc": _mcc,

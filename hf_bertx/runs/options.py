@@ -101,6 +101,13 @@ class RunArguments:
         },
     )
     skip_unreadable: bool = field(default=False, metadata={"help": "Leave out MIDI files that cannot be read."})
+    metric: str | None = field(
+        default=None,
+        metadata={
+            "help": "Of your own data, what the best weights are chosen by: accuracy (the default), "
+            "balanced_accuracy, mcc or macro_f1; of numbers spearman (the default) or pearson. All are reported."
+        },
+    )
     precision: str = field(
         default="auto",
         metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},

@@ -74,6 +74,10 @@ def test_targets_in_a_table_make_a_regression(tiny_backbone: Path, tmp_path: Pat
         (("--train_file", "a.fasta", "--discipline", "dna", "--task", "dna-h3"), "give your own data another name"),
         (("--train_file", "bad.fasta", "--discipline", "dna"), "line 1: 'E' at position 1 of the sequence is not in"),
         (("--train_file", "one.fasta", "--discipline", "dna"), "every record has the label 'x'; a task needs two"),
+        (
+            ("--train_file", "a.fasta", "--discipline", "dna", "--metric", "auc"),
+            "--metric is 'auc'; allowed for class",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_line(
