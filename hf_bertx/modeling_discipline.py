@@ -130,6 +130,21 @@ class DisciplineClassificationMixin:
             embedding.weight[embedding.padding_idx].zero_()
 
     @torch.no_grad()
+    def draw_head(self, seed: int) -> None:
+        """Draws the layers of the head that were never trained, from a seed: the same ones whatever the start was.
+
+        The head is every linear layer outside the encoder, and the encoder's pooler. A layer whose bias is zero
+        throughout was never trained: it starts so, and one training step moves it.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        parts = [module for name, module in self.named_children() if name != self.base_model_prefix]  # type: ignore[attr-defined]
+        pooler = getattr(self.base_model, "pooler", None)  # type: ignore[attr-defined]
+        for part in [*parts, *([pooler] if isinstance(pooler, torch.nn.Module) else [])]:
+            for module in part.modules():
+                if isinstance(module, torch.nn.Linear) and (module.bias is None or not module.bias.any()):
+                    module.weight.normal_(std=self.config.initializer_range, generator=generator)
+
+    @torch.no_grad()
     def shuffle_weights(self) -> None:
         """Permutes the entries of each matrix of the encoder: its distribution stays, its structure goes."""
         for parameter in self.base_model.parameters():  # type: ignore[attr-defined]

@@ -50,6 +50,31 @@ def test_the_flag_is_obeyed_once_and_recorded(tiny_backbone: Path, tmp_path: Pat
     assert (again.config.reinit_embeddings, again.config.started_as) == (False, "re_emb")
 
 
+def head(model: Any) -> torch.Tensor:
+    return torch.cat([model.bert.pooler.dense.weight.flatten(), model.classifier.weight.flatten()]).detach()
+
+
+def test_every_start_gets_the_same_head(tiny_backbone: Path) -> None:
+    models = [BertForDisciplineClassification.from_backbone(str(tiny_backbone), s) for s in ("pretrained", "random")]
+    models[0].bert.pooler.dense.weight.data *= 0.1  # shrunk by weight decay, as minilm-l6's
+    for model in models:
+        model.draw_head(seed=5)
+    assert torch.equal(head(models[0]), head(models[1]))
+    assert abs(models[0].bert.pooler.dense.weight.std().item() / models[0].config.initializer_range - 1) < 0.1
+    models[1].draw_head(seed=6)
+    assert not torch.equal(head(models[0]), head(models[1]))
+
+
+def test_a_trained_pooler_is_kept(tiny_backbone: Path) -> None:
+    model = BertForDisciplineClassification.from_backbone(str(tiny_backbone))
+    before = head(model)
+    model.bert.pooler.dense.bias.data[0] = 0.01
+    model.draw_head(seed=5)
+    size = model.bert.pooler.dense.weight.numel()
+    assert torch.equal(head(model)[:size], before[:size])
+    assert not torch.equal(head(model)[size:], before[size:])
+
+
 @pytest.mark.parametrize("start", ["pretrained", "re_emb", "random", "random_body"])
 @pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
 def test_every_start_of_every_sibling_loads_plainly(tmp_path: Path, model_type: str, start: str) -> None:

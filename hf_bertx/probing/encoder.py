@@ -57,7 +57,7 @@ class FrozenEncoder:
             task=task,
             backbone=resolve_backbone(backbone),
             arm=arm,
-            protocol=replace(RECOMMENDED, name=PROBE),
+            protocol=replace(RECOMMENDED, name=PROBE, same_head=False),  # the head is not used
             seed=seed,
             fraction=1.0,
             split="paper",

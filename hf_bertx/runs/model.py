@@ -90,6 +90,8 @@ def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
     if spec.attention_dropout is not None:
         fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
     model = load(spec.backbone, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
+    if spec.protocol.same_head:
+        model.draw_head(spec.seed)
     if spec.arm.shift != "none":
         fixed = () if spec.arm.shift_special_tokens else tuple(tokenizer.all_special_ids)
         size = model.get_input_embeddings().num_embeddings

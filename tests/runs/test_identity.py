@@ -76,7 +76,7 @@ def change_record(trained: Trained, name: str, value: Any) -> None:
         ),
         (None, ["--discipline", "protein"], "task.discipline is 'dna' there, 'protein' asked"),
         (change_weights, [], "backbone_revision is 'sha256:"),
-        (lambda t: change_record(t, "protocol_version", 0), [], "protocol_version is 0 there, 1 asked"),
+        (lambda t: change_record(t, "protocol_version", 0), [], "protocol_version is 0 there, 2 asked"),
         (lambda t: change_record(t, "special_tokens", False), [], "special_tokens is False there, True asked"),
         (lambda t: (t.run() / run_files.RUN).write_text("{}"), [], "run.json: damaged; remove"),
     ],
