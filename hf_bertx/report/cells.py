@@ -10,7 +10,7 @@ import numpy as np
 
 from ..arms import BASELINE
 from ..protocols import PROBE
-from ..runs.run import Run
+from ..runs.run import Run, same_items
 from ..tasks import TASKS, Task
 from . import statistics
 from .formatting import grouped, shown_backbone
@@ -234,7 +234,7 @@ def _read_cell(cell: Cell, known: list[tuple[Run, tuple[str, ...], np.ndarray]])
         if not known:
             known.append((run, ids, truth))
         other, their_ids, their_truth = known[0]
-        if ids != their_ids or not np.array_equal(truth, their_truth):
+        if not same_items(ids, their_ids) or not np.array_equal(truth, their_truth):
             raise ValueError(
                 f"{run.folder} and {other.folder} name the same data and predict other items ({len(ids)} and "
                 f"{len(their_ids)}); remove one of them to run it again"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,9 +27,16 @@ _OF_FINISHED = {
 _COMPUTED_WITH = "precision"  # a seed that was computed elsewhere may have another precision, and is of the same cell
 
 
+ROW = "#"  # an archive has `#0`, `#1`, ... in place of the ids of data without a licence
+DECISION = "decision"  # and of a probe the class alone
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """What a run answered: `ids` and `labels` of shape `(items,)`, `logits` of `(items, classes)` or `(items, 1)`."""
+    """What a run answered: `ids` and `labels` of shape `(items,)`, `logits` of `(items, classes)` or `(items, 1)`.
+
+    Where an archive kept decisions alone, a logit is 1 for the class that was chosen and 0 for the others.
+    """
 
     ids: tuple[str, ...]
     labels: np.ndarray
@@ -47,8 +55,11 @@ class Predictions:
 
         try:
             table = pq.read_table(path)
-            values = table["logits"].combine_chunks()
-            logits = values.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
+            if DECISION in table.column_names:
+                logits = np.eye(int(table.schema.metadata[b"classes"]))[table[DECISION].to_numpy()]
+            else:
+                values = table["logits"].combine_chunks()
+                logits = values.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
             groups = tuple(table["group"].to_pylist()) if "group" in table.column_names else None
             return cls(tuple(map(str, table["id"].to_pylist())), table["label"].to_numpy(), logits, groups)
         except (pa.ArrowException, KeyError, ValueError) as error:
@@ -66,6 +77,12 @@ class Predictions:
         voted = metrics.vote(answers, self.groups)
         truth = dict(zip(self.groups, self.labels, strict=True))
         return tuple(voted), np.array([truth[piece] for piece in voted]), np.array(list(voted.values()))
+
+
+def same_items(ids: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether two lists of ids name the same items in the same order; row numbers of an archive fit any id."""
+    numbered = any(each[:1] == (f"{ROW}0",) for each in (tuple(ids[:1]), tuple(others[:1])))
+    return len(ids) == len(others) if numbered else tuple(ids) == tuple(others)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import lzma
@@ -13,7 +14,9 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from .. import run_files
+from ..runs.run import DECISION, ROW, Run
 from ..runs.spec import RunSpec
+from ..tasks import TASKS, Task
 from .plan import PLANS
 
 TOP = "runs"  # the folder that all paths in the file begin with
@@ -49,20 +52,58 @@ def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
                 for plan in sorted((root / PLANS).glob("*.json")):
                     _add(tar, plan.relative_to(root), plan.read_bytes())
                 for folder in finished:
-                    for name in KEPT:
-                        if (folder / name).is_file():
-                            _add(tar, folder.relative_to(root) / name, _content(folder / name))
+                    for name, content in _contents(folder).items():
+                        _add(tar, folder.relative_to(root) / name, content)
 
         run_files.write_whole(archive, write)
     return len(finished)
 
 
-def _content(path: Path) -> bytes:
-    if path.name != run_files.RESULTS:
-        return path.read_bytes()
-    results = run_files.read_json(path)
-    results["files"] = {name: told for name, told in results.get("files", {}).items() if name in KEPT}
-    return json.dumps(results, indent=2, ensure_ascii=False).encode()
+def _contents(folder: Path) -> dict[str, bytes]:
+    """The files of a run that go into an archive, and their digests in `results.json`.
+
+    A ridge's margins are no probabilities, so of a probe of classes the archive holds the decisions on test. Ids of
+    published data without a licence become row numbers: nothing of such data is published again.
+    """
+    found = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
+    results = json.loads(found[run_files.RESULTS])
+    results["files"] = {name: stated for name, stated in results.get("files", {}).items() if name in KEPT}
+    task = Run.open(folder).task
+    decisions = "chosen" in results and not task.regression
+    if "chosen" in results:
+        found.pop(run_files.VALIDATION_PREDICTIONS, None)
+        results["files"].pop(run_files.VALIDATION_PREDICTIONS, None)
+    for name in (run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS):
+        if name in found and (decisions or _unlicensed(task)):
+            found[name] = _compact(found[name], decisions, task)
+            digest = hashlib.sha256(found[name]).hexdigest()
+            results["files"][name] = {"size": len(found[name]), "sha256": digest}
+    found[run_files.RESULTS] = json.dumps(results, indent=2, ensure_ascii=False).encode()
+    return found
+
+
+def _unlicensed(task: Task) -> bool:
+    return task.name in TASKS and task.license is None
+
+
+def _compact(content: bytes, decisions: bool, task: Task) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(io.BytesIO(content))
+    if _unlicensed(task):
+        numbers = pa.array([f"{ROW}{i}" for i in range(len(table))])
+        table = table.set_column(table.column_names.index("id"), "id", numbers)
+    if not task.votes and "group" in table.column_names:
+        table = table.drop_columns(["group"])
+    if decisions:
+        logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
+        given = pa.array(logits.argmax(axis=1), pa.int16())
+        table = table.set_column(table.column_names.index("logits"), DECISION, given)
+        table = table.replace_schema_metadata({"classes": str(logits.shape[1])})
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="none")
+    return file.getvalue()
 
 
 def _add(tar: tarfile.TarFile, path: Path, content: bytes) -> None:

@@ -1,0 +1,58 @@
+"""What an archive of runs keeps: decisions of probes, row numbers in place of ids of unlicensed data."""
+
+from pathlib import Path
+
+import pytest
+from made_runs import make_run
+
+from hf_bertx import run_files
+from hf_bertx.report.cells import make_cells
+from hf_bertx.runs.run import Run
+from hf_bertx.runs.spec import RunSpec
+from hf_bertx.study.archive import read_archive, write_archive
+
+
+def as_probe(folder: Path) -> None:
+    results = run_files.read_json(folder / run_files.RESULTS)
+    run_files.write_json(folder / run_files.RESULTS, results | {"chosen": {"layer": 1}})
+
+
+@pytest.mark.parametrize(
+    ("task", "probe", "first_id", "logits"),
+    [
+        ("dna-splice", False, "item-0", False),
+        ("dna-splice", True, "item-0", True),
+        ("dna-h3", False, "#0", False),
+        ("dna-h3", True, "#0", True),
+        ("protein-fluorescence", True, "#0", False),
+        ("music-maestro-v1", True, "item-0", True),
+    ],
+)
+def test_an_archived_run_keeps_its_score(tmp_path: Path, task: str, probe: bool, first_id: str, logits: bool) -> None:
+    root, other = tmp_path / "runs", tmp_path / "other"
+    folder = make_run(root, task, "bert", 0)
+    if probe:
+        as_probe(folder)
+    assert write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task=task, seed=0)]) == 1
+    assert read_archive(tmp_path / "a.tar.xz", other) == 1
+    kept = other / folder.relative_to(root)
+    run_files.check_run(kept)
+    first, second = Run.open(folder).predictions(), Run.open(kept).predictions()
+    assert first is not None
+    assert second is not None
+    assert second.ids[0] == first_id if not first.groups else "piece" in second.groups[0]
+    assert (set(second.logits.flatten()) == {0, 1}) is logits
+    assert (first.answers(Run.open(folder).task)[2] == second.answers(Run.open(kept).task)[2]).all()
+
+
+def test_archived_and_new_runs_are_of_the_same_items(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    make_run(root, "dna-h3", "bert", 0)
+    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task="dna-h3", seed=0)])
+    other = tmp_path / "other"
+    read_archive(tmp_path / "a.tar.xz", other)
+    newer = make_run(other, "dna-h3", "bert", 1)
+    older = other / make_run(root, "dna-h3", "bert", 0).relative_to(root)
+    (cell,) = make_cells(map(Run.open, (older, newer)))
+    assert len(cell.scores) == 2
+    assert cell.answers is not None
