@@ -93,12 +93,9 @@ class Task:
         return cls(**{**record, "labels": labels, "extra_metrics": extra, "published": published})
 
     def published_score(self, row: str, model: str = "BERT", fraction: float = 1.0) -> PublishedScore | None:
-        """The paper's number of an arm (`BERT`, `re-emb`, `rand`, ...) of a model, trained on a fraction of the data;
-        None if there is none."""
-        for score in self.published:
-            if score.row == row and score.model == model and score.fraction == fraction:
-                return score
-        return None
+        """The published number of an arm (`BERT`, `re-emb`, `rand`, ...), model and fraction of the data, if any."""
+        asked = (row, model, fraction)
+        return next((score for score in self.published if (score.row, score.model, score.fraction) == asked), None)
 
 
 def _table_2(
@@ -111,17 +108,9 @@ def _table_2(
 
 def _table_1(*values: float) -> tuple[PublishedScore, ...]:
     """A column of the appendix's Table 1, from top to bottom."""
-    rows = (
-        ("shift 1000", "BERT", 1.0),
-        ("shift 1000 (rand)", "BERT", 1.0),
-        ("shift 1000", "ALBERT", 1.0),
-        ("shift 1000 (rand)", "ALBERT", 1.0),
-        ("random shift", "BERT", 1.0),
-        ("random shift (rand)", "BERT", 1.0),
-        ("shift 1000", "BERT", 0.01),
-        ("shift 1000 (rand)", "BERT", 0.01),
-        ("re-emb", "BERT", 1.0),
-    )
+    rows = [(row, model, 1.0) for model in ("BERT", "ALBERT") for row in ("shift 1000", "shift 1000 (rand)")]
+    rows += [("random shift", "BERT", 1.0), ("random shift (rand)", "BERT", 1.0)]
+    rows += [("shift 1000", "BERT", 0.01), ("shift 1000 (rand)", "BERT", 0.01), ("re-emb", "BERT", 1.0)]
     return tuple(
         PublishedScore(row, model, value, _TABLE_1, fraction)
         for (row, model, fraction), value in zip(rows, values, strict=True)
@@ -131,6 +120,10 @@ def _table_1(*values: float) -> tuple[PublishedScore, ...]:
 _HISTONE = (
     "Pokholok et al. 2005, Cell 122(4):517-527; windows of 500 nucleotides of Nguyen et al. 2016, as Hilbert-CNN "
     "(Yin et al. 2018) gives them"
+)
+_COMPARTMENTS = (
+    "Cell.membrane Cytoplasm Endoplasmic.reticulum Extracellular Golgi.apparatus Lysosome/Vacuole Mitochondrion "
+    "Nucleus Peroxisome Plastid"
 )
 _COMPOSERS = (
     "Alban Berg;Alexander Scriabin;Antonio Soler;Carl Maria von Weber;Charles Gounod / Franz Liszt;Claude Debussy;"
@@ -152,211 +145,112 @@ _COMPOSERS = (
 )
 
 
+def _task(name: str, labels: str | None, metrics: str, **fields: Any) -> Task:
+    """A task whose labels and metrics are words; the first metric is the one that is reported."""
+    metric, *extra = metrics.split()
+    kind = name.partition("-")[0]
+    words = None if labels is None else tuple(labels.split(";" if ";" in labels else None))
+    fields = {"paper_sizes": {}, "license": None, **fields}
+    return Task(name, "text" if kind == "glue" else kind, words, metric, extra_metrics=tuple(extra), **fields)
+
+
+def _protein(
+    name: str, labels: str | None, metrics: str, length: int, about: str, source: str, *scores: float
+) -> Task:
+    published = _table_2(scores[0], "PLUS-TFM", *scores[1:])
+    text = {"description": about, "source": source}
+    # no sizes: the paper's Table 4 has lost its numbers in the copy at hand
+    return _task(f"protein-{name}", labels, metrics, max_length=length, published=published, **text)
+
+
 def _histone(name: str, mark: str, size: int | None = None, scores: tuple[PublishedScore, ...] = ()) -> Task:
-    return Task(
-        name,
-        "dna",
-        ("negative", "positive"),
-        "accuracy",
-        {} if size is None else {"all": size},
+    return _task(
+        f"dna-{name}",
+        "negative positive",
+        "accuracy mcc f1",
+        paper_sizes={} if size is None else {"all": size},
         max_length=502,  # authors' code: padded to 502
         description=f"Whether a window of 500 nucleotides of yeast DNA carries {mark}.",
         source=_HISTONE,
-        license=None,
-        extra_metrics=("mcc", "f1"),
         published=scores,
     )
 
 
 def _glue(
-    name: str,
-    description: str,
-    labels: tuple[str, ...] | None,
-    metric: str,
-    sizes: tuple[int, int],
-    scores: tuple[PublishedScore, ...],
-    extra: tuple[str, ...] = (),
-    pair: bool = True,
+    name: str, labels: str | None, metrics: str, train: int, validation: int, about: str, *scores: float
 ) -> Task:
-    return Task(
+    return _task(
         f"glue-{name}",
-        "text",
         labels,
-        metric,
-        {"train": sizes[0], "validation": sizes[1]},
+        metrics,
+        paper_sizes={"train": train, "validation": validation},
         max_length=128,  # authors' code: length 128
-        description=description,
-        source="GLUE, Wang et al. 2018, ICLR 2019",
-        license=None,  # each GLUE task has its own; see the data set's card
-        pair=pair,
-        extra_metrics=extra,
+        description=about,
+        source="GLUE, Wang et al. 2018, ICLR 2019",  # each has a license of its own; see the data set's card
+        pair=name not in ("sst2", "cola"),
         test_split="validation",  # "The validation sets are used to test the models" (section 3.1)
         train_epochs=3,  # authors' code
-        published=scores,
+        published=_table_1(*scores),
     )
 
 
+# fmt: off
 _ALL = (
-    Task(
-        "protein-localization",
-        "protein",
-        (
-            "Cell.membrane",
-            "Cytoplasm",
-            "Endoplasmic.reticulum",
-            "Extracellular",
-            "Golgi.apparatus",
-            "Lysosome/Vacuole",
-            "Mitochondrion",
-            "Nucleus",
-            "Peroxisome",
-            "Plastid",
-        ),
-        "accuracy",
-        {},  # the paper's Table 4 has lost its numbers in the copy at hand
-        max_length=512,  # "we truncate the length of input sequences to 512" (appendix G.2)
-        description="In which of ten compartments of the cell a protein is found.",
-        source="DeepLoc 1.0, Almagro Armenteros et al. 2017, Bioinformatics 33(21):3387-3395; splits of PLUS",
-        license=None,
-        extra_metrics=("mcc", "macro_f1"),
-        published=_table_2(69.0, "PLUS-TFM", 64.8, 63.3, 58.6),
-    ),
-    Task(
-        "protein-stability",
-        "protein",
-        None,
-        "spearman",
-        {},
-        max_length=50,  # authors' code
-        description="How stable a small designed protein is against proteases.",
-        source="Rocklin et al. 2017, Science 357(6347):168-175; splits of TAPE (Rao et al. 2019)",
-        license=None,
-        extra_metrics=("pearson",),
-        published=_table_2(76.0, "PLUS-TFM", 74.5, 75.4, 65.8),
-    ),
-    Task(
-        "protein-fluorescence",
-        "protein",
-        None,
-        "spearman",
-        {},
-        max_length=256,  # authors' code
-        description="Log fluorescence of a mutant of the green fluorescent protein.",
-        source="Sarkisyan et al. 2016, Nature 533(7603):397-401; splits of TAPE (Rao et al. 2019)",
-        license=None,
-        extra_metrics=("pearson",),
-        published=_table_2(63.0, "PLUS-TFM", 63.7, 37.3, 27.5),
-    ),
-    _histone("dna-h3", "histone H3", 14965, _table_2(87.3, "Hilbert-CNN", 83.0, 78.5, 75.6)),
-    _histone("dna-h4", "histone H4", 14601, _table_2(87.3, "Hilbert-CNN", 86.2, 83.7, 66.5)),
-    _histone("dna-h3k9ac", "acetylated H3K9", 27782, _table_2(79.1, "Hilbert-CNN", 78.3, 76.3, 72.8)),
-    Task(
-        "dna-splice",
-        "dna",
-        ("EI", "IE", "N"),  # authors' code: EI 0, IE 1, N 2
-        "accuracy",
-        {"all": 3190},
-        max_length=62,  # 60 nucleotides and two special tokens
-        description="Whether 60 nucleotides of primate DNA hold an exon-intron or an intron-exon border, or none.",
-        source="UCI Machine Learning Repository, Molecular Biology (Splice-junction Gene Sequences), "
-        "Noordewier, Towell and Shavlik 1991",
-        license="cc-by-4.0",
-        extra_metrics=("mcc", "macro_f1"),
-        published=_table_2(94.1, "Hilbert-CNN", 97.5, 95.6, 95.0),
-    ),
-    Task(
-        "music-maestro-v1",
-        "music",
-        tuple(_COMPOSERS.split(";")),
-        "accuracy",
-        {"train": 954, "validation": 105, "test": 125},
-        max_length=130,  # segments of 128 notes and two special tokens
-        description="Who composed a piano piece, from the pitches of its notes.",
-        source="MAESTRO v1.0.0, Hawthorne et al. 2019, ICLR 2019",
-        license="cc-by-nc-sa-4.0",
-        extra_metrics=("mcc", "macro_f1"),
-        votes=True,  # "we inference on all the segments and decide the final output by voting" (appendix G.4)
-        published=_table_2(None, "", 55.2, 55.2, 36.0),
-    ),
-    _glue(
-        "mnli",
-        "Whether a sentence follows from another, contradicts it, or neither.",
-        ("entailment", "neutral", "contradiction"),
-        "accuracy",
-        (392702, 9815 + 9832),
-        _table_1(69.3, 61.8, 67.0, 58.9, 68.5, 61.8, 52.7, 39.2, 66.5),
-    ),
-    _glue(
-        "qqp",
-        "Whether two questions ask the same.",
-        ("not_duplicate", "duplicate"),
-        "f1",
-        (363849, 40430),
-        _table_1(81.2, 69.3, 77.8, 66.9, 80.6, 69.0, 66.5, 54.0, 78.7),
-        ("accuracy",),
-    ),
-    _glue(
-        "qnli",
-        "Whether a sentence answers a question.",
-        ("entailment", "not_entailment"),
-        "accuracy",
-        (104743, 5463),
-        _table_1(80.0, 61.1, 79.2, 60.3, 79.7, 61.5, 72.9, 54.7, 64.5),
-    ),
-    _glue(
-        "sst2",
-        "Whether a sentence of a film review is positive.",
-        ("negative", "positive"),
-        "accuracy",
-        (67349, 872),
-        _table_1(79.6, 81.0, 76.1, 78.6, 78.7, 79.6, 59.3, 65.3, 80.0),
-        pair=False,
-    ),
-    _glue(
-        "cola",
-        "Whether a sentence is grammatical.",
-        ("unacceptable", "acceptable"),
-        "mcc",
-        (8551, 1043),
-        _table_1(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
-        ("accuracy",),
-        pair=False,
-    ),
-    _glue(
-        "stsb",
-        "How similar two sentences are, from 0 to 5.",
-        None,
-        "spearman",
-        (5749, 1500),
-        _table_1(77.8, 8.3, 73.9, 7.2, 75.6, 8.3, 57.0, 4.3, 19.0),
-        ("pearson",),
-    ),
-    _glue(
-        "mrpc",
-        "Whether two sentences say the same.",
-        ("not_equivalent", "equivalent"),
-        "f1",
-        (3668, 408),
-        _table_1(82.9, 81.3, 83.0, 81.2, 83.4, 81.3, 80.5, 76.2, 78.6),
-        ("accuracy",),
-    ),
-    _glue(
-        "rte",
-        "Whether a sentence follows from a text.",
-        ("entailment", "not_entailment"),
-        "accuracy",
-        (2490, 277),
-        _table_1(60.2, 54.2, 56.0, 54.0, 58.5, 51.0, 51.5, 50.8, 49.0),
-    ),
+    # lengths: "we truncate the length of input sequences to 512" (appendix G.2); authors' code, twice
+    _protein("localization", _COMPARTMENTS, "accuracy mcc macro_f1", 512,
+             "In which of ten compartments of the cell a protein is found.",
+             "DeepLoc 1.0, Almagro Armenteros et al. 2017, Bioinformatics 33(21):3387-3395; splits of PLUS",
+             69.0, 64.8, 63.3, 58.6),
+    _protein("stability", None, "spearman pearson", 50, "How stable a small designed protein is against proteases.",
+             "Rocklin et al. 2017, Science 357(6347):168-175; splits of TAPE (Rao et al. 2019)",
+             76.0, 74.5, 75.4, 65.8),
+    _protein("fluorescence", None, "spearman pearson", 256,
+             "Log fluorescence of a mutant of the green fluorescent protein.",
+             "Sarkisyan et al. 2016, Nature 533(7603):397-401; splits of TAPE (Rao et al. 2019)",
+             63.0, 63.7, 37.3, 27.5),
+    _histone("h3", "histone H3", 14965, _table_2(87.3, "Hilbert-CNN", 83.0, 78.5, 75.6)),
+    _histone("h4", "histone H4", 14601, _table_2(87.3, "Hilbert-CNN", 86.2, 83.7, 66.5)),
+    _histone("h3k9ac", "acetylated H3K9", 27782, _table_2(79.1, "Hilbert-CNN", 78.3, 76.3, 72.8)),
+    _task("dna-splice", "EI IE N", "accuracy mcc macro_f1", paper_sizes={"all": 3190}, license="cc-by-4.0",
+          max_length=62,  # 60 nucleotides and two special tokens
+          description="Whether 60 nucleotides of primate DNA hold an exon-intron or an intron-exon border, or none.",
+          source="UCI Machine Learning Repository, Molecular Biology (Splice-junction Gene Sequences), "
+                 "Noordewier, Towell and Shavlik 1991",
+          published=_table_2(94.1, "Hilbert-CNN", 97.5, 95.6, 95.0)),
+    _task("music-maestro-v1", _COMPOSERS, "accuracy mcc macro_f1", license="cc-by-nc-sa-4.0",
+          paper_sizes={"train": 954, "validation": 105, "test": 125},
+          max_length=130,  # segments of 128 notes and two special tokens
+          votes=True,  # "we inference on all the segments and decide the final output by voting" (appendix G.4)
+          description="Who composed a piano piece, from the pitches of its notes.",
+          source="MAESTRO v1.0.0, Hawthorne et al. 2019, ICLR 2019",
+          published=_table_2(None, "", 55.2, 55.2, 36.0)),
+    _glue("mnli", "entailment neutral contradiction", "accuracy", 392702, 9815 + 9832,
+          "Whether a sentence follows from another, contradicts it, or neither.",
+          69.3, 61.8, 67.0, 58.9, 68.5, 61.8, 52.7, 39.2, 66.5),
+    _glue("qqp", "not_duplicate duplicate", "f1 accuracy", 363849, 40430, "Whether two questions ask the same.",
+          81.2, 69.3, 77.8, 66.9, 80.6, 69.0, 66.5, 54.0, 78.7),
+    _glue("qnli", "entailment not_entailment", "accuracy", 104743, 5463, "Whether a sentence answers a question.",
+          80.0, 61.1, 79.2, 60.3, 79.7, 61.5, 72.9, 54.7, 64.5),
+    _glue("sst2", "negative positive", "accuracy", 67349, 872, "Whether a sentence of a film review is positive.",
+          79.6, 81.0, 76.1, 78.6, 78.7, 79.6, 59.3, 65.3, 80.0),
+    _glue("cola", "unacceptable acceptable", "mcc accuracy", 8551, 1043, "Whether a sentence is grammatical.",
+          0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
+    _glue("stsb", None, "spearman pearson", 5749, 1500, "How similar two sentences are, from 0 to 5.",
+          77.8, 8.3, 73.9, 7.2, 75.6, 8.3, 57.0, 4.3, 19.0),
+    _glue("mrpc", "not_equivalent equivalent", "f1 accuracy", 3668, 408, "Whether two sentences say the same.",
+          82.9, 81.3, 83.0, 81.2, 83.4, 81.3, 80.5, 76.2, 78.6),
+    _glue("rte", "entailment not_entailment", "accuracy", 2490, 277, "Whether a sentence follows from a text.",
+          60.2, 54.2, 56.0, 54.0, 58.5, 51.0, 51.5, 50.8, 49.0),
     # not in the paper: the other marks of the same files
-    _histone("dna-h3k14ac", "acetylated H3K14"),
-    _histone("dna-h4ac", "acetylated H4"),
-    _histone("dna-h3k4me1", "monomethylated H3K4"),
-    _histone("dna-h3k4me2", "dimethylated H3K4"),
-    _histone("dna-h3k4me3", "trimethylated H3K4"),
-    _histone("dna-h3k36me3", "trimethylated H3K36"),
-    _histone("dna-h3k79me3", "trimethylated H3K79"),
+    _histone("h3k14ac", "acetylated H3K14"),
+    _histone("h4ac", "acetylated H4"),
+    _histone("h3k4me1", "monomethylated H3K4"),
+    _histone("h3k4me2", "dimethylated H3K4"),
+    _histone("h3k4me3", "trimethylated H3K4"),
+    _histone("h3k36me3", "trimethylated H3K36"),
+    _histone("h3k79me3", "trimethylated H3K79"),
 )
+# fmt: on
 TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 
@@ -392,6 +286,4 @@ def task_name(name: str) -> str:
 def rows_folder(name: str) -> str | None:
     """Where the rows of a task lie that is a folder, as `--data_dir` takes it; None for the name of a task."""
     folder = built_folder(name)
-    if folder is None:
-        return None
-    return str(folder / "default" if (folder / "default").is_dir() else folder)
+    return None if folder is None else str(folder / "default" if (folder / "default").is_dir() else folder)

@@ -61,7 +61,6 @@ NO_TORCH = (
     "publishing.publish",
     "cli",
     "baselines.catalog",
-    "baselines.table",
 )
 
 

@@ -12,7 +12,6 @@ _MODULE_OF = {
     "baselines_for": "catalog",
     "get_baseline": "catalog",
     "run_baseline": "runs",
-    "write_table": "table",
 }
 __all__ = sorted(_MODULE_OF)
 

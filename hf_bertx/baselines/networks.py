@@ -5,12 +5,15 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset
 from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
     DataCollatorWithPadding,
     EarlyStoppingCallback,
     EvalPrediction,
@@ -26,18 +29,17 @@ from ..callbacks import RunRecordCallback
 from ..data.tokenized_data import tokenize
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
+from ..registry import first_line
 from ..tasks import Task
+from ..tokenization.plain_tokenizer import reads_letters_apart
+from ..tokenization_discipline import DisciplineTokenizer
 from .catalog import Baseline
-from .encoders import as_written, load_encoder, load_encoder_tokenizer
+from .conversion import save_model
 from .features import longest_sequence, symbol_tokenizer
-from .hilbert_cnn.configuration_hilbert_cnn import HilbertCNNConfig
-from .hilbert_cnn.modeling_hilbert_cnn import HilbertCNNForSequenceClassification, SameConv2d
+from .hilbert_cnn import HilbertCNNConfig, HilbertCNNForSequenceClassification, SameConv2d
 from .linear import Fitted
-from .plus_tfm.configuration_plus_tfm import PlusTFMConfig
-from .plus_tfm.modeling_plus_tfm import PlusTFMForSequenceClassification
-from .plus_tfm.tokenization_plus_tfm import plus_tokenizer
-from .symbol_cnn.configuration_symbol_cnn import SymbolCNNConfig
-from .symbol_cnn.modeling_symbol_cnn import SymbolCNNForSequenceClassification
+from .plus_tfm import PlusTFMConfig, PlusTFMForSequenceClassification, plus_tokenizer
+from .symbol_cnn import SymbolCNNConfig, SymbolCNNForSequenceClassification
 
 _EVAL_BATCH = 256
 
@@ -104,7 +106,39 @@ def _plus_tfm(task: Task, source: str | None) -> PreTrainedModel:
 
 
 def _encoder(task: Task, source: str | None) -> PreTrainedModel:
-    return load_encoder(str(source), _labels(task))
+    """A pre-trained encoder (ESM-2, ProtBert, ...) in float32, with a random head."""
+    return _loaded(
+        partial(load_whole, AutoModelForSequenceClassification), source, dtype=torch.float32, **_labels(task)
+    )
+
+
+def _encoder_tokenizer(task: Task, source: str | None) -> Any:
+    """The encoder's own tokenizer; it cuts to the task's length, or to its own limit if that is less."""
+    tokenizer = _loaded(AutoTokenizer.from_pretrained, source)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, task.max_length)
+    return tokenizer
+
+
+def _loaded(load: Callable[..., Any], source: str | None, **fields: Any) -> Any:
+    """What stock transformers loads; no code of a repository runs.
+
+    Raises:
+        OSError: it cannot be had, needs code of its own, or fits only in part, which would be filled up at random.
+    """
+    try:
+        return load(source, trust_remote_code=False, **fields)
+    except (OSError, ValueError, KeyError) as error:
+        raise OSError(
+            f"encoder {source!r} could not be loaded by stock transformers: {first_line(error)} What to do: name a "
+            "folder that `save_pretrained` wrote, or a Hub id that can be reached and needs no code of its own"
+        ) from None
+
+
+def as_written(rows: Dataset, tokenizer: Any) -> Dataset:
+    """Rows with blanks between the letters, where the tokenizer knows a letter alone but not in a word."""
+    if isinstance(tokenizer, DisciplineTokenizer) or not reads_letters_apart(tokenizer):
+        return rows
+    return rows.map(lambda row: {"sequence": " ".join(row["sequence"])}, load_from_cache_file=False, desc="Spacing")
 
 
 def _plain_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
@@ -118,9 +152,7 @@ RECIPES: dict[str, Recipe] = {
     "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _plain_parameters, _symbols),
     # its fine-tuning configuration: Adam, batches of 32, up to 20 epochs, patience 3 (of the loss there)
     "plus-tfm": Recipe(_plus_tfm, 20, 32, _plain_parameters, lambda task, _: plus_tokenizer(task.max_length), 3),
-    "encoder": Recipe(
-        _encoder, 20, 32, _plain_parameters, lambda task, source: load_encoder_tokenizer(str(source), task.max_length)
-    ),
+    "encoder": Recipe(_encoder, 20, 32, _plain_parameters, _encoder_tokenizer),
 }
 
 
@@ -161,7 +193,7 @@ def train_network(
     logits = {part: best.predict(items).predictions for part, items in data.items() if part != "train"}
     model = best.model
     model.config.discipline, model.config.reads_pairs = task.discipline, task.pair
-    run_files.write_folder(folder / run_files.MODEL, lambda path: _save(model, tokenizer, path))
+    save_model(model, tokenizer, folder / run_files.MODEL)
     scores = [entry[f"validation_{task.metric}"] for entry in tried]
     chosen = candidates[scores.index(best.state.best_metric)]
     count = sum(parameter.numel() for parameter in model.parameters())
@@ -174,11 +206,6 @@ def train_network(
         "seconds_a_candidate": seconds,
     }
     return Fitted(logits, chosen, tried, count, more)
-
-
-def _save(model: Any, tokenizer: Any, path: Path) -> None:
-    model.save_pretrained(path)
-    tokenizer.save_pretrained(path)
 
 
 def _trainer(

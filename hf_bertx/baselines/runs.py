@@ -60,16 +60,8 @@ def run_baseline(
             is not allowed, or a folder that holds a run of another specification.
         FileNotFoundError: the data cannot be had.
     """
-    baseline = get_baseline(name)
-    found = get_task(task) if isinstance(task, str) else task
-    misfit = baseline.misfit(found)
-    if misfit is not None:
-        raise ValueError(f"baseline {name!r} does not fit task {found.name!r}: {misfit}")
-    check_values({"seed": seed})
-    if max_eval_items is not None and max_eval_items < 1:
-        raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
-    if epochs is not None and not (baseline.network and epochs > 0):
-        raise ValueError(f"epochs is {epochs} for {name!r}; allowed: for networks, more than 0")
+    baseline, found = get_baseline(name), get_task(task) if isinstance(task, str) else task
+    _check(baseline, found, seed, max_eval_items, epochs)
     data = load_task_data(found, split, data_dir or (rows_folder(task) if isinstance(task, str) else None))
     train = subset(data.splits["train"], fraction, seed)
     folder = baseline_folder(baseline.name, found, split, seed, fraction, Path(root))
@@ -94,6 +86,17 @@ def run_baseline(
     if baseline.network:
         write_model_card(folder)
     return folder
+
+
+def _check(baseline: Baseline, task: Task, seed: int, max_eval_items: int | None, epochs: float | None) -> None:
+    misfit = baseline.misfit(task)
+    if misfit is not None:
+        raise ValueError(f"baseline {baseline.name!r} does not fit task {task.name!r}: {misfit}")
+    check_values({"seed": seed})
+    if max_eval_items is not None and max_eval_items < 1:
+        raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
+    if epochs is not None and not (baseline.network and epochs > 0):
+        raise ValueError(f"epochs is {epochs} for {baseline.name!r}; allowed: for networks, more than 0")
 
 
 def baseline_folder(name: str, task: Task, split: str, seed: int, fraction: float, root: Path) -> Path:

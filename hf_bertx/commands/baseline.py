@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
 from ..tasks import TASKS, get_task
 
 _USUAL: dict[str, Any] = {"names": [], "task": "dna-splice", "split": "paper", "seed": 0, "fraction": 1.0}
-_USUAL |= {**dict.fromkeys(("data_dir", "max_eval_items", "epochs", "output")), "runs": Path("runs")}
+_USUAL |= {**dict.fromkeys(("data_dir", "max_eval_items", "epochs")), "runs": Path("runs")}
 
 
 def add(verbs: Any) -> None:
@@ -35,7 +34,6 @@ def add(verbs: Any) -> None:
     running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
     running.add_argument("--epochs", type=float, metavar="N", help="of a network, in place of its recipe's")
     running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
-    running.add_argument("--output", type=Path, help="write table.md and table.json of all baselines of --runs here")
     running.set_defaults(act=_baseline)
 
     converting = verbs.add_parser(
@@ -50,7 +48,7 @@ def add(verbs: Any) -> None:
 
 
 def _baseline(arguments: argparse.Namespace) -> None:
-    from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline, write_table
+    from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline
     from ..performance.memory import keep_freed_memory
     from ..run_files import RESULTS, read_json
 
@@ -79,18 +77,15 @@ def _baseline(arguments: argparse.Namespace) -> None:
             f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items()
         )
         print(f"{name}: {results['test_split']} {scores} ({folder})", flush=True)
-    if arguments.output is not None:
-        for path in write_table(arguments.runs, arguments.output):
-            print(f"wrote {path}", file=sys.stderr)
 
 
 def _convert(arguments: argparse.Namespace) -> None:
     if arguments.model == "antiberty":
-        from ..baselines.encoders import convert_antiberty
+        from ..baselines.conversion import convert_antiberty
 
         print(f"wrote {convert_antiberty(arguments.output)}")
         return
-    from ..baselines.plus_tfm.conversion import convert_plus_tfm
+    from ..baselines.conversion import convert_plus_tfm
 
     if arguments.checkpoint is None:
         raise ValueError("plus-tfm has no package: name the published file, bertx convert plus-tfm PLUS-TFM.pt")

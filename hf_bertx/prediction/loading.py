@@ -14,9 +14,9 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
 from .. import run_files
 from ..backbones import BACKBONES, resolve_backbone
-from ..baselines.hilbert_cnn import modeling_hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
-from ..baselines.plus_tfm import modeling_plus_tfm as _plus_tfm  # noqa: F401
-from ..baselines.symbol_cnn import modeling_symbol_cnn as _symbol_cnn  # noqa: F401
+from ..baselines import hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
+from ..baselines import plus_tfm as _plus_tfm  # noqa: F401
+from ..baselines import symbol_cnn as _symbol_cnn  # noqa: F401
 from ..hub_answers import advice
 from ..modeling_discipline import load_whole
 from ..registry import one_line

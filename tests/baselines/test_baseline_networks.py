@@ -18,15 +18,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from hf_bertx.baselines import run_baseline
 from hf_bertx.baselines.features import kmer_codes, symbol_tokenizer
-from hf_bertx.baselines.hilbert_cnn.configuration_hilbert_cnn import HilbertCNNConfig
-from hf_bertx.baselines.hilbert_cnn.modeling_hilbert_cnn import (
+from hf_bertx.baselines.hilbert_cnn import (
+    HilbertCNNConfig,
     HilbertCNNForSequenceClassification,
     SameConv2d,
     hilbert_curve,
 )
 from hf_bertx.baselines.networks import RECIPES
-from hf_bertx.baselines.symbol_cnn.configuration_symbol_cnn import SymbolCNNConfig
-from hf_bertx.baselines.symbol_cnn.modeling_symbol_cnn import SymbolCNNForSequenceClassification
+from hf_bertx.baselines.symbol_cnn import SymbolCNNConfig, SymbolCNNForSequenceClassification
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.tasks import get_task
 

@@ -18,15 +18,15 @@ from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
 from hf_bertx.arms import BASELINE
 from hf_bertx.baselines import get_baseline, run_baseline
-from hf_bertx.baselines.encoders import as_written, convert_antiberty
-from hf_bertx.baselines.plus_tfm.configuration_plus_tfm import PlusTFMConfig
-from hf_bertx.baselines.plus_tfm.conversion import convert_plus_tfm
-from hf_bertx.baselines.plus_tfm.modeling_plus_tfm import (
+from hf_bertx.baselines.conversion import convert_antiberty, convert_plus_tfm
+from hf_bertx.baselines.networks import as_written
+from hf_bertx.baselines.plus_tfm import (
     PlusLayerNorm,
+    PlusTFMConfig,
     PlusTFMForSequenceClassification,
+    plus_tokenizer,
     sinusoidal_positions,
 )
-from hf_bertx.baselines.plus_tfm.tokenization_plus_tfm import plus_tokenizer
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import own_task
 from hf_bertx.runs.spec import RunSpec

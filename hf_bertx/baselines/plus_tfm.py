@@ -1,22 +1,107 @@
-"""PLUS-TFM as a `PreTrainedModel`. Modules have the names of the published checkpoint."""
+"""PLUS-TFM (Min et al. 2021): config, tokenizer and model. Modules have the names of the published checkpoint."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
+from tokenizers import normalizers
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..losses import classification_output
-from .configuration_plus_tfm import PlusTFMConfig
-from .tokenization_plus_tfm import MASK, UNKNOWN_RESIDUE
+from ..disciplines import Discipline
+from ..tokenization.plain_tokenizer import plain_tokenizer
 
+# ids 1 to 21 in this order; X stands for any residue
+ALPHABET = Discipline("plus-protein", tuple("ARNDCQEGHILKMFPSTWYVX"), ignore_case=True)
+PAD, MASK, CLS, SEP = 0, 22, 23, 24
+VOCABULARY_SIZE = 25
+UNKNOWN_RESIDUE = 21
+# Other letters of FASTA files and the residue whose id they share.
+_READ_AS = {"O": "K", "U": "C", "B": "X", "Z": "X", "J": "X", "*": "X"}
 _MASKED = -10_000.0
 _RESIDUES = UNKNOWN_RESIDUE - 1  # 1 to 20 are known residues
 _IGNORED = -100
+
+
+class PlusTFMConfig(PreTrainedConfig):
+    """Configuration of [`PlusTFMForSequenceClassification`]; the defaults are those of the published model.
+
+    Args:
+        max_position_embeddings (`int`, defaults to 514): rows of the table of positions.
+        masked_lm_weight (`float`, defaults to 0.3): of the masked-LM loss beside the task's, while training.
+        mask_ratio (`float`, defaults to 0.15): share of the residues that are masked for it.
+        started_from (`str`, *optional*): a record: the file that the weights were converted from.
+
+    Source: Min et al. 2021, IEEE Access 9, arXiv:1912.05625.
+
+    Raises:
+        ValueError: heads that do not divide the hidden size, or a weight or ratio outside [0, 1).
+    """
+
+    model_type = "plus_tfm"
+
+    vocab_size: int = 25
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    dropout: float = 0.1
+    max_position_embeddings: int = 514
+    type_vocab_size: int = 2
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02  # as BERT's; the published weights do not say
+    masked_lm_weight: float = 0.3
+    mask_ratio: float = 0.15
+    pad_token_id: int | None = 0
+    started_from: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.hidden_size % self.num_attention_heads:
+            raise ValueError(
+                f"hidden_size is {self.hidden_size}; allowed: multiples of num_attention_heads, "
+                f"{self.num_attention_heads}"
+            )
+        for name in ("masked_lm_weight", "mask_ratio"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: at least 0, less than 1")
+
+
+def plus_tokenizer(longest: int) -> PreTrainedTokenizerFast:
+    """Proteins as `[CLS] residues [SEP]`; pyrrolysine is read as lysine, selenocysteine as cysteine, B Z J * as X.
+
+    Args:
+        longest: tokens, [CLS] and [SEP] among them.
+    """
+    special = {"[PAD]": PAD, "[MASK]": MASK, "[CLS]": CLS, "[SEP]": SEP}
+    template: dict[str, list[list[Any]]] = {
+        "single": [[CLS, 0], ["A", 0], [SEP, 0]],
+        "pair": [[CLS, 0], ["A", 0], [SEP, 0], ["B", 1], [SEP, 1]],
+    }
+    ids = {symbol: i + 1 for i, symbol in enumerate(ALPHABET.symbols)} | special
+    inner = plain_tokenizer(ALPHABET, ids, special, template)
+    replaced = [normalizers.Replace(letter.lower(), letter) for letter in _READ_AS if letter.isalpha()]
+    replaced += [normalizers.Replace(letter, residue) for letter, residue in _READ_AS.items()]
+    inner.normalizer = normalizers.Sequence([inner.normalizer, *replaced])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner,
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        model_max_length=longest,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
 
 
 def sinusoidal_positions(count: int, size: int) -> torch.Tensor:
@@ -195,7 +280,10 @@ class PlusTFMForSequenceClassification(PreTrainedModel):
         learns = self.training and labels is not None and weight > 0
         read, targets = self.mask_residues(input_ids) if learns else (input_ids, None)
         states = self.transformer(read, mask, kinds)
-        output = classification_output(self.config, self.classifier(self.dropout(states[:, 0])), labels)
+        logits = self.classifier(self.dropout(states[:, 0]))
+        output = SequenceClassifierOutput(None, logits)
+        if labels is not None:
+            output.loss = self.loss_function(labels, logits, self.config)
         if targets is not None and (targets != _IGNORED).any():
             lm = functional.cross_entropy(self.residue_logits(states).flatten(0, 1), targets.flatten())
             output.loss = (1 - weight) * output.loss + weight * lm

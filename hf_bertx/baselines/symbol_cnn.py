@@ -2,14 +2,47 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from ..losses import classification_output
-from .configuration_symbol_cnn import SymbolCNNConfig
+
+class SymbolCNNConfig(PreTrainedConfig):
+    """Configuration of [`SymbolCNNForSequenceClassification`].
+
+    Args:
+        vocab_size (`int`, defaults to 16): symbols and padding.
+        max_length (`int`, defaults to 512): symbols of the longest sequence; each position has an embedding.
+        hidden_size (`int`, defaults to 64): channels.
+        kernel_size (`int`, defaults to 9): symbols that a convolution sees; odd.
+        layers (`int`, defaults to 4): convolutions; behind each the sequence is halved, as long as two are left.
+        dropout (`float`, defaults to 0.1): before the classifier.
+
+    Raises:
+        ValueError: an even kernel, or a size that is not positive.
+    """
+
+    model_type = "symbol_cnn"
+
+    vocab_size: int = 16
+    max_length: int = 512
+    hidden_size: int = 64
+    kernel_size: int = 9
+    layers: int = 4
+    dropout: float = 0.1
+    pad_token_id: int | None = 0
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        for name in ("vocab_size", "max_length", "hidden_size", "kernel_size", "layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: at least 1")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {self.kernel_size}; allowed: odd numbers")
 
 
 class ConvolutionLayer(nn.Module):
@@ -94,7 +127,9 @@ class SymbolCNNForSequenceClassification(PreTrainedModel):
         mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
         highest = states.masked_fill(mask == 0, torch.finfo(states.dtype).min).amax(1)
         pooled = torch.cat([highest, mean], dim=-1)
-        return classification_output(self.config, self.classifier(self.dropout(pooled)), labels)
+        logits = self.classifier(self.dropout(pooled))
+        loss = None if labels is None else self.loss_function(labels, logits, self.config)
+        return SequenceClassifierOutput(loss, logits)
 
 
 def _halved(states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

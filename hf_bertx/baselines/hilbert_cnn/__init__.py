@@ -1,1 +1,0 @@
-"""Hilbert-CNN (Yin et al. 2018): 4-mers of DNA, laid out on a Hilbert curve, under two-dimensional convolutions."""
