@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import transformers
-from transformers import PreTrainedConfig
+from transformers import BertConfig, PreTrainedConfig
 
 from .arms import STARTS
 from .families import FAMILIES
@@ -59,14 +59,19 @@ class DisciplineConfigMixin:
         super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
 
 
-def _config_class(name: str) -> type[PreTrainedConfig]:
-    """`BertDisciplineConfig` for the family `Bert`: the stock config with the fields of [`DisciplineConfigMixin`]."""
+class BertDisciplineConfig(DisciplineConfigMixin, BertConfig):
+    """[`BertConfig`] with the fields of [`DisciplineConfigMixin`]."""
+
+
+def _sibling(name: str) -> type[PreTrainedConfig]:
+    """`RobertaDisciplineConfig` for the family `Roberta`, and so on, as the class above."""
     about = {"__module__": __name__, "__doc__": f"[`{name}Config`] with the fields of [`DisciplineConfigMixin`]."}
     return type(f"{name}DisciplineConfig", (DisciplineConfigMixin, getattr(transformers, f"{name}Config")), about)
 
 
 DISCIPLINE_CONFIGS: dict[str, type[PreTrainedConfig]] = {
-    model_type: _config_class(family.name) for model_type, family in FAMILIES.items()
+    model_type: BertDisciplineConfig if model_type == "bert" else _sibling(family.name)
+    for model_type, family in FAMILIES.items()
 }
 globals().update({config.__name__: config for config in DISCIPLINE_CONFIGS.values()})
 

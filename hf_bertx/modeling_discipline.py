@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, BertForSequenceClassification, PreTrainedModel
 
 from .arms import STARTS
-from .configuration_discipline import DISCIPLINE_CONFIGS
+from .configuration_discipline import DISCIPLINE_CONFIGS, BertDisciplineConfig
 from .families import FAMILIES
 
 
@@ -174,8 +174,22 @@ class DisciplineClassificationMixin:
         self.config.shifted_by = record
 
 
-def _model_class(name: str, model_type: str) -> type[PreTrainedModel]:
-    """`BertForDisciplineClassification` for the family `Bert`: the stock classifier with an arm's start."""
+class BertForDisciplineClassification(DisciplineClassificationMixin, BertForSequenceClassification):
+    """[`BertForSequenceClassification`] with an arm's start; see [`DisciplineClassificationMixin`].
+
+    Example:
+        ```python
+        >>> model = BertForDisciplineClassification.from_backbone("google-bert/bert-base-uncased", num_labels=3)
+        >>> model.config.started_as
+        'pretrained'
+        ```
+    """
+
+    config_class = BertDisciplineConfig
+
+
+def _sibling(name: str, model_type: str) -> type[PreTrainedModel]:
+    """`RobertaForDisciplineClassification` for the family `Roberta`, and so on, as the class above."""
     stock = f"{name}ForSequenceClassification"
     about = {
         "__module__": __name__,
@@ -187,7 +201,8 @@ def _model_class(name: str, model_type: str) -> type[PreTrainedModel]:
 
 
 DISCIPLINE_MODELS: dict[str, Any] = {
-    model_type: _model_class(family.name, model_type) for model_type, family in FAMILIES.items()
+    model_type: BertForDisciplineClassification if model_type == "bert" else _sibling(family.name, model_type)
+    for model_type, family in FAMILIES.items()
 }
 globals().update({model.__name__: model for model in DISCIPLINE_MODELS.values()})
 
