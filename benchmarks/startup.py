@@ -59,7 +59,7 @@ def first_step_seconds() -> float:
 
 def planning_seconds(runs: int = 10_000) -> float:
     """Reading a study of so many runs, finding out which are missing (all), and writing its plan."""
-    from hf_bertx.study.execution import Where, missing, write_plan
+    from hf_bertx.study.execution import StudyContext, missing, write_plan
     from hf_bertx.study.plan import load_study
 
     with tempfile.TemporaryDirectory() as folder:
@@ -67,7 +67,7 @@ def planning_seconds(runs: int = 10_000) -> float:
         file.write_text(_STUDY.format(seeds=", ".join(map(str, range(runs // 2)))))
         started = time.perf_counter()
         study = load_study(str(file))
-        assert len(missing(study, Where(root))) == runs
+        assert len(missing(study, StudyContext(root))) == runs
         write_plan(study, root)
         return time.perf_counter() - started
 

@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
 
 def _study(arguments: argparse.Namespace) -> int:
     from ..study.command import run_study
-    from ..study.execution import Where
+    from ..study.execution import StudyContext
 
     for name in ("workers", "threads"):
         value = getattr(arguments, name)
@@ -53,10 +53,10 @@ def _study(arguments: argparse.Namespace) -> int:
     if arguments.data_dir is not None and not arguments.data_dir.is_dir():
         raise ValueError(f"--data_dir {arguments.data_dir}: no such folder")
     root = arguments.runs or Path("runs") / Path(arguments.study).stem
-    where = Where(root, arguments.data_dir, arguments.threads, arguments.launch)
+    context = StudyContext(root, arguments.data_dir, arguments.threads, arguments.launch)
     return run_study(
         arguments.study,
-        where,
+        context,
         arguments.executor,
         arguments.workers,
         arguments.dry_run,

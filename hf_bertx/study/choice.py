@@ -38,6 +38,12 @@ class Choice:
     chosen: str | None
     complete: bool
 
+    def line(self) -> str:
+        """The choice in one line of a terminal."""
+        so_far = "" if self.complete else " so far"
+        means = ", ".join(f"{variant} {statistics.mean(v):.4f}" for variant, v in self.points.items() if v)
+        return f"best{so_far} by {self.by}: {self.task} {self.backbone} {self.arm}: {self.chosen} ({means})"
+
 
 def choose(study: Study, root: Path) -> list[Choice]:
     """The choices of a study; empty for one without a grid.

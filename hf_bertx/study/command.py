@@ -1,4 +1,4 @@
-"""`bertx study`: says what would run and how long it takes, runs what is missing, says what came out."""
+"""`bertx study`: prints the plan and its cost, runs what is missing, prints what came out."""
 
 from __future__ import annotations
 
@@ -6,26 +6,34 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from .. import run_files
 from ..runs.spec import RunSpec
 from ..runs.time_limit import DEADLINE
 from .archive import check_name, read_archive, write_archive
-from .choice import Choice, write_choices
+from .choice import write_choices
 from .estimate import estimate, gpu_room
-from .execution import Outcome, Where, execute_here, execute_in_processes, execute_on_ray, missing, write_plan
+from .execution import (
+    Outcome,
+    StudyContext,
+    execute_in_order,
+    execute_in_processes,
+    execute_on_ray,
+    missing,
+    write_plan,
+)
 from .plan import Study, load_study
 
-LEFT = 75  # exit status where runs are left because the time was over: try again later, as sysexits.h calls it
+LEFT = 75  # exit status if the time limit left runs: EX_TEMPFAIL of sysexits.h
 _RESERVE = 30.0  # seconds of a time limit that are kept for checkpoints and the archive; a tenth of it at most
+_WORKER = "BERTX_STUDY_WORKER"  # set in the environment of several processes that share a study
 _SHOWN = 20  # planned runs that a dry run lists; the rest is counted
 
 
 def run_study(
     name: str,
-    where: Where,
+    context: StudyContext,
     executor: str,
     workers: int | None,
     dry_run: bool,
@@ -56,90 +64,83 @@ def run_study(
         if file is not None:
             check_name(file)
     if from_archive is not None:
-        print(f"{read_archive(from_archive, where.root)} finished runs added from {from_archive}")
+        print(f"{read_archive(from_archive, context.root)} finished runs added from {from_archive}")
     if time_limit is not None:
         os.environ[DEADLINE] = str(time.time() + time_limit - min(_RESERVE, time_limit / 10))
-    todo = missing(study, where)
-    child = os.environ.get("BERTX_STUDY_WORKER") == "1"  # one of several processes; the first has told the plan
-    if not child:
-        print(f"study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(todo)} finished, {len(todo)} to do")
+    todo = missing(study, context)
+    progress = _Progress(study, len(todo), context.root, archive)
+    if os.environ.get(_WORKER) == "1":  # one of several processes; the first one prints and writes the plan
+        return _summary(execute_in_order(todo, context, progress), context.root)
+    print(f"study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(todo)} finished, {len(todo)} to do")
     if dry_run:
-        _tell_plan(study, todo, where, workers or 1)
+        _print_estimate(study, todo, context, workers or 1)
         return 0
-    if not child:
-        write_plan(study, where.root)
+    write_plan(study, context.root)
+    progress.archive_runs()
     status = 0
-
-    def archived() -> None:
-        if archive is not None:
-            write_archive(archive, where.root, study.runs)
-
-    if not child:
-        archived()
-    tell = _Teller(len(todo), archived)
-    if not todo:
-        pass  # the choices of a grid are told all the same
-    elif executor == "ray":
-        status = _summary(execute_on_ray(todo, where, tell, workers), where.root)
-    elif (workers or 1) > 1 and not child:
-        status = _run_children(name, where, workers or 1, series, archive)
-    else:
-        status = _summary(execute_here(todo, where, tell), where.root)
-    if not child:
-        _tell_choices(write_choices(study, where.root))
+    if todo and executor == "ray":
+        status = _summary(execute_on_ray(todo, context, progress, workers), context.root)
+    elif todo and (workers or 1) > 1:
+        status = _run_workers(name, context, workers or 1, series, archive)
+    elif todo:
+        status = _summary(execute_in_order(todo, context, progress), context.root)
+    for choice in write_choices(study, context.root):
+        print(choice.line())
     return status
 
 
-def _run_children(name: str, where: Where, workers: int, series: str | None, archive: Path | None) -> int:
+def _run_workers(name: str, context: StudyContext, workers: int, series: str | None, archive: Path | None) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    command = [sys.executable, "-m", "hf_bertx.cli", "study", name, "--runs", str(where.root)]
-    command += ["--threads", str(where.threads or max(1, cores // workers))]
-    command += ["--data_dir", str(where.data)] if where.data is not None else []
-    command += ["--launch", where.launch] if where.launch is not None else []
-    command += ["--series", series] if series is not None else []
-    command += ["--archive", str(archive)] if archive is not None else []
-    os.environ["BERTX_STUDY_WORKER"] = "1"
+    options = {
+        "runs": context.root,
+        "threads": context.threads or max(1, cores // workers),
+        "data_dir": context.data,
+        "launch": context.launch,
+        "series": series,
+        "archive": archive,
+    }
+    command = [sys.executable, "-m", "hf_bertx.cli", "study", name]
+    for option, value in options.items():
+        command += [] if value is None else [f"--{option}", str(value)]
+    os.environ[_WORKER] = "1"
     return execute_in_processes(command, workers)
 
 
-def _tell_plan(study: Study, todo: list[RunSpec], where: Where, workers: int) -> None:
-    seconds = estimate(todo, study.runs, where)
+def _print_estimate(study: Study, todo: list[RunSpec], context: StudyContext, workers: int) -> None:
+    seconds = estimate(todo, study.runs, context)
     for run, cost in list(zip(todo, seconds, strict=True))[:_SHOWN]:
         print(f"  {run.label}: {'not measured' if cost is None else _duration(cost)}")
     if len(todo) > _SHOWN:
         print(f"  and {len(todo) - _SHOWN} more")
     known = [cost for cost in seconds if cost is not None]
     unknown = len(seconds) - len(known)
-    rest = f", and {unknown} runs that nothing measured here is like" if unknown else ""
+    rest = f", and {unknown} runs without a measurement" if unknown else ""
     at_once = f", {workers} at once" if workers > 1 else ""
     if todo:
-        # cores are shared: what several processes gain is little, and not promised
+        # processes share the cores, so that several at once gain little: no gain is promised
         print(f"about {_duration(sum(known))} of this machine's time{at_once}{rest}")
     fit = gpu_room()
     if fit is not None:
         print(f"the GPU has memory for {fit} of these at once: --workers {fit}; stop adding where it is busy at 90%")
 
 
-def _tell_choices(choices: list[Choice]) -> None:
-    for choice in choices:
-        rest = "" if choice.complete else " so far"
-        means = ", ".join(f"{variant} {sum(v) / len(v):.4f}" for variant, v in choice.points.items() if v)
-        print(f"best{rest} by {choice.by}: {choice.task} {choice.backbone} {choice.arm}: {choice.chosen} ({means})")
+class _Progress:
+    """Prints a line as each run ends, with an estimate of the time left, and writes the archive again."""
 
-
-class _Teller:
-    """Prints a line as each run ends, with the time left by the mean of those before; a finished run is archived."""
-
-    def __init__(self, count: int, archived: Callable[[], None]) -> None:
-        self.archived = archived
+    def __init__(self, study: Study, count: int, root: Path, archive: Path | None) -> None:
+        self.study, self.root, self.archive = study, root, archive
         self.count, self.done, self.begun = count, 0, time.perf_counter()
+
+    def archive_runs(self) -> None:
+        if self.archive is not None:
+            write_archive(self.archive, self.root, self.study.runs)
 
     def __call__(self, outcome: Outcome) -> None:
         self.done += 1
         if outcome.state == "left":
             return
         if outcome.state == "finished":
-            self.archived()
+            self.archive_runs()
         left = (time.perf_counter() - self.begun) / self.done * (self.count - self.done)
         what = outcome.error if outcome.state == "failed" else _duration(outcome.seconds)
         width = len(str(self.count))

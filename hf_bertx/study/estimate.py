@@ -17,7 +17,7 @@ from ..protocols import PROBE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
 from ..tasks import get_task
-from .execution import Where
+from .execution import StudyContext
 
 _TIMED_STEPS = 3
 # A step is a forward pass and a backward pass that costs two; evaluation is a forward pass.
@@ -51,32 +51,34 @@ def _cost_key(run: RunSpec) -> tuple:
     )
 
 
-def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], where: Where) -> list[float | None]:
+def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], context: StudyContext) -> list[float | None]:
     """Seconds of each planned run on this machine, one process at a time; None where nothing could be measured.
 
     Args:
         everything: the whole study, whose finished runs are the measurement; where none is like a planned run, a few
             training steps of its size are timed once.
     """
-    known: dict[tuple, float | None] = dict(measured_seconds(everything, where.root))
+    known: dict[tuple, float | None] = dict(measured_seconds(everything, context.root))
     steps: dict[tuple, float] = {}
     seconds = []
     for run in planned:
         key = _cost_key(run)
         if key not in known:
-            known[key] = None if run.arm == BASELINE or run.protocol == PROBE else _expected_seconds(run, where, steps)
+            known[key] = (
+                None if run.arm == BASELINE or run.protocol == PROBE else _expected_seconds(run, context, steps)
+            )
         seconds.append(known[key])
     return seconds
 
 
-def _expected_seconds(run: RunSpec, where: Where, timed: dict[tuple, float]) -> float | None:
+def _expected_seconds(run: RunSpec, context: StudyContext, timed: dict[tuple, float]) -> float | None:
     from ..data.task_data import load_task_data
 
-    task, told = get_task(run.task), run.hyperparameters()
-    data_dir = where.data_dir(run.task)
+    task, values = get_task(run.task), run.hyperparameters()
+    data_dir = context.data_dir(run.task)
     try:
         data = load_task_data(task, run.data_split, None if data_dir is None else str(data_dir))
-        batch = int(told["global_batch_size"])
+        batch = int(values["global_batch_size"])
         size = (
             run.backbone,
             get_arm(run.arm).tuning,
@@ -84,14 +86,14 @@ def _expected_seconds(run: RunSpec, where: Where, timed: dict[tuple, float]) -> 
             _usual_length(data.splits["train"], task.max_length, task, run.kmer),
         )
         if size not in timed:
-            timed[size] = _seconds_per_step(*size, where.threads)
+            timed[size] = _seconds_per_step(*size, context.threads)
     except OSError:
         return None
     an_epoch = math.ceil(len(data.splits["train"]) * run.fraction / batch)
-    steps = int(told["max_steps"]) if told["max_steps"] > 0 else math.ceil(an_epoch * told["num_train_epochs"])
-    limit = told.get("max_eval_items") or math.inf
+    steps = int(values["max_steps"]) if values["max_steps"] > 0 else math.ceil(an_epoch * values["num_train_epochs"])
+    limit = values.get("max_eval_items") or math.inf
     validation, test = (min(limit, len(data.splits[name])) for name in ("validation", task.test_split))
-    every = told.get("eval_steps") or max(1, an_epoch // 3)
+    every = values.get("eval_steps") or max(1, an_epoch // 3)
     evaluated = validation * (steps // every + 1) + test
     return timed[size] * (steps + _EVALUATION * evaluated / batch)
 

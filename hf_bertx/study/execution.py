@@ -1,6 +1,6 @@
-"""Runs what is missing of a study: here, in several processes, or on a Ray cluster.
+"""Trains the missing runs of a study: in this process, in several, or on a Ray cluster.
 
-A run belongs to who holds its lock file; the operating system takes a lock from a process that died.
+A process holds the lock file of the run that it trains. The operating system frees the lock of a process that died.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _TRIES_ON_RAY = 3  # a run whose worker died is given to another one, and goes o
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: `finished`, `failed` (with the error), `elsewhere` (another process is at it) or `left`.
+    """What became of a run: `finished`, `failed` (with the error), `elsewhere` (another process trains it) or `left`.
 
-    A run is left when the time is over: it was not started, or it saved a checkpoint and stopped.
+    A run is left when the time limit ends: it was not started, or it saved a checkpoint and stopped.
     """
 
     run: RunSpec
@@ -46,16 +46,19 @@ class Outcome:
     error: str = ""
 
 
+Report = Callable[[Outcome], None]  # is called as each run ends
+
+
 @dataclass(frozen=True)
-class Where:
-    """Where runs write, where their data lies, and what starts them.
+class StudyContext:
+    """Where a study writes its runs, where their data lies, and how runs are started.
 
     Args:
-        root: of all runs.
-        data: folder of data sets, one a task, as `bertx data build` makes them; a task that is not there is looked for
-            in the package and on the Hub.
+        root: the folder of all runs.
+        data: a folder of data sets, one a task, as `bertx data build` makes them. Other tasks are looked up in the
+            package and on the Hub.
         threads: CPU threads of a run; by default all cores.
-        launch: what a run is started with instead of in this process, e.g. `accelerate launch --num_processes 4`.
+        launch: a command that starts each run in processes of its own, e.g. `accelerate launch --num_processes 4`.
     """
 
     root: Path
@@ -83,31 +86,26 @@ def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> boo
     folder = run.folder(root)
     if not (folder / run_files.RUN).is_file():
         return False
-    found = Run.open(folder)
+    found, task = Run.open(folder), get_task(run.task)
     record = {**found.specification, **(found.specification.get("hyperparameters") or {})}
-    for name, value in run.hyperparameters().items():
-        if name in record and record[name] != value:
-            raise ValueError(
-                f"{folder} holds a run of another order: {name} is {record[name]!r} there, {value!r} asked. Choose "
-                "another --runs, or remove that folder to train it again"
-            )
-    if fingerprint is not None and found.fingerprint != fingerprint:
-        raise ValueError(
-            f"{folder} holds a run on other data: sha256 {found.fingerprint[:12]} there, {fingerprint[:12]} now. "
-            "Choose another --runs, or remove that folder to train it again"
-        )
-    task = get_task(run.task)
-    for name in OF_TASK:
-        ours, theirs = getattr(task, name), getattr(found.task, name)
-        if ours != theirs:
-            raise ValueError(
-                f"{folder} holds a run of another task: {name} is {theirs!r} there, {ours!r} now. Choose another "
-                "--runs, or remove that folder to train it again"
-            )
+    hyperparameters = {name: value for name, value in run.hyperparameters().items() if name in record}
+    _compare(folder, "by other hyperparameters", record, hyperparameters)
+    if fingerprint is not None:
+        _compare(folder, "on other data", {"sha256": found.fingerprint[:12]}, {"sha256": fingerprint[:12]})
+    _compare(folder, "of another task", vars(found.task), {name: getattr(task, name) for name in OF_TASK})
     if found.results is None:
         return False
     run_files.check_run(folder, content=False)
     return True
+
+
+def _compare(folder: Path, what: str, there: dict[str, Any], asked: dict[str, Any]) -> None:
+    for name, value in asked.items():
+        if there[name] != value:
+            raise ValueError(
+                f"{folder} holds a run {what}: {name} is {there[name]!r} there, {value!r} asked. Choose another "
+                "--runs, or remove that folder to train it again"
+            )
 
 
 def write_plan(study: Study, root: Path) -> None:
@@ -125,25 +123,25 @@ def write_plan(study: Study, root: Path) -> None:
     run_files.write_json(root / PLANS / f"{study.name}.json", plan)
 
 
-def missing(study: Study, where: Where) -> list[RunSpec]:
+def missing(study: Study, context: StudyContext) -> list[RunSpec]:
     """The runs that are not finished, in the study's order.
 
     Raises:
         ValueError: a folder holds a run of another order or on other data.
     """
-    started = [run for run in study.runs if (run.folder(where.root) / run_files.RUN).is_file()]
-    fingerprints = {key: _fingerprint(*key, where) for key in {(run.task, run.data_split) for run in started}}
+    started = [run for run in study.runs if (run.folder(context.root) / run_files.RUN).is_file()]
+    fingerprints = {key: _fingerprint(*key, context) for key in {(run.task, run.data_split) for run in started}}
     finished = {
-        run.folder() for run in started if is_finished(run, where.root, fingerprints[run.task, run.data_split])
+        run.folder() for run in started if is_finished(run, context.root, fingerprints[run.task, run.data_split])
     }
     return [run for run in study.runs if run.folder() not in finished]
 
 
-def _fingerprint(task: str, split: str, where: Where) -> str | None:
+def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
     """Of the data as it is now; None where it cannot be had, so that a finished study can be looked at without it."""
     from ..data.task_data import load_task_data
 
-    data_dir = where.data_dir(task)
+    data_dir = context.data_dir(task)
     try:
         return load_task_data(get_task(task), split, None if data_dir is None else str(data_dir)).fingerprint
     except FileNotFoundError:
@@ -167,45 +165,45 @@ def _claimed(run: RunSpec, root: Path) -> Iterator[bool]:
         lock.release()
 
 
-def execute(run: RunSpec, where: Where) -> Outcome:
-    """Trains one run, unless it is finished or somebody else is at it; an error is recorded in its folder."""
-    with _claimed(run, where.root) as mine:
+def execute(run: RunSpec, context: StudyContext) -> Outcome:
+    """Trains one run, unless it is finished or another process trains it. An error is recorded in its folder."""
+    with _claimed(run, context.root) as mine:
         if not mine:
             return Outcome(run, "elsewhere")
         started = time.perf_counter()
         try:
-            if not is_finished(run, where.root):
-                _train(run, where)
+            if not is_finished(run, context.root):
+                _train(run, context)
         except (run_files.LockedRunError, TimeLimitReached) as error:
             return Outcome(run, "left" if isinstance(error, TimeLimitReached) else "elsewhere")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
-            told = " ".join(f"{type(error).__name__}: {error}".split())
-            RunWriter(run.folder(where.root)).failure(told)
-            return Outcome(run, "failed", time.perf_counter() - started, told)
-        (run.folder(where.root) / run_files.FAILURE).unlink(missing_ok=True)
+            message = " ".join(f"{type(error).__name__}: {error}".split())
+            RunWriter(run.folder(context.root)).failure(message)
+            return Outcome(run, "failed", time.perf_counter() - started, message)
+        (run.folder(context.root) / run_files.FAILURE).unlink(missing_ok=True)
         return Outcome(run, "finished", time.perf_counter() - started)
 
 
-def _train(run: RunSpec, where: Where) -> None:
-    data_dir = where.data_dir(run.task)
+def _train(run: RunSpec, context: StudyContext) -> None:
+    found = context.data_dir(run.task)
+    data_dir = None if found is None else str(found)
     if run.arm == BASELINE:
         from ..baselines import run_baseline
 
-        limit = run.overrides.get("max_eval_items")
-        told = None if data_dir is None else str(data_dir)
-        run_baseline(run.backbone, run.task, run.data_split, told, run.seed, run.fraction, where.root, limit)
+        items = run.overrides.get("max_eval_items")
+        run_baseline(run.backbone, run.task, run.data_split, data_dir, run.seed, run.fraction, context.root, items)
         return
     if run.protocol == PROBE:
         from ..probing.runs import ProbeSpec, run_probe
 
         spec = ProbeSpec(run.task, run.arm, run.backbone, run.data_split, run.seed, plan=run.plan, kmer=run.kmer)
-        run_probe(spec, [run.overrides["items"]], None if data_dir is None else str(data_dir), where.root)
+        run_probe(spec, [run.overrides["items"]], data_dir, context.root)
         return
-    arguments = run.arguments(where.root, data_dir)
-    if where.threads is not None:
-        arguments += ["--threads", str(where.threads)]
-    if where.launch is not None:
-        _train_in_processes([*shlex.split(where.launch), "-m", "hf_bertx.launch", *arguments])
+    arguments = run.arguments(context.root, found)
+    if context.threads is not None:
+        arguments += ["--threads", str(context.threads)]
+    if context.launch is not None:
+        _train_in_processes([*shlex.split(context.launch), "-m", "hf_bertx.launch", *arguments])
         return
     from ..launch import train_all  # torch
 
@@ -222,18 +220,18 @@ def _train_in_processes(command: list[str]) -> None:
         raise RuntimeError(f"{command[0]} ended with {done.returncode}: {lines[-1] if lines else 'no message'}")
 
 
-def execute_here(runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome], None]) -> list[Outcome]:
-    """Trains runs one after the other; those that another process is at are waited for, or taken over if it dies."""
+def execute_in_order(runs: Iterable[RunSpec], context: StudyContext, report: Report) -> list[Outcome]:
+    """Trains runs one after the other. It waits for those of other processes, and takes them over if these die."""
     waiting, outcomes = list(runs), []
     while waiting:
         later = []
         for run in waiting:
-            outcome = execute(run, where) if time.time() < deadline() else Outcome(run, "left")
+            outcome = execute(run, context) if time.time() < deadline() else Outcome(run, "left")
             if outcome.state == "elsewhere":
                 later.append(run)
             else:
                 outcomes.append(outcome)
-                tell(outcome)
+                report(outcome)
         if len(later) == len(waiting):
             time.sleep(_POLL)
         waiting = later
@@ -252,7 +250,7 @@ def execute_in_processes(command: list[str], workers: int) -> int:
 
 
 def execute_on_ray(
-    runs: Iterable[RunSpec], where: Where, tell: Callable[[Outcome], None], workers: int | None
+    runs: Iterable[RunSpec], context: StudyContext, report: Report, workers: int | None
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
@@ -272,25 +270,27 @@ def execute_on_ray(
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    where = Where(where.root.resolve(), where.data and where.data.resolve(), where.threads, where.launch)
-    remote = ray.remote(num_cpus=where.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
+    context = StudyContext(
+        context.root.resolve(), context.data and context.data.resolve(), context.threads, context.launch
+    )
+    remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}
-    room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (where.threads or 1)))
+    room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (context.threads or 1)))
     while queue or running:
         while queue and len(running) < room:
             run = queue.pop(0)
-            running[remote.remote(run, where, os.environ.get(DEADLINE, "inf"))] = run
+            running[remote.remote(run, context, os.environ.get(DEADLINE, "inf"))] = run
         done, _ = ray.wait(list(running), num_returns=1)
         outcome = _gathered(ray, done[0], running.pop(done[0]))
         outcomes.append(outcome)
-        tell(outcome)
+        report(outcome)
     return outcomes
 
 
-def _execute_waiting(run: RunSpec, where: Where, until: str) -> Outcome:
+def _execute_waiting(run: RunSpec, context: StudyContext, until: str) -> Outcome:
     os.environ[DEADLINE] = until
-    return execute_here([run], where, lambda outcome: None)[0]
+    return execute_in_order([run], context, lambda outcome: None)[0]
 
 
 def _gathered(ray: Any, reference: Any, run: RunSpec) -> Outcome:

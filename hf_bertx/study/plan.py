@@ -1,8 +1,7 @@
-"""Which runs a study has, and where each writes: a YAML file -> planned runs. Nothing is executed here."""
+"""The runs of a study, planned from a YAML file. Nothing is executed here."""
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterable, Iterator
@@ -16,10 +15,10 @@ from ..baselines import baselines_for, get_baseline
 from ..data.text_files import read_yaml
 from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
+from ..registry import unknown
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..tasks import TASKS, built_folder, get_task
-from .probes import planned_probes
 from .series import last_of, read_series, uncut_positions
 
 NAMED = Path(__file__).parent.parent / "studies"
@@ -37,6 +36,7 @@ _FIELDS = (
     "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions kmers items "
     "overrides grid choose_by parts"
 ).split()
+_NOT_OF_PROBES = ("baselines", "checkpoints", "fractions", "grid", "overrides", "series")
 _CHOOSE_BY = ("validation", "train_loss")
 _CHECKPOINTS = ("all", "last")
 
@@ -74,61 +74,52 @@ def load_study(name: str, series: str | None = None) -> Study:
     """
     path = Path(name) if name.endswith((".yaml", ".yml")) else NAMED / f"{name}.yaml"
     if not path.is_file():
-        known = [found.stem for found in NAMED.glob("*.yaml")]
-        what = "no such file" if name.endswith((".yaml", ".yml")) else _unknown("study", name, known)
-        raise ValueError(f"{name}: {what}" if what == "no such file" else f"{what}; or give a .yaml file")
+        if path == Path(name):
+            raise ValueError(f"{name}: no such file")
+        raise ValueError(f"{unknown('study', name, (p.stem for p in NAMED.glob('*.yaml')))}; or give a .yaml file")
     content = _read(path)
-    where = path.name
-    _check_names(content, _FIELDS, where, "field")
-    content = _with_series(content, series, where)
+    try:
+        return _study(path.stem, content, series)
+    except ValueError as error:
+        raise ValueError(f"{path.name}: {error}") from None
+
+
+def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
+    _check_names(content, _FIELDS, "field")
+    if "series" in content:
+        content = {**content, "series": read_series(content["series"] if series is None else series)}
+    elif series is not None:
+        raise ValueError(f"it has no field series, whose place --series {series} could take")
     choose_by = content.get("choose_by", "validation")
     if choose_by not in _CHOOSE_BY:
         refused = "; what is tested on is not chosen by" if "test" in str(choose_by) else ""
-        raise ValueError(f"{where}: choose_by is {choose_by!r}; allowed: {', '.join(_CHOOSE_BY)}{refused}")
-    parts = content.get("parts") or [{}]
+        raise ValueError(f"choose_by is {choose_by!r}; allowed: {', '.join(_CHOOSE_BY)}{refused}")
     shared = {name: value for name, value in content.items() if name != "parts"}
     runs: list[RunSpec] = []
-    for number, part in enumerate(parts, 1):
-        place = where if "parts" not in content else f"{where}, part {number}"
-        if not isinstance(part, dict):
-            raise ValueError(f"{place}: holds {type(part).__name__}, not a mapping of fields")
-        _check_names(part, [field for field in _FIELDS if field != "series"], place, "field of a part")
-        runs += _part({**shared, **part}, choose_by, place)
+    for number, part in enumerate(content.get("parts") or [{}], 1):
+        try:
+            if not isinstance(part, dict):
+                raise ValueError(f"holds {type(part).__name__}, not a mapping of fields")
+            _check_names(part, [field for field in _FIELDS if field != "series"], "field of a part")
+            runs += _part({**shared, **part}, choose_by)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"part {number}: {error}" if "parts" in content else str(error)) from None
     runs.sort(key=lambda run: run.seed)  # stable: a table is complete for one seed before the next seed starts
-    plan = _plan(content.get("plan"), where)
+    plan = content.get("plan")
     if plan is not None:
+        if not (isinstance(plan, str) and re.fullmatch("[0-9a-f]{64}", plan)):
+            raise ValueError(f"plan is {plan!r}; give the sha256 of the plan's file, 64 hexadecimal digits")
         runs = [replace(run, plan=plan) for run in runs]
-    return Study(path.stem, str(content.get("about", "")).strip(), _distinct(runs, where), choose_by)
+    return Study(name, str(content.get("about", "")).strip(), _distinct(runs), choose_by)
 
 
-def _plan(value: Any, where: str) -> str | None:
-    """The sha256 of the plan that a study follows; its runs record it."""
-    if value is not None and not (isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value)):
-        raise ValueError(f"{where}: plan is {value!r}; give the sha256 of the plan's file, 64 hexadecimal digits")
-    return value
-
-
-def _with_series(content: dict[str, Any], told: str | None, where: str) -> dict[str, Any]:
-    """The content with its series as a list of backbones; a study that is made for one has the field, if without a
-    value."""
-    if "series" not in content:
-        if told is not None:
-            raise ValueError(f"{where}: it has no field series, whose place --series {told} could take")
-        return content
-    if content["series"] is None and told is None:
-        raise ValueError(
-            f"{where}: it needs a series of checkpoints: pass --series with a folder that pretrain.py left"
-        )
-    return {**content, "series": read_series(content["series"] if told is None else told, where)}
-
-
-def _backbones(content: dict[str, Any], where: str) -> list[str]:
-    """A series, or its last checkpoint, before what else is named."""
+def _backbones(content: dict[str, Any]) -> list[str]:
+    """The checkpoints of a series, or its last one, before the other backbones."""
     series, which = content.get("series", []), content.get("checkpoints", "all")
     if which not in _CHECKPOINTS or ("checkpoints" in content and not series):
-        told = f"allowed: {', '.join(_CHECKPOINTS)}" if series else "there is no series that it could choose from"
-        raise ValueError(f"{where}: checkpoints is {which!r}; {told}")
-    named = [] if series and "backbones" not in content else _list(content, "backbones", ["minilm-l6"], str, where)
+        allowed = f"allowed: {', '.join(_CHECKPOINTS)}" if series else "there is no series that it could choose from"
+        raise ValueError(f"checkpoints is {which!r}; {allowed}")
+    named = [] if series and "backbones" not in content else _list(content, "backbones", ["minilm-l6"], str)
     return [*(last_of(series) if which == "last" else series), *named]
 
 
@@ -139,84 +130,83 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _unknown(what: str, name: Any, known: Iterable[str]) -> str:
-    names = list(known)
-    near = difflib.get_close_matches(str(name), names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"unknown {what} {name!r}{hint} Known: {', '.join(names)}"
-
-
-def _check_names(found: Iterable[Any], known: Iterable[str], where: str, what: str) -> None:
+def _check_names(found: Iterable[Any], known: Iterable[str], what: str) -> None:
     allowed = list(known)
     for name in found:
         if name not in allowed:
-            raise ValueError(f"{where}: {_unknown(what, name, allowed)}")
+            raise ValueError(unknown(what, name, allowed))
 
 
-def _part(content: dict[str, Any], choose_by: str, where: str) -> Iterator[RunSpec]:
-    tasks = _with_overrides(content, "tasks", TASKS, where)
-    arms = _with_overrides(content, "arms", ARMS, where)
-    backbones = _backbones(content, where)
-    seeds = _list(content, "seeds", [0, 1, 2], int, where)
-    for arm, task in itertools.product(arms, tasks):
-        misfit = get_arm(arm).misfit(task, get_task(task).discipline)
-        if misfit is not None:
-            raise ValueError(f"{where}: {misfit}")
-    kmers = _list(content, "kmers", [None], (int, type(None)), where)
-    for task, kmer in itertools.product(tasks, kmers):
-        if kmer is not None:
-            get_discipline(get_task(task).discipline, kmer)
-    if content.get("protocol") == PROBE:
-        yield from planned_probes(content, tasks, arms, backbones, seeds, kmers, where)
-        return
-    if "items" in content:
-        raise ValueError(f"{where}: items belongs to protocol {PROBE}; a training has fractions")
-    protocol = get_protocol(content.get("protocol", "recommended"))
-    fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float), where)]
-    shared = _overrides(content.get("overrides"), f"{where}, overrides")
+def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
+    tasks, arms = _with_overrides(content, "tasks", TASKS), _with_overrides(content, "arms", ARMS)
+    backbones = _backbones(content)
     for backbone in backbones:
         resolve_backbone(backbone)
-        _check_room(backbone, tasks, where)
-    grid = _grid(content.get("grid"), where)
-    if len(grid) > 1 and choose_by == "validation":
-        for task in tasks:
-            if get_task(task).test_split == "validation":
-                raise ValueError(
-                    f"{where}: {task} is tested on its validation set, so a grid must not be chosen by it; "
-                    "set choose_by: train_loss (the paper took the F1 on the training set) or take another task"
-                )
-    yield from _baselines(content, tasks, seeds[0], fractions, shared, where)
-    for seed, fraction, task, kmer, point in itertools.product(seeds, fractions, tasks, kmers, grid):
-        split = content.get("split") or protocol.split(get_task(task))
-        variant = "-".join(f"{name}={_short(value)}" for name, value in point.items())
+    seeds, kmers = _list(content, "seeds", [0, 1, 2], int), _list(content, "kmers", [None], (int, type(None)))
+    for task, arm in itertools.product(map(get_task, tasks), arms):
+        misfit = get_arm(arm).misfit(task.name, task.discipline)
+        if misfit is not None:
+            raise ValueError(misfit)
+    for task, kmer in itertools.product(map(get_task, tasks), kmers):
+        if kmer is not None:
+            get_discipline(task.discipline, kmer)
+    if content.get("protocol") == PROBE:
+        yield from _probes(content, itertools.product(seeds, tasks, backbones, arms, kmers))
+        return
+    if "items" in content:
+        raise ValueError(f"items belongs to protocol {PROBE}; a training has fractions")
+    protocol = get_protocol(content.get("protocol", "recommended"))
+    fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float))]
+    shared = _overrides(content.get("overrides"), "overrides")
+    for backbone, name in itertools.product(backbones, tasks):
+        _check_room(backbone, name)
+    grid = _grid(content.get("grid"))
+    tested = [name for name in tasks if get_task(name).test_split == "validation"]
+    if len(grid) > 1 and choose_by == "validation" and tested:
+        raise ValueError(
+            f"{tested[0]} is tested on its validation set, so a grid must not be chosen by it; set choose_by: "
+            "train_loss (the paper took the F1 on the training set) or take another task"
+        )
+    yield from _baselines(content, tasks, seeds[0], fractions, shared)
+    for seed, fraction, name, kmer, point in itertools.product(seeds, fractions, tasks, kmers, grid):
+        split = content.get("split") or protocol.split(get_task(name))
+        variant = "-".join(f"{option}={_short(value)}" for option, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
-            told = {**shared, **tasks[task], **arms[arm], **point}
-            _check_numbers({**told, "seed": seed, "fraction": fraction}, where)
-            yield RunSpec(task, arm, backbone, protocol.name, split, seed, fraction, variant, told, kmer=kmer)
+            overrides = {**shared, **tasks[name], **arms[arm], **point}
+            check_values({**overrides, "seed": seed, "fraction": fraction})
+            yield RunSpec(name, arm, backbone, protocol.name, split, seed, fraction, variant, overrides, kmer=kmer)
 
 
-def _check_numbers(values: dict[str, Any], where: str) -> None:
-    try:
-        check_values(values)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: {error}") from None
+def _probes(content: dict[str, Any], cells: Iterable[tuple]) -> Iterator[RunSpec]:
+    """The probes of a part: every size of `items` for each seed, task, backbone, arm and k."""
+    unused = next((name for name in _NOT_OF_PROBES if content.get(name)), None)
+    if unused is not None:
+        raise ValueError(f"protocol {PROBE} does not use {unused}; a probe has tasks, arms, seeds and items")
+    sizes = content.get("items", ["all"])
+    if not isinstance(sizes, list) or not sizes or not all(_is_size(size) for size in sizes):
+        raise ValueError(f"items is {sizes!r}; give a list of numbers from 2 on or all, e.g. [100, all]")
+    split = content.get("split") or "paper"
+    for seed, task, backbone, arm, kmer in cells:
+        for size in sizes:  # one after the other, so that the features of an arm are computed once
+            yield RunSpec(task, arm, backbone, PROBE, split, seed, 1.0, f"items={size}", {"items": size}, kmer=kmer)
+
+
+def _is_size(size: Any) -> bool:
+    return size == "all" or (isinstance(size, int) and size is not True and size >= 2)
 
 
 def _baselines(
-    content: dict[str, Any], tasks: dict[str, dict], seed: int, fractions: list[float], shared: dict, where: str
+    content: dict[str, Any], tasks: dict[str, dict], seed: int, fractions: list[float], shared: dict
 ) -> Iterator[RunSpec]:
-    """Those that fit each task, with the study's first seed; `plain` names all that take no training of a network."""
+    """The baselines that fit each task, with the study's first seed; `plain` names all but networks."""
     names = content.get("baselines", [])
     if names != "plain" and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise ValueError(f"{where}: baselines is {names!r}; give a list of names, or the word plain")
+        raise ValueError(f"baselines is {names!r}; give a list of names, or the word plain")
     for name in tasks:
-        task, told = get_task(name), {**shared, **tasks[name]}
-        fitting = [
-            found
-            for found in (baselines_for(task) if names == "plain" else names)
-            if get_baseline(found).misfit(task) is None
-        ]
-        limit = {key: told[key] for key in ("max_eval_items",) if key in told}
+        task, overrides = get_task(name), {**shared, **tasks[name]}
+        asked = baselines_for(task) if names == "plain" else names
+        fitting = [found for found in asked if get_baseline(found).misfit(task) is None]
+        limit = {key: overrides[key] for key in ("max_eval_items",) if key in overrides}
         split = content.get("split") or "paper"
         for found, fraction in itertools.product(fitting, fractions):
             yield RunSpec(name, BASELINE, found, BASELINE, split, seed, fraction, overrides=limit)
@@ -226,23 +216,23 @@ def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _with_overrides(content: dict[str, Any], name: str, known: dict[str, Any], where: str) -> dict[str, dict]:
+def _with_overrides(content: dict[str, Any], name: str, known: dict[str, Any]) -> dict[str, dict]:
     """`tasks` and `arms` are lists of names, or mappings of names to what differs for them."""
     value = content.get(name)
     if not value or not isinstance(value, (list, dict)):
-        raise ValueError(f"{where}: {name} is {value!r}; a study needs at least one, as a list or a mapping")
+        raise ValueError(f"{name} is {value!r}; a study needs at least one, as a list or a mapping")
     built = [item for item in value if name == "tasks" and isinstance(item, str) and built_folder(item) is not None]
-    _check_names(value, [*known, *built], where, name.removesuffix("s"))
-    told = value if isinstance(value, dict) else dict.fromkeys(value)
-    return {key: _overrides(item, f"{where}, {name}, {key}") for key, item in told.items()}
+    _check_names(value, [*known, *built], name.removesuffix("s"))
+    items = value if isinstance(value, dict) else dict.fromkeys(value)
+    return {key: _overrides(item, f"{name}, {key}") for key, item in items.items()}
 
 
-def _overrides(value: Any, where: str) -> dict[str, Any]:
+def _overrides(value: Any, field: str) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: holds {value!r}, not a mapping of arguments to values")
-    _check_names(value, OVERRIDES, where, "argument")
+        raise ValueError(f"{field}: holds {value!r}, not a mapping of arguments to values")
+    _check_names(value, OVERRIDES, "argument")
     return {name: _number(item) for name, item in value.items()}
 
 
@@ -254,41 +244,40 @@ def _number(value: Any) -> Any:
         return value
 
 
-def _grid(value: Any, where: str) -> list[dict[str, Any]]:
+def _grid(value: Any) -> list[dict[str, Any]]:
     if value is None:
         return [{}]
     if not isinstance(value, dict) or not value:
-        raise ValueError(f"{where}: grid is {value!r}; give arguments with lists of values, or leave it out")
-    _check_names(value, OVERRIDES, f"{where}, grid", "argument")
+        raise ValueError(f"grid is {value!r}; give arguments with lists of values, or leave it out")
+    _check_names(value, OVERRIDES, "argument")
     for name, values in value.items():
         if not isinstance(values, list) or not values:
-            raise ValueError(f"{where}: grid, {name} is {values!r}; give a list of values")
+            raise ValueError(f"grid, {name} is {values!r}; give a list of values")
     points = itertools.product(*([_number(item) for item in values] for values in value.values()))
     return [dict(zip(value, point, strict=True)) for point in points]
 
 
-def _list(content: dict[str, Any], name: str, default: list, kind: Any, where: str) -> list:
+def _list(content: dict[str, Any], name: str, default: list, kind: Any) -> list:
     value = content.get(name, default)
     if not isinstance(value, list) or not value or not all(isinstance(v, kind) and v is not True for v in value):
-        raise ValueError(f"{where}: {name} is {value!r}; give a list, e.g. {default}")
+        raise ValueError(f"{name} is {value!r}; give a list, e.g. {default}")
     return value
 
 
-def _check_room(backbone: str, tasks: Iterable[str], where: str) -> None:
-    room = uncut_positions(backbone)
-    for name in tasks:
-        if room is not None and room < get_task(name).max_length:
-            raise ValueError(
-                f"{where}: {backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, "
-                f"and inputs of {name} have up to {get_task(name).max_length}; give the tokenizer model_max_length "
-                f"{room} to have them cut, or leave that task out"
-            )
+def _check_room(backbone: str, task: str) -> None:
+    room, length = uncut_positions(backbone), get_task(task).max_length
+    if room is not None and room < length:
+        raise ValueError(
+            f"{backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, and inputs "
+            f"of {task} have up to {length}; give the tokenizer model_max_length {room} to have them cut, or leave "
+            "that task out"
+        )
 
 
-def _distinct(runs: list[RunSpec], where: str) -> tuple[RunSpec, ...]:
+def _distinct(runs: list[RunSpec]) -> tuple[RunSpec, ...]:
     """Each run once; two orders for one folder are a mistake of the file."""
     found: dict[Path, RunSpec] = {}
     for run in runs:
         if found.setdefault(run.folder(), run) != run:
-            raise ValueError(f"{where}: two different runs would write to {run.folder()}; give one of them a grid")
+            raise ValueError(f"two different runs would write to {run.folder()}; give one of them a grid")
     return tuple(found.values())

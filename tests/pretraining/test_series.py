@@ -51,17 +51,13 @@ def edit(path: Path, **changes: Any) -> None:
     run_files.write_json(path, {**json.loads(path.read_text()), **changes})
 
 
-def save(path: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    save_file(change(load_file(path)), path)
-
-
 def test_a_folder_is_a_series_of_backbones_by_step(
     series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edit(series / "pretraining.json", checkpoint_steps=[100, 0, 2])
-    assert read_series(str(series), "here") == names(series)
+    assert read_series(str(series)) == names(series)
     monkeypatch.chdir(tmp_path)  # a relative folder stays one, so that runs can be moved with it
-    assert read_series("small", "here") == names(Path("small"))
+    assert read_series("small") == names(Path("small"))
     study = load_study(write(tmp_path, series="small", backbones=["minilm-l6"], seeds=[0]))
     assert [run.backbone for run in study.runs] == [*names(Path("small")), "minilm-l6"]
     assert study.runs[1].folder() == Path("recommended/dna-splice/small--step-2/bert/seed-0")
@@ -69,10 +65,10 @@ def test_a_folder_is_a_series_of_backbones_by_step(
 
 def test_multiberts_and_lists(series: Path, tmp_path: Path) -> None:
     told = {"multiberts_seed": 3, "steps": ["200k", "0k"]}
-    assert read_series(told, "here") == ["multiberts-seed_3-step_0k", "multiberts-seed_3-step_200k"]
+    assert read_series(told) == ["multiberts-seed_3-step_0k", "multiberts-seed_3-step_200k"]
     many = ["multiberts-seed_1-step_20k", "google/multiberts-seed_0-step_20k", "multiberts-seed_1-step_0k"]
-    assert last_of(read_series(many, "here")) == many[:2]
-    assert read_series([names(series)[2], names(series)[0]], "here") == [names(series)[0], names(series)[2]]
+    assert last_of(read_series(many)) == many[:2]
+    assert read_series([names(series)[2], names(series)[0]]) == [names(series)[0], names(series)[2]]
     runs = load_study("figure3").runs
     assert [run.backbone for run in runs[:9]] == [
         *(f"multiberts-seed_2-step_{step}k" for step in (0, 20, 40, 180, 400, 1000, 1200, 2000)),
@@ -136,57 +132,14 @@ def test_the_steps_and_series_of_names() -> None:
         (lambda f: (f / "step-2/config.json").unlink(), r"step-2 is half-written: it lacks config.json"),
         (lambda f: (f / "step-100/model.safetensors").unlink(), "step-100 is half-written: it lacks model.saf"),
         (lambda f: (f / "step-2/tokenizer.json").unlink(), r"step-2 is half-written: it lacks tokenizer.json"),
-        (
-            lambda f: (f / "step-2/model.safetensors").write_bytes(
-                (f / "step-2/model.safetensors").read_bytes()[:-100]
-            ),
-            r"step-2/model.safetensors is damaged or half-written",
-        ),
-        (lambda f: (f / "step-2/config.json").write_text("{"), r"step-2/config.json is damaged or half-written"),
-        (lambda f: (f / "step-2/tokenizer.json").write_text("{}"), r"step-2/tokenizer.json is damaged"),
+        (lambda f: (f / "step-2/config.json").write_text("{"), r"step-2/config.json: not JSON \("),
         (lambda f: (f / "pretraining.json").unlink(), "small is no series: it holds no pretraining.json; g"),
         (lambda f: shutil.rmtree(f), r"small is no series: no such folder; give a folder that pretrain.py left"),
-        (lambda f: (f / "pretraining.json").write_text("{"), r"pretraining.json gives no checkpoint_steps"),
+        (lambda f: (f / "pretraining.json").write_text("{"), r"pretraining.json: not JSON \("),
         (lambda f: edit(f / "pretraining.json", checkpoint_steps=[0]), r"a list of two steps or more"),
         (
             lambda f: edit(f / "step-2/config.json", num_attention_heads=4),
             r"step-2 is not of the series of .*step-0: its num_attention_heads is 4, that of the first is 2",
-        ),
-        (
-            lambda f: save(
-                f / "step-100/model.safetensors", lambda t: {**t, "pooler.dense.bias": torch.zeros(7)}
-            ),
-            r"of the tensor 'pooler.dense.bias' it has shape \(7,\), the first has shape \(32,\)",
-        ),
-        (
-            lambda f: save(f / "step-2/model.safetensors", lambda t: {n: t[n] for n in t if "pooler" not in n}),
-            r"of the tensor 'pooler.dense.bias' it has none, the first has shape \(32,\)",
-        ),
-        (
-            lambda f: save(f / "step-0/model.safetensors", lambda t: {f"x{i}": v for i, v in enumerate(t.values())}),
-            r"step-0/model.safetensors has other names than an encoder's: no word_embeddings.weight",
-        ),
-        (
-            lambda f: save(f / "step-0/model.safetensors", lambda t: {n: v for n, v in t.items() if "er.1." not in n}),
-            r"step-0/model.safetensors holds the layers 0, config.json says 2 layers",
-        ),
-        (
-            lambda f: edit(f / "step-2/config.json", vocab_size=30522),
-            r"step-2: its tokenizer has ids below 1600, its config.json says vocab_size 30522: the vocabulary is not",
-        ),
-        (
-            lambda f: edit(f / "step-2/config.json", vocab_size=1599),
-            r"step-2: its tokenizer has ids below 1600, its config.json says vocab_size 1599",
-        ),
-        (
-            lambda f: edit(f / "step-0/config.json", vocab_size=1664),
-            r"embeddings.word_embeddings.weight has 1600 rows, config.json says 1664",
-        ),
-        (
-            lambda f: (f / "step-100/tokenizer.json").write_text(
-                (f / "step-100/tokenizer.json").read_text().replace('"word599"', '"other"')
-            ),
-            r"step-100 is not of the series of .*step-0: its tokenizer has another vocabulary",
         ),
     ],
 )  # fmt: skip
@@ -236,7 +189,7 @@ def test_a_pickle_is_refused_and_not_opened(name: str, series: Path, capsys: pyt
             {"series": {"multiberts_seed": 0, "steps": ["0k", "20k"]}, "checkpoints": "first"},
             "checkpoints is 'first'; allowed: all, last",
         ),
-        ({"parts": [{"series": "small"}]}, "mine.yaml, part 1: unknown field of a part 'series'"),
+        ({"parts": [{"series": "small"}]}, "mine.yaml: part 1: unknown field of a part 'series'"),
     ],
 )
 def test_a_wrong_series_of_a_file_is_one_line(

@@ -20,7 +20,7 @@ from hf_bertx.data.task_data import load_task_data
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.choice import choose
 from hf_bertx.study.estimate import estimate, measured_seconds
-from hf_bertx.study.execution import Where, is_finished, missing, write_plan
+from hf_bertx.study.execution import StudyContext, is_finished, missing, write_plan
 from hf_bertx.study.plan import NAMED, load_study, named_studies
 from hf_bertx.tasks import TASKS
 
@@ -196,7 +196,7 @@ def test_another_order_or_other_data_in_the_folder_is_refused(
     assert main(["study", other, "--runs", str(root)]) == 2
     assert "learning_rate is 0.0001 there, 0.5 asked. Choose another --runs" in capsys.readouterr().err
     run = load_study(small(tmp_path, tiny_backbone)).runs[0]
-    with pytest.raises(ValueError, match=r"holds a run on other data: sha256 .* there, 000000000000 now"):
+    with pytest.raises(ValueError, match=r"holds a run on other data: sha256 .* there, '000000000000' asked"):
         is_finished(run, root, "0" * 64)
 
 
@@ -279,7 +279,7 @@ def test_a_plan_says_how_long_it_takes(
     file, root, _ = finished
     runs = load_study(file).runs
     seconds = [run_files.read_json(run.folder(root) / run_files.RESULTS)["total_seconds"] for run in runs]
-    assert estimate(runs, runs, Where(root)) == [sorted(seconds)[1] / 2 + sorted(seconds)[2] / 2] * 4
+    assert estimate(runs, runs, StudyContext(root)) == [sorted(seconds)[1] / 2 + sorted(seconds)[2] / 2] * 4
     assert measured_seconds(runs, tmp_path) == {}
     assert main(["study", small(tmp_path, tiny_backbone), "--runs", str(tmp_path / "new"), "--dry_run"]) == 0
     told = capsys.readouterr().out
@@ -288,7 +288,7 @@ def test_a_plan_says_how_long_it_takes(
     assert "not measured" not in told  # a few steps were timed
     assert not (tmp_path / "new").exists()
     unknown = RunSpec("dna-h4", "bert", str(tiny_backbone), "recommended", "paper", 0)
-    assert estimate([unknown], [unknown], Where(tmp_path)) == [None]  # its data is not here
+    assert estimate([unknown], [unknown], StudyContext(tmp_path)) == [None]  # its data is not here
 
 
 def write_finished(run: RunSpec, root: Path, fingerprint: str, metrics: dict, log: list | None = None) -> None:
@@ -309,7 +309,7 @@ def test_ten_thousand_runs_are_planned_in_seconds(tiny_backbone: Path, tmp_path:
     for run in study.runs[:-10]:
         write_finished(run, root, fingerprint, {})
     began = time.process_time()  # of this process: the machine may be busy
-    left = missing(load_study(file), Where(root))
+    left = missing(load_study(file), StudyContext(root))
     write_plan(study, root)
     assert time.process_time() - began < 5
     assert [run.seed for run in left] == [seed for seed in range(4995, 5000) for _ in range(2)]

@@ -15,7 +15,7 @@ from hf_bertx.runs.time_limit import DEADLINE
 from hf_bertx.study.archive import KEPT, read_archive, write_archive
 from hf_bertx.study.command import LEFT, run_study
 from hf_bertx.study.estimate import gpu_room, room
-from hf_bertx.study.execution import Where, execute
+from hf_bertx.study.execution import StudyContext, execute
 from hf_bertx.study.plan import load_study
 
 
@@ -29,22 +29,22 @@ def test_when_time_is_over_a_run_saves_and_goes_on_as_if_it_had_not_stopped(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
-    (run,), where = load_study(file).runs, Where(tmp_path / "runs", threads=1)
+    (run,), context = load_study(file).runs, StudyContext(tmp_path / "runs", threads=1)
     monkeypatch.setenv(DEADLINE, "0")
-    assert execute(run, where).state == "left"
-    folder = run.folder(where.root)
+    assert execute(run, context).state == "left"
+    folder = run.folder(context.root)
     assert [path.name for path in (folder / run_files.CHECKPOINTS).glob("checkpoint-*")] == ["checkpoint-1"]
     assert not (folder / run_files.FAILURE).exists()
     monkeypatch.delenv(DEADLINE)
-    assert execute(run, where).state == "finished"
-    assert execute(run, Where(tmp_path / "whole", threads=1)).state == "finished"
+    assert execute(run, context).state == "finished"
+    assert execute(run, StudyContext(tmp_path / "whole", threads=1)).state == "finished"
     stopped, whole = (Run.open(run.folder(tmp_path / name)) for name in ("runs", "whole"))
     assert (stopped.results or {})["resumed_from_step"] == 1
     assert (stopped.results or {})["metrics"] == (whole.results or {})["metrics"]
     losses = [[entry["loss"] for entry in found.log if "loss" in entry] for found in (stopped, whole)]
     assert losses[0] == losses[1]
     archive, other = tmp_path / "kept" / "runs.tar.xz", tmp_path / "other"
-    assert write_archive(archive, where.root, [run]) == 1
+    assert write_archive(archive, context.root, [run]) == 1
     assert read_archive(archive, other) == 1
     assert sorted(path.name for path in run.folder(other).iterdir()) == sorted(KEPT)
     assert read_archive(archive, other) == 0  # what is there stays as it is
@@ -56,11 +56,11 @@ def test_a_study_goes_on_from_an_archive(
     monkeypatch.setenv(DEADLINE, "inf")
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
     archive = tmp_path / "runs.tar.xz"
-    assert run_study(file, Where(tmp_path / "runs", threads=1), "local", 1, False, archive=archive) == 0
+    assert run_study(file, StudyContext(tmp_path / "runs", threads=1), "local", 1, False, archive=archive) == 0
     capsys.readouterr()
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0, 1]})
     given = {"archive": archive, "from_archive": archive, "time_limit": 1e-3}
-    assert run_study(file, Where(tmp_path / "new"), "local", 1, False, **given) == LEFT
+    assert run_study(file, StudyContext(tmp_path / "new"), "local", 1, False, **given) == LEFT
     printed = capsys.readouterr().out
     assert "1 finished runs added from" in printed
     assert "2 runs, 1 finished, 1 to do" in printed
