@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import run_files
+from ..report.drawing import COLORS, LINE
 from ..report.figures import save_figure, styled
 from ..report.formatting import markdown_table
-from ..report.panels import COLORS, LINE
 
 ANALYSIS_JSON, TABLE = "analysis.json", "table.md"
 _FLOORS = {"same_position_of_another_item": "same position, another item", "any_position": "rows shuffled"}

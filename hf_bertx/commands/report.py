@@ -1,12 +1,18 @@
-"""`bertx report`: run folders -> tables, figures, one page."""
+"""`bertx report`: run folders or an archive of them -> tables, figures, one page."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+ARCHIVE = "runs.tar.xz"  # in a folder of results
 
 
 def add(verbs: Any) -> None:
@@ -16,9 +22,11 @@ def add(verbs: Any) -> None:
         description="Prints a table of runs. With --output it also writes index.html, which opens anywhere, the "
         "paper's tables with our columns beside theirs and tests of arms (report.md, report.json, *.csv), figures "
         "(*.png, *.svg), and table.md and table.json with one row a run.",
-        epilog="bertx report runs --output report",
+        epilog="bertx report runs --output report; bertx report results/table2-small --output report",
     )
-    reporting.add_argument("runs", type=Path, help="folder below which the runs lie, e.g. runs")
+    reporting.add_argument(
+        "runs", type=Path, help=f"a folder of runs, an archive of them (.tar.xz), or a folder that holds {ARCHIVE}"
+    )
     reporting.add_argument("--format", choices=("md", "json"), default="md", help="of what is printed")
     reporting.add_argument("--output", type=Path, help="folder for the page, tables and figures")
     reporting.set_defaults(act=_report)
@@ -27,11 +35,27 @@ def add(verbs: Any) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from ..report import write as report
 
-    found = report.tables(report.collect_runs(arguments.runs))
-    if arguments.format == "json":
-        print(json.dumps(found, indent=2, ensure_ascii=False))
-    else:
-        print("\n".join(report.markdown(table) for table in found))
-    if arguments.output is not None:
-        for path in report.write_report(arguments.runs, arguments.output):
-            print(f"wrote {path}", file=sys.stderr)
+    with _read(arguments.runs) as runs:
+        tables = report.tables(runs)
+        if arguments.format == "json":
+            print(json.dumps(tables, indent=2, ensure_ascii=False))
+        else:
+            print("\n".join(map(report.markdown, tables)))
+        if arguments.output is not None:
+            for path in report.write_report(runs, arguments.output):
+                print(f"wrote {path}", file=sys.stderr)
+
+
+@contextmanager
+def _read(path: Path) -> Iterator[Any]:
+    """The runs below a folder, or those of an archive, which is unpacked for as long as they are read."""
+    from ..report.records import read_runs
+    from ..study.archive import read_archive
+
+    archive = path / ARCHIVE if path.is_dir() else path
+    if not archive.is_file():
+        yield read_runs(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        read_archive(archive, Path(folder))
+        yield replace(read_runs(Path(folder)), temporary=True)

@@ -124,7 +124,7 @@ def _loss_curve(record: Any) -> bytes | None:
     """The picture of what the log holds; None of a run so short that nothing was logged."""
     if not record.curve("loss"):
         return None
-    curves = [panel for panel in make_panels(make_cells([record], resamples=1), [], []) if panel.kind in _CURVES]
+    curves = [panel for panel in make_panels(make_cells([record], resamples=1), {}, []) if panel.kind in _CURVES]
     with tempfile.TemporaryDirectory() as folder:
         paths = save_figures(curves, Path(folder))
         return next(path for path in paths if path.suffix == ".png").read_bytes()

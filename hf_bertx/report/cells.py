@@ -58,6 +58,10 @@ class Cell:
         return float(np.mean(self.scores)) if self.scores else None
 
     @property
+    def fraction(self) -> float:
+        return self.specification["fraction"]
+
+    @property
     def column(self) -> tuple:
         """What cells in one column of a table share: the values of `COLUMN`."""
         return tuple(self.specification.get(name) for name in COLUMN)
@@ -65,7 +69,7 @@ class Cell:
     @property
     def fingerprint(self) -> str | None:
         """Of the data that all runs of the cell were made from."""
-        return str(self.runs[0].order.get("data_fingerprint")) if self.runs else None
+        return self.runs[0].fingerprint if self.runs else None
 
     @property
     def is_baseline(self) -> bool:
@@ -101,7 +105,7 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     """
     records = list(records)
     for record in records:
-        check_selection(record)
+        _check_selection(record)
     groups = grouped(records, lambda record: record.cell).values()
     for runs in groups:
         _check_alike(runs)
@@ -112,7 +116,7 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     return _with_predictions(cells, resamples)
 
 
-def check_selection(record: Run) -> None:
+def _check_selection(record: Run) -> None:
     """Refuses a run whose weights were selected on its test items.
 
     Raises:
@@ -126,19 +130,14 @@ def check_selection(record: Run) -> None:
         )
 
 
-def _without_seed(record: Run) -> dict[str, Any]:
-    return {name: value for name, value in record.specification.items() if name != "seed"}
-
-
 def _check_alike(runs: list[Run]) -> None:
     first = runs[0]
     seeds: dict[int, Run] = {}
     for run in runs:
-        ours, theirs = (str(record.order.get("data_fingerprint")) for record in (first, run))
-        if ours != theirs:
+        if run.fingerprint != first.fingerprint:
             raise ValueError(
                 f"{first.folder} and {run.folder} belong to one cell and were made from different data: sha256 "
-                f"{ours[:12]} and {theirs[:12]}; report them apart, or run one of them again"
+                f"{first.fingerprint[:12]} and {run.fingerprint[:12]}; report them apart, or run one of them again"
             )
         other = seeds.setdefault(run.specification["seed"], run)
         if other is not run:
@@ -146,30 +145,27 @@ def _check_alike(runs: list[Run]) -> None:
             raise ValueError(f"{other.folder} and {run.folder} are the same run, seed {seed}; report one of them")
 
 
+def flat_specification(record: Run) -> dict[str, Any]:
+    """A run's specification without its seed, with hyperparameters beside the rest."""
+    kept = {name: value for name, value in record.specification.items() if name not in ("seed", "hyperparameters")}
+    return kept | (record.specification.get("hyperparameters") or {})
+
+
 def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
-    flat = [flat_specification(alike[0]) for alike in siblings]
-    mine = flat_specification(runs[0])
-    names = dict.fromkeys(name for other in flat for name in other if other.get(name) != mine.get(name))
-    task = runs[0].task
+    first, task = flat_specification(runs[0]), runs[0].task
+    others = [flat_specification(sibling[0]) for sibling in siblings]
+    names = dict.fromkeys(name for other in others for name in other if other.get(name) != first.get(name))
     done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
     validation = [value for run in done if (value := run.score("validation", task.metric)) is not None]
     return Cell(
         task=task,
-        specification=_without_seed(runs[0]),
-        differs={name: mine.get(name) for name in names},
+        specification={name: value for name, value in runs[0].specification.items() if name != "seed"},
+        differs={name: first.get(name) for name in names},
         chosen=len(siblings) == 1,
         runs=done,
         others=tuple(run for run in runs if run.results is None),
-        scores=tuple(run.results["metrics"][task.test_split][task.metric] for run in done if run.results is not None),
+        scores=tuple(run.scores[task.test_split][task.metric] for run in done),
         validation=float(np.mean(validation)) if validation else None,
-    )
-
-
-def flat_specification(record: Run) -> dict[str, Any]:
-    """A run's specification without its seed, with hyperparameters beside the rest."""
-    own = _without_seed(record)
-    return {name: value for name, value in own.items() if name != "hyperparameters"} | (
-        own.get("hyperparameters") or {}
     )
 
 
@@ -190,8 +186,8 @@ def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
         return s["task"], s["split"], cells[i].fingerprint, s.get("max_eval_items")
 
     out = list(cells)
-    for members in grouped((i for i, cell in enumerate(cells) if cell.runs), items).values():
-        for i, cell in zip(members, _read_together([cells[i] for i in members], resamples), strict=True):
+    for places in grouped((i for i, cell in enumerate(cells) if cell.runs), items).values():
+        for i, cell in zip(places, _read_together([cells[i] for i in places], resamples), strict=True):
             out[i] = cell
     return [replace(cell, interval=_interval(cell)) for cell in out]
 
@@ -208,68 +204,66 @@ def _interval(cell: Cell) -> Interval | None:
 
 
 def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
-    known: list[tuple[Run, tuple[str, ...], np.ndarray]] = []
-    cells = [_read_cell(cell, known) for cell in cells]
+    items: list[tuple[Run, tuple[str, ...], np.ndarray]] = []
+    cells = [_read_cell(cell, items) for cell in cells]
     answers = [cell.answers for cell in cells if cell.answers is not None]
     if not answers:
         return cells
-    _, ids, truth = known[0]
-    metric = cells[0].task.metric
+    truth, metric = items[0][2], cells[0].task.metric
     if metric in ("spearman", "pearson"):
-        resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(ids)))
+        resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(truth)))
     scores = resampled_scores(metric, truth, np.concatenate(answers), resamples)
     split = iter(np.split(scores, np.cumsum([len(rows) for rows in answers])[:-1], axis=1))
     return [cell if cell.answers is None else replace(cell, resampled=next(split)) for cell in cells]
 
 
-def _read_cell(cell: Cell, known: list[tuple[Run, tuple[str, ...], np.ndarray]]) -> Cell:
-    """The cell with its runs' answers, if it has all of them. `known` gets the items of the first run that is read."""
+def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]]) -> Cell:
+    """The cell with its runs' answers, if it has all of them. `items` gets those of the first run that is read."""
     task = cell.task
-    predictions = [found for run in cell.runs if (found := run.predictions()) is not None]
+    predictions = [each for run in cell.runs if (each := run.predictions()) is not None]
     if len(predictions) < len(cell.runs):
         return cell
     answers = []
     for run, each in zip(cell.runs, predictions, strict=True):
         ids, truth, given = each.answers(task)
-        if not known:
-            known.append((run, ids, truth))
-        other, their_ids, their_truth = known[0]
+        items[:] = items or [(run, ids, truth)]
+        other, their_ids, their_truth = items[0]
         if not same_items(ids, their_ids) or not np.array_equal(truth, their_truth):
             raise ValueError(
                 f"{run.folder} and {other.folder} name the same data and predict other items ({len(ids)} and "
                 f"{len(their_ids)}); remove one of them to run it again"
             )
         answers.append(given)
-    truth = known[0][2]
-    logits, labels = (np.concatenate([getattr(each, name) for each in predictions]) for name in ("logits", "labels"))
+    truth = items[0][2]
     constant = [statistics.constant_answer(truth, given, task.regression) for given in answers]
-    collapsed = [run for run, same in zip(cell.runs, constant, strict=True) if same and not cell.is_baseline]
+    calibration = None
+    if not task.regression and not cell.is_probe:
+        logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))
+        calibration = statistics.calibration(logits, labels)
     return replace(
         cell,
         truth=truth,
         answers=np.stack(answers),
-        calibration=None if task.regression or cell.is_probe else statistics.calibration(logits, labels),
-        collapsed=tuple(collapsed),  # a baseline may be meant to answer every item alike
+        calibration=calibration,
+        # a baseline may be meant to answer every item alike
+        collapsed=() if cell.is_baseline else tuple(r for r, same in zip(cell.runs, constant, strict=True) if same),
     )
 
 
 def named_cell(cell: Cell) -> dict[str, Any]:
     """The columns that name a cell in a file of rows."""
     s = cell.specification
-    names: tuple[str, ...] = ("task", "arm", "protocol", "split", "fraction")
+    names = ["task", "arm", "protocol", "split", "fraction", *(["items"] if s.get("items") is not None else [])]
     differs = "; ".join(f"{name}={value}" for name, value in cell.differs.items())
-    names += ("items",) if s.get("items") is not None else ()
     return {**{name: s[name] for name in names}, "backbone": shown_backbone(s["backbone"]), "differs": differs}
 
 
 def floors(cells: Iterable[Cell]) -> list[Floor]:
     """One a task and split, of the first cell that has its predictions."""
-    known = grouped(
-        (cell for cell in cells if cell.truth is not None), lambda cell: (cell.task.name, cell.specification["split"])
-    )
-    found = []
-    for (_, split), (cell, *_) in known.items():
-        assert cell.truth is not None
-        score = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
-        found.append(Floor(cell.task, split, score, len(cell.truth)))
-    return found
+    first: dict[tuple[str, str], Floor] = {}
+    for cell in cells:
+        key = cell.task.name, cell.specification["split"]
+        if cell.truth is not None and key not in first:
+            score = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
+            first[key] = Floor(cell.task, key[1], score, len(cell.truth))
+    return list(first.values())

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..arms import ARMS
 from . import statistics
 from .cells import Cell
-from .formatting import grouped
+from .formatting import arm_rank, grouped
 from .statistics import Comparison
 
 
@@ -27,15 +26,13 @@ class ArmComparison:
 
 def compare_arms(cells: Iterable[Cell]) -> list[ArmComparison]:
     """Compares the chosen cells of each column: every arm with `rand` and with its own control, `bert` with every arm
-    and every baseline. Only arms made from the same data are compared."""
+    and every baseline. Only arms trained on the same data are compared."""
     pairs = arm_pairs(cell for cell in cells if cell.chosen and cell.resampled is not None)
     tests = [ArmComparison(first, second, _compare(first, second)) for first, second in pairs]
     corrected = []
-    for members in grouped(tests, lambda test: (test.first.name, test.second.name, test.first.column[1:])).values():
-        p_values = statistics.holm([test.comparison.p_value for test in members])
-        corrected += [
-            replace(test, p_holm=p_value, tasks=len(members)) for test, p_value in zip(members, p_values, strict=True)
-        ]
+    for family in grouped(tests, lambda test: (test.first.name, test.second.name, test.first.column[1:])).values():
+        p_values = statistics.holm([test.comparison.p_value for test in family])
+        corrected += [replace(test, p_holm=p, tasks=len(family)) for test, p in zip(family, p_values, strict=True)]
     return corrected
 
 
@@ -60,10 +57,9 @@ def _pairs(arms: dict[str, Cell]) -> list[tuple[str, str]]:
     pairs = [(name, f"{name}_rand") for name in trained]
     pairs += [(name, "rand") for name in trained if not name.endswith("_rand") and name != "rand"]
     pairs += [("bert", name) for name in arms if name not in ("bert", "rand")]
-    found = dict.fromkeys(pair for pair in pairs if pair[0] in arms and pair[1] in arms)
-    rank = {name: i for i, name in enumerate(ARMS)}
-    random = {name for name, cell in arms.items() if cell.specification.get("start") == "random"}  # asked first
-    return sorted(found, key=lambda pair: (pair[1] not in random, *(rank.get(name, len(rank)) for name in pair)))
+    present = dict.fromkeys(pair for pair in pairs if pair[0] in arms and pair[1] in arms)
+    random = {name for name, cell in arms.items() if cell.specification.get("start") == "random"}
+    return sorted(present, key=lambda pair: (pair[1] not in random, *map(arm_rank, pair)))  # random starts first
 
 
 def _compare(first: Cell, second: Cell) -> Comparison:
@@ -71,7 +67,5 @@ def _compare(first: Cell, second: Cell) -> Comparison:
     assert second.resampled is not None
     assert first.truth is not None
     seeds = [[run.specification["seed"] for run in cell.runs] for cell in (first, second)]
-    return statistics.compare(
-        np.array(first.scores), np.array(second.scores), first.resampled, second.resampled, len(first.truth),
-        paired_seeds=seeds[0] == seeds[1],
-    )  # fmt: skip
+    scores, resampled = (np.array(first.scores), np.array(second.scores)), (first.resampled, second.resampled)
+    return statistics.compare(*scores, *resampled, len(first.truth), paired_seeds=seeds[0] == seeds[1])

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
-from .panels import COLORS, INK, KINDS, LINE, Panel
+from .drawing import COLORS, GROUND, INK, KINDS, LINE, Panel
 
 DPI = 192  # two dots a CSS pixel
 _CHARACTERS_AN_INCH = 15  # of the line at the foot, 8 points high
-# `parse_math`: a `$` in a label is a dollar, not a formula. The same figure gives the same file.
+# `parse_math`: a `$` in a label is a dollar, not a formula. `hashsalt`: the same figure gives the same file.
 _STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": LINE,
     "grid.alpha": 0.5, "grid.linewidth": 0.6, "axes.edgecolor": LINE, "axes.labelcolor": INK, "text.color": INK,
-    "xtick.color": INK, "ytick.color": INK, "legend.frameon": False, "legend.fontsize": 8, "svg.fonttype": "none",
+    "xtick.color": INK, "ytick.color": INK, "legend.edgecolor": "none", "legend.facecolor": GROUND,
+    "legend.framealpha": 0.75, "legend.fancybox": False, "legend.fontsize": 8, "svg.fonttype": "none",
     "svg.hashsalt": "hf_bertx", "axes.axisbelow": True, "text.parse_math": False,
 }  # fmt: skip
+_PAGE_COLORS = {**{color: f"--c{i}" for i, color in enumerate(COLORS)}, INK: "--ink", LINE: "--line", GROUND: "--card"}
 
 
 @contextmanager
@@ -39,15 +41,14 @@ def save_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
     curves = [panel for panel in panels if panel.kind in ("loss", "validation")]
     titles = list(dict.fromkeys(panel.title for panel in curves))
     curves.sort(key=lambda panel: (titles.index(panel.title), panel.kind))  # a row a task: loss, then validation
-    pictures = {"loss_curves": curves} | {
-        kind: [panel for panel in panels if panel.kind == kind] for kind in KINDS if kind not in ("loss", "validation")
-    }
-    written = []
-    for name, shown in pictures.items():
-        if shown:
-            columns = 2 if name == "loss_curves" else min(4, len(shown))
-            written += _save_grid(shown, folder / name, columns)
-    return written
+    pictures = {"loss_curves": curves}
+    pictures |= {kind: [p for p in panels if p.kind == kind] for kind in KINDS if kind not in ("loss", "validation")}
+    return [
+        path
+        for name, shown in pictures.items()
+        if shown
+        for path in _save_grid(shown, folder / name, 2 if shown is curves else min(4, len(shown)))
+    ]
 
 
 def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:
@@ -56,7 +57,7 @@ def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:
     rows = math.ceil(len(panels) / columns)
     width, height = (max(panel.size[i] for panel in panels) for i in (0, 1))
     head = 0.28 + 0.16 * max(panel.title.count("\n") for panel in panels)
-    note = textwrap.wrap(panels[0].where, int(_CHARACTERS_AN_INCH * width * columns))
+    note = textwrap.wrap(panels[0].shared, int(_CHARACTERS_AN_INCH * width * columns))
     foot = 0.11 + 0.14 * len(note) if note else 0.0
     with styled():
         figure = Figure(figsize=(width * columns, (height + head) * rows + foot))
@@ -72,47 +73,54 @@ def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:
 
 
 def save_figure(figure: Any, path: Path) -> list[Path]:
-    """A figure as PNG and SVG, whole or not at all; call it within [`styled`]."""
-    paths = [path.with_suffix(".png"), path.with_suffix(".svg")]
-    for each in paths:
-        _write(figure, each, {"dpi": DPI} if each.suffix == ".png" else {"metadata": {"Date": None}})
-    return paths
+    """A figure as PNG and SVG, each whole or not at all; call it within [`styled`]."""
+    png, svg = path.with_suffix(".png"), path.with_suffix(".svg")
+    run_files.write_whole(png, lambda temporary: figure.savefig(temporary, format="png", dpi=DPI))
+    run_files.write_whole(svg, lambda temporary: figure.savefig(temporary, format="svg", metadata={"Date": None}))
+    return [png, svg]
 
 
 def _axis(figure: Any, panel: Panel, x: float, y: float) -> Any:
     """The panel, drawn with its lower left corner at `(x, y)`, in inches."""
     (width, height), (left, below) = panel.size, panel.margins
-    whole = figure.get_size_inches()
-    box = (x + left, y + below, width - left - 0.12, height - below - 0.08)
-    axis = figure.add_axes((box[0] / whole[0], box[1] / whole[1], box[2] / whole[0], box[3] / whole[1]))
+    across, up = figure.get_size_inches()
+    axis = figure.add_axes(
+        ((x + left) / across, (y + below) / up, (width - left - 0.12) / across, (height - below - 0.08) / up)
+    )
     axis.locator_params(nbins=5)
     panel.draw(axis)
     return axis
 
 
-def _write(figure: Any, path: Path, options: dict[str, Any]) -> None:
-    run_files.write_whole(path, lambda temporary: figure.savefig(temporary, format=path.suffix[1:], **options))
-
-
-def inline_svg(panel: Panel, number: int) -> str:
-    """A panel as an `<svg>` for a page: text in the page's font, colors as the page's variables, ids of its own."""
+def inline_svg(panel: Panel, number: int) -> tuple[str, str]:
+    """A panel as an `<svg>` for a page (text in the page's font, colors as its variables, ids of its own), and what
+    the panel shows in words."""
     from matplotlib.figure import Figure
 
     buffer = io.StringIO()
     with styled():
         figure = Figure(figsize=panel.size)
-        _axis(figure, panel, 0, 0)
+        words = _in_words(_axis(figure, panel, 0, 0))
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
     used = set(re.findall(r'(?:url\(|href=")#([\w.-]+)', text))
-    return re.sub(r"<[^<>]*>", lambda tag: _of_page(tag[0], number, used), text).strip()  # labels stay as they are
+    return re.sub(r"<[^<>]*>", lambda tag: _of_page(tag[0], number, used), text).strip(), words  # labels stay
+
+
+def _in_words(axis: Any) -> str:
+    """What the axes show, and where each named line ends."""
+    words = f"{axis.get_ylabel() or 'tasks'} by {axis.get_xlabel()}"
+    for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+        line = handle[0] if isinstance(handle, tuple) else handle  # of an error bar, the line without its bars
+        words += f"; {label} ends at {line.get_ydata()[-1]:.3g}"
+    return words
 
 
 def _of_page(tag: str, number: int, used: set[str]) -> str:
-    tag = re.sub(r' id="([^"]*)"', lambda found: f' id="g{number}-{found[1]}"' if found[1] in used else "", tag)
+    tag = re.sub(r' id="([^"]*)"', lambda own: f' id="g{number}-{own[1]}"' if own[1] in used else "", tag)
     tag = re.sub(r'(url\(#|href="#)', rf"\g<1>g{number}-", tag)
     tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
-    for i, color in enumerate(COLORS):
-        tag = tag.replace(color, f"var(--c{i})")
-    return tag.replace(INK, "var(--ink)").replace(LINE, "var(--line)")
+    for color, variable in _PAGE_COLORS.items():
+        tag = tag.replace(color, f"var({variable})")
+    return tag

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..arms import ARMS
 from ..data.text_files import spreadsheet_safe
 from ..tasks import TASKS, Task
 from .statistics import Interval
@@ -23,6 +24,11 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
+def arm_rank(name: str) -> int:
+    """The place of an arm in every listing; unknown arms come last."""
+    return list(ARMS).index(name) if name in ARMS else len(ARMS)
+
+
 def percent(value: float | None, sign: str = "") -> str:
     """A fraction as the paper prints it: x 100, one decimal; nothing for None."""
     return "" if value is None else f"{100 * value:{sign}.1f}"
@@ -35,13 +41,18 @@ def bracketed(interval: Interval | None) -> str:
 
 def interval_columns(interval: Interval | None, over: str = "over") -> dict[str, Any]:
     """The columns `low`, `high` and `over` of an interval."""
-    return {name: None if interval is None else getattr(interval, field)
-            for name, field in (("low", "low"), ("high", "high"), (over, "over"))}  # fmt: skip
+    values = (None, None, None) if interval is None else (interval.low, interval.high, interval.over)
+    return dict(zip(("low", "high", over), values, strict=True))
 
 
 def share_of_data(fraction: float) -> str:
-    """What stands behind a name where a run saw less than all of the training data."""
+    """`, 10% data` after the name of runs on a part of the training data; else nothing."""
     return "" if fraction == 1 else f", {100 * fraction:g}% data"
+
+
+def items_of_data(items: int | str | None) -> str:
+    """`, 1000 items` after the name of probes, which draw their training items; else nothing."""
+    return "" if items is None else f", {items} items"
 
 
 def short_name(task: Task) -> str:
@@ -50,7 +61,7 @@ def short_name(task: Task) -> str:
 
 
 def shown_backbone(name: str) -> str:
-    """A backbone as a reader may see it: a Hub id or a short name as it is, the last part of a folder."""
+    """A Hub id or a short name as it is; the last part of a folder, since the rest of its path is private."""
     hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@\w+)?", name) and not name.startswith(".")
     return name if hub or "/" not in name else Path(name).name
 
@@ -61,21 +72,20 @@ def setup(specification: dict[str, Any]) -> str:
     return named + items_of_data(specification.get("items"))
 
 
-def items_of_data(items: int | str | None) -> str:
-    """What stands behind a name where a probe drew its training items."""
-    return "" if items is None else f", {items} items"
-
-
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """A Markdown table; None is an empty cell.
 
     `DataFrame.to_markdown` needs another package, pads every cell and refuses two columns of one name.
     """
-    lines = [head, ["---"] * len(head), *rows]
-    text = ["| " + " | ".join("" if cell is None else markdown_text(str(cell)) for cell in line) + " |"
-            for line in lines]  # fmt: skip
-    text[1] = "|" + "---|" * len(head)
-    return "\n".join(text)
+    lines = ["| " + " | ".join("" if cell is None else markdown_text(str(cell)) for cell in row) + " |"
+             for row in (head, *rows)]  # fmt: skip
+    return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+
+
+def markdown_section(title: str, rows: Sequence[Mapping[str, Any]], note: str = "") -> str:
+    """A title, a table of rows that share their names, and a note below it."""
+    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
+    return "\n".join([f"## {title}", "", table, "", *([note, ""] if note else [])])
 
 
 def markdown_text(text: str) -> str:

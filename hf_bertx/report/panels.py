@@ -1,118 +1,53 @@
-"""Cells -> panels: differences of arms, training curves, score by share of the data, calibration, confusion.
-
-A panel knows how to draw itself on a matplotlib axis; [`figures`] puts panels into files and pages.
-"""
+"""Cells -> panels: differences of arms, training curves, score by share of the data, calibration, confusion."""
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..arms import ARMS
 from ..backbones import pretraining_step
 from ..runs.run import Run
-from .cells import Cell, Floor
+from .cells import Cell
 from .comparisons import ArmComparison
-from .formatting import grouped, percent, setup, share_of_data, short_name, shown_backbone
-
-INK, LINE = "#1d2430", "#c9ced6"
-# Okabe and Ito's palette for color-blind readers, darker where it is pale on white. The page has them as --c0, ...
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#b85c94", "#c78a00", "#3a9bd6", "#7a5c00", "#5b6472")
-_COLOR_OF = {"bert": 0, "rand": 1, "re_emb": 2, "unused": 3, "random_body": 7, "random_tokens": 5}
-_COLOR_OF |= {"frozen": 6, "frozen_rand": 6, "frozen_norm": 7, "frozen_norm_rand": 7, "lora": 4, "lora_rand": 4}
-_COLOR_OF |= {"shuffled": 4, "shift_1000": 5, "shift_1000_rand": 1, "random_shift": 3, "random_shift_rand": 4}
-KINDS = {
-    "comparisons": "What separates two arms",
-    "loss": "Training loss (Figure 2 of the paper)",
-    "validation": "Validation score while training",
-    "plateau": "Steps until the plateau is left",
-    "pretraining": "Score by step of pre-training (Figure 3 of the paper)",
-    "fractions": "Score by share of the training data",
-    "layers": "Probes: score by layer",
-    "sizes": "Probes: score by number of training items",
-    "calibration": "Calibration",
-    "confusion": "Confusion",
-}
-_METRICS = {"mcc": "Matthews correlation", "f1": "F1", "macro_f1": "macro F1", "spearman": "Spearman correlation"}
-_METRICS |= {"pearson": "Pearson correlation", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+from .drawing import INK, Floors, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
+from .formatting import grouped, percent, setup, share_of_data, short_name
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One small picture: `kind` of [`KINDS`], what it shows in words, and how it is drawn on a matplotlib axis.
+def make_panels(cells: Sequence[Cell], floor_of: Floors, tests: Sequence[ArmComparison]) -> list[Panel]:
+    """Every panel that the cells give, kind by kind; for checkpoints see [`pretraining_panels`].
 
-    `size` and `margins` (left and below, for labels) are in inches: a layout that measures every text takes a second
-    a panel. `where` names backbone, protocol and split if all panels share them.
+    Args:
+        floor_of: the score of the best constant answer, by task and split.
     """
-
-    kind: str
-    title: str
-    about: str
-    draw: Callable[[Any], None]
-    size: tuple[float, float] = (3.9, 2.8)
-    margins: tuple[float, float] = (0.62, 0.48)
-    where: str = ""
-
-
-def make_panels(cells: Sequence[Cell], floors: Iterable[Floor], tests: Sequence[ArmComparison]) -> list[Panel]:
-    """Every panel that the cells give, kind by kind; for checkpoints see [`pretraining_panels`]."""
-    bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
-    trained = [c for c in cells if c.chosen and not c.is_baseline and not c.is_probe and not _of_checkpoint(c)]
+    trained = [c for c in cells if c.chosen and not c.is_baseline and not c.is_probe and not _is_checkpoint(c)]
     columns = list(grouped(trained, lambda cell: cell.column).values())
     several = len({setup(cell.specification) for cell in trained}) > 1
     panels = _comparison_panels(tests)
     for kind in ("loss", "validation"):
-        for column in columns:
-            panels += _curve_panel(kind, column, several)
-    panels += _fraction_panels(trained, bottom)
-    most = {  # what a model says of an item is shown for the most data alone
-        key: max(cell.specification["fraction"] for cell in members)
-        for key, members in grouped(trained, _without_fraction).items()
-    }
-    full = [[c for c in column if c.specification["fraction"] == most[_without_fraction(c)]] for column in columns]
-    for column in full:
-        panels += _calibration_panel(column, several)
+        panels += [panel for column in columns if (panel := _curve_panel(kind, column, several)) is not None]
+    panels += _fraction_panels(trained, floor_of)
+    by_arm = grouped(trained, lambda cell: (*cell.column[:4], cell.name)).values()
+    # Calibration and confusion are shown for the largest share of the data alone.
+    largest = {id(c) for arm in by_arm for c in arm if c.fraction == max(other.fraction for other in arm)}
+    whole = [[cell for cell in column if id(cell) in largest] for column in columns]
+    panels += [_calibration_panel(column, several) for column in whole if any(c.calibration for c in column)]
     panels += [
         _confusion_panel(cell, several)
-        for column in full
+        for column in whole
         for cell in column
         if cell.answers is not None and not cell.task.regression
     ]
     if several or not trained:
         return panels
-    s = trained[0].specification
-    where = f"{shown_backbone(s['backbone'])}, protocol {s['protocol']}, split {s['split']}"
-    return [replace(panel, where=where) for panel in panels]
+    backbone, protocol, split = setup(trained[0].specification).split(", ")
+    return [replace(panel, shared=f"{backbone}, protocol {protocol}, split {split}") for panel in panels]
 
 
-def _of_checkpoint(cell: Cell) -> bool:
+def _is_checkpoint(cell: Cell) -> bool:
     return pretraining_step(cell.specification["backbone"]) is not None
-
-
-def _without_fraction(cell: Cell) -> tuple:
-    return (cell.column[:4], cell.name)
-
-
-def panel_title(cell: Cell, several: bool) -> str:
-    """Task and share of the data; with `several` setups also backbone, protocol and split."""
-    where = f"\n{setup(cell.specification)}" if several else ""
-    return short_name(cell.task) + share_of_data(cell.specification["fraction"]) + where
-
-
-def metric_name(name: str) -> str:
-    """A metric in words for an axis."""
-    return _METRICS.get(name, name)
-
-
-def arm_style(name: str) -> dict[str, Any]:
-    """Color and line of an arm, the same in every figure. A random start is dashed."""
-    place = _COLOR_OF.get(name, zlib.crc32(name.encode()) % len(COLORS))
-    random = name in ARMS and ARMS[name].start == "random"
-    return {"color": COLORS[place], "ls": "--" if random else "-", "lw": 1.7}
 
 
 def _by_step(runs: Sequence[Run], name: str) -> tuple[list[int], np.ndarray]:
@@ -122,98 +57,75 @@ def _by_step(runs: Sequence[Run], name: str) -> tuple[list[int], np.ndarray]:
     return steps, np.array([[curve[step] for step in steps] for curve in curves])
 
 
-def _curve_panel(kind: str, column: list[Cell], several: bool) -> list[Panel]:
+def _curve_panel(kind: str, column: list[Cell], several: bool) -> Panel | None:
     metric = column[0].task.metric
-    found = [(c, *_by_step(c.runs or c.others, "loss" if kind == "loss" else f"eval_{metric}")) for c in column]
-    lines = [(cell, steps, values) for cell, steps, values in found if steps]
+    logged = [(c, *_by_step(c.runs or c.others, "loss" if kind == "loss" else f"eval_{metric}")) for c in column]
+    lines = [(cell, steps, values) for cell, steps, values in logged if steps]
     if not lines:
-        return []
+        return None
 
     def draw(axis: Any) -> None:
         for cell, steps, values in lines:
-            style = arm_style(cell.name)
-            if len(values) > 1:
-                band = values.min(axis=0), values.max(axis=0)
-                axis.fill_between(steps, *band, color=style["color"], alpha=0.18, lw=0)
+            seed = (cell.runs or cell.others)[0].specification["seed"]
+            seeds = f"{len(values)} seeds" if len(values) > 1 else f"seed {seed}"
             marker = {"marker": "o", "ms": 3} if len(steps) < 15 else {}
-            axis.plot(steps, values.mean(axis=0), label=_seeds_label(cell, len(values)), **style, **marker)
+            bands = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
+            draw_line(axis, cell.name, steps, *bands, label=f"{cell.name}, {seeds}", **marker)
         label = "training loss" if kind == "loss" else f"{metric_name(metric)} on validation"
         axis.set(xlabel="training step", ylabel=label)
         axis.set_ylim(bottom=min(0.0, min(float(values.min()) for _, _, values in lines)))
         axis.legend()
 
-    about = ", ".join(f"{cell.name} ends at {values.mean(axis=0)[-1]:.3f}" for cell, _, values in lines)
-    return [Panel(kind, panel_title(column[0], several), about, draw)]
+    return Panel(kind, panel_title(column[0], several), draw)
 
 
-def _seeds_label(cell: Cell, count: int) -> str:
-    seeds = [run.specification["seed"] for run in (cell.runs or cell.others)]
-    return f"{cell.name}, " + (f"{count} seeds" if count > 1 else f"seed {seeds[0]}")
-
-
-def _fraction_panels(cells: Sequence[Cell], bottom: dict[tuple[str, str], float]) -> list[Panel]:
+def _fraction_panels(cells: Sequence[Cell], floor_of: Floors) -> list[Panel]:
     """Score by fraction: a panel a task, a line an arm, a band over seeds."""
-    done = [cell for cell in cells if cell.scores]
     panels = []
-    for members in grouped(done, lambda cell: (*cell.column[:4], cell.column[5])).values():
-        arms = grouped(members, lambda cell: cell.name)
-        lines = {name: sorted(points, key=_fraction) for name, points in arms.items() if len(points) > 1}
+    for task in grouped((c for c in cells if c.scores), lambda c: (*c.column[:4], c.column[5])).values():
+        arms = grouped(task, lambda cell: cell.name)
+        lines = {name: sorted(arm, key=lambda cell: cell.fraction) for name, arm in arms.items() if len(arm) > 1}
         if lines:
-            panels.append(_fraction_panel(lines, bottom.get((members[0].task.name, members[0].column[3]))))
+            panels.append(_fraction_panel(lines, floor_of.get((task[0].task.name, task[0].column[3]))))
     return panels
 
 
-def _fraction(cell: Cell) -> float:
-    return cell.specification["fraction"]
-
-
 def _fraction_panel(lines: dict[str, list[Cell]], floor: float | None) -> Panel:
-    places = sorted({_fraction(cell) for points in lines.values() for cell in points})
-    labels = [f"{100 * place:g}%" for place in places]
+    places = sorted({cell.fraction for cells in lines.values() for cell in cells})
     task = next(iter(lines.values()))[0].task
 
     def draw(axis: Any) -> None:
-        for name, points in lines.items():
-            at = [places.index(_fraction(cell)) for cell in points]
-            values = [100 * np.array(cell.scores) for cell in points]
-            style = arm_style(name)
-            band = [v.min() for v in values], [v.max() for v in values]
-            axis.fill_between(at, *band, color=style["color"], alpha=0.18, lw=0)
-            axis.plot(at, [v.mean() for v in values], marker="o", ms=4, label=name, **style)
-        if floor is not None:
-            axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
-        axis.set_xticks(range(len(places)), labels)
-        axis.set(xlabel="share of the training data", ylabel=f"{metric_name(task.metric)} x 100")
+        for name, cells in lines.items():
+            scores = [100 * np.array(cell.scores) for cell in cells]
+            bands = ([reduce(each) for each in scores] for reduce in (np.mean, np.min, np.max))
+            draw_line(axis, name, [places.index(cell.fraction) for cell in cells], *bands, marker="o", ms=4)
+        draw_floor(axis, floor)
+        axis.set_xticks(range(len(places)), [f"{100 * place:g}%" for place in places])
+        axis.set(xlabel="share of the training data", ylabel=score_label(task))
         axis.legend()
 
-    about = "; ".join(
-        f"{name}: " + ", ".join(f"{percent(cell.mean)} at {100 * _fraction(cell):g}%" for cell in points)
-        for name, points in lines.items()
-    )
-    return Panel("fractions", short_name(task), about, draw)
+    return Panel("fractions", short_name(task), draw)
 
 
-def _calibration_panel(column: list[Cell], several: bool) -> list[Panel]:
-    found = [(cell, cell.calibration) for cell in column if cell.calibration is not None]
-    if not found:
-        return []
-
+def _calibration_panel(column: list[Cell], several: bool) -> Panel:
     def draw(axis: Any) -> None:
         axis.plot([0, 100], [0, 100], color=INK, ls=":", lw=1)
-        for cell, calibration in found:
+        for cell, calibration in ((c, c.calibration) for c in column if c.calibration is not None):
             sure, right, count = np.array(calibration.bins).T
             style = arm_style(cell.name)
             axis.plot(100 * sure, 100 * right, label=f"{cell.name}, ECE {percent(calibration.error)}", **style)
             axis.scatter(100 * sure, 100 * right, s=4 + 60 * count / count.sum(), color=style["color"], lw=0)
-        axis.set(xlabel="confidence of the model, %", ylabel="answers that are right, %", ylim=(-3, 103))
+        axis.set(xlabel="confidence of the model, %", ylabel="correct answers, %", ylim=(-3, 103))
         axis.legend(loc="upper left")
 
-    about = ", ".join(f"{cell.name}: expected calibration error {percent(c.error)}" for cell, c in found)
-    return [Panel("calibration", panel_title(column[0], several), about, draw)]
+    return Panel("calibration", panel_title(column[0], several), draw)
 
 
 def confusion(cell: Cell) -> np.ndarray:
-    """How often each class (row) was given each class (column), summed over seeds; of pieces where the task votes."""
+    """How often the model predicted each class (column) for each true class (row), summed over seeds.
+
+    Where the task votes, pieces are counted.
+    """
     from sklearn.metrics import confusion_matrix
 
     assert cell.answers is not None
@@ -223,76 +135,66 @@ def confusion(cell: Cell) -> np.ndarray:
     return confusion_matrix(truth, cell.answers.ravel(), labels=range(len(cell.task.labels)))
 
 
-def _short(label: str) -> str:
-    return label if len(label) <= 22 else label[:21] + "…"
-
-
 def _confusion_panel(cell: Cell, several: bool) -> Panel:
     counts = confusion(cell)
-    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))  # classes that occur or are given
-    counts, labels = counts[np.ix_(present, present)], [_short((cell.task.labels or ())[i]) for i in present]
+    present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))  # classes that occur or are predicted
+    counts, names = counts[np.ix_(present, present)], [(cell.task.labels or ())[i] for i in present]
+    labels = [name if len(name) <= 22 else name[:21] + "…" for name in names]
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    long, named = max(map(len, labels)) > 5, len(labels) <= 12
+    longest, named = max(map(len, labels)), len(labels) <= 12
 
     def draw(axis: Any) -> None:
         from matplotlib.colors import LinearSegmentedColormap, to_rgb
         from sklearn.metrics import ConfusionMatrixDisplay
 
-        blue = to_rgb(COLORS[0])
-        colors = LinearSegmentedColormap.from_list("share", [(*blue, 0.0), (*blue, 0.7)])  # the page shines through
+        color = to_rgb(arm_style(cell.name)["color"])
+        colors = LinearSegmentedColormap.from_list("share", [(*color, 0.0), (*color, 0.7)])  # the page shines through
         ConfusionMatrixDisplay(shares, display_labels=labels).plot(
             ax=axis, cmap=colors, colorbar=False, include_values=len(labels) <= 6, values_format=".0f",
             text_kw={"color": INK, "fontsize": 8},
             im_kw={"interpolation": "none", "aspect": "auto", "vmin": 0, "vmax": 100},
         )  # fmt: skip
-        axis.set(xlabel="class given", ylabel="true class")
+        axis.set(xlabel="predicted class", ylabel="true class")
+        axis.grid(visible=False)
         if not named:
             axis.set(xticks=[], yticks=[])
-        elif long:
+        elif longest > 5:
             for tick in axis.get_xticklabels():
                 tick.set(ha="right", rotation=40, rotation_mode="anchor")
-        axis.grid(visible=False)
 
-    about = f"{cell.name}: per cent of each true class; {percent(float(np.trace(counts) / counts.sum()))} right"
-    width = 0.07 * max(map(len, labels)) if named else 0.0
-    margins = (0.4 + width, 0.45 + (0.66 * width if long and named else 0.0))
-    return Panel("confusion", f"{panel_title(cell, several)}: {cell.name}", about, draw, (3.9, 3.4), margins)
+    width = 0.07 * longest if named else 0.0
+    margins = (0.4 + width, 0.45 + (0.66 * width if longest > 5 else 0.0))
+    return Panel("confusion", f"{panel_title(cell, several)}: {cell.name}", draw, (3.9, 3.4), margins)
 
 
 def _comparison_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
     """Differences with their intervals: a panel a pair of arms, a line a task."""
-    shown = [test for test in tests if not _of_checkpoint(test.first)]
+    shown = [test for test in tests if not _is_checkpoint(test.first)]
     several = len({test.first.column[1:4] for test in shown}) > 1
-    shown = [test for test in shown if not test.first.is_probe or test.first.specification["items"] == _items(shown)]
+    sizes = grouped((t for t in shown if t.first.is_probe), lambda t: t.first.specification["items"])
+    # Probes are shown at the training size at which most pairs are compared; the largest among equals.
+    most = max((s for s in sizes if s != "all"), key=lambda size: (len(sizes[size]), size), default=0)
+    shown = [test for test in shown if not test.first.is_probe or test.first.specification["items"] == most]
     families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column[1:]))
-    return [_comparison_panel(members, several) for members in families.values()]
+    return [_comparison_panel(family, several) for family in families.values()]
 
 
-def _items(tests: Iterable[ArmComparison]) -> int:
-    """The training size at which most pairs of probes are compared; the largest among equals."""
-    sizes = grouped((t for t in tests if t.first.is_probe), lambda t: t.first.specification["items"])
-    return max((size for size in sizes if size != "all"), key=lambda size: (len(sizes[size]), size), default=0)
-
-
-def _comparison_panel(members: list[ArmComparison], several: bool) -> Panel:
-    first, tasks = members[0].first, [short_name(test.first.task) for test in members]
+def _comparison_panel(family: list[ArmComparison], several: bool) -> Panel:
+    first, tasks = family[0].first, [short_name(test.first.task) for test in family]
+    color = arm_style(first.name)["color"]
 
     def draw(axis: Any) -> None:
         axis.axvline(0, color=INK, lw=1)
-        for place, test in enumerate(members):
+        for place, test in enumerate(family):
             c, sure = test.comparison, test.p_holm < 0.05
-            color = COLORS[0] if c.difference > 0 else COLORS[1]
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2.2, alpha=1 if sure else 0.55)
             axis.plot(100 * c.difference, place, "o", ms=6, color=color, mfc=color if sure else "none")
-        axis.set_yticks(range(len(members)), tasks)
-        axis.set(ylim=(len(members) - 0.4, -0.6), xlabel="difference of scores x 100")
+        axis.set_yticks(range(len(family)), tasks)
+        axis.set(
+            ylim=(len(family) - 0.4, -0.6), xlabel=f"test score x 100: {first.name} minus {family[0].second.name}"
+        )
 
-    about = "; ".join(
-        f"{task} {percent(t.comparison.difference, '+')} [{percent(t.comparison.low)}, {percent(t.comparison.high)}], "
-        f"corrected p {t.p_holm:.2g}"
-        for task, t in zip(tasks, members, strict=True)
-    )
-    title = f"{first.name} − {members[0].second.name}" + share_of_data(first.specification["fraction"])  # noqa: RUF001
+    title = f"{first.name} − {family[0].second.name}" + share_of_data(first.fraction)  # noqa: RUF001
     title += f"\n{setup(first.specification)}" if several else ""
     margins = (0.3 + 0.07 * max(map(len, tasks)), 0.48)
-    return Panel("comparisons", title, about, draw, (3.9, 0.9 + 0.3 * len(members)), margins)
+    return Panel("comparisons", title, draw, (3.9, 0.9 + 0.3 * len(family)), margins)

@@ -11,6 +11,7 @@ from ..backbones import pretraining_step
 from ..tasks import TASKS, Task
 from .cells import Cell, Floor
 from .formatting import (
+    arm_rank,
     bracketed,
     interval_columns,
     items_of_data,
@@ -38,11 +39,12 @@ NOTE = (
 class PaperRow:
     """A row: `paper` (x 100, as printed) and `here`, one entry a task; None where there is none.
 
-    `arm` names what of ours stands in it, nothing for a row that only others have.
+    `kind` is `paper` for a row of the paper, `arm` for one that only we have, `baseline` or `floor`. `arm` names our
+    arm of the row; it is empty for a row that only others have.
     """
 
     label: str
-    kind: str  # paper: the paper has it; arm: only we have it; baseline; floor
+    kind: str
     fraction: float
     paper: tuple[float | None, ...]
     here: tuple[Cell | Floor | None, ...]
@@ -57,19 +59,20 @@ class PaperTable:
         number: `1`, `2`, or `other` for tasks that the paper does not have.
         filled, expected: how many cells of the paper's own rows that this backbone can fill have a finished run, and
             how many there are.
+        undecided: cells that are empty since nothing may be chosen on test items.
     """
 
     number: str
     backbone: str
     protocol: str
     split: str
+    max_eval_items: int | None
+    items: int | str | None
     tasks: tuple[Task, ...]
     rows: tuple[PaperRow, ...]
     filled: int
     expected: int
-    max_eval_items: int | None = None
-    items: int | str | None = None
-    undecided: tuple[str, ...] = ()
+    undecided: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -78,8 +81,8 @@ class PaperTable:
 
 def table_number(task: Task) -> str:
     """Which of the paper's tables has a task: `1`, `2`, or `other`."""
-    sources = {score.source for score in task.published}
-    return next((number for number in ("2", "1") if any(f"Table {number} " in source for source in sources)), "other")
+    sources = " ".join(score.source for score in task.published)
+    return next((number for number in ("2", "1") if f"Table {number} " in sources), "other")
 
 
 def paper_tables(cells: Sequence[Cell], floors: Iterable[Floor]) -> list[PaperTable]:
@@ -89,9 +92,8 @@ def paper_tables(cells: Sequence[Cell], floors: Iterable[Floor]) -> list[PaperTa
     """
     floors = list(floors)
     shown = [c for c in cells if not c.is_baseline and pretraining_step(c.specification["backbone"]) is None]
-    keys = dict.fromkeys((table_number(cell.task), *_setup(cell)) for cell in shown)
-    order = list(_TITLES)
-    return [_table(key[0], key[1:], cells, floors) for key in sorted(keys, key=lambda key: order.index(key[0]))]
+    keys = dict.fromkeys((table_number(cell.task), _setup(cell)) for cell in shown)
+    return [_table(*key, cells, floors) for key in sorted(keys, key=lambda key: list(_TITLES).index(key[0]))]
 
 
 def _setup(cell: Cell) -> tuple:
@@ -101,31 +103,29 @@ def _setup(cell: Cell) -> tuple:
 
 def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]) -> PaperTable:
     backbone, protocol, split, limit, items = setup
-    mine = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
-    fixed = {cell.task.name: cell.task for cell in mine} if number == "other" else TASKS
-    tasks = tuple(task for task in fixed.values() if table_number(task) == number)
-    rows = _paper_rows(tasks, mine, "ALBERT" if "albert" in backbone.lower() else "BERT")
+    ours = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
+    candidates = {cell.task.name: cell.task for cell in ours} if number == "other" else TASKS
+    tasks = tuple(task for task in candidates.values() if table_number(task) == number)
+    rows = _paper_rows(tasks, ours, "ALBERT" if "albert" in backbone.lower() else "BERT")
     fillable = [row for row in rows if row.arm]
-    rank = {name: i for i, name in enumerate(ARMS)}
-    further = _own_rows("arm", tasks, mine, {(row.arm, row.fraction) for row in fillable})
-    rows += sorted(further, key=lambda row: (-row.fraction, rank.get(row.arm, len(rank))))
-    alike = [c for c in cells if (c.specification["split"], c.specification.get("max_eval_items")) == (split, limit)]
-    names = {task.name for task in tasks}
-    rows += _own_rows("baseline", tasks, [cell for cell in alike if cell.is_baseline and cell.task.name in names])
-    found = {floor.task.name: floor for floor in floors if floor.split == split}
-    rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), tuple(found.get(task.name) for task in tasks)))
+    taken = {(row.arm, row.fraction) for row in fillable}
+    further = [row for row in _rows_beside("arm", tasks, ours) if (row.arm, row.fraction) not in taken]
+    rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))
+    baselines = [
+        cell
+        for cell in cells
+        if cell.is_baseline
+        and (cell.specification["split"], cell.specification.get("max_eval_items")) == (split, limit)
+        and cell.task.name in {task.name for task in tasks}
+    ]
+    rows += _rows_beside("baseline", tasks, baselines)
+    floor_of = {floor.task.name: floor for floor in floors if floor.split == split}
+    rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), tuple(floor_of.get(t.name) for t in tasks)))
+    filled = sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.here)
+    expected = sum(value is not None for row in fillable for value in row.paper)
+    empty = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in ours if _undecided(cell, ours))
     return PaperTable(
-        number=number,
-        backbone=backbone,
-        protocol=protocol,
-        split=split,
-        tasks=tasks,
-        rows=tuple(rows),
-        filled=sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.here),
-        expected=sum(value is not None for row in fillable for value in row.paper),
-        max_eval_items=limit,
-        items=items,
-        undecided=tuple(dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in mine if _undecided(cell, mine))),
+        number, backbone, protocol, split, limit, items, tasks, tuple(rows), filled, expected, tuple(empty)
     )
 
 
@@ -137,42 +137,34 @@ def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
 def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str) -> list[PaperRow]:
     """The paper's rows from top to bottom; ours stands beside those of the same kind of model."""
     scores = [score for task in tasks for score in task.published]
-    kinds = dict.fromkeys((s.row, "" if s.row == "specific" else s.model, s.fraction) for s in scores)
     arms = {arm.paper_row: arm.name for arm in ARMS.values() if arm.paper_row}
     rows = []
-    for row, of, fraction in kinds:
-        published = [
-            [s.value for s in task.published if (s.row, s.fraction) == (row, fraction) and of in ("", s.model)]
+    for row, of, share in dict.fromkeys((s.row, "" if s.row == "specific" else s.model, s.fraction) for s in scores):
+        published = tuple(
+            next(
+                (s.value for s in task.published if (s.row, s.fraction) == (row, share) and of in ("", s.model)), None
+            )
             for task in tasks
-        ]
+        )
         arm = arms.get(row, "") if of == model else ""
         label = f"{row}, {of}" if row.startswith(("shift", "random")) and row != of else row
-        paper = tuple(values[0] if values else None for values in published)
-        here = _here(tasks, cells, arm, fraction)
-        rows.append(PaperRow(label + share_of_data(fraction), "paper", fraction, paper, here, arm))
+        here = _here(tasks, cells, arm, share)
+        rows.append(PaperRow(label + share_of_data(share), "paper", share, published, here, arm))
     return rows
 
 
-def _own_rows(
-    kind: str, tasks: Sequence[Task], cells: Sequence[Cell], taken: set[tuple[str, float]] | None = None
-) -> list[PaperRow]:
-    """Rows that the paper lacks, one an arm or baseline and fraction."""
-    names = dict.fromkeys((cell.name, cell.specification["fraction"]) for cell in cells)
-    paper: tuple[None, ...] = (None,) * len(tasks)
+def _rows_beside(kind: str, tasks: Sequence[Task], cells: Sequence[Cell]) -> list[PaperRow]:
+    """Rows without the paper's numbers, one an arm or baseline and fraction."""
+    none: tuple[None, ...] = (None,) * len(tasks)
     return [
-        PaperRow(name + share_of_data(share), kind, share, paper, _here(tasks, cells, name, share), name)
-        for name, share in names
-        if (name, share) not in (taken or set())
+        PaperRow(name + share_of_data(share), kind, share, none, _here(tasks, cells, name, share), name)
+        for name, share in dict.fromkeys((cell.name, cell.fraction) for cell in cells)
     ]
 
 
 def _here(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
-    found = {
-        cell.task.name: cell
-        for cell in cells
-        if name and cell.chosen and cell.name == name and cell.specification["fraction"] == fraction
-    }
-    return tuple(found.get(task.name) for task in tasks)
+    cell_of = {c.task.name: c for c in cells if name and c.chosen and (c.name, c.fraction) == (name, fraction)}
+    return tuple(cell_of.get(task.name) for task in tasks)
 
 
 def here_text(entry: Cell | Floor | None) -> str:
@@ -181,18 +173,16 @@ def here_text(entry: Cell | Floor | None) -> str:
         return ""
     if isinstance(entry, Floor):
         return percent(entry.score)
-    seeds = len(entry.scores)
-    chosen, count = "†" if entry.differs else "", f" ({seeds})" if seeds > 1 else ""
-    return percent(entry.mean) + chosen + bracketed(entry.interval) + count
+    count = f" ({len(entry.scores)})" if len(entry.scores) > 1 else ""
+    return percent(entry.mean) + ("†" if entry.differs else "") + bracketed(entry.interval) + count
 
 
 def markdown(table: PaperTable) -> str:
     """A table as Markdown: two columns a task, the paper's and ours."""
-    head = ["arm"]
+    head, lines = ["arm"], []
     for task in table.tasks:
         name = f"{short_name(task)} {task.metric}"
         head += [f"{name}, paper", "here"] if task.published else [name]
-    lines = []
     for row in table.rows:
         line = [f"`{row.label}`" if row.kind in ("arm", "baseline") else row.label]
         for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
@@ -205,10 +195,8 @@ def markdown(table: PaperTable) -> str:
 
 def counted(table: PaperTable) -> str:
     """How many of the paper's cells have runs; empty for tasks that the paper does not have."""
-    return (
-        f"{table.filled} of the {table.expected} cells of the paper that this backbone can fill have runs; the others "
-        "are empty. " if table.expected else ""
-    )  # fmt: skip
+    have = f"{table.filled} of the {table.expected} cells of the paper that this backbone can fill have runs"
+    return f"{have}; the others are empty. " if table.expected else ""
 
 
 def undecided(table: PaperTable) -> str:
@@ -226,33 +214,29 @@ def describe(table: PaperTable) -> str:
 
 def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
     """One row for each cell of the tables, empty ones included; scores x 100."""
-    return [
-        _flat_row(table, row, task, paper, here)
-        for table in tables
-        for row in table.rows
-        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True)
-    ]
+    rows = []
+    for table, row in ((each, row) for each in tables for row in each.rows):
+        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
+            cell = here if isinstance(here, Cell) else None
+            score = here.score if isinstance(here, Floor) else None if cell is None else cell.mean
+            interval = interval_columns(None if cell is None else cell.interval, "interval_over")
+            rows.append({
+                "table": table.number,
+                "row": row.label,
+                "kind": row.kind,
+                "task": task.name,
+                "metric": task.metric,
+                "paper": paper,
+                "here": _times_100(score),
+                **interval | {name: _times_100(interval[name]) for name in ("low", "high")},
+                "seeds": 0 if cell is None else len(cell.scores),
+                "backbone": shown_backbone(table.backbone),
+                "protocol": table.protocol,
+                "split": table.split,
+                "fraction": row.fraction,
+            })  # fmt: skip
+    return rows
 
 
-def _flat_row(
-    table: PaperTable, row: PaperRow, task: Task, paper: float | None, here: Cell | Floor | None
-) -> dict[str, Any]:
-    cell = here if isinstance(here, Cell) else None
-    score = here.score if isinstance(here, Floor) else None if cell is None else cell.mean
-    columns = interval_columns(None if cell is None else cell.interval, "interval_over")
-    rounded = {name: None if columns[name] is None else round(100 * columns[name], 2) for name in ("low", "high")}
-    return {
-        "table": table.number,
-        "row": row.label,
-        "kind": row.kind,
-        "task": task.name,
-        "metric": task.metric,
-        "paper": paper,
-        "here": None if score is None else round(100 * score, 2),
-        **columns | rounded,
-        "seeds": 0 if cell is None else len(cell.scores),
-        "backbone": shown_backbone(table.backbone),
-        "protocol": table.protocol,
-        "split": table.split,
-        "fraction": row.fraction,
-    }
+def _times_100(value: float | None) -> float | None:
+    return None if value is None else round(100 * value, 2)

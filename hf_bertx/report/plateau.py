@@ -17,8 +17,8 @@ from scipy import stats
 from ..runs.run import Run
 from .cells import Cell, named_cell
 from .comparisons import arm_pairs
+from .drawing import Panel, arm_style, panel_title
 from .formatting import bracketed, grouped, markdown_table, percent, share_of_data
-from .panels import Panel, arm_style, panel_title
 from .statistics import LEVEL, Interval, holm
 
 BELOW = 0.95  # of the constant answer's loss
@@ -203,5 +203,4 @@ def _panel(column: list[Survival], several: bool) -> Panel:
         axis.set_yticks(range(0, 101, 25))
         axis.legend(loc="upper left", ncols=2, columnspacing=1)
 
-    about = ", ".join(f"{each.cell.name}: {int(each.left.sum())} of {len(each.left)} runs left" for each in column)
-    return Panel("plateau", panel_title(column[0].cell, several), about, draw)
+    return Panel("plateau", panel_title(column[0].cell, several), draw)

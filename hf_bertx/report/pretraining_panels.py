@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .cells import Floor
-from .formatting import bracketed, percent, share_of_data, short_name, shown_backbone
-from .panels import COLORS, INK, Panel, arm_style, metric_name
-from .pretraining import EarlyGain, Line, Reference, Trajectory, early_gain, step_label
-from .statistics import Interval
+from .drawing import COLORS, Floors, Panel, arm_style, draw_floor, score_label
+from .formatting import share_of_data, short_name, shown_backbone
+from .pretraining import Line, Trajectory, step_label
 
 _LETTER = 0.028  # of the axis: the width of a letter of a label
 _LINEAR = 0.6  # decades that the axis gives to the steps from 0 to the first
 
 
-def pretraining_panels(found: Sequence[Trajectory], floors: Iterable[Floor]) -> list[Panel]:
+def pretraining_panels(shown: Sequence[Trajectory], floor_of: Floors) -> list[Panel]:
     """A panel a task: a line an arm with 95% intervals, and what does not depend on the step as lines across."""
-    bottom = {(floor.task.name, floor.split): floor.score for floor in floors}
-    where = {(one.series, one.protocol, one.split) for one in found}
-    panels = [_panel(one, bottom.get((one.task.name, one.split)), len(where) > 1) for one in found]
-    if len(where) != 1:
+    setups = {(one.series, one.protocol, one.split) for one in shown}
+    panels = [_panel(one, floor_of.get((one.task.name, one.split)), len(setups) > 1) for one in shown]
+    if len(setups) != 1:
         return panels
-    series, protocol, split = where.pop()
-    told = f"checkpoints of {shown_backbone(series)}, protocol {protocol}, split {split}; bars: 95% intervals"
-    return [replace(panel, where=told) for panel in panels]
+    series, protocol, split = setups.pop()
+    note = f"checkpoints of {shown_backbone(series)}, protocol {protocol}, split {split}; bars: 95% intervals"
+    return [replace(panel, shared=note) for panel in panels]
 
 
 def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
@@ -35,46 +32,41 @@ def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
         for number, reference in enumerate(one.references):
             color = COLORS[1] if reference.random else COLORS[(7, 2, 3, 4)[number % 4]]
             if reference.interval is not None:
-                low, high = 100 * reference.interval.low, 100 * reference.interval.high
-                axis.axhspan(low, high, color=color, alpha=0.1, lw=0)
+                ends = 100 * reference.interval.low, 100 * reference.interval.high
+                axis.axhspan(*ends, color=color, alpha=0.1, lw=0)
             axis.axhline(100 * reference.mean, color=color, ls="--", lw=1.4, label=reference.label)
-        if floor is not None:
-            axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
+        draw_floor(axis, floor)
         _lay_out_steps(axis, sorted({point.step for line in one.lines for point in line.points}))
-        axis.set(xlabel="steps of pre-training", ylabel=f"{metric_name(one.task.metric)} x 100")
+        axis.set(xlabel="steps of pre-training", ylabel=score_label(one.task))
         _add_legend(axis)
 
-    about = "; ".join([_line_text(line) for line in one.lines] + [_reference_text(each) for each in one.references])
     title = short_name(one.task) + share_of_data(one.fraction)
     title += f"\n{shown_backbone(one.series)}, {one.protocol}, {one.split}" if several else ""
-    return Panel("pretraining", title, about, draw, (3.9, 3.2))
+    return Panel("pretraining", title, draw, (3.9, 3.2))
 
 
 def _add_legend(axis: Any) -> None:
     """Above everything that is drawn, the lines of arms first."""
     from matplotlib.container import ErrorbarContainer
 
-    handles, labels = axis.get_legend_handles_labels()
-    order = sorted(range(len(labels)), key=lambda i: not isinstance(handles[i], ErrorbarContainer))
+    entries = sorted(zip(*axis.get_legend_handles_labels(), strict=True),
+                     key=lambda entry: not isinstance(entry[0], ErrorbarContainer))  # fmt: skip
     low, high = axis.get_ylim()
-    axis.set_ylim(low, high + 0.1 * (high - low) * ((len(labels) + 1) // 2))
-    axis.legend([handles[i] for i in order], [labels[i] for i in order], loc="upper left", ncols=2, columnspacing=1)
+    axis.set_ylim(low, high + 0.1 * (high - low) * ((len(entries) + 1) // 2))
+    axis.legend(*zip(*entries, strict=True), loc="upper left", ncols=2, columnspacing=1)
 
 
 def _draw_line(axis: Any, line: Line) -> None:
-    means = [100 * point.mean for point in line.points]
-    ends = [point.interval or Interval(point.mean, point.mean, "") for point in line.points]
-    bars = [(mean - 100 * end.low, 100 * end.high - mean) for mean, end in zip(means, ends, strict=True)]
+    ends = [(p.mean, p.mean) if p.interval is None else (p.interval.low, p.interval.high) for p in line.points]
+    bars = [(100 * (p.mean - low), 100 * (high - p.mean)) for p, (low, high) in zip(line.points, ends, strict=True)]
     axis.errorbar(
-        [point.step for point in line.points], means, yerr=list(zip(*bars, strict=True)), marker="o", ms=4,
-        elinewidth=1, capsize=2.5, label=line.arm, **arm_style(line.arm),
+        [p.step for p in line.points], [100 * p.mean for p in line.points], yerr=list(zip(*bars, strict=True)),
+        marker="o", ms=4, elinewidth=1, capsize=2.5, label=line.arm, **arm_style(line.arm),
     )  # fmt: skip
 
 
 def _lay_out_steps(axis: Any, steps: list[int]) -> None:
     """Logarithmic from the first step after 0 on, with room for 0. Names the steps that there is room for."""
-    from matplotlib.ticker import NullLocator
-
     first, last = next(step for step in steps if step > 0), steps[-1]
     axis.set_xscale("symlog", linthresh=first, linscale=_LINEAR)
     axis.set_xlim(-0.15 * first, last * 1.2)
@@ -86,20 +78,4 @@ def _lay_out_steps(axis: Any, steps: list[int]) -> None:
         if all(abs(places[i] - places[other]) >= needed for other, needed in zip(named, room, strict=True)):
             named.append(i)
     axis.set_xticks([steps[i] for i in named], [labels[i] for i in named])
-    axis.xaxis.set_minor_locator(NullLocator())
-
-
-def _line_text(line: Line) -> str:
-    scores = ", ".join(f"{percent(point.mean)} at {step_label(point.step)}" for point in line.points)
-    return f"{line.arm}: {scores}; {_gain_text(early_gain(line))}"
-
-
-def _gain_text(gain: EarlyGain) -> str:
-    if gain.share is None or gain.share_low is None or gain.share_high is None:
-        return f"share of the gain at 2% of the steps: none, {gain.why_no_share}"
-    between = bracketed(Interval(gain.share_low, gain.share_high, gain.over))
-    return f"share of the gain at 2% of the steps: {percent(gain.share)}%{between}"
-
-
-def _reference_text(reference: Reference) -> str:
-    return f"{reference.label}: {percent(reference.mean)}{bracketed(reference.interval)}"
+    axis.minorticks_off()

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, lowest_score
-from .formatting import grouped, percent, short_name, shown_backbone
-from .panels import INK, Panel, arm_style, metric_name
+from .drawing import Floors, Panel, draw_floor, draw_line, score_label
+from .formatting import grouped, short_name, shown_backbone
 from .statistics import seed_interval
 
 
-def probe_panels(cells: Iterable[Cell], bottom: dict[tuple[str, str], float]) -> list[Panel]:
+def probe_panels(cells: Iterable[Cell], floor_of: Floors) -> list[Panel]:
     """For each task and backbone: score by layer, then score by number of training items.
 
     Args:
-        bottom: the score of the best constant answer, by task and split.
+        floor_of: the score of the best constant answer, by task and split.
     """
     shown = [cell for cell in cells if cell.is_probe and cell.scores and cell.chosen]
     columns = grouped(shown, lambda cell: (cell.task.name, _where(cell))).values()
@@ -27,7 +27,7 @@ def probe_panels(cells: Iterable[Cell], bottom: dict[tuple[str, str], float]) ->
         arms = {name: sorted(c, key=_items) for name, c in grouped(column, lambda cell: cell.name).items()}
         lines = {name: points for name, points in arms.items() if len(points) > 1}
         if lines:
-            floor = bottom.get((column[0].task.name, column[0].specification["split"]))
+            floor = floor_of.get((column[0].task.name, column[0].specification["split"]))
             panels.append(_sizes_panel(lines, floor, several))
     return panels
 
@@ -60,19 +60,13 @@ def _layers_panel(column: Sequence[Cell], several: bool) -> Panel:
 
     def draw(axis: Any) -> None:
         for cell, (layers, scores) in lines:
-            style = arm_style(cell.name)
-            axis.fill_between(layers, *(100 * edge for edge in _band(scores, cell)), color=style["color"],
-                              alpha=0.15, lw=0)  # fmt: skip
-            axis.plot(layers, 100 * scores.mean(0), marker="o", ms=3, label=cell.name, **style)
+            low, high = _band(scores, cell)
+            draw_line(axis, cell.name, layers, 100 * scores.mean(0), 100 * low, 100 * high, marker="o", ms=3)
         axis.set_xlabel(f"layer (0: embeddings), {size:,} training items")
-        axis.set_ylabel(f"{metric_name(column[0].task.metric)} on test x 100")
+        axis.set_ylabel(score_label(column[0].task))
         axis.legend(ncols=2)
 
-    about = f"{size} training items, mean of positions; " + "; ".join(
-        f"{cell.name}: {percent(scores.mean(0).max())} at layer {layers[int(scores.mean(0).argmax())]}"
-        for cell, (layers, scores) in lines
-    )
-    return Panel("layers", _title(column[0], several), about, draw)
+    return Panel("layers", _title(column[0], several), draw)
 
 
 def _by_layer(cell: Cell) -> tuple[list[int], np.ndarray]:
@@ -90,22 +84,15 @@ def _sizes_panel(lines: dict[str, list[Cell]], floor: float | None, several: boo
 
     def draw(axis: Any) -> None:
         for name, points in lines.items():
-            style, at = arm_style(name), [_items(cell) for cell in points]
-            means = np.array([cell.mean for cell in points])
+            means = 100 * np.array([cell.mean for cell in points])
             bands = [_band(np.array(cell.scores)[:, None], cell) for cell in points]
             low, high = (100 * np.array([band[i][0] for band in bands]) for i in (0, 1))
-            axis.fill_between(at, low, high, color=style["color"], alpha=0.15, lw=0)
-            axis.plot(at, 100 * means, marker="o", ms=3, label=name, **style)
-        if floor is not None:
-            axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
+            draw_line(axis, name, [_items(cell) for cell in points], means, low, high, marker="o", ms=3)
+        draw_floor(axis, floor)
         sizes = sorted({_items(cell) for points in lines.values() for cell in points})
-        axis.set(xscale="log", xlabel="training items", ylabel=f"{metric_name(first.task.metric)} on test x 100")
+        axis.set(xscale="log", xlabel="training items", ylabel=score_label(first.task))
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
         axis.minorticks_off()
         axis.legend(ncols=2)
 
-    about = "; ".join(
-        f"{name}: " + ", ".join(f"{percent(cell.mean)} with {_items(cell)}" for cell in points)
-        for name, points in lines.items()
-    )
-    return Panel("sizes", _title(first, several), about, draw)
+    return Panel("sizes", _title(first, several), draw)

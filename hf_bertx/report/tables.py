@@ -3,35 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from ..arms import ARMS
 from ..runs.run import Run
-from ..tasks import Task
 from .formatting import grouped, markdown_table, markdown_text
+from .records import RunsFolder
 
 _COLUMN = ("task", "protocol", "backbone", "split", "fraction", "precision")
 
 
-def tables(records: Iterable[Run]) -> list[dict[str, Any]]:
+def tables(runs: RunsFolder) -> list[dict[str, Any]]:
     """One table for each task, protocol, backbone, split, fraction, precision, data and choice of hyperparameters; a
     row a run. The learning rate belongs to an arm, and stands in its row."""
 
     def identity(record: Run) -> tuple[str, ...]:
         s = record.specification
         shared = {name: value for name, value in (s.get("hyperparameters") or {}).items() if name != "learning_rate"}
-        data = str(record.order.get("data_fingerprint"))
-        return (*(str(s.get(name)) for name in _COLUMN), data, json.dumps(shared, sort_keys=True))
+        return (*(str(s.get(name)) for name in _COLUMN), record.fingerprint, json.dumps(shared, sort_keys=True))
 
-    return [_table(group) for _, group in sorted(grouped(records, identity).items())]
+    return [_table(group, runs) for _, group in sorted(grouped(runs.records, identity).items())]
 
 
-def _table(group: list[Run]) -> dict[str, Any]:
+def _table(group: list[Run], runs: RunsFolder) -> dict[str, Any]:
     first, task = group[0], group[0].task
-    random = [r for r in group if r.specification.get("start") == "random" and r.results is not None]
-    bar = max((value for r in random if (value := _best(r, task)) is not None), default=None)
-    done = next((r.results for r in group if r.results is not None), {})
+    random = [run for run in group if run.specification.get("start") == "random" and run.results is not None]
+    bar = max((value for run in random if (value := _best(run)) is not None), default=None)
+    done = next((run.results for run in group if run.results is not None), {})
     names = ("task", "protocol", "backbone", "backbone_revision", "split", "fraction", "precision")
     return {
         **{name: first.specification.get(name) for name in names},
@@ -43,34 +41,33 @@ def _table(group: list[Run]) -> dict[str, Any]:
         "counts": done.get("counts"),
         "test_split": task.test_split,
         "test_duplicates": done.get("test_duplicates"),
-        "rows": [_row(record, bar) for record in group],
+        "rows": [_row(run, bar) | {"folder": runs.below(run.folder)} for run in group],
     }
 
 
-def _row(record: Run, bar: float | None) -> dict[str, Any]:
+def _row(run: Run, bar: float | None) -> dict[str, Any]:
     """A run; `bar` is the best validation score of a random start."""
-    s, results, task = record.specification, record.results or {}, record.task
+    s, results, task = run.specification, run.results or {}, run.task
     arm = ARMS.get(s["arm"])
     paper = task.published_score(arm.paper_row, fraction=s["fraction"]) if arm and arm.paper_row else None
     return {
         "arm": s["arm"],
         "seed": s["seed"],
-        "state": record.state,
-        "finished": record.results is not None,
+        "state": run.state,
+        "finished": run.results is not None,
         "learning_rate": (s.get("hyperparameters") or {}).get("learning_rate"),
-        "test": {name: record.score(task.test_split, name) for name in task.metrics},
-        "best_validation": _best(record, task),
-        "steps_to_rand_best": None if bar is None else record.first_step_at(task.metric, bar),
-        "epoch_losses": [round(loss, 4) for loss in record.epoch_losses()],
+        "test": {name: run.score(task.test_split, name) for name in task.metrics},
+        "best_validation": _best(run),
+        "steps_to_rand_best": None if bar is None else run.first_step_at(task.metric, bar),
+        "epoch_losses": [round(loss, 4) for loss in run.epoch_losses()],
         "steps": results.get("steps"),
         "train_seconds": results.get("train_seconds"),
         "paper": None if paper is None else paper.value,
-        "folder": record.folder.as_posix(),
     }
 
 
-def _best(record: Run, task: Task) -> float | None:
-    return max((value for _, value in record.curve(f"eval_{task.metric}")), default=None)
+def _best(run: Run) -> float | None:
+    return max((value for _, value in run.curve(f"eval_{run.task.metric}")), default=None)
 
 
 def markdown(table: dict[str, Any]) -> str:
@@ -97,19 +94,17 @@ def markdown(table: dict[str, Any]) -> str:
 
 
 def _footnotes(table: dict[str, Any]) -> list[str]:
-    m = table["machine"]
-    lines = [_training(table)]
+    lines, m = [_training(table)], table["machine"]
     if table["counts"] is not None:
-        counts = ", ".join(f"{count} {name}" for name, count in table["counts"].items())
-        copies = table["test_duplicates"]
-        told = "." if copies is None else f"; {copies} test items occur in the training data, letter for letter."
-        lines.append(f"- Items: {counts}{told}")
+        counts, copies = ", ".join(f"{n} {name}" for name, n in table["counts"].items()), table["test_duplicates"]
+        leaks = "" if copies is None else f"; {copies} test items occur in the training data, letter for letter"
+        lines.append(f"- Items: {counts}{leaks}.")
     data = "" if table["data_fingerprint"] is None else f"Data sha256 {table['data_fingerprint'][:16]}; "
-    where = "" if m is None else f"{m['processor']}, {m['cores']} cores, GPU {m['gpu'] or 'none'}; "
+    machine = "" if m is None else f"{m['processor']}, {m['cores']} cores, GPU {m['gpu'] or 'none'}; "
     versions = ", ".join(f"{name} {number}" for name, number in table["versions"].items())
     return [
         *lines,
-        f"- {data}{where}{versions}.",
+        f"- {data}{machine}{versions}.",
         "- The paper's column is x 100, of BERT-base (12 x 768) by its own protocol. Compare the order of the arms "
         "with it, not the numbers.",
     ]
@@ -125,8 +120,8 @@ def _training(table: dict[str, Any]) -> str:
     batch = f"batch {h['global_batch_size']}, {schedule}"
     if table["test_split"] == "validation":
         return (
-            f"- Training: {batch}; the last weights were tested on the validation set, as the paper does, and nothing "
-            "was selected on it."
+            f"- Training: {batch}. The last weights were tested on the validation set, as in the paper; nothing was "
+            "selected on it."
         )
     return (
         f"- Training: {h['lr_scheduler_type']} schedule, {batch}, {table['precision']}, {share}. The weights with the "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import metrics, run_files
-from ..tasks import TASKS, Task
+from ..tasks import Task
 
 FORMAT = 1  # of run.json and of a study's list; a file that names none is of this one
 SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")  # what every run says of itself
@@ -132,8 +132,8 @@ class Run:
         for name in SPECIFICATION:
             if name not in specification:
                 raise ValueError(f"{path}: its specification does not say {name!r}; remove the folder to run again")
-        if "task" not in order and specification["task"] not in TASKS:
-            raise ValueError(f"{path}: its task is not one of {', '.join(TASKS)}")
+        if not isinstance(order.get("task"), dict):
+            raise ValueError(f"{path}: it has no task; remove the folder to run again")
         results = _read_or_none(folder / run_files.RESULTS)
         if results is not None and not (isinstance(results, dict) and isinstance(results.get("metrics"), dict)):
             raise ValueError(f"{folder / run_files.RESULTS}: it has no metrics; remove the folder to run again")
@@ -180,8 +180,7 @@ class Run:
 
     @cached_property
     def task(self) -> Task:
-        record = self.order.get("task")
-        return TASKS[self.specification["task"]] if record is None else Task.from_dict(record)
+        return Task.from_dict(self.order["task"])
 
     @property
     def state(self) -> str:

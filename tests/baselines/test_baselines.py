@@ -29,7 +29,7 @@ from hf_bertx.baselines.features import (
 from hf_bertx.baselines.linear import LOG_ZERO, Items, fit_plain, search_plain
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import own_task
-from hf_bertx.report.write import collect_runs, markdown, tables
+from hf_bertx.report.write import markdown, read_runs, tables
 from hf_bertx.tasks import TASKS, get_task
 from hf_bertx.tokenization_discipline import UnknownSymbolError
 
@@ -167,7 +167,7 @@ def test_every_report_shows_it(splice: Path, tmp_path: Path, capsys: pytest.Capt
     text = (tmp_path / "table.md").read_text()
     assert "## dna-splice, onehot-logistic, protocol `baseline`" in text
     assert "Tried, by the score on items that are not tested: C 0.0001, 0.001, 0.01, 0.1." in text
-    assert all(markdown(table) for table in tables(collect_runs(splice)))
+    assert all(markdown(table) for table in tables(read_runs(splice)))
 
 
 def test_again_it_skips_and_another_order_is_refused(splice: Path) -> None:

@@ -16,19 +16,21 @@ from hf_bertx.backbones import resolve_backbone
 from hf_bertx.publishing import card_facts
 from hf_bertx.publishing.cards import dataset_card, model_card
 from hf_bertx.runs.run import Run
+from hf_bertx.study.archive import read_archive
 from hf_bertx.tasks import get_task
 
 GOLDEN = ROOT / "model_cards" / "examples"
-RUNS = {
-    "dna": ROOT / "results" / "demo" / "bert" / "seed-0",
-    "music": ROOT / "results" / "first_runs" / "music-maestro-v1" / "minilm-l6" / "bert" / "seed-0",
-    "text": ROOT / "results" / "first_runs" / "glue-stsb" / "minilm-l6" / "shift_1000" / "seed-0",
+RUNS = {  # an archive of results/, and a run in it
+    "dna": ("demo", "bert/seed-0"),
+    "music": ("first_runs", "music-maestro-v1/minilm-l6/bert/seed-0"),
+    "text": ("first_runs", "glue-stsb/minilm-l6/shift_1000/seed-0"),
 }
 
 
-def with_tokenizer(run: Path, target: Path, discipline: str) -> Path:
+def with_tokenizer(archive: str, run: str, target: Path, discipline: str) -> Path:
     """A real run of results/, which keeps no model, with the tokenizer that it had."""
-    shutil.copytree(run, target)
+    read_archive(ROOT / "results" / archive / "runs.tar.xz", target.parent / "unpacked")
+    shutil.copytree(target.parent / "unpacked" / run, target)
     if discipline != "text":
         source = resolve_backbone("minilm-l6").source
         DisciplineTokenizer.from_backbone(source, discipline).save_pretrained(target / run_files.MODEL)
@@ -41,7 +43,7 @@ def change(path: Path, **values: Any) -> None:
 
 @pytest.fixture
 def golden(tmp_path: Path) -> dict[str, Path]:
-    folders = {name: with_tokenizer(run, tmp_path / name / "seed-0", name) for name, run in RUNS.items()}
+    folders = {name: with_tokenizer(*run, tmp_path / name / "seed-0", name) for name, run in RUNS.items()}
     build = json.loads((ROOT / "hf_bertx" / "data" / "dna-splice" / "builds" / "paper.json").read_text())
     change(folders["dna"] / run_files.RUN, data_leaks=build["leak_sentences"], data_revision="0" * 40)
     return folders

@@ -27,7 +27,7 @@ from hf_bertx.launch import train_all as train_here
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
 from hf_bertx.publishing.cards import model_card
-from hf_bertx.report.write import collect_runs, markdown, tables, write_report
+from hf_bertx.report.write import collect_runs, markdown, read_runs, tables, write_report
 from hf_bertx.runs.arguments import fast_bfloat16, parse_arguments
 from hf_bertx.runs.model import build_model, build_tokenizer
 from hf_bertx.runs.schedule import set_batch_size
@@ -143,7 +143,7 @@ def test_the_saved_model_gives_the_same_logits_where_hf_bertx_is_missing(arms: P
 def test_report_shows_the_arms_beside_the_paper(arms: Path, tmp_path: Path) -> None:
     records = collect_runs(arms)
     assert [record.specification["arm"] for record in records] == ["bert", "re_emb", "rand"]
-    (table,) = tables(records)
+    (table,) = tables(read_runs(arms))
     assert [row["paper"] for row in table["rows"]] == [97.5, 95.6, 95.0]
     assert all(len(row["epoch_losses"]) == 2 for row in table["rows"])
     losses = [entry for entry in records[0].log if "loss" in entry and entry["step"] <= 90]
