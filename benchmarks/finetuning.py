@@ -26,7 +26,7 @@ from peers import OURS, Seen, loop_of
 from table import steps
 from turns import Loop, Turn, alternate, be_quiet, peak_memory_mb, ratios
 
-from hf_bertx.performance.memory import usable_cores
+from hf_bertx.processor import usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.runs.arguments import fast_bfloat16
 from hf_bertx.runs.order import machine, versions

@@ -15,7 +15,7 @@ from turns import Loop
 
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.data.task_data import TaskData
-from hf_bertx.performance.memory import use_processor
+from hf_bertx.processor import use_processor
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import build_trainer
 from hf_bertx.tasks import get_task

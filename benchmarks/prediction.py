@@ -30,8 +30,8 @@ from hf_bertx.backbones import resolve_backbone
 from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.disciplines import PROTEIN
-from hf_bertx.performance.memory import keep_freed_memory, usable_cores
 from hf_bertx.prediction import inference
+from hf_bertx.processor import keep_freed_memory, usable_cores
 from hf_bertx.tasks import get_task
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 

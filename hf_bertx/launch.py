@@ -71,7 +71,7 @@ def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: Non
     Raises:
         ValueError, OSError: an order that cannot be carried out.
     """
-    from .performance.memory import use_processor
+    from .processor import use_processor
 
     logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
     plans, args = parse_arguments(argv, _build_own)

@@ -10,7 +10,7 @@ from conftest import ROOT
 import hf_bertx
 
 NO_TORCH = (
-    "performance.memory",
+    "processor",
     "data.leaks",
     "disciplines",
     "data.text_files",

@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT
 from transformers import BertConfig, PreTrainedModel, Trainer, TrainingArguments
 
-ALLOWED = re.compile(r"hf_bertx/(performance/\w+|runs/trainer)\.py")
+ALLOWED = re.compile(r"hf_bertx/(performance/\w+|processor|runs/trainer)\.py")
 FOREIGN = re.compile(r"\b(?:trainer|args|model|config|module|torch(?:\.\w+)*|transformers(?:\.\w+)*)\._[a-z]\w*")
 
 
@@ -18,8 +18,8 @@ FOREIGN = re.compile(r"\b(?:trainer|args|model|config|module|torch(?:\.\w+)*|tra
     [
         (torch.ops.mkldnn, "_linear_pointwise", "performance.linear: predictions are slower, and right"),
         (torch.ops.mkldnn, "_reorder_linear_weight", "performance.linear: predictions are slower, and right"),
-        (torch.cpu, "_is_amx_tile_supported", "performance.linear: --precision auto takes float32 on AMX"),
-        (torch.cpu, "_is_avx512_bf16_supported", "performance.linear: --precision auto takes float32"),
+        (torch.cpu, "_is_amx_tile_supported", "processor: --precision auto takes float32 on AMX"),
+        (torch.cpu, "_is_avx512_bf16_supported", "processor: --precision auto takes float32"),
         (torch.ones(1), "_version", "performance.linear: weights changed in place are not seen"),
         (torch.nn.Linear(1, 1), "_forward_hooks", "performance.last_layer: a hook may not be called"),
         (torch.nn.Linear(1, 1), "_forward_pre_hooks", "performance.last_layer: a hook may not be called"),

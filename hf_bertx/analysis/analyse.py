@@ -176,15 +176,10 @@ def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 def _gradients(side: Compared, rows: Dataset, run: Run, batch: int) -> dict[str, Any]:
     """How far gradients of different mini-batches of training items agree; dropout is off."""
-    from ..performance.used_rows import train_used_embeddings_only
-
     encoded = _encoded(side, rows, run)
     batches = [encoded.select(range(at, at + batch)) for at in range(0, len(encoded) - batch + 1, batch)]
     if len(batches) < 2:
         raise ValueError(f"{len(rows)} training items make {len(batches)} mini-batches of {batch}; two are needed")
-    used = {i for ids in encoded["input_ids"] for i in ids} | {side.tokenizer.pad_token_id}
-    train_used_embeddings_only(side.model, used)
-    side.model.to(side.model.device)
     inner = gradient_products(side, batches)
     cosines = pair_cosines(inner)
     return {

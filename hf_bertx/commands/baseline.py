@@ -49,7 +49,7 @@ def add(verbs: Any) -> None:
 
 def _baseline(arguments: argparse.Namespace) -> None:
     from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline
-    from ..performance.memory import keep_freed_memory
+    from ..processor import keep_freed_memory
     from ..run_files import RESULTS, read_json
 
     if arguments.list:

@@ -62,9 +62,9 @@ def _predict(arguments: argparse.Namespace) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     from ..data.input_records import Columns
-    from ..performance.memory import keep_freed_memory
     from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output, predict_file
+    from ..processor import keep_freed_memory
 
     check_output(arguments.output, arguments.overwrite, arguments.file)
     keep_freed_memory()  # before there are threads

@@ -21,9 +21,9 @@ def add(verbs: Any) -> None:
 def _pretrain(arguments: argparse.Namespace) -> None:
     from transformers.utils import logging
 
-    from ..performance.memory import use_processor
     from ..pretraining.arguments import parse_pretraining
     from ..pretraining.pretrain import pretrain
+    from ..processor import use_processor
     from ..runs.processes import end_process_group
 
     logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays

@@ -12,8 +12,8 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from ..processor import mkl_lacks_avx512
 from .dropout import keep_mask
-from .linear import mkl_lacks_avx512
 
 NAME = "cpu_products"
 # Number of probabilities in memory at a time, at least those of one row: a few megabytes, for the processor's cache.

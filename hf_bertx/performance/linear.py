@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers.activations import GELUActivation
 
+from ..processor import bfloat16_in_hardware, mkl_lacks_avx512
+
 _BY_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
 _IN_LAYOUT = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 
@@ -56,22 +58,6 @@ class OneDNNLinearGELU(OneDNNLinear):
 
     def _by_torch(self, input: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.gelu(super()._by_torch(input))
-
-
-def mkl_lacks_avx512() -> bool:
-    """Whether torch's float32 products leave AVX-512 unused here: MKL has none for AMD's processors.
-
-    A rule instead of a measurement, so that two predictions by one model give the same digits.
-    """
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    amd = str(known.get("cpu_name", "")).startswith("AMD") and bool(known.get("avx512_f"))
-    return amd and torch.backends.mkl.is_available()
-
-
-def bfloat16_in_hardware() -> bool:
-    """Whether the processor multiplies bfloat16 matrices (AMX, AVX-512 BF16). Others are faster in float32."""
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(check is not None and check() for check in checks)
 
 
 def onednn_is_faster(dtype: torch.dtype) -> bool:

@@ -79,8 +79,8 @@ class SequenceClassifier:
         tokens_a_batch: int | None = None,
         frames: str = "one",
     ) -> None:
-        from ..performance.memory import usable_cores
-        from ..performance.speed_up import speed_up_prediction
+        from ..performance import speed_up_prediction
+        from ..processor import usable_cores
 
         if precision not in PRECISIONS:
             raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")

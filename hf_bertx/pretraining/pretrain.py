@@ -161,7 +161,7 @@ def _trainer(
     blocks: Sequence[Dataset | None],
     series: _Series,
 ) -> _MaskedLMTrainer:
-    from ..performance.speed_up import speed_up_training
+    from ..performance import speed_up_training
 
     speed_up_training(model)
     args.output_dir = str(series.root / run_files.CHECKPOINTS)

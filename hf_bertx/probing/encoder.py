@@ -94,7 +94,7 @@ class FrozenEncoder:
     @cached_property
     def _encoder(self) -> Any:
         """A copy that computes, in its own precision."""
-        from ..performance.speed_up import speed_up_prediction
+        from ..performance import speed_up_prediction
 
         encoder = self.model.base_model
         if torch.cuda.is_available():
@@ -103,7 +103,7 @@ class FrozenEncoder:
 
     def features(self, rows: Dataset) -> np.ndarray:
         """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`; see [`extract`]."""
-        from ..performance.memory import usable_cores
+        from ..processor import usable_cores
 
         encoded, _ = encode(rows, self.tokenizer, self.task)
         read = [name for name in ("input_ids", "token_type_ids") if name in self.tokenizer.model_input_names]

@@ -92,7 +92,7 @@ def fast_bfloat16(use_cpu: bool = False) -> bool:
     """
     if torch.cuda.is_available() and not use_cpu:
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    from ..performance.linear import bfloat16_in_hardware
+    from ..processor import bfloat16_in_hardware
 
     return bfloat16_in_hardware()
 

@@ -111,7 +111,7 @@ def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_
         standardize_output(model, train_rows["label"][:])
     model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
     if spec.shortcuts:
-        from ..performance.speed_up import speed_up_training
+        from ..performance import speed_up_training
 
         speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
     return model

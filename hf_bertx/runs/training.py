@@ -23,9 +23,9 @@ from ..data.data_copies import BuildTask
 from ..data.device_rows import identity_collator, where_rows_fit
 from ..data.targets import sentence
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
-from ..frames import DrawFramesCallback, FrameRows, rows_of
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
+from .frames import DrawFramesCallback, FrameRows, rows_of
 from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
@@ -278,7 +278,7 @@ def _save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = merged(model)
     if spec.shortcuts:
-        from ..performance.speed_up import restore
+        from ..performance import restore
 
         restore(plain)
     parameters = sum(p.numel() for p in plain.parameters())

@@ -114,8 +114,8 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
 
     from ..backbones import load, resolve_backbone
     from ..modeling_discipline import AutoModelForDisciplineClassification
-    from ..performance.memory import use_processor
-    from ..performance.speed_up import speed_up_training
+    from ..performance import speed_up_training
+    from ..processor import use_processor
     from ..runs.tuning import apply_tuning
 
     use_processor(threads)

@@ -9,9 +9,9 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from .data.device_rows import DeviceRows
-from .data.tokenized_data import count_cut, encode_flat
-from .tasks import Task
+from ..data.device_rows import DeviceRows
+from ..data.tokenized_data import count_cut, encode_flat
+from ..tasks import Task
 
 
 class FrameRows(DeviceRows):

@@ -1,4 +1,7 @@
-"""Threads and memory of a process that trains or predicts on a CPU. Commands call this, libraries do not."""
+"""The processor: what it does in hardware, and the threads and memory of a process. Imports no torch by itself.
+
+Only commands set threads and memory; libraries leave the process as it is.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +64,23 @@ def keep_freed_memory() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     done = [mallopt(name, value) for name, value in _SETTINGS]  # each of them, whatever another returns
     return all(done)
+
+
+def mkl_lacks_avx512() -> bool:
+    """Whether torch's float32 products leave AVX-512 unused here: MKL has none for AMD's processors.
+
+    A rule instead of a measurement, so that two predictions by one model give the same digits.
+    """
+    import torch
+
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    amd = str(known.get("cpu_name", "")).startswith("AMD") and bool(known.get("avx512_f"))
+    return amd and torch.backends.mkl.is_available()
+
+
+def bfloat16_in_hardware() -> bool:
+    """Whether the processor multiplies bfloat16 matrices (AMX, AVX-512 BF16). Others are faster in float32."""
+    import torch
+
+    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
+    return any(check is not None and check() for check in checks)

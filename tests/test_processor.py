@@ -10,12 +10,12 @@ import sys
 import pytest
 import torch
 
-from hf_bertx.performance import memory
+from hf_bertx import processor
 
 # activations of 36 MB, above what glibc keeps by itself
 STEPS = """
 import json, resource, sys, torch
-from hf_bertx.performance.memory import use_processor
+from hf_bertx.processor import use_processor
 if sys.argv[1] == "kept":
     use_processor(1, use_cpu=True)
 torch.set_num_threads(1)
@@ -64,18 +64,18 @@ def test_steps_find_their_memory_again_and_lose_as_before() -> None:
     ],
 )
 def test_who_has_told_glibc_otherwise_is_left_alone(name: str, value: str, found: str) -> None:
-    code = "from hf_bertx.performance.memory import keep_freed_memory; print(keep_freed_memory())"
+    code = "from hf_bertx.processor import keep_freed_memory; print(keep_freed_memory())"
     assert python(code, **{name: value}) == found
 
 
 def test_a_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
-    monkeypatch.setattr(memory, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(processor, "keep_freed_memory", lambda: True)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
     try:
-        memory.use_processor(None, use_cpu=True)
-        assert torch.get_num_threads() == memory.usable_cores() >= 1
-        memory.use_processor(3, use_cpu=True)
+        processor.use_processor(None, use_cpu=True)
+        assert torch.get_num_threads() == processor.usable_cores() >= 1
+        processor.use_processor(3, use_cpu=True)
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(threads)
