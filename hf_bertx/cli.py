@@ -6,10 +6,10 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import analyse, baseline, data, predict, pretrain, probe, publish, report, study, tasks, train
+from .commands import analyse, baseline, data, embed, predict, pretrain, probe, publish, report, study, tasks, train
 from .registry import run_command
 
-_VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse, predict, publish)
+_VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse, predict, embed, publish)
 
 
 def main(argv: list[str] | None = None) -> int:

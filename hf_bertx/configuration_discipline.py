@@ -28,6 +28,9 @@ class DisciplineConfigMixin:
         started_from (`str`, *optional*): a record: the backbone, with its revision.
         discipline (`str`, *optional*): a record: whose sequences the model reads.
         reads_pairs (`bool`, *optional*): a record: whether an item is a pair of sequences.
+        window_symbols (`int`, *optional*): a record: longer items were read in windows of so many symbols, and their
+            answers averaged. hf_bertx's own prediction reads them alike.
+        window_overlap (`int`, *optional*): a record: how many symbols two windows shared at least.
         shifted_by (`str`, *optional*): a record: how the rows of the word embeddings were permuted at the start.
 
     Raises:
@@ -39,6 +42,8 @@ class DisciplineConfigMixin:
     started_from: str | None = None
     discipline: str | None = None
     reads_pairs: bool | None = None
+    window_symbols: int | None = None
+    window_overlap: int | None = None
     shifted_by: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -106,6 +106,27 @@ def names_of_pieces(pieces: Sequence[str | None]) -> list[str]:
     return [piece or f"\0{number}" for number, piece in enumerate(pieces)]
 
 
+def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool) -> np.ndarray:
+    """One answer an item from several readings of it: the mean of values, or of probabilities, as their logarithms.
+
+    Args:
+        logits: of each reading, shape `(readings, classes)`, or `(readings, 1)` for a regression.
+        owners: the item that each reading is of, 0 to the number of items - 1, shape `(readings,)`.
+
+    Returns:
+        float32 of shape `(items, classes)`, or `(items, 1)`.
+    """
+    from scipy.special import log_softmax
+
+    answers: np.ndarray = logits.reshape(len(logits), -1).astype(np.float64)
+    answers = answers if regression else np.exp(log_softmax(answers, axis=1))
+    counts = np.bincount(owners)
+    mean: np.ndarray = np.zeros((len(counts), answers.shape[1]))
+    np.add.at(mean, owners, answers)
+    mean /= counts[:, None]
+    return (mean if regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))).astype(np.float32)
+
+
 def constant_loss(task: Task, references: Sequence[float]) -> float:
     """The training loss of the best constant answer: the entropy of the classes (natural logarithm), or the variance
     of the targets.
@@ -136,7 +157,7 @@ def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
 
 
 def score(
-    task: Task, logits: np.ndarray, references: Sequence[float], groups: Sequence[str] | None
+    task: Task, logits: np.ndarray, references: Sequence[float] | np.ndarray, groups: Sequence[str] | None
 ) -> dict[str, float]:
     """All metrics of a task.
 

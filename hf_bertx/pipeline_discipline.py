@@ -39,9 +39,10 @@ class DisciplineClassificationPipeline(Pipeline):
 
     Returns:
         For a sequence or a list: a list of `{"label", "score"}`, or `{"value"}` for a regression, in the data's units.
-        `cut` beside them says how many symbols, or tokens of a text, were not read, where there were too many. For a
-        file the same with the `id` of each record; for MIDI files, and with a column of pieces, one entry a piece:
-        what its segments voted, and the `segments`. For a generator: a generator, in memory that does not grow.
+        `cut` beside them says how many symbols, or tokens of a text, were not read, where there were too many;
+        `windows`, of a model that was trained with them, in how many windows a long sequence was read. For a file the
+        same with the `id` of each record; for MIDI files, and with a column of pieces, one entry a piece: what its
+        segments voted, and the `segments`. For a generator: a generator, in memory that does not grow.
 
     Example:
         ```python
@@ -117,10 +118,12 @@ class DisciplineClassificationPipeline(Pipeline):
 
     def _answers(self, records: Iterable[InputRecord], top_k: int | str | None = "") -> Iterator[tuple[Any, Any]]:
         for chunk in self.classifier.predict(records):
-            for record, logits, cut in zip(chunk.records, chunk.logits, chunk.cut.tolist(), strict=True):
+            columns = (chunk.records, chunk.logits, chunk.cut.tolist(), chunk.windows.tolist())
+            for record, logits, cut, windows in zip(*columns, strict=True):
                 answer = self.postprocess({"logits": logits}, top_k=top_k)
-                for each in (answer if isinstance(answer, list) else [answer]) if cut else ():
-                    each["cut"] = cut
+                noted = ({"cut": cut} if cut else {}) | ({"windows": windows} if windows > 1 else {})
+                for each in answer if isinstance(answer, list) else [answer]:
+                    each.update(noted)
                 yield record, answer
 
     def _sanitize_parameters(self, top_k: int | str | None = "", **unknown: Any) -> tuple[dict, dict, dict]:

@@ -44,16 +44,22 @@ def run_folder(
     split: str,
     variant: str,
     kmer: int | None = None,
+    windows: tuple[int, int] | None = None,
 ) -> Path:
     """Where a run lies below the root of all runs.
 
+    Args:
+        windows: symbols and overlap of the windows that long items are read in.
+
     Returns:
-        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-kmer-K][-variant]`.
+        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-kmer-K][-window-N[-overlap-M]][-variant]`.
     """
     share = "" if fraction == 1 else f"-fraction-{fraction:g}"
     grouped = "" if split == "paper" else f"-{split}"
     varied = f"-{variant}" if variant else ""
     cut = f"-kmer-{kmer}" if kmer else ""
+    if windows is not None:
+        cut += f"-window-{windows[0]}" + (f"-overlap-{windows[1]}" if windows[1] else "")
     name = f"seed-{seed}{share}{grouped}{cut}{varied}"
     return Path(protocol, task, backbone.strip("/").replace("/", "--"), arm, name)
 

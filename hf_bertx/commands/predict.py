@@ -15,30 +15,13 @@ def add(verbs: Any) -> None:
         "files are read in segments of 128 notes, which vote on their piece.",
         epilog="bertx predict bertx/minilm-l6-dna-splice sequences.fasta --output labels.csv",
     )
-    predicting.add_argument(
-        "model", metavar="MODEL", help="a run's folder, a model's or an adapter's folder, or a Hub id owner/name"
-    )
-    predicting.add_argument(
-        "file",
-        type=Path,
-        metavar="FILE",
-        help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz, .parquet, "
-        ".mid, or a folder of MIDI files; a record may have 10,000,000 letters",
-    )
+    add_input(predicting)
     predicting.add_argument(
         "--output",
         type=Path,
         required=True,
         help="a .parquet, .csv or .jsonl file; in a .csv, text that begins with = + - @ gets an apostrophe in front "
         "unless it is a number, since spreadsheets would compute it",
-    )
-    predicting.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
-    predicting.add_argument(
-        "--precision",
-        choices=("auto", "float32", "bfloat16"),
-        default="auto",
-        help="%(default)s, bfloat16 where the hardware multiplies it. float32 gives the scores of the run's own "
-        "predictions within 1e-5 where the run computed in float32; bfloat16 within 0.02",
     )
     predicting.add_argument(
         "--frames",
@@ -47,21 +30,55 @@ def add(verbs: Any) -> None:
         help="all: of a model of k-mers, read each sequence also from its second to its k-th letter, and average the "
         "probabilities or values; k times as long (%(default)s)",
     )
-    predicting.add_argument("--threads", type=int, help="batches at once on a CPU; by default one a core")
-    predicting.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
-    predicting.add_argument("--sequence_column", help="by default sequence")
-    predicting.add_argument("--second_sequence_column", help="of pairs")
-    predicting.add_argument("--id_column", help="by default id, where there is one; other records are numbered")
     predicting.add_argument("--piece_column", help="records of one piece vote; MIDI files have pieces anyway")
-    predicting.add_argument("--skip_unreadable", action="store_true", help="leave out MIDI files that cannot be read")
     predicting.set_defaults(act=_predict)
+
+
+def add_input(parser: argparse.ArgumentParser) -> None:
+    """The model, the file and how they are read: options of each verb that applies a model."""
+    parser.add_argument(
+        "model", metavar="MODEL", help="a run's folder, a model's or an adapter's folder, or a Hub id owner/name"
+    )
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz, .parquet, "
+        ".mid, or a folder of MIDI files; a record may have 10,000,000 letters",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "float32", "bfloat16"),
+        default="auto",
+        help="%(default)s, bfloat16 where the hardware multiplies it. float32 gives the scores of the run's own "
+        "predictions within 1e-5 where the run computed in float32; bfloat16 within 0.02",
+    )
+    parser.add_argument("--threads", type=int, help="batches at once on a CPU; by default one a core")
+    parser.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
+    parser.add_argument("--sequence_column", help="by default sequence")
+    parser.add_argument("--second_sequence_column", help="of pairs")
+    parser.add_argument("--id_column", help="by default id, where there is one; other records are numbered")
+    parser.add_argument("--skip_unreadable", action="store_true", help="leave out MIDI files that cannot be read")
+
+
+def input_columns(arguments: argparse.Namespace) -> Any:
+    """The columns that the options of [`add_input`] name."""
+    from ..data.input_records import Columns
+
+    return Columns(
+        arguments.sequence_column,
+        arguments.second_sequence_column,
+        arguments.id_column,
+        getattr(arguments, "piece_column", None),
+        arguments.skip_unreadable,
+    )
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
     from transformers.utils.logging import disable_progress_bar
 
-    from ..data.input_records import Columns
     from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output, predict_file
     from ..processor import keep_freed_memory
@@ -76,13 +93,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         batch_size=arguments.batch_size,
         frames=arguments.frames,
     )
-    columns = Columns(
-        arguments.sequence_column,
-        arguments.second_sequence_column,
-        arguments.id_column,
-        arguments.piece_column,
-        arguments.skip_unreadable,
-    )
+    columns = input_columns(arguments)
     with tqdm(unit=" records", disable=None, dynamic_ncols=True) as bar:
 
         def progress(done: int, total: int | None) -> None:
@@ -104,6 +115,11 @@ def _predict(arguments: argparse.Namespace) -> None:
     )
     if made.noted:
         print(f"{arguments.file}: {made.noted}")
+    if made.split and classifier.windows is not None:
+        print(
+            f"{made.split} of them had more than {classifier.windows.symbols} symbols and were read in windows; the "
+            "column `windows` says in how many"
+        )
     if made.cut:
         print(
             f"{made.cut} of them were longer than the {classifier.max_length} tokens that the model reads and were "

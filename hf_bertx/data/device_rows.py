@@ -45,6 +45,8 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         cut: int = 0,
     ) -> None:
         self.cut = cut
+        self.owners: np.ndarray | None = None  # the item that each row is a window of
+        self.split = 0  # items of several rows
         self.lengths: np.ndarray = lengths.astype(np.int64)
         self._starts = np.cumsum(self.lengths) - self.lengths
         self._left = tokenizer.padding_side == "left"

@@ -47,7 +47,7 @@ def encode_flat(
         texts = [[from_frame(text, frame) for frame in range(frames) for text in column] for column in texts]
     length = min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
-    flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, truncation=True, max_length=length)
+    flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, True, length, verbose=False)
     return flat, lengths, np.tile(_labels(rows, task), frames)
 
 

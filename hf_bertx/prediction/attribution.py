@@ -12,8 +12,8 @@ import torch
 
 from ..data.input_records import InputRecord
 from ..tokenization_discipline import DisciplineTokenizer
-from .batches import length_batches
-from .inference import SequenceClassifier, check_finite, one_thread_each
+from .batches import length_batches, one_thread_each
+from .inference import SequenceClassifier, check_finite
 
 METHODS = ("occlusion", "gradient x input")
 

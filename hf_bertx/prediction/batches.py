@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
+import torch
 
 from ..data.input_records import InputRecord
 
@@ -55,3 +57,14 @@ def _batch_sizes(longest_first: list[int], tokens: int, batch_size: int | None) 
         sizes.append(min(size, len(longest_first) - at))
         at += size
     return sizes
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Inside, an operation of torch uses one core: cores share out the batches, and none waits at each operation."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

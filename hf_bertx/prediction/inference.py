@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import log_softmax
 from transformers.utils import logging
 
 from ..data.input_records import InputRecord
-from ..disciplines import from_frame
 from ..families import usable_positions
+from ..metrics import mean_answers
 from ..runs.arguments import PRECISIONS, fast_bfloat16
 from ..tokenization.plain_tokenizer import reads_letters_apart
+from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
-from .batches import in_chunks, length_batches
+from .batches import in_chunks, length_batches, one_thread_each
 from .loading import load_classifier
+from .readings import all_readings
 from .unlikely_input import NO_RESIDUE, unlikely
 
 logger = logging.get_logger(__name__)
@@ -43,15 +43,20 @@ class Chunk:
     Args:
         logits: float32 of shape `(records, classes)`, or `(records, 1)` for a regression.
         cut: how many symbols of each record the model could not read, shape `(records,)`.
+        windows: in how many windows each record was read, shape `(records,)`.
     """
 
     records: list[InputRecord]
     logits: np.ndarray
     cut: np.ndarray
+    windows: np.ndarray
 
 
 class SequenceClassifier:
     """A saved classifier or regression that takes raw sequences.
+
+    A model that was trained with windows reads longer sequences in windows, and gives the mean of their probabilities
+    or values.
 
     Every batch is computed by one thread, so logits do not depend on the number of threads.
 
@@ -101,6 +106,8 @@ class SequenceClassifier:
         if frames == "all" and kmer == 1:
             raise ValueError("frames is 'all', and the model has no k-mers: it reads each symbol alone; allowed: one")
         self.frames = kmer if frames == "all" else 1
+        symbols, overlap = (getattr(model.config, f"window_{name}", None) for name in ("symbols", "overlap"))
+        self.windows = Windows(symbols, overlap or 0) if own and symbols is not None else None
         self._letters_apart = not own and self.discipline != "text" and reads_letters_apart(self.tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
@@ -137,11 +144,11 @@ class SequenceClassifier:
 
     def fingerprint(self) -> str:
         """sha256 over the weights, the labels and the token map: another one means other predictions."""
-        digest = hashlib.sha256()
+        digest, windows = hashlib.sha256(), None if self.windows is None else astuple(self.windows)
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        digest.update(json.dumps([self.labels, self.max_length, self.precision, self.frames]).encode())
+        digest.update(json.dumps([self.labels, self.max_length, self.precision, self.frames, windows]).encode())
         digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
         return digest.hexdigest()
 
@@ -155,13 +162,22 @@ class SequenceClassifier:
         for chunk in in_chunks(records):
             counts, room = self.count(chunk), self.room(chunk)
             warned = warned or self._warn(chunk)
-            logits = self._logits(chunk, counts)
-            for frame in range(1, self.frames):
-                shifted = [_in_frame(record, frame) for record in chunk]
-                logits = self._added(logits, self._logits(shifted, self.count(shifted)), frame)
+            if self.frames == 1 and self.windows is None:
+                logits = self.compute(chunk, counts, self._classify, self.model.config.num_labels)
+                windows = np.ones_like(counts)
+            else:
+                readings, owners = self.readings(chunk)
+                each = self.compute(readings, self.count(readings), self._classify, self.model.config.num_labels)
+                logits = mean_answers(each, owners, self.regression)
+                windows = np.bincount(owners) // self.frames
+                room = max(room, int(counts.max())) if self.windows is not None else room
             for record, answer in zip(chunk, logits, strict=True):
                 check_finite(answer, record.where)
-            yield Chunk(chunk, logits, np.maximum(counts - room, 0))
+            yield Chunk(chunk, logits, np.maximum(counts - room, 0), windows)
+
+    def readings(self, chunk: Sequence[InputRecord]) -> tuple[list[InputRecord], np.ndarray]:
+        """Each record in each of its frames and windows, and the record that each is of, shape `(readings,)`."""
+        return all_readings(chunk, self.frames, self.windows, getattr(self.tokenizer, "discipline", None))
 
     def _warn(self, chunk: Sequence[InputRecord]) -> bool:
         """Warns of sequences that are hardly of the model's discipline."""
@@ -213,20 +229,31 @@ class SequenceClassifier:
             name = "" if not record.id or record.where.endswith(f" {record.id}") else f", id {record.id!r}"
             raise ValueError(f"{record.where}{name}: {error.reason}") from None
 
-    def _added(self, mean: np.ndarray, logits: np.ndarray, frames: int) -> np.ndarray:
-        """The mean over `frames` frames with one more: of values, or of probabilities, as their logarithms."""
-        if not self.regression:
-            mean, logits = np.exp(log_softmax(mean, axis=1)), np.exp(log_softmax(logits, axis=1))
-        mean = (mean * frames + logits) / (frames + 1)
-        return mean if self.regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))
+    def _classify(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self.model(**inputs).logits
 
-    def _logits(self, chunk: Sequence[InputRecord], counts: np.ndarray) -> np.ndarray:
+    def compute(
+        self,
+        chunk: Sequence[InputRecord],
+        counts: np.ndarray,
+        forward: Callable[[dict[str, torch.Tensor]], torch.Tensor],
+        width: int,
+    ) -> np.ndarray:
+        """What a model gives of each record, batches of like lengths at a time, float32 of shape `(records, width)`.
+
+        Args:
+            counts: symbols of each record; see [`count`].
+            forward: takes a model's inputs of a batch, and returns a tensor of shape `(batch, width)`.
+        """
         columns, room = self._columns(chunk), self.room(chunk)
-        batches = self._batches(np.minimum(counts, room) + self.max_length - room)
-        out = np.empty((len(chunk), self.model.config.num_labels), dtype=np.float32)
+        lengths = np.minimum(counts, room) + self.max_length - room
+        batches = length_batches(lengths, self.tokens_a_batch, self.batch_size)
+        out: np.ndarray = np.empty((len(chunk), width), dtype=np.float32)
 
         def predict(batch: np.ndarray) -> None:
-            out[batch] = self._forward([[column[i] for i in batch] for column in columns])
+            inputs = self._inputs([[column[i] for i in batch] for column in columns])
+            with torch.inference_mode():
+                out[batch] = forward(inputs).float().cpu().numpy()
 
         with one_thread_each():
             if self.threads == 1 or len(batches) == 1:
@@ -243,23 +270,14 @@ class SequenceClassifier:
             columns.append([record.second or "" for record in chunk])
         return [[" ".join(row) for row in column] for column in columns] if self._letters_apart else columns
 
-    def _batches(self, lengths: np.ndarray) -> list[np.ndarray]:
-        return length_batches(lengths, self.tokens_a_batch, self.batch_size)
-
-    def _forward(self, columns: list[list[str]]) -> np.ndarray:
+    def _inputs(self, columns: list[list[str]]) -> dict[str, torch.Tensor]:
         encoded = self.tokenizer(
             *columns, truncation=True, max_length=self.max_length, padding=True, return_tensors="pt", verbose=False
         )
         inputs = {name: ids.to(self.model.device) for name, ids in encoded.items()}
         if bool(encoded["attention_mask"].all()):
             del inputs["attention_mask"]
-        with torch.inference_mode():
-            return self.model(**inputs).logits.float().cpu().numpy()
-
-
-def _in_frame(record: InputRecord, frame: int) -> InputRecord:
-    second = None if record.second is None else from_frame(record.second, frame)
-    return record._replace(sequence=from_frame(record.sequence, frame), second=second)
+        return inputs
 
 
 def check_finite(logits: np.ndarray, where: str) -> None:
@@ -271,17 +289,6 @@ def check_finite(logits: np.ndarray, where: str) -> None:
             f"{where}: the model answers {', '.join(f'{logit:g}' for logit in logits.tolist())}; its weights are "
             "damaged, or too large for this precision"
         )
-
-
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Inside, an operation of torch uses one core: cores share out the batches, and none waits at each operation."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def as_discipline_tokenizer(tokenizer: Any) -> Any:

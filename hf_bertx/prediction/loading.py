@@ -156,6 +156,8 @@ def _load_adapter(name: str, revision: str | None) -> Any:
         adapted = PeftModel.from_pretrained(model, name, revision=revision).merge_and_unload()
     except Exception as error:
         raise _failed(name, error) from None
+    windows = (order["specification"].get(name) for name in ("window", "overlap"))
+    adapted.config.window_symbols, adapted.config.window_overlap = windows
     adapted.config.discipline, adapted.config.reads_pairs = order["task"]["discipline"], order["task"]["pair"]
     return adapted
 

@@ -37,6 +37,7 @@ class Predictions:
     Args:
         records: rows of the file.
         cut: of them, those that had more symbols than the model reads.
+        split: of them, those that were read in several windows.
         pieces: what each piece's segments voted, by its name.
         resumed_at: the records that an earlier call had done.
         answers: the labels with their counts, or the range of the values, in words.
@@ -45,6 +46,7 @@ class Predictions:
 
     records: int
     cut: int
+    split: int
     pieces: dict[str, Any]
     resumed_at: int
     answers: str
@@ -63,7 +65,8 @@ def predict_file(
 
     Killed and called again, it goes on with the chunk in which it stopped, and the file is the same, byte for byte.
     Rows have `id`, `label` and `score` of the best class and the score of every class, or `value` for a regression,
-    in the data's units; `cut`, the symbols that the model could not read; and, where segments belong to pieces,
+    in the data's units; `cut`, the symbols that the model could not read; `windows`, where the model was trained
+    with them, in how many the record was read; and, where segments belong to pieces,
     `piece` with what they voted.
 
     Raises:
@@ -105,15 +108,19 @@ def predict_file(
         run_files.write_whole(
             output, lambda temporary: write_rows(temporary, output.suffix, rows(classifier, parts, names, pieces))
         )
-        cut, answers = sum(count_cut(part) for part in parts), said_answers(classifier, parts)
+        counts = [count_cut(part) for part in parts]
+        cut, split = (sum(column) for column in zip(*counts, strict=True))
+        answers = said_answers(classifier, parts)
         for part in parts:
             part.unlink()
         (stage / _ORDER).unlink()  # last: a call that was killed here is repeated, not refused
     shutil.rmtree(stage, ignore_errors=True)
-    return Predictions(records, cut, pieces, at, answers, said(noted))
+    return Predictions(records, cut, split, pieces, at, answers, said(noted))
 
 
-def check_output(output: Path, overwrite: bool = False, source: Path | None = None) -> None:
+def check_output(
+    output: Path, overwrite: bool = False, source: Path | None = None, endings: tuple[str, ...] = OUTPUT_ENDINGS
+) -> None:
     """What can be said before a model is loaded.
 
     Args:
@@ -122,8 +129,8 @@ def check_output(output: Path, overwrite: bool = False, source: Path | None = No
     Raises:
         ValueError: an unknown ending, a finished file of that name, the input, or a file of a run.
     """
-    if output.suffix not in OUTPUT_ENDINGS:
-        raise ValueError(f"{output}: ending {output.suffix!r}; allowed: {', '.join(OUTPUT_ENDINGS)}")
+    if output.suffix not in endings:
+        raise ValueError(f"{output}: ending {output.suffix!r}; allowed: {', '.join(endings)}")
     if output.is_dir():
         raise ValueError(f"{output}: is a folder; allowed: a file")
     inside = source is not None and source.is_dir() and source.resolve() in output.resolve().parents

@@ -33,6 +33,7 @@ def write_part(path: Path, chunk: Chunk, order: str) -> None:
         "id": [record.id for record in chunk.records],
         "piece": pa.array([record.piece for record in chunk.records], pa.string()),
         "cut": chunk.cut,
+        "windows": chunk.windows,
         "logits": logits,
     }
     table = pa.table(columns).replace_schema_metadata({_ORDER_KEY: order.encode()})
@@ -63,28 +64,31 @@ def part_name(number: int) -> str:
     return f"{number:08d}.parquet"
 
 
-def count_cut(part: Path) -> int:
-    """How many records of a part were cut."""
+def count_cut(part: Path) -> tuple[int, int]:
+    """How many records of a part were cut, and how many were read in windows."""
     import pyarrow.parquet as pq
 
-    return int(np.count_nonzero(pq.read_table(part, columns=["cut"])["cut"].to_numpy()))
+    table = pq.read_table(part, columns=["cut", "windows"])
+    return int((table["cut"].to_numpy() > 0).sum()), int((table["windows"].to_numpy() > 1).sum())
 
 
-def read_parts(parts: Iterable[Path]) -> Iterator[tuple[list[str], list[str | None], list[int], np.ndarray]]:
-    """Yields ids, pieces, how many symbols were cut, and logits of each part."""
+def read_parts(
+    parts: Iterable[Path],
+) -> Iterator[tuple[list[str], list[str | None], list[int], list[int], np.ndarray]]:
+    """Yields ids, pieces, how many symbols were cut, how many windows there were, and logits of each part."""
     import pyarrow.parquet as pq
 
     for part in parts:
         table = pq.read_table(part)
         logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
-        yield *(table[name].to_pylist() for name in ("id", "piece", "cut")), logits
+        yield *(table[name].to_pylist() for name in ("id", "piece", "cut", "windows")), logits
 
 
 def votes(classifier: SequenceClassifier, parts: list[Path]) -> tuple[list[str], dict[str, Any]]:
     """The name that each record votes under, and what the segments of each name voted; the mean of a regression."""
     pieces: list[str | None] = []
     answers = []
-    for _, own, _, logits in read_parts(parts):
+    for _, own, _, _, logits in read_parts(parts):
         pieces += own
         answers.append(logits[:, 0].astype(np.float64) if classifier.regression else logits.argmax(axis=1))
     names, answered = names_of_pieces(pieces), np.concatenate(answers)
@@ -139,7 +143,7 @@ def rows(
         names: what each record votes under, with its `pieces`; empty where nothing votes.
     """
     labels, voters = classifier.labels, iter(names)
-    for ids, own, cut, logits in read_parts(parts):
+    for ids, own, cut, windows, logits in read_parts(parts):
         scores = softmax(logits.astype(np.float64), axis=1)
         for i, name in enumerate(ids):
             row: dict[str, Any] = {"id": name}
@@ -150,6 +154,8 @@ def rows(
             else:
                 row["value"] = float(f"{logits[i, 0]:.7g}")
             row["cut"] = cut[i]
+            if classifier.windows is not None:
+                row["windows"] = windows[i]
             if pieces:
                 row |= {"piece": own[i], **pieces[next(voters)]}
             yield row

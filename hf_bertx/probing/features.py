@@ -14,8 +14,7 @@ import torch
 from transformers.utils import logging
 
 from .. import run_files
-from ..prediction.batches import length_batches
-from ..prediction.inference import one_thread_each
+from ..prediction.batches import length_batches, one_thread_each
 
 logger = logging.get_logger(__name__)
 

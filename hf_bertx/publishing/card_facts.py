@@ -153,6 +153,8 @@ def differences_from_paper(record: Run) -> list[str]:
     if s.get("kmer"):
         drawn = ", in a frame that is drawn for each item and epoch" if s.get("frame_augmentation") else ""
         found.append(f"{s['kmer']}-mers in place of letters{drawn}")
+    if s.get("window"):
+        found.append(f"windows of {s['window']} symbols in place of the beginning of a long item")
     if s["split"] != "paper":
         found.append(f"the split `{s['split']}`")
     elif "all" in task.paper_sizes:
@@ -255,6 +257,7 @@ def facts(record: Run) -> dict[str, Any]:
         "token_map": token_map(record.folder, task),
         "read_as": sentence(results["understood"]) if "understood" in results else None,
         "cut": [f"{n} {part}" for part, n in results.get("cut", {}).items() if n],
+        "split": [f"{n} {part}" for part, n in results.get("split", {}).items()],
     }
 
 

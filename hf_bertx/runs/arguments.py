@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ..disciplines import get_discipline
 from ..protocols import Protocol, get_protocol
 from ..registry import unknown
 from ..tasks import Task, get_task, rows_folder
+from ..tokenization.windows import Windows
 from .argument_parser import OneLineParser, read_arguments_file
 from .optimizers import OPTIMIZERS
 from .options import RunArguments
@@ -59,6 +60,7 @@ class ResolvedRun:
     plan: str | None = None
     kmer: int | None = None
     frame_augmentation: bool = False
+    windows: Windows | None = None
 
     @property
     def frames(self) -> int:
@@ -81,7 +83,10 @@ class ResolvedRun:
     def folder(self, root: Path) -> Path:
         """Where the run writes; see [`run_files.run_folder`]."""
         names = (self.protocol.name, self.task.name, self.backbone.name, self.arm.name)
-        return root / run_files.run_folder(*names, self.seed, self.fraction, self.split, self.variant, self.kmer)
+        windows = None if self.windows is None else astuple(self.windows)
+        return root / run_files.run_folder(
+            *names, self.seed, self.fraction, self.split, self.variant, self.kmer, windows
+        )
 
 
 def fast_bfloat16(use_cpu: bool = False) -> bool:
@@ -241,6 +246,9 @@ def _specify(
     if run.frame_augmentation and (run.kmer is None or training.dataloader_persistent_workers):
         told = "has no effect without --kmer" if run.kmer is None else "excludes --dataloader_persistent_workers"
         raise ValueError(f"--frame_augmentation {told}")
+    windows = _windows(run, task)
+    if windows is not None:
+        task = replace(task, max_length=windows.symbols + 3)  # at most so many special tokens are added
     if training.label_smoothing_factor and task.labels is None:
         raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} is a regression")
     if not _VARIANT.fullmatch(run.variant):
@@ -274,4 +282,23 @@ def _specify(
         threads=run.threads,
         kmer=run.kmer,
         frame_augmentation=run.frame_augmentation,
+        windows=windows,
     )
+
+
+def _windows(run: RunArguments, task: Task) -> Windows | None:
+    """The windows that long items are read in.
+
+    Raises:
+        ValueError: a number that is not allowed, or items that are not cut into windows.
+    """
+    if run.window is None:
+        if run.overlap is not None:
+            raise ValueError(f"--overlap is {run.overlap}, and there is no --window that it is of")
+        return None
+    why = "text has no symbols" if task.discipline == "text" else "its items are pairs" if task.pair else None
+    why = "its items are segments of pieces already" if task.votes else why
+    if why is not None or run.frame_augmentation:
+        with_what = "--frame_augmentation" if why is None else f"task {task.name}: {why}"
+        raise ValueError(f"--window cannot be used with {with_what}")
+    return Windows(run.window, run.overlap or 0)

@@ -1,4 +1,4 @@
-"""Reading frames of k-mers: the same sequence from its first letter, its second, and so on."""
+"""An item as a model reads it: in one row, in a frame that is drawn anew, or in several windows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..data.device_rows import DeviceRows
 from ..data.tokenized_data import count_cut, encode_flat
+from ..disciplines import Discipline
+from ..metrics import mean_answers
 from ..tasks import Task
+from ..tokenization.windows import Windows
 
 
 class FrameRows(DeviceRows):
@@ -55,10 +58,40 @@ class DrawFramesCallback(TrainerCallback):
         self.rows.set_epoch(int(state.epoch or 0))
 
 
+def in_windows(rows: Dataset, windows: Windows, discipline: Discipline) -> tuple[Dataset, np.ndarray]:
+    """A row for each window of each row's sequence, and the row that each is of, shape `(windows,)`."""
+    texts, owners = windows.cut(rows["sequence"][:], discipline)
+    columns = {name: rows[name][:] for name in rows.column_names}
+    repeated = {name: [column[i] for i in owners] for name, column in columns.items()}
+    return Dataset.from_dict({**repeated, "sequence": texts}, features=rows.features), owners
+
+
+def by_item(rows: DeviceRows, logits: np.ndarray, labels: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Answers and labels of items, from those of the rows that [`rows_of`] made of them."""
+    if rows.owners is None:
+        return logits, labels
+    first = np.flatnonzero(np.diff(rows.owners, prepend=-1))
+    return mean_answers(logits, rows.owners, task.regression), labels[first]
+
+
 def rows_of(
-    rows: Dataset, tokenizer: Any, task: Task, place: torch.device, frames: int = 1, seed: int = 0
+    rows: Dataset,
+    tokenizer: Any,
+    task: Task,
+    place: torch.device,
+    frames: int = 1,
+    seed: int = 0,
+    windows: Windows | None = None,
 ) -> DeviceRows:
-    """Rows as a model reads them, on a device; with several frames as [`FrameRows`]."""
+    """Rows as a model reads them, on a device; with several frames as [`FrameRows`], with windows a row for each.
+
+    `owners` of what is returned says which item each row is of; it is None where each is an item.
+    """
+    if windows is not None:
+        rows, owners = in_windows(rows, windows, tokenizer.discipline)
+        made = DeviceRows(*encode_flat(rows, tokenizer, task), tokenizer, place)
+        made.owners, made.split = owners, int((np.bincount(owners) > 1).sum())
+        return made
     flat = encode_flat(rows, tokenizer, task, frames=frames)
     cut = count_cut(rows, tokenizer, task, flat[1][: len(rows)])
     if frames == 1:

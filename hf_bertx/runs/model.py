@@ -36,7 +36,7 @@ def build_tokenizer(spec: ResolvedRun) -> Any:
         text.model_max_length = longest
         return text
     random = spec.assignment == "random"
-    return DisciplineTokenizer.from_backbone(
+    made = DisciplineTokenizer.from_backbone(
         text,
         get_discipline(spec.task.discipline, spec.kmer),
         assignment=spec.assignment,
@@ -45,6 +45,25 @@ def build_tokenizer(spec: ResolvedRun) -> Any:
         model_max_length=longest,
         add_special_tokens=spec.special_tokens,
     )
+    return _fitting(made, spec)
+
+
+def _fitting(tokenizer: DisciplineTokenizer, spec: ResolvedRun) -> DisciplineTokenizer:
+    """The tokenizer of a run whose windows, if it has some, are what the model reads.
+
+    Raises:
+        ValueError: a window is longer than what the backbone reads.
+    """
+    if spec.windows is not None:
+        special = tokenizer.num_special_tokens_to_add()
+        room = tokenizer.model_max_length - special
+        if spec.windows.symbols > room:
+            raise ValueError(
+                f"window is {spec.windows.symbols}; backbone {spec.backbone.name} reads {room} symbols beside its "
+                f"{special} special tokens; allowed: 1 to {room}"
+            )
+        tokenizer.model_max_length = spec.windows.symbols + special
+    return tokenizer
 
 
 def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
@@ -73,7 +92,7 @@ def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
         )
     positions = usable_positions(load(spec.backbone, AutoConfig.from_pretrained))
     tokenizer.model_max_length = min(spec.task.max_length, positions or spec.task.max_length)
-    return tokenizer
+    return _fitting(tokenizer, spec)
 
 
 def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
@@ -82,6 +101,8 @@ def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
     labels = spec.task.labels
     fields: dict[str, Any] = {"discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
     fields |= {"started_from": backbone_origin(spec)}
+    if spec.windows is not None:
+        fields |= {"window_symbols": spec.windows.symbols, "window_overlap": spec.windows.overlap}
     if labels is None:
         fields |= {"num_labels": 1, "problem_type": "regression"}
     else:

@@ -51,6 +51,17 @@ class RunArguments:
             "help": "Cut sequences of letters into k-mers of so many, e.g. 3. By default each letter is a token."
         },
     )
+    window: int | None = field(
+        default=None,
+        metadata={
+            "help": "Read items of more than so many symbols (letters, k-mers, pitches) in windows of so many, each "
+            "trained with the item's label; their probabilities, or values, are averaged. By default an item is cut "
+            "to what the model reads: 510 symbols for BERT."
+        },
+    )
+    overlap: int | None = field(
+        default=None, metadata={"help": "Symbols that two windows share at least; by default 0."}
+    )
     frame_augmentation: bool = field(
         default=False, metadata={"help": "Read each item in a frame that is drawn anew in each epoch; with --kmer."}
     )

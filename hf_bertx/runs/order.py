@@ -37,7 +37,11 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"shortcuts": spec.shortcuts, "standardize_targets": spec.standardize_targets}
-    cut = {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
+    cut: dict[str, Any] = (
+        {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
+    )
+    if spec.windows is not None:
+        cut |= {"window": spec.windows.symbols, "overlap": spec.windows.overlap}
     return {
         "specification": {
             "task": spec.task.name,

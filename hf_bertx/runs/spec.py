@@ -45,6 +45,8 @@ class RunSpec:
         overrides: options of `train.py` that differ from the protocol, by name, e.g. `{"learning_rate": 1e-4}`.
         plan: sha256 of the plan of the study that the run belongs to; recorded, changes nothing.
         kmer: cut sequences of letters into k-mers of so many; None: each letter is a token.
+        window: read items of more symbols in windows of so many; None: cut them to what the model reads.
+        overlap: symbols that two windows share; None for 0.
     """
 
     task: str = "dna-splice"
@@ -58,6 +60,8 @@ class RunSpec:
     overrides: dict[str, Any] = field(default_factory=dict)
     plan: str | None = None
     kmer: int | None = None
+    window: int | None = None
+    overlap: int | None = None
 
     @property
     def data_split(self) -> str:
@@ -74,13 +78,17 @@ class RunSpec:
         """Where the run lies below the root of all runs."""
         backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
         names = (self.protocol, task_name(self.task), backbone, self.arm)
-        return root / run_files.run_folder(*names, self.seed, self.fraction, self.data_split, self.variant, self.kmer)
+        windows = None if self.window is None else (self.window, self.overlap or 0)
+        return root / run_files.run_folder(
+            *names, self.seed, self.fraction, self.data_split, self.variant, self.kmer, windows
+        )
 
     @property
     def label(self) -> str:
         """The run in a line of a listing."""
         share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
         varied = f", {self.kmer}-mers" if self.kmer else ""
+        varied += f", windows of {self.window}" if self.window else ""
         varied += f", {self.variant}" if self.variant else ""
         return f"{task_name(self.task)} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
 
@@ -134,5 +142,9 @@ class RunSpec:
             KeyError: the record does not say a field that has to be there.
         """
         needed = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")
-        optional = {name: record[name] for name in ("variant", "overrides", "plan", "kmer") if name in record}
+        optional = {
+            name: record[name]
+            for name in ("variant", "overrides", "plan", "kmer", "window", "overlap")
+            if name in record
+        }
         return cls(**{name: record[name] for name in needed}, **optional)

@@ -25,12 +25,12 @@ from ..data.targets import sentence
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
-from .frames import DrawFramesCallback, FrameRows, rows_of
+from .frames import DrawFramesCallback, FrameRows, by_item, rows_of
 from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
 from .regression_head import restore_output
-from .schedule import set_batch_size, set_schedule
+from .schedule import count_rows, said_lengths, set_batch_size, set_schedule
 from .trainer import RunTrainer
 from .tuning import merged
 from .writer import RunWriter
@@ -57,10 +57,14 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
     groups = validation["group"][:] if spec.task.votes else None
     args.output_dir = str(folder / run_files.CHECKPOINTS)
     set_batch_size(args, spec.global_batch_size)
-    set_schedule(args, spec, len(train_rows))
+    rows_on = place_rows(spec, args, data)
+    learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.frames, spec.seed, spec.windows)
+    evaluated = rows_of(validation, tokenizer, spec.task, rows_on, windows=spec.windows)
+    set_schedule(args, spec, len(learned))
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        return metrics.score(spec.task, prediction.predictions, prediction.label_ids, groups)
+        answers, labels = by_item(evaluated, prediction.predictions, prediction.label_ids, spec.task)
+        return metrics.score(spec.task, answers, labels, groups)
 
     callbacks: list[TrainerCallback] = [
         LastStepCallback(),
@@ -71,8 +75,6 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
-    rows_on = place_rows(spec, args, data)
-    learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.frames, spec.seed)
     if isinstance(learned, FrameRows):
         callbacks.append(DrawFramesCallback(learned))
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
@@ -81,7 +83,7 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
         optimizer_cls_and_kwargs=chosen,
         args=args,
         train_dataset=learned,
-        eval_dataset=rows_of(validation, tokenizer, spec.task, rows_on),
+        eval_dataset=evaluated,
         data_collator=identity_collator,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
@@ -96,7 +98,7 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
 
 def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
     """Where the rows of a run are; with them on a GPU, `args` has nothing pinned from then on."""
-    most = spec.task.max_length * spec.frames * sum(map(len, data.splits.values()))
+    most = spec.task.max_length * spec.frames * sum(count_rows(rows, spec) for rows in data.splits.values())
     wanted = spec.rows_on_device and not args.dataloader_num_workers
     place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
     args.dataloader_pin_memory = args.dataloader_pin_memory and place.type == "cpu"
@@ -129,7 +131,7 @@ def run(
     state = PartialState()
     with state.main_process_first():
         data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.max_eval_items)
-    set_schedule(args, spec, max(1, round(spec.fraction * len(data.splits["train"]))))
+    set_schedule(args, spec, count_rows(subset(data.splits["train"], spec.fraction, spec.seed), spec))
     if spec.resume and _is_finished(spec, args, data, folder):
         logger.warning(f"skipped: {folder} holds this run, finished")
         return folder
@@ -177,6 +179,8 @@ def _train(
     )
     order = run_order(spec, args, data)
     trainer = build_trainer(spec, args, data, folder)
+    for line in said_lengths(spec, trainer.train_dataset, trainer.processing_class):
+        logger.warning(line)
     # a backbone of the Hub has been loaded now, so that its commit is known
     found = spec.backbone
     order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
@@ -223,17 +227,18 @@ def _finish(
         times: when the run began, and how many seconds were spent in training.
     """
     begun, seconds = times
-    scores, cut = {}, {"train": trainer.train_dataset.cut}
+    scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
     trainer.compute_metrics = None  # it knows the groups of the validation items alone
     # validation has been looked at many times; test is looked at here, once
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
-        encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on)
-        output, cut[name] = trainer.predict(encoded), encoded.cut
+        encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)
+        output, cut[name], split[name] = trainer.predict(encoded), encoded.cut, encoded.split
+        answers, labels = by_item(encoded, output.predictions, output.label_ids, spec.task)
         groups = rows["group"][:] if spec.task.votes else None
-        scores[name] = metrics.score(spec.task, output.predictions, output.label_ids, groups)
+        scores[name] = metrics.score(spec.task, answers, labels, groups)
         if trainer.is_world_process_zero():
-            RunWriter(folder).predictions(name == spec.task.test_split, rows, output.predictions)
+            RunWriter(folder).predictions(name == spec.task.test_split, rows, answers)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
@@ -246,7 +251,8 @@ def _finish(
         "counts": {name: len(rows) for name, rows in data.splits.items()},
         "understood": data.understood(),
         "cut": cut,
-        "train_items": len(trainer.train_dataset),
+        **({} if spec.windows is None else {"split": split, "train_rows": len(trainer.train_dataset)}),
+        "train_items": len(train_labels),
         "constant_loss": metrics.constant_loss(spec.task, train_labels),
         "test_duplicates": data.test_duplicates,
         "steps": state.global_step,

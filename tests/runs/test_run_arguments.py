@@ -133,6 +133,8 @@ def names_in(*paths: Path) -> set[str]:
                 found.add(node.attr)
             elif isinstance(node, ast.ImportFrom) and any(alias.name == "OWN_ARGUMENTS" for alias in node.names):
                 found |= set(OWN_ARGUMENTS)
+            elif isinstance(node, ast.ImportFrom) and any(alias.name == "input_columns" for alias in node.names):
+                found |= {"sequence_column", "second_sequence_column", "id_column", "skip_unreadable"}
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found |= set(node.value.split()) if "--" not in node.value else set()
     return found

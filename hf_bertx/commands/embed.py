@@ -1,0 +1,49 @@
+"""`bertx embed`: a model and a file of sequences -> a vector each."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .predict import add_input, input_columns
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "embed",
+        help="a model and a file of sequences -> a vector each, for other tools",
+        description="Writes the encoder's hidden states of every sequence of a file, pooled to one vector each.",
+        epilog="bertx embed bertx/minilm-l6-dna-splice sequences.fasta --output vectors.parquet --layer 3",
+    )
+    add_input(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="a .parquet file with the columns id and embedding, or .npy: float32, a row a record, in order",
+    )
+    parser.add_argument("--layer", type=int, metavar="L", help="0 (embeddings) to the number of layers (the last)")
+    parser.add_argument(
+        "--pool", choices=("mean", "first"), default="mean", help="of the positions of a sequence (%(default)s)"
+    )
+    parser.set_defaults(act=_embed)
+
+
+def _embed(arguments: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    from ..prediction.embedding import EMBEDDING_ENDINGS, embed_file
+    from ..prediction.inference import SequenceClassifier
+    from ..prediction.prediction_files import check_output
+    from ..processor import keep_freed_memory
+
+    check_output(arguments.output, arguments.overwrite, arguments.file, EMBEDDING_ENDINGS)
+    keep_freed_memory()  # before there are threads
+    disable_progress_bar()  # of the loading of weights, which takes a second
+    classifier = SequenceClassifier.from_pretrained(
+        arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
+    )
+    columns = input_columns(arguments)
+    records, size = embed_file(classifier, arguments.file, arguments.output, columns, arguments.layer, arguments.pool)
+    print(f"{arguments.output}: {records} records, {size} numbers each; {classifier.precision}")

@@ -1,0 +1,125 @@
+"""Raw sequences -> the encoder's hidden states, pooled: features for another tool."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import run_files
+from ..data.input_records import Columns, InputRecord, read_input
+from .batches import in_chunks
+from .inference import SequenceClassifier, check_finite
+
+EMBEDDING_ENDINGS = (".parquet", ".npy")
+POOLINGS = ("mean", "first")
+
+
+def embed(
+    classifier: SequenceClassifier,
+    records: Iterable[InputRecord],
+    layer: int | None = None,
+    pooling: str = POOLINGS[0],
+) -> Iterator[tuple[list[InputRecord], np.ndarray]]:
+    """Embeds a stream of records, a chunk of them in memory at a time, in their order.
+
+    Args:
+        layer: 0 for the embeddings, or the number of a layer; by default the last one.
+        pooling: `mean` of all positions, special tokens included, or the `first` one ([CLS]). Of a sequence that is
+            read in several windows, the mean of its windows'.
+
+    Returns:
+        The records of a chunk and their embeddings, float32 of shape `(records, hidden)`.
+
+    Raises:
+        ValueError: an unknown pooling, a layer that the model does not have, or a symbol outside the alphabet.
+    """
+    from ..performance import restore, speed_up_prediction
+
+    config = classifier.model.config
+    layers, hidden = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
+    if layers is None or hidden is None:
+        raise ValueError(f"a model of type {config.model_type} has no layers of hidden states to embed with")
+    if pooling not in POOLINGS:
+        raise ValueError(f"pool is {pooling!r}; allowed: {', '.join(POOLINGS)}")
+    if layer is not None and not 0 <= layer <= layers:
+        raise ValueError(f"layer is {layer}; the model has 0 (the embeddings) to {layers}")
+    restore(classifier.model)  # whose last layer may compute position 0 alone
+    encoder = speed_up_prediction(classifier.model.base_model)
+
+    def pooled(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        states = encoder(**inputs, output_hidden_states=True).hidden_states[layers if layer is None else layer]
+        if pooling == "first":
+            return states[:, 0]
+        if "attention_mask" not in inputs:
+            return states.float().mean(dim=1)
+        mask = inputs["attention_mask"][..., None]
+        return (states.float() * mask).sum(dim=1) / mask.sum(dim=1)
+
+    for chunk in in_chunks(records):
+        classifier.count(chunk)  # a bad symbol is named by its place in the whole record
+        readings, owners = classifier.readings(chunk)
+        each = classifier.compute(readings, classifier.count(readings), pooled, hidden)
+        mean: np.ndarray = np.zeros((len(chunk), hidden), dtype=np.float32)
+        np.add.at(mean, owners, each)
+        mean /= np.bincount(owners)[:, None]
+        for record, values in zip(chunk, mean, strict=True):
+            check_finite(values, record.where)
+        yield chunk, mean
+
+
+def embed_file(
+    classifier: SequenceClassifier,
+    path: Path,
+    output: Path,
+    columns: Columns | None = None,
+    layer: int | None = None,
+    pooling: str = POOLINGS[0],
+) -> tuple[int, int]:
+    """Embeds every record of a file, in order; the file is written whole or not at all.
+
+    Args:
+        output: `.parquet` with the columns `id` and `embedding`, written as it goes; or `.npy`, float32 of shape
+            `(records, hidden)`, which is held in memory.
+
+    Returns:
+        Records, and the size of an embedding.
+
+    Raises:
+        ValueError: as [`embed`], or bad input.
+    """
+    found = embed(classifier, read_input(path, columns), layer, pooling)
+    shape = [0, 0]
+
+    def counted() -> Iterator[tuple[list[InputRecord], np.ndarray]]:
+        for chunk, values in found:
+            shape[:] = shape[0] + len(values), values.shape[1]
+            yield chunk, values
+
+    def write(temporary: Path) -> None:
+        if output.suffix == ".npy":
+            with temporary.open("wb") as file:
+                np.save(file, np.concatenate([values for _, values in counted()]), allow_pickle=False)
+        else:
+            _write_parquet(temporary, counted())
+
+    run_files.write_whole(output, write)
+    return shape[0], shape[1]
+
+
+def _write_parquet(path: Path, chunks: Iterator[tuple[list[InputRecord], np.ndarray]]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    writer = None
+    try:
+        for records, values in chunks:
+            embedding = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+            table = pa.table({"id": [record.id for record in records], "embedding": embedding})
+            writer = writer or pq.ParquetWriter(path, table.schema)
+            writer.write_table(table)
+    finally:
+        if writer is not None:
+            writer.close()

@@ -1,0 +1,162 @@
+"""Sequences that are longer than the model: windows in training, and the same windows in prediction."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import train_briefly
+from saved_models import classes, predict, saved
+from scipy.special import softmax
+from transformers import pipeline
+
+from hf_bertx import RunSpec
+from hf_bertx.data.input_records import InputRecord
+from hf_bertx.disciplines import DNA, MUSIC, Discipline
+from hf_bertx.launch import main
+from hf_bertx.metrics import mean_answers
+from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.runs.run import Run
+from hf_bertx.tokenization.windows import Windows
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+TEXTS = ["ACGTTGCAGTACGTACCA" * 3, "AC", "GATTACA" * 5]
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 records of 5 to 64 bases."""
+    path = tmp_path_factory.mktemp("rows") / "long.csv"
+    rows = (f"s{i},{'ACGT'[i % 4] * (5 + i)},{'ab'[i % 2]}" for i in range(60))
+    path.write_text("id,sequence,label\n" + "\n".join(rows) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def windowed_run(tiny_backbone: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    told = ["--train_file", str(table), "--discipline", "dna", "--window", "20", "--overlap", "5"]
+    return train_briefly(tiny_backbone, tmp_path_factory.mktemp("runs"), *told)
+
+
+@pytest.mark.parametrize(
+    ("windows", "text", "discipline", "expected"),
+    [
+        (Windows(4), "ACGTAC", DNA, ["ACGT", "GTAC"]),  # the last one ends with the sequence
+        (Windows(4, 1), "ACGTACGTA", DNA, ["ACGT", "TACG", "CGTA"]),
+        (Windows(4, 3), " ACGTA ", DNA, ["ACGT", "CGTA"]),
+        (Windows(4), "ACGT", DNA, ["ACGT"]),
+        (Windows(2), "acgttgNa", DNA.kmers(3), ["acgttg", "Na"]),  # three symbols and one letter
+        (Windows(2), "60 64 67", MUSIC, ["60 64", "64 67"]),
+    ],
+)
+def test_windows_hold_whole_symbols(windows: Windows, text: str, discipline: Discipline, expected: list[str]) -> None:
+    found, owners = windows.cut([text, text], discipline)
+    assert found == 2 * expected
+    assert owners.tolist() == [0] * len(expected) + [1] * len(expected)
+
+
+def test_probabilities_and_values_are_averaged() -> None:
+    logits, owners = np.array([[0.0, 2.0], [1.0, 0.0], [3.0, 3.0]]), np.array([0, 0, 1])
+    mean = softmax(logits[:2], axis=1).mean(axis=0)
+    assert np.abs(np.exp(mean_answers(logits, owners, regression=False)) - [mean, [0.5, 0.5]]).max() < 1e-6
+    assert mean_answers(np.array([1.0, 4.0, 7.0]), owners, regression=True).tolist() == [[2.5], [7.0]]
+
+
+def test_a_run_scores_items_and_says_how_many_were_split(windowed_run: Path) -> None:
+    run = Run.open_finished(windowed_run)
+    assert run.results is not None
+    assert windowed_run.name == "seed-42-window-20-overlap-5"
+    assert (run.specification["window"], run.specification["overlap"]) == (20, 5)
+    assert run.results["counts"] == {"train": 54, "validation": 3, "test": 3}
+    assert run.results["cut"] == {"train": 0, "validation": 0, "test": 0}
+    assert sum(run.results["split"].values()) == 44  # of 21 bases and more
+    predictions = run.predictions("test")  # whose scores are compared with results.json
+    assert predictions is not None
+    assert predictions.logits.shape == (3, 2)
+    card = (run.model_dir / "README.md").read_text(encoding="utf-8")
+    assert "Items of more than 20 symbols were read in windows of so many, of which two share at least 5" in card
+    assert "were cut" not in card
+
+
+def test_predictions_are_those_of_the_test(windowed_run: Path, table: Path, tmp_path: Path) -> None:
+    tested = Run.open_finished(windowed_run).predictions("test")
+    assert tested is not None
+    assert predict(windowed_run, table, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
+    rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out.csv").open())}
+    assert rows["s15"]["windows"] == "1"
+    assert rows["s16"]["windows"] == "2"  # 21 bases
+    assert {row["cut"] for row in rows.values()} == {"0"}
+    served = [[float(rows[name]["score_a"]), float(rows[name]["score_b"])] for name in tested.ids]
+    assert np.abs(np.array(served) - softmax(tested.logits, axis=1)).max() < 1e-5
+
+
+def test_an_answer_is_the_mean_of_plain_answers_to_windows(windowed_run: Path) -> None:
+    model = Run.open_finished(windowed_run).model_dir
+    stock = pipeline("text-classification", model=str(model), device="cpu")
+    own = pipeline(
+        "discipline-classification", model=str(model), pipeline_class=DisciplineClassificationPipeline, device="cpu"
+    )
+    for text, answer in zip(TEXTS, own(TEXTS, top_k=None), strict=True):
+        windows, _ = Windows(20, 5).cut([text], DNA)
+        plain = [{found["label"]: found["score"] for found in row} for row in stock(windows, top_k=None)]
+        mean = {label: np.mean([row[label] for row in plain]) for label in plain[0]}
+        assert max(abs(found["score"] - mean[found["label"]]) for found in answer) < 1e-5
+        assert answer[0].get("windows", 1) == len(windows)
+
+
+def test_windows_and_frames_are_averaged_together(tiny_backbone: Path, tmp_path: Path) -> None:
+    run = saved(tiny_backbone, tmp_path / "model", "dna", **classes("a", "b"), window_symbols=6)
+    DisciplineTokenizer.from_backbone(str(tiny_backbone), DNA.kmers(3)).save_pretrained(run)
+    one, every = (
+        SequenceClassifier.from_pretrained(run, frames=frames, precision="float32") for frames in ("one", "all")
+    )
+
+    def scores(classifier: SequenceClassifier, *texts: str) -> np.ndarray:
+        (chunk,) = classifier.predict([InputRecord(str(i), text, f"text {i}") for i, text in enumerate(texts)])
+        return softmax(chunk.logits, axis=1)
+
+    text = "ACGTTGCAGTACGTACCAGGT"  # seven 3-mers: two windows in each frame
+    windows = [window for frame in range(3) for window in Windows(6).cut([text[frame:]], DNA.kmers(3))[0]]
+    assert np.abs(scores(every, text) - scores(one, *windows).mean(axis=0)).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (["--window", "0"], "window is 0; allowed: at least 1 symbol"),
+        (["--window", "20", "--overlap", "20"], "overlap is 20; allowed: 0 to 19, less than the window"),
+        (["--overlap", "5"], "--overlap is 5, and there is no --window that it is of"),
+        (["--window", "127"], "reads 126 symbols beside its 2 special tokens; allowed: 1 to 126"),
+        (["--window", "20", "--task", "music-maestro-v1"], "its items are segments of pieces already"),
+        (["--window", "20", "--task", "glue-sst2", "--arm", "bert"], "text has no symbols"),
+    ],
+)
+def test_windows_that_are_not_allowed(
+    told: list[str], message: str, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), *told]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_run_that_cuts_its_items_says_so_once(
+    tiny_backbone: Path, table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = table.read_text().replace("s59,", "s59," + "T" * 200)
+    (tmp_path / "long.csv").write_text(rows)
+    (tmp_path / "test.csv").write_text(rows)
+    told: list[Any] = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "runs", "--discipline", "dna"]
+    told += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "test.csv"]
+    told += ["--test_file", tmp_path / "test.csv", "--max_steps", 1, "--precision", "float32"]
+    assert main([*map(str, told)]) == 0
+    noted = caplog.text
+    said = "1 of 60 training items (2%) are longer than the 128 tokens that the model reads"
+    assert noted.count("longe") == noted.count(said) == 1
+    assert "--window 126 reads them whole" in noted
+
+
+def test_the_folder_of_a_specification_names_its_windows(tmp_path: Path) -> None:
+    spec = RunSpec(window=500, overlap=100)
+    assert spec.folder().name == "seed-42-window-500-overlap-100"
+    assert RunSpec.from_json({**spec.to_json()}) == RunSpec(window=500, overlap=100, split="paper")
