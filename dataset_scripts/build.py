@@ -100,18 +100,19 @@ def _record(
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
     balances = {part: balance(rows) for part, rows in splits.items()}
+    found = understood(counts, balances, task.labels is not None)
     return {
         "config": config,
         "task": asdict(task),
         "about": "The user's own files." if own else _ABOUT[config],
         "counts": counts,
         "balance": balances,
-        "understood": understood(counts, balances, task.labels is not None),
+        "understood": found,
         "leaks": None if report is None else report.to_dict(),
         "leak_sentences": [] if report is None else report.sentences(),
         "command": f"bertx data build {task.name} {source} --seed {seed}",
         "source": builder.provenance(),
-        "notes": list(builder.notes),
+        "notes": [*builder.notes, *found.get("doubts", ())],
         "made_from": None,
         "tokenizer": None,
         "versions": {"hf_bertx": __version__, "datasets": datasets.__version__},

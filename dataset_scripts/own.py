@@ -62,6 +62,7 @@ class _Scan:
     """What a first reading of all files tells: labels and groups of the training file, the longest item of all."""
 
     labels: Counter[str] = field(default_factory=Counter)
+    places: dict[str, str] = field(default_factory=dict)  # where each label stands first
     longest: int = 0
     grouped: bool = False
 
@@ -104,6 +105,7 @@ class Own(DisciplineBuilder):
                 where=str(train),
                 problem=self.config.problem,
                 metric=self.config.metric,
+                places=self._scanned.places,
             )
             problem = "regression" if self._own_task.regression else "classification"
             for doubt in doubts(self._scanned.labels, problem, self.config.problem):
@@ -150,6 +152,7 @@ class Own(DisciplineBuilder):
                 scan.longest = max(scan.longest, sum(len(text.split()) if blanks else len(text) for text in texts))
                 if part == TRAIN:
                     scan.labels[record.label] += 1
+                    scan.places.setdefault(record.label, record.where)
                     scan.grouped |= record.group is not None
             if counts:
                 self.note(f"{path.name}: {said(counts)}")
@@ -169,11 +172,9 @@ class Own(DisciplineBuilder):
     def choose(self) -> dict[str, Sequence[str]]:
         """Parts with a file are as given; others are drawn from the training file, by group where it has groups."""
         keys: dict[str, list[Key]] = {part: [] for part in self.files}
-        labels: dict[str, list[Any]] = {part: [] for part in self.files}
         for part in self.files:
             for row in self.rows(part):
                 keys[part].append(Key(row["id"], row["group"], row["part"]))
-                labels[part].append(row["label"])
         chosen: dict[str, Sequence[str]] = {part: [part] * len(own) for part, own in keys.items()}
         drawn = (TRAIN, *(part for part in (VALIDATION, TEST) if part not in keys))
         if len(drawn) > 1:
@@ -184,10 +185,6 @@ class Own(DisciplineBuilder):
                     f"{self.config.train_file}: {len(keys[TRAIN])} records are too few to draw {', '.join(empty)} "
                     "from; give --validation_file and --test_file"
                 )
-        trained = {label for label, part in zip(labels[TRAIN], chosen[TRAIN], strict=True) if part == TRAIN}
-        for name in self.task.labels or ():
-            if name not in trained:
-                self.note(f"class {name!r} has no training item: all its items were drawn for another part")
         return chosen
 
     def _draw(self, keys: list[Key], parts: Sequence[str]) -> Sequence[str]:

@@ -218,6 +218,10 @@ def load(resolved: ResolvedBackbone, loader: Callable[..., Any], **settings: Any
             if wait is None or status_of(error) not in _PASSING:
                 raise unavailable(resolved, error) from None
             time.sleep(wait)
+        except ValueError as error:
+            if "trust_remote_code" in str(error):
+                raise unavailable(resolved, error) from None
+            raise
     raise AssertionError("the last try returns or raises")
 
 

@@ -35,6 +35,8 @@ def advice(error: BaseException) -> str | None:
     full = next((link for link in links if isinstance(link, OSError) and link.errno == errno.ENOSPC), None)
     if full is not None or any("No space left" in str(link) for link in links):
         return f"the disk is full{f' ({full.filename})' if full is not None and full.filename else ''}"
+    if any("trust_remote_code" in str(link) for link in links):
+        return "it needs code of its own, which is never run: take a model of a class that transformers has"
     if about(GatedRepoError):
         return f"the repository is gated: ask for access on its page of the Hub, then {_LOG_IN}"
     if about(RevisionNotFoundError):

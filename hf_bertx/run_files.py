@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -113,8 +114,19 @@ def write_json(path: Path, value: Any) -> None:
     Raises:
         ValueError: a number that JSON cannot hold.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    except ValueError as error:
+        raise ValueError(f"{path}: {_not_finite(value) or error}; allowed: finite numbers") from None
     write_whole(path, lambda temporary: _write_text(temporary, text))
+
+
+def _not_finite(value: Any, name: str = "") -> str | None:
+    """The first number below a value that JSON cannot hold, with its name."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"{name.lstrip('.')} is {value}"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    return next(filter(None, (_not_finite(item, f"{name}.{key}") for key, item in items)), None)
 
 
 def write_text(path: Path, text: str) -> None:

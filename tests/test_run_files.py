@@ -59,6 +59,12 @@ def test_everybody_may_read_what_is_written(tmp_path: Path) -> None:
     assert modes == {"model": 0o755, "sub": 0o755, "weights": 0o644}
 
 
+def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a.json: scores.test.1.loss is nan; allowed: finite numbers"):
+        run_files.write_json(tmp_path / "a.json", {"seed": 1, "scores": {"test": [0.5, {"loss": float("nan")}]}})
+    assert not (tmp_path / "a.json").exists()
+
+
 def test_a_locked_run_belongs_to_one_process(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from hf_bertx import run_files as r\n"
     code += "with r.locked(Path(sys.argv[1])): pass"

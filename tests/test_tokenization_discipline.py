@@ -192,6 +192,11 @@ def test_a_foreign_pitch_is_an_error_with_its_place(tiny_backbone: Path) -> None
         music(["60 64 128"])
 
 
+def test_a_second_part_that_is_not_there_cannot_be_cut(dna: DisciplineTokenizer) -> None:
+    with pytest.raises(ValueError, match="only_second: there is no second sequence to cut"):
+        dna("ACGTACGT", truncation="only_second", max_length=4)
+
+
 @pytest.mark.parametrize("batch", [[1, 2], [None], ["A", 3]])
 def test_what_is_not_text_is_an_error(dna: DisciplineTokenizer, batch: list) -> None:
     with pytest.raises(TypeError, match="not a string"):

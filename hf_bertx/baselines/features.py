@@ -69,6 +69,13 @@ def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
     return encoded.input_ids
 
 
+def count_cut(task: Task, sequences: Sequence[str]) -> int:
+    """How many sequences have more symbols than [`symbol_ids`] keeps."""
+    longest = longest_sequence(task)
+    _, lengths = symbol_tokenizer(task.discipline, longest).encode_flat(list(sequences), add_special_tokens=False)
+    return int((lengths > longest).sum())
+
+
 def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:
     """The number of the k-mer that begins at each position, in `[0, common ** length)`; -1 where there is none.
 

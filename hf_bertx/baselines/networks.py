@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
@@ -26,7 +27,7 @@ from transformers import (
 
 from .. import metrics, run_files
 from ..callbacks import RunRecordCallback
-from ..data.tokenized_data import tokenize
+from ..data.tokenized_data import tokenize, tokens_cut
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
 from ..registry import first_line
@@ -172,7 +173,9 @@ def train_network(
     """Trains each candidate from the same draw, keeps the best epoch on validation, and saves the best one's model."""
     recipe, candidates = recipe_of(baseline), baseline.candidates(task)
     tokenizer = recipe.tokenizer(task, baseline.source)
-    data = {part: tokenize(as_written(items, tokenizer), tokenizer, task) for part, items in rows.items()}
+    rows = {part: as_written(items, tokenizer) for part, items in rows.items()}
+    data = {part: tokenize(items, tokenizer, task) for part, items in rows.items()}
+    lengths = {part: np.fromiter(map(len, items["input_ids"]), dtype=np.int64) for part, items in data.items()}
     groups = rows["validation"]["group"][:] if task.votes else None
     tried: list[dict[str, Any]] = []
     seconds = []
@@ -199,6 +202,9 @@ def train_network(
     count = sum(parameter.numel() for parameter in model.parameters())
     passes = recipe.epochs if epochs is None else epochs
     more = {
+        "cut": {
+            part: int((tokens_cut(items, tokenizer, task, lengths[part]) > 0).sum()) for part, items in rows.items()
+        },
         "steps": best.state.global_step,
         "max_steps": best.state.global_step,
         "selected_step": best.state.best_global_step,

@@ -22,6 +22,7 @@ from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
 from .catalog import Baseline, get_baseline
+from .features import count_cut
 from .linear import Fitted, Items, fit_plain, search_plain
 
 logger = logging.get_logger(__name__)
@@ -69,22 +70,26 @@ def run_baseline(
     if (folder / run_files.RUN).is_file():
         check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():
+            run_files.check_run(folder)
             logger.warning(f"skipped: {folder} holds this run, finished")
             return folder
-    RunWriter(folder).order(order, _versions(), machine())
+    data.say()
     rows = {"train": train} | {
         part: evaluation_subset(data.splits[part], max_eval_items) for part in data.splits if part != "train"
     }
     started = time.perf_counter()
-    if baseline.network:
-        from .networks import train_network
+    with run_files.locked(folder):
+        run_files.sweep(folder)
+        RunWriter(folder).order(order, _versions(), machine())
+        if baseline.network:
+            from .networks import train_network
 
-        fitted = train_network(baseline, found, rows, seed, epochs, folder)
-    else:
-        fitted = _fit_plain(baseline, found, rows)
-    _write(folder, found, data, rows, fitted, time.perf_counter() - started)
-    if baseline.network:
-        write_model_card(folder)
+            fitted = train_network(baseline, found, rows, seed, epochs, folder)
+        else:
+            fitted = _fit_plain(baseline, found, rows)
+        _write(folder, found, data, rows, fitted, time.perf_counter() - started)
+        if baseline.network:
+            write_model_card(folder)
     return folder
 
 
@@ -152,7 +157,9 @@ def _fit_plain(baseline: Baseline, task: Task, rows: dict[str, Dataset]) -> Fitt
     chosen, tried = search_plain(baseline, task, learned, selection)
     others = [name for name in items if name != "train"]
     answers, parameters = fit_plain(baseline, task, chosen, items["train"], [items[name] for name in others])
-    return Fitted(dict(zip(others, answers, strict=True)), chosen, tried, parameters, {})
+    whole = baseline.name == "majority" or "longest_ngram" in chosen  # reads every symbol, or none
+    cut = {} if whole else {name: count_cut(task, part.columns[0]) for name, part in items.items()}
+    return Fitted(dict(zip(others, answers, strict=True)), chosen, tried, parameters, {"cut": cut})
 
 
 def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
@@ -182,6 +189,7 @@ def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], f
         "metrics": scores,
         "test_split": task.test_split,
         "counts": {name: len(part) for name, part in data.splits.items()},
+        "understood": data.understood(),
         "train_items": len(rows["train"]),
         "evaluated_items": {name: len(rows[name]) for name in fitted.logits},
         "test_duplicates": data.test_duplicates,

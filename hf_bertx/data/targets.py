@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 PROBLEMS = ("classification", "regression")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -17,8 +18,9 @@ _LIKE_A_NUMBER = re.compile(
     r"[<>]?[+\-\u2212\u2013]?(?:[0-9]+|[0-9]{1,3}(?:[,' \u00a0][0-9]{3})+|[0-9]{1,3}(?:\.[0-9]{3})+(?=,))"
     r"(?:[.,][0-9]+)?\s?%?"
 )
+_LARGEST = 1e15  # a target; sums of its square have to fit 32 bits
 _MANY = 20  # classes; more whole numbers than that may be quantities
-_SHOWN = 20  # classes in a line
+_SHOWN, _NAMED = 20, 5  # classes in a line
 
 
 def to_number(label: str) -> float | None:
@@ -26,7 +28,7 @@ def to_number(label: str) -> float | None:
     if not (_PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label)):
         return None
     value = float(label)
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _LARGEST else None
 
 
 def hint(label: str) -> str:
@@ -40,16 +42,17 @@ def hint(label: str) -> str:
     ):
         if mark in label and any(character.isdigit() for character in label):
             return f"; {advice}"
-    return ""
+    return f" of at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
 
 
-def problem_of(labels: Counter[str], asked: str | None, where: str) -> str:
+def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapping[str, str] | None = None) -> str:
     """`regression` where every label is a number in plain decimal form and one has a point, else `classification`.
 
     Args:
         labels: those of the training items, and how many items have each.
         asked: what the user says it is; nothing is guessed then.
         where: the training file, for the message.
+        places: where each label stands first.
 
     Raises:
         ValueError: an unknown problem, a target that is no number, labels that could be either, several labels at
@@ -57,19 +60,20 @@ def problem_of(labels: Counter[str], asked: str | None, where: str) -> str:
     """
     if asked is not None and asked not in PROBLEMS:
         raise ValueError(f"--problem is {asked!r}; allowed: {', '.join(PROBLEMS)}")
-    problem = asked or _guess(labels, where)
+    at = places or dict.fromkeys(labels, where)
+    problem = asked or _guess(labels, at)
     if problem == "regression":
         bad = next((label for label in labels if to_number(label) is None), None)
         if bad is not None:
-            raise ValueError(f"{where}: the target is {bad!r}; allowed: a finite number, as 37.5{hint(bad)}")
+            raise ValueError(f"{at[bad]}: the target is {bad!r}; allowed: a finite number, as 37.5{hint(bad)}")
         return problem
     if len(labels) < 2:
         raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
     several = _several_labels(labels) if asked is None else None
     if several is not None:
         raise ValueError(
-            f"{where}: the label {several[0]!r} holds the label {several[1]!r}; several labels at once are not "
-            "supported; pass --problem classification if it is the name of one class"
+            f"{at[several[0]]}: the label {several[0]!r} holds the label {several[1]!r}; several labels at once are "
+            "not supported; pass --problem classification if it is the name of one class"
         )
     if len(labels) == sum(labels.values()) > 2:
         raise ValueError(
@@ -89,40 +93,51 @@ def _several_labels(labels: Counter[str]) -> tuple[str, str] | None:
     return None
 
 
-def _guess(labels: Counter[str], where: str) -> str:
+def _guess(labels: Counter[str], at: Mapping[str, str]) -> str:
     others = sorted(label for label in labels if not _PLAIN.fullmatch(label))
     if not others:
         return "regression" if any("." in label for label in labels) else "classification"
     small = [label for label in others if _EXPONENT.fullmatch(label) and re.search(r"\.|[eE]-", label)]
     if small and all(to_number(label) is not None for label in labels):
         raise ValueError(
-            f"{where}: label {small[0]!r} has an exponent; pass --problem regression if labels are numbers, or "
+            f"{at[small[0]]}: label {small[0]!r} has an exponent; pass --problem regression if labels are numbers, or "
             "--problem classification if they are names"
         )
     fractions = [label for label in labels if _LIKE_A_NUMBER.fullmatch(label) and re.search("[^0-9+-]", label)]
     if 2 * len(fractions) > len(labels):
         raise ValueError(
-            f"{where}: label {others[0]!r} is not a number, and most others are: a target has to be finite, in plain "
-            f"decimal form{hint(others[0])}; pass --problem classification if labels are names"
+            f"{at[others[0]]}: label {others[0]!r} is not a number, and most others are: a target has to be finite, "
+            f"in plain decimal form{hint(others[0])}; pass --problem classification if labels are names"
         )
     return "classification"
 
 
 def doubts(labels: Counter[str], problem: str, asked: str | None) -> list[str]:
     """What may have been misunderstood, a sentence each."""
-    items, found = sum(labels.values()), []
-    if problem == "regression":
-        values = Counter(to_number(label) for label in labels)
-        if len(values) == 1:
-            found.append("all targets are the same")
-        elif asked is None and len(values) <= _MANY and items >= 5 * len(values):
-            found.append(f"{items} records have {len(values)} distinct targets: --problem classification if these are "
-                         "names of classes")  # fmt: skip
-        if asked is None and len(values) < len(labels):
-            same = next(value for value, times in values.items() if times > 1)
-            names = sorted(label for label in labels if to_number(label) == same)
-            found.append(f"{names[0]!r} and {names[1]!r} are one target: --problem classification if these are names")
-        return found
+    return _doubted_targets(labels, asked) if problem == "regression" else _doubted_classes(labels, asked)
+
+
+def _doubted_targets(labels: Counter[str], asked: str | None) -> list[str]:
+    found = []
+    values = {label: to_number(label) for label in sorted(labels)}
+    distinct, items = len(set(values.values())), sum(labels.values())
+    if asked is None and 1 < distinct <= _MANY and items >= 5 * distinct:
+        found.append(f"{items} records have {distinct} distinct targets: --problem classification if these are names "
+                     "of classes")  # fmt: skip
+    stored: dict[Any, str] = {}
+    for label, value in values.items():
+        other = stored.setdefault(np.float32(value), label)
+        if values[other] != value:
+            found.append(f"{other!r} and {label!r} are one number in 32 bits: subtract a constant from all targets")
+            break
+        if asked is None and other != label:
+            found.append(f"{other!r} and {label!r} are one target: --problem classification if these are names")
+            break
+    return found
+
+
+def _doubted_classes(labels: Counter[str], asked: str | None) -> list[str]:
+    found, items = [], sum(labels.values())
     if asked is None and len(labels) > _MANY and all(_PLAIN.fullmatch(label) for label in labels):
         found.append(f"labels are whole numbers, read as names of {len(labels)} classes: --problem regression if they "
                      "are quantities")  # fmt: skip
@@ -159,7 +174,7 @@ def balance(rows: Any) -> dict[str, float]:
     names = getattr(rows.features["label"], "names", None)
     if names is not None:
         return {name: int((labels == number).sum()) for number, name in enumerate(names)}
-    return {name: round(float(getattr(labels, name)()), 4) for name in ("mean", "min", "max")}
+    return {name: float(f"{getattr(labels.astype(float), name)():.6g}") for name in ("mean", "min", "max")}
 
 
 def understood(
@@ -172,9 +187,13 @@ def understood(
         balances: [`balance`] by split.
 
     Returns:
-        `problem`, `items` by split, and `classes` (items of each, most first) or `target` (min, max and mean).
+        `problem`, `items` by split, `classes` (items of each, most first) or `target` (min, max and mean), and, where
+        there are some, `doubts`: a sentence each.
     """
     found: dict[str, Any] = {"problem": PROBLEMS[0 if classification else 1], "items": dict(counts)}
+    doubted = [_doubt(part, counts[part], own, classification) for part, own in balances.items()]
+    if any(doubted):
+        found["doubts"] = [doubt for doubt in doubted if doubt]
     if classification:
         names = next(iter(balances.values()))
         totals = {name: sum(int(own[name]) for own in balances.values()) for name in names}
@@ -182,6 +201,16 @@ def understood(
     mean = sum(balances[part]["mean"] * items for part, items in counts.items()) / sum(counts.values())
     low, high = min(own["min"] for own in balances.values()), max(own["max"] for own in balances.values())
     return {**found, "target": {"min": low, "max": high, "mean": round(mean, 4)}}
+
+
+def _doubt(part: str, items: int, own: Mapping[str, float], classification: bool) -> str:
+    """What a split lacks: a class without an item, targets that differ."""
+    part = "training" if part == "train" else part
+    if not classification:
+        return f"all {part} targets are {own['min']:g}" if items > 1 and own["min"] == own["max"] else ""
+    absent = [name for name, count in own.items() if not count]
+    shown = ", ".join(map(repr, absent[:_NAMED])) + (f" and {len(absent) - _NAMED} more" if absent[_NAMED:] else "")
+    return f"no {part} item of {'class' if len(absent) == 1 else 'the classes'} {shown}" if absent else ""
 
 
 def sentence(found: Mapping[str, Any]) -> str:
@@ -193,4 +222,5 @@ def sentence(found: Mapping[str, Any]) -> str:
         what = f"{len(classes)} classes: {shown}{rest}"
     else:
         what = "regression, {min:g} to {max:g}, mean {mean:g}".format(**found["target"])
-    return f"{what}; {', '.join(f'{items} {part}' for part, items in found['items'].items())}"
+    doubts = "".join(f"; {doubt}" for doubt in found.get("doubts", ()))
+    return f"{what}; {', '.join(f'{items} {part}' for part, items in found['items'].items())}{doubts}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
-from .targets import PROBLEMS, balance, problem_of, to_number, understood
+from .targets import PROBLEMS, balance, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
 SPLITS = ("paper", "authors", "grouped")
@@ -58,6 +58,10 @@ class TaskData:
         balances = {part: balance(rows) for part, rows in self.splits.items()}
         return understood(counts, balances, isinstance(self.splits["train"].features["label"], ClassLabel))
 
+    def say(self) -> None:
+        """Says in one line what the rows were understood to be."""
+        logger.warning(f"data: {sentence(self.understood())}")
+
 
 def load_task_data(
     task: Task, split: str = "paper", data_dir: str | None = None, build: BuildTask | None = None
@@ -99,6 +103,7 @@ def own_task(
     where: str,
     problem: str | None = None,
     metric: str | None = None,
+    places: Mapping[str, str] | None = None,
 ) -> Task:
     """A task of a user's own data: a regression when every label is a number and one has a decimal point.
 
@@ -108,13 +113,14 @@ def own_task(
         where: the training file, for the message.
         problem: `classification` or `regression`; None guesses by the labels.
         metric: what the best weights are chosen by, and what is reported first.
+        places: where each label stands first, for the message.
 
     Raises:
         ValueError: labels that could be either, fewer than two classes, or as many as items; a metric that does not
             fit them.
     """
     counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
-    regression = problem_of(counted, problem, where) == "regression"
+    regression = problem_of(counted, problem, where, places) == "regression"
     numbers = {label: to_number(label) for label in counted}
     by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
     order = sorted(counted, key=by_value)

@@ -63,11 +63,11 @@ def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_
     encoded = tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=add_special_tokens)
     if not isinstance(tokenizer, DisciplineTokenizer):  # which says so itself
         lengths = np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64)
-        cut = _whole_lengths(columns, tokenizer, lengths, length, add_special_tokens)
-        if len(cut):
+        cut = _tokens_cut(columns, tokenizer, lengths, length, add_special_tokens)
+        if cut.any():
             logger.warning(
-                f"cut {len(cut)} of {len(lengths)} texts to {length} tokens, keeping the head; the longest had "
-                f"{cut.max()}"
+                f"cut {(cut > 0).sum()} of {len(lengths)} texts to {length} tokens, keeping the head; the longest had "
+                f"{length + cut.max()}"
             )
     return encoded
 
@@ -77,27 +77,25 @@ def _columns(rows: Any) -> list[list[str]]:
     return [rows[name][:] for name in ("sequence", "second_sequence") if name in names]
 
 
-def count_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -> int:
-    """How many rows have more tokens than the model was given.
+def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -> np.ndarray:
+    """How many tokens of each row the model was not given, of shape `(rows,)`.
 
     Args:
         lengths: tokens that it was given of each row, of shape `(rows,)`, with special tokens.
     """
     length = min(task.max_length, tokenizer.model_max_length)
-    return len(_whole_lengths(_columns(rows), tokenizer, lengths, length, add_special_tokens=True))
+    return _tokens_cut(_columns(rows), tokenizer, lengths, length, add_special_tokens=True)
 
 
-def _whole_lengths(
+def _tokens_cut(
     columns: list[list[str]], tokenizer: Any, lengths: np.ndarray, length: int, add_special_tokens: bool
 ) -> np.ndarray:
-    """How many tokens the rows have that were cut to `length`."""
-    full = np.flatnonzero(lengths == length)
-    if not len(full):
-        return full
-    texts = ([column[row] for row in full] for column in columns)
-    ids = tokenizer(*texts, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
-    whole = np.fromiter(map(len, ids), dtype=np.int64)
-    return whole[whole > length]
+    cut, full = np.zeros_like(lengths), np.flatnonzero(lengths == length)
+    if len(full):
+        texts = ([column[row] for row in full] for column in columns)
+        ids = tokenizer(*texts, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+        cut[full] = np.fromiter(map(len, ids), dtype=np.int64) - length
+    return cut
 
 
 def tokenizer_for(

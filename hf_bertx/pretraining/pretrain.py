@@ -18,7 +18,7 @@ from transformers import AutoConfig, AutoTokenizer, TrainerCallback, TrainingArg
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from .. import run_files
-from ..backbones import resolve_backbone, unavailable
+from ..backbones import load, resolve_backbone
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
@@ -113,7 +113,7 @@ def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, s
     for text in texts:
         _ = text is None or text.key()  # a missing file ends the command before anything is replaced
     name = told.backbone or told.vocabulary_from or "minilm-l6"
-    saved = None if told.vocabulary_size is not None else _load(name, AutoTokenizer.from_pretrained)
+    saved = None if told.vocabulary_size is not None else load(resolve_backbone(name), AutoTokenizer.from_pretrained)
     if not told.resume and state.is_main_process:
         _clear(root)
     with state.main_process_first():
@@ -214,7 +214,7 @@ def _model(told: PretrainingArguments, tokenizer: Any) -> Any:
     if told.backbone is None:
         size = (told.layers, told.hidden_size, told.sequence_length, told.dropout)
         return model_class(told.model_type, told.next_sentence)(new_config(told.model_type, tokenizer, *size))
-    config = _load(told.backbone, AutoConfig.from_pretrained)
+    config = load(resolve_backbone(told.backbone), AutoConfig.from_pretrained)
     largest = max(tokenizer.get_vocab().values())
     if largest >= config.vocab_size:
         raise ValueError(
@@ -231,15 +231,7 @@ def _model(told: PretrainingArguments, tokenizer: Any) -> Any:
     if told.start == "random":
         return found(config)
     options = {"config": config, "dtype": torch.float32, "use_safetensors": True}
-    return _load(told.backbone, partial(load_whole, found), **options)
-
-
-def _load(name: str, load: Any, **kwargs: Any) -> Any:
-    backbone = resolve_backbone(name)
-    try:
-        return load(backbone.source, revision=backbone.revision or "main", trust_remote_code=False, **kwargs)
-    except OSError as error:
-        raise unavailable(backbone, error) from None
+    return load(resolve_backbone(told.backbone), partial(load_whole, found), **options)
 
 
 def _order(told: PretrainingArguments, args: TrainingArguments, steps: list[int]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from transformers import set_seed
 
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
-from ..data.tokenized_data import encode
+from ..data.tokenized_data import encode, tokens_cut
 from ..protocols import PROBE, RECOMMENDED
 from ..runs.arguments import ResolvedRun, fast_bfloat16
 from ..runs.model import build_model, build_tokenizer
@@ -101,8 +101,9 @@ class FrozenEncoder:
             encoder = copy.deepcopy(encoder).to("cuda")
         return speed_up_prediction(encoder, getattr(torch, precision()))
 
-    def features(self, rows: Dataset) -> np.ndarray:
-        """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`; see [`extract`]."""
+    def features(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`, and which rows were cut, of shape
+        `(rows,)`; see [`extract`]."""
         from ..processor import usable_cores
 
         encoded, _ = encode(rows, self.tokenizer, self.task)
@@ -114,4 +115,6 @@ class FrozenEncoder:
             threads = 1 if torch.cuda.is_available() else usable_cores()
             return extract(self._encoder, chosen, self.tokenizer.pad_token_id, threads)
 
-        return self._cache.features(item_keys(columns), compute, progress=True)
+        lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)
+        cut = tokens_cut(rows, self.tokenizer, self.task, lengths) > 0
+        return self._cache.features(item_keys(columns), compute, progress=True), cut

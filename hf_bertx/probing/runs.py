@@ -82,10 +82,11 @@ class ProbeSpec:
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows with their features, of shape `(rows, layers + 1, 2, hidden)`."""
+    """Rows with their features, of shape `(rows, layers + 1, 2, hidden)`, and which of them were cut."""
 
     rows: Dataset
     features: np.ndarray
+    cut: np.ndarray
     labels: np.ndarray
 
     def score(self, task: Task, logits: np.ndarray) -> dict[str, float]:
@@ -151,6 +152,7 @@ def run_probe(
     folders = [spec.folder(Path(root), size) for size in items]
     if not todo:
         return folders
+    data.say()
     started = time.perf_counter()
     cached = cache or Path(root) / "features"
     backbone = weights_revision(resolve_backbone(spec.backbone).source)
@@ -162,12 +164,12 @@ def run_probe(
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo.values()), spec.seed)
     pool, selected, tested = (
-        _Part(rows, encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
+        _Part(rows, *encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
     )
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo.values():
         own = [places[row] for row in draw(len(train), number, spec.seed)]
-        learned = _Part(pool.rows.select(own), pool.features[own], pool.labels[own])
+        learned = _Part(pool.rows.select(own), pool.features[own], pool.cut[own], pool.labels[own])
         with run_files.locked(folder):
             RunWriter(folder).order(order, versions(), machine())
             fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
@@ -306,8 +308,9 @@ def _write(
     """Predictions and scores; `results.json` last."""
     on_train = task.test_split == "validation"  # then validation items are tested on, and training items selected on
     named = {"validation": "selection" if on_train else "validation", "test": task.test_split}
-    scores = {}
+    scores, cut = {}, {"train": int(learned.cut.sum())}
     for name, part in evaluated.items():
+        cut[named[name]] = int(part.cut.sum())
         scores[named[name]] = part.score(task, fitted.logits[name])
         RunWriter(folder).predictions(name == "test", part.rows, fitted.logits[name])
     absent = sorted(set(range(len(task.labels or ()))) - set(learned.labels.tolist()))
@@ -316,6 +319,8 @@ def _write(
         "metrics": scores,
         "test_split": task.test_split,
         "counts": {name: len(rows) for name, rows in data.splits.items()},
+        "understood": data.understood(),
+        "cut": cut,
         "train_items": len(learned.rows),
         "train_rows": hashlib.sha256(ids.encode()).hexdigest(),
         "evaluated_items": {named[name]: len(part.rows) for name, part in evaluated.items()},

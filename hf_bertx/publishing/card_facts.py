@@ -255,8 +255,7 @@ def facts(record: Run) -> dict[str, Any]:
         "license": license_of(task, backbone),
         "leaks": record.order.get("data_leaks", []),
         "token_map": token_map(record.folder, task),
-        "read_as": sentence(results["understood"]) if "understood" in results else None,
-        "cut": [f"{n} {part}" for part, n in results.get("cut", {}).items() if n],
+        **_what_was_read(results),
         "split": [f"{n} {part}" for part, n in results.get("split", {}).items()],
     }
 
@@ -276,4 +275,12 @@ def baseline_facts(record: Run) -> dict[str, Any]:
         "minutes": round(results["train_seconds"] / 60, 1),
         "license": license_of(task, None),
         "encoder": encoder_of(s),
+        **_what_was_read(results),
+    }
+
+
+def _what_was_read(results: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "read_as": sentence(results["understood"]) if "understood" in results else None,
+        "cut": [f"{n} {part}" for part, n in results.get("cut", {}).items() if n],
     }

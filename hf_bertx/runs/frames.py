@@ -10,7 +10,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..data.device_rows import DeviceRows
-from ..data.tokenized_data import count_cut, encode_flat
+from ..data.tokenized_data import encode_flat, tokens_cut
 from ..disciplines import Discipline
 from ..metrics import mean_answers
 from ..tasks import Task
@@ -93,7 +93,7 @@ def rows_of(
         made.owners, made.split = owners, int((np.bincount(owners) > 1).sum())
         return made
     flat = encode_flat(rows, tokenizer, task, frames=frames)
-    cut = count_cut(rows, tokenizer, task, flat[1][: len(rows)])
+    cut = int((tokens_cut(rows, tokenizer, task, flat[1][: len(rows)]) > 0).sum())
     if frames == 1:
         return DeviceRows(*flat, tokenizer, place, cut)
     made = FrameRows(*flat, tokenizer, place, frames=frames, seed=seed)

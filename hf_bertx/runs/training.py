@@ -21,7 +21,6 @@ from ..backbones import weights_revision
 from ..callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from ..data.data_copies import BuildTask
 from ..data.device_rows import identity_collator, where_rows_fit
-from ..data.targets import sentence
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
@@ -173,7 +172,7 @@ def _train(
         else:
             shutil.rmtree(folder, ignore_errors=True)
     state.wait_for_everyone()
-    logger.warning(f"data: {sentence(data.understood())}")
+    data.say()
     logger.warning(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
@@ -184,11 +183,12 @@ def _train(
     # a backbone of the Hub has been loaded now, so that its commit is known
     found = spec.backbone
     order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
+    begins = not (folder / run_files.RUN).is_file()
     if state.is_main_process:
-        if (folder / run_files.RUN).is_file():
-            check_same(folder, order)
-        else:
+        if begins:
             RunWriter(folder).order(order, versions(), machine())
+        else:
+            check_same(folder, order)
     for callback in callbacks:
         trainer.add_callback(callback)
     with state.main_process_first():
@@ -199,7 +199,12 @@ def _train(
     if checkpoint is not None and run_checkpoints.was_last(checkpoint):
         trainer.take_up(checkpoint)
     else:
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        try:
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        except Exception:
+            if begins and state.is_main_process and not trainer.state.global_step:  # nothing to go on from
+                (folder / run_files.RUN).unlink(missing_ok=True)
+            raise
     seconds = time.perf_counter() - started
     _finish(trainer, spec, data, folder, (begun, seconds), checkpoint)
 

@@ -103,6 +103,10 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "adam_beta2": (0, 1, True),
     "adam_epsilon": (0, math.inf, True),
     "label_smoothing_factor": (0, 1, True),
+    "neftune_noise_alpha": (0, math.inf, False),
+    "eval_delay": (0, math.inf, True),
+    "dataloader_num_workers": (0, math.inf, True),
+    "torch_empty_cache_steps": (0, math.inf, False),
     "attention_dropout": (0, 1, True),
     "stop_at_loss": (0, math.inf, False),
     "fraction": (0, math.nextafter(1, 2), False),
@@ -111,7 +115,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
 }
 _COUNTS = (
     "eval_steps logging_steps max_steps per_device_eval_batch_size per_device_train_batch_size save_total_limit "
-    "threads max_eval_items global_batch_size"
+    "threads max_eval_items global_batch_size eval_accumulation_steps dataloader_prefetch_factor"
 ).split()
 
 
@@ -153,6 +157,8 @@ def check_values(values: Mapping[str, Any]) -> None:
                 least = "at least" if closed else "more than"
                 most = "" if high == math.inf else ", at most 1" if name == "fraction" else f", less than {high:g}"
                 raise ValueError(f"--{name} is {value}; allowed: {least} {low:g}{most}")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"--{name} is {value}; allowed: a finite number")
         if name in _COUNTS and (name, value) != ("max_steps", -1) and (value < 1 or value != int(value)):
             raise ValueError(f"--{name} is {value}; allowed: a whole number of at least 1")
     seed = values.get("seed")

@@ -76,6 +76,8 @@ def cut(codes: np.ndarray, lengths: np.ndarray, targets: np.ndarray, keeps: str)
 def target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[np.ndarray]:
     """How many symbols each part keeps. Pairs are cut as `tokenizers` cuts them, so that both give the same ids."""
     if len(lengths) == 1:
+        if strategy == "only_second":
+            raise ValueError("only_second: there is no second sequence to cut")
         return [np.minimum(lengths[0], room)]
     a, b = lengths
     if strategy in ("only_first", "only_second"):

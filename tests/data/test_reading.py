@@ -330,7 +330,7 @@ def test_as_many_classes_as_records_is_an_error() -> None:
     [
         (["1.1", "1.10", "2.7"] * 9, "regression", "'1.1' and '1.10' are one target"),
         (["0.0", "1.0"] * 9, "regression", "18 records have 2 distinct targets: --problem classification"),
-        (["2.5"] * 9, "regression", "all targets are the same"),
+        (["16777216.5", "16777217.0"], "regression", "'16777216.5' and '16777217.0' are one number in 32 bits"),
         ([str(n % 41) for n in range(80)], "classification", "read as names of 41 classes: --problem regression"),
         ([f"c{n % 41}" for n in range(80)], "classification", "there are 41 classes for 80 records"),
         (["Pos", "pos", "neg"], "classification", "classes 'Pos' and 'pos' look alike"),
@@ -347,11 +347,15 @@ def test_what_may_be_misunderstood_is_said(labels: list[str], problem: str, doub
 def test_what_was_understood_is_one_line() -> None:
     items = {"train": 40, "test": 5}
     classes = understood(items, {"train": {"a": 18, "b": 18, "NA": 4}, "test": {"a": 2, "b": 0, "NA": 3}}, True)
-    assert sentence(classes) == "3 classes: a (20), b (18), NA (7); 40 train, 5 test"
+    assert sentence(classes) == "3 classes: a (20), b (18), NA (7); 40 train, 5 test; no test item of class 'b'"
     targets = {"train": {"mean": 57.5, "min": 11.0, "max": 90.0}, "test": {"mean": 53.0, "min": 12.0, "max": 103.0}}
     assert sentence(understood(items, targets, False)) == "regression, 11 to 103, mean 57; 40 train, 5 test"
-    many = understood({"train": 30}, {"train": {f"c{n}": 1 for n in range(30)}}, True)
+    many = understood({"train": 30, "test": 1}, {"train": {f"c{n}": 1 for n in range(30)}, "test": {"c0": 1} | {
+        f"c{n}": 0 for n in range(1, 30)}}, True)  # fmt: skip
     assert "c19 (1) and 10 more; 30 train" in sentence(many)
+    assert sentence(many).endswith("; no test item of the classes 'c1', 'c2', 'c3', 'c4', 'c5' and 24 more")
+    same = {"train": {"mean": 1.5, "min": 1.5, "max": 1.5}, "test": {"mean": 2.0, "min": 2.0, "max": 2.0}}
+    assert understood({"train": 9, "test": 1}, same, False)["doubts"] == ["all training targets are 1.5"]
 
 
 # --- builds ---
@@ -389,11 +393,11 @@ def test_a_class_without_a_training_item_is_a_warning(tmp_path: Path) -> None:
         build_dataset("mine", tmp_path / "out", seed=seed, builder_options={
             "discipline": "dna", "train_file": str(train), "validation_file": str(held)})  # fmt: skip
         record = run_files.read_json(tmp_path / "out" / "builds" / "default.json")
-        notes = [note for note in record["notes"] if "has no training item" in note]
+        notes = [note for note in record["notes"] if "no training item" in note]
         assert bool(notes) == (record["balance"]["train"]["rare"] == 0)
         if notes:
             break
-    assert notes == ["class 'rare' has no training item: all its items were drawn for another part"]
+    assert notes == ["no training item of class 'rare'"]
 
 
 def test_no_item_of_any_file_is_cut(tmp_path: Path) -> None:

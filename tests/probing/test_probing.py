@@ -93,6 +93,8 @@ def test_a_probe_leaves_runs_that_the_report_reads(probed: tuple[ProbeSpec, Path
         assert order["specification"]["protocol"] == "probe"
         assert order["plan"] == "0f" * 32
         assert results["train_items"] == items
+        assert results["cut"] == {"train": 0, "validation": 0, "test": 0}
+        assert results["understood"]["items"] == {"train": 2871, "validation": 159, "test": 160}
         assert len(results["tried"]) == 3 * 2
         best = max(entry["validation"] for entry in results["tried"])
         assert results["chosen"]["validation"] == best
