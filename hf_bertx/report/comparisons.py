@@ -36,6 +36,14 @@ def compare_arms(cells: Iterable[Cell]) -> list[ArmComparison]:
     return corrected
 
 
+def at_main_size(tests: Iterable[ArmComparison]) -> list[ArmComparison]:
+    """Comparisons of trainings, and of probes at the training size with the most of them; the largest of equals."""
+    tests = list(tests)
+    sizes = grouped((t for t in tests if t.first.is_probe), lambda t: t.first.specification["items"])
+    most = max((s for s in sizes if s != "all"), key=lambda size: (len(sizes[size]), size), default=0)
+    return [test for test in tests if not test.first.is_probe or test.first.specification["items"] == most]
+
+
 def arm_pairs(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     """The pairs of cells that are compared; see [`compare_arms`]."""
     cells = list(cells)

@@ -38,6 +38,12 @@ class Kind:
 
 _BAND = "The band is the 95% interval over seeds."
 KINDS = {
+    "worth": Kind(
+        "What pre-training on text was worth",
+        "Worth",
+        "Score of the pre-trained start minus that of the random one, with its 95% interval. A filled mark has a "
+        "corrected p below 0.05. Text tasks: token ids shifted by 1000.",
+    ),
     "comparisons": Kind(
         "Differences between two arms",
         "Differences",

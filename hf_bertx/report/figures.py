@@ -113,7 +113,8 @@ def _in_words(axis: Any) -> str:
     words = f"{axis.get_ylabel() or 'tasks'} by {axis.get_xlabel()}"
     for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
         line = handle[0] if isinstance(handle, tuple) else handle  # of an error bar, the line without its bars
-        words += f"; {label} ends at {line.get_ydata()[-1]:.3g}"
+        values = line.get_ydata()
+        words += f"; {label}" + (f" ends at {values[-1]:.3g}" if len(values) else "")
     return words
 
 

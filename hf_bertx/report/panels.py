@@ -11,7 +11,7 @@ import numpy as np
 from ..backbones import pretraining_step
 from ..runs.run import Run
 from .cells import Cell
-from .comparisons import ArmComparison
+from .comparisons import ArmComparison, at_main_size
 from .drawing import INK, Floors, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
 from .formatting import grouped, percent, setup, share_of_data, short_name
 
@@ -171,11 +171,7 @@ def _comparison_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
     """Differences with their intervals: a panel a pair of arms, a line a task."""
     shown = [test for test in tests if not _is_checkpoint(test.first)]
     several = len({test.first.column[1:4] for test in shown}) > 1
-    sizes = grouped((t for t in shown if t.first.is_probe), lambda t: t.first.specification["items"])
-    # Probes are shown at the training size at which most pairs are compared; the largest among equals.
-    most = max((s for s in sizes if s != "all"), key=lambda size: (len(sizes[size]), size), default=0)
-    shown = [test for test in shown if not test.first.is_probe or test.first.specification["items"] == most]
-    families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column[1:]))
+    families = grouped(at_main_size(shown), lambda test: (test.first.name, test.second.name, test.first.column[1:]))
     return [_comparison_panel(family, several) for family in families.values()]
 
 

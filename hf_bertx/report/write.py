@@ -29,12 +29,13 @@ from .pretraining_panels import pretraining_panels
 from .probes import probe_panels
 from .records import RunsFolder, collect_runs, read_runs
 from .tables import markdown, tables
+from .worth import worth, worth_markdown, worth_panels
 
 __all__ = ["Report", "Run", "build_report", "collect_runs", "markdown", "read_runs", "tables", "write_report"]
 
 TABLE, TABLE_JSON, PAGE = "table.md", "table.json", "index.html"
 REPORT, REPORT_JSON = "report.md", "report.json"
-HYPOTHESES = "hypotheses.md"
+HYPOTHESES, WORTH = "hypotheses.md", "worth.md"
 
 
 def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Report:
@@ -50,7 +51,7 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     bottoms, tests = floors(cells), compare_arms(cells)
     series, curves = pretraining.trajectories(cells), plateau.survivals(cells)
     floor_of = {(floor.task.name, floor.split): floor.score for floor in bottoms}
-    panels = [*make_panels(cells, floor_of, tests), *plateau.plateau_panels(curves)]
+    panels = [*worth_panels(tests), *make_panels(cells, floor_of, tests), *plateau.plateau_panels(curves)]
     panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of)]
     tables = paper_tables.paper_tables(cells, bottoms)
     return Report(runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves))
@@ -69,6 +70,8 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     report, by_run = build_report(runs), tables(runs)
     rows = report_rows(report)
     texts = {TABLE: "\n".join(map(markdown, by_run)), REPORT: report_markdown(report)}
+    if worth(report.tests):
+        texts[WORTH] = worth_markdown(report.tests, report.cells)
     judged = judge(report.tests, report.plateau_tests)
     if judged:
         texts[HYPOTHESES] = hypotheses_markdown(judged)

@@ -257,7 +257,7 @@ def test_panels_follow_from_the_cells(report: Report) -> None:
 
 def test_pictures_of_a_page_take_its_colors(report: Report) -> None:
     kinds = {panel.kind: panel for panel in report.panels}
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     ids: list[str] = []
     for number, panel in enumerate(kinds.values()):
         text, words = inline_svg(panel, number)
@@ -285,6 +285,7 @@ def test_a_report_is_written_in_every_form(study: Path, tmp_path: Path) -> None:
     figures = ("loss_curves", "comparisons", "fractions", "calibration", "confusion")
     assert set(written) == {f"{figure}.{form}" for figure in figures for form in ("png", "svg")} | {
         "index.html", "table.md", "table.json", "report.md", "report.json", "paper_tables.csv", "cells.csv",
+        "worth.md",
         "hypotheses.md", "hypotheses.csv", "comparisons.csv", "runs.csv", "calibration.csv", "confusion.csv",
     }  # fmt: skip
     starts = {".png": b"\x89PNG", ".svg": b"<?xml"}

@@ -1,0 +1,128 @@
+"""What text pre-training was worth on each task: the pre-trained start minus the random one, beside the paper's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..tasks import Task
+from .cells import Cell
+from .comparisons import ArmComparison, at_main_size
+from .drawing import COLORS, INK, Panel
+from .formatting import bracketed, grouped, items_of_data, markdown_table, percent, short_name, shown_backbone
+from .hypotheses import LEVEL
+
+# Text with its own token ids is what the backbone was pre-trained on, so text tasks are compared when shifted.
+_PAIRS = {
+    "symbols": {("bert", "rand"): ("BERT", "rand")},
+    "text": dict.fromkeys(
+        (("shift_1000", "shift_1000_rand"), ("shift_1000", "rand")), ("shift 1000", "shift 1000 (rand)")
+    ),
+}
+NOTE = (
+    "Scores x 100 on test: mean over seeds. Difference: pre-trained minus random, with its 95% interval and the "
+    "p-value corrected over tasks (Holm). Text tasks: token ids shifted by 1000. Baseline: the best on validation of "
+    "those that were run, on the training items of the whole split."
+)
+
+
+def _pairs(task: Task) -> dict[tuple[str, str], tuple[str, str]]:
+    return _PAIRS["text" if task.discipline == "text" else "symbols"]
+
+
+def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
+    """Comparisons of the pre-trained start with the random one on the whole task, by backbone and split.
+
+    Of probes, those with the number of training items that most tasks have.
+    """
+    shown = [
+        test
+        for test in tests
+        if (test.first.name, test.second.name) in _pairs(test.first.task) and test.first.fraction == 1
+    ]
+    return grouped(at_main_size(shown), lambda test: _setup(test.first))
+
+
+def _setup(cell: Cell) -> str:
+    return f"{shown_backbone(cell.specification['backbone'])}, split {cell.specification['split']}"
+
+
+def method(cell: Cell) -> str:
+    """How a cell was scored: the protocol, and of a probe its training items."""
+    return cell.specification["protocol"] + items_of_data(cell.specification.get("items"))
+
+
+def published_gain(task: Task) -> tuple[float, float] | None:
+    """The paper's scores x 100 of the pre-trained and of the random start; None where it lacks one."""
+    for names in _pairs(task).values():
+        found = {s.row: s.value for s in task.published if s.fraction == 1 and s.model == "BERT" and s.row in names}
+        if len(found) == 2:
+            return found[names[0]], found[names[1]]
+    return None
+
+
+def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str:
+    """A table a backbone and split: a row a task and method, the paper's scores beside ours."""
+    head = ["task", "metric", "paper: pre-trained", "random", "method", "pre-trained", "random", "difference",
+            "corrected p", "runs", "best plain baseline"]  # fmt: skip
+    parts = ["## What pre-training on text was worth", ""]
+    for title, members in worth(tests).items():
+        rows = []
+        for test in members:
+            task, c, paper = test.first.task, test.comparison, published_gain(test.first.task)
+            rows.append([
+                short_name(task), task.metric, *(f"{value:.1f}" for value in paper or ()), *([""] * 2 * (not paper)),
+                method(test.first), percent(test.first.mean), percent(test.second.mean),
+                percent(c.difference, "+") + f" [{percent(c.low, '+')}, {percent(c.high, '+')}]", f"{test.p_holm:.2g}",
+                ", ".join(map(str, c.seeds)), _baseline(test.first, cells),
+            ])  # fmt: skip
+        parts += [f"Backbone {title}.", "", markdown_table(head, rows), ""]
+    return "\n".join([*parts, NOTE, ""])
+
+
+def _baseline(cell: Cell, cells: Iterable[Cell]) -> str:
+    found = [
+        other
+        for other in cells
+        if other.is_baseline
+        and other.chosen
+        and other.validation is not None
+        and (other.task.name, other.specification["split"], other.fraction)
+        == (cell.task.name, cell.specification["split"], 1)
+    ]
+    best = max(found, key=lambda other: other.validation or 0.0, default=None)
+    return "" if best is None else f"{percent(best.mean)}{bracketed(best.interval)} ({best.name})"
+
+
+def worth_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
+    """One figure a backbone and split: a line a task, a mark a method, the paper's difference as a diamond."""
+    return [_panel(title, members) for title, members in worth(tests).items() if len(members) > 1]
+
+
+def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
+    tasks = list({test.first.task.name: test.first.task for test in members}.values())
+    methods = list(dict.fromkeys(method(test.first) for test in members))
+    names = [short_name(task) for task in tasks]
+
+    def draw(axis: Any) -> None:
+        axis.axvline(0, color=INK, lw=1)
+        for task in tasks:
+            paper = published_gain(task)
+            if paper is not None:
+                axis.plot(paper[0] - paper[1], tasks.index(task), "D", ms=5, color=COLORS[7], mfc="none", zorder=1)
+        for test in members:
+            number = methods.index(method(test.first))
+            place = tasks.index(test.first.task) + 0.26 * (number - (len(methods) - 1) / 2)
+            c, sure = test.comparison, test.p_holm < LEVEL
+            color = COLORS[number]
+            axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2, alpha=1 if sure else 0.5)
+            axis.plot(100 * c.difference, place, "os^v"[number % 4], ms=6, color=color, mfc=color if sure else "none")
+        for number, name in enumerate(methods):
+            axis.plot([], [], "os^v"[number % 4], color=COLORS[number], label=name)
+        axis.plot([], [], "D", color=COLORS[7], mfc="none", label="paper, BERT-base")
+        axis.set_yticks(range(len(tasks)), names)
+        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="pre-trained start minus random start, score x 100")
+        axis.legend(loc="best")
+
+    margins = (0.3 + 0.07 * max(map(len, names)), 0.48)
+    return Panel("worth", title, draw, (4.8, 1.0 + 0.34 * len(tasks)), margins)

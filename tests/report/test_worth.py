@@ -1,0 +1,30 @@
+"""The table and figure of what text pre-training was worth."""
+
+from pathlib import Path
+
+from made_runs import make_run
+
+from hf_bertx.report.write import write_report
+
+
+def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
+    for seed in range(3):
+        for arm, skill in (("bert", 3.0), ("rand", 0.5)):
+            make_run(tmp_path / "runs", "dna-splice", arm, seed, skill=skill)
+            make_run(tmp_path / "runs", "dna-splice", arm, seed, fraction=0.1, skill=1.0)
+        for arm, skill in (("shift_1000", 1.5), ("shift_1000_rand", 1.5), ("re_emb", 3.0)):
+            make_run(tmp_path / "runs", "glue-rte", arm, seed, skill=skill)
+    for baseline, skill in (("majority", 0.0), ("kmer-logistic", 1.9)):
+        make_run(tmp_path / "runs", arm="baseline", backbone=baseline, protocol="baseline", skill=skill)
+    write_report(tmp_path / "runs", tmp_path / "report")
+    lines = (tmp_path / "report" / "worth.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
+    assert [row[0] for row in rows] == ["splice", "rte"]  # no arm on less data, no text with its own ids
+    assert rows[0][2:5] == ["97.5", "95.0", "recommended"]
+    assert rows[1][2:5] == ["60.2", "54.2", "recommended"]
+    assert rows[0][7].startswith("+")
+    assert float(rows[0][8]) < 0.05 < float(rows[1][8])
+    assert rows[0][9:] == ["3, 3", rows[0][10]]
+    assert rows[0][10].endswith("(kmer-logistic)")  # the best on validation
+    assert rows[1][10] == ""
+    assert (tmp_path / "report" / "worth.png").is_file()
