@@ -28,8 +28,8 @@ from turns import Loop, Turn, alternate, be_quiet, peak_memory_mb, ratios
 
 from hf_bertx.processor import usable_cores
 from hf_bertx.run_files import write_json
-from hf_bertx.runs.arguments import fast_bfloat16
 from hf_bertx.runs.order import machine, versions
+from hf_bertx.runs.precision import fast_bfloat16
 
 
 def make_loop(

@@ -11,10 +11,10 @@ from typing import Any
 def add(verbs: Any) -> None:
     analysing = verbs.add_parser(
         "analyse",
-        help="what two runs learned, compared: layers, attention heads, gradients",
+        help="compare what two runs learned: layers, attention heads, gradients",
         description="Compares two finished runs of one task, or a run with its own start: CKA and PWCCA by layer, "
         "matched attention heads, cosines between gradients of mini-batches.",
-        epilog="bertx analyse runs/.../bert/seed-0 runs/.../rand/seed-0 --output analysis",
+        epilog="Example: bertx analyse runs/.../bert/seed-0 runs/.../rand/seed-0 --output analysis",
     )
     analysing.add_argument("run_a", type=Path, metavar="RUN_A", help="folder of a finished run")
     analysing.add_argument("run_b", type=Path, nargs="?", metavar="RUN_B", help="another, of the same task and data")

@@ -15,10 +15,10 @@ _USUAL |= {**dict.fromkeys(("data_dir", "max_eval_items", "epochs")), "runs": Pa
 def add(verbs: Any) -> None:
     running = verbs.add_parser(
         "baseline",
-        help="what a study compares with: k-mers, one-hot, TF-IDF, neighbours, networks of the discipline",
+        help="fit k-mers, one-hot, TF-IDF, neighbours or a network of the discipline",
         description="Fits baselines to a task, chooses their hyperparameters on validation and leaves run folders "
         "that `bertx report` shows. Without a name: the plain ones that fit the task, no network.",
-        epilog="bertx baseline majority kmer-logistic --task dna-h3 --data_dir data/dna-h3 --runs runs",
+        epilog="Example: bertx baseline majority kmer-logistic --task dna-h3 --data_dir data/dna-h3 --runs runs",
     )
     running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
     running.add_argument("--list", action="store_true", help="print the baselines and what each fits")
@@ -29,8 +29,10 @@ def add(verbs: Any) -> None:
     )
     running.add_argument("--data_dir", help="folder that `bertx data build` made")
     running.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
-    running.add_argument("--seed", type=int, default=0)
-    running.add_argument("--fraction", type=float, default=1.0, help="share of the training data")
+    running.add_argument("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
+    running.add_argument(
+        "--fraction", type=float, default=1.0, metavar="X", help="share of the training data (%(default)s)"
+    )
     running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
     running.add_argument("--epochs", type=float, metavar="N", help="of a network, in place of its recipe's")
     running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
@@ -38,8 +40,8 @@ def add(verbs: Any) -> None:
 
     converting = verbs.add_parser(
         "convert",
-        help="published weights of a discipline's model -> safetensors that `bertx baseline` starts from",
-        epilog="bertx convert plus-tfm PLUS-TFM.pt --output plus; bertx baseline plus-tfm:plus --task ...",
+        help="convert published weights to safetensors that `bertx baseline` starts from",
+        epilog="Example: bertx convert plus-tfm PLUS-TFM.pt --output plus, then bertx baseline plus-tfm:plus",
     )
     converting.add_argument("model", choices=("plus-tfm", "antiberty"))
     converting.add_argument("checkpoint", nargs="?", type=Path, help="of plus-tfm: the published .pt")

@@ -13,16 +13,20 @@ from ..tasks import TASKS, get_task
 
 
 def add(verbs: Any) -> None:
-    data = verbs.add_parser("data", help="data sets: original files -> Parquet with a card; what a split gives away")
+    data = verbs.add_parser("data", help="build data sets with a card; measure what a split leaks")
     data_verbs = data.add_subparsers(dest="data_verb", required=True, metavar="VERB")
+    _add_build(data_verbs)
+    _add_leaks(data_verbs)
 
-    building = data_verbs.add_parser(
+
+def _add_build(verbs: Any) -> None:
+    building = verbs.add_parser(
         "build",
-        help="original files -> a folder that load_dataset reads",
+        help="make a folder that load_dataset reads out of original files",
         description="Turns the original files of a task into Parquet with a data set card. Without --raw_dir it takes "
         "the copy in the package (dna-splice), or downloads the files. Builds of one data set share a folder: each "
         "--split is a configuration of it.",
-        epilog="bertx data build dna-h3 --raw_dir downloads --output data/dna-h3 --split grouped",
+        epilog="Example: bertx data build dna-h3 --raw_dir downloads --output data/dna-h3 --split grouped",
     )
     building.add_argument("task", nargs="?", help="one of: " + ", ".join(TASKS))
     building.add_argument("--output", type=Path, required=True, help="the data set's folder")
@@ -32,8 +36,8 @@ def add(verbs: Any) -> None:
     building.add_argument(
         "--split",
         default="paper",
-        help="paper: as the paper or the published files say; authors: as the authors' code does; grouped: no test "
-        "item that a training item gives away",
+        help="paper: that of the paper or its published files; authors: the one the authors' code makes; grouped: "
+        "similar items stay on one side",
     )
     building.add_argument("--seed", type=int, default=100, help="of random and grouped splits (%(default)s)")
     building.add_argument("--strict", action="store_true", help="a count that differs from the published is an error")
@@ -50,8 +54,8 @@ def add(verbs: Any) -> None:
     )
     own = building.add_argument_group("with --from")
     for name, what in (
-        ("validation_file", "by default 5% of the training items are drawn"),
-        ("test_file", "by default 5% of the training items are drawn"),
+        ("validation_file", "by default 5%% of the training items are drawn"),
+        ("test_file", "by default 5%% of the training items are drawn"),
         ("discipline", "dna, protein, music or text"),
         ("problem", "classification or regression; by default labels with a decimal point are numbers"),
         ("sequence_column", "by default sequence"),
@@ -69,7 +73,13 @@ def add(verbs: Any) -> None:
     )
     building.set_defaults(act=_data_build)
 
-    leaking = data_verbs.add_parser("leaks", help="what the training items of a split give away of its test items")
+
+def _add_leaks(verbs: Any) -> None:
+    leaking = verbs.add_parser(
+        "leaks",
+        help="measure what the training items of a split leak of its test items",
+        epilog="Example: bertx data leaks data/dna-h3 --config paper",
+    )
     leaking.add_argument("dataset", help="a folder that `data build` made, or a data set of the Hub")
     leaking.add_argument("--config", help="configuration, e.g. grouped; by default the data set's own default")
     leaking.add_argument("--discipline", help="dna, protein, music or text; by default by the name of the data set")

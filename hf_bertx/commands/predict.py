@@ -10,10 +10,10 @@ from typing import Any
 def add(verbs: Any) -> None:
     predicting = verbs.add_parser(
         "predict",
-        help="a model and a file of sequences -> a file of labels and scores",
+        help="write labels and scores of the sequences in a file",
         description="Predicts every sequence of a file. Stopped and started again, it goes on where it stopped. MIDI "
         "files are read in segments of 128 notes, which vote on their piece.",
-        epilog="bertx predict bertx/minilm-l6-dna-splice sequences.fasta --output labels.csv",
+        epilog="Example: bertx predict bertx/minilm-l6-dna-splice sequences.fasta --output labels.csv",
     )
     add_input(predicting)
     predicting.add_argument(

@@ -13,11 +13,11 @@ from ..tasks import TASKS
 def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "probe",
-        help="frozen features of each layer and a closed-form head: minutes, no gradient step",
+        help="test a backbone in minutes: frozen features and a closed-form head",
         description="Runs the frozen encoder once over the items, fits a ridge head on the features of each layer and "
         "pooling (mean of positions, or [CLS]), chooses the layer on validation and tests it. Each arm and size "
         "leaves a run folder that `bertx report` shows. Features are cached and never computed twice.",
-        epilog="bertx probe --task dna-h3 --data_dir data/dna-h3 --items 100 1000 all --arm bert re_emb rand",
+        epilog="Example: bertx probe --task dna-h3 --data_dir data/dna-h3 --items 100 1000 all --arm bert re_emb rand",
     )
     parser.add_argument(
         "--task",

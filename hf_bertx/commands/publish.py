@@ -10,26 +10,34 @@ from typing import Any
 def add(verbs: Any) -> None:
     publishing = verbs.add_parser(
         "publish",
-        help="models, data sets and apps -> the Hub",
-        description="Each upload is one commit with the next version's tag (v1, v2, ...). What is there unchanged is "
-        "not sent again, so an upload that broke off is repeated. Log in with `hf auth login`, or set HF_TOKEN.",
+        help="upload models, data sets and apps to the Hub",
+        description="Each upload is one commit with the next version's tag (v1, v2, ...). Unchanged files are not "
+        "sent again, so repeat an upload that broke off. Log in with `hf auth login`, or set HF_TOKEN.",
+        epilog="Example: bertx publish model runs/.../seed-0 me/my-model --dry_run",
     )
     what = publishing.add_subparsers(dest="publish_verb", required=True, metavar="WHAT")
-    model = what.add_parser("model", help="a finished run: weights, tokenizer, card, results, loss curve")
+    about = {
+        "model": ("a finished run: weights, tokenizer, card, results, loss curve", "runs/.../seed-0 me/my-model"),
+        "dataset": ("a folder that `bertx data build` made", "data/dna-splice me/dna-splice --dry_run"),
+        "study": ("the finished runs below a folder, one repository a cell", "runs --namespace me --all_seeds"),
+        "space": ("the folder of an app", "spaces/demo me/demo"),
+    }
+    model, dataset, study, space = (
+        what.add_parser(name, help=text, epilog=f"Example: bertx publish {name} {example}")
+        for name, (text, example) in about.items()
+    )
     model.add_argument("run", type=Path, help="the run's folder")
-    model.add_argument("repo_id", metavar="OWNER/NAME")
+    model.add_argument("repo_id", metavar="OWNER/NAME", help="the repository on the Hub")
     model.set_defaults(act=_publish_model)
-    dataset = what.add_parser("dataset", help="a folder that `bertx data build` made")
-    dataset.add_argument("folder", type=Path)
+    dataset.add_argument("folder", type=Path, help="the data set's folder")
     dataset.add_argument("repo_id", nargs="?", metavar="OWNER/NAME", help="by default bertx/ and the task's name")
     dataset.add_argument(
         "--i-have-permission",
         action="store_true",
-        help="of those who hold the rights, where the data's publisher states no licence",
+        help="you have the permission of the owner of data that states no licence",
     )
     dataset.set_defaults(act=_publish_dataset)
-    study = what.add_parser("study", help="the finished runs below a folder, one repository a cell, stable names")
-    study.add_argument("runs", type=Path)
+    study.add_argument("runs", type=Path, help="the folder of all runs")
     study.add_argument("--namespace", default="bertx", help="owner of the repositories (%(default)s)")
     study.add_argument(
         "--all_seeds",
@@ -37,22 +45,26 @@ def add(verbs: Any) -> None:
         help="main holds the run of the lowest seed; with this, the branches seed-N hold the others",
     )
     study.set_defaults(act=_publish_study)
-    space = what.add_parser("space", help="the folder of an app")
-    space.add_argument("folder", type=Path)
-    space.add_argument("repo_id", metavar="OWNER/NAME")
+    space.add_argument("folder", type=Path, help="the app's folder")
+    space.add_argument("repo_id", metavar="OWNER/NAME", help="the repository on the Hub")
     space.set_defaults(act=_publish_space)
     for verb in (model, study):
         verb.add_argument("--onnx", action="store_true", help="export the model to ONNX too, and check it")
         verb.add_argument("--merge", action="store_true", help="of a LoRA run, the whole model, not the adapter")
     for verb in (model, dataset, study, space):
-        verb.add_argument("--private", action="store_true")
+        verb.add_argument("--private", action="store_true", help="make a new repository private")
         verb.add_argument("--revision", metavar="BRANCH", help="to commit to, made if need be (main)")
         verb.add_argument("--create_pr", action="store_true", help="propose the commit, do not make it")
         verb.add_argument("--dry_run", action="store_true", help="show files, sizes and card; no network")
         if verb is not study:
             verb.add_argument("--tag", help="of the version; by default the next of v1, v2, ... on main")
 
-    exporting = verbs.add_parser("export", help="a finished run's model -> ONNX, checked in ONNX Runtime")
+    exporting = verbs.add_parser(
+        "export",
+        help="export a finished run's model to ONNX",
+        description="Writes the model as ONNX and compares its logits with PyTorch's in ONNX Runtime.",
+        epilog="Example: bertx export runs/.../seed-0",
+    )
     exporting.add_argument("run", type=Path, help="the run's folder")
     exporting.set_defaults(act=_export)
 

@@ -18,11 +18,11 @@ ARCHIVE = "runs.tar.xz"  # in a folder of results
 def add(verbs: Any) -> None:
     reporting = verbs.add_parser(
         "report",
-        help="run folders -> the paper's tables beside ours, tests, figures, one page",
-        description="Prints a table of runs. With --output it also writes index.html, which opens anywhere, the "
-        "paper's tables with our columns beside theirs and tests of arms (report.md, report.json, *.csv), figures "
-        "(*.png, *.svg), and table.md and table.json with one row a run.",
-        epilog="bertx report runs --output report; bertx report results/table2-small --output report",
+        help="make tables, tests, figures and a page of run folders",
+        description="Prints a table of runs. With --output it also writes a page (index.html), the paper's tables "
+        "with our columns beside theirs and tests of arms (report.md, report.json, *.csv), figures (*.png, *.svg), "
+        "and table.md and table.json with one row a run.",
+        epilog="Example: bertx report runs --output report; bertx report results/table2-small --output report",
     )
     reporting.add_argument(
         "runs", type=Path, help=f"a folder of runs, an archive of them (.tar.xz), or a folder that holds {ARCHIVE}"

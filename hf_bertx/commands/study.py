@@ -9,14 +9,19 @@ from typing import Any
 
 from ..study.plan import named_studies
 
+_EXAMPLE = """\
+Example: bertx study table2-small --data_dir data --runs runs/table2 --dry_run
+
+Named studies:"""
+
 
 def add(verbs: Any) -> None:
     study = verbs.add_parser(
         "study",
-        help="many runs: a named study or a YAML file; runs what is missing",
-        description="Plans the runs of a study, skips what is finished, trains the rest. Started again after whatever "
-        "happened, it goes on from the last checkpoint. Several of these on one folder share the work.",
-        epilog="Named studies:\n" + "\n".join(f"  {name:14} {about}" for name, about in named_studies().items()),
+        help="train the missing runs of a named study or a YAML file",
+        description="Plans the runs of a study, skips finished ones and trains the rest. The same command resumes "
+        "after an interruption. Several processes on one folder share the work.",
+        epilog=f"{_EXAMPLE}\n" + "\n".join(f"  {name:20}{about}" for name, about in named_studies().items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     study.add_argument("study", help="a name from below, or a .yaml file with: tasks, arms, and if wanted backbones, "

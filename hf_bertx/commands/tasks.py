@@ -14,7 +14,12 @@ from ..tasks import TASKS
 
 
 def add(verbs: Any) -> None:
-    listing = verbs.add_parser("tasks", help="what can be run: tasks, arms, backbones, protocols")
+    listing = verbs.add_parser(
+        "tasks",
+        help="list tasks, arms, backbones and protocols",
+        description="Lists tasks with their published scores, arms, backbones and protocols.",
+        epilog="Example: bertx tasks --format json",
+    )
     listing.add_argument("--format", choices=("text", "json"), default="text")
     listing.set_defaults(act=_tasks)
 

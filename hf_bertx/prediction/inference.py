@@ -17,7 +17,7 @@ from transformers.utils import logging
 from ..data.input_records import InputRecord
 from ..families import usable_positions
 from ..metrics import mean_answers
-from ..runs.arguments import PRECISIONS, fast_bfloat16
+from ..runs.precision import PRECISIONS, fast_bfloat16
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError

@@ -12,8 +12,8 @@ from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
 
 from ..disciplines import DISCIPLINES, get_discipline
-from ..runs.argument_parser import OneLineParser, read_arguments_file
-from ..runs.arguments import add_use_cpu, precision_defaults
+from ..runs.argument_parser import OneLineParser, read_arguments_file, sections_of
+from ..runs.precision import add_use_cpu, precision_defaults
 from ..runs.training_options import REFUSED_IN_PRETRAINING, check_given, check_values
 from .corpus import DOCUMENTS, Source
 
@@ -125,6 +125,35 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+_SECTIONS = {
+    "train_files": "Data",
+    "backbone": "Model",
+    "sequence_length": "Training",
+    "checkpoint_steps": "Output",
+}
+_COMMON = {
+    "Training": {
+        "max_steps": "Updates in all.",
+        "learning_rate": "The highest one.",
+        "warmup_steps": "Steps, or below 1 the share of all steps, in which the learning rate rises.",
+        "weight_decay": "",
+        "seed": "Of weights, masks and the order of blocks.",
+        "eval_steps": "Log the loss of --validation_files every N steps. By default 20 times.",
+        "use_cpu": "Compute on the CPU, even if there is a GPU.",
+    },
+    "Output": {
+        "output_dir": "The folder of this pre-training.",
+        "logging_steps": "Log the loss every N steps.",
+        "save_steps": "Save a checkpoint to go on from every N steps.",
+        "report_to": "Trackers that receive the log, e.g. tensorboard, or none.",
+    },
+}
+_EXAMPLES = """\
+examples:
+  bertx pretrain --train_files books --layers 4 --hidden_size 256 --max_steps 20000
+  bertx pretrain --train_files genome.fasta --discipline dna --backbone minilm-l6 --output_dir runs/dna-minilm"""
+
+
 def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingArguments]:
     """Reads the command line: defaults, under a file (`.yaml` or `.json`, first), under options.
 
@@ -137,8 +166,10 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
         classes,
         prog=program,
         description="Masked-LM pre-training of BERT or ALBERT on text or sequences. Keeps a model folder at each of a "
-        "list of steps: a backbone of train.py, or a series of `bertx study figure3-small --series OUTPUT`. The same "
-        "command resumes an interrupted run.",
+        "list of steps: a backbone of `bertx train`, or a series of `bertx study figure3-small --series OUTPUT`. The "
+        "same command resumes an interrupted run.",
+        epilog=_EXAMPLES,
+        sections=sections_of(PretrainingArguments, _SECTIONS, _COMMON, REFUSED_IN_PRETRAINING),
     )
     first = OneLineParser(prog=program, add_help=False)
     first.add_argument("--precision", default=given.get("precision", "auto"))

@@ -17,8 +17,9 @@ from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
 from ..data.tokenized_data import encode, tokens_cut
 from ..protocols import PROBE, RECOMMENDED
-from ..runs.arguments import ResolvedRun, fast_bfloat16
+from ..runs.arguments import ResolvedRun
 from ..runs.model import build_model, build_tokenizer
+from ..runs.precision import fast_bfloat16
 from ..tasks import Task, get_task
 from .features import FeatureCache, extract, item_keys, weights_digest
 

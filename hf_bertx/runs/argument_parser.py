@@ -3,22 +3,77 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import difflib
 import json
+import textwrap
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
 from ..data.text_files import read_yaml
 
+Sections = dict[str, dict[str, str]]  # title -> name of a field -> its help; an empty one: the parser's own
+
+
+class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows a default, where there is one that the help does not tell."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        known = action.default in (None, [], "", False) or "default" in (action.help or "")
+        return action.help if known else super()._get_help_string(action)
+
+
+def sections_of(own: type, begin: dict[str, str], common: Sections, hidden: Collection[str]) -> Sections:
+    """The sections of a help: the fields of a dataclass of ours, then those of `TrainingArguments`.
+
+    Args:
+        begin: first field of a section -> its title.
+        common: fields of `TrainingArguments` that belong to a section too, by its title, with their help.
+        hidden: fields of `TrainingArguments` that are refused.
+    """
+    sections: Sections = {}
+    title = ""
+    for f in fields(own):
+        title = begin.get(f.name, title)
+        sections.setdefault(title, {})[f.name] = ""
+    for title, names in common.items():
+        sections[title] |= names
+    shown = {name for names in sections.values() for name in names}
+    rest = dict.fromkeys((f.name for f in fields(TrainingArguments) if f.init and f.name not in {*shown, *hidden}), "")
+    return {**sections, "Other arguments of transformers.TrainingArguments": rest}
+
 
 class OneLineParser(HfArgumentParser):
-    """An argument error is one line that names the allowed values. Names are not abbreviated."""
+    """An argument error is one line that names the allowed values. Names are not abbreviated.
 
-    def __init__(self, *classes: Any, **settings: Any) -> None:
+    Args:
+        sections: of the help. Fields that are in none are not shown.
+    """
+
+    def __init__(self, *classes: Any, sections: Sections | None = None, **settings: Any) -> None:
         super().__init__(*classes, allow_abbrev=False, **settings)
+        self.sections = sections or {}
+
+    def format_help(self) -> str:
+        """The help by sections, each option once."""
+        formatter = _HelpFormatter(self.prog, max_help_position=30)
+        formatter.add_text(f"usage: {self.prog} [FILE.yaml] [--OPTION VALUE ...]")
+        formatter.add_text(textwrap.fill(self.description or "", 100))
+        actions = {action.dest: action for action in reversed(self._actions) if action.option_strings}
+        for title, names in self.sections.items():
+            formatter.start_section(title)
+            for name, text in names.items():
+                action = copy.copy(actions[name])
+                action.option_strings = [option for option in action.option_strings if "-" not in option[2:]]
+                action.metavar, action.help = _metavar(action), text or action.help
+                formatter.add_argument(action)
+            formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
     def error(self, message: str) -> Any:
         raise ValueError(f"{message}. `{self.prog} --help` explains each argument")
@@ -41,6 +96,12 @@ class OneLineParser(HfArgumentParser):
     def read(self, argv: list[str]) -> tuple[Any, ...]:
         """The dataclasses of a command line."""
         return self.parse_args_into_dataclasses(argv, look_for_args_file=False)
+
+
+def _metavar(action: argparse.Action) -> str:
+    if action.nargs == "?":
+        return "BOOL"
+    return {int: "N", float: "X"}.get(action.type, action.dest.rpartition("_")[2].upper())  # type: ignore[call-overload]
 
 
 def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str) -> tuple[dict[str, Any], list[str]]:

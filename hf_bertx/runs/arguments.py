@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Callable
 from dataclasses import astuple, dataclass, replace
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
-from transformers.hf_argparser import string_to_bool
 from transformers.trainer_utils import HubStrategy
 
 from .. import run_files
@@ -23,12 +21,12 @@ from ..protocols import Protocol, get_protocol
 from ..registry import unknown
 from ..tasks import Task, get_task, rows_folder
 from ..tokenization.windows import Windows
-from .argument_parser import OneLineParser, read_arguments_file
+from .argument_parser import OneLineParser, read_arguments_file, sections_of
 from .optimizers import OPTIMIZERS
-from .options import RunArguments
-from .training_options import check_given, check_values
+from .options import COMMON, EXAMPLES, SECTIONS, RunArguments
+from .precision import add_use_cpu, precision_defaults
+from .training_options import REFUSED, check_given, check_values
 
-PRECISIONS = ("auto", "float32", "bfloat16")
 _VARIANT = re.compile(r"[\w.+=-]*")
 
 
@@ -87,38 +85,6 @@ class ResolvedRun:
         return root / run_files.run_folder(
             *names, self.seed, self.fraction, self.split, self.variant, self.kmer, windows
         )
-
-
-def fast_bfloat16(use_cpu: bool = False) -> bool:
-    """Whether what is computed on multiplies bfloat16 matrices in hardware; elsewhere it is slower than float32.
-
-    Args:
-        use_cpu: the processor is meant, whatever GPU there is.
-    """
-    if torch.cuda.is_available() and not use_cpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    from ..processor import bfloat16_in_hardware
-
-    return bfloat16_in_hardware()
-
-
-def add_use_cpu(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
-    """`--use_cpu` as `TrainingArguments` reads it, for a first look at what the defaults of others depend on."""
-    asked = given.get("use_cpu", False)
-    parser.add_argument("--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=asked)
-
-
-def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
-    """What `TrainingArguments` is told of a precision. It has to know when it is made, and takes bfloat16 on a CPU
-    only if it is told to stay there.
-
-    Raises:
-        ValueError: an unknown precision.
-    """
-    if precision not in PRECISIONS:
-        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
-    bfloat16 = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(use_cpu))
-    return {"bf16": True, "use_cpu": use_cpu or not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
 
 
 @dataclass(frozen=True)
@@ -183,9 +149,11 @@ def _parser(protocol: Protocol, precision: str, use_cpu: bool) -> OneLineParser:
     """All options of a run, with a protocol's defaults."""
     parser = OneLineParser(
         (RunArguments, TrainingArguments),
-        prog="train.py",
-        description="Fine-tunes a text-pretrained encoder on a task, by an arm. Without any argument: the arm `bert` "
-        "of dna-splice. A YAML or JSON file of arguments may come first: train.py my.yaml --seed 1",
+        prog="bertx train",
+        description="Fine-tunes a text-pretrained encoder on a task, tests it once and saves it. Without any option: "
+        "the arm `bert` of dna-splice. Options may come from a YAML or JSON file, named first.",
+        epilog=EXAMPLES,
+        sections=sections_of(RunArguments, SECTIONS, COMMON, REFUSED),
     )
     parser.set_defaults(
         output_dir="runs",

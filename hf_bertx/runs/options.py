@@ -11,14 +11,83 @@ from ..protocols import PROTOCOLS
 from ..tasks import TASKS
 from .optimizers import OPTIMIZERS
 
+# Sections of `bertx train --help`: each begins with the field of this name and goes on to the next section.
+SECTIONS = {
+    "task": "Data",
+    "arm": "Model and arm",
+    "train_file": "Your own file, in place of a known task",
+    "precision": "Training",
+    "variant": "Output",
+}
+# Fields of `TrainingArguments` that most runs need: they are shown in these sections too.
+COMMON = {
+    "Training": {
+        "seed": "Of weights, batches and drawn items.",
+        "learning_rate": "By default the protocol's for the arm.",
+        "num_train_epochs": "By default the protocol's for the task.",
+        "max_steps": "Steps in place of epochs.",
+        "warmup_steps": "Steps, or below 1 the share of all steps, in which the learning rate rises.",
+        "weight_decay": "",
+        "eval_steps": "Validate and save every N steps. By default three times an epoch.",
+        "use_cpu": "Compute on the CPU, even if there is a GPU.",
+    },
+    "Output": {
+        "output_dir": "The root of all runs.",
+        "logging_steps": "Log the loss every N steps; has to divide --eval_steps.",
+        "report_to": "Trackers that receive the log, e.g. tensorboard, or none.",
+        "push_to_hub": "Publish each finished run on the Hub, with its card.",
+        "hub_model_id": "Repository to publish to, OWNER/NAME. By default a name made of the run's.",
+        "hub_private_repo": "Make a new repository private.",
+        "hub_token": "By default that of `hf auth login`, or HF_TOKEN.",
+    },
+}
+
+EXAMPLES = """\
+examples:
+  bertx train --task dna-splice --arm bert re_emb rand --seed 1
+  bertx train --train_file promoters.fasta --discipline dna --label_pattern 'class=(\\w+)'
+  bertx train my.yaml --learning_rate 1e-4
+  accelerate launch train.py --task dna-h3 --data_dir data/dna-h3      (several devices)
+`bertx tasks` lists tasks, arms, backbones and protocols."""
+
 
 @dataclass
 class RunArguments:
-    """What `train.py` takes beside every field of `transformers.TrainingArguments`."""
+    """What `bertx train` takes beside every field of `transformers.TrainingArguments`."""
 
     task: str = field(
         default="dna-splice",
         metadata={"help": f"One of: {', '.join(TASKS)}; or a folder that `bertx data build` made."},
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},
+    )
+    split: str | None = field(
+        default=None, metadata={"help": f"Of the data: {' or '.join(SPLITS)}. By default what the protocol says."}
+    )
+    fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
+    max_eval_items: int | None = field(
+        default=None,
+        metadata={"help": "Validate and test on at most N items, the same for every arm and seed. By default on all."},
+    )
+    kmer: int | None = field(
+        default=None,
+        metadata={"help": "Cut sequences of letters into k-mers of N, e.g. 3. By default each letter is a token."},
+    )
+    window: int | None = field(
+        default=None,
+        metadata={
+            "help": "Read longer items in windows of N symbols (letters, k-mers, pitches). Each is trained with the "
+            "item's label; the probabilities, or values, of an item's windows are averaged. By default an item is cut "
+            "to what the model reads: 510 symbols for BERT."
+        },
+    )
+    overlap: int | None = field(
+        default=None, metadata={"help": "Symbols that two windows share at least; by default 0."}
+    )
+    frame_augmentation: bool = field(
+        default=False, metadata={"help": "With --kmer: draw the reading frame of each item anew in each epoch."}
     )
     arm: list[str] = field(
         default_factory=lambda: ["bert"],
@@ -34,68 +103,26 @@ class RunArguments:
         default="recommended",
         metadata={"help": f"Defaults of all hyperparameters: {', '.join(PROTOCOLS)}. Each can be overridden."},
     )
-    split: str | None = field(
-        default=None, metadata={"help": f"Of the data: {' or '.join(SPLITS)}. By default what the protocol says."}
-    )
-    fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
-    max_eval_items: int | None = field(
+    attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
+    standardize_targets: bool | None = field(
         default=None,
-        metadata={
-            "help": "Validate and test on at most so many items, drawn once and the same for every arm and seed; "
-            "whole pieces where segments vote. By default on all."
-        },
-    )
-    kmer: int | None = field(
-        default=None,
-        metadata={
-            "help": "Cut sequences of letters into k-mers of so many, e.g. 3. By default each letter is a token."
-        },
-    )
-    window: int | None = field(
-        default=None,
-        metadata={
-            "help": "Read items of more than so many symbols (letters, k-mers, pitches) in windows of so many, each "
-            "trained with the item's label; their probabilities, or values, are averaged. By default an item is cut "
-            "to what the model reads: 510 symbols for BERT."
-        },
-    )
-    overlap: int | None = field(
-        default=None, metadata={"help": "Symbols that two windows share at least; by default 0."}
-    )
-    frame_augmentation: bool = field(
-        default=False, metadata={"help": "Read each item in a frame that is drawn anew in each epoch; with --kmer."}
-    )
-    variant: str = field(
-        default="",
-        metadata={"help": "A word for what differs from the protocol; it ends the name of the run's folder."},
-    )
-    plan: str | None = field(
-        default=None, metadata={"help": "sha256 of the plan of the study that the run belongs to; it is recorded."}
-    )
-    data_dir: str | None = field(
-        default=None,
-        metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},
+        metadata={"help": "Start a regression at the targets' mean and scale. By default what the protocol says."},
     )
     train_file: str | None = field(
         default=None,
         metadata={
-            "help": "Your own data instead of a known task: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI "
-            "files. --task then names it. Parts without a file are drawn from this one."
+            "help": "A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files. --task then names it."
         },
     )
-    validation_file: str | None = field(default=None, metadata={"help": "Of your own data."})
-    test_file: str | None = field(default=None, metadata={"help": "Of your own data."})
-    discipline: str | None = field(default=None, metadata={"help": "Of your own data: dna, protein, music or text."})
+    validation_file: str | None = field(default=None, metadata={"help": "By default items of --train_file are drawn."})
+    test_file: str | None = field(default=None, metadata={"help": "By default items of --train_file are drawn."})
+    discipline: str | None = field(default=None, metadata={"help": "dna, protein, music or text."})
     problem: str | None = field(
         default=None,
-        metadata={
-            "help": "Of your own data: classification or regression. By default labels with a point are numbers."
-        },
+        metadata={"help": "classification or regression. By default labels with a decimal point are numbers."},
     )
-    sequence_column: str | None = field(
-        default=None, metadata={"help": "Of your own data, as all columns; by default sequence."}
-    )
-    second_sequence_column: str | None = field(default=None, metadata={"help": "Of your own data, for pairs."})
+    sequence_column: str | None = field(default=None, metadata={"help": "By default sequence."})
+    second_sequence_column: str | None = field(default=None, metadata={"help": "The second sequence of pairs."})
     label_column: str | None = field(default=None, metadata={"help": "By default label."})
     id_column: str | None = field(default=None, metadata={"help": "By default id, where there is one."})
     group_column: str | None = field(
@@ -115,7 +142,7 @@ class RunArguments:
     metric: str | None = field(
         default=None,
         metadata={
-            "help": "Of your own data, what the best weights are chosen by: accuracy (the default), "
+            "help": "What the best weights are chosen by: accuracy (the default), "
             "balanced_accuracy, mcc or macro_f1; of numbers spearman (the default) or pearson. All are reported."
         },
     )
@@ -134,37 +161,35 @@ class RunArguments:
         default=None,
         metadata={"help": f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."},
     )
-    attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
-    standardize_targets: bool | None = field(
-        default=None,
-        metadata={"help": "Start a regression at the targets' mean and scale. By default what the protocol says."},
-    )
     stop_at_loss: float | None = field(
-        default=None, metadata={"help": "Stop once the mean of the last logged training losses is at or below this."}
+        default=None, metadata={"help": "Stop once the mean of the last logged losses is at or below this."}
     )
     shortcuts: bool = field(
         default=True,
         metadata={
-            "help": "Leave out of a step what changes nothing: positions of the last layer that no head reads, rows "
-            "of the embedding table that no item uses. On a CPU also draws the masks of dropout in hidden layers four "
-            "elements at a time."
+            "help": "Faster steps with the same result: skip positions of the last layer that no head reads and "
+            "embeddings that no item uses. On a CPU, dropout draws other masks of the same distribution."
         },
     )
     rows_on_device: bool = field(
         default=True,
         metadata={
-            "help": "Keep all tokenized rows on the GPU where they take a tenth of its free memory at most, and no "
-            "--dataloader_num_workers are asked for."
+            "help": "Keep all tokenized rows on the GPU, if they take at most a tenth of its free memory and "
+            "--dataloader_num_workers is 0."
         },
     )
     threads: int | None = field(
         default=None,
-        metadata={
-            "help": "CPU threads of this process. By default all cores, shared among the processes of the machine; "
-            "accelerate launch alone would leave one."
-        },
+        metadata={"help": "CPU threads of this process. By default its share of all cores."},
+    )
+    variant: str = field(
+        default="",
+        metadata={"help": "A word for what differs from the protocol. It ends the name of the run's folder."},
+    )
+    plan: str | None = field(
+        default=None, metadata={"help": "sha256 of the plan of the study that the run belongs to; it is recorded."}
     )
     resume: bool = field(
         default=True,
-        metadata={"help": "Skip a finished run, go on with an interrupted one. --no_resume starts anew."},
+        metadata={"help": "Skip a finished run and go on with an interrupted one. --no_resume starts anew."},
     )

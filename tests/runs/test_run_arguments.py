@@ -4,6 +4,7 @@ import argparse
 import ast
 import inspect
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from conftest import ROOT
 from transformers import TrainingArguments
 
 from hf_bertx.cli import build_parser
+from hf_bertx.cli import main as bertx
 from hf_bertx.launch import main
 from hf_bertx.runs.arguments import OWN_ARGUMENTS, RunArguments, parse_arguments
 from hf_bertx.runs.training_options import HONOURED, REFUSED, check_given
@@ -149,6 +151,24 @@ def test_a_verb_reads_each_of_its_options(name: str, parser: argparse.ArgumentPa
     read = names_in(Path(inspect.getfile(act)))
     for action in parser._actions:
         assert action.dest == "help" or action.dest in read, f"{name} ignores {action.option_strings or action.dest}"
+
+
+@pytest.mark.parametrize(("name", "parser"), verbs())
+def test_each_verb_has_an_example_in_its_help(name: str, parser: argparse.ArgumentParser) -> None:
+    if name.split()[-1] not in ("train", "pretrain"):  # these have a parser of their own
+        assert f"Example: {name} " in " ".join(parser.format_help().split())
+
+
+@pytest.mark.parametrize("verb", ["train", "pretrain"])
+def test_the_help_of_training_shows_each_option_once(verb: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        bertx([verb, "--help"])
+    printed = capsys.readouterr().out
+    titles = [line.rstrip(":") for line in printed.splitlines() if line.endswith(":") and line[0] != " "]
+    assert (titles[0], titles[-2:]) == ("Data", ["Other arguments of transformers.TrainingArguments", "examples"])
+    options = re.findall(r"^  --(\w+)", printed, re.MULTILINE)
+    assert len(options) == len(set(options)) > 90
+    assert options[0] == ("task" if verb == "train" else "train_files")
 
 
 def test_a_run_reads_each_of_its_options() -> None:

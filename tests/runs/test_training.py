@@ -28,8 +28,9 @@ from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, read_runs, tables, write_report
-from hf_bertx.runs.arguments import fast_bfloat16, parse_arguments
+from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.model import build_model, build_tokenizer
+from hf_bertx.runs.precision import fast_bfloat16
 from hf_bertx.runs.schedule import set_batch_size
 from hf_bertx.runs.training import build_trainer, place_rows, run
 from hf_bertx.runs.tuning import merged

@@ -1,0 +1,43 @@
+"""What a run computes in: float32, or bfloat16 where the hardware multiplies it."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+import torch
+from transformers.hf_argparser import string_to_bool
+
+from ..processor import bfloat16_in_hardware
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+def fast_bfloat16(use_cpu: bool = False) -> bool:
+    """Whether what is computed on multiplies bfloat16 matrices in hardware; elsewhere it is slower than float32.
+
+    Args:
+        use_cpu: the processor is meant, whatever GPU there is.
+    """
+    if torch.cuda.is_available() and not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bfloat16_in_hardware()
+
+
+def add_use_cpu(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
+    """`--use_cpu` as `TrainingArguments` reads it, for a first look at what the defaults of others depend on."""
+    asked = given.get("use_cpu", False)
+    parser.add_argument("--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=asked)
+
+
+def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
+    """What `TrainingArguments` is told of a precision. It has to know when it is made, and takes bfloat16 on a CPU
+    only if it is told to stay there.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    bfloat16 = precision == "bfloat16" or (precision == "auto" and fast_bfloat16(use_cpu))
+    return {"bf16": True, "use_cpu": use_cpu or not torch.accelerator.is_available()} if bfloat16 else {"bf16": False}
