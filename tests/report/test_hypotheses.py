@@ -7,7 +7,8 @@ import pytest
 from made_runs import make_run
 
 from hf_bertx.report.cells import make_cells
-from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown
+from hf_bertx.report.comparisons import compare_arms
+from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown, judge
 from hf_bertx.report.records import read_runs
 from hf_bertx.report.write import write_report
 
@@ -48,3 +49,15 @@ def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
     assert rows.loc["H2b", "verdict"] == "cannot be told"
     assert rows.loc["H1", "low"] < rows.loc["H1", "difference"] < rows.loc["H1", "high"]
     assert "H5" not in rows.index
+    verdicts = (tmp_path / "report" / "hypotheses.md").read_text().splitlines()
+    assert "| H7 | Most of the gain comes early in pre-training. |  | no runs |  |  |  |" in verdicts
+
+
+def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
+    for seed in range(3):
+        for arm, skill in (("bert", 3.0), ("rand", 0.5)):
+            make_run(tmp_path / "runs", arm=arm, seed=seed, skill=skill, fraction=0.01)
+            make_run(tmp_path / "runs", arm=arm, seed=seed, skill=1.0)
+    tests = compare_arms(make_cells(read_runs(tmp_path / "runs").records, resamples=300))
+    judged = [(each.hypothesis.name, len(each.findings)) for each in judge(tests, [])]
+    assert judged == [("H1", 1), ("H1", 1), ("H6", 1)]
