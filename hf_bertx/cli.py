@@ -6,10 +6,24 @@ import argparse
 import sys
 
 from . import __version__
-from .commands import analyse, baseline, data, embed, predict, pretrain, probe, publish, report, study, tasks, train
+from .commands import (
+    analyse,
+    baseline,
+    data,
+    embed,
+    mutate,
+    predict,
+    pretrain,
+    probe,
+    publish,
+    report,
+    study,
+    tasks,
+    train,
+)
 from .registry import run_command
 
-_VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse, predict, embed, publish)
+_VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse, predict, embed, mutate, publish)
 
 
 def main(argv: list[str] | None = None) -> int:

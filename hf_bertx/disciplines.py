@@ -71,6 +71,11 @@ class Discipline:
         """The letters that k-mers are made of; none without k-mers."""
         return tuple(dict.fromkeys("".join(symbol for symbol in self.symbols if len(symbol) == self.k > 1)))
 
+    @property
+    def usual_letters(self) -> tuple[str, ...]:
+        """The four bases, the 20 residues, or all letters of a declared discipline."""
+        return tuple(_PLAIN.get(self.name) or self.letters)
+
     def kmers(self, k: int, letters: str | None = None) -> Discipline:
         """This discipline with k-mers: runs of plain letters are cut into k-mers from the left, without overlap.
 
@@ -94,7 +99,7 @@ class Discipline:
             raise ValueError(f"kmer is {k}; {self.name} {has}")
         if k < 2:
             raise ValueError(f"kmer is {k}; allowed: at least 2")
-        plain = tuple(letters or _PLAIN.get(self.name) or self.symbols)
+        plain = tuple(letters or self.usual_letters)
         for letter in plain:
             if letter not in self.symbols:
                 raise ValueError(f"letter {letter!r} is not in the {self.name} alphabet: {self.alphabet()}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import io
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ from hf_bertx.hub_answers import advice
 from hf_bertx.prediction.attribution import METHODS, Attribution, attribute
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.loading import find_model
+from hf_bertx.prediction.mutations import draw, mutate
 from hf_bertx.prediction.prediction_rows import piece_votes
 from hf_bertx.registry import one_line
 
@@ -39,6 +41,7 @@ EXAMPLES = {
     "music": "60 64 67 72 76 67 72 76 60 62 69 74 77 69 74 77",
 }
 MOST_SYMBOLS, MOST_RECORDS = 20_000, 256  # of what is pasted, of a file
+MUTATIONS, MOST_MUTATED = "every mutation", 100  # letters, 21 passes each for a protein
 MOST_BYTES = 10_000_000  # of a file, unpacked
 MOST_WEIGHTS = 2_000_000_000  # bytes of a model whose Hub id is typed
 
@@ -113,9 +116,20 @@ def check_upload(path: Path) -> None:
 
 
 def _of_sequence(classifier: SequenceClassifier, sequence: str, method: str) -> str:
+    if method == MUTATIONS:
+        return _of_mutations(classifier, sequence)
     found = attribute(classifier, sequence, method)
     cut = int(classifier.count([InputRecord("", sequence, "the sequence")])[0]) - len(found.symbols)
     return page.head(_headline(classifier, found)) + _scores(classifier, found) + page.coloured(found, method, cut)
+
+
+def _of_mutations(classifier: SequenceClassifier, sequence: str) -> str:
+    if len(sequence) > MOST_MUTATED:
+        raise ValueError(f"{len(sequence)} letters: every mutation of {MOST_MUTATED} is what this page computes.")
+    (found,) = mutate(classifier, [InputRecord("the sequence", sequence, "the sequence")])
+    picture = io.BytesIO()
+    draw(found, picture, a_line=30)
+    return page.head(f"{found.target} {found.score:.3g}") + page.picture(picture.getvalue())
 
 
 def _headline(classifier: SequenceClassifier, found: Attribution) -> str:
@@ -139,7 +153,7 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
             predicted.append(best)
             score = f"{logits[0]:.4g}" if classifier.regression else f"{softmax(logits)[best]:.3f}"
             rows.append((record.id, "" if classifier.regression else classifier.labels[best], score))
-    first = attribute(classifier, records[0].sequence, method)
+    first = attribute(classifier, records[0].sequence, METHODS[0] if method == MUTATIONS else method)
     title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"
     if is_music(path) and not classifier.regression:
         (won,) = piece_votes(classifier.labels, _array(predicted), pieces).values()
@@ -147,7 +161,13 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
     cut = int(classifier.count(records[:1])[0]) - len(first.symbols)
     limit = page.note(f"The first {MOST_RECORDS} records; `bertx predict` reads all.") if more else ""
     below = page.note(f"Below, the first of them, {records[0].id}.") if len(rows) > 1 else ""
-    return page.head(title) + page.table(rows) + limit + below + page.coloured(first, method, cut)
+    return (
+        page.head(title)
+        + page.table(rows)
+        + limit
+        + below
+        + page.coloured(first, METHODS[0] if method == MUTATIONS else method, cut)
+    )
 
 
 def _array(numbers: list[int]) -> Any:
@@ -178,7 +198,7 @@ def build(models: dict[str, str]) -> gr.Blocks:
                     height=150,
                     elem_id="file",
                 )
-                method = gr.Radio(list(METHODS), value=METHODS[0], label="Positions by")
+                method = gr.Radio([*METHODS, MUTATIONS], value=METHODS[0], label="Positions by")
                 with gr.Row():
                     example = gr.Button("An example", size="md", elem_id="example")
                     go = gr.Button("Classify", variant="primary", size="md", elem_id="go")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from html import escape
 
 import gradio as gr
@@ -84,6 +85,15 @@ def table(rows: list[tuple[str, str, str]]) -> str:
     """Records with label and score, or value."""
     cells = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row if cell) + "</tr>" for row in rows)
     return f'<div class="bx-table"><table>{cells}</table></div>'
+
+
+def picture(png: bytes) -> str:
+    """A heat map of mutations, and how it is read."""
+    shown = f'<img alt="heat map" style="width:100%" src="data:image/png;base64,{b64encode(png).decode()}">'
+    return shown + note(
+        "Each position replaced by each letter, or left out (-): red where the score falls, blue where it rises, a "
+        "dot for the sequence's own letter. It tells of this model alone, not of biology."
+    )
 
 
 def coloured(found: Attribution, method: str, cut: int) -> str:

@@ -50,6 +50,12 @@ def test_an_answer_has_every_label_and_every_symbol(app: Any, model: Path) -> No
     assert "The last 74 symbols were not read: the model reads 126." in ask(app, model, "A" * 200)
 
 
+def test_every_mutation_is_drawn(app: Any, model: Path) -> None:
+    html = ask(app, model, ROW, method="every mutation")
+    assert html.count('src="data:image/png;base64,') == 1
+    assert "101 letters: every mutation of 100 is" in ask(app, model, "A" * 101, method="every mutation")
+
+
 def test_files_are_answered(app: Any, model: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     (tmp_path / "in.fasta").write_text(f">first\n{ROW}\n>second & last\nACGT\n")
     html = ask(app, model, file=tmp_path / "in.fasta")

@@ -1,0 +1,62 @@
+"""`bertx mutate`: what every single mutation of a sequence does to a model's answer."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .predict import add_input, input_columns
+
+
+def add(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "mutate",
+        help="the score of every single substitution and deletion of each sequence: a table and heat maps",
+        description="Replaces each letter of each sequence by every other one, and leaves it out, and predicts all of "
+        "these: a pass a mutant, seconds for a short sequence, minutes for a protein of hundreds of residues.",
+        epilog="bertx mutate bertx/minilm-l6-dna-splice donors.fasta --output mutations",
+    )
+    add_input(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="holds mutations.csv and a heat map a sequence (.png)",
+    )
+    parser.add_argument(
+        "--target", metavar="CLASS", help="whose probability is the score; by default the predicted class's"
+    )
+    parser.add_argument("--letters", help="replace each letter by these alone, e.g. ACGT")
+    parser.add_argument("--no_deletions", action="store_true", help="substitutions alone")
+    parser.set_defaults(act=_mutate)
+
+
+def _mutate(arguments: argparse.Namespace) -> None:
+    from transformers.utils.logging import disable_progress_bar
+
+    from ..data.input_records import read_input
+    from ..prediction.inference import SequenceClassifier
+    from ..prediction.mutations import TABLE, Mutations, effects, mutate, write_mutations
+    from ..processor import keep_freed_memory
+
+    folder = arguments.output
+    if folder.exists() and not (arguments.overwrite and (folder / TABLE).is_file()):
+        replaced = "--overwrite replaces it" if (folder / TABLE).is_file() else "allowed: a new folder"
+        raise ValueError(f"{folder}: is there already; {replaced}")
+    keep_freed_memory()  # before there are threads
+    disable_progress_bar()  # of the loading of weights, which takes a second
+    classifier = SequenceClassifier.from_pretrained(
+        arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
+    )
+    records = read_input(arguments.file, input_columns(arguments))
+
+    def told() -> Iterator[Mutations]:
+        for found in mutate(classifier, records, arguments.target, arguments.letters, not arguments.no_deletions):
+            print(f"{found.record.id}: {found.target} {found.score:.3f}; {', '.join(effects(found))}", flush=True)
+            yield found
+
+    sequences, mutants = write_mutations(told(), folder)
+    print(f"{folder}: {mutants} mutants of {sequences} sequences; {classifier.precision}")

@@ -1,0 +1,90 @@
+"""`bertx mutate`: every single substitution and deletion, each as `bertx predict` scores it."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from matplotlib.image import imread
+from saved_models import classes, fasta, predict, saved
+
+from hf_bertx.cli import main
+from hf_bertx.prediction.mutations import TABLE
+
+
+@pytest.fixture(scope="module")
+def model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(tiny_backbone, tmp_path_factory.mktemp("dna"), "dna", **classes("EI", "IE", "N"))
+
+
+def mutate(model: Path, folder: Path, rows: list[str], *told: str) -> list[dict[str, str]]:
+    argv = ["mutate", str(model), str(fasta(folder / "in.fasta", rows)), "--output", str(folder / "out")]
+    assert main([*argv, "--precision", "float32", *told]) == 0
+    return list(csv.DictReader((folder / "out" / TABLE).open()))
+
+
+def test_each_mutant_has_the_score_of_a_prediction(model: Path, tmp_path: Path) -> None:
+    rows = mutate(model, tmp_path, ["acgtn", "G"], "--target", "IE")
+    assert len(rows) == 4 * 4 + 5 + 3  # N has four substitutions; the only letter of a sequence is not left out
+    assert [row["from"] + row["position"] + row["to"] for row in rows[:5]] == ["A1C", "A1G", "A1T", "A1-", "C2A"]
+    mutants = []
+    for row in rows[:-3]:
+        place = int(row["position"]) - 1
+        mutants.append("ACGTN"[:place] + row["to"].replace("-", "") + "ACGTN"[place + 1 :])
+    file = fasta(tmp_path / "mutants.fasta", [*mutants, "ACGTN"])
+    assert predict(model, file, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
+    *each, own = (float(row["score_IE"]) for row in csv.DictReader((tmp_path / "out.csv").open()))
+    for row, score in zip(rows, each, strict=False):
+        assert abs(float(row["score"]) - score) < 1e-5
+        assert abs(float(row["change"]) - (score - own)) < 1e-5
+
+
+def test_a_heat_map_is_drawn_of_each_sequence(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    mutate(model, tmp_path, ["ACGTTG" * 20, "AC"])
+    for name in ("heat-map-1-item0.png", "heat-map-2-item1.png"):
+        assert imread(tmp_path / "out" / name).std() > 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("item0: ")
+    assert said[-1].endswith("out: 488 mutants of 2 sequences; float32")
+
+
+def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) -> None:
+    fields = {"num_labels": 1, "problem_type": "regression"}
+    model = saved(tiny_backbone, tmp_path / "model", "protein", **fields)
+    rows = mutate(model, tmp_path, ["MK"], "--letters", "AG", "--no_deletions")
+    assert [(row["from"], row["to"], row["target"]) for row in rows] == [
+        ("M", "A", "value"), ("M", "G", "value"), ("K", "A", "value"), ("K", "G", "value")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "told", "message"),
+    [
+        ("ACGT", ["--letters", "ACGZ"], "letter 'Z' is not in the dna alphabet: A C G T N"),
+        ("ACGT", ["--target", "exon"], "unknown class 'exon'; the model has EI, IE, N"),
+        ("AC!T", [], "symbol '!' at position 2 is not in the dna alphabet"),
+        ("A" * 127, [], "127 symbols, and the model reads 126; a mutation of what comes after changes nothing"),
+    ],
+)
+def test_what_cannot_be_mutated(
+    model: Path, tmp_path: Path, row: str, told: list[str], message: str, capsys: pytest.CaptureFixture
+) -> None:
+    file, output = fasta(tmp_path / "in.fasta", [row]), tmp_path / "out"
+    assert main(["mutate", str(model), str(file), "--output", str(output), *told]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not output.exists()
+
+
+def test_a_model_of_music_has_no_letters(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    model = saved(tiny_backbone, tmp_path / "model", "music", **classes("Bach", "Chopin"))
+    (tmp_path / "in.txt").write_text("60 64\n")
+    assert main(["mutate", str(model), str(tmp_path / "in.txt"), "--output", str(tmp_path / "out")]) == 2
+    assert "a model of music reads no letters" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_folder_of_something_else_is_not_replaced(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    file, output = fasta(tmp_path / "in.fasta", ["AC"]), tmp_path / "kept"
+    output.mkdir()
+    assert main(["mutate", str(model), str(file), "--output", str(output), "--overwrite"]) == 2
+    assert "kept: is there already; allowed: a new folder" in capsys.readouterr().err.splitlines()[-1]
