@@ -31,6 +31,8 @@ class DisciplineConfigMixin:
         window_symbols (`int`, *optional*): a record: longer items were read in windows of so many symbols, and their
             answers averaged. hf_bertx's own prediction reads them alike.
         window_overlap (`int`, *optional*): a record: how many symbols two windows shared at least.
+        calibration_temperature (`float`, *optional*): a record: after training the head was divided by it, so that
+            confidence fitted accuracy on validation.
         shifted_by (`str`, *optional*): a record: how the rows of the word embeddings were permuted at the start.
 
     Raises:
@@ -44,6 +46,7 @@ class DisciplineConfigMixin:
     reads_pairs: bool | None = None
     window_symbols: int | None = None
     window_overlap: int | None = None
+    calibration_temperature: float | None = None
     shifted_by: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,40 @@ def score(
     pieces = list(truth)
     scores = {name: compute(name, [voted[p] for p in pieces], [truth[p] for p in pieces]) for name in task.metrics}
     return {**scores, "segment_accuracy": compute("accuracy", predicted, true)}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far confidence is from accuracy.
+
+    Args:
+        error: expected calibration error: mean distance of the two over bins, weighted by items.
+        bins: `(mean confidence, accuracy, items)` of each bin that has items, from low to high confidence.
+    """
+
+    error: float
+    bins: tuple[tuple[float, float, int], ...]
+
+
+def calibration(logits: np.ndarray, truth: np.ndarray, bins: int = 15) -> Calibration:
+    """Of the class that each item was given, with the softmax of its logits as confidence.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", with bins of equal width.
+
+    Args:
+        logits: `(items, classes)`.
+        truth: class numbers, `(items,)`.
+    """
+    from scipy.special import softmax
+
+    confidence = softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    right = logits.argmax(axis=1) == truth
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    count, sure, good = (
+        np.bincount(place, weights=values, minlength=bins) for values in (np.ones(len(truth)), confidence, right)
+    )
+    error = float(np.abs(sure - good).sum() / len(truth))
+    filled = np.flatnonzero(count)
+    return Calibration(
+        error, tuple((float(sure[i] / count[i]), float(good[i] / count[i]), int(count[i])) for i in filled)
+    )

@@ -257,6 +257,7 @@ def facts(record: Run) -> dict[str, Any]:
         "token_map": token_map(record.folder, task),
         **_what_was_read(results),
         "split": [f"{n} {part}" for part, n in results.get("split", {}).items()],
+        "calibration": results.get("calibration"),
     }
 
 

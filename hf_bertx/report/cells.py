@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import metrics
 from ..arms import BASELINE
 from ..protocols import PROBE
 from ..runs.run import Run, same_items
@@ -15,7 +16,7 @@ from ..tasks import TASKS, Task
 from . import statistics
 from .formatting import grouped, shown_backbone
 from .resampling import resampled_scores
-from .statistics import Calibration, Interval
+from .statistics import Interval
 
 # A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items", "items")
@@ -50,7 +51,7 @@ class Cell:
     truth: np.ndarray | None = field(default=None, repr=False)
     answers: np.ndarray | None = field(default=None, repr=False)
     resampled: np.ndarray | None = field(default=None, repr=False)
-    calibration: Calibration | None = None
+    calibration: metrics.Calibration | None = None
     collapsed: tuple[Run, ...] = ()
 
     @property
@@ -239,7 +240,7 @@ def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]])
     calibration = None
     if not task.regression and not cell.is_probe:
         logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))
-        calibration = statistics.calibration(logits, labels)
+        calibration = metrics.calibration(logits, labels)
     return replace(
         cell,
         truth=truth,

@@ -1,4 +1,4 @@
-"""Intervals, tests of two arms, floors, calibration: predictions in, numbers out. No training, no files."""
+"""Intervals, tests of two arms, floors: predictions in, numbers out. No training, no files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
-from scipy.special import softmax
 
 from .. import metrics
 
@@ -209,38 +208,3 @@ def constant_answer(truth: np.ndarray, predictions: np.ndarray, regression: bool
     if regression:
         return bool(np.ptp(predictions) <= 1e-3 * truth.std())
     return bool(np.ptp(predictions) == 0)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How far confidence is from accuracy.
-
-    Args:
-        error: expected calibration error: mean distance of the two over bins, weighted by items.
-        bins: `(mean confidence, accuracy, items)` of each bin that has items, from low to high confidence.
-    """
-
-    error: float
-    bins: tuple[tuple[float, float, int], ...]
-
-
-def calibration(logits: np.ndarray, truth: np.ndarray, bins: int = 15) -> Calibration:
-    """Of the class that each item was given, with the softmax of its logits as confidence.
-
-    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks", with bins of equal width.
-
-    Args:
-        logits: `(items, classes)`.
-        truth: class numbers, `(items,)`.
-    """
-    confidence = softmax(logits.astype(np.float64), axis=1).max(axis=1)
-    right = logits.argmax(axis=1) == truth
-    place = np.minimum((confidence * bins).astype(int), bins - 1)
-    count, sure, good = (
-        np.bincount(place, weights=values, minlength=bins) for values in (np.ones(len(truth)), confidence, right)
-    )
-    error = float(np.abs(sure - good).sum() / len(truth))
-    filled = np.flatnonzero(count)
-    return Calibration(
-        error, tuple((float(sure[i] / count[i]), float(good[i] / count[i]), int(count[i])) for i in filled)
-    )

@@ -59,6 +59,7 @@ class ResolvedRun:
     kmer: int | None = None
     frame_augmentation: bool = False
     windows: Windows | None = None
+    calibrate: bool = False
 
     @property
     def frames(self) -> int:
@@ -217,6 +218,8 @@ def _specify(
     windows = _windows(run, task)
     if windows is not None:
         task = replace(task, max_length=windows.symbols + 3)  # at most so many special tokens are added
+    if run.calibrate and training.fsdp:
+        raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
     if training.label_smoothing_factor and task.labels is None:
         raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} is a regression")
     if not _VARIANT.fullmatch(run.variant):
@@ -251,6 +254,7 @@ def _specify(
         kmer=run.kmer,
         frame_augmentation=run.frame_augmentation,
         windows=windows,
+        calibrate=run.calibrate,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from transformers import AutoConfig, AutoTokenizer, set_seed
 
+from .. import run_files
 from ..backbones import load
 from ..disciplines import get_discipline
 from ..families import usable_positions
@@ -15,8 +17,9 @@ from ..token_map import permutation_table, shift_table
 from ..tokenization_discipline import DisciplineTokenizer
 from .arguments import ResolvedRun
 from .order import backbone_origin
-from .regression_head import standardize_output
-from .tuning import apply_tuning
+from .regression_head import restore_output, standardize_output
+from .trainer import RunTrainer
+from .tuning import apply_tuning, merged
 
 # What the stock configs call the dropout of attention weights.
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
@@ -142,3 +145,30 @@ def _base_model(spec: ResolvedRun) -> tuple[str, str | None]:
     """What an adapter names as its base: the Hub id and revision, or a folder's last name."""
     name, _, revision = backbone_origin(spec).partition("@")
     return name, revision or None
+
+
+def save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path) -> tuple[int, int]:
+    """Writes the model, plain in any case, and an adapter beside it where it fits the weights as they are published.
+
+    Returns:
+        How many parameters the model has, and how many of them were trained.
+    """
+    restore_output(model)
+    # on weights that were drawn or permuted here an adapter would be of no use
+    if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":
+        run_files.write_folder(folder / run_files.ADAPTER, lambda path: _save(model, trainer, path))
+    # a row that no item uses got no gradient, but belongs to what a full tuning trains
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    plain = merged(model)
+    if spec.shortcuts:
+        from ..performance import restore
+
+        restore(plain)
+    parameters = sum(p.numel() for p in plain.parameters())
+    run_files.write_folder(folder / run_files.MODEL, lambda path: _save(plain, trainer, path))
+    return parameters, parameters if spec.arm.tuning == "full" else trained
+
+
+def _save(model: Any, trainer: RunTrainer, path: Path) -> None:
+    model.save_pretrained(path)
+    trainer.processing_class.save_pretrained(path)

@@ -42,6 +42,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     )
     if spec.windows is not None:
         cut |= {"window": spec.windows.symbols, "overlap": spec.windows.overlap}
+    cut |= {"calibrate": True} if spec.calibrate else {}
     return {
         "specification": {
             "task": spec.task.name,
@@ -95,6 +96,8 @@ def check_same(
         for name, value in new.items()
         if old.get(name) != value and name not in unknown
     ]
+    if old.get("calibrate") and not new.get("calibrate"):
+        different.append("calibrate is True there, False asked")
     if different:
         raise ValueError(f"{folder} holds a run of another specification: {'; '.join(different)}. Choose {otherwise}")
 

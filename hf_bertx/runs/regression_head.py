@@ -40,7 +40,7 @@ def standardize_output(model: PreTrainedModel, targets: Sequence[float]) -> None
     mean, std = float(values.mean()), float(values.std(correction=0))
     if not math.isfinite(mean + std):
         raise ValueError("a target of the training data is not a number")
-    layer = _last_linear(model)
+    layer = last_linear(model)
     layer.__class__ = StandardizedLinear
     layer.mean, layer.std = mean, std or 1.0
 
@@ -55,6 +55,6 @@ def restore_output(model: torch.nn.Module) -> None:
             layer.__class__ = torch.nn.Linear
 
 
-def _last_linear(model: PreTrainedModel) -> Any:
+def last_linear(model: PreTrainedModel) -> Any:
     """The layer that gives the logits: `classifier` itself, or the last linear layer in it."""
     return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]

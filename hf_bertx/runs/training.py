@@ -24,14 +24,13 @@ from ..data.device_rows import identity_collator, where_rows_fit
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
+from .calibration import calibrate, check_calibration
 from .frames import DrawFramesCallback, FrameRows, by_item, rows_of
-from .model import build_tokenizer, model_to_train
+from .model import build_tokenizer, model_to_train, save_model
 from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
-from .regression_head import restore_output
 from .schedule import count_rows, said_lengths, set_batch_size, set_schedule
 from .trainer import RunTrainer
-from .tuning import merged
 from .writer import RunWriter
 
 logger = logging.get_logger(__name__)
@@ -130,6 +129,7 @@ def run(
     state = PartialState()
     with state.main_process_first():
         data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.max_eval_items)
+    check_calibration(spec, data)
     set_schedule(args, spec, count_rows(subset(data.splits["train"], spec.fraction, spec.seed), spec))
     if spec.resume and _is_finished(spec, args, data, folder):
         logger.warning(f"skipped: {folder} holds this run, finished")
@@ -232,6 +232,7 @@ def _finish(
         times: when the run began, and how many seconds were spent in training.
     """
     begun, seconds = times
+    calibrated = calibrate(trainer, spec, data) if spec.calibrate else None
     scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
     trainer.compute_metrics = None  # it knows the groups of the validation items alone
     # validation has been looked at many times; test is looked at here, once
@@ -242,13 +243,15 @@ def _finish(
         answers, labels = by_item(encoded, output.predictions, output.label_ids, spec.task)
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, answers, labels, groups)
+        if calibrated is not None:
+            calibrated.setdefault("after", {})[name] = metrics.calibration(answers, labels).error
         if trainer.is_world_process_zero():
             RunWriter(folder).predictions(name == spec.task.test_split, rows, answers)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
-    parameters, trained = _save_model(model, trainer, spec, folder)
+    parameters, trained = save_model(model, trainer, spec, folder)
     train_labels = subset(data.splits["train"], spec.fraction, spec.seed)["label"][:]
     results = {
         "metrics": scores,
@@ -257,6 +260,7 @@ def _finish(
         "understood": data.understood(),
         "cut": cut,
         **({} if spec.windows is None else {"split": split, "train_rows": len(trainer.train_dataset)}),
+        **({} if calibrated is None else {"calibration": calibrated}),
         "train_items": len(train_labels),
         "constant_loss": metrics.constant_loss(spec.task, train_labels),
         "test_duplicates": data.test_duplicates,
@@ -273,33 +277,6 @@ def _finish(
         "trained_parameters": trained,
     }
     RunWriter(folder).results(results, state.log_history)
-
-
-def _save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path) -> tuple[int, int]:
-    """Writes the model, plain in any case, and an adapter beside it where it fits the weights as they are published.
-
-    Returns:
-        How many parameters the model has, and how many of them were trained.
-    """
-    restore_output(model)
-    # on weights that were drawn or permuted here an adapter would be of no use
-    if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":
-        run_files.write_folder(folder / run_files.ADAPTER, lambda path: _save(model, trainer, path))
-    # a row that no item uses got no gradient, but belongs to what a full tuning trains
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    plain = merged(model)
-    if spec.shortcuts:
-        from ..performance import restore
-
-        restore(plain)
-    parameters = sum(p.numel() for p in plain.parameters())
-    run_files.write_folder(folder / run_files.MODEL, lambda path: _save(plain, trainer, path))
-    return parameters, parameters if spec.arm.tuning == "full" else trained
-
-
-def _save(model: Any, trainer: RunTrainer, path: Path) -> None:
-    model.save_pretrained(path)
-    trainer.processing_class.save_pretrained(path)
 
 
 def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:

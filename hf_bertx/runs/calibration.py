@@ -1,0 +1,80 @@
+"""Temperature scaling: confidence that fits accuracy, by one number that is fitted on validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from .. import metrics
+from ..data.task_data import TaskData
+from .arguments import ResolvedRun
+from .frames import by_item, rows_of
+from .regression_head import last_linear
+from .trainer import RunTrainer
+
+FEWEST_ITEMS = 20  # of validation; on fewer the temperature would be chance
+_BOUNDS = (0.1, 10.0)
+
+
+def check_calibration(spec: ResolvedRun, data: TaskData) -> None:
+    """Raises:
+    ValueError: the run is to be calibrated and has no classes, or too few items to fit the temperature on.
+    """
+    if not spec.calibrate:
+        return
+    task, items = spec.task, len(data.splits["validation"])
+    if task.regression:
+        raise ValueError(f"--calibrate needs classes, and task {task.name} is a regression")
+    if task.test_split == "validation":
+        raise ValueError(f"--calibrate needs validation items, and task {task.name} is tested on them")
+    if items < FEWEST_ITEMS:
+        raise ValueError(f"--calibrate needs {FEWEST_ITEMS} validation items or more, and there are {items}")
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray, owners: np.ndarray | None = None) -> float:
+    """What logits have to be divided by for the lowest cross-entropy, between 0.1 and 10.
+
+    Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
+
+    Args:
+        logits: shape `(rows, classes)`.
+        labels: class numbers of the items, shape `(items,)`.
+        owners: the item that each row is a window of; None where each row is an item.
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.special import log_softmax
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits.astype(np.float64) / np.exp(log_temperature)
+        answers = scaled if owners is None else metrics.mean_answers(scaled, owners, regression=False)
+        return -float(log_softmax(answers, axis=1)[np.arange(len(labels)), labels].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=tuple(np.log(_BOUNDS)), method="bounded").x))
+
+
+def calibrate(trainer: RunTrainer, spec: ResolvedRun, data: TaskData) -> dict[str, Any]:
+    """Divides the head of a trained model by the temperature that fits validation; its config records it.
+
+    So the model's own softmax is calibrated, in plain transformers too, and no code has to know of it.
+
+    Returns:
+        The `temperature`, and under `before` the expected calibration error of each split as the model was.
+    """
+    errors, temperature = {}, 1.0
+    for name in dict.fromkeys(("validation", spec.task.test_split)):
+        rows = rows_of(data.splits[name], trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)
+        output = trainer.predict(rows)
+        answers, labels = by_item(rows, output.predictions, output.label_ids, spec.task)
+        errors[name] = metrics.calibration(answers, labels).error
+        if name == "validation":
+            temperature = fit_temperature(output.predictions, labels, rows.owners)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    layer = last_linear(model)
+    with torch.no_grad():
+        layer.weight.div_(temperature)
+        if layer.bias is not None:
+            layer.bias.div_(temperature)
+    model.config.calibration_temperature = round(temperature, 6)
+    return {"temperature": temperature, "before": errors}

@@ -1,0 +1,99 @@
+"""`--calibrate`: one temperature, fitted on validation and written into the head."""
+
+import csv
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_models import predict
+from scipy.special import softmax
+from transformers import pipeline
+
+from hf_bertx.launch import main
+from hf_bertx.metrics import calibration
+from hf_bertx.runs.calibration import fit_temperature
+from hf_bertx.runs.run import Run
+
+
+def test_a_temperature_undoes_a_factor() -> None:
+    draw = np.random.default_rng(0)
+    logits = draw.normal(size=(20_000, 3))
+    labels = (softmax(logits, axis=1).cumsum(axis=1) > draw.random((20_000, 1))).argmax(axis=1)
+    assert abs(fit_temperature(3 * logits, labels) - 3) < 0.1
+    assert calibration(3 * logits, labels).error > 0.1
+    assert calibration(logits, labels).error < 0.02
+    halves = np.repeat(np.arange(20_000), 2)  # two windows of each item, alike
+    assert abs(fit_temperature(3 * np.repeat(logits, 2, axis=0), labels, halves) - 3) < 0.1
+
+
+def write_table(path: Path, rows: int, label: str = "") -> Path:
+    draw = random.Random(0)
+    lines = []
+    for i in range(rows):
+        first = draw.choice("AC")
+        name = label or ("ab"[first == "A"] if draw.random() < 0.7 else draw.choice("ab"))
+        lines.append(f"s{i},{first * 12}{''.join(draw.choices('ACGT', k=8))},{name}\n")
+    path.write_text("id,sequence,label\n" + "".join(lines))
+    return path
+
+
+def train(backbone: Path, root: Path, table: Path, *more: str) -> Run:
+    argv = ["--backbone", str(backbone), "--output_dir", str(root), "--train_file", str(table), "--discipline", "dna"]
+    argv += ["--max_steps", "40", "--eval_steps", "20", "--learning_rate", "3e-3", "--precision", "float32"]
+    assert main([*argv, "--disable_tqdm", "1", *more]) == 0
+    return Run.open_finished(next(root.rglob("results.json")).parent)
+
+
+def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, tmp_path: Path) -> None:
+    table = write_table(tmp_path / "noisy.csv", 600)
+    plain = train(tiny_backbone, tmp_path / "plain", table)
+    made = train(tiny_backbone, tmp_path / "calibrated", table, "--calibrate")
+    assert plain.results is not None
+    assert made.results is not None
+    found = made.results["calibration"]
+    assert found["temperature"] != 1
+    for split in ("validation", "test"):
+        raw, scaled = plain.predictions(split), made.predictions(split)
+        assert raw is not None
+        assert scaled is not None
+        assert np.abs(raw.logits / found["temperature"] - scaled.logits).max() < 1e-4
+        assert abs(calibration(raw.logits, raw.labels).error - found["before"][split]) < 1e-4
+        assert abs(calibration(scaled.logits, scaled.labels).error - found["after"][split]) < 1e-4
+    assert plain.scores == made.scores
+    config = json.loads((made.model_dir / "config.json").read_text())
+    assert config["calibration_temperature"] == pytest.approx(found["temperature"], abs=1e-6)
+    assert "Calibrated: after training the head was divided by" in (made.model_dir / "README.md").read_text()
+    tested = made.predictions("test")
+    assert tested is not None
+    assert predict(made.folder, table, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
+    rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out.csv").open())}
+    stock = pipeline("text-classification", model=str(made.model_dir), device="cpu")
+    sequences = {row["id"]: row["sequence"] for row in csv.DictReader(table.open())}
+    for name, logits in zip(tested.ids, tested.logits, strict=True):
+        (answer,) = [found["score"] for found in stock(sequences[name], top_k=None) if found["label"] == "a"]
+        assert abs(answer - softmax(logits)[0]) < 1e-5
+        assert abs(float(rows[name]["score_a"]) - softmax(logits)[0]) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rows", "label", "told", "message"),
+    [
+        (60, "", [], "--calibrate needs 20 validation items or more, and there are 3"),
+        (600, "0.5", ["--problem", "regression"], "--calibrate needs classes, and task table is a regression"),
+    ],
+)
+def test_what_cannot_be_calibrated(
+    rows: int,
+    label: str,
+    told: list[str],
+    message: str,
+    tiny_backbone: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    table = write_table(tmp_path / "table.csv", rows, label)
+    argv = ["--train_file", str(table), "--discipline", "dna", "--output_dir", str(tmp_path / "runs"), *told]
+    assert main(["--backbone", str(tiny_backbone), "--calibrate", *argv]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
