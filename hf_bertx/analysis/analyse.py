@@ -11,21 +11,20 @@ from datasets import Dataset
 from ..data.tokenized_data import tokenize
 from ..runs.order import versions
 from ..runs.run import Run
-from . import compared_runs as runs
+from . import similarity
 from .activations import Positions, activations, aligned_lengths, draw_positions, gradient_products, progress
-from .compared_runs import Compared
-from .similarity import (
-    Basis,
-    basis,
-    gradient_confusion,
-    head_divergences,
-    linear_cka,
-    match_heads,
-    order_within,
-    overlap,
-    pair_cosines,
-    pwcca,
+from .compared_runs import (
+    Compared,
+    check_comparable,
+    data_of,
+    finished_run,
+    identity,
+    labels_of,
+    notes_on_start,
+    trained,
+    untrained,
 )
+from .similarity import Basis
 
 QUERIES = 500  # attention is compared at this many of the sampled positions
 
@@ -61,21 +60,19 @@ def analyse(
     for name, value in (("items", items), ("positions", positions), ("mini_batches", mini_batches)):
         if value < 2:
             raise ValueError(f"--{name} is {value}; allowed: 2 or more")
-    records = [runs.finished_run(folder) for folder in (run_a, run_b) if folder is not None]
-    first, last = records[0], records[-1]
-    if run_b is not None:
-        runs.check_comparable(first, last)
-    data = runs.data_of(first, data_dir, split)
-    labels = runs.labels_of(records)
-    second = runs.untrained if run_b is None else runs.trained
-    compared = [runs.trained(first, labels[0]), second(last, labels[1])]
+    runs = [finished_run(folder) for folder in (run_a, run_b) if folder is not None]
+    first, last = runs[0], runs[-1]
+    check_comparable(first, last)
+    data = data_of(first, data_dir, split)
+    labels = labels_of(runs)
+    compared = [trained(first, labels[0]), (untrained if run_b is None else trained)(last, labels[1])]
     generator = np.random.default_rng(seed)
     rows = _drawn(data.splits[split], items, generator)
     encoded = [_encoded(side, rows, first) for side in compared]
     lengths = aligned_lengths(compared, encoded, rows)
     at = draw_positions(lengths, positions, generator)
     queries = np.sort(generator.choice(len(at.item), min(QUERIES, len(at.item)), replace=False))
-    (layers_a, looks_a), (layers_b, looks_b) = (
+    (layers_a, maps_a), (layers_b, maps_b) = (
         activations(*pair, at, queries) for pair in zip(compared, encoded, strict=True)
     )
     batch = first.specification["hyperparameters"]["global_batch_size"]
@@ -90,11 +87,11 @@ def analyse(
         "seed": seed,
         "variance": variance,
         "versions": versions(),
-        "a": runs.identity(compared[0], first, first.results),
-        "b": runs.identity(compared[1], last, None if run_b is None else last.results),
-        "notes": runs.notes_on_start(first) if run_b is None else [],
+        "a": identity(compared[0], first, finished=True),
+        "b": identity(compared[1], last, finished=run_b is not None),
+        "notes": notes_on_start(first) if run_b is None else [],
         "layers": _layers(layers_a, layers_b, at, variance, generator),
-        "attention": _heads(looks_a, looks_b),
+        "attention": _heads(maps_a, maps_b),
         "gradients": [_gradients(side, training, first, batch) for side in compared],
     }
 
@@ -112,59 +109,56 @@ def _layers(
     a: list[np.ndarray], b: list[np.ndarray], at: Positions, variance: float, generator: np.random.Generator
 ) -> dict[str, Any]:
     """CKA and PWCCA of every layer of A with every layer of B, and of A with rows of B that do not belong to it."""
-    others = [basis(layer) for layer in b]
+    bases_a, bases_b = ([similarity.basis(layer) for layer in layers] for layers in (a, b))
     orders = {
-        "same_position_of_another_item": order_within(at.position, generator),
+        "same_position_of_another_item": similarity.order_within(at.position, generator),
         "any_position": generator.permutation(len(at.position)),
     }
     rows = []
-    for i, layer in enumerate(progress(a, "layers")):
-        base = basis(layer)
-        alike = [_alike(base, other, variance) for other in others]
-        partner = i if len(a) == len(b) else int(np.argmax([cka for cka, _ in alike]))
-        floor = [_alike(base, others[partner].reordered(order), variance) for order in orders.values()]
-        rows.append((alike, partner, base.kept(variance), floor))
-    pairs, partners, kept, floors = zip(*rows, strict=True)
-    (cka, pwcca), by_order = np.moveaxis(np.array(pairs), 2, 0), np.moveaxis(np.array(floors), 0, 2)
+    for x in progress(bases_a, "layers"):  # a comprehension would leave the bar open after an error
+        rows.append([_alike(x, y, variance) for y in bases_b])
+    pairs = np.array(rows)
+    partners = list(range(len(a))) if len(a) == len(b) else pairs[:, :, 0].argmax(axis=1).tolist()
+    floors = {
+        name: np.array([_alike(x, bases_b[j].reordered(order), variance)
+                        for x, j in zip(bases_a, partners, strict=True)])
+        for name, order in orders.items()
+    }  # fmt: skip
     return {
-        "cka": _rounded(cka),
-        "pwcca": _rounded(pwcca),
-        "partners": list(partners),
-        "floors": {
-            name: {"cka": _rounded(values[0]), "pwcca": _rounded(values[1])}
-            for name, values in zip(orders, by_order, strict=True)
-        },
-        "directions_a": list(kept),
-        "directions_b": [base.kept(variance) for base in others],
+        "cka": _rounded(pairs[:, :, 0]),
+        "pwcca": _rounded(pairs[:, :, 1]),
+        "partners": partners,
+        "floors": {name: {"cka": _rounded(v[:, 0]), "pwcca": _rounded(v[:, 1])} for name, v in floors.items()},
+        "directions_a": [base.kept(variance) for base in bases_a],
+        "directions_b": [base.kept(variance) for base in bases_b],
     }
 
 
 def _alike(a: Basis, b: Basis, variance: float) -> tuple[float, float]:
-    inner = overlap(a, b)
-    return linear_cka(a, b, inner), pwcca(a, b, variance, inner)
+    inner = similarity.overlap(a, b)
+    return similarity.linear_cka(a, b, inner), similarity.pwcca(a, b, variance, inner)
 
 
 def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     """Which head of B looks where a head of A looks: a matching over all heads of all layers."""
     flat_a, flat_b = (maps.reshape(-1, *maps.shape[2:]) for maps in (a, b))
-    rows = [head_divergences(flat_a[[i]], flat_b) for i in progress(range(len(flat_a)), "heads")]
+    rows = [similarity.head_divergences(flat_a[[i]], flat_b) for i in progress(range(len(flat_a)), "heads")]
     divergences = np.concatenate(rows)
-    pairs = match_heads(divergences)
-    matched = np.array([divergences[pair] for pair in pairs])
+    heads_a, heads_b = np.array(similarity.match_heads(divergences)).T
+    matched = divergences[heads_a, heads_b]
     # layer and head, each from 1
-    places = [
-        np.array(divmod(np.array(side), maps.shape[1])).T + 1
-        for side, maps in zip(zip(*pairs, strict=True), (a, b), strict=True)
-    ]
-    same = places[0] == places[1]
+    place_a, place_b = (
+        np.array(divmod(heads, maps.shape[1])).T + 1 for heads, maps in ((heads_a, a), (heads_b, b))
+    )  # fmt: skip
+    same = place_a == place_b
     return {
         "queries": a.shape[2],
         "layers_and_heads_a": list(a.shape[:2]),
         "layers_and_heads_b": list(b.shape[:2]),
         "divergence": _rounded(divergences),
         "pairs": [
-            {"a": of_a.tolist(), "b": of_b.tolist(), "divergence": _rounded(value)}
-            for of_a, of_b, value in zip(*places, matched, strict=True)
+            {"a": x.tolist(), "b": y.tolist(), "divergence": _rounded(value)}
+            for x, y, value in zip(place_a, place_b, matched, strict=True)
         ],
         "matched_mean": _rounded(matched.mean()),
         "all_pairs_mean": _rounded(divergences.mean()),
@@ -181,13 +175,13 @@ def _gradients(side: Compared, rows: Dataset, run: Run, batch: int) -> dict[str,
     if len(batches) < 2:
         raise ValueError(f"{len(rows)} training items make {len(batches)} mini-batches of {batch}; two are needed")
     inner = gradient_products(side, batches)
-    cosines = pair_cosines(inner)
+    cosines = similarity.pair_cosines(inner)
     return {
         "label": side.label,
         "mini_batches": len(batches),
         "batch_size": batch,
         "mean_length": _rounded(np.sqrt(np.diag(inner)).mean()),
-        **{name: _rounded(value) for name, value in gradient_confusion(cosines).items()},
+        **{name: _rounded(value) for name, value in similarity.gradient_confusion(cosines).items()},
         "cosines": _rounded(cosines),
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import run_files
-from ..report.drawing import COLORS, LINE
+from ..report.drawing import COLORS, LINE, arm_style
 from ..report.figures import save_figure, styled
 from ..report.formatting import markdown_table
 
@@ -16,11 +16,11 @@ ANALYSIS_JSON, TABLE = "analysis.json", "table.md"
 _FLOORS = {"same_position_of_another_item": "same position, another item", "any_position": "rows shuffled"}
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(analysis: dict[str, Any]) -> str:
     """The analysis as Markdown: layers, heads, gradients, and what the numbers depend on."""
-    title = f"## {found['task']}: `{found['a']['label']}` (A) and `{found['b']['label']}` (B)"
-    parts = [title, _layer_table(found["layers"]), _heads(found["attention"]), _gradients(found["gradients"])]
-    return "\n\n".join([*parts, _footnotes(found)]) + "\n"
+    title = f"## {analysis['task']}: `{analysis['a']['label']}` (A) and `{analysis['b']['label']}` (B)"
+    parts = [title, _layer_table(analysis["layers"]), _heads(analysis["attention"]), _gradients(analysis["gradients"])]
+    return "\n\n".join([*parts, _footnotes(analysis)]) + "\n"
 
 
 def _layer_table(layers: dict[str, Any]) -> str:
@@ -37,8 +37,8 @@ def _layer_table(layers: dict[str, Any]) -> str:
 
 
 def _heads(heads: dict[str, Any]) -> str:
-    own = heads["same_number_mean"]
-    same = "" if own is None else f", heads of the same layer and number {own:.3f}"
+    number = heads["same_number_mean"]
+    same = "" if number is None else f", heads of the same layer and number {number:.3f}"
     return (
         "### Attention heads\n\nJensen-Shannon divergence of attention maps, in bits, mean over "
         f"{heads['queries']} queries:\n\n"
@@ -67,43 +67,43 @@ def _gradients(sides: list[dict[str, Any]]) -> str:
     return f"{title}\n\n{markdown_table(head, rows)}"
 
 
-def _footnotes(found: dict[str, Any]) -> str:
-    scored = [side for side in (found["a"], found["b"]) if side["test_score"] is not None]
+def _footnotes(analysis: dict[str, Any]) -> str:
+    scored = [side for side in (analysis["a"], analysis["b"]) if side["test_score"] is not None]
     lines = [
-        f"{found['positions']} of {found['positions_there']} positions of {found['items']} items of the split "
-        f"`{found['split']}`, special tokens included, drawn with seed {found['seed']}; data sha256 "
-        f"{found['data_fingerprint'][:16]}.",
+        f"{analysis['positions']} of {analysis['positions_there']} positions of {analysis['items']} items of the "
+        f"split `{analysis['split']}`, special tokens included, drawn with seed {analysis['seed']}; data sha256 "
+        f"{analysis['data_fingerprint'][:16]}.",
         "CKA is linear and not corrected for bias. PWCCA compares the directions that hold "
-        f"{100 * found['variance']:g}% of each layer's variance, weighted by the layer that has fewer of them: it is "
-        "near 1 also where a layer holds all of another and more.",
-        "Read a value beside the same measure with B's rows at the same position of another item, and shuffled.",
+        f"{100 * analysis['variance']:g}% of each layer's variance, weighted by the layer that has fewer of them. It "
+        "is also near 1 if one layer holds all of the other and more.",
+        "Compare each value with those of B's rows at the same position of another item, and of B's rows shuffled.",
         "Dropout is off, also for the gradients.",
         "; ".join(f"{side['label']}: test {side['metric']} {side['test_score']:.3f}" for side in scored) + ".",
-        *found["notes"],
-        ", ".join(f"{name} {number}" for name, number in found["versions"].items()) + ".",
+        *analysis["notes"],
+        ", ".join(f"{name} {number}" for name, number in analysis["versions"].items()) + ".",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
 
-def write_analysis(found: dict[str, Any], output: Path) -> list[Path]:
+def write_analysis(analysis: dict[str, Any], output: Path) -> list[Path]:
     """Writes `analysis.json`, `table.md` and the pictures `layers`, `attention` and `gradients` (PNG and SVG)."""
     from matplotlib.figure import Figure
 
-    run_files.write_json(output / ANALYSIS_JSON, found)
-    run_files.write_text(output / TABLE, markdown(found))
+    run_files.write_json(output / ANALYSIS_JSON, analysis)
+    run_files.write_text(output / TABLE, markdown(analysis))
     paths = [output / ANALYSIS_JSON, output / TABLE]
     sizes = {"layers": (13, 4.2), "attention": (7, 6), "gradients": (7, 3.2)}
     for name, draw in (("layers", _draw_layers), ("attention", _draw_heads), ("gradients", _draw_gradients)):
         with styled():
             figure = Figure(figsize=sizes[name], layout="constrained")
-            draw(found, figure)
+            draw(analysis, figure)
             paths += save_figure(figure, output / name)
     return paths
 
 
-def _draw_layers(found: dict[str, Any], figure: Any) -> None:
-    layers, partners = found["layers"], found["layers"]["partners"]
-    a, b = found["a"]["label"], found["b"]["label"]
+def _draw_layers(analysis: dict[str, Any], figure: Any) -> None:
+    layers, partners = analysis["layers"], analysis["layers"]["partners"]
+    a, b = analysis["a"]["label"], analysis["b"]["label"]
     axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     for axis, name, title in ((axes[0], "cka", "linear CKA"), (axes[1], "pwcca", "PWCCA")):
         values = np.array(layers[name])
@@ -124,11 +124,11 @@ def _draw_layers(found: dict[str, Any], figure: Any) -> None:
     axes[2].set(title="layer by layer" if same else "each layer of A with the nearest of B", ylim=(0, 1.02))
     axes[2].set(xlabel="layer (0: embeddings)", xticks=range(len(partners)))
     figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
-    figure.suptitle(f"{found['task']}: A is {a}, B is {b}")
+    figure.suptitle(f"{analysis['task']}: A is {a}, B is {b}")
 
 
-def _draw_heads(found: dict[str, Any], figure: Any) -> None:
-    heads, axis = found["attention"], figure.subplots()
+def _draw_heads(analysis: dict[str, Any], figure: Any) -> None:
+    heads, axis = analysis["attention"], figure.subplots()
     (layers_a, in_a), (layers_b, in_b) = heads["layers_and_heads_a"], heads["layers_and_heads_b"]
     image = axis.imshow(heads["divergence"], cmap="magma", origin="lower", vmin=0)
     at = [((p["b"][0] - 1) * in_b + p["b"][1] - 1, (p["a"][0] - 1) * in_a + p["a"][1] - 1) for p in heads["pairs"]]
@@ -139,19 +139,20 @@ def _draw_heads(found: dict[str, Any], figure: Any) -> None:
     axis.set_xticks([(n + 0.5) * in_b - 0.5 for n in range(layers_b)], [str(n + 1) for n in range(layers_b)])
     axis.set_yticks([(n + 0.5) * in_a - 0.5 for n in range(layers_a)], [str(n + 1) for n in range(layers_a)])
     axis.set(
-        xlabel=f"heads of B by layer: {found['b']['label']}", ylabel=f"heads of A by layer: {found['a']['label']}"
+        xlabel=f"heads of B by layer: {analysis['b']['label']}",
+        ylabel=f"heads of A by layer: {analysis['a']['label']}",
     )
-    axis.set_title(f"{found['task']}: divergence of attention maps (o: matched)")
+    axis.set_title(f"{analysis['task']}: divergence of attention maps (o: matched)")
     axis.grid(visible=False)
     figure.colorbar(image, ax=axis, shrink=0.85, label="Jensen-Shannon divergence (bits)")
 
 
-def _draw_gradients(found: dict[str, Any], figure: Any) -> None:
+def _draw_gradients(analysis: dict[str, Any], figure: Any) -> None:
     axis = figure.subplots()
-    for side, color in zip(found["gradients"], COLORS, strict=False):
-        values = np.sort(side["cosines"])
-        axis.step(values, np.arange(1, len(values) + 1) / len(values), where="post", color=color, label=side["label"])
+    for model, side, line in zip("ab", analysis["gradients"], ("-", "--"), strict=True):
+        values, style = np.sort(side["cosines"]), {**arm_style(analysis[model]["arm"]), "ls": line}
+        axis.step(values, np.arange(1, len(values) + 1) / len(values), where="post", label=side["label"], **style)
     axis.axvline(0, color=LINE, lw=0.8)
     axis.set(xlim=(-1.02, 1.02), ylim=(0, 1.02), xlabel="cosine of the gradients of two mini-batches")
-    axis.set(ylabel="share of pairs at or below", title=f"{found['task']}: gradient confusion")
+    axis.set(ylabel="share of pairs with at most this cosine", title=f"{analysis['task']}: gradient confusion")
     axis.legend()

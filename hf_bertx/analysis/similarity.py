@@ -154,9 +154,9 @@ def head_divergences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """
     if a.shape[1:] != b.shape[1:]:
         raise ValueError(f"attention maps have (queries, keys) {a.shape[1:]} and {b.shape[1:]}; they must be the same")
-    own = [entr(maps).sum(axis=2, dtype=np.float64).mean(axis=1) for maps in (a, b)]
+    entropies = [entr(maps).sum(axis=2, dtype=np.float64).mean(axis=1) for maps in (a, b)]
     mixed = np.array([[entr((x + y) / 2).sum(axis=1, dtype=np.float64).mean() for y in b] for x in a])
-    return np.clip((mixed - (own[0][:, None] + own[1][None, :]) / 2) / np.log(2), 0.0, 1.0)
+    return np.clip((mixed - (entropies[0][:, None] + entropies[1][None, :]) / 2) / np.log(2), 0.0, 1.0)
 
 
 def match_heads(divergences: np.ndarray) -> list[tuple[int, int]]:

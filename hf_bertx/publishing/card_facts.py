@@ -38,25 +38,29 @@ _COMPARED = {
 }
 
 
+def is_folder(order: dict[str, Any]) -> bool:
+    """Whether the backbone was a folder of some machine, whose path is private."""
+    return order["backbone_origin"].startswith("the folder ")
+
+
 def backbone_name(order: dict[str, Any]) -> str:
-    """The backbone as it was named, a folder by its last name alone: paths are nobody else's business."""
+    """The backbone as it was named; of a folder the last name alone."""
     name = order["specification"]["backbone"]
-    return Path(name).name if order["backbone_origin"].startswith("the folder ") else name
+    return Path(name).name if is_folder(order) else name
 
 
 def base_model(order: dict[str, Any]) -> str | None:
     """The Hub id of the backbone, or of the encoder that a baseline started from; None for a folder, and for none."""
+    name = order["specification"]["backbone"]
     if order["specification"]["arm"] == BASELINE:
         encoder = encoder_of(order["specification"])
         return encoder if encoder is not None and "/" in encoder else None
-    known, name = known_backbone(order["specification"]["backbone"]), order["specification"]["backbone"]
-    if known is not None:
-        return known.hub_id
-    return None if order["backbone_origin"].startswith("the folder ") else name.partition("@")[0]
+    known = known_backbone(name)
+    return known.hub_id if known is not None else None if is_folder(order) else name.partition("@")[0]
 
 
 def encoder_of(specification: dict[str, Any]) -> str | None:
-    """What a baseline started from that stock transformers loads: a Hub id, or a folder's name."""
+    """The pretrained encoder of a baseline, as stock transformers loads it: a Hub id or a folder's name."""
     kind, _, source = specification["backbone"].partition(":")
     return source if kind == "encoder" else None
 
@@ -82,22 +86,16 @@ def license_of(task: Task, backbone: Backbone | None) -> str | None:
     return None if backbone is None else backbone.license
 
 
-def score_rows(record: Run) -> list[list[str]]:
+def score_rows(run: Run) -> list[list[str]]:
     """Lines of the results' table: split, items, runs, a value a metric; means where there are several seeds."""
-    runs, lines = record.seeds(), []
-    assert record.results is not None
-    for split, scores in record.results["metrics"].items():
-        items = str(record.results["counts"][split])
-        metrics = record.task.metrics
-        lines.append(
-            [split, items, f"seed {record.specification['seed']} (these weights)"]
-            + [f"{scores[name]:.3f}" for name in metrics]
-        )
+    runs, metrics, lines = run.seeds(), run.task.metrics, []
+    for split, scores in run.scores.items():
+        items = str((run.results or {})["counts"][split])
+        values = [f"{scores[name]:.3f}" for name in metrics]
+        lines.append([split, items, f"seed {run.specification['seed']} (these weights)", *values])
         if len(runs) > 1:
-            values = [[r.score(split, name) for r in runs] for name in metrics]
-            lines.append(
-                [split, items, f"mean of {len(runs)} seeds", *(mean_and_interval(column) for column in values)]
-            )
+            means = [mean_and_interval([each.score(split, name) for each in runs]) for name in metrics]
+            lines.append([split, items, f"mean of {len(runs)} seeds", *means])
     return lines
 
 
@@ -118,50 +116,43 @@ def _warm_up(steps: float) -> str:
     return f"warm-up over {100 * steps:g}% of the steps" if steps < 1 else f"warm-up over {steps:g} steps"
 
 
-def optimization(record: Run) -> str:
+def optimization(run: Run) -> str:
     """How the weights were moved, in a sentence's part."""
-    h = record.specification["hyperparameters"]
+    h = run.specification["hyperparameters"]
     clipping = f"gradients clipped at norm {h['max_grad_norm']:g}" if h["max_grad_norm"] else "no clipping"
     warm_up = _warm_up(h["warmup_steps"]) if h["warmup_steps"] else "no warm-up"
-    standardized = record.task.labels is None and h.get("standardize_targets", False)
+    standardized = run.task.labels is None and h["standardize_targets"]
     words = [f"learning rate {h['learning_rate']:g}", f"{h['lr_scheduler_type']}", warm_up, clipping]
     return ", ".join([*words, "targets standardized"] if standardized else words)
 
 
-def differences_from_paper(record: Run) -> list[str]:
-    """How a run was made otherwise than by the paper's protocol, where both are known."""
-    s, task = record.specification, record.task
-    h = s["hyperparameters"]
-    found = (
-        []
-        if s["backbone"] == "bert-base-uncased"
-        else [f"`{backbone_name(record.order)}` in place of BERT-base (12 x 768)"]
-    )
-    for name, words in _COMPARED.items():
-        if h[name] != PAPER.training[name]:
-            found.append(words.format(ours=h[name], paper=PAPER.training[name]))
-    if h["warmup_steps"]:
-        found.append(f"{_warm_up(h['warmup_steps'])}, where the paper has none")
-    if h["global_batch_size"] != PAPER.global_batch_size:
-        found.append(f"batches of {h['global_batch_size']} in place of {PAPER.global_batch_size}")
-    if h["attention_dropout"] is not None:
-        found.append(f"attention dropout {h['attention_dropout']:g} in place of the backbone's own")
-    if task.discipline != "text" and h["patience"] is None:
-        found.append("no early stopping")
-    if s["assignment"] == "random" and ARMS[s["arm"]].assignment == "frequent":
-        found.append("symbols on random subwords, not on the most frequent ones")
-    if s.get("kmer"):
-        drawn = ", in a frame that is drawn for each item and epoch" if s.get("frame_augmentation") else ""
-        found.append(f"{s['kmer']}-mers in place of letters{drawn}")
-    if s.get("window"):
-        found.append(f"windows of {s['window']} symbols in place of the beginning of a long item")
-    if s["split"] != "paper":
-        found.append(f"the split `{s['split']}`")
-    elif "all" in task.paper_sizes:
-        found.append("another draw of the random 90/5/5 split, since the paper's is not known")
-    if s["fraction"] != 1:
-        found.append(f"{100 * s['fraction']:g}% of the training data")
-    return found
+def differences_from_paper(run: Run) -> list[str]:
+    """How a run differs from the paper's protocol, as far as both are known."""
+    s, task, h = run.specification, run.task, run.specification["hyperparameters"]
+    dropout, batch = h["attention_dropout"], h["global_batch_size"]
+    drawn = ", in a frame that is drawn for each item and epoch" if s.get("frame_augmentation") else ""
+    random_symbols = s["assignment"] == "random" and ARMS[s["arm"]].assignment == "frequent"
+    differences = [
+        (s["backbone"] != "bert-base-uncased", f"`{backbone_name(run.order)}` in place of BERT-base (12 x 768)"),
+        *(
+            (h[name] != PAPER.training[name], words.format(ours=h[name], paper=PAPER.training[name]))
+            for name, words in _COMPARED.items()
+        ),
+        (h["warmup_steps"], f"{_warm_up(h['warmup_steps'])}, where the paper has none"),
+        (batch != PAPER.global_batch_size, f"batches of {batch} in place of {PAPER.global_batch_size}"),
+        (dropout is not None, f"attention dropout {dropout or 0:g} in place of the backbone's own"),
+        (task.discipline != "text" and h["patience"] is None, "no early stopping"),
+        (random_symbols, "symbols on random subwords, not on the most frequent ones"),
+        (s.get("kmer"), f"{s.get('kmer')}-mers in place of letters{drawn}"),
+        (s.get("window"), f"windows of {s.get('window')} symbols in place of the beginning of a long item"),
+        (s["split"] != "paper", f"the split `{s['split']}`"),
+        (
+            s["split"] == "paper" and "all" in task.paper_sizes,
+            "another draw of the random 90/5/5 split, since the paper's is not known",
+        ),
+        (s["fraction"] != 1, f"{100 * s['fraction']:g}% of the training data"),
+    ]
+    return [words for differs, words in differences if differs]
 
 
 def token_map(folder: Path, task: Task) -> list[str]:
@@ -174,8 +165,9 @@ def token_map(folder: Path, task: Task) -> list[str]:
         return []
     saved = run_files.read_json(folder / run_files.MODEL / "tokenizer_config.json")
     pairs = list(zip(saved["alphabet"]["symbols"], saved["symbol_ids"], strict=True))
+    more = len(pairs) - _SHOWN_SYMBOLS
     shown = [f"`{symbol}` {number}" for symbol, number in pairs[:_SHOWN_SYMBOLS]]
-    return shown if len(pairs) == len(shown) else [*shown, f"and {len(pairs) - len(shown)} more in `tokenizer.json`"]
+    return [*shown, f"and {more} more in `tokenizer.json`"] if more > 0 else shown
 
 
 def examples(task: Task) -> list[str]:
@@ -188,11 +180,9 @@ def examples(task: Task) -> list[str]:
     return [first, _SECOND_EXAMPLE if task.discipline == "text" else first[::-1]]
 
 
-def metadata(record: Run, name: str, adapter: bool) -> ModelCardData:
+def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
     """The front matter that the Hub reads."""
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
-    backbone, split = known_backbone(s["backbone"]), results["test_split"]
+    s, task, split = run.specification, run.task, run.task.test_split
     evaluations = [
         EvalResult(
             task_type="text-classification",
@@ -201,87 +191,69 @@ def metadata(record: Run, name: str, adapter: bool) -> ModelCardData:
             dataset_name=task.name,
             dataset_config=s["split"],
             dataset_split=split,
-            dataset_revision=record.order.get("data_revision"),
+            dataset_revision=run.order.get("data_revision"),  # a baseline's order has none
             metric_type=METRIC_TYPES.get(metric, metric),
             metric_name=metric,
             metric_value=round(value, 4),
         )
-        for metric, value in results["metrics"][split].items()
+        for metric, value in run.scores[split].items()
     ]
-    base = base_model(record.order) if s["start"] != "random" else None
-    shown = examples(task)
-    widget = {"text": shown[0]} | ({"text_pair": shown[1]} if task.pair else {})
+    base = base_model(run.order) if s["start"] != "random" else None
+    example = dict(zip(("text", "text_pair"), examples(task), strict=False))
     return ModelCardData(
         model_name=name,
         eval_results=evaluations,
         base_model=base,
         base_model_relation=None if base is None else "adapter" if adapter else "finetune",
         datasets=[task.hub_id] if task.hosted else None,
-        license=license_of(task, backbone),
+        license=license_of(task, known_backbone(s["backbone"])),
         library_name="peft" if adapter else "transformers",
         pipeline_tag="text-classification",
         tags=[task.discipline, "hf_bertx", s["arm"]],
-        widget=[{**widget, "example_title": task.name}],
+        widget=[{**example, "example_title": task.name}],
     )
 
 
-def facts(record: Run) -> dict[str, Any]:
+def facts(run: Run) -> dict[str, Any]:
     """What the template of a model card fills in."""
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
+    s, task, results = run.specification, run.task, run.results or {}
     arm, backbone = ARMS[s["arm"]], known_backbone(s["backbone"])
-    paper = task.published_score(arm.paper_row) if arm.paper_row else None
-    ours = record.score(results["test_split"], task.metric)
-    assert ours is not None
     return {
-        "task": task,
+        **_shared_facts(run, backbone),
         "arm": arm,
-        "order": record.order,
-        "specification": s,
-        "results": results,
         "protocol": get_protocol(s["protocol"]),
         "backbone": backbone,
-        "backbone_name": backbone_name(record.order),
-        "discipline": DISCIPLINES.get(task.discipline),
-        "paper": paper,
-        "ours": round(100 * ours, 1),
-        "differences": differences_from_paper(record),
-        "optimization": optimization(record),
+        "backbone_name": backbone_name(run.order),
+        "paper": task.published_score(arm.paper_row) if arm.paper_row else None,
+        "ours": round(100 * run.scores[task.test_split][task.metric], 1),
+        "differences": differences_from_paper(run),
+        "optimization": optimization(run),
         "examples": examples(task),
-        "rows": score_rows(record),
-        "seeds": [r.specification["seed"] for r in record.seeds()],
-        "epoch_losses": [round(loss, 3) for loss in record.epoch_losses()],
-        "minutes": round(results["train_seconds"] / 60, 1),
-        "license": license_of(task, backbone),
-        "leaks": record.order.get("data_leaks", []),
-        "token_map": token_map(record.folder, task),
-        **_what_was_read(results),
-        "split": [f"{n} {part}" for part, n in results.get("split", {}).items()],
+        "rows": score_rows(run),
+        "seeds": [each.specification["seed"] for each in run.seeds()],
+        "epoch_losses": [round(loss, 3) for loss in run.epoch_losses()],
+        "leaks": run.order["data_leaks"],
+        "token_map": token_map(run.folder, task),
+        "split": [f"{count} {part}" for part, count in results.get("split", {}).items()],
         "calibration": results.get("calibration"),
     }
 
 
-def baseline_facts(record: Run) -> dict[str, Any]:
+def baseline_facts(run: Run) -> dict[str, Any]:
     """What the template of a baseline's card fills in."""
-    s, task, results = record.specification, record.task, record.results
-    assert results is not None
+    return {**_shared_facts(run, None), "example": examples(run.task)[0], "encoder": encoder_of(run.specification)}
+
+
+def _shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
+    results = run.results or {}
     return {
-        "task": task,
-        "order": record.order,
-        "specification": s,
-        "results": results,
-        "discipline": DISCIPLINES.get(task.discipline),
-        "example": examples(task)[0],
-        "splits": results["metrics"],
+        "task": run.task,
+        "order": run.order,
+        "specification": run.specification,
+        "results": run.results,
+        "discipline": DISCIPLINES.get(run.task.discipline),
         "minutes": round(results["train_seconds"] / 60, 1),
-        "license": license_of(task, None),
-        "encoder": encoder_of(s),
-        **_what_was_read(results),
-    }
-
-
-def _what_was_read(results: dict[str, Any]) -> dict[str, Any]:
-    return {
+        "license": license_of(run.task, backbone),
         "read_as": sentence(results["understood"]) if "understood" in results else None,
-        "cut": [f"{n} {part}" for part, n in results.get("cut", {}).items() if n],
+        "cut": [f"{count} {part}" for part, count in results.get("cut", {}).items() if count],
     }

@@ -43,43 +43,25 @@ def model_card(
         ValueError: the run is not finished, or one of its files cannot be read.
         jinja2.UndefinedError: the template asks for a value that is not there.
     """
-    record = Run.open_finished(folder)
-    name = card_facts.run_name(record.order) if repo_id is None else repo_id.rpartition("/")[2]
-    if record.specification["arm"] == BASELINE:
-        told = card_facts.baseline_facts(record)
-        data = card_facts.metadata(record, name, adapter=False).to_yaml()
-        return _template("baseline_card.md").render(**told, name=name, source=repo_id or ".", card_data=data)
+    run = Run.open_finished(folder)
+    name = card_facts.run_name(run.order) if repo_id is None else repo_id.rpartition("/")[2]
+    shared = {
+        "card_data": card_facts.metadata(run, name, adapter).to_yaml(),
+        "name": name,
+        "source": repo_id or ".",  # before it is published, the model's folder
+    }
+    if run.specification["arm"] == BASELINE:
+        return _template("baseline_card.md").render(**card_facts.baseline_facts(run), **shared)
     return _template("model_card.md").render(
-        **card_facts.facts(record),
-        card_data=card_facts.metadata(record, name, adapter).to_yaml(),
-        name=name,
+        **card_facts.facts(run),
+        **shared,
         adapter=adapter,
-        base_model=card_facts.base_model(record.order),
-        load_lines=_load_lines(record.task, repo_id or ".", adapter),
+        base_model=card_facts.base_model(run.order),
+        # the adapter's file names its base, but not the classes
+        head="num_labels=1" if run.task.labels is None else f"id2label={dict(enumerate(run.task.labels))}",
         onnx=onnx,
         picture=picture,
     )
-
-
-def _load_lines(task: Task, source: str, adapter: bool) -> list[str]:
-    """Code that classifies an example; `source` is the repository or, before it is published, the model's folder."""
-    shown = card_facts.examples(task)
-    given = f'{{"text": "{shown[0]}", "text_pair": "{shown[1]}"}}' if task.pair else f'"{shown[0]}"'
-    call = f"classify({given}, truncation=True, max_length={task.max_length})"
-    if not adapter:
-        note = "  # the folder of this file" if source == "." else ""
-        lines = ["from transformers import pipeline", ""]
-        return [*lines, f'classify = pipeline("text-classification", model="{source}"){note}', call]
-    # the adapter's file tells its base, but not how many classes there are
-    head = "num_labels=1" if task.labels is None else f"id2label={dict(enumerate(task.labels))}"
-    return [
-        "from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline",
-        "",
-        f'model = AutoModelForSequenceClassification.from_pretrained("{source}", {head})',
-        f'tokenizer = AutoTokenizer.from_pretrained("{source}")',
-        'classify = pipeline("text-classification", model=model, tokenizer=tokenizer)',
-        call,
-    ]
 
 
 def _template(name: str) -> Template:
@@ -113,11 +95,11 @@ def write_model_card(folder: Path) -> Path:
 
 
 _COLUMNS = {
-    "id": "The same from build to build.",
-    "sequence": "The item: letters, or numbers or words divided by blanks.",
-    "second_sequence": "The second of the pair.",
+    "id": "The item's name, the same in every build.",
+    "sequence": "The item: letters, or numbers or words separated by spaces.",
+    "second_sequence": "The second sequence of the pair.",
     "label": "The class, by name and number, or the target.",
-    "group": "Items of one group belong together; a split called `grouped` never parts them.",
+    "group": "Items of one group belong together; the split `grouped` never separates them.",
     "input_ids": "Ids of the backbone's vocabulary, one a symbol, between the special tokens.",
     "token_type_ids": "0 for the first sequence of the pair, 1 for the second.",
     "labels": "The class, or the target.",
@@ -181,17 +163,16 @@ def _dataset_info(folder: Path, build: dict[str, Any]) -> Any:
     from datasets import DatasetInfo, Features, SplitDict, SplitInfo
 
     files = {split: sorted((folder / build["config"]).glob(f"{split}*.parquet")) for split in build["counts"]}
-    schema = pq.read_schema(next(iter(files.values()))[0])
     splits = SplitDict()
     for split, paths in files.items():
-        size = sum(pq.ParquetFile(path).metadata.row_group(i).total_byte_size for path in paths
-                   for i in range(pq.ParquetFile(path).num_row_groups))  # fmt: skip
+        footers = [pq.read_metadata(path) for path in paths]
+        size = sum(footer.row_group(i).total_byte_size for footer in footers for i in range(footer.num_row_groups))
         splits.add(SplitInfo(split, num_bytes=size, num_examples=build["counts"][split]))
-    download = sum(path.stat().st_size for paths in files.values() for path in paths)
+    first = next(iter(files.values()))[0]
     return DatasetInfo(
-        features=Features.from_arrow_schema(schema),
+        features=Features.from_arrow_schema(pq.read_schema(first)),
         splits=splits,
-        download_size=download,
+        download_size=sum(path.stat().st_size for paths in files.values() for path in paths),
         dataset_size=sum(info.num_bytes for info in splits.values()),
     )
 

@@ -123,5 +123,5 @@ def _difference(model: Any, session: Any, batch: Any, names: list[str]) -> float
 
     with torch.no_grad():
         expected = model(**batch).logits.numpy()
-    (found,) = session.run(["logits"], {name: batch[name].numpy() for name in names})
-    return float(abs(found - expected).max())
+    (logits,) = session.run(["logits"], {name: batch[name].numpy() for name in names})
+    return float(abs(logits - expected).max())

@@ -21,12 +21,11 @@ from .cards import dataset_card, model_card
 
 Files = dict[str, "Path | bytes"]
 CARD, PICTURE = "README.md", "loss_curve.png"
-_CURVES = ("loss", "validation")  # the panels of the picture
 ONNX = "onnx"  # folder of a run, and of its repository
 ONNX_RECORD = "export.json"  # in it: what was measured of the exported file
-# What weights, configs and tokenizers consist of. A pickle (`training_args.bin`, `optimizer.pt`) is none of it.
+# What weights, configs and tokenizers consist of. Pickles (`training_args.bin`, `optimizer.pt`) are left out.
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
-# What an earlier upload may have left in a repository and a later one takes away; all else there is somebody's own.
+# Files of a previous upload that a new one deletes. Everything else in the repository is left alone.
 REPLACED = {
     "model": tuple(
         f"*.safetensors *.safetensors.index.json adapter_config.json config.json tokenizer*.json vocab.* merges.txt "
@@ -47,32 +46,32 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
         ValueError: the run is not finished, its weights are gone or not what the run wrote, or its adapter belongs to
             a folder of this machine. OSError: the model or its tokenizer does not load.
     """
-    record = Run.open_finished(folder)
+    run = Run.open_finished(folder)
     adapter = (folder / run_files.ADAPTER).is_dir() and not merge
     weights = folder / (run_files.ADAPTER if adapter else run_files.MODEL)
     if not any(weights.glob("*.safetensors")):
         raise ValueError(f"{folder}: the folder {weights.name} holds no weights; train the run again to publish it")
-    _check_loads(folder, weights, card_facts.examples(record.task))
-    files: Files = {path.name: path for path in sorted(weights.iterdir()) if _belongs(path.name)}
+    _check_loads(folder, weights, card_facts.examples(run.task))
+    files: Files = {path.name: path for path in sorted(weights.iterdir()) if _is_published(path.name)}
     if adapter:
-        files |= _adapter_config(folder, card_facts.base_model(record.order))
+        files |= _adapter_config(folder, card_facts.base_model(run.order))
     onnx = None
     if (folder / ONNX / ONNX_RECORD).is_file() and not adapter:
         onnx = run_files.read_json(folder / ONNX / ONNX_RECORD)
         files |= {f"{ONNX}/{path.name}": path for path in sorted((folder / ONNX).iterdir())}
-    files[run_files.RUN] = _json(_public(record.order))
+    files[run_files.RUN] = _json(_public(run.order))
     files |= {name: folder / name for name in (run_files.RESULTS, run_files.LOG)}
-    curve = _loss_curve(record)
-    files |= {} if curve is None else {PICTURE: curve}
+    if run.curve("loss"):  # a run of a few steps may have logged nothing
+        files[PICTURE] = _loss_curve(run)
     files[CARD] = model_card(folder, repo_id, adapter, onnx, PICTURE in files).encode()
     return dict(sorted(files.items()))
 
 
-def _check_loads(folder: Path, weights: Path, shown: list[str]) -> None:
-    """Compares the files with what the run recorded, and loads them as those do who have transformers alone.
+def _check_loads(folder: Path, weights: Path, example: list[str]) -> None:
+    """Compares the files with the run's record, and loads them as people do who have transformers alone.
 
     Args:
-        shown: an item of the run's task, whose ids both tokenizers have to agree about.
+        example: an item of the run's task, whose ids both tokenizers have to agree about.
     """
     from safetensors import SafetensorError, safe_open
     from transformers import AutoTokenizer
@@ -80,26 +79,25 @@ def _check_loads(folder: Path, weights: Path, shown: list[str]) -> None:
     from ..prediction.loading import check_model_files, load, load_classifier, load_tokenizer
 
     check_model_files(weights)
-    if "files" in run_files.read_json(folder / run_files.RESULTS):
-        run_files.check_run(folder, run_files.LOG)
+    run_files.check_run(folder, run_files.LOG)
     for path in weights.glob("*.safetensors"):
         try:
             with safe_open(path, "np") as tensors:
                 tensors.keys()
         except SafetensorError as error:
             raise OSError(f"{path}: the weights cannot be read ({error})") from None
-    own = load_tokenizer(str(weights), None) if weights.name == run_files.ADAPTER else load_classifier(weights)[1]
+    ours = load_tokenizer(str(weights), None) if weights.name == run_files.ADAPTER else load_classifier(weights)[1]
     plain = load(AutoTokenizer, str(weights), None)
-    if plain(*shown).input_ids != own(*shown).input_ids:
+    if plain(*example).input_ids != ours(*example).input_ids:
         raise ValueError(f"{weights}: AutoTokenizer gives other ids than the run's tokenizer; train the run again")
 
 
-def _belongs(name: str) -> bool:
+def _is_published(name: str) -> bool:
     return name != CARD and not name.startswith(".") and any(fnmatch(name, pattern) for pattern in _MODEL_FILES)
 
 
 def _adapter_config(folder: Path, base: str | None) -> Files:
-    """The adapter's config, its base by its Hub id. Beside a config of the model nobody would look for an adapter."""
+    """The adapter's config, which names its base by its Hub id."""
     config = run_files.read_json(folder / run_files.ADAPTER / "adapter_config.json")
     if base is None:
         raise ValueError(
@@ -111,8 +109,8 @@ def _adapter_config(folder: Path, base: str | None) -> Files:
 
 def _public(order: dict[str, Any]) -> dict[str, Any]:
     """A run's order with the backbone's folder by its last name."""
-    name = card_facts.backbone_name(order)
-    origin = f"the folder {name}" if order["backbone_origin"].startswith("the folder ") else order["backbone_origin"]
+    name, origin = card_facts.backbone_name(order), order["backbone_origin"]
+    origin = f"the folder {name}" if card_facts.is_folder(order) else origin
     return {**order, "specification": {**order["specification"], "backbone": name}, "backbone_origin": origin}
 
 
@@ -120,14 +118,12 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _loss_curve(record: Any) -> bytes | None:
-    """The picture of what the log holds; None of a run so short that nothing was logged."""
-    if not record.curve("loss"):
-        return None
-    curves = [panel for panel in make_panels(make_cells([record], resamples=1), {}, []) if panel.kind in _CURVES]
+def _loss_curve(run: Run) -> bytes:
+    """The picture of what the log holds, as PNG."""
+    panels = make_panels(make_cells([run], resamples=1), {}, [])
     with tempfile.TemporaryDirectory() as folder:
-        paths = save_figures(curves, Path(folder))
-        return next(path for path in paths if path.suffix == ".png").read_bytes()
+        paths = save_figures([panel for panel in panels if panel.kind in ("loss", "validation")], Path(folder))
+        return paths[0].read_bytes()
 
 
 def dataset_files(folder: Path, repo_id: str) -> Files:
@@ -139,13 +135,13 @@ def dataset_files(folder: Path, repo_id: str) -> Files:
     records = {config: check_build(folder, config) for config in configurations(folder)}
     files: Files = {CARD: dataset_card(folder, repo_id).encode()}
     for config, record in records.items():
-        files[f"{BUILDS}/{config}.json"] = folder / BUILDS / f"{config}.json"
-        files |= {f"{config}/{name}": folder / config / name for name in record["files"]}
+        names = [f"{BUILDS}/{config}.json", *(f"{config}/{name}" for name in record["files"])]
+        files |= {name: folder / name for name in names}
     return files
 
 
 def space_files(folder: Path) -> tuple[Files, str]:
-    """The files of an app, and the kit that it is made with (`gradio`), as its README.md says.
+    """The files of an app, and its kit (`gradio`), as its README.md says.
 
     Raises:
         ValueError: no such folder, or a README.md that does not say `sdk:` in its front matter.
@@ -155,13 +151,9 @@ def space_files(folder: Path) -> tuple[Files, str]:
     sdk = RepoCard.load(folder / CARD).data.to_dict().get("sdk") if (folder / CARD).is_file() else None
     if sdk is None:
         raise ValueError(f"{folder}: a Space needs a {CARD} whose front matter says `sdk: gradio`")
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    files: Files = {}
-    for path in paths:
-        steps = path.relative_to(folder).parts
-        if not any(step.startswith(".") or step == "__pycache__" for step in steps):
-            files["/".join(steps)] = path
-    return files, str(sdk)
+    paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    hidden = [name for name in paths if any(part.startswith(".") or part == "__pycache__" for part in name.parts)]
+    return {name.as_posix(): path for name, path in paths.items() if name not in hidden}, str(sdk)
 
 
 def size(content: Path | bytes) -> int:

@@ -119,7 +119,7 @@ def _in_words(axis: Any) -> str:
 
 
 def _of_page(tag: str, number: int, used: set[str]) -> str:
-    tag = re.sub(r' id="([^"]*)"', lambda own: f' id="g{number}-{own[1]}"' if own[1] in used else "", tag)
+    tag = re.sub(r' id="([^"]*)"', lambda name: f' id="g{number}-{name[1]}"' if name[1] in used else "", tag)
     tag = re.sub(r'(url\(#|href="#)', rf"\g<1>g{number}-", tag)
     tag = re.sub(r"font: ([\d.]+px) [^;\"]*", r"font-size: \1", tag)
     for color, variable in _PAGE_COLORS.items():

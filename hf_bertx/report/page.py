@@ -138,17 +138,17 @@ def run_name(specification: dict[str, Any]) -> str:
     return f"{s['task']}, {s['arm']}, {backbone}, {s['protocol']}{split}{share}, seed {s['seed']}{overrides}"
 
 
-def _entry(here: Cell | Floor | None) -> dict[str, str]:
+def _entry(cell: Cell | Floor | None) -> dict[str, str]:
     """A number with its interval, where it leads, and what a pointer on it shows."""
-    if isinstance(here, Floor):
-        hint = f"best constant answer to {here.items} items"
-        return {"mean": percent(here.score), "between": "", "href": "", "hint": hint}
-    if here is None or here.mean is None:
+    if isinstance(cell, Floor):
+        hint = f"best constant answer to {cell.items} items"
+        return {"mean": percent(cell.score), "between": "", "href": "", "hint": hint}
+    if cell is None or cell.mean is None:
         return {"mean": "", "between": "", "href": "", "hint": ""}
-    seeds, interval = len(here.scores), here.interval
-    about = "no interval, its predictions are missing" if interval is None else f"95% over {interval.over}"
-    return {"mean": percent(here.mean), "between": bracketed(interval).strip(" []").replace(",", " to"),
-            "href": _href(here), "hint": f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"}  # fmt: skip
+    seeds, interval = len(cell.scores), cell.interval
+    about = "no interval: predictions are missing" if interval is None else f"95% over {interval.over}"
+    return {"mean": percent(cell.mean), "between": bracketed(interval).strip(" []").replace(",", " to"),
+            "href": _href(cell), "hint": f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"}  # fmt: skip
 
 
 def _plain(value: Any) -> str:

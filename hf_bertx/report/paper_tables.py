@@ -29,15 +29,16 @@ _TITLES = {
 }
 # under every table
 NOTE = (
-    "x 100. Here: mean over seeds [95% interval] (number of seeds); the interval is of t over seeds or, for one seed, "
-    "of a bootstrap over test items. †: the best on validation of several settings. Floor: the best constant answer. "
-    "The paper's numbers are of BERT-base (12 x 768); how many seeds it does not say."
+    "Scores x 100. Here: mean over seeds [95% interval] (number of seeds). The interval is a t interval over seeds "
+    "or, for one seed, a bootstrap interval over test items. †: the best on validation of several settings. "
+    "Floor: the best constant answer. The paper's numbers are for BERT-base (12 x 768); it does not say over how many "
+    "seeds."
 )
 
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row: `paper` (x 100, as printed) and `here`, one entry a task; None where there is none.
+    """A row: `paper` (x 100, as printed) and `ours`, one entry a task; None where there is none.
 
     `kind` is `paper` for a row of the paper, `arm` for one that only we have, `baseline` or `floor`. `arm` names our
     arm of the row; it is empty for a row that only others have.
@@ -47,7 +48,7 @@ class PaperRow:
     kind: str
     fraction: float
     paper: tuple[float | None, ...]
-    here: tuple[Cell | Floor | None, ...]
+    ours: tuple[Cell | Floor | None, ...]
     arm: str = ""
 
 
@@ -103,13 +104,13 @@ def _setup(cell: Cell) -> tuple:
 
 def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]) -> PaperTable:
     backbone, protocol, split, limit, items = setup
-    ours = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
-    candidates = {cell.task.name: cell.task for cell in ours} if number == "other" else TASKS
+    shown_cells = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
+    candidates = {cell.task.name: cell.task for cell in shown_cells} if number == "other" else TASKS
     tasks = tuple(task for task in candidates.values() if table_number(task) == number)
-    rows = _paper_rows(tasks, ours, "ALBERT" if "albert" in backbone.lower() else "BERT")
+    rows = _paper_rows(tasks, shown_cells, "ALBERT" if "albert" in backbone.lower() else "BERT")
     fillable = [row for row in rows if row.arm]
     taken = {(row.arm, row.fraction) for row in fillable}
-    further = [row for row in _rows_beside("arm", tasks, ours) if (row.arm, row.fraction) not in taken]
+    further = [row for row in _rows_beside("arm", tasks, shown_cells) if (row.arm, row.fraction) not in taken]
     rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))
     baselines = [
         cell
@@ -121,9 +122,9 @@ def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]
     rows += _rows_beside("baseline", tasks, baselines)
     floor_of = {floor.task.name: floor for floor in floors if floor.split == split}
     rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), tuple(floor_of.get(t.name) for t in tasks)))
-    filled = sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.here)
+    filled = sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.ours)
     expected = sum(value is not None for row in fillable for value in row.paper)
-    empty = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in ours if _undecided(cell, ours))
+    empty = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in shown_cells if _undecided(cell, shown_cells))
     return PaperTable(
         number, backbone, protocol, split, limit, items, tasks, tuple(rows), filled, expected, tuple(empty)
     )
@@ -148,8 +149,8 @@ def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str) -> lis
         )
         arm = arms.get(row, "") if of == model else ""
         label = f"{row}, {of}" if row.startswith(("shift", "random")) and row != of else row
-        here = _here(tasks, cells, arm, share)
-        rows.append(PaperRow(label + share_of_data(share), "paper", share, published, here, arm))
+        ours = _ours(tasks, cells, arm, share)
+        rows.append(PaperRow(label + share_of_data(share), "paper", share, published, ours, arm))
     return rows
 
 
@@ -157,17 +158,17 @@ def _rows_beside(kind: str, tasks: Sequence[Task], cells: Sequence[Cell]) -> lis
     """Rows without the paper's numbers, one an arm or baseline and fraction."""
     none: tuple[None, ...] = (None,) * len(tasks)
     return [
-        PaperRow(name + share_of_data(share), kind, share, none, _here(tasks, cells, name, share), name)
+        PaperRow(name + share_of_data(share), kind, share, none, _ours(tasks, cells, name, share), name)
         for name, share in dict.fromkeys((cell.name, cell.fraction) for cell in cells)
     ]
 
 
-def _here(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
+def _ours(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
     cell_of = {c.task.name: c for c in cells if name and c.chosen and (c.name, c.fraction) == (name, fraction)}
     return tuple(cell_of.get(task.name) for task in tasks)
 
 
-def here_text(entry: Cell | Floor | None) -> str:
+def ours_text(entry: Cell | Floor | None) -> str:
     """Mean, interval and number of seeds of a cell, x 100; `†`: chosen on validation among several settings."""
     if entry is None or (isinstance(entry, Cell) and entry.mean is None):
         return ""
@@ -185,9 +186,9 @@ def markdown(table: PaperTable) -> str:
         head += [f"{name}, paper", "here"] if task.published else [name]
     for row in table.rows:
         line = [f"`{row.label}`" if row.kind in ("arm", "baseline") else row.label]
-        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
+        for task, paper, ours in zip(table.tasks, row.paper, row.ours, strict=True):
             line += ["" if paper is None else f"{paper:.1f}"] if task.published else []
-            line.append(here_text(here))
+            line.append(ours_text(ours))
         lines.append(line)
     parts = [f"## {table.title}", "", f"Here: {describe(table)}. {counted(table)}", "", markdown_table(head, lines)]
     return "\n".join([*parts, "", NOTE, *([undecided(table)] if table.undecided else []), ""])
@@ -201,8 +202,9 @@ def counted(table: PaperTable) -> str:
 
 def undecided(table: PaperTable) -> str:
     """Which cells are empty since nothing may be chosen on test items."""
-    cells = ", ".join(table.undecided)
-    return f"Left empty, since several settings were run and none may be chosen on its test items: {cells}."
+    return (
+        f"Left empty: {', '.join(table.undecided)}. Several settings were run, and none may be chosen on test items."
+    )
 
 
 def describe(table: PaperTable) -> str:
@@ -216,9 +218,9 @@ def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
     """One row for each cell of the tables, empty ones included; scores x 100."""
     rows = []
     for table, row in ((each, row) for each in tables for row in each.rows):
-        for task, paper, here in zip(table.tasks, row.paper, row.here, strict=True):
-            cell = here if isinstance(here, Cell) else None
-            score = here.score if isinstance(here, Floor) else None if cell is None else cell.mean
+        for task, paper, ours in zip(table.tasks, row.paper, row.ours, strict=True):
+            cell = ours if isinstance(ours, Cell) else None
+            score = ours.score if isinstance(ours, Floor) else None if cell is None else cell.mean
             interval = interval_columns(None if cell is None else cell.interval, "interval_over")
             rows.append({
                 "table": table.number,

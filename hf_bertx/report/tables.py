@@ -105,8 +105,8 @@ def _footnotes(table: dict[str, Any]) -> list[str]:
     return [
         *lines,
         f"- {data}{machine}{versions}.",
-        "- The paper's column is x 100, of BERT-base (12 x 768) by its own protocol. Compare the order of the arms "
-        "with it, not the numbers.",
+        "- The paper's column is x 100, for BERT-base (12 x 768) by its own protocol. Compare the order of the arms, "
+        "not the numbers.",
     ]
 
 
@@ -115,7 +115,7 @@ def _training(table: dict[str, Any]) -> str:
     share = f"split `{table['split']}`, {100 * table['fraction']:g}% of the training data"
     if "max_steps" not in h:
         tried = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in h.get("searched", {}).items())
-        return f"- A baseline, {share}. Tried, by the score on items that are not tested: {tried or 'nothing'}."
+        return f"- A baseline, {share}. Hyperparameters tried on items that are not tested: {tried or 'nothing'}."
     schedule = f"{h['num_train_epochs']:g} epochs" if h["max_steps"] <= 0 else f"{h['max_steps']} steps"
     batch = f"batch {h['global_batch_size']}, {schedule}"
     if table["test_split"] == "validation":

@@ -141,9 +141,9 @@ def report_markdown(report: Report) -> str:
         parts.append(markdown_section(pretraining.TITLE, rows, pretraining.NOTE))
     problems = [
         *(f"failed: {below(f.folder)}: {f.error} (tried {f.attempts} times)" for f in report.runs.failures),
-        *(f"collapsed, every test item is answered alike: {below(r.folder)}" for r in report.collapsed),
+        *(f"collapsed, every test item got the same answer: {below(r.folder)}" for r in report.collapsed),
         *(f"unfinished: {below(r.folder)}" for r in report.unfinished),
-        *(f"not run, asked for by {r.study}: {below(r.folder)}" for r in report.runs.missing()),
+        *(f"planned by {r.study}, not run: {below(r.folder)}" for r in report.runs.missing()),
     ]
     if problems:
         parts.append("\n".join(["## Runs with problems", "", *(f"- {markdown_text(p)}" for p in problems), ""]))

@@ -1,4 +1,4 @@
-"""A page for hf_bertx models: a sequence or a file in; labels, scores and the positions that they hang on out.
+"""A page for hf_bertx models: it takes a sequence or a file and shows labels, scores and each symbol's contribution.
 
 python spaces/demo/app.py --model runs/demo/recommended/dna-splice/minilm-l6/bert/seed-0 [--model owner/name ...]
 """
@@ -118,28 +118,29 @@ def check_upload(path: Path) -> None:
 def _of_sequence(classifier: SequenceClassifier, sequence: str, method: str) -> str:
     if method == MUTATIONS:
         return _of_mutations(classifier, sequence)
-    found = attribute(classifier, sequence, method)
-    cut = int(classifier.count([InputRecord("", sequence, "the sequence")])[0]) - len(found.symbols)
-    return page.head(_headline(classifier, found)) + _scores(classifier, found) + page.coloured(found, method, cut)
+    attribution = attribute(classifier, sequence, method)
+    cut = int(classifier.count([InputRecord("", sequence, "the sequence")])[0]) - len(attribution.symbols)
+    head = page.head(_headline(classifier, attribution))
+    return head + _scores(classifier, attribution) + page.coloured(attribution, method, cut)
 
 
 def _of_mutations(classifier: SequenceClassifier, sequence: str) -> str:
     if len(sequence) > MOST_MUTATED:
         raise ValueError(f"{len(sequence)} letters: every mutation of {MOST_MUTATED} is what this page computes.")
-    (found,) = mutate(classifier, [InputRecord("the sequence", sequence, "the sequence")])
+    (mutations,) = mutate(classifier, [InputRecord("the sequence", sequence, "the sequence")])
     picture = io.BytesIO()
-    draw(found, picture, a_line=30)
-    return page.head(f"{found.target} {found.score:.3g}") + page.picture(picture.getvalue())
+    draw(mutations, picture, a_line=30)
+    return page.head(f"{mutations.target} {mutations.score:.3g}") + page.picture(picture.getvalue())
 
 
-def _headline(classifier: SequenceClassifier, found: Attribution) -> str:
-    return f"{found.logits[0]:.4g}" if classifier.regression else found.target
+def _headline(classifier: SequenceClassifier, attribution: Attribution) -> str:
+    return f"{attribution.logits[0]:.4g}" if classifier.regression else attribution.target
 
 
-def _scores(classifier: SequenceClassifier, found: Attribution) -> str:
+def _scores(classifier: SequenceClassifier, attribution: Attribution) -> str:
     if classifier.regression:
         return page.note("A value in the units of the data that the model was trained on.")
-    return page.bars(dict(zip(classifier.labels, softmax(found.logits).tolist(), strict=True)))
+    return page.bars(dict(zip(classifier.labels, softmax(attribution.logits).tolist(), strict=True)))
 
 
 def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from hf_bertx.prediction.attribution import Attribution
 
-_FOR, _AGAINST = (29, 111, 184), (224, 108, 20)  # blue and orange, told apart by everybody
+_FOR, _AGAINST = (29, 111, 184), (224, 108, 20)  # blue and orange: color-blind readers can tell them apart
 _NOTES = "C C# D D# E F F# G G# A A# B".split()
 _GROUP = {"letters": 10, "words": 8}  # symbols
 
@@ -52,7 +52,7 @@ CSS = """
 """
 TITLE = (
     '<div class="bx-title"><h1>Text models on DNA, proteins and music</h1>'
-    "<p>Encoders that were pre-trained on English text, fine-tuned on sequences that are no text.</p></div>"
+    "<p>Encoders that were pre-trained on English text, fine-tuned on sequences that are not text.</p></div>"
 )
 EMPTY = '<p class="bx-note">Paste a sequence, or drop a FASTA or MIDI file, and press Classify.</p>'
 
@@ -91,22 +91,22 @@ def picture(png: bytes) -> str:
     """A heat map of mutations, and how it is read."""
     shown = f'<img alt="heat map" style="width:100%" src="data:image/png;base64,{b64encode(png).decode()}">'
     return shown + note(
-        "Each position replaced by each letter, or left out (-): red where the score falls, blue where it rises, a "
-        "dot for the sequence's own letter. It tells of this model alone, not of biology."
+        "Each position is replaced by each letter, or left out (-). Red: the score falls. Blue: it rises. A dot marks "
+        "the sequence's own letter. It describes this model, not biology."
     )
 
 
-def coloured(found: Attribution, method: str, cut: int) -> str:
+def coloured(attribution: Attribution, method: str, cut: int) -> str:
     """The sequence, each symbol in the colour and strength of what it contributed."""
-    words = max(map(len, found.symbols)) > 1
-    strongest = float(np.abs(found.values).max()) or 1.0
+    words = max(map(len, attribution.symbols)) > 1
+    strongest = float(np.abs(attribution.values).max()) or 1.0
     kind = "words" if words else "letters"
     width = _GROUP[kind]
     groups = []
-    for start in range(0, len(found.symbols), width):
+    for start in range(0, len(attribution.symbols), width):
         symbols = "".join(
-            _symbol(found.symbols[i], float(found.values[i]), strongest, i, words)
-            for i in range(start, min(start + width, len(found.symbols)))
+            _symbol(attribution.symbols[i], float(attribution.values[i]), strongest, i, words)
+            for i in range(start, min(start + width, len(attribution.symbols)))
         )
         groups.append(f"<span><em>{start}</em>{symbols}</span>")
     what = (
@@ -114,14 +114,14 @@ def coloured(found: Attribution, method: str, cut: int) -> str:
         if method.startswith("gradient")
         else "how far the score before softmax falls when the symbol is masked"
     )
-    left_out = f" The last {cut} symbols were not read: the model reads {len(found.symbols)}." if cut > 0 else ""
+    left_out = f" The last {cut} symbols were not read: the model reads {len(attribution.symbols)}." if cut > 0 else ""
     return (
-        f'<p class="bx-sub">What “{escape(found.target)}” hangs on'
+        f'<p class="bx-sub">What contributed to “{escape(attribution.target)}”'
         f'<span class="bx-key" style="background:rgb{_FOR}"></span>for'
         f'<span class="bx-key" style="background:rgb{_AGAINST}"></span>against</p>'
         f'<div class="bx-seq {kind}">{"".join(groups)}</div>'
-        f'<p class="bx-note">By {escape(method)}: {what}. It tells of this model and this sequence, '
-        f"not of causes. Positions are counted from 0; point at a symbol for its number.{left_out}</p>"
+        f'<p class="bx-note">By {escape(method)}: {what}. It describes this model and this sequence, '
+        f"not causes. Positions are counted from 0; point at a symbol for its number.{left_out}</p>"
     )
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +45,6 @@ def runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return found
 
 
-def changed(folder: Path, tmp_path: Path, change: Any) -> Path:
-    """A copy of a run whose order is another."""
-    copy = Path(shutil.copytree(folder, tmp_path / "changed"))
-    order = json.loads((copy / run_files.RUN).read_text())
-    change(order)
-    run_files.write_json(copy / run_files.RUN, order)
-    return copy
-
-
 def test_a_run_is_like_itself_in_every_measure(runs: dict[str, Path]) -> None:
     found = analyse(runs["bert"], runs["bert"], **QUICK)
     for name in ("cka", "pwcca"):
@@ -65,9 +57,7 @@ def test_a_run_is_like_itself_in_every_measure(runs: dict[str, Path]) -> None:
     assert [found[side]["label"] for side in "ab"] == ["bert, seed 42 (A)", "bert, seed 42 (B)"]
 
 
-def test_two_runs_are_compared_layer_by_layer_and_the_same_order_gives_the_same_numbers(
-    runs: dict[str, Path],
-) -> None:
+def test_two_runs_are_compared_and_repeat_exactly(runs: dict[str, Path]) -> None:
     found = analyse(runs["bert"], runs["rand"], **QUICK)
     layers = found["layers"]
     assert np.shape(layers["cka"]) == (3, 3)
@@ -166,7 +156,7 @@ def test_activations_are_those_of_each_item_alone(
     assert (maps[0, :, 1:3, 3:] < 1e-6).all()  # the second item has three positions
 
 
-def test_gradients_are_the_mean_loss_s_however_many_are_held(
+def test_gradients_are_those_of_the_mean_loss(
     wordpiece_vocabulary: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.manual_seed(0)
@@ -242,73 +232,52 @@ def test_the_command_writes_a_table_pictures_and_json(
         assert str(runs["bert"]) not in text  # no path of this machine
 
 
-def unfinished(folder: Path, tmp_path: Path) -> Path:
-    copy = Path(shutil.copytree(folder, tmp_path / "unfinished"))
-    (copy / run_files.RESULTS).unlink()
-    return copy
+def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
+    """Changes the order of a run's folder."""
 
+    def edit(folder: Path) -> None:
+        order = json.loads((folder / run_files.RUN).read_text())
+        change(order)
+        run_files.write_json(folder / run_files.RUN, order)
 
-def without_model(folder: Path, tmp_path: Path) -> Path:
-    copy = Path(shutil.copytree(folder, tmp_path / "without"))
-    (copy / "model" / "model.safetensors").unlink()
-    return copy
-
-
-def refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *argv: Any) -> str:
-    """The one line that the command leaves when it cannot carry out its order."""
-    output = tmp_path / "refused"
-    assert main(["analyse", *map(str, argv), "--output", str(output)]) == 2
-    assert not output.exists()
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bertx: error: ")]
-    assert len(lines) == 1
-    return lines[0]
-
-
-def test_what_cannot_be_compared_is_one_clear_error(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    bert, rand = runs["bert"], runs["rand"]
-
-    def line(*argv: Any) -> str:
-        return refused(capsys, tmp_path, *argv)
-
-    assert "name one of the two" in line(bert)
-    assert "name one of the two" in line(bert, rand, "--against_start")
-    assert f"{tmp_path / 'none'}: no such folder" in line(bert, tmp_path / "none")
-    assert f"{bert.parent}: not a run's folder, it has no run.json; one is RUNS/" in line(bert.parent, rand)
-    assert "the run is not finished, it has no results.json" in line(unfinished(bert, tmp_path), rand)
-    assert "model.safetensors is missing" in line(without_model(bert, tmp_path), rand)
-    assert "unknown split 'dev' of task dna-splice; allowed: train, validation, test" in line(
-        bert, rand, "--split", "dev"
-    )
-    assert "--items is 1; allowed: 2 or more" in line(bert, rand, "--items", "1")
-    assert "--mini_batches is 1; allowed: 2 or more" in line(bert, rand, "--mini_batches", "1")
-    assert "variance is 1.5; allowed" in line(bert, rand, "--variance", "1.5", "--items", "9")
-    assert "20 positions are too few" in line(bert, rand, "--positions", "20", "--variance", "1")
-    assert "--data_dir nowhere: no such folder" in line(bert, rand, "--data_dir", "nowhere")
+    return edit
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("argv", "damage", "message"),
     [
-        (lambda order: order["specification"].update(task="dna-h3"), "different tasks: dna-splice and dna-h3"),
-        (lambda order: order["specification"].update(split="grouped"), "different splits: paper and grouped"),
-        (
-            lambda order: order.update(data_fingerprint="f" * 64),
-            "different data: e960759b91f608f9 and ffffffffffffffff",
-        ),
+        (["BERT"], None, "name one of the two"),
+        (["BERT", "RAND", "--against_start"], None, "name one of the two"),
+        (["BERT", "none"], None, "none: no such folder"),
+        (["PARENT", "RAND"], None, "not a run's folder, it has no run.json; one is RUNS/"),
+        (["COPY", "RAND"], lambda run: (run / "results.json").unlink(), "is not finished, it has no results.json"),
+        (["COPY", "RAND"], lambda run: (run / "model/model.safetensors").unlink(), "model.safetensors is missing"),
+        (["BERT", "RAND", "--split", "dev"], None, "unknown split 'dev' of task dna-splice; allowed: train"),
+        (["BERT", "RAND", "--items", "1"], None, "--items is 1; allowed: 2 or more"),
+        (["BERT", "RAND", "--mini_batches", "1"], None, "--mini_batches is 1; allowed: 2 or more"),
+        (["BERT", "RAND", "--variance", "1.5", "--items", "9"], None, "variance is 1.5; allowed"),
+        (["BERT", "RAND", "--positions", "20", "--variance", "1"], None, "20 positions are too few"),
+        (["BERT", "RAND", "--data_dir", "nowhere"], None, "--data_dir nowhere: no such folder"),
+        (["COPY", "RAND"], edited(lambda order: order["specification"].update(task="dna-h3")),
+         "different tasks: dna-h3 and dna-splice"),
+        (["COPY", "RAND"], edited(lambda order: order["specification"].update(split="grouped")),
+         "different splits: grouped and paper"),
+        (["COPY", "RAND"], edited(lambda order: order.update(data_fingerprint="f" * 64)),
+         "different data: ffffffffffffffff and e960759b91f608f9"),
+        (["COPY", "--against_start"], edited(lambda order: order.update(data_fingerprint="f" * 64)),
+         "the copy in the package has other rows (sha256 e960759b91f608f9)"),
     ],
-)
-def test_runs_of_different_tasks_or_data_are_refused(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, message: str
-) -> None:
-    assert message in refused(capsys, tmp_path, runs["bert"], changed(runs["rand"], tmp_path, change))
-
-
-def test_data_that_the_runs_were_not_trained_on_is_refused(
-    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    copy = changed(runs["bert"], tmp_path, lambda order: order.update(data_fingerprint="f" * 64))
-    line = refused(capsys, tmp_path, copy, "--against_start")
-    assert "the copy in the package has other rows (sha256 e960759b91f608f9)" in line
-    assert "--data_dir" in line
+)  # fmt: skip
+def test_what_cannot_be_compared_is_one_line(
+    argv: list[str], damage: Callable[[Path], Any] | None, message: str,
+    runs: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    folders = {"BERT": runs["bert"], "RAND": runs["rand"], "PARENT": runs["bert"].parent, "COPY": tmp_path / "copy"}
+    if damage is not None:
+        shutil.copytree(runs["bert"], folders["COPY"])
+        damage(folders["COPY"])
+    output = tmp_path / "refused"
+    assert main(["analyse", *(str(folders.get(part, part)) for part in argv), "--output", str(output)]) == 2
+    assert not output.exists()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("bertx: error: ")]
+    assert message in line

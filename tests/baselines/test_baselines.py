@@ -166,7 +166,7 @@ def test_every_report_shows_it(splice: Path, tmp_path: Path, capsys: pytest.Capt
     assert main(["report", str(splice), "--output", str(tmp_path)]) == 0
     text = (tmp_path / "table.md").read_text()
     assert "## dna-splice, onehot-logistic, protocol `baseline`" in text
-    assert "Tried, by the score on items that are not tested: C 0.0001, 0.001, 0.01, 0.1." in text
+    assert "Hyperparameters tried on items that are not tested: C 0.0001, 0.001, 0.01, 0.1." in text
     assert all(markdown(table) for table in tables(read_runs(splice)))
 
 

@@ -43,7 +43,7 @@ def test_a_fasta_file_becomes_a_model_with_its_card(tiny_backbone: Path, tmp_pat
     assert "| test | 4 |" in card
     assert "Read as 2 classes: no (40), yes (40); 72 train, 4 validation, 4 test" in card
     assert record.results["cut"] == {"train": 0, "validation": 0, "test": 0}
-    assert "were cut to them" not in card
+    assert "tokens were cut:" not in card
     assert "promoters" in report.markdown(report.tables([record])[0])
     again = train(tmp_path, tiny_backbone, "--train_file", "promoters.fasta", "--discipline", "dna")
     assert "holds this run, finished" in again.stderr

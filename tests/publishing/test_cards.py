@@ -58,7 +58,7 @@ def test_the_whole_card(name: str, golden: dict[str, Path]) -> None:
 
 def test_a_card_counts_what_was_cut(golden: dict[str, Path]) -> None:
     change(golden["dna"] / run_files.RESULTS, cut={"train": 3, "validation": 0, "test": 1})
-    assert "Items longer than 62 tokens were cut to them: 3 train, 1 test." in model_card(golden["dna"])
+    assert "Items longer than 62 tokens were cut: 3 train, 1 test." in model_card(golden["dna"])
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -120,7 +120,7 @@ def test_what_one_trains_and_publishes_another_loads_without_hf_bertx(
     hub.die_after_bytes = 1000
     line = user.refused("model", str(third), names[0])
     assert hub.dead
-    assert "What stood there before is as it was; run the same command again" in line
+    assert "The repository is unchanged; run the same command again" in line
     hub.start()
     assert hub.files(names[0]) == before
     assert user.published("model", str(third), names[0]).endswith("tagged v3")

@@ -18,12 +18,15 @@ from hf_bertx.cli import main
 
 SPLICE = str(ROOT / "hf_bertx" / "data" / "dna-splice")
 Publish = Callable[..., tuple[int, str, str]]
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
 @pytest.fixture
 def publish(hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Publish:
-    """`bertx publish ...` in this process, its client told of the double: exit code, what it printed, its last line
-    of errors. (As commands of their own, where HF_ENDPOINT tells them: tests/test_hub.py.)"""
+    """`bertx publish ...` in this process, with the double as its Hub: exit code, output, last line of errors.
+
+    (As commands of their own: tests/publishing/test_hub.py.)
+    """
     monkeypatch.setattr(constants, "ENDPOINT", hub.url)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
@@ -40,52 +43,52 @@ def publish(hub: HubServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.fixture
-def histone(tmp_path: Path) -> Path:
-    (tmp_path / "H3.txt").write_text(
-        "".join(f">iYAL{i:03d}C_1\nACGTACGTTGCA{'ACGT'[i % 4]}\n{i % 2}\n" for i in range(40))
-    )
-    build_dataset("dna-h3", tmp_path / "built", raw_dir=tmp_path)
-    return tmp_path / "built"
+def run_copy(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder, tmp_path / "runs" / "seed-0"))
 
 
 @pytest.fixture
-def run_copy(run_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(run_folder, tmp_path / "runs" / "seed-0"))
+def app(tmp_path: Path) -> Path:
+    """The smallest app: no model has to be loaded to publish it."""
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "README.md").write_text("---\nsdk: gradio\n---\n")
+    return tmp_path / "app"
 
 
 def changed(path: Path, **values: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
 
 
-def test_data_without_a_licence_is_refused(histone: Path, publish: Publish, hub: HubServer) -> None:
-    code, _, error = publish("dataset", str(histone))
-    assert code == 2
-    assert error.startswith("dna-h3 is not published: no licence is stated")
-    assert error.endswith("pass --i-have-permission")
-    assert publish("dataset", str(histone), "--dry_run")[0] == 2
+def test_data_needs_a_licence_or_a_permission(tmp_path: Path, publish: Publish, hub: HubServer) -> None:
+    (tmp_path / "H3.txt").write_text(
+        "".join(f">iYAL{i:03d}C_1\nACGTACGTTGCA{'ACGT'[i % 4]}\n{i % 2}\n" for i in range(40))
+    )
+    build_dataset("dna-h3", tmp_path / "built", raw_dir=tmp_path)
+    for options in ((), ("--dry_run",)):
+        code, _, error = publish("dataset", str(tmp_path / "built"), *options)
+        assert code == 2
+        assert error.startswith("dna-h3 is not published: no licence is stated")
+        assert error.endswith("pass --i-have-permission")
     assert hub.requests == []
-    code, out, _ = publish("dataset", str(histone), "--i-have-permission")
+    code, out, _ = publish("dataset", str(tmp_path / "built"), "--i-have-permission")
     assert (code, out.endswith("tagged v1")) == (0, True)
     assert 'load_dataset("bertx/dna-h3"' in hub.files("bertx/dna-h3", "dataset")["README.md"].decode()
 
 
-def test_an_empty_folder_is_no_build(tmp_path: Path, publish: Publish) -> None:
+def test_own_data_needs_a_name_and_gets_its_card(tmp_path: Path, publish: Publish, hub: HubServer) -> None:
     assert publish("dataset", str(tmp_path))[2] == f"{tmp_path}: no build; `bertx data build` makes one"
-
-
-def test_ones_own_data_needs_a_name_and_gets_its_card(tmp_path: Path, publish: Publish, hub: HubServer) -> None:
-    file = tmp_path / "promoters.csv"
+    file, built = tmp_path / "promoters.csv", str(tmp_path / "built")
     file.write_text("sequence,label\n" + "".join(f"ACGT{'ACGT'[i % 4]}{'AC'[i % 2]},{i % 2}\n" for i in range(60)))
-    build_dataset("promoters", tmp_path / "built", builder_options={"train_file": str(file), "discipline": "dna"})
-    code, _, error = publish("dataset", str(tmp_path / "built"), "--i-have-permission")
+    build_dataset("promoters", Path(built), builder_options={"train_file": str(file), "discipline": "dna"})
+    code, _, error = publish("dataset", built, "--i-have-permission")
     assert (code, error) == (2, "promoters is your own data: name its repository as OWNER/NAME")
-    assert publish("dataset", str(tmp_path / "built"), "owner/promoters", "--i-have-permission")[0] == 0
+    assert publish("dataset", built, "owner/promoters", "--i-have-permission")[0] == 0
     files = hub.files("owner/promoters", "dataset")
     assert 'load_dataset("owner/promoters")' in files["README.md"].decode()
     assert not [name for name, content in files.items() if str(tmp_path).encode() in content]
 
 
-def test_a_dry_run_shows_everything_and_touches_no_network(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+def test_a_dry_run_shows_everything_and_sends_nothing(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--dry_run", "--private")
     assert code == 0
     assert out.startswith("bertx/tiny (model, private), revision main: nothing is sent in a dry run\n")
@@ -95,25 +98,20 @@ def test_a_dry_run_shows_everything_and_touches_no_network(run_copy: Path, publi
     ).split()
     assert f"{(run_copy / 'model' / 'model.safetensors').stat().st_size / 1000:.1f} kB  model.safetensors" in out
     assert "\n# tiny\n" in out
-    assert hub.requests == []
-    assert hub.repositories == {}
+    assert (hub.requests, hub.repositories) == ([], {})
 
 
-def test_what_is_there_is_not_sent_again(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+def test_unchanged_files_are_not_sent_again(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     code, out, _ = publish("model", str(run_copy), "bertx/tiny")
     assert code == 0
     assert out.startswith(f"published {hub.url}/bertx/tiny: 9 files, ")
     repository = hub.repository("bertx/tiny")
-    assert [commit.title for commit in repository.commits.values()] == [
-        "initial commit",
-        "Model, tokenizer and card of a run of hf_bertx",
-    ]
+    titles = [commit.title for commit in repository.commits.values()]
+    assert titles == ["initial commit", "Model, tokenizer and card of a run of hf_bertx"]
     assert repository.tags == {"v1": repository.branches["main"]}
     hub.requests.clear()
     code, out, _ = publish("model", str(run_copy), "bertx/tiny")
-    assert code == 0
-    assert out.startswith("nothing to do: ")
-    assert out.endswith(", tagged v1")
+    assert (code, out.startswith("nothing to do: "), out.endswith(", tagged v1")) == (0, True, True)
     assert not [line for line in hub.requests if line.startswith("PUT") or "/commit/" in line or "/tag/" in line]
     changed(run_copy / "results.json", train_seconds=60.0)
     hub.requests.clear()
@@ -122,18 +120,15 @@ def test_what_is_there_is_not_sent_again(run_copy: Path, publish: Publish, hub: 
     assert set(repository.tags) == {"v1", "v2"}
 
 
-def test_what_an_earlier_version_left_goes_and_what_others_put_there_stays(
-    run_copy: Path, publish: Publish, hub: HubServer
-) -> None:
-    (run_copy / "onnx").mkdir()
-    (run_copy / "onnx" / "model.onnx").write_bytes(b"exported")
+def test_files_of_an_earlier_upload_go_others_stay(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     measured = {"file": "onnx/model.onnx", "inputs": ["input_ids"], "opset": 18, "sequences": 8, "longest": 60}
     measured |= {"largest_difference": 2e-6, "tolerance": 1e-4, "versions": {"onnxruntime": "1.32.0"}}
-    (run_copy / "onnx" / "export.json").write_text(json.dumps(measured))
+    run_files.write_json(run_copy / "onnx" / "export.json", measured)
+    (run_copy / "onnx" / "model.onnx").write_bytes(b"exported")
     publish("model", str(run_copy), "bertx/tiny")
-    repository = hub.repository("bertx/tiny")
     assert "onnx/model.onnx" in hub.files("bertx/tiny")
     assert "differed from PyTorch's by at most 2.0e-06" in hub.files("bertx/tiny")["README.md"].decode()
+    repository = hub.repository("bertx/tiny")
     head = repository.find("main")
     assert head is not None
     repository.add("main", "by hand", {**head.files, "drawing.svg": File(b"<svg/>", False)})
@@ -145,28 +140,25 @@ def test_what_an_earlier_version_left_goes_and_what_others_put_there_stays(
     assert "ONNX" not in files["README.md"].decode()
 
 
-def test_where_somebody_else_was_faster_it_commits_on_top(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+def test_it_commits_on_top_of_a_faster_commit(app: Path, publish: Publish, hub: HubServer) -> None:
     hub.interlopers = 2
-    assert publish("model", str(run_copy), "bertx/tiny")[0] == 0
-    repository = hub.repository("bertx/tiny")
-    titles = [commit.title for commit in repository.commits.values()]
+    assert publish("space", str(app), "bertx/demo")[0] == 0
+    titles = [commit.title for commit in hub.repository("bertx/demo", "space").commits.values()]
     assert titles == ["initial commit", "somebody else", "somebody else", titles[-1]]
-    assert {"note-1.txt", "note-2.txt", "model.safetensors"} <= set(hub.files("bertx/tiny"))
-    changed(run_copy / "results.json", train_seconds=60.0)
+    assert {"note-1.txt", "note-2.txt", "README.md"} <= set(hub.files("bertx/demo", "space"))
+    (app / "app.py").write_text("print(1)\n")
     hub.interlopers = 99
-    code, _, error = publish("model", str(run_copy), "bertx/tiny")
-    assert code == 2
-    assert error == "bertx/tiny was not published: others commit to it at the same time; try again later"
+    code, _, error = publish("space", str(app), "bertx/demo")
+    assert (code, error) == (
+        2, "bertx/demo was not published: others commit to it at the same time; try again later"
+    )  # fmt: skip
 
 
-def test_broken_off_before_the_commit_it_goes_on_without_sending_twice(
-    run_copy: Path, publish: Publish, hub: HubServer
-) -> None:
+def test_a_broken_upload_goes_on_without_sending_twice(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     hub.die_before_commit = True
     code, _, error = publish("model", str(run_copy), "bertx/tiny")
-    assert code == 2
-    assert "does not answer (" in error
-    assert error.endswith("What stood there before is as it was; run the same command again")
+    assert (code, "does not answer" in error) == (2, True)
+    assert error.endswith("The repository is unchanged; run the same command again")
     assert list(hub.repository("bertx/tiny").find("main").files) == [".gitattributes"]  # type: ignore[union-attr]
     hub.requests.clear()
     hub.start()
@@ -174,73 +166,72 @@ def test_broken_off_before_the_commit_it_goes_on_without_sending_twice(
     assert not [line for line in hub.requests if line.startswith("PUT")]
 
 
-def test_who_may_not_is_told_in_one_line(
-    run_copy: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = str(run_copy)
-    assert publish("model", run, "tiny")[2] == "repository 'tiny': give it as OWNER/NAME"
-    assert "Cannot have -- or .. in repo_id" in publish("model", run, "bertx/a--b")[2]
-    assert publish("model", run, "other/tiny")[2] == (
-        "other/tiny was not published: the token of owner may not write there; name a repository of your own, or get "
-        "a token with the right to write"
-    )
-    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
-    assert publish("model", run, "bertx/tiny")[2] == (
-        f"bertx/tiny was not published: {hub.url} does not take the token; log in with `hf auth login`, or correct "
-        "HF_TOKEN"
-    )
-    monkeypatch.delenv("HF_TOKEN")
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(run_copy / "none"))
-    assert publish("model", run, "bertx/tiny")[2] == (
-        "bertx/tiny was not published: no token; log in with `hf auth login`, or set HF_TOKEN"
-    )
-    monkeypatch.setenv("HF_TOKEN", "hf_owner")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert publish("model", run, "bertx/tiny")[2] == "bertx/tiny was not published: HF_HUB_OFFLINE is set"
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    hub.stop()
-    assert publish("model", run, "bertx/tiny")[2].startswith(
-        f"bertx/tiny was not published: {hub.url} does not answer"
-    )
+@pytest.mark.parametrize(
+    ("repo_id", "token", "offline", "message"),
+    [
+        ("tiny", "hf_owner", False, "repository 'tiny': give it as OWNER/NAME"),
+        ("bertx/a--b", "hf_owner", False, "Cannot have -- or .. in repo_id"),
+        (
+            "other/tiny",
+            "hf_owner",
+            False,
+            "other/tiny was not published: the token of owner may not write there; name",
+        ),
+        ("bertx/tiny", "hf_wrong", False, "bertx/tiny was not published: HUB does not take the token; " + LOG_IN),
+        ("bertx/tiny", None, False, "bertx/tiny was not published: no token; " + LOG_IN),
+        ("bertx/tiny", "hf_\u00e9", False, "the token is not ASCII, as tokens are; correct HF_TOKEN"),
+        ("bertx/tiny", "hf_owner", True, "bertx/tiny was not published: HF_HUB_OFFLINE is set"),
+        ("bertx/tiny", "hf_owner", None, "bertx/tiny was not published: HUB does not answer"),
+    ],
+)
+def test_a_refusal_is_one_line(
+    repo_id: str, token: str | None, offline: bool | None, message: str,
+    app: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(app / "none"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", bool(offline))
+    monkeypatch.delenv("HF_TOKEN") if token is None else monkeypatch.setenv("HF_TOKEN", token)
+    if offline is None:
+        hub.stop()
+    code, _, error = publish("space", str(app), repo_id)
+    assert (code, message.replace("HUB does", f"{hub.url} does") in error) == (2, True), error
     assert hub.repositories == {}
 
 
-def test_a_private_repository_is_not_there_for_others(run_copy: Path, publish: Publish, hub: HubServer) -> None:
-    publish("model", str(run_copy), "owner/private", "--private")
-    assert HfApi(hub.url, token="hf_owner").model_info("owner/private").private
+def test_a_private_repository_is_hidden_from_others(app: Path, publish: Publish, hub: HubServer) -> None:
+    publish("space", str(app), "owner/private", "--private")
+    assert HfApi(hub.url, token="hf_owner").space_info("owner/private").private
     for token in (False, "hf_other"):
         with pytest.raises(RepositoryNotFoundError):
-            HfApi(hub.url, token=token).model_info("owner/private")
-    publish("model", str(run_copy), "owner/public")
-    assert publish("model", str(run_copy), "owner/public", "--private")[2] == (
-        "owner/public is public already; make it private in its settings first"
-    )
+            HfApi(hub.url, token=token).space_info("owner/private")
+    publish("space", str(app), "owner/public")
+    error = publish("space", str(app), "owner/public", "--private")[2]
+    assert error == "owner/public is public already; make it private in its settings first"
 
 
-def test_somebody_elses_repository_can_be_proposed_to(run_copy: Path, publish: Publish, hub: HubServer) -> None:
+def test_a_pull_request_needs_no_right_to_write(app: Path, publish: Publish, hub: HubServer) -> None:
     hub.accounts["hf_other"] = ("other", ("other", "bertx"))
-    assert publish("model", str(run_copy), "bertx/tiny")[0] == 0
-    before = hub.files("bertx/tiny")
+    assert publish("space", str(app), "bertx/demo")[0] == 0
+    before = hub.files("bertx/demo", "space")
     hub.accounts["hf_owner"] = ("owner", ("owner",))
-    changed(run_copy / "results.json", train_seconds=60.0)
-    assert publish("model", str(run_copy), "bertx/tiny")[0] == 2
-    code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--create_pr")
+    (app / "app.py").write_text("print(1)\n")
+    assert publish("space", str(app), "bertx/demo")[0] == 2
+    code, out, _ = publish("space", str(app), "bertx/demo", "--create_pr")
     assert code == 0
-    assert out.startswith(f"proposed {hub.url}/bertx/tiny/discussions/1: 9 files")
-    assert hub.files("bertx/tiny") == before
-    assert hub.files("bertx/tiny", revision="refs/pr/1") != before
-    assert set(hub.repository("bertx/tiny").tags) == {"v1"}
+    assert out.startswith(f"proposed {hub.url}/spaces/bertx/demo/discussions/1: 2 files")
+    assert hub.files("bertx/demo", "space") == before
+    assert hub.files("bertx/demo", "space", revision="refs/pr/1") != before
+    assert set(hub.repository("bertx/demo", "space").tags) == {"v1"}
 
 
-def test_branches_and_tags(run_copy: Path, publish: Publish, hub: HubServer) -> None:
-    publish("model", str(run_copy), "bertx/tiny", "--tag", "paper")
-    repository = hub.repository("bertx/tiny")
+def test_branches_and_tags(app: Path, publish: Publish, hub: HubServer) -> None:
+    publish("space", str(app), "bertx/demo", "--tag", "paper")
+    repository = hub.repository("bertx/demo", "space")
     assert repository.tags == {"paper": repository.branches["main"]}
-    changed(run_copy / "results.json", train_seconds=60.0)
-    assert publish("model", str(run_copy), "bertx/tiny", "--tag", "paper")[2] == (
-        "bertx/tiny has a version paper already; a version is not moved"
-    )
-    code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--revision", "trial")
+    (app / "app.py").write_text("print(1)\n")
+    error = publish("space", str(app), "bertx/demo", "--tag", "paper")[2]
+    assert error == "bertx/demo has a version paper already; a version is not moved"
+    code, out, _ = publish("space", str(app), "bertx/demo", "--revision", "trial")
     assert (code, "tagged" in out) == (0, False)
     assert repository.branches["trial"] != repository.branches["main"] == repository.tags["paper"]
 
@@ -250,8 +241,7 @@ def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubSer
     order = json.loads((run_copy / run_files.RUN).read_text())
     for folder, values in (("seed-3", {"seed": 3}), ("other", {"arm": "re_emb", "start": "re_emb"})):
         shutil.copytree(run_copy, root / folder)
-        specification = {**order["specification"], **values}
-        changed(root / folder / run_files.RUN, specification=specification)
+        changed(root / folder / run_files.RUN, specification={**order["specification"], **values})
     shutil.copytree(run_copy, root / "unfinished")
     (root / "unfinished" / run_files.RESULTS).unlink()
     code, out, error = publish("study", str(root), "--namespace", "owner")
@@ -260,7 +250,7 @@ def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubSer
     assert [line.split()[1] for line in out.splitlines()] == [f"{hub.url}/{name}:", f"{hub.url}/{name}-re_emb:"]
     card = hub.files(name)["README.md"].decode()
     assert "| test | 160 | mean of 2 seeds | " in card
-    assert "Seeds 0, 3; in brackets the 95% interval" in card
+    assert "Seeds 0, 3; in brackets, the 95% interval" in card
     assert json.loads(hub.files(name)["run.json"])["specification"]["seed"] == 0
     assert publish("study", str(root), "--namespace", "owner", "--all_seeds")[0] == 0
     assert json.loads(hub.files(name, revision="seed-3")["run.json"])["specification"]["seed"] == 3
@@ -274,9 +264,8 @@ def test_a_space_is_the_folder_of_an_app(tmp_path: Path, publish: Publish, hub: 
     (app / "__pycache__").mkdir(parents=True)
     (app / "__pycache__" / "app.pyc").write_bytes(b"x")
     (app / "app.py").write_text("print(1)\n")
-    assert publish("space", str(app), "bertx/demo")[2] == (
-        f"{app}: a Space needs a README.md whose front matter says `sdk: gradio`"
-    )
+    error = publish("space", str(app), "bertx/demo")[2]
+    assert error == f"{app}: a Space needs a README.md whose front matter says `sdk: gradio`"
     (app / "README.md").write_text("---\ntitle: Demo\nsdk: gradio\napp_file: app.py\n---\n# Demo\n")
     assert publish("space", str(app), "bertx/demo")[0] == 0
     assert set(hub.files("bertx/demo", "space")) == {".gitattributes", "README.md", "app.py"}
@@ -288,59 +277,48 @@ def test_a_space_is_the_folder_of_an_app(tmp_path: Path, publish: Publish, hub: 
     assert publish("space", str(tmp_path / "none"), "bertx/demo")[2] == f"{tmp_path / 'none'}: no such folder"
 
 
-def test_a_run_that_cannot_be_published_says_why(run_copy: Path, publish: Publish) -> None:
-    (run_copy / "model" / "model.safetensors").unlink()
-    assert publish("model", str(run_copy), "bertx/tiny")[2] == (
-        f"{run_copy}: the folder model holds no weights; train the run again to publish it"
-    )
-    (run_copy / run_files.RESULTS).unlink()
-    assert "the run is not finished, it has no results.json" in publish("model", str(run_copy), "bertx/tiny")[2]
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("model/model.safetensors", None, "RUN: the folder model holds no weights; train the run again to publish it"),
+        ("results.json", None, "the run is not finished, it has no results.json"),
+        ("results.json", "{}", "RUN/results.json: damaged, it has no 'metrics'; train the run again"),
+        ("run.json", "{}", "RUN/run.json: damaged, it has no 'specification'; train the run again"),
+    ],
+)
+def test_an_incomplete_run_is_not_published(
+    file: str, content: str | None, message: str, run_copy: Path, publish: Publish
+) -> None:
+    (run_copy / file).unlink()
+    if content is not None:
+        (run_copy / file).write_text(content)
+    assert message.replace("RUN", str(run_copy)) in publish("model", str(run_copy), "bertx/tiny", "--dry_run")[2]
 
 
 @pytest.mark.parametrize("how", ["empty", "cut", "zeros", "{}", "gone"])
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
-def test_a_damaged_run_is_not_published(run_copy: Path, publish: Publish, hub: HubServer, name: str, how: str) -> None:
-    for recorded in (True, False):  # runs of earlier versions recorded no digests; what does not load is found then
-        if not recorded:
-            results = json.loads((run_copy / "results.json").read_text())
-            del results["files"]
-            (run_copy / "results.json").write_text(json.dumps(results))
-        else:
-            damage(run_copy / "model" / name, how)
-        if recorded or (name, how) not in (("model.safetensors", "zeros"), ("tokenizer.json", "zeros")):
-            code, _, error = publish("model", str(run_copy), "bertx/tiny", "--dry_run")
-            assert (code, bool(error)) == (2, True)
-    assert hub.repositories == {}
+def test_a_damaged_model_is_not_published(
+    name: str, how: str, run_copy: Path, publish: Publish, hub: HubServer
+) -> None:
+    damage(run_copy / "model" / name, how)
+    code, _, error = publish("model", str(run_copy), "bertx/tiny", "--dry_run")
+    assert (code, bool(error), hub.repositories) == (2, True, {})
 
 
-@pytest.mark.parametrize(("name", "key"), [("results.json", "metrics"), ("run.json", "specification")])
-def test_a_damaged_record_is_named(run_copy: Path, publish: Publish, name: str, key: str) -> None:
-    (run_copy / name).write_text("{}")
-    assert publish("model", str(run_copy), "bertx/tiny", "--dry_run")[2] == (
-        f"{run_copy / name}: damaged, it has no {key!r}; train the run again"
-    )
-
-
-def test_no_token_is_sent(tmp_path: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
-    for text in ("TOKEN = 'hf_" + "a1B2" * 9 + "'", "mine: hf_owner_of_this"):
-        monkeypatch.setenv("HF_TOKEN", "hf_owner_of_this")
-        (tmp_path / "app.py").write_text(text)
-        code, _, error = publish("space", str(tmp_path), "owner/app", "--dry_run")
-        assert (code, error.split(",")[0]) == (2, "app.py holds a token of the Hub")
-    monkeypatch.setenv("HF_TOKEN", "hf_\u00e9")
-    (tmp_path / "app.py").write_text("")
-    assert publish("space", str(tmp_path), "owner/app")[2].endswith(
-        "the token is not ASCII, as tokens are; correct HF_TOKEN"
-    )
-    assert hub.requests == []
+@pytest.mark.parametrize("text", ["TOKEN = 'hf_" + "a1B2" * 9 + "'", "mine: hf_owner_of_this"])
+def test_no_token_is_sent(
+    text: str, app: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_owner_of_this")
+    (app / "app.py").write_text(text)
+    code, _, error = publish("space", str(app), "owner/app", "--dry_run")
+    assert (code, error.split(",")[0], hub.requests) == (2, "app.py holds a token of the Hub", [])
 
 
 @pytest.mark.parametrize("pattern", ["GET /api/whoami", "/revision/", "/validate-yaml", "/commit/"])
-def test_a_busy_hub_is_asked_again(tmp_path: Path, publish: Publish, hub: HubServer, pattern: str) -> None:
-    (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
+def test_a_busy_hub_is_asked_again(pattern: str, app: Path, publish: Publish, hub: HubServer) -> None:
     hub.refusals += [[pattern, 503, None, 1], [pattern, 500, None, 1]]
-    code, out, error = publish("space", str(tmp_path), "owner/app")
+    code, out, error = publish("space", str(app), "owner/app")
     assert (code, error) == (0, "")
     assert out.startswith("published ")
     assert [refusal[3] for refusal in hub.refusals] == [0, 0]

@@ -112,8 +112,8 @@ def test_what_did_not_come_out_is_told(browser: Any, made: tuple[Report, Path]) 
     text = tab.locator("#problems").inner_text()
     assert "RuntimeError: out of memory" in text
     assert "FileNotFoundError: dna-h4: its data is not in the package" in text
-    assert "1: every test item is answered alike" in text
-    assert "3 that the study table2-small asks for" in text
+    assert "1: every test item got the same answer" in text
+    assert "3 runs that the study table2-small asks for" in text
     counts = tab.locator(".counts").inner_text()
     assert re.search(r"2\s+failed\s+1\s+collapsed\s+1\s+unfinished\s+3\s+planned, not run", counts)
 
