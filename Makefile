@@ -12,13 +12,14 @@ DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --num_trai
 export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test campaign lint bench bench-gpu install clean help
+.PHONY: demo test campaign lint lines bench bench-gpu install clean help
 
 help:
 	@echo "make demo     fine-tune three arms on real DNA and print the table"
 	@echo "make test     run the tests"
 	@echo "make campaign kills, damaged files, fuzzed inputs: nothing may go wrong in silence (minutes)"
 	@echo "make lint     ruff format check, ruff check, mypy, import-linter"
+	@echo "make lines    lines and modules of each folder"
 	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
 	@echo "make install  .venv with every extra"
 
@@ -39,6 +40,12 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+lines:
+	@find hf_bertx dataset_scripts benchmarks tests -name '*.py' -exec wc -l {} + | awk '$$2 != "total" { \
+		n = split($$2, part, "/"); folder = n > 2 ? part[1] "/" part[2] : part[1] "/*.py"; \
+		lines[folder] += $$1; modules[folder]++; lines[part[1]] += $$1; modules[part[1]]++ } \
+		END { for (f in lines) printf "%-28s %6d lines %4d modules\n", f, lines[f], modules[f] }' | sort
 
 # BENCH=--data_dir=DIR takes real sequences in place of random ones of their lengths
 bench: $(VENV)/.installed-offline

@@ -8,7 +8,7 @@ from typing import Any
 
 from .families import FAMILIES
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "disciplines": ("DISCIPLINES", "Discipline", "get_discipline"),

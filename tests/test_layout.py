@@ -102,6 +102,31 @@ def test_public_names_exist_and_importing_is_lazy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+# Longer than the rule says. Shorten one and take it from the list; nothing is added to it.
+LONG_FILES = {
+    "tokenization_discipline.py",
+    "probing/runs.py",
+    "publishing/publish.py",
+    "data/leaks.py",
+    "runs/training.py",
+}
+LONG_FUNCTIONS = {"from_backbone", "run_probe", "analyse", "predict_file"}
+
+
+def test_files_have_300_lines_at_most_and_functions_60() -> None:
+    files, functions = set(), set()
+    for path in (ROOT / "hf_bertx").rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > 300:
+            files.add(path.relative_to(ROOT / "hf_bertx").as_posix())
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
+                functions.add(node.name)
+    assert files <= LONG_FILES
+    assert functions <= LONG_FUNCTIONS
+    assert len([*(ROOT / "hf_bertx").glob("*.py")]) <= 20
+
+
 def test_no_pickle_and_no_remote_code() -> None:
     folders = ("hf_bertx", "dataset_scripts", "spaces", "benchmarks")
     files = [*ROOT.glob("*.py"), *(path for name in folders for path in (ROOT / name).rglob("*.py"))]
@@ -109,4 +134,3 @@ def test_no_pickle_and_no_remote_code() -> None:
     for path in files:
         assert not {"pickle", "dill", "joblib"} & {name.split(".")[0] for name in imports(path)}, path
         assert "trust_remote_code=True" not in path.read_text(encoding="utf-8"), path
-        assert len(path.read_text(encoding="utf-8").splitlines()) < 460, path

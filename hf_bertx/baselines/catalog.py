@@ -11,6 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from ..disciplines import DISCIPLINES
 from ..registry import unknown
 from ..tasks import Task
 
@@ -58,9 +59,9 @@ class Baseline:
         return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
 
 
-_ALL_DISCIPLINES = ("text", "dna", "protein", "music")
-_SYMBOLS = ("dna", "protein")
-_KMERS: dict[str, tuple[int, ...]] = {"dna": (4, 5, 6, 7), "protein": (1, 2, 3)}
+_ALL_DISCIPLINES = ("text", *DISCIPLINES)
+_SYMBOLS = tuple(name for name, discipline in DISCIPLINES.items() if not discipline.separator)
+_KMERS: dict[str, tuple[int, ...]] = {"dna": (4, 5, 6, 7), "any": (1, 2, 3)}
 # of columns whose standard deviation is 1
 _C = (1e-4, 1e-3, 1e-2, 1e-1)
 _ALPHA = (1.0, 10.0, 100.0, 1000.0)
@@ -104,8 +105,8 @@ _PLAIN = (
         "The labels of the training items with the most similar n-grams.",
         searched={
             "dna": {"longest_kmer": (6,), "neighbours": (1, 5, 20)},
-            "protein": {"longest_kmer": (3,), "neighbours": (1, 5, 20)},
-            "any": {"longest_ngram": (2,), "neighbours": (1, 5, 20)},
+            "any": {"longest_kmer": (3,), "neighbours": (1, 5, 20)},
+            **{name: {"longest_ngram": (2,), "neighbours": (1, 5, 20)} for name in ("text", "music")},
         },
     ),
 )
@@ -121,7 +122,7 @@ _NETWORKS = (  # rates: released code, twice; not from a paper; its fine-tuning 
     _network("hilbert-cnn-described", ("dna",), f"{_HILBERT} paper describes it: dropout 0.5, five blocks.", 3e-3),
     _network(
         "symbol-cnn",
-        ("dna", "protein", "music"),
+        tuple(DISCIPLINES),
         "A small CNN on learned embeddings of symbols and positions.",
         *(1e-3, 3e-3),
     ),
@@ -154,7 +155,7 @@ def get_baseline(name: str) -> Baseline:
     kind, _, source = name.partition(":")
     if source and kind in _STARTED and name not in BASELINES:
         called = f"{kind}:{Path(source).resolve().name if Path(source).is_dir() else source}"
-        fits = ("protein",) if kind == "plus-tfm" else ("dna", "protein")
+        fits = ("protein",) if kind == "plus-tfm" else _SYMBOLS
         searched = {"any": {"learning_rate": (5e-5,)}}
         return Baseline(called, fits, _STARTED[kind], searched=searched, network=True, source=source)
     if name not in BASELINES:

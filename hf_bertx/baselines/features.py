@@ -13,12 +13,12 @@ import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
 
-from ..disciplines import get_discipline
+from ..disciplines import DISCIPLINES, get_discipline
 from ..tasks import Task
 from ..tokenization_discipline import DisciplineTokenizer
 
-# The first symbols of each alphabet are those without ambiguity: A C G T; the 20 amino acids.
-COMMON_SYMBOLS = {"dna": 4, "protein": 20, "music": 128}
+# The first symbols of each alphabet are those without ambiguity: A C G T; the 20 amino acids; else all.
+COMMON_SYMBOLS = {name: len(found.symbols) for name, found in DISCIPLINES.items()} | {"dna": 4, "protein": 20}
 _SPECIAL_TOKENS = 2  # [CLS] and [SEP], which a task's max_length counts and a baseline does not have
 _MOST_NGRAMS = 50_000
 _ROWS = 512  # whose counts are dense at a time

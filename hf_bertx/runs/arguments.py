@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,7 @@ class ResolvedRun:
     frame_augmentation: bool = False
     windows: Windows | None = None
     calibrate: bool = False
+    options: RunArguments = field(default_factory=RunArguments, compare=False)  # as they were given
 
     @property
     def frames(self) -> int:
@@ -253,6 +254,7 @@ def _specify(
         threads=run.threads,
         kmer=run.kmer,
         frame_augmentation=run.frame_augmentation,
+        options=run,
         windows=windows,
         calibrate=run.calibrate,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from .. import __version__, run_files
 from ..backbones import weights_revision
 from ..data.task_data import TaskData
 from .arguments import ResolvedRun
+from .options import RunArguments
 from .run import OF_TASK
 
 # What of TrainingArguments changes the numbers, and so belongs to a run's specification.
@@ -26,6 +27,15 @@ _HYPERPARAMETERS = (
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
     "eval_strategy eval_steps eval_delay eval_on_start"
 ).split()
+# Options that a specification holds in a form of its own, or that change no number. Others stand in it if given.
+_ELSEWHERE = frozenset(
+    """
+    task data_dir split fraction max_eval_items kmer frame_augmentation window overlap arm backbone protocol
+    attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
+    second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
+    precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads calibrate variant plan resume
+    """.split()
+)
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
@@ -40,6 +50,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     cut: dict[str, Any] = (
         {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
     )
+    cut |= _other_options(spec.options)
     if spec.windows is not None:
         cut |= {"window": spec.windows.symbols, "overlap": spec.windows.overlap}
     cut |= {"calibrate": True} if spec.calibrate else {}
@@ -73,6 +84,16 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
         "backbone_origin": spec.backbone.origin,
         **({} if spec.plan is None else {"plan": spec.plan}),
     }
+
+
+def _other_options(options: RunArguments) -> dict[str, Any]:
+    """The options that were given and are not [`_ELSEWHERE`], so that a new option is part of a run's identity."""
+    found = {}
+    for f in fields(options):
+        usual = f.default if f.default_factory is MISSING else f.default_factory()
+        if f.name not in _ELSEWHERE and getattr(options, f.name) != usual:
+            found[f.name] = getattr(options, f.name)
+    return found
 
 
 def check_same(

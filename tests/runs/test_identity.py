@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from hf_bertx.launch import main
 from hf_bertx.registry import run_command
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.model import build_tokenizer
+from hf_bertx.runs.options import RunArguments
+from hf_bertx.runs.order import _other_options
 from hf_bertx.runs.training import build_trainer, run
 from hf_bertx.runs.tuning import merged
 
@@ -297,3 +300,13 @@ def test_a_missing_package_is_one_line(tiny_backbone: Path, tmp_path: Path, caps
         assert word in error
     assert not list(tmp_path.rglob("run.json"))  # another order is not refused for it
     assert run_command("x", lambda: None) == 0
+
+
+def test_a_new_option_is_part_of_a_run_s_identity() -> None:
+    @dataclass
+    class Extended(RunArguments):
+        new: int = 0
+
+    assert _other_options(RunArguments(kmer=3, arm=["rand"], variant="x")) == {}
+    assert _other_options(Extended()) == {}
+    assert _other_options(Extended(new=3)) == {"new": 3}
