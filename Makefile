@@ -12,14 +12,14 @@ DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --num_trai
 export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test campaign lint lines bench bench-gpu install clean help
+.PHONY: demo test campaign lint lines docs docs-serve bench bench-gpu install clean help
 
 help:
 	@echo "make demo     fine-tune three arms on real DNA and print the table"
 	@echo "make test     run the tests"
 	@echo "make campaign kills, damaged files, fuzzed inputs: nothing may go wrong in silence (minutes)"
 	@echo "make lint     ruff format check, ruff check, mypy, import-linter"
-	@echo "make lines    lines and modules of each folder"
+.PHONY: demo test campaign lint lines docs docs-serve bench bench-gpu install clean help
 	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
 	@echo "make install  .venv with every extra"
 
@@ -41,11 +41,7 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lines:
-	@find hf_bertx dataset_scripts benchmarks tests -name '*.py' -exec wc -l {} + | awk '$$2 != "total" { \
-		n = split($$2, part, "/"); folder = n > 2 ? part[1] "/" part[2] : part[1] "/*.py"; \
-		lines[folder] += $$1; modules[folder]++; lines[part[1]] += $$1; modules[part[1]]++ } \
-		END { for (f in lines) printf "%-28s %6d lines %4d modules\n", f, lines[f], modules[f] }' | sort
+.PHONY: demo test campaign lint lines docs docs-serve bench bench-gpu install clean help
 
 # BENCH=--data_dir=DIR takes real sequences in place of random ones of their lengths
 bench: $(VENV)/.installed-offline
@@ -75,6 +71,10 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-lint: pyproject.toml | $(BIN)/python
 	$(INSTALL) 'ruff>=0.14' 'mypy>=1.18' 'import-linter>=2.1' || $(PIP) 'ruff>=0.14' 'mypy>=1.18' 'import-linter>=2.1'
+	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml | $(BIN)/python
+	$(INSTALL) -e '.[docs]' || $(PIP) -e '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-all: pyproject.toml | $(BIN)/python

@@ -19,9 +19,11 @@ import torch
 from hub_server import HubServer
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
 
+from hf_bertx.backbones import resolve_backbone
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
+from hf_bertx.protocols import RECOMMENDED
 
 # a core for each process of tests: threads that wait for a core that somebody else holds are slower than one thread
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
@@ -79,6 +81,30 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, wordpiece_vocabulary
     tokenizer.model_max_length = 128
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MiniLM's vocabulary on a body of 2 layers x 32 with random weights."""
+    folder = tmp_path_factory.mktemp("tiny") / "minilm-l6"
+    tokenizer = AutoTokenizer.from_pretrained(resolve_backbone("minilm-l6").source)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def reader(tiny_minilm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a reader of README and docs/ runs what they show: `minilm-l6` is tiny there, and runs have two steps."""
+    shutil.copytree(tiny_minilm, tmp_path / "minilm-l6")
+    for name in ("examples", "hf_bertx", "results"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.chdir(tmp_path)
+    for name in ("max_steps", "eval_steps"):
+        monkeypatch.setitem(RECOMMENDED.training, name, 2)
+    return tmp_path
 
 
 def broken_backbone(whole: Path, folder: Path, how: str) -> Path:

@@ -1,0 +1,22 @@
+"""Every code block of docs/ runs, on a tiny model; what is not run says why."""
+
+from pathlib import Path
+
+import pages
+import pytest
+from conftest import ROOT
+
+DOCS = ROOT / "docs"
+WITH_CODE = [path for path in sorted(DOCS.rglob("*.md")) if pages.blocks(path.read_text(encoding="utf-8"))]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_blocks_run_and_print_what_is_shown(page: Path, reader: Path) -> None:
+    assert pages.run_page(page.read_text(encoding="utf-8")) == []
+
+
+def test_blocks_that_are_not_run_give_reasons() -> None:
+    found = [block for page in WITH_CODE for block in pages.blocks(page.read_text(encoding="utf-8"))]
+    left_out = [block for block in found if block.reason is not None]
+    assert all(len(block.reason.split()) >= 2 for block in left_out)
+    assert len(left_out) < len(found) / 3

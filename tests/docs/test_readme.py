@@ -1,0 +1,62 @@
+"""What README says is run, and what it shows is compared with what comes out."""
+
+import re
+from pathlib import Path
+
+import pages
+import pytest
+import yaml
+from conftest import ROOT
+
+from hf_bertx.runs.arguments import parse_arguments
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_length() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def test_table_of_results_is_what_its_command_wrote() -> None:
+    assert (ROOT / "results/overview.md").read_text(encoding="utf-8") in README, "run python results/overview.py"
+
+
+def test_blocks_run_and_print_what_is_shown(reader: Path) -> None:
+    """On a tiny model: numbers with a decimal point may be others, and the class that it names."""
+    shown = re.sub(r"'label': '(EI|IE|N)'", "'label': 'N'", README)
+    differences = [each.replace("'EI'", "'N'").replace("'IE'", "'N'") for each in pages.run_page(shown)]
+    assert [each for each in differences if each.split(", printed ")[-1] not in each.split(", printed ")[0]] == []
+
+
+def test_the_default_run() -> None:
+    (spec,), training = parse_arguments([])
+    assert (spec.task.name, spec.arm.name, spec.backbone.name) == ("dna-splice", "bert", "minilm-l6")
+    assert (training.output_dir, spec.resume, spec.protocol.name) == ("runs", True, "recommended")
+    assert spec.folder(Path("runs")).as_posix() == "runs/recommended/dna-splice/minilm-l6/bert/seed-42"
+
+
+def test_files_that_readme_and_makefile_name_exist() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "--config_file accelerate_config.yaml train.py" in makefile  # accelerate does not look for it by itself
+    config = yaml.safe_load((ROOT / "accelerate_config.yaml").read_text(encoding="utf-8"))
+    assert config["distributed_type"] == "NO"  # MULTI_CPU would run one process and not say so
+    assert config["num_processes"] == 1
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "tolerance", "same"),
+    [
+        ("accuracy 0.83\n", "accuracy 0.80\n", 0.05, True),
+        ("accuracy 0.83\n", "accuracy 0.70\n", 0.05, False),
+        ("accuracy 0.83\n", "accuracy 0.10\n", None, True),
+        ("540 train\n", "541 train\n", None, False),
+        ("one\n...\nlast\n", "one\ntwo\nthree\nlast\n", None, True),
+        ("one\n", "one\ntwo\n", None, False),
+        ("one\ntwo\n", "one\n", None, False),
+        ("path a/b\n", "path a/c\n", None, False),
+    ],
+)
+def test_outputs_are_compared(shown: str, printed: str, tolerance: float | None, same: bool) -> None:
+    assert (pages.compare(shown, printed, tolerance) is None) is same
