@@ -1,4 +1,4 @@
-"""Names of backbones -> Hub ids at pinned revisions, installed packages, or folders."""
+"""Backbones by name: Hub ids at pinned revisions, installed packages, or folders."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PRETRAINING_SEED = re.compile(r"[-_]?seed[-_]\d+", re.IGNORECASE)
 MULTIBERTS_STEPS = (0, *range(20, 201, 20), *range(300, 2001, 100))  # thousands of steps
 # The commits of the weights in each repository, as far as they are known: multiberts_commits.json.
 _MULTIBERTS_COMMITS = Path(__file__).with_name("multiberts_commits.json")
-_PASSING = (429, 500, 502, 503, 504)  # answers of the Hub that may be another one soon
+_PASSING = (429, 500, 502, 503, 504)  # answers of the Hub that are worth another try
 _WAITS = (1.0, 4.0)  # seconds before each further try
 
 
@@ -75,7 +75,7 @@ BACKBONES: dict[str, Backbone] = {
             "English text: masked-LM and next-sentence prediction on BookCorpus and Wikipedia.",
         ),
         Backbone(
-            "albert-base-v1",  # the paper's ALBERT; its commit was not at hand to pin
+            "albert-base-v1",  # the paper's ALBERT; its commit is not pinned
             "albert/albert-base-v1",
             None,
             "apache-2.0",
@@ -96,7 +96,7 @@ BACKBONES: dict[str, Backbone] = {
             "English text: masked and permuted language modelling on 160 GB of text.",
         ),
         Backbone(
-            "all-mpnet-base-v2",  # its weights' sha256 begins 78c0197b; the Hub's commit was not at hand to pin
+            "all-mpnet-base-v2",  # its weights' sha256 begins 78c0197b; its commit is not pinned
             "sentence-transformers/all-mpnet-base-v2",
             None,
             "apache-2.0",
@@ -107,7 +107,7 @@ BACKBONES: dict[str, Backbone] = {
 
 
 class BackboneUnavailableError(OSError):
-    """A backbone is known but cannot be had here."""
+    """A known backbone could not be loaded."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def known_backbone(name: str) -> Backbone | None:
 
 
 def pretraining_step(backbone: str) -> int | None:
-    """After how many steps of pre-training a checkpoint was taken, as its name says; None where it says nothing.
+    """The step of pre-training in a checkpoint's name; None if the name has none.
 
     `multiberts-seed_0-step_20k` and a folder `.../step-20000` are both 20,000.
     """
@@ -155,7 +155,7 @@ def pretraining_step(backbone: str) -> int | None:
 
 
 def pretraining_series(backbone: str) -> str:
-    """What checkpoints of one kind of pre-training have in common: the name without its step and its seed.
+    """The name of a checkpoint without its step and seed: checkpoints of one pre-training share it.
 
     `multiberts-seed_0-step_20k` and `google/multiberts-seed_3-step_0k` are both `multiberts`; a folder
     `out/small-seed_1/step-600` is of `out/small`.
@@ -205,10 +205,10 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
 
 
 def load(resolved: ResolvedBackbone, loader: Callable[..., Any], **settings: Any) -> Any:
-    """What `loader`, a `from_pretrained`, gives for a backbone. No code of the repository runs.
+    """Loads a backbone with `loader`, a `from_pretrained`. No code of the repository runs.
 
     Raises:
-        BackboneUnavailableError: its files cannot be had; the message says what to do.
+        BackboneUnavailableError: its files cannot be loaded; the message says what to do.
     """
     for wait in (*_WAITS, None):
         try:
@@ -241,10 +241,10 @@ def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavail
 
 
 def weights_revision(source: str, start: str = "pretrained") -> str | None:
-    """What tells the model of a folder or a Hub id apart from others under the same name.
+    """Identifies the weights of a folder or a Hub id.
 
     Args:
-        start: what is kept of it; a `random` start depends on the sizes and the vocabulary alone.
+        start: a `random` start depends on the sizes and the vocabulary alone.
 
     Returns:
         `sha256:...` over a folder's weights and vocabulary; the commit of a Hub id that is in the cache, else None.

@@ -1,4 +1,4 @@
-"""Trainer plugins; each works in anybody's own `Trainer`."""
+"""Callbacks for runs; each works in any `Trainer`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .runs.time_limit import TimeLimitReached
 
 
 class RunRecordCallback(TrainerCallback):
-    """Writes the log history to a JSON file at every log, whole or not at all, and stops a run whose loss is lost.
+    """Writes the log history to a JSON file at every log, and stops a run whose loss is not a number.
 
     It also marks each checkpoint once all of its files are written, so that a killed process never resumes from half
-    a checkpoint ([`run_checkpoints.last_complete_checkpoint`]), and logs what is left at the end of an epoch, so that
-    the mean training loss of an epoch can be computed exactly.
+    a checkpoint ([`run_checkpoints.last_complete_checkpoint`]), and logs at the end of each epoch, so that the mean
+    training loss of an epoch is exact.
 
     Args:
         path: the JSON file.
@@ -63,7 +63,7 @@ class RunRecordCallback(TrainerCallback):
 
 
 class LastStepCallback(TrainerCallback):
-    """Logs, evaluates and saves after the last step too: the end of training is among what is selected from."""
+    """Logs, evaluates and saves after the last step too, so that the best weights can be the last ones."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -75,9 +75,9 @@ class LastStepCallback(TrainerCallback):
 
 
 class TimeLimitCallback(TrainerCallback):
-    """Saves a checkpoint and ends training at a point in time, so that a later start goes on from there.
+    """Saves a checkpoint and ends training at a point in time; the next start resumes from it.
 
-    It acts at a step that is logged anyway, so that a run that was interrupted has the log of one that was not.
+    It acts only at a logged step, so that an interrupted run has the same log as an uninterrupted one.
 
     Args:
         deadline: in seconds since the epoch, as `time.time` gives them.

@@ -1,4 +1,4 @@
-"""Predictions -> numbers; voting over the segments of one piece."""
+"""Metrics of predictions, and voting over the segments of a piece."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .tasks import Task
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
-def _of_sklearn(name: str, **told: str) -> Metric:
+def _of_sklearn(name: str, **options: str) -> Metric:
     def measured(predictions: np.ndarray, references: np.ndarray) -> float:
-        from sklearn import metrics  # the first step of a training need not wait for it
+        from sklearn import metrics  # imported late, so that training starts sooner
 
-        return float(getattr(metrics, name)(references, predictions, **told))
+        return float(getattr(metrics, name)(references, predictions, **options))
 
     return measured
 
 
 def _correlation(name: str) -> Metric:
-    """0.0 where one side is constant: a model that always answers the same ranks nothing."""
+    """0.0 if one side is constant: a model that always gives the same answer ranks nothing."""
 
     def measured(predictions: np.ndarray, references: np.ndarray) -> float:
         from scipy import stats  # as above
@@ -99,10 +99,10 @@ def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Se
 
 
 def names_of_pieces(pieces: Sequence[str | None]) -> list[str]:
-    """The piece of each segment, fit to vote by: a segment without one is a piece of its own.
+    """The piece that each segment votes for. A segment without a piece votes alone.
 
     Args:
-        pieces: None or `""` where a segment belongs to no piece.
+        pieces: None or `""` for a segment that belongs to no piece.
     """
     return [piece or f"\0{number}" for number, piece in enumerate(pieces)]
 

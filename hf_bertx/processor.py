@@ -51,7 +51,7 @@ def keep_freed_memory() -> bool:
     500 tokens. The peak of memory stays about the same. It cannot be undone, so only a command does this, early.
 
     Returns:
-        Whether it is so now. Nothing changes with another C library, or where the environment has settings of its own
+        Whether malloc took the settings. Nothing changes with another C library, or if the environment has settings
         (any `MALLOC_*` variable, or `GLIBC_TUNABLES` for malloc).
 
     Source:
@@ -62,7 +62,7 @@ def keep_freed_memory() -> bool:
     if has_settings or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    done = [mallopt(name, value) for name, value in _SETTINGS]  # each of them, whatever another returns
+    done = [mallopt(name, value) for name, value in _SETTINGS]  # all of them, also if one fails
     return all(done)
 
 

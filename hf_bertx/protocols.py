@@ -115,7 +115,7 @@ RECOMMENDED = Protocol(
     learning_rates={
         # study `warm-up`, two seeds: 0.855 and 0.899 with 3e-4, 0.748 and 0.799 with 1e-4
         "rand": 3e-4,
-        # study `learning-rates` as it was run before there was warm-up, seed 0; validation accuracy by rate:
+        # study `learning-rates`, without warm-up, seed 0; validation accuracy by rate:
         "re_emb": 3e-4,  # 3e-5 0.686, 1e-4 0.925, 3e-4 0.937, 1e-3 0.509
         "frozen": 1e-3,  # the lowest that was run: 1e-3 0.604, 3e-3 0.597, 1e-2 0.585, 3e-2 0.572, 1e-1 0.509
         "frozen_rand": 1e-3,  # 0.509, the commonest class, with each of these

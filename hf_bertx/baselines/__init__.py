@@ -1,4 +1,4 @@
-"""What a study compares with: plain estimators and networks made for a discipline, each an ordinary run folder.
+"""Baselines: plain estimators, and networks made for a discipline. Each leaves an ordinary run folder.
 
 Importing this package costs nothing: each public name is loaded when it is first used.
 """

@@ -145,7 +145,7 @@ BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in (*_PLA
 def get_baseline(name: str) -> Baseline:
     """The baseline of that name; `encoder:SOURCE` and `plus-tfm:FOLDER` start from what they name.
 
-    A folder is called by its last name alone in what the baseline is called: paths are nobody else's business.
+    The baseline of a folder is named by the folder's last name, so that no path of this machine is recorded.
     `plus-tfm` stands for `plus-tfm:scratch`.
 
     Raises:

@@ -1,7 +1,6 @@
-"""Sequences -> matrices: symbol ids, k-mers, one-hot symbols, dipeptide deviation, n-grams of words or pitches.
+"""Features of sequences: k-mers, one-hot symbols, dipeptide deviation, n-grams of words or pitches.
 
-No Python loop over symbols. What is not one of the discipline's common symbols (an ambiguity letter, an unknown
-residue) has no column: a k-mer that holds one is not counted, a position that holds one is zero.
+An ambiguity letter or unknown residue has no column: a k-mer that holds one is not counted, and its position is zero.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def count_cut(task: Task, sequences: Sequence[str]) -> int:
 
 
 def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:
-    """The number of the k-mer that begins at each position, in `[0, common ** length)`; -1 where there is none.
+    """The number of the k-mer that begins at each position, in `[0, common ** length)`; -1 if there is none.
 
     Args:
         ids: of shape `(items, positions)`, 0 for padding and more than `common` for uncommon symbols.

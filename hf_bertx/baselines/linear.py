@@ -1,6 +1,6 @@
 """The plain baselines: scikit-learn's estimators on counts. Each takes seconds to a few minutes.
 
-What a classifier answers with are log-probabilities; a class that no training item has gets `LOG_ZERO`.
+Classifiers answer with log-probabilities. A class without a training item gets `LOG_ZERO`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The baselines that are trained by gradient steps, by the `Trainer`: the best epoch on validation is kept."""
+"""Baselines that the `Trainer` trains by gradient steps; the best epoch on validation is kept."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ class Recipe:
         build: a model for a task, with random weights unless a source is named.
         epochs: passes over the training items.
         batch_size: items an update.
-        parameters: what the optimiser takes of a model: groups with their weight decay.
+        parameters: the groups of parameters of a model, with their weight decay.
         tokenizer: letters to ids; it cuts to what an encoder beside it in the table reads.
-        patience: so many passes without a better score on validation end the training.
+        patience: passes without a better validation score that end the training.
     """
 
     build: Callable[[Task, str | None], PreTrainedModel]
@@ -124,7 +124,7 @@ def _loaded(load: Callable[..., Any], source: str | None, **fields: Any) -> Any:
     """What stock transformers loads; no code of a repository runs.
 
     Raises:
-        OSError: it cannot be had, needs code of its own, or fits only in part, which would be filled up at random.
+        OSError: it cannot be loaded, needs its own code, or lacks weights, which would be drawn at random.
     """
     try:
         return load(source, trust_remote_code=False, **fields)

@@ -1,4 +1,4 @@
-"""A baseline on a task -> an ordinary run folder, which every report reads as it reads the others."""
+"""Fits a baseline to a task and writes an ordinary run folder."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def run_baseline(
     Args:
         seed: of the drawn training items, and of a network's weights and batches.
         fraction: share of the training data.
-        max_eval_items: validation and test are drawn down to as many items, the same for every seed.
-        epochs: of a network, in place of what its recipe says.
+        max_eval_items: validate and test on at most so many items, the same for every seed.
+        epochs: of a network, in place of its recipe's.
 
     Returns:
         The run's folder, `root/baseline/TASK/NAME/baseline/seed-N`.
@@ -59,7 +59,7 @@ def run_baseline(
     Raises:
         ValueError: an unknown baseline or task, one that does not fit the other, a fraction or a number of items that
             is not allowed, or a folder that holds a run of another specification.
-        FileNotFoundError: the data cannot be had.
+        FileNotFoundError: the data cannot be found.
     """
     baseline, found = get_baseline(name), get_task(task) if isinstance(task, str) else task
     _check(baseline, found, seed, max_eval_items, epochs)

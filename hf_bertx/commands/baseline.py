@@ -1,4 +1,4 @@
-"""`bertx baseline` and `bertx convert`: what a study compares with."""
+"""`bertx baseline` and `bertx convert`: baselines that a study compares with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bertx data`: original files -> data sets; what a split gives away."""
+"""`bertx data`: builds data sets, and measures what a split leaks."""
 
 from __future__ import annotations
 
@@ -61,8 +61,11 @@ def _add_build(verbs: Any) -> None:
         ("sequence_column", "by default sequence"),
         ("second_sequence_column", "of pairs"),
         ("label_column", "by default label"),
-        ("id_column", "by default id, where there is one"),
-        ("group_column", "by default group, where there is one: items of one group stay on one side of a split"),
+        ("id_column", "by default id, if there is such a column"),
+        (
+            "group_column",
+            "items of one group stay on one side of a split; by default group, if there is such a column",
+        ),
         ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
         ("metric", "what runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson"),
         ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
@@ -96,16 +99,16 @@ def _data_build(arguments: argparse.Namespace) -> None:
     from ..data.targets import sentence
     from ..data.task_data import OWN_ARGUMENTS
 
-    told = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
+    own = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
     name = arguments.task
-    if "train_file" in told:
+    if "train_file" in own:
         name = name or Path(arguments.train_file).name.partition(".")[0]
         for option, value, default in (("raw_dir", arguments.raw_dir, None), ("strict", arguments.strict, False),
                                        ("split", arguments.split, "paper")):  # fmt: skip
             if value != default:
                 raise ValueError(f"--{option} is of the tasks of the paper, and has no effect on --from FILE")
-    elif told:
-        raise ValueError(f"--{next(iter(told))} describes data of your own: name its file with --from FILE")
+    elif own:
+        raise ValueError(f"--{next(iter(own))} describes data of your own: name its file with --from FILE")
     elif name is None:
         raise ValueError(f"no task is named; one of: {', '.join(TASKS)}")
     else:
@@ -118,7 +121,7 @@ def _data_build(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         strict=arguments.strict,
         tokenized=arguments.tokenized,
-        builder_options=told,
+        builder_options=own,
     )
     for config in counts:
         found = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]

@@ -1,4 +1,4 @@
-"""`bertx predict`: a model and a file of sequences -> labels and scores."""
+"""`bertx predict`: writes labels and scores of a file of sequences."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz, .parquet, "
         ".mid, or a folder of MIDI files; a record may have 10,000,000 letters",
     )
-    parser.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     parser.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
@@ -58,7 +58,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
     parser.add_argument("--sequence_column", help="by default sequence")
     parser.add_argument("--second_sequence_column", help="of pairs")
-    parser.add_argument("--id_column", help="by default id, where there is one; other records are numbered")
+    parser.add_argument("--id_column", help="by default id, if there is such a column; other records are numbered")
     parser.add_argument("--skip_unreadable", action="store_true", help="leave out MIDI files that cannot be read")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add(verbs: Any) -> None:
-    # with another prefix the options are this parser's positional arguments, for the parser that knows them
+    # another prefix makes all options positional here; the parser of the run reads them
     pretraining = verbs.add_parser(
         "pretrain",
         add_help=False,
@@ -27,7 +27,7 @@ def _pretrain(arguments: argparse.Namespace) -> None:
     from ..runs.processes import end_process_group
 
     logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
-    told, args = parse_pretraining(arguments.arguments)
-    use_processor(told.threads, args.use_cpu)
-    print(f"wrote {pretrain(told, args)}")
+    options, args = parse_pretraining(arguments.arguments)
+    use_processor(options.threads, args.use_cpu)
+    print(f"wrote {pretrain(options, args)}")
     end_process_group()

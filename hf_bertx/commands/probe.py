@@ -1,4 +1,4 @@
-"""`bertx probe`: what a frozen start knows of a task, in minutes and without a gradient step."""
+"""`bertx probe`: how well a frozen backbone does on a task, in minutes and without a gradient step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bertx publish` and `bertx export`: models, data sets and apps -> the Hub, or ONNX."""
+"""`bertx publish` and `bertx export`: models, data sets and apps to the Hub, or to ONNX."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`bertx report`: run folders or an archive of them -> tables, figures, one page."""
+"""`bertx report`: makes tables, figures and a page of run folders, or of an archive of them."""
 
 from __future__ import annotations
 

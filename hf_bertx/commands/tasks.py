@@ -1,4 +1,4 @@
-"""`bertx tasks`: what can be run."""
+"""`bertx tasks`: lists what can be run."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add(verbs: Any) -> None:
-    # with another prefix the options are this parser's positional arguments, for the parser that knows them
+    # another prefix makes all options positional here; the parser of the run reads them
     training = verbs.add_parser(
         "train",
         add_help=False,

@@ -115,7 +115,7 @@ class _Part(NamedTuple):
 def _parts(shape: tuple[int, ...], mask: torch.Tensor | None) -> tuple[list[_Part], int]:
     """The parts of a batch of shape `(batch, heads, queries, keys)`, and the most scores that a part can have.
 
-    Memory for scores has that size whatever is read, so that the next step finds such memory.
+    Memory for scores always has that size, so that the next step can use it again.
     """
     batch, heads, queries, keys = shape
     at_once = min(batch, max(1, _AT_ONCE // prod(shape[1:])))

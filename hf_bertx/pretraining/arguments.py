@@ -54,7 +54,7 @@ class PretrainingArguments:
     hidden_size: int = HfArg(default=256, help="Of a new model; a multiple of 64.")
     dropout: float = HfArg(default=0.1, help="Of the hidden states. Attention weights have none.")
     sequence_length: int = HfArg(default=128, help="Tokens of a block; every block is full.")
-    mask_rate: float = HfArg(default=0.15, help="Share of the positions whose token is asked for.")
+    mask_rate: float = HfArg(default=0.15, help="Share of the positions that are predicted.")
     whole_words: bool = HfArg(default=False, help="Mask whole words. Each masked piece becomes [MASK].")
     next_sentence: bool = HfArg(default=False, help="BERT's second objective, on pairs of segments.")
     global_batch_size: int = HfArg(default=256, help="Blocks an update, over all processes and accumulation steps.")
@@ -179,39 +179,39 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     parser.set_defaults(**{**precision_defaults(known.precision, known.use_cpu), **given})
     named = parser.given(argv) | set(given)
     check_given(named, REFUSED_IN_PRETRAINING)
-    told, training = parser.read(argv)
-    values = {**vars(training), **vars(told)}
+    options, training = parser.read(argv)
+    values = {**vars(training), **vars(options)}
     check_values({name: values[name] for name in named - {"max_steps"}})
     training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")
-    told.check()
-    return told, training
+    options.check()
+    return options, training
 
 
-def sources(told: PretrainingArguments) -> tuple[Source, Source | None]:
+def sources(options: PretrainingArguments) -> tuple[Source, Source | None]:
     """The text to train on, and the text to validate on if there is any.
 
     Raises:
         ValueError: neither files nor a data set, or both.
     """
-    if bool(told.train_files) == (told.dataset is not None):
+    if bool(options.train_files) == (options.dataset is not None):
         raise ValueError("give --train_files, or --dataset in their place")
-    column = told.text_column or ("text" if told.discipline is None else "sequence")
-    of_dataset = (told.dataset, told.dataset_config, told.dataset_split)
-    rest = (column, told.documents, told.discipline)
-    files = tuple(told.validation_files)
-    return Source(tuple(told.train_files), *rest, *of_dataset), Source(files, *rest) if files else None
+    column = options.text_column or ("text" if options.discipline is None else "sequence")
+    of_dataset = (options.dataset, options.dataset_config, options.dataset_split)
+    rest = (column, options.documents, options.discipline)
+    files = tuple(options.validation_files)
+    return Source(tuple(options.train_files), *rest, *of_dataset), Source(files, *rest) if files else None
 
 
-def checkpoint_steps(told: Sequence[str], max_steps: int) -> list[int]:
-    """Steps from what was told: `20000` is a step, `2%` a share of the run. The last step is kept in any case.
+def checkpoint_steps(values: Sequence[str], max_steps: int) -> list[int]:
+    """Steps to keep a model folder at: `20000` is a step, `2%` a share of the run. The last step is kept in any case.
 
     Raises:
         ValueError: neither, or a step behind the end.
     """
     steps = {max_steps}
-    for value in told:
+    for value in values:
         found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", value)
         if not found:
             raise ValueError(f"--checkpoint_steps has {value!r}; give steps (20000) or shares of the run (2%)")

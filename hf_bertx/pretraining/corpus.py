@@ -1,4 +1,4 @@
-"""Text or sequences for pre-training: files or a data set -> documents -> token ids in blocks of one length."""
+"""Text or sequences for pre-training, packed into blocks of token ids of one length."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stock masking of masked-LM, the same for a batch whenever it is drawn."""
+"""The stock masking of masked-LM, with a seed for each batch."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..tokenization_discipline import DisciplineTokenizer
 class SeededMasking(DataCollatorForLanguageModeling):
     """[`DataCollatorForLanguageModeling`] whose draws depend on the seed, the epoch and the blocks of the batch alone.
 
-    A resumed run asks what it would have asked without the interruption, whatever was prefetched or by how many
-    workers. With the tokenizer of a discipline, a random replacement is one of its symbols.
+    So a resumed run has the same masks as an uninterrupted one, with any number of workers. With the tokenizer of a
+    discipline, a random replacement is one of its symbols.
 
     Args:
         tokenizer: of the blocks.
-        rate: share of the positions whose token is asked for.
-        whole_words: ask for all pieces of a word or none; they are always replaced by [MASK].
+        rate: share of the positions that are predicted.
+        whole_words: mask whole words. Each piece is replaced by [MASK].
         seed: of all draws.
 
     Raises:

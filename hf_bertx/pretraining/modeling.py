@@ -1,4 +1,4 @@
-"""BERT and ALBERT with pre-training heads that are computed at the masked positions alone.
+"""BERT and ALBERT whose pre-training heads compute the masked positions alone.
 
 The classes have the names of the stock classes, which a saved config gives, and weights of the same names: each loads
 the other's.
@@ -20,8 +20,8 @@ HEAD_SIZE = 64  # of BERT and ALBERT of every published size
 
 
 class BertForMaskedLM(transformers.BertForMaskedLM):
-    """The stock class computes scores of the whole vocabulary at every position, though the loss reads one in seven:
-    more work than the layers of a small model, and most of the memory.
+    """The stock class scores the whole vocabulary at every position, and the loss reads one in seven. That is more
+    work than the layers of a small model, and most of the memory.
     """
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **kwargs: Any) -> MaskedLMOutput:

@@ -85,7 +85,7 @@ class _MaskedLMTrainer(RunTrainer):
             self.data_collator = masking
 
 
-def pretrain(told: PretrainingArguments, args: TrainingArguments) -> Path:
+def pretrain(options: PretrainingArguments, args: TrainingArguments) -> Path:
     """Pre-trains a model, or does what is left of it.
 
     Args:
@@ -102,35 +102,37 @@ def pretrain(told: PretrainingArguments, args: TrainingArguments) -> Path:
     """
     root, state = Path(args.output_dir or "runs/pretraining"), PartialState()
     if not state.is_main_process:
-        return _pretrain(told, args, root, state)
+        return _pretrain(options, args, root, state)
     with run_files.locked(root):
-        return _pretrain(told, args, root, state)
+        return _pretrain(options, args, root, state)
 
 
-def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, state: PartialState) -> Path:
-    steps = checkpoint_steps(told.checkpoint_steps, args.max_steps)
-    texts = sources(told)
+def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path, state: PartialState) -> Path:
+    steps = checkpoint_steps(options.checkpoint_steps, args.max_steps)
+    texts = sources(options)
     for text in texts:
         _ = text is None or text.key()  # a missing file ends the command before anything is replaced
-    name = told.backbone or told.vocabulary_from or "minilm-l6"
-    saved = None if told.vocabulary_size is not None else load(resolve_backbone(name), AutoTokenizer.from_pretrained)
-    if not told.resume and state.is_main_process:
+    name = options.backbone or options.vocabulary_from or "minilm-l6"
+    saved = (
+        None if options.vocabulary_size is not None else load(resolve_backbone(name), AutoTokenizer.from_pretrained)
+    )
+    if not options.resume and state.is_main_process:
         _clear(root)
     with state.main_process_first():
-        saved = saved or _trained_tokenizer(told, texts[0], root / "tokenizer")
+        saved = saved or _trained_tokenizer(options, texts[0], root / "tokenizer")
         used = saved
-        if told.discipline is not None:
+        if options.discipline is not None:
             used = DisciplineTokenizer.from_backbone(
-                saved, get_discipline(told.discipline, told.kmer), told.assignment
+                saved, get_discipline(options.discipline, options.kmer), options.assignment
             )
-            made = {"discipline": told.discipline, "assignment": told.assignment, "kmer": told.kmer}
+            made = {"discipline": options.discipline, "assignment": options.assignment, "kmer": options.kmer}
             saved.init_kwargs[PRETRAINED_ON] = made
-        pairs = (told.next_sentence, args.seed)
+        pairs = (options.next_sentence, args.seed)
         packed = [
-            (None, None) if text is None else pack(text, used, told.sequence_length, root / folder, *pairs)
+            (None, None) if text is None else pack(text, used, options.sequence_length, root / folder, *pairs)
             for text, folder in zip(texts, _BLOCKS, strict=True)
         ]
-    order = _order(told, args, steps)
+    order = _order(options, args, steps)
     order |= {"vocabulary_entries": len(used), "text": packed[0][1], "validation_text": packed[1][1]}
     _check_order(root, order)
     state.wait_for_everyone()
@@ -138,9 +140,9 @@ def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, s
     if (root / run_files.RESULTS).is_file():
         logger.warning(f"skipped: {root} holds this pre-training, finished")
         return last
-    series = _Series(root, steps, saved, DTYPES[told.checkpoint_dtype])
+    series = _Series(root, steps, saved, DTYPES[options.checkpoint_dtype])
     set_seed(args.seed)
-    trainer = _trainer(told, args, _model(told, saved), used, [blocks for blocks, _ in packed], series)
+    trainer = _trainer(options, args, _model(options, saved), used, [blocks for blocks, _ in packed], series)
     if state.is_main_process:
         run_files.write_json(root / RECORD, {**order, "versions": versions(), "machine": machine()})
     checkpoint = run_checkpoints.last_complete_checkpoint(root / run_files.CHECKPOINTS, logger.warning)
@@ -154,7 +156,7 @@ def _pretrain(told: PretrainingArguments, args: TrainingArguments, root: Path, s
 
 
 def _trainer(
-    told: PretrainingArguments,
+    options: PretrainingArguments,
     args: TrainingArguments,
     model: Any,
     tokenizer: Any,
@@ -165,11 +167,11 @@ def _trainer(
 
     speed_up_training(model)
     args.output_dir = str(series.root / run_files.CHECKPOINTS)
-    set_batch_size(args, told.global_batch_size)
+    set_batch_size(args, options.global_batch_size)
     args.save_strategy = SaveStrategy.STEPS
     args.eval_strategy = IntervalStrategy.NO if blocks[1] is None else IntervalStrategy.STEPS
     args.eval_steps = args.eval_steps or max(1, args.max_steps // 20)
-    masking, record = (tokenizer, told.mask_rate, told.whole_words, args.seed), series.root / run_files.LOG
+    masking, record = (tokenizer, options.mask_rate, options.whole_words, args.seed), series.root / run_files.LOG
     trainer = _MaskedLMTrainer(
         model=model,
         args=args,
@@ -193,16 +195,16 @@ def _clear(root: Path) -> None:
         (root / name).unlink(missing_ok=True)
 
 
-def _trained_tokenizer(told: PretrainingArguments, source: Source, folder: Path) -> Any:
+def _trained_tokenizer(options: PretrainingArguments, source: Source, folder: Path) -> Any:
     """A tokenizer trained on the text and kept in `folder`; trained again for another size or text."""
-    size = told.vocabulary_size or 0
+    size = options.vocabulary_size or 0
     asked = {"size": size, "text": source.key()}
     kept = (folder / _VOCABULARY).is_file() and run_files.read_json(folder / _VOCABULARY) == asked
     if not kept and not (folder.parent / RECORD).is_file():  # with a record, the orders are compared first
 
         def write(path: Path) -> None:
             vocabulary = train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size)
-            build_tokenizer(vocabulary, max(512, told.sequence_length)).save_pretrained(path)
+            build_tokenizer(vocabulary, max(512, options.sequence_length)).save_pretrained(path)
             run_files.write_json(path / _VOCABULARY, asked)
 
         logger.warning(f"training a vocabulary of {size} entries")
@@ -210,32 +212,32 @@ def _trained_tokenizer(told: PretrainingArguments, source: Source, folder: Path)
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def _model(told: PretrainingArguments, tokenizer: Any) -> Any:
-    if told.backbone is None:
-        size = (told.layers, told.hidden_size, told.sequence_length, told.dropout)
-        return model_class(told.model_type, told.next_sentence)(new_config(told.model_type, tokenizer, *size))
-    config = load(resolve_backbone(told.backbone), AutoConfig.from_pretrained)
+def _model(options: PretrainingArguments, tokenizer: Any) -> Any:
+    if options.backbone is None:
+        size = (options.layers, options.hidden_size, options.sequence_length, options.dropout)
+        return model_class(options.model_type, options.next_sentence)(new_config(options.model_type, tokenizer, *size))
+    config = load(resolve_backbone(options.backbone), AutoConfig.from_pretrained)
     largest = max(tokenizer.get_vocab().values())
     if largest >= config.vocab_size:
         raise ValueError(
-            f"--backbone {told.backbone}: its vocabulary is not its tokenizer's: the model has {config.vocab_size} "
+            f"--backbone {options.backbone}: its vocabulary is not its tokenizer's: the model has {config.vocab_size} "
             f"entries, the tokenizer's ids go up to {largest}"
         )
-    if told.sequence_length > config.max_position_embeddings:
+    if options.sequence_length > config.max_position_embeddings:
         raise ValueError(
-            f"--sequence_length is {told.sequence_length}; {told.backbone} has positions for "
+            f"--sequence_length is {options.sequence_length}; {options.backbone} has positions for "
             f"{config.max_position_embeddings} tokens"
         )
-    found = model_class(config.model_type, told.next_sentence)
-    config.hidden_dropout_prob, config.attention_probs_dropout_prob = told.dropout, 0.0
-    if told.start == "random":
+    found = model_class(config.model_type, options.next_sentence)
+    config.hidden_dropout_prob, config.attention_probs_dropout_prob = options.dropout, 0.0
+    if options.start == "random":
         return found(config)
-    options = {"config": config, "dtype": torch.float32, "use_safetensors": True}
-    return load(resolve_backbone(told.backbone), partial(load_whole, found), **options)
+    loading = {"config": config, "dtype": torch.float32, "use_safetensors": True}
+    return load(resolve_backbone(options.backbone), partial(load_whole, found), **loading)
 
 
-def _order(told: PretrainingArguments, args: TrainingArguments, steps: list[int]) -> dict[str, Any]:
-    arguments = {f.name: getattr(told, f.name) for f in fields(told) if f.name not in _NO_IDENTITY}
+def _order(options: PretrainingArguments, args: TrainingArguments, steps: list[int]) -> dict[str, Any]:
+    arguments = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in _NO_IDENTITY}
     plain = {name: getattr(args, name) for name in _HYPERPARAMETERS}
     arguments |= {name: getattr(value, "value", value) for name, value in plain.items()}
     arguments["precision"] = "bfloat16" if args.bf16 else "float16" if args.fp16 else "float32"

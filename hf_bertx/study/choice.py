@@ -1,4 +1,4 @@
-"""The best point of a study's grid for each task, backbone and arm, by validation or by the training loss."""
+"""The best point of a grid for each task, backbone and arm, by validation or training loss."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Choice:
     Args:
         by: `validation` and the metric, or `train_loss`.
         points: variant -> value of each seed that is finished. The test set has no part in it.
-        chosen: the variant with the best mean over seeds; None as long as no point is finished.
+        chosen: the variant with the best mean over seeds; None until a point is finished.
         complete: whether every point is finished for every seed.
     """
 

@@ -1,4 +1,4 @@
-"""How long a study will take: from runs that were measured, else from a few steps that are timed now."""
+"""Estimates how long a study takes, from finished runs or from a few steps that are timed now."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def _cost_key(run: RunSpec) -> tuple:
 
 
 def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], context: StudyContext) -> list[float | None]:
-    """Seconds of each planned run on this machine, one process at a time; None where nothing could be measured.
+    """Seconds of each planned run on this machine, one process at a time; None without a measurement.
 
     Args:
-        everything: the whole study, whose finished runs are the measurement; where none is like a planned run, a few
+        everything: the whole study. Its finished runs are the measurement; if none is like a planned run, a few
             training steps of its size are timed once.
     """
     known: dict[tuple, float | None] = dict(measured_seconds(everything, context.root))

@@ -29,7 +29,7 @@ from ..tasks import get_task, rows_folder
 from .plan import FORMAT, PLANS, Study
 
 _LOCKS = ".locks"
-_POLL = 2.0  # seconds between looks at runs that somebody else is training
+_POLL = 2.0  # seconds between looks at runs of other processes
 _TRIES_ON_RAY = 3  # a run whose worker died is given to another one, and goes on from its checkpoint
 
 
@@ -138,7 +138,7 @@ def missing(study: Study, context: StudyContext) -> list[RunSpec]:
 
 
 def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
-    """Of the data as it is now; None where it cannot be had, so that a finished study can be looked at without it."""
+    """Of the data as it is now; None without the data, so that a finished study can be listed without it."""
     from ..data.task_data import load_task_data
 
     data_dir = context.data_dir(task)
@@ -150,7 +150,7 @@ def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
 
 @contextmanager
 def _claimed(run: RunSpec, root: Path) -> Iterator[bool]:
-    """Holds a run's lock, or gives False where somebody else does."""
+    """Takes a run's lock; gives False if another process holds it."""
     path = root / _LOCKS / f"{run.folder().as_posix().replace('/', '--')}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path, timeout=0)
