@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..tasks import Task
+from ..tasks import TASKS, Task
 from .cells import Cell
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Panel
@@ -20,9 +20,9 @@ _PAIRS = {
     ),
 }
 NOTE = (
-    "Scores x 100 on test: mean over seeds. Difference: pre-trained minus random, with its 95% interval and the "
-    "p-value corrected over tasks (Holm). Text tasks: token ids shifted by 1000. Baseline: the best on validation of "
-    "those that were run, on the training items of the whole split."
+    "Scores x 100 on test: mean over runs, which differ by seed. Difference: pre-trained minus random start, with its "
+    "95% interval; p is corrected over tasks (Holm). Text: with token ids shifted by 1000. Baseline: the best on "
+    "validation of those that were run, on all training items. The paper's difference is of BERT-base, fine-tuned."
 )
 
 
@@ -62,22 +62,29 @@ def published_gain(task: Task) -> tuple[float, float] | None:
 
 
 def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str:
-    """A table a backbone and split: a row a task and method, the paper's scores beside ours."""
-    head = ["task", "metric", "paper: pre-trained", "random", "method", "pre-trained", "random", "difference",
-            "corrected p", "runs", "best plain baseline"]  # fmt: skip
+    """A table a backbone, split and method: a row a task, the paper's difference beside ours."""
+    head = ["task", "score", "pre-trained", "random", "difference [95%]", "p", "runs", "plain baseline",
+            "paper's difference"]  # fmt: skip
     parts = ["## What pre-training on text was worth", ""]
     for title, members in worth(tests).items():
-        rows = []
-        for test in members:
-            task, c, paper = test.first.task, test.comparison, published_gain(test.first.task)
-            rows.append([
-                short_name(task), task.metric, *(f"{value:.1f}" for value in paper or ()), *([""] * 2 * (not paper)),
-                method(test.first), percent(test.first.mean), percent(test.second.mean),
-                percent(c.difference, "+") + f" [{percent(c.low, '+')}, {percent(c.high, '+')}]", f"{test.p_holm:.2g}",
-                ", ".join(map(str, c.seeds)), _baseline(test.first, cells),
-            ])  # fmt: skip
-        parts += [f"Backbone {title}.", "", markdown_table(head, rows), ""]
+        for name, of_method in grouped(members, lambda test: method(test.first)).items():
+            rows = []
+            for test in of_method:
+                task, c, paper = test.first.task, test.comparison, published_gain(test.first.task)
+                rows.append([
+                    plain_name(task), task.metric, percent(test.first.mean), percent(test.second.mean),
+                    percent(c.difference, "+") + f" [{percent(c.low, '+')}, {percent(c.high, '+')}]",
+                    f"{test.p_holm:.2g}", ", ".join(map(str, c.seeds)), _baseline(test.first, cells),
+                    "" if paper is None else f"{paper[0] - paper[1]:+.1f}",
+                ])  # fmt: skip
+            parts += [f"{title}, {name}:", "", markdown_table(head, rows), ""]
     return "\n".join([*parts, NOTE, ""])
+
+
+def plain_name(task: Task) -> str:
+    """`DNA: splice`, `shifted text: rte`."""
+    discipline = {"dna": "DNA", "text": "shifted text"}.get(task.discipline, task.discipline)
+    return f"{discipline}: {short_name(task)}" if task.name in TASKS else task.name
 
 
 def _baseline(cell: Cell, cells: Iterable[Cell]) -> str:
@@ -102,7 +109,7 @@ def worth_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
 def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
     tasks = list({test.first.task.name: test.first.task for test in members}.values())
     methods = list(dict.fromkeys(method(test.first) for test in members))
-    names = [short_name(task) for task in tasks]
+    names = [plain_name(task) for task in tasks]
 
     def draw(axis: Any) -> None:
         axis.axvline(0, color=INK, lw=1)

@@ -18,13 +18,13 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
         make_run(tmp_path / "runs", arm="baseline", backbone=baseline, protocol="baseline", skill=skill)
     write_report(tmp_path / "runs", tmp_path / "report")
     lines = (tmp_path / "report" / "worth.md").read_text().splitlines()
+    assert "minilm-l6, split paper, recommended:" in lines
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
-    assert [row[0] for row in rows] == ["splice", "rte"]  # no arm on less data, no text with its own ids
-    assert rows[0][2:5] == ["97.5", "95.0", "recommended"]
-    assert rows[1][2:5] == ["60.2", "54.2", "recommended"]
-    assert rows[0][7].startswith("+")
-    assert float(rows[0][8]) < 0.05 < float(rows[1][8])
-    assert rows[0][9:] == ["3, 3", rows[0][10]]
-    assert rows[0][10].endswith("(kmer-logistic)")  # the best on validation
-    assert rows[1][10] == ""
+    assert [row[0] for row in rows] == ["DNA: splice", "shifted text: rte"]  # no less data, no text with its own ids
+    assert [row[8] for row in rows] == ["+2.5", "+6.0"]
+    assert rows[0][4].startswith("+")
+    assert float(rows[0][5]) < 0.05 < float(rows[1][5])
+    assert [row[6] for row in rows] == ["3, 3", "3, 3"]
+    assert rows[0][7].endswith("(kmer-logistic)")  # the best on validation
+    assert rows[1][7] == ""
     assert (tmp_path / "report" / "worth.png").is_file()
