@@ -48,6 +48,10 @@ class Report:
         return [run for cell in self.cells for run in cell.collapsed]
 
     @property
+    def restarted(self) -> list[Run]:
+        return [run for run in self.runs.records if (run.results or {}).get("restarts")]
+
+    @property
     def unfinished(self) -> list[Run]:
         return [record for record in self.runs.records if record.state == "unfinished"]
 
@@ -120,6 +124,7 @@ def _counts(report: Report) -> list[tuple[Any, str, str]]:
         (f"{seconds / 3600:.1f}", "hours of training", ""),
         (len(report.runs.failures), "failed", "bad"),
         (len(report.collapsed), "collapsed", "bad"),
+        (len(report.restarted), "restarted", "open"),
         (len(report.unfinished), "unfinished", "open"),
         (len(report.runs.missing()), "planned, not run", "open"),
     ]

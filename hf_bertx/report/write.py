@@ -123,6 +123,7 @@ def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[s
         ],
         "failed": [{**asdict(f), "folder": below(f.folder)} for f in report.runs.failures],
         "collapsed": [below(run.folder) for run in report.collapsed],
+        "restarted": [below(run.folder) for run in report.restarted],
         "unfinished": [below(run.folder) for run in report.unfinished],
         "missing": [{**vars(run), "folder": below(run.folder)} for run in report.runs.missing()],
     }
@@ -142,6 +143,10 @@ def report_markdown(report: Report) -> str:
     problems = [
         *(f"failed: {below(f.folder)}: {f.error} (tried {f.attempts} times)" for f in report.runs.failures),
         *(f"collapsed, every test item got the same answer: {below(r.folder)}" for r in report.collapsed),
+        *(
+            f"started again {len((r.results or {})['restarts'])} times with half the rate: {below(r.folder)}"
+            for r in report.restarted
+        ),
         *(f"unfinished: {below(r.folder)}" for r in report.unfinished),
         *(f"planned by {r.study}, not run: {below(r.folder)}" for r in report.runs.missing()),
     ]

@@ -60,6 +60,8 @@ class ResolvedRun:
     frame_augmentation: bool = False
     windows: Windows | None = None
     calibrate: bool = False
+    class_weights: str | None = None
+    restarts: int = 0
     options: RunArguments = field(default_factory=RunArguments, compare=False)  # as they were given
 
     @property
@@ -223,6 +225,10 @@ def _specify(
         raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
     if training.label_smoothing_factor and task.labels is None:
         raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} is a regression")
+    if run.class_weights is not None and run.class_weights != "balanced":
+        raise ValueError(f"--class_weights is {run.class_weights!r}; allowed: balanced")
+    if run.class_weights and task.labels is None:
+        raise ValueError(f"--class_weights needs classes, and task {task.name} is a regression")
     if not _VARIANT.fullmatch(run.variant):
         raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
     if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
@@ -257,6 +263,8 @@ def _specify(
         options=run,
         windows=windows,
         calibrate=run.calibrate,
+        class_weights=run.class_weights,
+        restarts=protocol.restarts if run.restarts is None else run.restarts,
     )
 
 

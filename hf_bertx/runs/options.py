@@ -168,6 +168,17 @@ class RunArguments:
         default=None,
         metadata={"help": f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."},
     )
+    class_weights: str | None = field(
+        default=None,
+        metadata={"help": "balanced: all classes weigh the same in the loss, however many items each has."},
+    )
+    restarts: int | None = field(
+        default=None,
+        metadata={
+            "help": "How often a run that ends at the constant answer starts again, each time with half the learning "
+            "rate. By default what the protocol says."
+        },
+    )
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged losses is at or below this."}
     )

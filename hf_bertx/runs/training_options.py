@@ -161,6 +161,9 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise ValueError(f"--{name} is {value}; allowed: a finite number")
         if name in _COUNTS and (name, value) != ("max_steps", -1) and (value < 1 or value != int(value)):
             raise ValueError(f"--{name} is {value}; allowed: a whole number of at least 1")
+    restarts = values.get("restarts")
+    if restarts is not None and restarts < 0:
+        raise ValueError(f"--restarts is {restarts}; allowed: 0 or more")
     seed = values.get("seed")
     if seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f"--seed is {seed}; allowed: 0 to {2**32 - 1}")

@@ -8,12 +8,11 @@ import pytest
 from scipy import stats
 
 from hf_bertx import metrics
-from hf_bertx.metrics import calibration
+from hf_bertx.metrics import calibration, constant_answer
 from hf_bertx.report.resampling import RESAMPLED, resampled_scores
 from hf_bertx.report.statistics import (
     Comparison,
     compare,
-    constant_answer,
     floor,
     holm,
     item_interval,
