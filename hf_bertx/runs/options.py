@@ -153,6 +153,30 @@ class RunArguments:
             "balanced_accuracy, mcc or macro_f1; of numbers spearman (the default) or pearson. All are reported."
         },
     )
+    baselines: str | None = field(
+        default=None,
+        metadata={
+            "help": "plain: fit the plain baselines and a probe first, and keep the best model on validation; or "
+            "none. By default plain for your own data, none for a task of the paper."
+        },
+    )
+    probe_items: str = field(
+        default="2000",
+        metadata={
+            "help": "Training items of the probe that comes first (frozen features and a closed-form head), or all; 0 "
+            "leaves it out."
+        },
+    )
+    quick: bool = field(
+        default=False, metadata={"help": "Stop after the baselines and the probe, and save the probe as a model."}
+    )
+    find_learning_rate: bool = field(
+        default=False,
+        metadata={
+            "help": "Try a third of the learning rate, the rate and three times it for a tenth of the steps each, and "
+            "train with the best on validation."
+        },
+    )
     precision: str = field(
         default="auto",
         metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},

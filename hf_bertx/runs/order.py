@@ -35,6 +35,7 @@ _ELSEWHERE = frozenset(
     attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
     second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
     precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads calibrate variant plan resume
+    class_weights restarts baselines probe_items quick find_learning_rate similarity_threshold folds
     """.split()
 )
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")

@@ -90,7 +90,8 @@ _NEEDS |= {"activation_checkpointing_kwargs": "activation_checkpointing"}
 _NEEDS |= {"torch_compile_backend": "torch_compile", "torch_compile_mode": "torch_compile"}
 # Options that cannot be given together.
 _EITHER = dict.fromkeys(("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"), "optimizer")
-_EITHER |= {"bf16": "precision", "fp16": "precision"}
+_EITHER |= {"bf16": "precision", "fp16": "precision", "find_learning_rate": "learning_rate"}
+_EITHER |= {"quick": "find_learning_rate"}
 
 # (smallest, largest, whether the smallest itself is allowed)
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -155,7 +156,13 @@ def check_values(values: Mapping[str, Any]) -> None:
             number = float(value)
             if not math.isfinite(number) or number >= high or number < low or (number == low and not closed):
                 least = "at least" if closed else "more than"
-                most = "" if high == math.inf else ", at most 1" if name == "fraction" else f", less than {high:g}"
+                most = (
+                    ""
+                    if high == math.inf
+                    else ", at most 1"
+                    if high == math.nextafter(1, 2)
+                    else f", less than {high:g}"
+                )
                 raise ValueError(f"--{name} is {value}; allowed: {least} {low:g}{most}")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; allowed: a finite number")

@@ -63,6 +63,10 @@ class RunWriter:
         run_files.write_json(self.folder / run_files.RESULTS, {**results, "files": files})
         shutil.rmtree(self.folder / run_files.CHECKPOINTS, ignore_errors=True)
 
+    def add(self, results: dict[str, Any], more: dict[str, Any]) -> None:
+        """Entries that a finished run's `results.json` gets later."""
+        run_files.write_json(self.folder / run_files.RESULTS, {**results, **more})
+
     def failure(self, error: str) -> None:
         """Why the last try failed, and how many there were."""
         path = self.folder / run_files.FAILURE

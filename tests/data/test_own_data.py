@@ -19,6 +19,7 @@ from hf_bertx.tasks import TASKS
 
 def train(folder: Path, backbone: Path, *argv: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "train.py"), "--backbone", str(backbone), "--max_steps", "4"]
+    command += ["--baselines", "none", "--probe_items", "0"]  # see tests/selection
     return subprocess.run([*command, *argv], capture_output=True, text=True, cwd=folder, timeout=300)
 
 
