@@ -24,7 +24,7 @@ from .formatting import (
 )
 from .hypotheses import hypotheses_markdown, hypothesis_rows, judge
 from .page import Report, page
-from .panels import confusion, make_panels
+from .panels import answer_panels, confusion, training_panels
 from .pretraining_panels import pretraining_panels
 from .probes import probe_panels
 from .records import RunsFolder, collect_runs, read_runs
@@ -51,8 +51,8 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     bottoms, tests = floors(cells), compare_arms(cells)
     series, curves = pretraining.trajectories(cells), plateau.survivals(cells)
     floor_of = {(floor.task.name, floor.split): floor.score for floor in bottoms}
-    panels = [*worth_panels(tests), *make_panels(cells, floor_of, tests), *plateau.plateau_panels(curves)]
-    panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of)]
+    panels = [*worth_panels(tests), *training_panels(cells, tests), *plateau.plateau_panels(curves)]
+    panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of), *answer_panels(cells, floor_of)]
     tables = paper_tables.paper_tables(cells, bottoms)
     return Report(runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves))
 
