@@ -92,6 +92,9 @@ class Own(DisciplineBuilder):
             for path in self._given.values():
                 if not path.exists():
                     raise FileNotFoundError(f"{path}: no such file or folder")
+            real = {path.resolve() for path in self._given.values()}
+            if len(real) < len(self._given):
+                raise ValueError(f"one file is given for two of {', '.join(self._given)}; each needs its own")
             train = self._given[TRAIN]
             self._pieces: dict[Path, list[Record]] = {}
             self._scanned = self._scan()
