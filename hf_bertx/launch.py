@@ -31,7 +31,7 @@ from .runs.time_limit import deadline
 from .runs.training import run
 from .tasks import TASKS
 
-OF_THE_COMMAND = ("baselines", "probe_items", "quick", "find_learning_rate")  # see [`selection`]
+OF_THE_COMMAND = ("baselines", "probe_items", "quick", "find_learning_rate", "folds")  # see [`selection`]
 
 
 def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path | None = None, **options: Any) -> Run:
@@ -159,10 +159,12 @@ def build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
     if name in TASKS:
         raise ValueError(f"--task {name} is a task of the paper; give your own data another name")
     built = folder / f"{name}-{_content(told)[:12]}"
+    folds = range(1, told.get("folds", 0) + 1)
     with PartialState().main_process_first():
         if PartialState().is_main_process:
-            build_dataset(name, built, builder_options=told)
-    return OwnData(built_task(built), built / "default")
+            for fold in folds or (None,):
+                build_dataset(name, built, builder_options={**told, "fold": fold})
+    return OwnData(built_task(built), built if folds else built / "default")
 
 
 def _content(told: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 from .. import run_files
 from ..arms import Arm, get_arm
 from ..backbones import ResolvedBackbone, resolve_backbone
-from ..data.task_data import OWN_ARGUMENTS, SPLITS
+from ..data.task_data import OWN_ARGUMENTS, check_split
 from ..disciplines import get_discipline
 from ..protocols import Protocol, get_protocol
 from ..registry import unknown
@@ -210,8 +210,7 @@ def _specify(
     run: RunArguments, training: TrainingArguments, given: set[str], task: Task, protocol: Protocol, arm: Arm
 ) -> ResolvedRun:
     split = run.split or protocol.split(task)
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    check_split(split)
     misfit = arm.misfit(task.name, task.discipline)
     if misfit is not None:
         raise ValueError(misfit)

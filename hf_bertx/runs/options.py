@@ -153,6 +153,20 @@ class RunArguments:
             "balanced_accuracy, mcc or macro_f1; of numbers spearman (the default) or pearson. All are reported."
         },
     )
+    similarity_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "Of your own data, where no column tells groups: items that share this fraction of their k-mers, "
+            "or more, are a group, and stay on one side of a split. 0.5 keeps near copies together."
+        },
+    )
+    folds: int | None = field(
+        default=None,
+        metadata={
+            "help": "Of your own data: cross-validation in so many folds, stratified by class and by group: as many "
+            "runs, one table, and an answer to each item from the run that did not train on it."
+        },
+    )
     baselines: str | None = field(
         default=None,
         metadata={

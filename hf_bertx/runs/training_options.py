@@ -90,7 +90,7 @@ _NEEDS |= {"activation_checkpointing_kwargs": "activation_checkpointing"}
 _NEEDS |= {"torch_compile_backend": "torch_compile", "torch_compile_mode": "torch_compile"}
 # Options that cannot be given together.
 _EITHER = dict.fromkeys(("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"), "optimizer")
-_EITHER |= {"bf16": "precision", "fp16": "precision", "find_learning_rate": "learning_rate"}
+_EITHER |= {"bf16": "precision", "fp16": "precision", "find_learning_rate": "learning_rate", "folds": "test_file"}
 _EITHER |= {"quick": "find_learning_rate"}
 
 # (smallest, largest, whether the smallest itself is allowed)
@@ -111,6 +111,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "attention_dropout": (0, 1, True),
     "stop_at_loss": (0, math.inf, False),
     "fraction": (0, math.nextafter(1, 2), False),
+    "similarity_threshold": (0, math.nextafter(1, 2), False),
     "mask_rate": (0, 1, False),
     "dropout": (0, 1, True),
 }
@@ -168,6 +169,9 @@ def check_values(values: Mapping[str, Any]) -> None:
             raise ValueError(f"--{name} is {value}; allowed: a finite number")
         if name in _COUNTS and (name, value) != ("max_steps", -1) and (value < 1 or value != int(value)):
             raise ValueError(f"--{name} is {value}; allowed: a whole number of at least 1")
+    folds = values.get("folds")
+    if folds is not None and folds < 2:
+        raise ValueError(f"--folds is {folds}; allowed: 2 or more")
     restarts = values.get("restarts")
     if restarts is not None and restarts < 0:
         raise ValueError(f"--restarts is {restarts}; allowed: 0 or more")

@@ -53,6 +53,10 @@ def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=T
         ValueError, OSError: an order that cannot be carried out.
     """
     options = read_options(argv)
+    if options.run.folds is not None:
+        from .cross_validation import cross_validate
+
+        return cross_validate(options, tell)
     items, baselines = _checked(options)
     say = tell if PartialState().is_main_process else lambda line: None
     prepared = prepare(options)
