@@ -67,8 +67,7 @@ def build_dataset(
         ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
     """
     own = bool(builder_options and "train_file" in builder_options)
-    fold = (builder_options or {}).get("fold")
-    config = split if not own else "default" if fold is None else f"fold-{fold}"
+    config = "default" if own else split
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
     if not _NAME.fullmatch(name):
@@ -101,7 +100,7 @@ def _record(
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
     balances = {part: balance(rows) for part, rows in splits.items()}
-    found = understood(counts, balances, task.labels is not None)
+    found = understood(counts, balances, task.labels is not None, task.multi_label)
     return {
         "config": config,
         "task": asdict(task),
@@ -199,7 +198,7 @@ def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[s
 
 
 def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
-    if TRAIN not in splits or not {VALIDATION, TEST} & set(splits):
+    if task.multi_label or TRAIN not in splits or not {VALIDATION, TEST} & set(splits):
         return None
     return leak_report(splits, task.discipline)
 

@@ -97,7 +97,12 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
     def _info(self) -> datasets.DatasetInfo:
         return datasets.DatasetInfo(
             description=self.task.description,
-            features=features(self.task.labels, self.task.pair, any(form.ids_tell_groups for form in self.forms)),
+            features=features(
+                self.task.labels,
+                self.task.pair,
+                any(form.ids_tell_groups for form in self.forms),
+                self.task.multi_label,
+            ),
         )
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,8 @@ import numpy as np
 
 from .tasks import Task
 
+LABEL_SEPARATOR = ";"
+LABEL_THRESHOLD = 0.5  # a label is given from this probability on
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
@@ -62,6 +64,7 @@ METRICS: dict[str, Metric] = {
     "accuracy": _of_sklearn("accuracy_score"),
     "f1": _of_sklearn("f1_score"),
     "macro_f1": _of_sklearn("f1_score", average="macro"),
+    "micro_f1": _of_sklearn("f1_score", average="micro"),
     "balanced_accuracy": _balanced_accuracy,
     "mcc": _of_sklearn("matthews_corrcoef"),
     "spearman": _correlation("spearmanr"),
@@ -88,7 +91,7 @@ def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Se
     if name not in METRICS:
         raise ValueError(f"unknown metric {name!r}; known: {', '.join(METRICS)}")
     predicted, true = np.asarray(predictions), np.asarray(references)
-    if predicted.shape != true.shape or predicted.ndim != 1 or not len(predicted):
+    if predicted.shape != true.shape or predicted.ndim not in (1, 2) or not len(predicted):
         raise ValueError(
             f"{name}: predictions {predicted.shape} and references {true.shape} must be as many, at least 1"
         )
@@ -107,8 +110,8 @@ def names_of_pieces(pieces: Sequence[str | None]) -> list[str]:
     return [piece or f"\0{number}" for number, piece in enumerate(pieces)]
 
 
-def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool) -> np.ndarray:
-    """One answer an item from several readings of it: the mean of values, or of probabilities, as their logarithms.
+def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool, multi_label: bool = False) -> np.ndarray:
+    """One answer an item from several readings of it: the mean of values, or of probabilities, as logits again.
 
     Args:
         logits: of each reading, shape `(readings, classes)`, or `(readings, 1)` for a regression.
@@ -117,48 +120,36 @@ def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool) -> np
     Returns:
         float32 of shape `(items, classes)`, or `(items, 1)`.
     """
-    from scipy.special import log_softmax
+    from scipy.special import expit, log_softmax, logit
 
     answers: np.ndarray = logits.reshape(len(logits), -1).astype(np.float64)
-    answers = answers if regression else np.exp(log_softmax(answers, axis=1))
+    if not regression:
+        answers = expit(answers) if multi_label else np.exp(log_softmax(answers, axis=1))
     counts = np.bincount(owners)
     mean: np.ndarray = np.zeros((len(counts), answers.shape[1]))
     np.add.at(mean, owners, answers)
     mean /= counts[:, None]
+    if multi_label:
+        return logit(np.clip(mean, 1e-12, 1 - 1e-12)).astype(np.float32)
     return (mean if regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))).astype(np.float32)
 
 
-def constant_answer_loss(labels: np.ndarray, regression: bool, balanced: bool = False) -> float:
+def constant_loss(task: Task, references: Sequence[float]) -> float:
     """The training loss of the best constant answer: the entropy of the classes (natural logarithm), or the variance
     of the targets.
 
     Args:
-        labels: class numbers or targets of the training items.
-        balanced: every class has the same weight in the loss.
+        references: class numbers or targets of the training items.
     """
-    if regression:
-        return float(labels.var())
-    counts = np.unique(labels, return_counts=True)[1]
-    shares = np.full(len(counts), 1 / len(counts)) if balanced else counts / len(labels)
+    true = np.asarray(references)
+    if task.multi_label:
+        shares = label_rows(references, task.labels or ()).mean(axis=0)  # type: ignore[arg-type]
+        both = np.stack([shares, 1 - shares])
+        return float(-(both * np.log(np.where(both > 0, both, 1))).sum(axis=0).mean())
+    if task.regression:
+        return float(true.var())
+    shares = np.unique(true, return_counts=True)[1] / len(true)
     return float(-(shares * np.log(shares)).sum())
-
-
-def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """A weight a class such that all classes weigh the same, and an item 1 in the mean; 1 for a class without items.
-
-    Args:
-        labels: class numbers of the training items.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
-
-
-def constant_answer(truth: np.ndarray, predictions: np.ndarray, regression: bool) -> bool:
-    """Whether a run collapsed: it gives every item one class, or values that differ by less than a thousandth of the
-    targets' standard deviation."""
-    if regression:
-        return bool(np.ptp(predictions) <= 1e-3 * truth.std())
-    return bool(np.ptp(predictions) == 0)
 
 
 def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
@@ -194,6 +185,8 @@ def score(
     bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))
     if len(bad):
         raise ValueError(f"item {bad[0]}: the model answers with what is not a number (nan or infinity)")
+    if task.multi_label:
+        return _score_labels(task, logits, true)
     predicted = logits.reshape(-1) if task.regression else logits.argmax(axis=-1)
     if not task.votes:
         plain = {name: compute(name, predicted, true) for name in task.metrics if name not in SCORED}
@@ -209,6 +202,21 @@ def score(
     pieces = list(truth)
     scores = {name: compute(name, [voted[p] for p in pieces], [truth[p] for p in pieces]) for name in task.metrics}
     return {**scores, "segment_accuracy": compute("accuracy", predicted, true)}
+
+
+def _score_labels(task: Task, logits: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """All metrics of a task whose items may have several labels: `true` is of shape `(items, labels)`."""
+    from sklearn.metrics import average_precision_score
+
+    present = true.any(axis=0)
+    scores = {}
+    for name in task.metrics:
+        if name in SCORED:
+            each = [average_precision_score(true[:, i], logits[:, i]) for i in np.flatnonzero(present)]
+            scores[name] = float(np.mean(each)) if each else 0.0
+        else:
+            scores[name] = compute(name, logits > 0, true)
+    return scores
 
 
 @dataclass(frozen=True)
@@ -246,3 +254,45 @@ def calibration(logits: np.ndarray, truth: np.ndarray, bins: int = 15) -> Calibr
     return Calibration(
         error, tuple((float(sure[i] / count[i]), float(good[i] / count[i]), int(count[i])) for i in filled)
     )
+
+
+def split_labels(label: str, where: str) -> list[str]:
+    """The labels of an item, each once, in order.
+
+    Raises:
+        ValueError: one of them is empty; the message names it.
+    """
+    parts = [part.strip() for part in label.split(LABEL_SEPARATOR)]
+    if "" in parts:
+        raise ValueError(f"{where}: the label {label!r} has an empty part; allowed: names divided by ;")
+    return list(dict.fromkeys(parts))
+
+
+def label_rows(labels: Iterable[str], names: Sequence[str]) -> np.ndarray:
+    """Ones where an item has a label, float32 of shape `(items, labels)`.
+
+    Args:
+        labels: of each item, as [`split_labels`] takes them.
+        names: of all labels, in the order of the columns.
+
+    Raises:
+        ValueError: a label that is none of the names.
+    """
+    number = {name: i for i, name in enumerate(names)}
+    listed = [split_labels(label, f"item {row}") for row, label in enumerate(labels)]
+    rows: np.ndarray = np.zeros((len(listed), len(names)), dtype=np.float32)
+    for row, own in enumerate(listed):
+        for name in own:
+            if name not in number:
+                raise ValueError(f"item {row}: label {name!r}; allowed: {', '.join(names)}")
+            rows[row, number[name]] = 1
+    return rows
+
+
+def joined_labels(given: np.ndarray, names: Sequence[str]) -> str:
+    """The labels that are given, as files write them; an empty text where none is.
+
+    Args:
+        given: whether each label is, of shape `(labels,)`.
+    """
+    return LABEL_SEPARATOR.join(name for name, own in zip(names, given, strict=True) if own)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -147,7 +146,7 @@ class DisciplineClassificationPipeline(Pipeline):
         check_finite(logits, "the pipeline")
         if self.classifier.regression:
             return {"value": float(logits[0])}
-        scores = softmax(logits)
+        scores = self.classifier.probabilities(logits)
         order = np.argsort(-scores, kind="stable")
         answers = [{"label": self.classifier.labels[i], "score": float(scores[i])} for i in order]
         return answers[0] if top_k == "" else answers[:top_k] if isinstance(top_k, int) else answers

@@ -49,6 +49,7 @@ class Task:
         votes: whether validation and test items are segments whose majority answers for their `group`.
         test_split: the split that the paper tests on (GLUE keeps its test labels; the paper used validation).
         train_epochs: of the authors' code.
+        multi_label: whether an item may have several labels; its column `label` then holds them divided by `;`.
         hosted: whether the data set has a place on the Hub, `bertx/` and the name; a user's own has none.
         revision: the commit of the data set there that this task means; None while none is published to be pinned.
         published: the scores that others printed.
@@ -68,6 +69,7 @@ class Task:
     votes: bool = False
     test_split: str = "test"
     train_epochs: int = 20  # authors' code: 20 epochs by default for DNA
+    multi_label: bool = False
     hosted: bool = True
     revision: str | None = None
     published: tuple[PublishedScore, ...] = field(default=(), repr=False)

@@ -173,6 +173,8 @@ def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
 
 def items_of(rows: Dataset, task: Task) -> Items:
     """Rows as plain columns."""
+    if task.multi_label:
+        raise ValueError(f"task {task.name} has several labels an item; a baseline answers with one")
     names = ["sequence", *(["second_sequence"] if task.pair else [])]
     labels = np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
     return Items(tuple(rows[name][:] for name in names), labels, rows["group"][:] if task.votes else None)

@@ -57,7 +57,7 @@ def _add_build(verbs: Any) -> None:
         ("validation_file", "by default 5%% of the training items are drawn"),
         ("test_file", "by default 5%% of the training items are drawn"),
         ("discipline", "dna, protein, music or text"),
-        ("problem", "classification or regression; by default labels with a decimal point are numbers"),
+        ("problem", "classification, regression or multi_label (a;b); by default labels with a point are numbers"),
         ("sequence_column", "by default sequence"),
         ("second_sequence_column", "of pairs"),
         ("label_column", "by default label"),

@@ -40,7 +40,7 @@ def label_of(value: Any, where: str) -> str:
             f"{where}: the label is {value!r}, a missing value; leave the record out, or give the class another name"
         )
     if isinstance(value, (list, tuple, set)):
-        raise ValueError(f"{where}: the label is {_shown(value)}; several labels at once are not supported")
+        raise ValueError(f"{where}: the label is {_shown(value)}; write several labels as one text, a;b")
     if isinstance(value, float) and math.isinf(value):
         raise ValueError(f"{where}: the label is {value}; allowed: a finite number")
     if isinstance(value, (float, Decimal)):

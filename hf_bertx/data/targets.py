@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-PROBLEMS = ("classification", "regression")
+from .. import metrics
+
+PROBLEMS = ("classification", "regression", "multi_label")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _EXPONENT = re.compile(rf"{_PLAIN.pattern}[eE][+-]?[0-9]+")
 # What people write for a number with a fraction: decimal commas, thousands, percent, another minus sign, a bound.
@@ -18,7 +20,6 @@ _LIKE_A_NUMBER = re.compile(
     r"[<>]?[+\-\u2212\u2013]?(?:[0-9]+|[0-9]{1,3}(?:[,' \u00a0][0-9]{3})+|[0-9]{1,3}(?:\.[0-9]{3})+(?=,))"
     r"(?:[.,][0-9]+)?\s?%?"
 )
-_WITH_UNIT = re.compile(r"[<>]?[+\-]?[0-9]+\.[0-9]+ ?[A-Za-z\u00b5\u00b0][A-Za-z/]*")
 _LARGEST = 1e15  # a target; sums of its square have to fit 32 bits
 _MANY = 20  # classes; more whole numbers than that may be quantities
 _SHOWN, _NAMED = 20, 5  # classes in a line
@@ -43,8 +44,6 @@ def hint(label: str) -> str:
     ):
         if mark in label and any(character.isdigit() for character in label):
             return f"; {advice}"
-    if _WITH_UNIT.fullmatch(label):
-        return "; leave the unit out"
     return f" of at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
 
 
@@ -70,13 +69,17 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
         if bad is not None:
             raise ValueError(f"{at[bad]}: the target is {bad!r}; allowed: a finite number, as 37.5{hint(bad)}")
         return problem
+    if problem == "multi_label":
+        if len({part for label in labels for part in metrics.split_labels(label, at[label])}) < 2:
+            raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two labels or more")
+        return problem
     if len(labels) < 2:
         raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
     several = _several_labels(labels) if asked is None else None
     if several is not None:
         raise ValueError(
-            f"{at[several[0]]}: the label {several[0]!r} holds the label {several[1]!r}; several labels at once are "
-            "not supported; pass --problem classification if it is the name of one class"
+            f"{at[several[0]]}: the label {several[0]!r} holds the label {several[1]!r}; pass --problem multi_label "
+            "if items have several, divided by ;, or --problem classification if it is the name of one class"
         )
     if len(labels) == sum(labels.values()) > 2:
         raise ValueError(
@@ -89,11 +92,6 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
 def _several_labels(labels: Counter[str]) -> tuple[str, str] | None:
     """A label that lists another one, as `kinase;nucleus` beside `nucleus`, and the other one."""
     for label in labels:
-        if label[0] + label[-1] in ("[]", "{}", "()"):
-            return label, label[1:-1]
-        parts = [part.strip() for part in re.split("[/+&]", label)]
-        if len(parts) > 1 and all(part in labels for part in parts):
-            return label, parts[0]
         parts = [part.strip() for part in re.split("[;|,]", label)]
         found = next((part for part in parts[1:] + parts[:-1] if part in labels), None)
         if found is not None:
@@ -112,7 +110,6 @@ def _guess(labels: Counter[str], at: Mapping[str, str]) -> str:
             "--problem classification if they are names"
         )
     fractions = [label for label in labels if _LIKE_A_NUMBER.fullmatch(label) and re.search("[^0-9+-]", label)]
-    fractions += [label for label in labels if _WITH_UNIT.fullmatch(label)]
     if 2 * len(fractions) > len(labels):
         raise ValueError(
             f"{at[others[0]]}: label {others[0]!r} is not a number, and most others are: a target has to be finite, "
@@ -156,7 +153,8 @@ def _doubted_classes(labels: Counter[str], asked: str | None) -> list[str]:
         part.strip() for label in labels for part in set(re.split("[;|]", label)) if part not in ("", label)
     )
     if asked is None and parts and parts.most_common(1)[0][1] > 1:
-        found.append(f"several classes hold {parts.most_common(1)[0][0]!r}: several labels at once are not supported")
+        part = parts.most_common(1)[0][0]
+        found.append(f"several classes hold {part!r}: --problem multi_label if items have several, divided by ;")
     alike: dict[str, str] = {}
     for label in sorted(labels):
         other = alike.setdefault(_folded(label), label)
@@ -180,6 +178,8 @@ def balance(rows: Any) -> dict[str, float]:
         rows: a `datasets.Dataset` with the column `label`.
     """
     labels = rows.with_format("numpy")["label"][:]
+    if rows.features["label"].dtype in ("string", "large_string"):
+        return dict(Counter(part for label in labels for part in metrics.split_labels(str(label), "label")))
     names = getattr(rows.features["label"], "names", None)
     if names is not None:
         return {name: int((labels == number).sum()) for number, name in enumerate(names)}
@@ -187,7 +187,10 @@ def balance(rows: Any) -> dict[str, float]:
 
 
 def understood(
-    counts: Mapping[str, int], balances: Mapping[str, Mapping[str, float]], classification: bool
+    counts: Mapping[str, int],
+    balances: Mapping[str, Mapping[str, float]],
+    classification: bool,
+    multi_label: bool = False,
 ) -> dict[str, Any]:
     """What a data set was understood to be, JSON-ready.
 
@@ -199,17 +202,18 @@ def understood(
         `problem`, `items` by split, `classes` (items of each, most first) or `target` (min, max and mean), and, where
         there are some, `doubts`: a sentence each.
     """
-    found: dict[str, Any] = {"problem": PROBLEMS[0 if classification else 1], "items": dict(counts)}
+    problem = PROBLEMS[2 if multi_label else 0 if classification else 1]
+    found: dict[str, Any] = {"problem": problem, "items": dict(counts)}
     doubted = [_doubt(part, counts[part], own, classification) for part, own in balances.items()]
     if any(doubted):
         found["doubts"] = [doubt for doubt in doubted if doubt]
     if classification:
-        names = next(iter(balances.values()))
-        totals = {name: sum(int(own[name]) for own in balances.values()) for name in names}
+        names = dict.fromkeys(name for own in balances.values() for name in own)
+        totals = {name: sum(int(own.get(name, 0)) for own in balances.values()) for name in names}
         return {**found, "classes": dict(sorted(totals.items(), key=lambda pair: -pair[1]))}
     mean = sum(balances[part]["mean"] * items for part, items in counts.items()) / sum(counts.values())
     low, high = min(own["min"] for own in balances.values()), max(own["max"] for own in balances.values())
-    return {**found, "target": {"min": low, "max": high, "mean": float(f"{mean:.6g}")}}
+    return {**found, "target": {"min": low, "max": high, "mean": round(mean, 4)}}
 
 
 def _doubt(part: str, items: int, own: Mapping[str, float], classification: bool) -> str:
@@ -228,7 +232,8 @@ def sentence(found: Mapping[str, Any]) -> str:
         classes = found["classes"]
         shown = ", ".join(f"{name} ({items})" for name, items in list(classes.items())[:_SHOWN])
         rest = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
-        what = f"{len(classes)} classes: {shown}{rest}"
+        several = "labels, several an item" if found["problem"] == "multi_label" else "classes"
+        what = f"{len(classes)} {several}: {shown}{rest}"
     else:
         what = "regression, {min:g} to {max:g}, mean {mean:g}".format(**found["target"])
     doubts = "".join(f"; {doubt}" for doubt in found.get("doubts", ()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,19 +12,21 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers.utils import logging
 
+from .. import metrics
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
-from .targets import PROBLEMS, balance, problem_of, sentence, to_number, understood
+from .targets import balance, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
 SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
-    "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold folds"
+    "id_column group_column label_pattern labels_file skip_unreadable metric"
 ).split()
 OWN_FLAGS = ("skip_unreadable",)  # those that take no value
 # What a task of a user's own data is scored by; the first one unless he names another.
+LABEL_METRICS = ("micro_f1", "macro_f1")
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1")
 TARGET_METRICS = ("spearman", "pearson")
 _LONGEST = 512  # tokens: what BERT's position embeddings reach
@@ -57,7 +58,8 @@ class TaskData:
         """What the rows were understood to be; see [`targets.understood`]."""
         counts = {part: len(rows) for part, rows in self.splits.items()}
         balances = {part: balance(rows) for part, rows in self.splits.items()}
-        return understood(counts, balances, isinstance(self.splits["train"].features["label"], ClassLabel))
+        feature = self.splits["train"].features["label"]
+        return understood(counts, balances, feature.dtype != "float32", feature.dtype == "string")
 
     def say(self) -> None:
         """Says in one line what the rows were understood to be."""
@@ -79,7 +81,8 @@ def load_task_data(
         FileNotFoundError: there is no copy; the message says what to do.
         ValueError: an unknown split, a missing one, a missing column or a label that the task does not have.
     """
-    check_split(split)
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
     copy = load_copy(task, split, data_dir, build)
     loaded, origin = copy.rows, copy.origin
     splits = {}
@@ -91,12 +94,6 @@ def load_task_data(
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
     return TaskData(splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
-
-
-def check_split(split: str) -> None:
-    """Raises a ValueError for a name that no split of a data set has."""
-    if split not in SPLITS and not re.fullmatch("fold-[0-9]+", split):
-        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}, or fold-N of a cross-validation")
 
 
 def own_task(
@@ -126,13 +123,18 @@ def own_task(
             fit them.
     """
     counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
-    regression = problem_of(counted, problem, where, places) == "regression"
+    found = problem_of(counted, problem, where, places)
+    regression, several = found == "regression", found == "multi_label"
+    if several and votes:
+        raise ValueError(f"{where}: segments of a piece vote on one label; --problem multi_label is for other data")
+    if several:
+        counted = Counter(part for label in counted for part in metrics.split_labels(label, where))
     numbers = {label: to_number(label) for label in counted}
     by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
     order = sorted(counted, key=by_value)
-    known = TARGET_METRICS if regression else CLASS_METRICS
+    known = TARGET_METRICS if regression else LABEL_METRICS if several else CLASS_METRICS
     if metric is not None and metric not in known:
-        raise ValueError(f"--metric is {metric!r}; allowed for {PROBLEMS[regression]}: {', '.join(known)}")
+        raise ValueError(f"--metric is {metric!r}; allowed for {found}: {', '.join(known)}")
     chosen = metric or known[0]
     others = [name for name in known if name != chosen]
     others += [] if regression or votes else ["auprc"]
@@ -150,6 +152,7 @@ def own_task(
         pair=pair,
         extra_metrics=tuple(others),
         votes=votes,
+        multi_label=several,
         hosted=False,
     )
 
@@ -213,6 +216,9 @@ def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
         if len(bad):
             raise ValueError(f"{where}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")
         return rows
+    if task.multi_label:
+        metrics.label_rows(rows["label"][:], task.labels)
+        return rows
     feature = rows.features["label"]
     if isinstance(feature, ClassLabel) and tuple(feature.names) != task.labels:
         raise ValueError(f"{where}: classes are {', '.join(feature.names)}; {task.name} has {', '.join(task.labels)}")
@@ -259,12 +265,16 @@ def _counts(splits: dict[str, Dataset]) -> str:
     return ", ".join(f"{len(rows)} {name}" for name, rows in splits.items())
 
 
-def features(labels: tuple[str, ...] | None, pair: bool = False, group: bool = True) -> Features:
+def features(
+    labels: tuple[str, ...] | None, pair: bool = False, group: bool = True, multi_label: bool = False
+) -> Features:
     """The columns of a discipline data set, typed."""
     columns: dict[str, Any] = {"id": Value("string"), "sequence": Value("string")}
     if pair:
         columns["second_sequence"] = Value("string")
     columns["label"] = Value("float32") if labels is None else ClassLabel(names=list(labels))
+    if multi_label:
+        columns["label"] = Value("string")
     if group:
         columns["group"] = Value("string")
     return Features(columns)

@@ -9,6 +9,7 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
+from .. import metrics
 from ..backbones import load, resolve_backbone
 from ..disciplines import from_frame, get_discipline
 from ..tasks import Task
@@ -28,6 +29,8 @@ def encode(
 
 
 def _labels(rows: Dataset, task: Task) -> np.ndarray:
+    if task.multi_label:
+        return metrics.label_rows(rows["label"][:], task.labels or ())
     return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
 
 
@@ -48,7 +51,7 @@ def encode_flat(
     length = min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
     flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, True, length, verbose=False)
-    return flat, lengths, np.tile(_labels(rows, task), frames)
+    return flat, lengths, np.concatenate([_labels(rows, task)] * frames)
 
 
 def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:
@@ -125,11 +128,15 @@ def tokenized_rows(rows: Dataset, tokenizer: Any, task: Task) -> Dataset:
         *(["token_type_ids"] if task.pair and "token_type_ids" in tokenizer.model_input_names else []),
     ]
     label = Value("float32") if task.labels is None else ClassLabel(names=list(task.labels))
+    label = List(Value("float32")) if task.multi_label else label
     ids = {name: List(Value("int32")) for name in names}
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
         encoded = _encode(batch, tokenizer, task, True)
-        return {**{name: encoded[name] for name in names}, "labels": batch["label"]}
+        labels = batch["label"]
+        if task.multi_label:
+            labels = metrics.label_rows(labels, task.labels or ()).tolist()
+        return {**{name: encoded[name] for name in names}, "labels": labels}
 
     return rows.map(
         encode,

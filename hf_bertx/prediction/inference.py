@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import expit, softmax
 from transformers.utils import logging
 
 from ..data.input_records import InputRecord
@@ -23,7 +24,7 @@ from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .batches import in_chunks, length_batches, one_thread_each
 from .loading import load_classifier
-from .readings import all_readings
+from .readings import all_readings, check_form
 from .unlikely_input import NO_RESIDUE, unlikely
 
 logger = logging.get_logger(__name__)
@@ -71,7 +72,7 @@ class SequenceClassifier:
             letters, and averages the probabilities, or values.
 
     Raises:
-        ValueError: the model gives several answers an item, or an argument is not allowed.
+        ValueError: an argument is not allowed.
     """
 
     def __init__(
@@ -92,8 +93,6 @@ class SequenceClassifier:
         for name, value in (("threads", threads), ("batch_size", batch_size), ("tokens_a_batch", tokens_a_batch)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; allowed: at least 1")
-        if model.config.problem_type == "multi_label_classification":
-            raise ValueError("the model answers with several labels at once; allowed: one label, or a number")
         on_gpu = model.device.type != "cpu"
         fast = "bfloat16" if fast_bfloat16(use_cpu=not on_gpu) else "float32"
         self.precision = fast if precision == "auto" else precision
@@ -129,6 +128,16 @@ class SequenceClassifier:
     @property
     def regression(self) -> bool:
         return self.model.config.num_labels == 1
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether an item may be given several labels."""
+        return self.model.config.problem_type == "multi_label_classification"
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """The score of each class, or of each label on its own, of the shape of the logits."""
+        logits = logits.astype(np.float64)
+        return expit(logits) if self.multi_label else softmax(logits, axis=-1)
 
     @property
     def labels(self) -> list[str]:
@@ -168,7 +177,7 @@ class SequenceClassifier:
             else:
                 readings, owners = self.readings(chunk)
                 each = self.compute(readings, self.count(readings), self._classify, self.model.config.num_labels)
-                logits = mean_answers(each, owners, self.regression)
+                logits = mean_answers(each, owners, self.regression, self.multi_label)
                 windows = np.bincount(owners) // self.frames
                 room = max(room, int(counts.max())) if self.windows is not None else room
             for record, answer in zip(chunk, logits, strict=True):
@@ -190,19 +199,6 @@ class SequenceClassifier:
             logger.warning(f"{count} of {len(chunk)} records are unlikely {self.discipline}: {doubt} ({record.where})")
         return bool(sure)
 
-    def _check_form(self, chunk: Sequence[InputRecord]) -> None:
-        """Refuses single sequences for a model of pairs, and the other way round."""
-        pairs = getattr(self.model.config, "reads_pairs", None)
-        if pairs is None:
-            pairs = chunk[0].second is not None
-        for record in chunk:
-            if (record.second is not None) != pairs:
-                was, reads = ("a single sequence", "pairs") if pairs else ("a pair", "single sequences")
-                raise ValueError(
-                    f"{record.where}: {was}, and the model reads {reads}; give second sequences (a table's "
-                    "--second_sequence_column, a pipeline's `text_pair`) to a model of pairs, and to no other"
-                )
-
     def room(self, chunk: Sequence[InputRecord]) -> int:
         """How many symbols, or tokens of a text, of an item the model reads."""
         return self.max_length - self.tokenizer.num_special_tokens_to_add(pair=chunk[0].second is not None)
@@ -214,7 +210,7 @@ class SequenceClassifier:
             ValueError: a symbol outside the alphabet; the message names record, symbol, position and alphabet. Or a
                 pair for a model of single sequences, or the other way round.
         """
-        self._check_form(chunk)
+        check_form(chunk, getattr(self.model.config, "reads_pairs", None))
         for record in chunk:
             if (letters := len(record.sequence) + len(record.second or "")) > MOST_LETTERS:
                 raise ValueError(f"{record.where}: {letters:,} letters; a record may have {MOST_LETTERS:,}")

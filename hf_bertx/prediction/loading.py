@@ -138,6 +138,8 @@ def _load_adapter(name: str, revision: str | None) -> Any:
     labels = order["task"]["labels"]
     names = {} if labels is None else dict(enumerate(labels))
     fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"} if labels is None else {"id2label": names}
+    if order["task"].get("multi_label"):
+        fields["problem_type"] = "multi_label_classification"
     base = order["specification"]["backbone"] if order_file == beside else config.base_model_name_or_path
     known = next((b.name for b in BACKBONES.values() if b.hub_id == base), None)
     try:

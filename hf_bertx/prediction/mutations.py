@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from scipy.special import softmax
 
 from .. import run_files
 from ..data.input_records import InputRecord
@@ -128,7 +127,7 @@ def _scored(
         answers, name = logits[:, 0].astype(np.float64), "value"
     else:
         number = int(logits[0].argmax()) if target is None else classifier.labels.index(target)
-        answers, name = softmax(logits.astype(np.float64), axis=1)[:, number], classifier.labels[number]
+        answers, name = classifier.probabilities(logits)[:, number], classifier.labels[number]
     score_of = dict(zip(distinct, answers.tolist(), strict=True))
     scores = np.array([score_of.get(mutant, np.nan) for mutant in mutants]).reshape(len(rows), len(sequence))
     return Mutations(record, sequence, rows, scores, score_of[sequence], name)

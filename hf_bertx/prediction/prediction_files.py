@@ -75,6 +75,8 @@ def predict_file(
     """
     check_output(output, overwrite, path)
     columns = columns or Columns()
+    if classifier.multi_label and (columns.piece or is_music(path)):
+        raise ValueError(f"{path}: segments of a piece vote on one label, and the model gives several")
     total, digest = _scan(classifier, path, columns)
     order = {
         "input": digest,

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import softmax
 
-from .. import run_files
+from .. import metrics, run_files
 from ..data.text_files import spreadsheet_safe
 from ..metrics import names_of_pieces, vote
 from .inference import Chunk, SequenceClassifier
@@ -125,6 +124,9 @@ def said_answers(classifier: SequenceClassifier, parts: list[Path], most: int = 
     for *_, logits in read_parts(parts):
         if classifier.regression:
             values.append(logits[:, 0])
+        elif classifier.multi_label:
+            given = classifier.probabilities(logits) >= metrics.LABEL_THRESHOLD
+            counts.update(dict(zip(classifier.labels, given.sum(axis=0).tolist(), strict=True)))
         else:
             counts.update(classifier.labels[number] for number in logits.argmax(axis=1).tolist())
     if classifier.regression:
@@ -144,15 +146,17 @@ def rows(
     """
     labels, voters = classifier.labels, iter(names)
     for ids, own, cut, windows, logits in read_parts(parts):
-        scores = softmax(logits.astype(np.float64), axis=1)
+        scores = classifier.probabilities(logits) if labels else logits
         for i, name in enumerate(ids):
             row: dict[str, Any] = {"id": name}
-            if labels:
+            if classifier.multi_label:
+                row["label"] = metrics.joined_labels(scores[i] >= metrics.LABEL_THRESHOLD, labels)
+            elif labels:
                 best = int(logits[i].argmax())
                 row |= {"label": labels[best], "score": round(float(scores[i, best]), 6)}
-                row |= {f"score_{label}": round(float(scores[i, k]), 6) for k, label in enumerate(labels)}
             else:
                 row["value"] = float(f"{logits[i, 0]:.7g}")
+            row |= {f"score_{label}": round(float(scores[i, k]), 6) for k, label in enumerate(labels)}
             row["cut"] = cut[i]
             if classifier.windows is not None:
                 row["windows"] = windows[i]

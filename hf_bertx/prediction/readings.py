@@ -1,4 +1,4 @@
-"""The readings of a record: in each frame of k-mers, and in windows where it is longer than the model reads."""
+"""The form of a record, and its readings: in each frame of k-mers, and in windows where it is long."""
 
 from __future__ import annotations
 
@@ -9,6 +9,23 @@ import numpy as np
 from ..data.input_records import InputRecord
 from ..disciplines import Discipline, from_frame
 from ..tokenization.windows import Windows
+
+
+def check_form(chunk: Sequence[InputRecord], pairs: bool | None) -> None:
+    """Refuses single sequences for a model of pairs, and the other way round.
+
+    Args:
+        pairs: whether the model reads pairs; None where nobody knows, then all records have the form of the first.
+    """
+    if pairs is None:
+        pairs = chunk[0].second is not None
+    for record in chunk:
+        if (record.second is not None) != pairs:
+            was, reads = ("a single sequence", "pairs") if pairs else ("a pair", "single sequences")
+            raise ValueError(
+                f"{record.where}: {was}, and the model reads {reads}; give second sequences (a table's "
+                "--second_sequence_column, a pipeline's `text_pair`) to a model of pairs, and to no other"
+            )
 
 
 def all_readings(

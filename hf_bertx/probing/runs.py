@@ -190,6 +190,8 @@ def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:
 
 
 def _labels(rows: Dataset, task: Task) -> np.ndarray:
+    if task.multi_label:
+        raise ValueError(f"task {task.name} has several labels an item; a probe answers with one")
     return np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
 
 

@@ -221,6 +221,8 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
 def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]]) -> Cell:
     """The cell with its runs' answers, if it has all of them. `items` gets those of the first run that is read."""
     task = cell.task
+    if task.multi_label:  # what is resampled and drawn below is of one class an item
+        return cell
     predictions = [each for run in cell.runs if (each := run.predictions()) is not None]
     if len(predictions) < len(cell.runs):
         return cell
@@ -236,7 +238,7 @@ def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]])
             )
         answers.append(given)
     truth = items[0][2]
-    constant = [metrics.constant_answer(truth, given, task.regression) for given in answers]
+    constant = [statistics.constant_answer(truth, given, task.regression) for given in answers]
     calibration = None
     if not task.regression and not cell.is_probe:
         logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))

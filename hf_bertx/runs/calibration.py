@@ -25,8 +25,9 @@ def check_calibration(spec: ResolvedRun, data: TaskData) -> None:
     if not spec.calibrate:
         return
     task, items = spec.task, len(data.splits["validation"])
-    if task.regression:
-        raise ValueError(f"--calibrate needs classes, and task {task.name} is a regression")
+    if task.regression or task.multi_label:
+        other = "is a regression" if task.regression else "has several labels an item"
+        raise ValueError(f"--calibrate needs classes, and task {task.name} {other}")
     if task.test_split == "validation":
         raise ValueError(f"--calibrate needs validation items, and task {task.name} is tested on them")
     if items < FEWEST_ITEMS:

@@ -71,7 +71,7 @@ def by_item(rows: DeviceRows, logits: np.ndarray, labels: np.ndarray, task: Task
     if rows.owners is None:
         return logits, labels
     first = np.flatnonzero(np.diff(rows.owners, prepend=-1))
-    return mean_answers(logits, rows.owners, task.regression), labels[first]
+    return mean_answers(logits, rows.owners, task.regression, task.multi_label), labels[first]
 
 
 def rows_of(

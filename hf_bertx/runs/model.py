@@ -110,7 +110,8 @@ def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
         fields |= {"num_labels": 1, "problem_type": "regression"}
     else:
         fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-        fields |= {"problem_type": "single_label_classification"}
+        kind = "multi" if spec.task.multi_label else "single"
+        fields |= {"problem_type": f"{kind}_label_classification"}
     if spec.attention_dropout is not None:
         fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
     model = load(spec.backbone, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)

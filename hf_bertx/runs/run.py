@@ -70,6 +70,8 @@ class Predictions:
 
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """What a score is computed from: ids, truth and answers, of items or, where the task votes, of pieces."""
+        if task.multi_label:
+            return self.ids, metrics.label_rows(self.labels, task.labels or ()), self.logits > 0
         answers = self.logits[:, 0].astype(np.float64) if task.regression else self.logits.argmax(axis=1)
         if not task.votes:
             return self.ids, self.labels, answers

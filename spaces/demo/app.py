@@ -23,7 +23,6 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 import gradio as gr
 import page
 from huggingface_hub import HfApi
-from scipy.special import softmax
 
 from hf_bertx.data.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
 from hf_bertx.hub_answers import advice
@@ -140,7 +139,7 @@ def _headline(classifier: SequenceClassifier, attribution: Attribution) -> str:
 def _scores(classifier: SequenceClassifier, attribution: Attribution) -> str:
     if classifier.regression:
         return page.note("A value in the units of the data that the model was trained on.")
-    return page.bars(dict(zip(classifier.labels, softmax(attribution.logits).tolist(), strict=True)))
+    return page.bars(dict(zip(classifier.labels, classifier.probabilities(attribution.logits).tolist(), strict=True)))
 
 
 def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
@@ -152,7 +151,7 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
             best = int(logits.argmax())
             pieces.append(record.piece or "")
             predicted.append(best)
-            score = f"{logits[0]:.4g}" if classifier.regression else f"{softmax(logits)[best]:.3f}"
+            score = f"{logits[0]:.4g}" if classifier.regression else f"{classifier.probabilities(logits)[best]:.3f}"
             rows.append((record.id, "" if classifier.regression else classifier.labels[best], score))
     first = attribute(classifier, records[0].sequence, METHODS[0] if method == MUTATIONS else method)
     title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"

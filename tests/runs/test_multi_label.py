@@ -1,0 +1,138 @@
+"""Several labels an item: from a table to a model that plain transformers answers alike."""
+
+import csv
+import itertools
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from saved_models import predict
+from scipy.special import expit
+from sklearn.metrics import average_precision_score, f1_score
+from transformers import pipeline
+
+from hf_bertx import metrics
+from hf_bertx.cli import main as bertx
+from hf_bertx.launch import main
+from hf_bertx.metrics import mean_answers
+from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.runs.run import Run
+
+NAMES = ("cytoplasm", "membrane", "nucleus")
+
+
+def write_table(path: Path, rows: int) -> Path:
+    """Each label has a residue of its own, which a sequence holds ten times where the item has the label."""
+    draw, lines = random.Random(0), []
+    choices = [own for count in (1, 2, 3) for own in itertools.combinations(range(3), count)]
+    for i in range(rows):
+        own = draw.choice(choices)
+        sequence = "".join("KLW"[n] * 10 for n in own) + "".join(draw.choices("AGST", k=5))
+        lines.append(f"s{i},{sequence},{'; '.join(NAMES[n] for n in own)}\n")
+    path.write_text("id,sequence,label\n" + "".join(lines))
+    return path
+
+
+def train(backbone: Path, root: Path, table: Path, *more: str) -> int:
+    argv = ["--backbone", str(backbone), "--output_dir", str(root), "--train_file", str(table)]
+    argv += ["--discipline", "protein", "--problem", "multi_label", "--precision", "float32", "--disable_tqdm", "1"]
+    return main([*argv, *more])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_table(tmp_path_factory.mktemp("rows") / "places.csv", 400)
+
+
+@pytest.fixture(scope="module")
+def run(tiny_backbone: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("runs")
+    told = ["--max_steps", "60", "--eval_steps", "30", "--learning_rate", "3e-3"]
+    assert train(tiny_backbone, root, table, *told) == 0
+    return Run.open_finished(next(root.rglob("results.json")).parent)
+
+
+def test_a_run_is_scored_by_label(run: Run, table: Path) -> None:
+    assert run.task.labels == NAMES
+    assert run.results is not None
+    assert run.results["understood"]["problem"] == "multi_label"
+    true = {row["id"]: row["label"] for row in csv.DictReader(table.open())}
+    for split in ("validation", "test"):
+        found = run.predictions(split)
+        assert found is not None
+        assert found.logits.shape == (20, 3)
+        rows = metrics.label_rows([true[name] for name in found.ids], NAMES)
+        scores = {
+            "micro_f1": f1_score(rows, found.logits > 0, average="micro"),
+            "macro_f1": f1_score(rows, found.logits > 0, average="macro"),
+            "auprc": average_precision_score(rows, found.logits),
+        }
+        assert run.scores[split] == pytest.approx(scores)
+    assert run.scores["test"]["micro_f1"] > 0.8
+
+
+def test_predict_and_both_pipelines_agree(run: Run, table: Path, tmp_path: Path) -> None:
+    found = run.predictions("test")
+    assert found is not None
+    assert predict(run.folder, table, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
+    rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out.csv").open())}
+    text = {row["id"]: row["sequence"] for row in csv.DictReader(table.open())}
+    stock = pipeline("text-classification", model=str(run.model_dir), device="cpu")
+    own = pipeline(
+        "discipline-classification",
+        model=str(run.model_dir),
+        pipeline_class=DisciplineClassificationPipeline,
+        device="cpu",
+    )
+    for name, logits in zip(found.ids, found.logits, strict=True):
+        scores = dict(zip(NAMES, expit(logits).tolist(), strict=True))
+        asked = {"top_k": None, "function_to_apply": "sigmoid"}
+        plain = {answer["label"]: answer["score"] for answer in stock(text[name], **asked)}
+        ours = {answer["label"]: answer["score"] for answer in own(text[name], top_k=None)[0]}
+        served = {label: float(rows[name][f"score_{label}"]) for label in NAMES}
+        assert plain == pytest.approx(scores, abs=1e-5)
+        assert ours == pytest.approx(scores, abs=1e-5)
+        assert served == pytest.approx(scores, abs=1e-5)
+        assert rows[name]["label"] == ";".join(label for label in NAMES if scores[label] >= 0.5)
+
+
+def test_card_and_report_take_several_labels(run: Run, tmp_path: Path) -> None:
+    card = (run.model_dir / "README.md").read_text(encoding="utf-8")
+    assert 'top_k=None, function_to_apply="sigmoid")' in card
+    assert "Read as 3 labels, several an item: " in card
+    assert bertx(["report", str(run.folder), "--output", str(tmp_path / "report")]) == 0
+    table = (tmp_path / "report" / "runs.csv").read_text(encoding="utf-8")
+    assert "places" in table
+
+
+def test_probabilities_of_labels_are_averaged() -> None:
+    logits, owners = np.array([[0.0, 4.0], [2.0, -4.0], [1.0, 1.0]]), np.array([0, 0, 1])
+    mean = expit(mean_answers(logits, owners, regression=False, multi_label=True))
+    assert mean == pytest.approx(np.array([expit(logits[:2]).mean(axis=0), expit(logits[2])]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("label", "told", "message"),
+    [
+        ("nucleus;;membrane", [], "line 3: the label 'nucleus;;membrane' has an empty part"),
+        ("nucleus;", [], "line 3: the label 'nucleus;' has an empty part; allowed: names divided by ;"),
+        ("nucleus", ["--metric", "accuracy"], "--metric is 'accuracy'; allowed for multi_label: micro_f1, macro_f1"),
+        ("nucleus", ["--label_smoothing_factor", "0.1"], "has several labels an item"),
+        ("nucleus", ["--calibrate"], "--calibrate needs classes, and task places has several labels an item"),
+    ],
+)
+def test_what_is_not_allowed_of_several_labels(
+    label: str,
+    told: list[str],
+    message: str,
+    tiny_backbone: Path,
+    table: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    lines = table.read_text().splitlines()
+    lines[2] = ",".join([*lines[2].split(",")[:2], label])
+    (tmp_path / "places.csv").write_text("\n".join(lines) + "\n")
+    assert train(tiny_backbone, tmp_path / "runs", tmp_path / "places.csv", *told) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
