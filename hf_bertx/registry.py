@@ -39,6 +39,8 @@ def one_line(error: BaseException) -> str:
     """An exception as one line. One of a type that no check of ours raises names its type."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full: {error.filename}" if error.filename else "the disk is full"
+    if isinstance(error, (NotADirectoryError, FileExistsError)) and error.filename:
+        return f"{error.filename}: a file stands where a folder is needed"
     text = " ".join(str(error).split())
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]} ..."

@@ -91,6 +91,8 @@ def test_a_start_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
     [
         (ValueError("a\n  b"), "a b"),
         (OSError(errno.ENOSPC, "No space left on device", "/x/y"), "the disk is full: /x/y"),
+        (FileExistsError(errno.EEXIST, "File exists", "/x/y"), "/x/y: a file stands where a folder is needed"),
+        (NotADirectoryError(errno.ENOTDIR, "Not a directory", "x/y"), "x/y: a file stands where a folder is needed"),
         (KeyError("alphabet"), "KeyError: 'alphabet' (TRANSFORMERS_VERBOSITY=debug shows where)"),
         (RuntimeError("WandbCallback requires wandb"), "WandbCallback requires wandb"),
         (ImportError("no module"), "no module"),

@@ -94,8 +94,15 @@ class OneLineParser(HfArgumentParser):
         return {names[word] for word in words}
 
     def read(self, argv: list[str]) -> tuple[Any, ...]:
-        """The dataclasses of a command line."""
-        return self.parse_args_into_dataclasses(argv, look_for_args_file=False)
+        """The dataclasses of a command line.
+
+        Raises:
+            ValueError: a value that is not allowed, or a word that belongs to no option.
+        """
+        *found, rest = self.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+        if rest:
+            self.error(f"{rest[0]!r} belongs to no option: the one before it takes a single value")
+        return tuple(found)
 
 
 def _metavar(action: argparse.Action) -> str:

@@ -68,6 +68,10 @@ def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None
         ("--torch_compile_mode default", "--torch_compile_mode has no effect without --torch_compile"),
         ("--optimizer adam --optim sgd", "--optim and --optimizer are both given; leave one out"),
         ("--precision float32 --bf16 true", "--bf16 and --precision are both given; leave one out"),
+        (
+            "--task dna-h3 protein-stability",
+            "'protein-stability' belongs to no option: the one before it takes a single",
+        ),
         ("--optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'?"),
         ("--learning_rat 1e-3", "unknown argument 'learning_rat'; did you mean --learning_rate?"),
         ("--label_smoothing_factor 0.1 --task protein-stability", "needs classes, and task protein-stability is a"),
