@@ -27,8 +27,8 @@ def add(verbs: Any) -> None:
         "--frames",
         choices=("one", "all"),
         default="one",
-        help="all: of a model of k-mers, read each sequence also from its second to its k-th letter, and average the "
-        "probabilities or values; k times as long (%(default)s)",
+        help="all: of a model of k-mers that was trained with --frame_augmentation, read each sequence also from its "
+        "second to its k-th letter, and average the probabilities or values; k times as long (%(default)s)",
     )
     predicting.add_argument("--piece_column", help="records of one piece vote; MIDI files have pieces anyway")
     predicting.set_defaults(act=_predict)
