@@ -67,7 +67,8 @@ def build_dataset(
         ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
     """
     own = bool(builder_options and "train_file" in builder_options)
-    config = "default" if own else split
+    fold = (builder_options or {}).get("fold")
+    config = split if not own else "default" if fold is None else f"fold-{fold}"
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
     if not _NAME.fullmatch(name):

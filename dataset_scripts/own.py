@@ -13,6 +13,7 @@ import datasets
 from hf_bertx.data.input_records import Columns, read_input, said
 from hf_bertx.data.midi_files import files_below
 from hf_bertx.data.record_labels import Labels
+from hf_bertx.data.similar_groups import similar_groups
 from hf_bertx.data.targets import doubts
 from hf_bertx.data.task_data import own_task
 from hf_bertx.disciplines import DISCIPLINES
@@ -20,7 +21,7 @@ from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
 from .records import Record
-from .splits import TEST, TRAIN, VALIDATION, grouped_split, random_split
+from .splits import TEST, TRAIN, VALIDATION, fold_split, grouped_split, random_split
 
 
 @dataclass
@@ -39,6 +40,8 @@ class OwnConfig(BuildConfig):
             the label of a MIDI file is the name of its folder.
         skip_unreadable: leave out MIDI files that cannot be read.
         metric: what runs are selected by and report first; by default accuracy or spearman.
+        similarity_threshold: where records have no groups, sequences that share as many of their k-mers are a group.
+        folds: divide the training file by `fold` of a cross-validation in so many; it is the test split.
     """
 
     train_file: str = ""
@@ -55,6 +58,9 @@ class OwnConfig(BuildConfig):
     labels_file: str | None = None
     skip_unreadable: bool = False
     metric: str | None = None
+    similarity_threshold: float | None = None
+    folds: int | None = None
+    fold: int | None = None
 
 
 @dataclass
@@ -92,6 +98,9 @@ class Own(DisciplineBuilder):
             for path in self._given.values():
                 if not path.exists():
                     raise FileNotFoundError(f"{path}: no such file or folder")
+            real = {path.resolve() for path in self._given.values()}
+            if len(real) < len(self._given):
+                raise ValueError(f"one file is given for two of {', '.join(self._given)}; each needs its own")
             train = self._given[TRAIN]
             self._pieces: dict[Path, list[Record]] = {}
             self._scanned = self._scan()
@@ -173,13 +182,17 @@ class Own(DisciplineBuilder):
     def choose(self) -> dict[str, Sequence[str]]:
         """Parts with a file are as given; others are drawn from the training file, by group where it has groups."""
         keys: dict[str, list[Key]] = {part: [] for part in self.files}
+        labels, sequences = list[Any](), list[str]()
         for part in self.files:
             for row in self.rows(part):
                 keys[part].append(Key(row["id"], row["group"], row["part"]))
+                if part == TRAIN:
+                    labels.append(row["label"])
+                    sequences.append(row["sequence"] if self.config.similarity_threshold else "")
         chosen: dict[str, Sequence[str]] = {part: [part] * len(own) for part, own in keys.items()}
         drawn = (TRAIN, *(part for part in (VALIDATION, TEST) if part not in keys))
         if len(drawn) > 1:
-            chosen[TRAIN] = self._draw(keys[TRAIN], drawn)
+            chosen[TRAIN] = self._draw(keys[TRAIN], drawn, labels, sequences)
             empty = [part for part in drawn if part not in chosen[TRAIN]]
             if empty:
                 raise ValueError(
@@ -188,13 +201,37 @@ class Own(DisciplineBuilder):
                 )
         return chosen
 
-    def _draw(self, keys: list[Key], parts: Sequence[str]) -> Sequence[str]:
+    def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> Sequence[str]:
+        groups, config, told = self._groups(keys, sequences), self.config, "drawn at random"
+        if groups is not None:
+            told = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
+        if config.fold is not None and config.folds is not None:
+            classes = None if self.task.labels is None else labels
+            self.note(f"test: fold {config.fold} of {config.folds}, {told}; validation: a tenth of the rest")
+            try:
+                return fold_split(classes or labels, groups, config.folds, config.fold, config.seed, classes is None)
+            except ValueError as error:
+                raise ValueError(f"{config.train_file}: {error}") from None
+        self.note(f"{', '.join(parts[1:])}: 5% each of the training file, {told}")
+        if groups is None:
+            return random_split(len(keys), config.seed, parts)
+        return grouped_split(groups, config.seed, parts)
+
+    def _groups(self, keys: list[Key], sequences: list[str]) -> list[str] | None:
+        """The group of each record; None where there is none."""
+        threshold = self.config.similarity_threshold
         if self._scanned.grouped:
-            groups = [key.group or f"alone: {key.id}" for key in keys]
-            self.note(f"{', '.join(parts[1:])}: 5% each of the training file, drawn by group")
-            return grouped_split(groups, self.config.seed, parts)
-        self.note(f"{', '.join(parts[1:])}: 5% each of the training file, drawn at random")
-        return random_split(len(keys), self.config.seed, parts)
+            if threshold is not None:
+                raise ValueError(
+                    f"{self.config.train_file}: its records have groups; leave --similarity_threshold out"
+                )
+            return [key.group or f"alone: {key.id}" for key in keys]
+        if threshold is None:
+            return None
+        groups = similar_groups(sequences, self.task.discipline, threshold)
+        largest = max(Counter(groups).values())
+        self.note(f"{len(set(groups))} groups of similar sequences, the largest of {largest} records")
+        return groups
 
     def provenance(self) -> dict[str, Any]:
         folders = [path for path in self._given.values() if path.is_dir()]

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SEED = 100  # authors' code: shuffle with seed 100, then contiguous 90/5/5
@@ -60,3 +64,47 @@ def grouped_split(
             for row in members[group]:
                 chosen[row] = part
     return chosen
+
+
+def fold_split(
+    labels: Sequence[Any], groups: Sequence[str] | None, folds: int, fold: int, seed: int, regression: bool
+) -> list[str]:
+    """The part of each row in a fold of a cross-validation: the fold is tested on, a tenth of the rest is validation.
+
+    Every row is tested in exactly one fold. Rows of one group never part; classes, or fifths of the targets, have
+    nearly the same share in all parts.
+
+    Args:
+        labels: classes, or targets of a regression.
+        groups: None: each row is a group of its own.
+        folds: how many there are.
+        fold: from 1 on.
+
+    Raises:
+        ValueError: a class with fewer rows, or groups, than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    names = np.asarray(groups if groups is not None else range(len(labels)))
+    strata = np.asarray(labels)
+    if regression:
+        strata = np.searchsorted(np.quantile(strata, [0.2, 0.4, 0.6, 0.8]), strata)
+    for stratum in [] if regression else np.unique(strata):
+        count, unit = len(np.unique(names[strata == stratum])), "records" if groups is None else "groups"
+        if count < folds:
+            raise ValueError(f"class {stratum!s} has {count} {unit}; --folds is {folds}, allowed: at most {count}")
+    if len(np.unique(names)) < folds:
+        raise ValueError(f"{len(np.unique(names))} groups; --folds is {folds}, allowed: at most as many")
+
+    def divide(rows: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
+        kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of classes that are rarer than the folds of validation
+            parts = kind(count, shuffle=True, random_state=seed).split(rows, strata[rows], names[rows])
+            return [(rows[train], rows[test]) for train, test in parts]
+
+    rest, tested = divide(np.arange(len(labels)), folds)[fold - 1]
+    _, held = divide(rest, min(10, len(np.unique(names[rest]))))[0]
+    chosen: np.ndarray = np.full(len(labels), TRAIN, dtype=object)
+    chosen[tested], chosen[held] = TEST, VALIDATION
+    return chosen.tolist()

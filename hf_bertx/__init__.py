@@ -23,6 +23,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "tasks": ("TASKS", "Task", "get_task"),
     "protocols": ("PROTOCOLS", "Protocol", "get_protocol"),
     "callbacks": ("LossConvergedCallback", "ModelCardCallback", "RunRecordCallback", "ThroughputCallback"),
+    "runs.collapse": ("CollapseGuardCallback",),
     "runs.spec": ("RunSpec",),
     "runs.run": ("Run",),
     "launch": ("train",),

@@ -1,4 +1,4 @@
-"""`bertx train` and `train.py`: data first, then the runs, then their cards.
+"""Data first, then the runs, then their cards: what `bertx train` and studies train with.
 
 Beside `bertx data`, the only module that knows how data sets are built. What is needed after training, or for a push
 alone, is imported then, so that the first step comes sooner.
@@ -9,25 +9,29 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from datasets import disable_progress_bars
 from transformers import TrainingArguments
 from transformers.utils import logging
 
 from . import run_files
 from .callbacks import TimeLimitCallback
 from .registry import beside, run_command
-from .runs.arguments import OwnData, parse_arguments
+from .runs.arguments import Options, OwnData, ResolvedRun, read_options, resolve
 from .runs.processes import end_process_group
 from .runs.run import Run
 from .runs.spec import RunSpec
 from .runs.time_limit import deadline
 from .runs.training import run
 from .tasks import TASKS
+
+OF_THE_COMMAND = ("baselines", "probe_items", "quick", "find_learning_rate", "folds")  # see [`selection`]
 
 
 def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path | None = None, **options: Any) -> Run:
@@ -59,6 +63,56 @@ def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path |
     return Run.open_finished(folder)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Runs that are ready to be trained.
+
+    Args:
+        plans: one an arm.
+        args: of all of them; `output_dir` is the root of the runs.
+        push: publishes the folder of a finished run; None where nothing is pushed.
+    """
+
+    plans: list[ResolvedRun]
+    args: TrainingArguments
+    push: Callable[[Path], None] | None
+
+    @property
+    def root(self) -> Path:
+        return Path(self.args.output_dir or "runs")
+
+
+def prepare(options: Options) -> Prepared:
+    """Builds a user's own data, looks up all names, and sets up the processor.
+
+    Raises:
+        ValueError, OSError: an order that cannot be carried out.
+    """
+    from .processor import use_processor
+
+    logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
+    disable_progress_bars()
+    # every run has a head that is drawn anew; a backbone that lacks more than that is refused when it is loaded
+    logging.get_logger("transformers.modeling_utils").addFilter(lambda said: "LOAD REPORT" not in said.getMessage())
+    plans, args = resolve(options, build_own)
+    use_processor(plans[0].threads, args.use_cpu)
+    push = _push_to_hub(args) if args.push_to_hub else None
+    # the finished run is pushed, without the Trainer's pickle, and no checkpoint holds the token
+    args.push_to_hub, args.hub_token = False, None
+    return Prepared(plans, args, push)
+
+
+def train_plan(prepared: Prepared, plan: ResolvedRun) -> Path:
+    """Trains one run and writes its card; returns its folder."""
+    limit = (TimeLimitCallback(deadline()),) if deadline() < float("inf") else ()
+    folder = run(plan, prepared.args, limit, partial(_build_task, prepared.root))
+    if PartialState().is_main_process:
+        from .publishing.cards import write_model_card
+
+        write_model_card(folder)
+    return folder
+
+
 def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: None) -> list[Path]:
     """Trains the runs of a command line, one an arm, and publishes them if they are to be pushed.
 
@@ -71,31 +125,23 @@ def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: Non
     Raises:
         ValueError, OSError: an order that cannot be carried out.
     """
-    from .processor import use_processor
-
-    logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
-    plans, args = parse_arguments(argv, _build_own)
-    use_processor(plans[0].threads, args.use_cpu)
-    root, folders = Path(args.output_dir or "runs"), []
-    push = _push_to_hub(args) if args.push_to_hub else None
-    # the finished run is pushed, without the Trainer's pickle, and no checkpoint holds the token
-    args.push_to_hub, args.hub_token = False, None
-    limit = (TimeLimitCallback(deadline()),) if deadline() < float("inf") else ()
-    for plan in plans:
-        folder = run(plan, args, limit, partial(_build_task, root))
-        folders.append(folder)
+    options = read_options(argv)
+    stray = next((name for name in OF_THE_COMMAND if name in options.given), None)
+    if stray is not None:
+        raise ValueError(f"--{stray} is an option of `bertx train`; runs alone are trained here")
+    prepared = prepare(options)
+    folders = []
+    for plan in prepared.plans:
+        folders.append(train_plan(prepared, plan))
         if PartialState().is_main_process:
-            from .publishing.cards import write_model_card
-
-            write_model_card(folder)
-            tell(folder)
-            if push is not None:
-                push(folder)
+            tell(folders[-1])
+            if prepared.push is not None:
+                prepared.push(folders[-1])
     return folders
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 2 for an order that cannot be carried out, after one line that says why; see `run_command`."""
+    """Trains the runs of a command line. Returns 2 for one that cannot be carried out, after a line that says why."""
 
     def act() -> None:
         train_all(sys.argv[1:] if argv is None else argv, tell=lambda folder: print(f"wrote {folder}"))
@@ -104,7 +150,7 @@ def main(argv: list[str] | None = None) -> int:
     return run_command("train.py", act)
 
 
-def _build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
+def build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
     """Builds a user's own data into a folder of its content: two files of one name never share one."""
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
@@ -113,10 +159,12 @@ def _build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
     if name in TASKS:
         raise ValueError(f"--task {name} is a task of the paper; give your own data another name")
     built = folder / f"{name}-{_content(told)[:12]}"
+    folds = range(1, told.get("folds", 0) + 1)
     with PartialState().main_process_first():
         if PartialState().is_main_process:
-            build_dataset(name, built, builder_options=told)
-    return OwnData(built_task(built), built / "default")
+            for fold in folds or (None,):
+                build_dataset(name, built, builder_options={**told, "fold": fold})
+    return OwnData(built_task(built), built if folds else built / "default")
 
 
 def _content(told: dict[str, Any]) -> str:

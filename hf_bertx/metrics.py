@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -134,22 +135,46 @@ def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool, multi
     return (mean if regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))).astype(np.float32)
 
 
-def constant_loss(task: Task, references: Sequence[float]) -> float:
+def constant_answer_loss(labels: np.ndarray, regression: bool, balanced: bool = False) -> float:
     """The training loss of the best constant answer: the entropy of the classes (natural logarithm), or the variance
     of the targets.
 
     Args:
-        references: class numbers or targets of the training items.
+        labels: class numbers or targets of the training items; of several labels an item, rows of [`label_rows`].
+        balanced: every class has the same weight in the loss.
     """
-    true = np.asarray(references)
-    if task.multi_label:
-        shares = label_rows(references, task.labels or ()).mean(axis=0)  # type: ignore[arg-type]
-        both = np.stack([shares, 1 - shares])
+    if labels.ndim == 2:
+        rates = labels.mean(axis=0)
+        both = np.stack([rates, 1 - rates])
         return float(-(both * np.log(np.where(both > 0, both, 1))).sum(axis=0).mean())
-    if task.regression:
-        return float(true.var())
-    shares = np.unique(true, return_counts=True)[1] / len(true)
+    if regression:
+        return float(labels.var())
+    counts = np.unique(labels, return_counts=True)[1]
+    shares = np.full(len(counts), 1 / len(counts)) if balanced else counts / len(labels)
     return float(-(shares * np.log(shares)).sum())
+
+
+def label_array(labels: Sequence[Any], task: Task) -> np.ndarray:
+    """Labels of items as an array: class numbers, targets, or rows of [`label_rows`]."""
+    return label_rows(labels, task.labels or ()) if task.multi_label else np.asarray(labels)
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """A weight a class such that all classes weigh the same, and an item 1 in the mean; 1 for a class without items.
+
+    Args:
+        labels: class numbers of the training items.
+    """
+    counts = np.bincount(labels, minlength=classes)
+    return np.where(counts > 0, len(labels) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 1.0)
+
+
+def constant_answer(truth: np.ndarray, predictions: np.ndarray, regression: bool) -> bool:
+    """Whether a run collapsed: it gives every item one class, or values that differ by less than a thousandth of the
+    targets' standard deviation."""
+    if regression:
+        return bool(np.ptp(predictions) <= 1e-3 * truth.std())
+    return bool(np.ptp(predictions) == 0)
 
 
 def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:

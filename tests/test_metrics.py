@@ -76,7 +76,7 @@ def test_auprc_is_the_mean_over_classes_of_their_average_precision() -> None:
     assert one.compute(predictions=logits.tolist(), references=[1, 0, 1, 0])["auprc"] == pytest.approx(5 / 6)
 
 
-def test_evaluate_loads_the_module_from_its_folder_without_a_network() -> None:
+def test_evaluate_loads_the_module_without_a_network() -> None:
     one = evaluate.load(evaluate_module(), "mcc")
     assert one.compute(predictions=[1, 1, 0, 0], references=[0, 0, 1, 1]) == {"mcc": -1.0}
     task = evaluate.load(evaluate_module(), "dna-splice")

@@ -77,7 +77,7 @@ def test_a_trained_pooler_is_kept(tiny_backbone: Path) -> None:
 
 @pytest.mark.parametrize("start", ["pretrained", "re_emb", "random", "random_body"])
 @pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
-def test_every_start_of_every_sibling_loads_plainly(tmp_path: Path, model_type: str, start: str) -> None:
+def test_every_start_of_every_family_loads_in_transformers(tmp_path: Path, model_type: str, start: str) -> None:
     torch.manual_seed(1)
     backbone = DISCIPLINE_MODELS[model_type](small_config(model_type))
     backbone.save_pretrained(tmp_path / "backbone")

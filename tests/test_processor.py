@@ -46,7 +46,7 @@ def python(code: str, *argv: str, **environment: str) -> str:
 
 
 @GLIBC
-def test_steps_find_their_memory_again_and_lose_as_before() -> None:
+def test_steps_reuse_memory_with_the_same_losses() -> None:
     kept, returned = (json.loads(python(STEPS, way, steps)) for way, steps in (("kept", "20"), ("returned", "6")))
     assert kept["losses"][:6] == returned["losses"]
     assert min(returned["faults"]) > 10_000, "else there is nothing to be kept"
@@ -63,7 +63,7 @@ def test_steps_find_their_memory_again_and_lose_as_before() -> None:
         ("GLIBC_TUNABLES", "glibc.pthread.rseq=1", "True"),
     ],
 )
-def test_who_has_told_glibc_otherwise_is_left_alone(name: str, value: str, found: str) -> None:
+def test_malloc_settings_of_the_environment_are_kept(name: str, value: str, found: str) -> None:
     code = "from hf_bertx.processor import keep_freed_memory; print(keep_freed_memory())"
     assert python(code, **{name: value}) == found
 

@@ -85,8 +85,8 @@ def activations(
         item, position = at.item[inside] - chunk.start, at.position[inside]
         hidden.append([layer[item, position].float().cpu().numpy() for layer in out.hidden_states])
         asked = np.isin(inside, queries)
-        looks = [layer[item[asked], :, position[asked]].float().cpu().numpy() for layer in out.attentions]
-        stacked = np.stack(looks)  # (layers, queries here, heads, keys)
+        attention = [layer[item[asked], :, position[asked]].float().cpu().numpy() for layer in out.attentions]
+        stacked = np.stack(attention)  # (layers, queries here, heads, keys)
         maps.append(np.pad(stacked, ((0, 0), (0, 0), (0, 0), (0, width - stacked.shape[3]))))
     layers = [np.concatenate(parts) for parts in zip(*hidden, strict=True)]
     return layers, np.concatenate(maps, axis=1).swapaxes(1, 2)

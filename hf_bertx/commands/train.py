@@ -19,8 +19,8 @@ def add(verbs: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from ..launch import train_all
     from ..runs.processes import end_process_group
+    from ..selection.command import train_command
 
-    train_all(arguments.arguments, tell=lambda folder: print(f"wrote {folder}"))
+    train_command(arguments.arguments)
     end_process_group()

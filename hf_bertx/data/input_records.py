@@ -147,6 +147,8 @@ def _check_options(path: Path, columns: Columns, labels: Labels | None) -> None:
     else:
         form, used = f"a {ending} file", []
     for option, value in given.items():
+        if value == "":
+            raise ValueError(f"{option} is empty; allowed: the name of a column, or leave the option out")
         if value is not None and option not in used:
             shown = "" if value is True else f" {value}"
             allowed = ", ".join(option for option in used) or "no option about columns"

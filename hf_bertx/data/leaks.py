@@ -27,7 +27,7 @@ _FIRST, _SECOND, _STEP = (np.uint64(n) for n in (0xBF58476D1CE4E5B9, 0x94D049BB1
 
 
 @dataclass(frozen=True)
-class _Notation:
+class Notation:
     """How sequences of a discipline are read, and the lengths, in symbols, that are looked for."""
 
     unit: str
@@ -37,13 +37,13 @@ class _Notation:
     split: Callable[[str], list[str]] | None = None  # None: every letter is a symbol
 
 
-_NOTATIONS = {
-    "dna": _Notation("nucleotides", window=100, k=12, upper=True),
-    "protein": _Notation("residues", window=50, k=5, upper=True),
-    "music": _Notation("notes", window=64, k=6, split=str.split),
-    "text": _Notation("words", window=None, k=1, split=lambda text: re.findall(r"\w+", text.casefold())),
+NOTATIONS = {
+    "dna": Notation("nucleotides", window=100, k=12, upper=True),
+    "protein": Notation("residues", window=50, k=5, upper=True),
+    "music": Notation("notes", window=64, k=6, split=str.split),
+    "text": Notation("words", window=None, k=1, split=lambda text: re.findall(r"\w+", text.casefold())),
 }
-_CHARACTERS = _Notation("characters", window=None, k=6)
+_CHARACTERS = Notation("characters", window=None, k=6)
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def leak_report(
     split = _tested_split(splits)
     train, tested = splits["train"], splits[split]
     train_labels, test_labels = _labels(train, "train"), _labels(tested, split)
-    notation = _NOTATIONS.get(discipline, _CHARACTERS)
+    notation = NOTATIONS.get(discipline, _CHARACTERS)
     if window is None and notation.window is not None and _longest(tested, notation) >= notation.window:
         window = notation.window
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -158,7 +158,7 @@ def leak_report(
     )
 
 
-def _longest(rows: Dataset, notation: _Notation) -> int:
+def _longest(rows: Dataset, notation: Notation) -> int:
     texts = chain.from_iterable(_items(rows, notation))
     return max(len(text) if notation.split is None else len(notation.split(text)) for text in texts)
 
@@ -193,7 +193,7 @@ def _drawn(total: int, at_most: int, generator: np.random.Generator) -> np.ndarr
     return np.arange(total) if total <= at_most else np.sort(generator.choice(total, at_most, replace=False))
 
 
-def _items(rows: Dataset, notation: _Notation) -> Iterator[tuple[str, ...]]:
+def _items(rows: Dataset, notation: Notation) -> Iterator[tuple[str, ...]]:
     """The sequence, or the pair of sequences, of each item."""
     columns = [name for name in ("sequence", "second_sequence") if name in rows.column_names]
     rows = rows.select_columns(columns)
@@ -213,7 +213,7 @@ class _Block:
     items: np.ndarray  # (windows,): which item of the block a window is in, from 0
 
 
-def _blocks(rows: Dataset, notation: _Notation, length: int) -> Iterator[_Block]:
+def _blocks(rows: Dataset, notation: Notation, length: int) -> Iterator[_Block]:
     """All windows of a length. A block ends with the item that brings it to 500,000 symbols or 4,000 items."""
     first, symbols, pieces = 0, 0, list[Any]()
     for number, item in enumerate(_items(rows, notation), start=1):
@@ -233,10 +233,10 @@ def _block(first: int, count: int, pieces: list[Any], length: int) -> _Block:
     symbols_left = np.repeat(np.cumsum(lengths), lengths) - np.arange(lengths.sum())
     starts = np.flatnonzero(symbols_left >= length)  # the other windows cross the border of two sequences
     owners: np.ndarray = np.repeat(np.arange(len(pieces)) * count // len(pieces), lengths)
-    return _Block(first, count, _window_hashes(codes, length)[starts], owners[starts])
+    return _Block(first, count, window_hashes(codes, length)[starts], owners[starts])
 
 
-def _window_hashes(codes: np.ndarray, length: int) -> np.ndarray:
+def window_hashes(codes: np.ndarray, length: int) -> np.ndarray:
     """A 64-bit hash of each window, made of those of two windows of half the length, or more where they overlap.
 
     A polynomial modulo 2^64 would confuse windows of self-similar sequences (Thue-Morse), whatever its base.
@@ -256,7 +256,7 @@ def _scrambled(numbers: np.ndarray) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def _overlapping(tested: Dataset, train: Dataset, notation: _Notation, length: int) -> int:
+def _overlapping(tested: Dataset, train: Dataset, notation: Notation, length: int) -> int:
     blocks = list(_blocks(tested, notation, length))
     known, places = np.unique(np.concatenate([block.hashes for block in blocks]), return_inverse=True)
     items = np.concatenate([block.first + block.items for block in blocks])
@@ -284,7 +284,7 @@ def _table(block: _Block, known: np.ndarray) -> csr_array:
     return table
 
 
-def _nearest(tested: Dataset, train: Dataset, notation: _Notation) -> np.ndarray:
+def _nearest(tested: Dataset, train: Dataset, notation: Notation) -> np.ndarray:
     """The numbers of the training items that share the most k-mers, the first of several; -1 where none shares one."""
     blocks = list(_blocks(tested, notation, notation.k))
     known = np.unique(np.concatenate([block.hashes for block in blocks]))

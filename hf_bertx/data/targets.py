@@ -20,6 +20,7 @@ _LIKE_A_NUMBER = re.compile(
     r"[<>]?[+\-\u2212\u2013]?(?:[0-9]+|[0-9]{1,3}(?:[,' \u00a0][0-9]{3})+|[0-9]{1,3}(?:\.[0-9]{3})+(?=,))"
     r"(?:[.,][0-9]+)?\s?%?"
 )
+_WITH_UNIT = re.compile(r"[<>]?[+\-]?[0-9]+\.[0-9]+ ?[A-Za-z\u00b5\u00b0][A-Za-z/]*")
 _LARGEST = 1e15  # a target; sums of its square have to fit 32 bits
 _MANY = 20  # classes; more whole numbers than that may be quantities
 _SHOWN, _NAMED = 20, 5  # classes in a line
@@ -44,6 +45,8 @@ def hint(label: str) -> str:
     ):
         if mark in label and any(character.isdigit() for character in label):
             return f"; {advice}"
+    if _WITH_UNIT.fullmatch(label):
+        return "; leave the unit out"
     return f" of at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
 
 
@@ -92,6 +95,11 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
 def _several_labels(labels: Counter[str]) -> tuple[str, str] | None:
     """A label that lists another one, as `kinase;nucleus` beside `nucleus`, and the other one."""
     for label in labels:
+        if label[0] + label[-1] in ("[]", "{}", "()"):
+            return label, label[1:-1]
+        parts = [part.strip() for part in re.split("[/+&]", label)]
+        if len(parts) > 1 and all(part in labels for part in parts):
+            return label, parts[0]
         parts = [part.strip() for part in re.split("[;|,]", label)]
         found = next((part for part in parts[1:] + parts[:-1] if part in labels), None)
         if found is not None:
@@ -110,6 +118,7 @@ def _guess(labels: Counter[str], at: Mapping[str, str]) -> str:
             "--problem classification if they are names"
         )
     fractions = [label for label in labels if _LIKE_A_NUMBER.fullmatch(label) and re.search("[^0-9+-]", label)]
+    fractions += [label for label in labels if _WITH_UNIT.fullmatch(label)]
     if 2 * len(fractions) > len(labels):
         raise ValueError(
             f"{at[others[0]]}: label {others[0]!r} is not a number, and most others are: a target has to be finite, "
@@ -213,7 +222,7 @@ def understood(
         return {**found, "classes": dict(sorted(totals.items(), key=lambda pair: -pair[1]))}
     mean = sum(balances[part]["mean"] * items for part, items in counts.items()) / sum(counts.values())
     low, high = min(own["min"] for own in balances.values()), max(own["max"] for own in balances.values())
-    return {**found, "target": {"min": low, "max": high, "mean": round(mean, 4)}}
+    return {**found, "target": {"min": low, "max": high, "mean": float(f"{mean:.6g}")}}
 
 
 def _doubt(part: str, items: int, own: Mapping[str, float], classification: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
-    "id_column group_column label_pattern labels_file skip_unreadable metric"
+    "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold folds"
 ).split()
 OWN_FLAGS = ("skip_unreadable",)  # those that take no value
 # What a task of a user's own data is scored by; the first one unless he names another.
@@ -81,8 +82,7 @@ def load_task_data(
         FileNotFoundError: there is no copy; the message says what to do.
         ValueError: an unknown split, a missing one, a missing column or a label that the task does not have.
     """
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    check_split(split)
     copy = load_copy(task, split, data_dir, build)
     loaded, origin = copy.rows, copy.origin
     splits = {}
@@ -94,6 +94,12 @@ def load_task_data(
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
     return TaskData(splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
+
+
+def check_split(split: str) -> None:
+    """Raises a ValueError for a name that no split of a data set has."""
+    if split not in SPLITS and not re.fullmatch("fold-[0-9]+", split):
+        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}, or fold-N of a cross-validation")
 
 
 def own_task(

@@ -219,7 +219,7 @@ def facts(run: Run) -> dict[str, Any]:
     s, task, results = run.specification, run.task, run.results or {}
     arm, backbone = ARMS[s["arm"]], known_backbone(s["backbone"])
     return {
-        **_shared_facts(run, backbone),
+        **shared_facts(run, backbone),
         "arm": arm,
         "protocol": get_protocol(s["protocol"]),
         "backbone": backbone,
@@ -241,10 +241,11 @@ def facts(run: Run) -> dict[str, Any]:
 
 def baseline_facts(run: Run) -> dict[str, Any]:
     """What the template of a baseline's card fills in."""
-    return {**_shared_facts(run, None), "example": examples(run.task)[0], "encoder": encoder_of(run.specification)}
+    return {**shared_facts(run, None), "example": examples(run.task)[0], "encoder": encoder_of(run.specification)}
 
 
-def _shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
+def shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
+    """What the templates of all cards fill in."""
     results = run.results or {}
     return {
         "task": run.task,

@@ -18,10 +18,12 @@ from jinja2 import Environment, StrictUndefined, Template, UndefinedError
 from .. import run_files
 from ..arms import BASELINE
 from ..data.data_copies import BUILDS, configurations, read_record, rows_digest
+from ..protocols import PROBE
 from ..registry import beside, first_line
 from ..runs.run import Run
 from ..tasks import Task
 from . import card_facts
+from .compared import compared_lines, probe_facts
 
 
 def model_card(
@@ -50,10 +52,13 @@ def model_card(
         "name": name,
         "source": repo_id or ".",  # before it is published, the model's folder
     }
+    if run.specification["protocol"] == PROBE:
+        return _template("probe_card.md").render(**probe_facts(run), **shared)
     if run.specification["arm"] == BASELINE:
         return _template("baseline_card.md").render(**card_facts.baseline_facts(run), **shared)
     return _template("model_card.md").render(
         **card_facts.facts(run),
+        compared=compared_lines(run),
         **shared,
         adapter=adapter,
         base_model=card_facts.base_model(run.order),

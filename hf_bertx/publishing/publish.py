@@ -162,8 +162,10 @@ def _send(files: Files, repo_id: str, kind: str, upload: Upload, message: str, s
     if upload.dry_run:
         card = files[CARD]
         text = card.decode() if isinstance(card, bytes) else card.read_text(encoding="utf-8")
-        target = f"{repo_id} ({kind}{', private' if upload.private else ''}), revision {upload.revision or 'main'}"
-        return f"{target}: nothing is sent in a dry run\n{listing(files)}\n\n{text}"
+        options = {"private": upload.private, "a pull request": upload.create_pr, f"tag {upload.tag}": upload.tag}
+        given = [name for name, value in options.items() if value]
+        target = ", ".join([kind, f"revision {upload.revision or 'main'}", *given])
+        return f"{repo_id} ({target}): nothing is sent in a dry run\n{listing(files)}\n\n{text}"
     user = signed_in(repo_id, upload)
     repository = HubRepository(PatientApi(HfApi(token=upload.token)), repo_id, kind, upload.revision)
     total = f"{len(files)} files, {readable(sum(map(size, files.values())))}"

@@ -14,7 +14,7 @@ from .. import run_files
 from ..data.data_copies import BUILDS, check_build, configurations
 from ..report.cells import make_cells
 from ..report.figures import save_figures
-from ..report.panels import make_panels
+from ..report.panels import training_panels
 from ..runs.run import Run
 from . import card_facts
 from .cards import dataset_card, model_card
@@ -120,10 +120,8 @@ def _json(value: Any) -> bytes:
 
 def _loss_curve(run: Run) -> bytes:
     """The picture of what the log holds, as PNG."""
-    panels = make_panels(make_cells([run], resamples=1), {}, [])
     with tempfile.TemporaryDirectory() as folder:
-        paths = save_figures([panel for panel in panels if panel.kind in ("loss", "validation")], Path(folder))
-        return paths[0].read_bytes()
+        return save_figures(training_panels(make_cells([run], resamples=1), []), Path(folder))[0].read_bytes()
 
 
 def dataset_files(folder: Path, repo_id: str) -> Files:

@@ -238,7 +238,7 @@ def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]])
             )
         answers.append(given)
     truth = items[0][2]
-    constant = [statistics.constant_answer(truth, given, task.regression) for given in answers]
+    constant = [metrics.constant_answer(truth, given, task.regression) for given in answers]
     calibration = None
     if not task.regression and not cell.is_probe:
         logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))

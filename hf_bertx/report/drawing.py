@@ -27,86 +27,37 @@ _STYLE_OF = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Kind:
-    """A kind of figure: its title, its name in the page's navigation, and its caption."""
-
-    title: str
-    short: str
-    caption: str
-
-
-_BAND = "The band is the 95% interval over seeds."
-KINDS = {
-    "worth": Kind(
-        "What pre-training on text was worth",
-        "Worth",
-        "Score of the pre-trained start minus that of the random one, with its 95% interval. A filled mark has a "
-        "corrected p below 0.05. Text tasks: token ids shifted by 1000.",
-    ),
-    "comparisons": Kind(
-        "Differences between two arms",
-        "Differences",
-        "Mean difference with its 95% interval: over test items and seeds if both arms have several seeds, else over "
-        "test items alone. A filled point has a corrected p below 0.05.",
-    ),
-    "loss": Kind(
-        "Training loss (Figure 2 of the paper)",
-        "Training loss",
-        "Mean over seeds, up to the last step that all of them logged. The band goes from the lowest to the highest "
-        "seed.",
-    ),
-    "validation": Kind(
-        "Validation score during training",
-        "Validation",
-        "As above. A task that is tested on its validation set is not evaluated during training.",
-    ),
-    "plateau": Kind(
-        "Steps until a run leaves the plateau",
-        "Plateau",
-        "Kaplan-Meier curves: share of runs whose training loss is still that of the constant answer. A tick marks "
-        "the end of runs that never left.",
-    ),
-    "pretraining": Kind(
-        "Score by step of pre-training (Figure 3 of the paper)",
-        "Pre-training",
-        "Means with 95% intervals: over seeds, or over pre-trainings if there are several; for one run, over test "
-        "items. Dashed lines: another backbone or a random start, which do not depend on the step.",
-    ),
-    "fractions": Kind(
-        "Score by share of the training data",
-        "Less data",
-        "Each point is the mean over seeds; the band goes from the lowest to the highest.",
-    ),
-    "layers": Kind("Probes: score by layer", "Probes by layer", f"A ridge head on the mean of positions. {_BAND}"),
-    "sizes": Kind(
-        "Probes: score by number of training items", "Probes by size", f"The layer is chosen on validation. {_BAND}"
-    ),
-    "calibration": Kind(
-        "Calibration",
-        "Calibration",
-        "Accuracy on test items by confidence, in 15 bins of equal width, all seeds together. The area of a point is "
-        "the share of items. On the dotted line a model is as sure as it is right.",
-    ),
-    "confusion": Kind(
-        "Confusion",
-        "Confusion",
-        "Share of each true class (row), over all seeds. Classes that do not occur are left out.",
-    ),
-}
+BAND = "The band is the 95% interval over seeds."
 _METRICS = {"mcc": "Matthews correlation", "f1": "F1", "macro_f1": "macro F1", "spearman": "Spearman correlation",
             "pearson": "Pearson correlation"}  # fmt: skip
 
 
 @dataclass(frozen=True)
+class Kind:
+    """A kind of figure: a section of the page.
+
+    Args:
+        name: of the section, and of the files of its picture.
+        short: its name in the page's navigation.
+        picture: the name of the files, if several kinds share a picture.
+    """
+
+    name: str
+    title: str
+    short: str
+    caption: str
+    picture: str = ""
+
+
+@dataclass(frozen=True)
 class Panel:
-    """One small picture: `kind` of [`KINDS`], a title, and a function that draws it on a matplotlib axis.
+    """One small picture: its kind, a title, and a function that draws it on a matplotlib axis.
 
     `size` and `margins` (left and below, for labels) are in inches: a layout that measures every text takes a second
     a panel. `shared` names backbone, protocol and split if all panels share them.
     """
 
-    kind: str
+    kind: Kind
     title: str
     draw: Callable[[Any], None]
     size: tuple[float, float] = (3.9, 2.8)

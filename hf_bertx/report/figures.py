@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
-from .drawing import COLORS, GROUND, INK, KINDS, LINE, Panel
+from .drawing import COLORS, GROUND, INK, LINE, Panel
+from .formatting import grouped
 
 DPI = 192  # two dots a CSS pixel
 _CHARACTERS_AN_INCH = 15  # of the line at the foot, 8 points high
@@ -38,17 +39,12 @@ def styled() -> Iterator[None]:
 
 def save_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
     """One picture a kind, as PNG and SVG: `loss_curves`, `comparisons`, `pretraining`, `fractions`, ..."""
-    curves = [panel for panel in panels if panel.kind in ("loss", "validation")]
-    titles = list(dict.fromkeys(panel.title for panel in curves))
-    curves.sort(key=lambda panel: (titles.index(panel.title), panel.kind))  # a row a task: loss, then validation
-    pictures = {"loss_curves": curves}
-    pictures |= {kind: [p for p in panels if p.kind == kind] for kind in KINDS if kind not in ("loss", "validation")}
-    return [
-        path
-        for name, shown in pictures.items()
-        if shown
-        for path in _save_grid(shown, folder / name, 2 if shown is curves else min(4, len(shown)))
-    ]
+    written = []
+    for name, shown in grouped(panels, lambda panel: panel.kind.picture or panel.kind.name).items():
+        titles = list(dict.fromkeys(panel.title for panel in shown))
+        rows = sorted(shown, key=lambda panel: titles.index(panel.title))  # kinds that share a picture side by side
+        written += _save_grid(rows, folder / name, 2 if shown[0].kind.picture else min(4, len(shown)))
+    return written
 
 
 def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:

@@ -20,7 +20,7 @@ from ..runs.run import Run
 from . import formatting, paper_tables, plateau, pretraining
 from .cells import Cell, Floor, flat_specification
 from .comparisons import ArmComparison
-from .drawing import KINDS, Panel
+from .drawing import Panel
 from .figures import inline_svg
 from .formatting import bracketed, grouped, percent, shown_backbone
 from .paper_tables import PaperTable
@@ -48,6 +48,10 @@ class Report:
         return [run for cell in self.cells for run in cell.collapsed]
 
     @property
+    def restarted(self) -> list[Run]:
+        return [run for run in self.runs.records if (run.results or {}).get("restarts")]
+
+    @property
     def unfinished(self) -> list[Run]:
         return [record for record in self.runs.records if record.state == "unfinished"]
 
@@ -72,7 +76,7 @@ def page(report: Report, output: Path) -> str:
         counts=_counts(report),
         missing=grouped(report.runs.missing(), lambda run: run.study),
         note=paper_tables.NOTE,
-        figures={kind: (about, figures[kind]) for kind, about in KINDS.items() if kind in figures},
+        figures=figures,
         figure_tables={  # the table below a kind of figure, and its note
             "pretraining": (pretraining.gain_cells(report.trajectories), pretraining.NOTE),
             "plateau": (plateau.plateau_cells(report.survivals, report.plateau_tests), plateau.NOTE),
@@ -120,6 +124,7 @@ def _counts(report: Report) -> list[tuple[Any, str, str]]:
         (f"{seconds / 3600:.1f}", "hours of training", ""),
         (len(report.runs.failures), "failed", "bad"),
         (len(report.collapsed), "collapsed", "bad"),
+        (len(report.restarted), "restarted", "open"),
         (len(report.unfinished), "unfinished", "open"),
         (len(report.runs.missing()), "planned, not run", "open"),
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,23 +12,68 @@ from ..backbones import pretraining_step
 from ..runs.run import Run
 from .cells import Cell
 from .comparisons import ArmComparison, at_main_size
-from .drawing import INK, Floors, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
-from .formatting import grouped, percent, setup, share_of_data, short_name
+from .drawing import INK, Floors, Kind, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
+from .formatting import grouped, percent, setup, share_of_data, short_name, shown_backbone
+
+COMPARISONS = Kind(
+    "comparisons",
+    "Differences between two arms",
+    "Differences",
+    "Mean difference with its 95% interval: over test items and seeds if both arms have several seeds, else over "
+    "test items alone. A filled point has a corrected p below 0.05.",
+)
+LOSS = Kind(
+    "loss",
+    "Training loss (Figure 2 of the paper)",
+    "Training loss",
+    "Mean over seeds, up to the last step that all of them logged. The band goes from the lowest to the highest seed.",
+    "loss_curves",
+)
+VALIDATION = Kind(
+    "validation",
+    "Validation score during training",
+    "Validation",
+    "As above. A task that is tested on its validation set is not evaluated during training.",
+    "loss_curves",
+)
+FRACTIONS = Kind(
+    "fractions",
+    "Score by share of the training data",
+    "Less data",
+    "Each point is the mean over seeds; the band goes from the lowest to the highest.",
+)
+CALIBRATION = Kind(
+    "calibration",
+    "Calibration",
+    "Calibration",
+    "Accuracy on test items by confidence, in 15 bins of equal width, all seeds together. The area of a point is the "
+    "share of items. On the dotted line a model is as sure as it is right.",
+)
+CONFUSION = Kind(
+    "confusion",
+    "Confusion",
+    "Confusion",
+    "Share of each true class (row), over all seeds. Classes that do not occur are left out.",
+)
 
 
-def make_panels(cells: Sequence[Cell], floor_of: Floors, tests: Sequence[ArmComparison]) -> list[Panel]:
-    """Every panel that the cells give, kind by kind; for checkpoints see [`pretraining_panels`].
+def training_panels(cells: Iterable[Cell], tests: Sequence[ArmComparison]) -> list[Panel]:
+    """Differences between arms, and curves of training. For checkpoints see [`pretraining_panels`]."""
+    trained = _trained(cells)
+    panels = _comparison_panels(tests)
+    for kind in (LOSS, VALIDATION):
+        panels += [panel for column in _columns(trained) if (panel := _curve_panel(kind, column, _several(trained)))]
+    return _with_setup(panels, trained)
+
+
+def answer_panels(cells: Iterable[Cell], floor_of: Floors) -> list[Panel]:
+    """Score by share of the data, calibration and confusion.
 
     Args:
         floor_of: the score of the best constant answer, by task and split.
     """
-    trained = [c for c in cells if c.chosen and not c.is_baseline and not c.is_probe and not _is_checkpoint(c)]
-    columns = list(grouped(trained, lambda cell: cell.column).values())
-    several = len({setup(cell.specification) for cell in trained}) > 1
-    panels = _comparison_panels(tests)
-    for kind in ("loss", "validation"):
-        panels += [panel for column in columns if (panel := _curve_panel(kind, column, several)) is not None]
-    panels += _fraction_panels(trained, floor_of)
+    trained = _trained(cells)
+    columns, several, panels = _columns(trained), _several(trained), _fraction_panels(trained, floor_of)
     by_arm = grouped(trained, lambda cell: (*cell.column[:4], cell.name)).values()
     # Calibration and confusion are shown for the largest share of the data alone.
     largest = {id(c) for arm in by_arm for c in arm if c.fraction == max(other.fraction for other in arm)}
@@ -40,10 +85,28 @@ def make_panels(cells: Sequence[Cell], floor_of: Floors, tests: Sequence[ArmComp
         for cell in column
         if cell.answers is not None and not cell.task.regression
     ]
-    if several or not trained:
+    return _with_setup(panels, trained)
+
+
+def _trained(cells: Iterable[Cell]) -> list[Cell]:
+    return [c for c in cells if c.chosen and not c.is_baseline and not c.is_probe and not _is_checkpoint(c)]
+
+
+def _columns(cells: Sequence[Cell]) -> list[list[Cell]]:
+    return list(grouped(cells, lambda cell: cell.column).values())
+
+
+def _several(cells: Sequence[Cell]) -> bool:
+    return len({setup(cell.specification) for cell in cells}) > 1
+
+
+def _with_setup(panels: list[Panel], cells: Sequence[Cell]) -> list[Panel]:
+    """The panels, with backbone, protocol and split at the foot of the picture if all cells share them."""
+    if _several(cells) or not cells:
         return panels
-    backbone, protocol, split = setup(trained[0].specification).split(", ")
-    return [replace(panel, shared=f"{backbone}, protocol {protocol}, split {split}") for panel in panels]
+    s = cells[0].specification
+    shared = f"{shown_backbone(s['backbone'])}, protocol {s['protocol']}, split {s['split']}"
+    return [replace(panel, shared=shared) for panel in panels]
 
 
 def _is_checkpoint(cell: Cell) -> bool:
@@ -57,9 +120,9 @@ def _by_step(runs: Sequence[Run], name: str) -> tuple[list[int], np.ndarray]:
     return steps, np.array([[curve[step] for step in steps] for curve in curves])
 
 
-def _curve_panel(kind: str, column: list[Cell], several: bool) -> Panel | None:
+def _curve_panel(kind: Kind, column: list[Cell], several: bool) -> Panel | None:
     metric = column[0].task.metric
-    logged = [(c, *_by_step(c.runs or c.others, "loss" if kind == "loss" else f"eval_{metric}")) for c in column]
+    logged = [(c, *_by_step(c.runs or c.others, "loss" if kind is LOSS else f"eval_{metric}")) for c in column]
     lines = [(cell, steps, values) for cell, steps, values in logged if steps]
     if not lines:
         return None
@@ -71,7 +134,7 @@ def _curve_panel(kind: str, column: list[Cell], several: bool) -> Panel | None:
             marker = {"marker": "o", "ms": 3} if len(steps) < 15 else {}
             bands = values.mean(axis=0), values.min(axis=0), values.max(axis=0)
             draw_line(axis, cell.name, steps, *bands, label=f"{cell.name}, {seeds}", **marker)
-        label = "training loss" if kind == "loss" else f"{metric_name(metric)} on validation"
+        label = "training loss" if kind is LOSS else f"{metric_name(metric)} on validation"
         axis.set(xlabel="training step", ylabel=label)
         axis.set_ylim(bottom=min(0.0, min(float(values.min()) for _, _, values in lines)))
         axis.legend()
@@ -104,7 +167,7 @@ def _fraction_panel(lines: dict[str, list[Cell]], floor: float | None) -> Panel:
         axis.set(xlabel="share of the training data", ylabel=score_label(task))
         axis.legend()
 
-    return Panel("fractions", short_name(task), draw)
+    return Panel(FRACTIONS, short_name(task), draw)
 
 
 def _calibration_panel(column: list[Cell], several: bool) -> Panel:
@@ -118,7 +181,7 @@ def _calibration_panel(column: list[Cell], several: bool) -> Panel:
         axis.set(xlabel="confidence of the model, %", ylabel="correct answers, %", ylim=(-3, 103))
         axis.legend(loc="upper left")
 
-    return Panel("calibration", panel_title(column[0], several), draw)
+    return Panel(CALIBRATION, panel_title(column[0], several), draw)
 
 
 def confusion(cell: Cell) -> np.ndarray:
@@ -164,7 +227,7 @@ def _confusion_panel(cell: Cell, several: bool) -> Panel:
 
     width = 0.07 * longest if named else 0.0
     margins = (0.4 + width, 0.45 + (0.66 * width if longest > 5 else 0.0))
-    return Panel("confusion", f"{panel_title(cell, several)}: {cell.name}", draw, (3.9, 3.4), margins)
+    return Panel(CONFUSION, f"{panel_title(cell, several)}: {cell.name}", draw, (3.9, 3.4), margins)
 
 
 def _comparison_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
@@ -193,4 +256,4 @@ def _comparison_panel(family: list[ArmComparison], several: bool) -> Panel:
     title = f"{first.name} − {family[0].second.name}" + share_of_data(first.fraction)  # noqa: RUF001
     title += f"\n{setup(first.specification)}" if several else ""
     margins = (0.3 + 0.07 * max(map(len, tasks)), 0.48)
-    return Panel("comparisons", title, draw, (3.9, 0.9 + 0.3 * len(family)), margins)
+    return Panel(COMPARISONS, title, draw, (3.9, 0.9 + 0.3 * len(family)), margins)

@@ -17,11 +17,18 @@ from scipy import stats
 from ..runs.run import Run
 from .cells import Cell, named_cell
 from .comparisons import arm_pairs
-from .drawing import Panel, arm_style, panel_title
+from .drawing import Kind, Panel, arm_style, panel_title
 from .formatting import bracketed, grouped, markdown_table, percent, share_of_data
 from .statistics import LEVEL, Interval, holm
 
 BELOW = 0.95  # of the constant answer's loss
+PLATEAU = Kind(
+    "plateau",
+    "Steps until a run leaves the plateau",
+    "Plateau",
+    "Kaplan-Meier curves: share of runs whose training loss is still that of the constant answer. A tick marks the "
+    "end of runs that never left.",
+)
 _APART = 1.5  # per cent between the curves of two arms, which often lie on each other
 NOTE = (
     "Left: the first logged step from which on the training loss stays below 95% of the constant answer's loss. A run "
@@ -203,4 +210,4 @@ def _panel(column: list[Survival], several: bool) -> Panel:
         axis.set_yticks(range(0, 101, 25))
         axis.legend(loc="upper left", ncols=2, columnspacing=1)
 
-    return Panel("plateau", panel_title(column[0].cell, several), draw)
+    return Panel(PLATEAU, panel_title(column[0].cell, several), draw)

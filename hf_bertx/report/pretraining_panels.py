@@ -6,10 +6,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from .drawing import COLORS, Floors, Panel, arm_style, draw_floor, score_label
+from .drawing import COLORS, Floors, Kind, Panel, arm_style, draw_floor, score_label
 from .formatting import share_of_data, short_name, shown_backbone
 from .pretraining import Line, Trajectory, step_label
 
+PRETRAINING = Kind(
+    "pretraining",
+    "Score by step of pre-training (Figure 3 of the paper)",
+    "Pre-training",
+    "Means with 95% intervals: over seeds, or over pre-trainings if there are several; for one run, over test items. "
+    "Dashed lines: another backbone or a random start, which do not depend on the step.",
+)
 _LETTER = 0.028  # of the axis: the width of a letter of a label
 _LINEAR = 0.6  # decades that the axis gives to the steps from 0 to the first
 
@@ -42,7 +49,7 @@ def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
 
     title = short_name(one.task) + share_of_data(one.fraction)
     title += f"\n{shown_backbone(one.series)}, {one.protocol}, {one.split}" if several else ""
-    return Panel("pretraining", title, draw, (3.9, 3.2))
+    return Panel(PRETRAINING, title, draw, (3.9, 3.2))
 
 
 def _add_legend(axis: Any) -> None:

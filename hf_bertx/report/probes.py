@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 
 from .cells import Cell, lowest_score
-from .drawing import Floors, Panel, draw_floor, draw_line, score_label
+from .drawing import BAND, Floors, Kind, Panel, draw_floor, draw_line, score_label
 from .formatting import grouped, short_name, shown_backbone
 from .statistics import seed_interval
+
+LAYERS = Kind("layers", "Probes: score by layer", "Probes by layer", f"A ridge head on the mean of positions. {BAND}")
+SIZES = Kind(
+    "sizes",
+    "Probes: score by number of training items",
+    "Probes by size",
+    f"The layer is chosen on validation. {BAND}",
+)
 
 
 def probe_panels(cells: Iterable[Cell], floor_of: Floors) -> list[Panel]:
@@ -66,7 +74,7 @@ def _layers_panel(column: Sequence[Cell], several: bool) -> Panel:
         axis.set_ylabel(score_label(column[0].task))
         axis.legend(ncols=2)
 
-    return Panel("layers", _title(column[0], several), draw)
+    return Panel(LAYERS, _title(column[0], several), draw)
 
 
 def _by_layer(cell: Cell) -> tuple[list[int], np.ndarray]:
@@ -95,4 +103,4 @@ def _sizes_panel(lines: dict[str, list[Cell]], floor: float | None, several: boo
         axis.minorticks_off()
         axis.legend(ncols=2)
 
-    return Panel("sizes", _title(first, several), draw)
+    return Panel(SIZES, _title(first, several), draw)

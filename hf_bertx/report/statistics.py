@@ -200,11 +200,3 @@ def floor(metric: str, truth: np.ndarray, regression: bool) -> float:
     if regression:
         return metrics.compute(metric, np.full(len(truth), truth.mean()), truth)
     return max(metrics.compute(metric, np.full(len(truth), label), truth) for label in np.unique(truth))
-
-
-def constant_answer(truth: np.ndarray, predictions: np.ndarray, regression: bool) -> bool:
-    """Whether a run collapsed: it gives every item one class, or values that differ by less than a thousandth of the
-    targets' standard deviation."""
-    if regression:
-        return bool(np.ptp(predictions) <= 1e-3 * truth.std())
-    return bool(np.ptp(predictions) == 0)

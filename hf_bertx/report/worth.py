@@ -8,7 +8,7 @@ from typing import Any
 from ..tasks import TASKS, Task
 from .cells import Cell
 from .comparisons import ArmComparison, at_main_size
-from .drawing import COLORS, INK, Panel
+from .drawing import COLORS, INK, Kind, Panel
 from .formatting import bracketed, grouped, items_of_data, markdown_table, percent, short_name, shown_backbone
 from .hypotheses import LEVEL
 
@@ -23,6 +23,15 @@ NOTE = (
     "Scores x 100 on test: mean over runs, which differ by seed. Difference: pre-trained minus random start, with its "
     "95% interval; p is corrected over tasks (Holm). Text: with token ids shifted by 1000. Baseline: the best on "
     "validation of those that were run, on all training items. The paper's difference is of BERT-base, fine-tuned."
+)
+
+
+WORTH = Kind(
+    "worth",
+    "What pre-training on text was worth",
+    "Worth",
+    "Score of the pre-trained start minus that of the random one, with its 95% interval. A filled mark has a "
+    "corrected p below 0.05. Text tasks: token ids shifted by 1000.",
 )
 
 
@@ -132,4 +141,4 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
         axis.legend(loc="best")
 
     margins = (0.3 + 0.07 * max(map(len, names)), 0.48)
-    return Panel("worth", title, draw, (4.8, 1.0 + 0.34 * len(tasks)), margins)
+    return Panel(WORTH, title, draw, (4.8, 1.0 + 0.34 * len(tasks)), margins)

@@ -24,7 +24,7 @@ from .formatting import (
 )
 from .hypotheses import hypotheses_markdown, hypothesis_rows, judge
 from .page import Report, page
-from .panels import confusion, make_panels
+from .panels import answer_panels, confusion, training_panels
 from .pretraining_panels import pretraining_panels
 from .probes import probe_panels
 from .records import RunsFolder, collect_runs, read_runs
@@ -51,8 +51,8 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     bottoms, tests = floors(cells), compare_arms(cells)
     series, curves = pretraining.trajectories(cells), plateau.survivals(cells)
     floor_of = {(floor.task.name, floor.split): floor.score for floor in bottoms}
-    panels = [*worth_panels(tests), *make_panels(cells, floor_of, tests), *plateau.plateau_panels(curves)]
-    panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of)]
+    panels = [*worth_panels(tests), *training_panels(cells, tests), *plateau.plateau_panels(curves)]
+    panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of), *answer_panels(cells, floor_of)]
     tables = paper_tables.paper_tables(cells, bottoms)
     return Report(runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves))
 
@@ -123,6 +123,7 @@ def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[s
         ],
         "failed": [{**asdict(f), "folder": below(f.folder)} for f in report.runs.failures],
         "collapsed": [below(run.folder) for run in report.collapsed],
+        "restarted": [below(run.folder) for run in report.restarted],
         "unfinished": [below(run.folder) for run in report.unfinished],
         "missing": [{**vars(run), "folder": below(run.folder)} for run in report.runs.missing()],
     }
@@ -142,6 +143,10 @@ def report_markdown(report: Report) -> str:
     problems = [
         *(f"failed: {below(f.folder)}: {f.error} (tried {f.attempts} times)" for f in report.runs.failures),
         *(f"collapsed, every test item got the same answer: {below(r.folder)}" for r in report.collapsed),
+        *(
+            f"started again {len((r.results or {})['restarts'])} times with half the rate: {below(r.folder)}"
+            for r in report.restarted
+        ),
         *(f"unfinished: {below(r.folder)}" for r in report.unfinished),
         *(f"planned by {r.study}, not run: {below(r.folder)}" for r in report.runs.missing()),
     ]

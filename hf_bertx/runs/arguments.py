@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainingArguments
-from transformers.trainer_utils import HubStrategy
 
 from .. import run_files
 from ..arms import Arm, get_arm
 from ..backbones import ResolvedBackbone, resolve_backbone
-from ..data.task_data import OWN_ARGUMENTS, SPLITS
+from ..data.task_data import OWN_ARGUMENTS, check_split
 from ..disciplines import get_discipline
 from ..protocols import Protocol, get_protocol
 from ..registry import unknown
@@ -23,6 +22,7 @@ from ..tasks import Task, get_task, rows_folder
 from ..tokenization.windows import Windows
 from .argument_parser import OneLineParser, read_arguments_file, sections_of
 from .optimizers import OPTIMIZERS
+from .option_checks import check_own, check_push
 from .options import COMMON, EXAMPLES, SECTIONS, RunArguments
 from .precision import add_use_cpu, precision_defaults
 from .training_options import REFUSED, check_given, check_values
@@ -60,6 +60,8 @@ class ResolvedRun:
     frame_augmentation: bool = False
     windows: Windows | None = None
     calibrate: bool = False
+    class_weights: str | None = None
+    restarts: int = 0
     options: RunArguments = field(default_factory=RunArguments, compare=False)  # as they were given
 
     @property
@@ -101,14 +103,33 @@ class OwnData:
 BuildOwn = Callable[[str, Path, dict[str, Any]], OwnData]
 
 
-def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
-    """Reads the command line: the protocol's defaults, under a file (`.yaml` or `.json`, first), under options.
+@dataclass(frozen=True)
+class Options:
+    """A command line, read and checked; nothing is built or looked for yet.
 
     Args:
-        build_own: builds a user's own data, where a `--train_file` is named.
+        given: names of the options that the command line or a file sets.
+        protocol: gives the defaults of all others.
+    """
 
-    Returns:
-        One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
+    run: RunArguments
+    training: TrainingArguments
+    given: frozenset[str]
+    protocol: Protocol
+
+    def values(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of the options that were given, by name."""
+        every = {**vars(self.training), **vars(self.run)}
+        return {name: every[name] for name in names if name in self.given and every[name] is not False}
+
+
+def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
+    """[`resolve`] of [`read_options`]."""
+    return resolve(read_options(argv), build_own)
+
+
+def read_options(argv: list[str]) -> Options:
+    """Reads a command line: the protocol's defaults, under a file (`.yaml` or `.json`, first), under options.
 
     Raises:
         ValueError: a value that is not allowed, or an option that would not be used; the message names it.
@@ -127,10 +148,26 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
     run, training = parser.read(argv)
     values = {**vars(training), **vars(run)}
     check_values({name: values[name] for name in given})
-    _check_own(run, given)
-    _check_push(run, training)
+    check_own(run, given)
+    check_push(run, training)
     if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
         raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
+    return Options(run, training, frozenset(given), protocol)
+
+
+def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
+    """Looks up the names of a command line, and builds the user's own data.
+
+    Args:
+        build_own: builds a user's own data, where a `--train_file` is named.
+
+    Returns:
+        One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
+
+    Raises:
+        ValueError: an unknown name, or options that do not fit the task.
+    """
+    run, training, given, protocol = options.run, options.training, set(options.given), options.protocol
     arms = [get_arm(name) for name in run.arm]
     task = get_task(run.task) if run.train_file is None else None
     run.data_dir = run.data_dir or rows_folder(run.task)
@@ -138,8 +175,7 @@ def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple
         if build_own is None:
             raise ValueError("--train_file: this command does not build data; use train.py")
         name = run.task if "task" in given else Path(run.train_file or "").name.partition(".")[0]
-        told = {name: values[name] for name in OWN_ARGUMENTS if name in given and values[name] is not False}
-        own = build_own(name, Path(training.output_dir or "runs") / "data", told)
+        own = build_own(name, Path(training.output_dir or "runs") / "data", options.values(OWN_ARGUMENTS))
         task, run.data_dir = own.task, str(own.folder)
     if "num_train_epochs" not in given:
         training.num_train_epochs = protocol.train_epochs(task)
@@ -170,44 +206,11 @@ def _parser(protocol: Protocol, precision: str, use_cpu: bool) -> OneLineParser:
     return parser
 
 
-def _check_own(run: RunArguments, given: set[str]) -> None:
-    """Holds the options of a user's own data against each other.
-
-    Raises:
-        ValueError: one of them without --train_file, or beside an option that chooses other data.
-    """
-    if run.train_file is None:
-        stray = next((name for name in OWN_ARGUMENTS if name in given), None)
-        if stray is not None:
-            raise ValueError(f"--{stray} describes data of your own: name its file with --train_file FILE")
-        return
-    for name, why in {"data_dir": "which names data that is built", "split": "whose data has one split"}.items():
-        if name in given:
-            raise ValueError(f"--{name} and --train_file are both given, {why}; leave one out")
-
-
-def _check_push(run: RunArguments, training: TrainingArguments) -> None:
-    """A finished run is pushed by [`publishing.publish`]: the Trainer would send a pickle along."""
-    if not training.push_to_hub:
-        return
-    if training.hub_strategy != HubStrategy.END:
-        raise ValueError(
-            f"--hub_strategy is {training.hub_strategy.value}; allowed: end. During training the Trainer would send "
-            "training_args.bin, a pickle that holds paths of this machine"
-        )
-    if training.hub_model_id is not None and len(run.arm) > 1:
-        raise ValueError(
-            f"--hub_model_id {training.hub_model_id} names one repository, and {len(run.arm)} arms are trained: leave "
-            "it out, and each gets a name of its own"
-        )
-
-
 def _specify(
     run: RunArguments, training: TrainingArguments, given: set[str], task: Task, protocol: Protocol, arm: Arm
 ) -> ResolvedRun:
     split = run.split or protocol.split(task)
-    if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    check_split(split)
     misfit = arm.misfit(task.name, task.discipline)
     if misfit is not None:
         raise ValueError(misfit)
@@ -224,6 +227,11 @@ def _specify(
     if training.label_smoothing_factor and (task.labels is None or task.multi_label):
         other = "has several labels an item" if task.multi_label else "is a regression"
         raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} {other}")
+    if run.class_weights is not None and run.class_weights != "balanced":
+        raise ValueError(f"--class_weights is {run.class_weights!r}; allowed: balanced")
+    if run.class_weights and (task.labels is None or task.multi_label):
+        other = "has several labels an item" if task.multi_label else "is a regression"
+        raise ValueError(f"--class_weights needs classes, and task {task.name} {other}")
     if not _VARIANT.fullmatch(run.variant):
         raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
     if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
@@ -258,6 +266,8 @@ def _specify(
         options=run,
         windows=windows,
         calibrate=run.calibrate,
+        class_weights=run.class_weights,
+        restarts=protocol.restarts if run.restarts is None else run.restarts,
     )
 
 

@@ -156,6 +156,44 @@ class RunArguments:
             "balanced_accuracy, mcc or macro_f1; of numbers spearman (the default) or pearson. All are reported."
         },
     )
+    similarity_threshold: float | None = field(
+        default=None,
+        metadata={
+            "help": "Of your own data, where no column tells groups: items that share this fraction of their k-mers, "
+            "or more, are a group, and stay on one side of a split. 0.5 keeps near copies together."
+        },
+    )
+    folds: int | None = field(
+        default=None,
+        metadata={
+            "help": "Of your own data: cross-validation in so many folds, stratified by class and by group: as many "
+            "runs, one table, and an answer to each item from the run that did not train on it."
+        },
+    )
+    baselines: str | None = field(
+        default=None,
+        metadata={
+            "help": "plain: fit the plain baselines and a probe first, and keep the best model on validation; or "
+            "none. By default plain for your own data, none for a task of the paper."
+        },
+    )
+    probe_items: str = field(
+        default="2000",
+        metadata={
+            "help": "Training items of the probe that comes first (frozen features and a closed-form head), or all; 0 "
+            "leaves it out."
+        },
+    )
+    quick: bool = field(
+        default=False, metadata={"help": "Stop after the baselines and the probe, and save the probe as a model."}
+    )
+    find_learning_rate: bool = field(
+        default=False,
+        metadata={
+            "help": "Try a third of the learning rate, the rate and three times it for a tenth of the steps each, and "
+            "train with the best on validation."
+        },
+    )
     precision: str = field(
         default="auto",
         metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},
@@ -170,6 +208,17 @@ class RunArguments:
     optimizer: str | None = field(
         default=None,
         metadata={"help": f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."},
+    )
+    class_weights: str | None = field(
+        default=None,
+        metadata={"help": "balanced: all classes weigh the same in the loss, however many items each has."},
+    )
+    restarts: int | None = field(
+        default=None,
+        metadata={
+            "help": "How often a run that ends at the constant answer starts again, each time with half the learning "
+            "rate. By default what the protocol says."
+        },
     )
     stop_at_loss: float | None = field(
         default=None, metadata={"help": "Stop once the mean of the last logged losses is at or below this."}

@@ -19,6 +19,7 @@ from ..data.task_data import TaskData
 from .arguments import ResolvedRun
 from .options import RunArguments
 from .run import OF_TASK
+from .spec import LEFT_OUT
 
 # What of TrainingArguments changes the numbers, and so belongs to a run's specification.
 _HYPERPARAMETERS = (
@@ -34,6 +35,7 @@ _ELSEWHERE = frozenset(
     attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
     second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
     precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads calibrate variant plan resume
+    class_weights restarts baselines probe_items quick find_learning_rate similarity_threshold folds
     """.split()
 )
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
@@ -47,6 +49,8 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"shortcuts": spec.shortcuts, "standardize_targets": spec.standardize_targets}
+    rare = {"class_weights": spec.class_weights, "restarts": spec.restarts}
+    plain |= {name: value for name, value in rare.items() if value != LEFT_OUT[name]}
     cut: dict[str, Any] = (
         {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
     )

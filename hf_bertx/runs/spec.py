@@ -28,6 +28,8 @@ _DEFAULTS: dict[str, Any] = {
     "stop_at_loss": None,
     "max_steps": -1,
 }
+# Hyperparameters that a run's record leaves out where they have these values.
+LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0}
 
 
 @dataclass(frozen=True)
@@ -118,12 +120,13 @@ class RunSpec:
             "standardize_targets": protocol.standardize_targets,
             "patience": protocol.patience,
             "protocol_version": protocol.version,
+            "restarts": protocol.restarts,
         }
         if self.kmer is not None:
             own["frame_augmentation"] = False
         if Path(self.backbone).expanduser().is_dir():
             own["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
-        return {**_DEFAULTS, **protocol.training, **own, **self.overrides}
+        return {**_DEFAULTS, **LEFT_OUT, **protocol.training, **own, **self.overrides}
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with the folder that the run writes to relative to the root of all runs."""

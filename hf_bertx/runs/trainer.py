@@ -22,6 +22,7 @@ class RunTrainer(Trainer):
 
     _tokens: Any = 0
     make_model: Callable[[], Any]  # the model as it was before training, once more
+    class_weights: Any = None  # of shape (classes,): what an item of each class weighs in the loss
     rows_on: torch.device  # where the rows are that it trains on, and those that it is asked to predict
 
     def whole_model(self) -> Any:
@@ -37,6 +38,21 @@ class RunTrainer(Trainer):
         model = self.make_model()
         model.load_state_dict(weights)
         return model
+
+    def compute_loss(
+        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """The model's loss, or the cross-entropy with class weights."""
+        if self.class_weights is None:
+            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        labels = inputs["labels"]
+        _, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        logits = outputs["logits"].float()
+        weight = torch.as_tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
+        loss = torch.nn.functional.cross_entropy(
+            logits, labels, weight, label_smoothing=self.args.label_smoothing_factor
+        )
+        return (loss, outputs) if return_outputs else loss
 
     def take_up(self, checkpoint: Path) -> None:
         """Takes what a checkpoint of the end of training holds: the selected weights, the state and the callbacks'."""

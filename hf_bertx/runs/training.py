@@ -24,11 +24,13 @@ from ..data.device_rows import identity_collator, where_rows_fit
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
-from .calibration import calibrate, check_calibration
+from .calibration import check_calibration
+from .collapse import CollapseGuardCallback
 from .frames import DrawFramesCallback, FrameRows, by_item, rows_of
-from .model import build_tokenizer, model_to_train, save_model
+from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
+from .outcome import finish
 from .schedule import count_rows, said_lengths, set_batch_size, set_schedule
 from .trainer import RunTrainer
 from .writer import RunWriter
@@ -39,12 +41,15 @@ logger = logging.get_logger(__name__)
 _BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
 
 
-def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, folder: Path) -> RunTrainer:
+def build_trainer(
+    spec: ResolvedRun, args: TrainingArguments, data: TaskData, folder: Path, restart: int = 0
+) -> RunTrainer:
     """A `Trainer` with model, tokenizer, tokenized data, metrics and callbacks, ready to train.
 
     Args:
         args: as parsed; it is completed here (batch sizes, evaluation steps, output folder), in place.
         folder: the run's; checkpoints go below it.
+        restart: how often the run was started again; each start has a folder of checkpoints of its own.
     """
     tokenizer = build_tokenizer(spec)
     train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
@@ -53,7 +58,7 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
     args.learning_rate = spec.learning_rate
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
-    args.output_dir = str(folder / run_files.CHECKPOINTS)
+    args.output_dir = str(folder / run_files.CHECKPOINTS / (f"restart-{restart}" if restart else ""))
     set_batch_size(args, spec.global_batch_size)
     rows_on = place_rows(spec, args, data)
     learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.frames, spec.seed, spec.windows)
@@ -64,8 +69,10 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
         answers, labels = by_item(evaluated, prediction.predictions, prediction.label_ids, spec.task)
         return metrics.score(spec.task, answers, labels, groups)
 
+    labels, balanced = metrics.label_array(train_rows["label"][:], spec.task), spec.class_weights == "balanced"
     callbacks: list[TrainerCallback] = [
         LastStepCallback(),
+        CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced)),
         ThroughputCallback(),
         RunRecordCallback(folder / run_files.LOG),
     ]
@@ -91,6 +98,8 @@ def build_trainer(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fo
         if getattr(callback, "logging_dir", "") is None:  # TensorBoard's would lie, and go, with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
     trainer.make_model, trainer.rows_on = make_model, rows_on
+    if balanced:
+        trainer.class_weights = metrics.balanced_weights(labels, len(spec.task.labels or ()))
     return trainer
 
 
@@ -177,36 +186,66 @@ def _train(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
     order = run_order(spec, args, data)
-    trainer = build_trainer(spec, args, data, folder)
-    for line in said_lengths(spec, trainer.train_dataset, trainer.processing_class):
-        logger.warning(line)
-    # a backbone of the Hub has been loaded now, so that its commit is known
-    found = spec.backbone
-    order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
-    begins = not (folder / run_files.RUN).is_file()
-    if state.is_main_process:
-        if begins:
-            RunWriter(folder).order(order, versions(), machine())
-        else:
-            check_same(folder, order)
-    for callback in callbacks:
-        trainer.add_callback(callback)
-    with state.main_process_first():
-        checkpoint = run_checkpoints.last_complete_checkpoint(folder / run_files.CHECKPOINTS, logger.warning)
-    if checkpoint is not None:
-        logger.warning(f"going on from {checkpoint.name}")
-    started = time.perf_counter()
-    if checkpoint is not None and run_checkpoints.was_last(checkpoint):
-        trainer.take_up(checkpoint)
-    else:
+    restarts = RunWriter(folder).restarts() if spec.resume else []
+    while True:
+        tried = replace(spec, learning_rate=spec.learning_rate / 2 ** len(restarts))
+        trainer = build_trainer(tried, copy.deepcopy(args), data, folder, len(restarts))
+        if not restarts:
+            for line in said_lengths(spec, trainer.train_dataset, trainer.processing_class):
+                logger.warning(line)
+        begins = _write_order(spec, order, folder)
+        for callback in callbacks:
+            trainer.add_callback(callback)
+        started = time.perf_counter()
         try:
-            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+            checkpoint, reason = _fit(trainer)
         except Exception:
             if begins and state.is_main_process and not trainer.state.global_step:  # nothing to go on from
                 (folder / run_files.RUN).unlink(missing_ok=True)
             raise
-    seconds = time.perf_counter() - started
-    _finish(trainer, spec, data, folder, (begun, seconds), checkpoint)
+        seconds = time.perf_counter() - started
+        if reason is None or len(restarts) == spec.restarts:
+            break
+        step = trainer.state.global_step
+        restarts = RunWriter(folder).restart(restarts, tried.learning_rate, step, reason, state.is_main_process)
+        logger.warning(
+            f"collapsed with learning rate {tried.learning_rate:g}: {reason}. Starts again with half of it "
+            f"({len(restarts)} of {spec.restarts} restarts)"
+        )
+        state.wait_for_everyone()
+    if reason is not None:
+        logger.warning(f"collapsed: {reason}. Try --find_learning_rate, or another --learning_rate")
+    finish(trainer, spec, data, folder, (begun, seconds), checkpoint, {"collapsed": reason, "restarts": restarts})
+
+
+def _write_order(spec: ResolvedRun, order: dict[str, Any], folder: Path) -> bool:
+    """Records what was ordered, or compares it with what was; returns whether the run begins with it."""
+    # a backbone of the Hub has been loaded now, so that its commit is known
+    found = spec.backbone
+    order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
+    begins = not (folder / run_files.RUN).is_file()
+    if PartialState().is_main_process:
+        if begins:
+            RunWriter(folder).order(order, versions(), machine())
+        else:
+            check_same(folder, order)
+    return begins
+
+
+def _fit(trainer: RunTrainer) -> tuple[Path | None, str | None]:
+    """Trains what is left; returns the checkpoint that it went on from, and why the run collapsed, if it did."""
+    with PartialState().main_process_first():
+        checkpoint = run_checkpoints.last_complete_checkpoint(Path(trainer.args.output_dir or "."), logger.warning)
+    guard = next(c for c in trainer.callback_handler.callbacks if isinstance(c, CollapseGuardCallback))
+    if checkpoint is not None:
+        logger.warning(f"going on from {checkpoint.name}")
+    if checkpoint is None or not run_checkpoints.was_last(checkpoint):
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return checkpoint, guard.reason
+    trainer.take_up(checkpoint)
+    select = trainer.args.load_best_model_at_end
+    loader = trainer.get_eval_dataloader() if select else trainer.get_train_dataloader()
+    return checkpoint, guard.judge(trainer.model, loader, trainer.state)
 
 
 def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:
@@ -216,72 +255,3 @@ def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:
         for name, rows in data.splits.items()
     }
     return replace(data, splits=splits)
-
-
-def _finish(
-    trainer: RunTrainer,
-    spec: ResolvedRun,
-    data: TaskData,
-    folder: Path,
-    times: tuple[float, float],
-    checkpoint: Path | None,
-) -> None:
-    """Predictions, metrics and model of the selected weights; `results.json` last.
-
-    Args:
-        times: when the run began, and how many seconds were spent in training.
-    """
-    begun, seconds = times
-    calibrated = calibrate(trainer, spec, data) if spec.calibrate else None
-    scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
-    trainer.compute_metrics = None  # it knows the groups of the validation items alone
-    # validation has been looked at many times; test is looked at here, once
-    for name in dict.fromkeys(("validation", spec.task.test_split)):
-        rows = data.splits[name]
-        encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)
-        output, cut[name], split[name] = trainer.predict(encoded), encoded.cut, encoded.split
-        answers, labels = by_item(encoded, output.predictions, output.label_ids, spec.task)
-        groups = rows["group"][:] if spec.task.votes else None
-        scores[name] = metrics.score(spec.task, answers, labels, groups)
-        if calibrated is not None:
-            calibrated.setdefault("after", {})[name] = metrics.calibration(answers, labels).error
-        if trainer.is_world_process_zero():
-            RunWriter(folder).predictions(name == spec.task.test_split, rows, answers)
-    stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
-    state, model = trainer.state, trainer.whole_model()
-    if not trainer.is_world_process_zero():
-        return
-    parameters, trained = save_model(model, trainer, spec, folder)
-    train_labels = subset(data.splits["train"], spec.fraction, spec.seed)["label"][:]
-    results = {
-        "metrics": scores,
-        "test_split": spec.task.test_split,
-        "counts": {name: len(rows) for name, rows in data.splits.items()},
-        "understood": data.understood(),
-        "cut": cut,
-        **({} if spec.windows is None else {"split": split, "train_rows": len(trainer.train_dataset)}),
-        **({} if calibrated is None else {"calibration": calibrated}),
-        "train_items": len(train_labels),
-        "constant_loss": metrics.constant_loss(spec.task, train_labels),
-        "test_duplicates": data.test_duplicates,
-        "steps": state.global_step,
-        "max_steps": state.max_steps,
-        "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
-        "stopped": _stop_reason(state, stop),
-        "train_seconds": round(seconds, 1),
-        "total_seconds": round(time.perf_counter() - begun, 1),
-        "resumed_from_step": None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]),
-        "tokens_seen": int(state.num_input_tokens_seen),
-        "tokenizer": getattr(trainer.processing_class, "assignment", None),
-        "parameters": parameters,
-        "trained_parameters": trained,
-    }
-    RunWriter(folder).results(results, state.log_history)
-
-
-def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:
-    if stop is not None and stop.reason is not None:
-        return stop.reason
-    if state.global_step >= state.max_steps:
-        return f"all {state.max_steps} steps were trained"
-    return f"no better validation score for several evaluations, at step {state.global_step}"

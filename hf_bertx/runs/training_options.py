@@ -90,7 +90,8 @@ _NEEDS |= {"activation_checkpointing_kwargs": "activation_checkpointing"}
 _NEEDS |= {"torch_compile_backend": "torch_compile", "torch_compile_mode": "torch_compile"}
 # Options that cannot be given together.
 _EITHER = dict.fromkeys(("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"), "optimizer")
-_EITHER |= {"bf16": "precision", "fp16": "precision"}
+_EITHER |= {"bf16": "precision", "fp16": "precision", "find_learning_rate": "learning_rate", "folds": "test_file"}
+_EITHER |= {"quick": "find_learning_rate"}
 
 # (smallest, largest, whether the smallest itself is allowed)
 _RANGES: dict[str, tuple[float, float, bool]] = {
@@ -110,6 +111,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "attention_dropout": (0, 1, True),
     "stop_at_loss": (0, math.inf, False),
     "fraction": (0, math.nextafter(1, 2), False),
+    "similarity_threshold": (0, math.nextafter(1, 2), False),
     "mask_rate": (0, 1, False),
     "dropout": (0, 1, True),
 }
@@ -155,12 +157,24 @@ def check_values(values: Mapping[str, Any]) -> None:
             number = float(value)
             if not math.isfinite(number) or number >= high or number < low or (number == low and not closed):
                 least = "at least" if closed else "more than"
-                most = "" if high == math.inf else ", at most 1" if name == "fraction" else f", less than {high:g}"
+                most = (
+                    ""
+                    if high == math.inf
+                    else ", at most 1"
+                    if high == math.nextafter(1, 2)
+                    else f", less than {high:g}"
+                )
                 raise ValueError(f"--{name} is {value}; allowed: {least} {low:g}{most}")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; allowed: a finite number")
         if name in _COUNTS and (name, value) != ("max_steps", -1) and (value < 1 or value != int(value)):
             raise ValueError(f"--{name} is {value}; allowed: a whole number of at least 1")
+    folds = values.get("folds")
+    if folds is not None and folds < 2:
+        raise ValueError(f"--folds is {folds}; allowed: 2 or more")
+    restarts = values.get("restarts")
+    if restarts is not None and restarts < 0:
+        raise ValueError(f"--restarts is {restarts}; allowed: 0 or more")
     seed = values.get("seed")
     if seed is not None and not 0 <= seed < 2**32:
         raise ValueError(f"--seed is {seed}; allowed: 0 to {2**32 - 1}")

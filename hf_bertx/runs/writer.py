@@ -9,6 +9,8 @@ from typing import Any
 
 from .. import run_files
 
+_RESTARTS = "restarts.json"  # beside the checkpoints, until the run is finished
+
 
 class RunWriter:
     """Writes the files of a run in the order of its life; [`Run`] reads them.
@@ -23,6 +25,25 @@ class RunWriter:
     def order(self, order: dict[str, Any], versions: dict[str, str], machine: dict[str, Any]) -> None:
         """What is ordered, and what will compute it: `run.json`, before the first step."""
         run_files.write_json(self.folder / run_files.RUN, {**order, "versions": versions, "machine": machine})
+
+    def restarts(self) -> list[dict[str, Any]]:
+        """What was recorded of the starts of an unfinished run that collapsed."""
+        path = self.folder / run_files.CHECKPOINTS / _RESTARTS
+        return run_files.read_json(path) if path.is_file() else []
+
+    def restart(
+        self, before: list[dict[str, Any]], learning_rate: float, step: int, reason: str, write: bool = True
+    ) -> list[dict[str, Any]]:
+        """Records a start that collapsed; from now on the next one is trained.
+
+        Args:
+            before: those that collapsed before it.
+            write: in one process of several.
+        """
+        found = [*before, {"learning_rate": learning_rate, "steps": step, "reason": reason}]
+        if write:
+            run_files.write_json(self.folder / run_files.CHECKPOINTS / _RESTARTS, found)
+        return found
 
     def predictions(self, tested: bool, rows: Any, logits: Any) -> None:
         """The answers to the items of the test split, or of the other one; one row an item."""
@@ -41,6 +62,10 @@ class RunWriter:
         files = run_files.file_digests(self.folder, run_files.RECORDED)
         run_files.write_json(self.folder / run_files.RESULTS, {**results, "files": files})
         shutil.rmtree(self.folder / run_files.CHECKPOINTS, ignore_errors=True)
+
+    def add(self, results: dict[str, Any], more: dict[str, Any]) -> None:
+        """Entries that a finished run's `results.json` gets later."""
+        run_files.write_json(self.folder / run_files.RESULTS, {**results, **more})
 
     def failure(self, error: str) -> None:
         """Why the last try failed, and how many there were."""

@@ -22,7 +22,7 @@ from .. import run_files
 from ..arms import BASELINE
 from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
-from ..runs.spec import RunSpec
+from ..runs.spec import LEFT_OUT, RunSpec
 from ..runs.time_limit import DEADLINE, TimeLimitReached, deadline
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
@@ -87,7 +87,7 @@ def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> boo
     if not (folder / run_files.RUN).is_file():
         return False
     found, task = Run.open(folder), get_task(run.task)
-    record = {**found.specification, **(found.specification.get("hyperparameters") or {})}
+    record = {**LEFT_OUT, **found.specification, **(found.specification.get("hyperparameters") or {})}
     hyperparameters = {name: value for name, value in run.hyperparameters().items() if name in record}
     _compare(folder, "by other hyperparameters", record, hyperparameters)
     if fingerprint is not None:

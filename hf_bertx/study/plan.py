@@ -26,11 +26,11 @@ PLANS = "studies"  # folder below the runs: what was planned, a JSON file a stud
 FORMAT = 1
 # What a study may change: arguments of train.py that stand in a run's record, or change no number.
 OVERRIDES = (
-    "adam_beta1 adam_beta2 adam_epsilon attention_dropout data_seed eval_steps frame_augmentation global_batch_size "
-    "gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type max_eval_items "
-    "max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size per_device_train_batch_size "
-    "precision report_to rows_on_device shortcuts standardize_targets stop_at_loss train_sampling_strategy "
-    "warmup_steps weight_decay"
+    "adam_beta1 adam_beta2 adam_epsilon attention_dropout class_weights data_seed eval_steps frame_augmentation "
+    "global_batch_size gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type "
+    "max_eval_items max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size "
+    "per_device_train_batch_size precision report_to restarts rows_on_device shortcuts standardize_targets "
+    "stop_at_loss train_sampling_strategy warmup_steps weight_decay"
 ).split()
 _FIELDS = (
     "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions kmers items "
@@ -172,7 +172,9 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
         split = content.get("split") or protocol.split(get_task(name))
         variant = "-".join(f"{option}={_short(value)}" for option, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
-            overrides = {**shared, **tasks[name], **arms[arm], **point}
+            # a rate is judged by itself, not by half of it
+            alone = {"restarts": 0} if "learning_rate" in point else {}
+            overrides = {**alone, **shared, **tasks[name], **arms[arm], **point}
             check_values({**overrides, "seed": seed, "fraction": fraction})
             yield RunSpec(name, arm, backbone, protocol.name, split, seed, fraction, variant, overrides, kmer=kmer)
 

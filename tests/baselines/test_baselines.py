@@ -56,7 +56,7 @@ def test_kmer_counts_are_those_of_count_vectorizer() -> None:
     assert found.sum() == 46  # without N and R: 20 letters, 15 pairs, 11 triples
 
 
-def test_a_kmer_with_an_ambiguity_letter_or_padding_has_no_number() -> None:
+def test_a_kmer_with_an_ambiguity_letter_is_not_counted() -> None:
     codes = kmer_codes(np.array([[1, 2, 3, 4, 5, 1, 0, 0]]), 2, 4)
     assert codes.tolist() == [[1, 6, 11, -1, -1, -1, -1]]
     assert kmer_codes(np.array([[1, 2]]), 3, 4).shape == (1, 0)
@@ -116,7 +116,7 @@ def test_a_class_without_training_items_is_never_answered() -> None:
     assert logits.argmax(1).tolist() == [2, 2]
 
 
-def test_what_is_chosen_is_the_first_of_the_best_on_validation() -> None:
+def test_the_first_of_the_best_on_validation_is_chosen() -> None:
     train = Items((["ACGT", "TTTT", "ACGA", "TTTA"],), np.array([0, 2, 0, 2]))
     chosen, tried = search_plain(get_baseline("kmer-logistic"), SPLICE, train, train)
     assert len(tried) == 16
@@ -234,7 +234,7 @@ def test_music_votes_over_the_segments_of_a_piece(tmp_path: Path) -> None:
     assert "group" in pq.read_table(folder / "predictions_test.parquet").column_names
 
 
-def test_text_is_not_selected_on_the_validation_set_that_it_is_tested_on(tmp_path: Path) -> None:
+def test_glue_is_not_selected_on_the_set_it_is_tested_on(tmp_path: Path) -> None:
     columns = {
         "id": [str(i) for i in range(40)],
         "sequence": ["a good film" if i % 2 else "a bad film" for i in range(40)],

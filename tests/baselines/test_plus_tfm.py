@@ -178,7 +178,7 @@ def test_masking_leaves_x_and_special_tokens() -> None:
     assert (masked[chosen] == ids[chosen]).float().mean().item() == pytest.approx(0.105, abs=0.02)
 
 
-def test_the_loss_is_seven_tenths_task_and_three_tenths_masked_lm() -> None:
+def test_the_loss_is_0_7_task_and_0_3_masked_lm() -> None:
     torch.manual_seed(0)
     model = PlusTFMForSequenceClassification(PlusTFMConfig(num_labels=3, dropout=0.0, **SMALL)).train()
     ids, labels = torch.randint(1, 21, (4, 30)), torch.tensor([0, 1, 2, 0])

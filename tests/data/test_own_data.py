@@ -19,6 +19,7 @@ from hf_bertx.tasks import TASKS
 
 def train(folder: Path, backbone: Path, *argv: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(ROOT / "train.py"), "--backbone", str(backbone), "--max_steps", "4"]
+    command += ["--baselines", "none", "--probe_items", "0"]  # see tests/selection
     return subprocess.run([*command, *argv], capture_output=True, text=True, cwd=folder, timeout=300)
 
 
@@ -44,7 +45,7 @@ def test_a_fasta_file_becomes_a_model_with_its_card(tiny_backbone: Path, tmp_pat
     assert "Read as 2 classes: no (40), yes (40); 72 train, 4 validation, 4 test" in card
     assert record.results["cut"] == {"train": 0, "validation": 0, "test": 0}
     assert "tokens were cut:" not in card
-    assert "promoters" in report.markdown(report.tables([record])[0])
+    assert "promoters" in report.markdown(report.tables(report.read_runs(tmp_path / "runs"))[0])
     again = train(tmp_path, tiny_backbone, "--train_file", "promoters.fasta", "--discipline", "dna")
     assert "holds this run, finished" in again.stderr
     write_fasta(tmp_path / "promoters.fasta", 100)  # another file under the same name is another run

@@ -301,6 +301,15 @@ def test_a_labels_file_is_used_or_refused(tmp_path: Path, name: str, monkeypatch
         ("0.5% 1.5%", None, "leave the percent sign out"),
         ("0.5 \u22120.5 \u22121.5", None, "write the minus sign as -"),
         ("0.1 0.2 <0.1", None, "'<0.1' is not a number"),
+        (
+            "3.5kcal 4.1kcal",
+            None,
+            "'3.5kcal' is not a number, and most others are: a target has to be finite, in plain "
+            "decimal form; leave the unit out",
+        ),
+        ("a b a/b", None, "the label 'a/b' holds the label 'a'; several labels at once"),
+        ("A A+ B", None, "classification"),
+        ("['a'] ['b']", None, "several labels at once are not supported"),
         ("0.1 0.2 inf", None, "'inf' is not a number"),
         ("0.1 0.2 1e-5", None, "'1e-5' has an exponent; pass --problem regression"),
         ("1_0 2", "regression", "leave the underscore out"),
@@ -421,6 +430,8 @@ def test_texts_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"label_column": ""}, "--label_column is empty; allowed: the name of a column"),
+        ({"validation_file": "x.csv"}, "one file is given for two of train, validation; each needs its own"),
         ({"group_column": "famliy"}, "no column 'famliy'; it has id, sequence, label, family; did you mean 'family'?"),
         ({"label_column": "sequence"}, "the column 'sequence' is named for two purposes; allowed: one"),
         ({"id_column": "name"}, "no column 'name'; it has id, sequence, label, family"),
@@ -431,7 +442,10 @@ def test_texts_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> Non
         ({"problem": "regression"}, "the target is 'a'; allowed: a finite number"),
     ],
 )
-def test_an_option_of_own_data_is_used_or_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_an_option_of_own_data_is_used_or_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     content = "id,sequence,label,family\n" + rows(60, lambda i: "ab"[i % 2], ",f")
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         build(tmp_path, train_file=str(write(tmp_path, "x.csv", content)), **options)

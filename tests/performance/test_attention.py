@@ -70,7 +70,7 @@ def test_in_bfloat16_it_is_torchs_own_to_rounding(rows_at_once: int, kind: str, 
         assert (forgetful[0] - exact[0]).abs().max() > 0.1 * exact[0].abs().max()
 
 
-def test_with_dropout_it_is_the_definition_to_float32_on_the_same_mask() -> None:
+def test_with_dropout_attention_matches_its_definition() -> None:
     mask, p = mask_of("where to look"), 0.25
 
     def defined(_: Any, query: Any, key: Any, value: Any, mask: Any, scaling: float, dropout: float) -> Any:
@@ -98,7 +98,7 @@ def test_weights_are_dropped_at_the_rate_and_the_mean_stays() -> None:
     assert torch.allclose(out[out != 0], torch.tensor(1 / 64 / 0.9))
 
 
-def test_where_torchs_own_is_faster_or_more_is_asked_it_is_torchs_own() -> None:
+def test_torchs_attention_is_used_where_it_is_faster() -> None:
     exact = states(torch.float32)
     ours, theirs = (result(forward, exact, None) for forward in (cpu_attention_forward, sdpa_attention_forward))
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))
@@ -111,9 +111,7 @@ def test_where_torchs_own_is_faster_or_more_is_asked_it_is_torchs_own() -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", "with gaps", "added"])
-def test_few_keys_are_multiplied_in_float32_where_mkl_has_no_avx512(
-    kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_few_keys_take_products_where_mkl_has_no_avx512(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs, mask = states(torch.float32), mask_of(kind)
 
     def products_of(inputs: list[torch.Tensor], mask: torch.Tensor | None) -> int:
@@ -135,7 +133,7 @@ def test_few_keys_are_multiplied_in_float32_where_mkl_has_no_avx512(
 
 
 @pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
-def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_type: str, tmp_path: Path) -> None:
+def test_each_family_takes_cpu_attention_and_does_not_save_it(model_type: str, tmp_path: Path) -> None:
     torch.manual_seed(7)
     model = DISCIPLINE_MODELS[model_type](small_config(model_type)).eval()
     ids, mask = torch.randint(5, 100, (3, 9)), torch.arange(9) < torch.tensor([[9], [4], [6]])
@@ -150,7 +148,7 @@ def test_architectures_that_have_a_choice_take_it_and_save_nothing_of_it(model_t
     assert type(model).from_pretrained(tmp_path).config._attn_implementation == had
 
 
-def test_a_model_that_was_told_of_an_attention_keeps_it() -> None:
+def test_a_model_with_another_attention_keeps_it() -> None:
     model = DISCIPLINE_MODELS["bert"](small_config("bert"))
     model.set_attn_implementation("eager")
     assert not use_cpu_attention(model)
@@ -200,7 +198,7 @@ def definition(inputs: list[torch.Tensor], mask: torch.Tensor | None, of_scores:
     return [out.detach(), *torch.autograd.grad(out, inputs, direction)]
 
 
-def test_a_row_that_is_told_to_look_nowhere_looks_everywhere_alike_as_torchs_does() -> None:
+def test_a_row_without_keys_attends_to_all_as_in_torch() -> None:
     inputs = [tensor.detach() for tensor in states(torch.bfloat16)]
     nowhere = torch.full((1, 1, 1, LENGTH), torch.finfo(torch.bfloat16).min, dtype=torch.bfloat16)
     with torch.no_grad():

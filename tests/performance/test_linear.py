@@ -105,7 +105,7 @@ def test_states_that_do_not_lie_in_one_piece_are_read_right() -> None:
 
 
 @ONEDNN
-def test_a_linear_map_and_its_gelu_are_those_of_torch_to_rounding() -> None:
+def test_a_linear_map_and_its_gelu_match_torch_to_rounding() -> None:
     torch.manual_seed(0)
     module, states = OneDNNLinearGELU(24, 1000), 5 * torch.randn(7, 24)
     apart = torch.nn.functional.gelu(torch.nn.functional.linear(states, module.weight, module.bias))

@@ -88,7 +88,7 @@ def recorded(run: Path) -> Path:
     return run
 
 
-def test_what_one_trains_and_publishes_another_loads_without_hf_bertx(
+def test_published_models_and_data_load_without_hf_bertx(
     run_folder: Path, hub: HubServer, user: HubUser, python_without_hf_bertx: str, tmp_path: Path
 ) -> None:
     names = ("bertx/tiny-dna-splice", "bertx/dna-splice")
@@ -127,7 +127,7 @@ def test_what_one_trains_and_publishes_another_loads_without_hf_bertx(
     assert hub.files(names[0])["model.safetensors"] == (third / "model" / "model.safetensors").read_bytes()
 
 
-def test_a_private_repository_is_there_for_its_owner_alone(
+def test_a_private_repository_is_for_its_owner_alone(
     run_folder: Path, hub: HubServer, user: HubUser, python_without_hf_bertx: str
 ) -> None:
     names = ("owner/private-model", "owner/private-data")
@@ -153,7 +153,7 @@ print(json.dumps([classify(sys.argv[1], **settings) for classify in (names["clas
 """
 
 
-def test_an_adapter_is_published_with_its_base_and_merged_on_request(
+def test_an_adapter_names_its_base_and_merges_on_request(
     run_folder: Path, tiny_backbone: Path, hub: HubServer, user: HubUser, python_without_hf_bertx: str
 ) -> None:
     run = with_adapter(run_folder, tiny_backbone, user.folder / "run")
@@ -235,9 +235,7 @@ def test_the_hf_command_reads_what_was_published(run_folder: Path, hub: HubServe
     assert all(copy[name].read_bytes() == content for name, content in published.items())
 
 
-def test_train_pushes_the_model_with_the_projects_card_and_no_pickle(
-    tiny_backbone: Path, hub: HubServer, user: HubUser
-) -> None:
+def test_train_pushes_our_card_and_no_pickle(tiny_backbone: Path, hub: HubServer, user: HubUser) -> None:
     argv = [sys.executable, str(ROOT / "train.py"), "--backbone", str(tiny_backbone), "--max_steps", "4"]
     argv += ["--eval_steps", "2", "--output_dir", str(user.folder / "runs"), "--push_to_hub"]
     done = user.run(*argv, "--hub_model_id", "owner/mine", "--hub_private_repo", "true", PYTHONPATH=str(ROOT))

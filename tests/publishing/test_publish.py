@@ -91,7 +91,7 @@ def test_own_data_needs_a_name_and_gets_its_card(tmp_path: Path, publish: Publis
 def test_a_dry_run_shows_everything_and_sends_nothing(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     code, out, _ = publish("model", str(run_copy), "bertx/tiny", "--dry_run", "--private")
     assert code == 0
-    assert out.startswith("bertx/tiny (model, private), revision main: nothing is sent in a dry run\n")
+    assert out.startswith("bertx/tiny (model, revision main, private): nothing is sent in a dry run\n")
     assert [line.split()[2] for line in out.splitlines()[1:10]] == (
         "README.md config.json log_history.json loss_curve.png model.safetensors results.json run.json tokenizer.json "
         "tokenizer_config.json"

@@ -63,7 +63,7 @@ def test_a_run_leaves_when_its_loss_stays_below(
     ],
 )
 def test_the_constant_answers_loss(task: str, labels: list[float], loss: float) -> None:
-    assert metrics.constant_loss(TASKS[task], labels) == pytest.approx(loss)
+    assert metrics.constant_answer_loss(np.asarray(labels), TASKS[task].regression) == pytest.approx(loss)
 
 
 def test_curves_shares_and_log_rank_tests(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from hf_bertx.backbones import pretraining_step
 from hf_bertx.cli import main
 from hf_bertx.report.cells import floors, make_cells
 from hf_bertx.report.comparisons import compare_arms
-from hf_bertx.report.drawing import COLORS, INK, arm_style
+from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
 from hf_bertx.report.figures import inline_svg
 from hf_bertx.report.formatting import csv_text, shown_backbone
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
@@ -249,22 +249,22 @@ def test_names_of_backbones(name: str, step: int | None, shown: str) -> None:
 def test_panels_follow_from_the_cells(report: Report) -> None:
     titles: dict[str, set[str]] = {}
     for panel in report.panels:
-        titles.setdefault(panel.kind, set()).add(panel.title)
+        titles.setdefault(panel.kind.name, set()).add(panel.title)
     assert titles["fractions"] == {"splice", "stsb", "mrpc"}
     assert {"splice", "splice, 1% data", "maestro-v1", "stsb"} <= titles["loss"]
     assert not titles["validation"] & {"stsb", "rte"}  # they are tested on validation
 
 
 def test_pictures_of_a_page_take_its_colors(report: Report) -> None:
-    kinds = {panel.kind: panel for panel in report.panels}
+    kinds = {panel.kind.name: panel for panel in report.panels}
     assert len(kinds) == 8
     ids: list[str] = []
     for number, panel in enumerate(kinds.values()):
         text, words = inline_svg(panel, number)
         assert text.startswith("<svg")
         assert " by " in words
-        assert not [color for color in (*COLORS, INK) if color in text], panel.kind
-        assert "var(--c" in text or panel.kind == "confusion"
+        assert not [color for color in (*COLORS, INK) if color in text], panel.kind.name
+        assert "var(--c" in text or panel.kind.name == "confusion"
         assert not re.search(r"https?://(?!www\.w3\.org)", text)
         own = re.findall(r' id="([^"]*)"', text)
         assert set(re.findall(r'(?:url\(|href=")#([^)"]*)', text)) <= set(own)
@@ -273,7 +273,9 @@ def test_pictures_of_a_page_take_its_colors(report: Report) -> None:
 
 
 def test_no_two_arms_look_alike() -> None:
-    assert len({(style["color"], style["ls"]) for style in map(arm_style, ARMS)}) == len(ARMS)
+    assert set(_STYLE_OF) <= set(ARMS)
+    assert len(set(_STYLE_OF.values())) == len(_STYLE_OF)
+    assert arm_style("bert")["color"] != arm_style("rand")["color"]
 
 
 def test_a_report_is_written_in_every_form(study: Path, tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_every_number_leads_to_its_run(browser: Any, made: tuple[Report, Path]) 
     assert f"accuracy {100 * cell.scores[1]:.1f}" in text
 
 
-def test_what_did_not_come_out_is_told(browser: Any, made: tuple[Report, Path]) -> None:
+def test_runs_with_problems_are_listed(browser: Any, made: tuple[Report, Path]) -> None:
     _, path = made
     tab, _, _ = open_page(browser, path, 1280, "light")
     text = tab.locator("#problems").inner_text()

@@ -8,12 +8,11 @@ import pytest
 from scipy import stats
 
 from hf_bertx import metrics
-from hf_bertx.metrics import calibration
+from hf_bertx.metrics import calibration, constant_answer
 from hf_bertx.report.resampling import RESAMPLED, resampled_scores
 from hf_bertx.report.statistics import (
     Comparison,
     compare,
-    constant_answer,
     floor,
     holm,
     item_interval,
@@ -33,7 +32,7 @@ def synthetic(metric: str, items: int, runs: int, classes: int = 3) -> tuple[np.
 
 
 @pytest.mark.parametrize("metric", sorted(metrics.METRICS))
-def test_a_resampled_score_is_the_metric_of_the_resampled_items(metric: str) -> None:
+def test_a_resampled_score_is_the_metric_of_those_items(metric: str) -> None:
     assert sorted(RESAMPLED) == sorted(metrics.METRICS)
     truth, predictions = synthetic(metric, items=60, runs=3, classes=9)  # so few that resamples lack classes
     found = resampled_scores(metric, truth, predictions, resamples=40, seed=11)
@@ -45,7 +44,7 @@ def test_a_resampled_score_is_the_metric_of_the_resampled_items(metric: str) -> 
 
 
 @pytest.mark.parametrize("metric", sorted(metrics.METRICS))
-def test_a_run_that_always_answers_the_same_is_resampled_without_a_warning(metric: str) -> None:
+def test_constant_answers_are_resampled_without_a_warning(metric: str) -> None:
     truth, predictions = synthetic(metric, items=50, runs=1)
     predictions[:] = 1
     with np.errstate(all="raise"):
@@ -121,11 +120,11 @@ def rejected(seeds: int, seed_spread: float, difference: float = 0.0, times: int
 
 
 @pytest.mark.parametrize(("seeds", "spread", "low"), [(3, 1.0, 0.01), (10, 0.5, 0.01), (1, 0.0, 0.02)])
-def test_equal_arms_are_told_apart_as_often_as_allowed(seeds: int, spread: float, low: float) -> None:
+def test_equal_arms_are_rejected_as_often_as_allowed(seeds: int, spread: float, low: float) -> None:
     assert low <= rejected(seeds, spread) <= 0.09
 
 
-def test_a_difference_is_found_and_its_interval_holds_the_truth() -> None:
+def test_a_difference_is_detected_and_its_interval_holds_it() -> None:
     assert rejected(seeds=5, seed_spread=0.2, difference=1.0) > 0.9
     generator, inside = np.random.default_rng(3), 0
     many = drawn_arms(np.random.default_rng(9), 400, 5_000, 0.4, 0.7)
@@ -137,7 +136,7 @@ def test_a_difference_is_found_and_its_interval_holds_the_truth() -> None:
     assert 0.91 <= inside / 200 <= 0.99
 
 
-def test_pairs_of_seeds_narrow_the_interval_where_seeds_share_their_luck() -> None:
+def test_paired_seeds_narrow_the_interval() -> None:
     generator = np.random.default_rng(1)
     truth = np.ones(500, int)
     luck = generator.normal(scale=0.15, size=(6, 1))
@@ -151,7 +150,7 @@ def test_pairs_of_seeds_narrow_the_interval_where_seeds_share_their_luck() -> No
     assert (paired.paired_seeds, paired.over) == (True, "test items and seeds")
 
 
-def test_where_items_do_not_matter_it_is_the_t_test_of_the_seeds() -> None:
+def test_many_items_give_the_t_test_of_the_seeds() -> None:
     # every item is alike for a run: half a million of them leave only the seeds
     scores = np.array([[0.60, 0.70, 0.62, 0.66], [0.52, 0.61, 0.57, 0.50]])
     items = 50_000
@@ -166,7 +165,7 @@ def test_where_items_do_not_matter_it_is_the_t_test_of_the_seeds() -> None:
     assert found.effect == pytest.approx((scores[0].mean() - scores[1].mean()) / pooled * (1 - 3 / 23), abs=1e-3)
 
 
-def test_one_seed_is_compared_over_items_alone_and_says_so() -> None:
+def test_one_seed_is_compared_over_items_alone() -> None:
     truth = np.ones(300, int)
     first = np.r_[np.ones(270, int), np.zeros(30, int)][None]
     second = np.r_[np.ones(210, int), np.zeros(90, int)][None]

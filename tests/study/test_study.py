@@ -140,7 +140,7 @@ def test_a_wrong_file_is_one_message(change: dict[str, Any], message: str, tmp_p
         ),
     ],
 )
-def test_what_is_no_study(name: str, content: str | None, message: str, tmp_path: Path, capsys: Any) -> None:
+def test_what_is_not_a_study(name: str, content: str | None, message: str, tmp_path: Path, capsys: Any) -> None:
     given = name if content is None else write(tmp_path, content, name)
     assert main(["study", given, "--runs", str(tmp_path / "runs")]) == 2
     told = capsys.readouterr().err
@@ -243,7 +243,7 @@ def test_a_failed_run_is_recorded_and_tried_again(
     assert not (bert.folder(root) / run_files.FAILURE).exists()
 
 
-def test_killed_and_started_again_it_goes_on_from_the_last_checkpoint(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_a_killed_study_resumes_from_the_last_checkpoint(tiny_backbone: Path, tmp_path: Path) -> None:
     overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
     file = small(tmp_path, tiny_backbone, arms=["rand"], seeds=[0], overrides=overrides)
     root = tmp_path / "runs"

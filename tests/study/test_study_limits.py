@@ -25,7 +25,7 @@ def start(*argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_when_time_is_over_a_run_saves_and_goes_on_as_if_it_had_not_stopped(
+def test_a_run_stopped_by_the_time_limit_resumes_exactly(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})

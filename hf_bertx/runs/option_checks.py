@@ -1,0 +1,41 @@
+"""Options of a run that are held against each other."""
+
+from __future__ import annotations
+
+from transformers import TrainingArguments
+from transformers.trainer_utils import HubStrategy
+
+from ..data.task_data import OWN_ARGUMENTS
+from .options import RunArguments
+
+
+def check_own(run: RunArguments, given: set[str]) -> None:
+    """Holds the options of a user's own data against each other.
+
+    Raises:
+        ValueError: one of them without --train_file, or beside an option that chooses other data.
+    """
+    if run.train_file is None:
+        stray = next((name for name in OWN_ARGUMENTS if name in given), None)
+        if stray is not None:
+            raise ValueError(f"--{stray} describes data of your own: name its file with --train_file FILE")
+        return
+    for name, why in {"data_dir": "which names data that is built", "split": "whose data has one split"}.items():
+        if name in given:
+            raise ValueError(f"--{name} and --train_file are both given, {why}; leave one out")
+
+
+def check_push(run: RunArguments, training: TrainingArguments) -> None:
+    """A finished run is pushed by [`publishing.publish`]: the Trainer would send a pickle along."""
+    if not training.push_to_hub:
+        return
+    if training.hub_strategy != HubStrategy.END:
+        raise ValueError(
+            f"--hub_strategy is {training.hub_strategy.value}; allowed: end. During training the Trainer would send "
+            "training_args.bin, a pickle that holds paths of this machine"
+        )
+    if training.hub_model_id is not None and len(run.arm) > 1:
+        raise ValueError(
+            f"--hub_model_id {training.hub_model_id} names one repository, and {len(run.arm)} arms are trained: leave "
+            "it out, and each gets a name of its own"
+        )

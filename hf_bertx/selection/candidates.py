@@ -1,0 +1,88 @@
+"""What is fitted before a model is trained: plain baselines, and a probe that is a model already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from ..backbones import load
+from ..baselines import baselines_for, run_baseline
+from ..data.task_data import load_task_data
+from ..probing.draws import ALL
+from ..probing.pooling_layer import check_poolable
+from ..probing.runs import ProbeSpec, run_probe
+from ..publishing.cards import write_model_card
+from ..runs.arguments import ResolvedRun
+from ..runs.run import Run
+from ..tasks import built_folder
+
+FINE_TUNED, PROBE, BASELINE = "fine-tuned", "probe", "baseline"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished run that is compared with others on the same split.
+
+    Args:
+        kind: `fine-tuned`, `probe` or `baseline`.
+        name: in a table.
+    """
+
+    kind: str
+    name: str
+    run: Run
+
+    @property
+    def validation(self) -> float:
+        """The task's metric on validation."""
+        score = self.run.score("validation", self.run.task.metric)
+        assert score is not None  # the run is finished
+        return score
+
+
+def fit_baselines(plan: ResolvedRun, root: Path) -> Iterator[Candidate]:
+    """Fits the plain baselines that fit the task of a run, on its data."""
+    for name in baselines_for(plan.task):
+        folder = run_baseline(
+            name, plan.task, plan.split, plan.data_dir, plan.seed, plan.fraction, root, plan.max_eval_items
+        )
+        yield Candidate(BASELINE, name, Run.open_finished(folder))
+
+
+def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
+    """Fits a probe of the start of a run, and saves it as a model with its card.
+
+    Args:
+        items: of the training items at most so many, or `all`.
+
+    Raises:
+        ValueError: the backbone cannot be saved as a probe.
+    """
+    check_poolable(load(plan.backbone, AutoConfig.from_pretrained).model_type)
+    data = load_task_data(plan.task, plan.split, plan.data_dir)
+    there = round(plan.fraction * len(data.splits["train"]))
+    spec = ProbeSpec(
+        task=_reference(plan),
+        arm=plan.arm.name,
+        backbone=plan.backbone.name,
+        split=plan.split,
+        seed=plan.seed,
+        max_test_items=plan.max_eval_items or len(data.splits["test"]),
+        save_model=True,
+        kmer=plan.kmer,
+    )
+    wanted = there if items == ALL else min(int(items), there)
+    (folder,) = run_probe(spec, [ALL if wanted == len(data.splits["train"]) else wanted], plan.data_dir, root)
+    write_model_card(folder)
+    return Candidate(PROBE, PROBE, Run.open_finished(folder))
+
+
+def _reference(plan: ResolvedRun) -> str:
+    """The task by its name, or by the folder of its data."""
+    if plan.task.hosted:
+        return plan.task.name
+    folder = Path(plan.data_dir or "")
+    return str(next(path for path in (folder, folder.parent) if built_folder(str(path)) is not None))

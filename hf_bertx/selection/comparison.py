@@ -1,0 +1,111 @@
+"""Candidates -> which one is kept, and one table with intervals. Validation chooses; test answers once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import metrics, run_files
+from ..report.resampling import resampled_scores
+from ..report.statistics import RESAMPLES, compare, item_interval
+from ..runs.run import Run
+from ..runs.writer import RunWriter
+from .candidates import BASELINE, Candidate
+
+_MAJORITY = "majority"
+_EQUAL = 1e-9
+
+
+def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
+    """Chooses the model, and the best baseline, by validation, and compares both on test.
+
+    All scores are over the items that every candidate answered: a probe looks at 1,000 validation items at most.
+    Intervals are over test items (95%, a bootstrap).
+
+    Args:
+        candidates: models first; of equal ones the first is kept.
+
+    Returns:
+        JSON-ready: `metric`, items by split, `candidates` with their scores, and what is `kept`; where there are
+        baselines also the `best_baseline`, the `difference` with `low` and `high`, and a `sentence`.
+    """
+    metric = candidates[0].run.task.metric
+    validation = _scores(metric, *_answers(candidates, "validation"))
+    truth, answers = _answers(candidates, "test")
+    test, resampled = _scores(metric, truth, answers), resampled_scores(metric, truth, answers, RESAMPLES)
+    rows = []
+    for i, candidate in enumerate(candidates):
+        interval = item_interval(resampled[:, i])
+        row = {"name": candidate.name, "kind": candidate.kind, "validation": validation[i], "test": test[i]}
+        rows.append({**row, "low": interval.low, "high": interval.high})
+    models = [i for i, candidate in enumerate(candidates) if candidate.kind != BASELINE]
+    baselines = [i for i, candidate in enumerate(candidates) if candidate.kind == BASELINE]
+    kept = _best(models, validation)
+    found: dict[str, Any] = {
+        "metric": metric,
+        "test_items": len(truth),
+        "candidates": rows,
+        "kept": rows[kept]["name"],
+    }
+    if baselines:
+        best = _best([i for i in baselines if candidates[i].name != _MAJORITY] or baselines, validation)
+        one, other = (np.array([test[i]]) for i in (kept, best))
+        apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], len(truth), paired_seeds=False)
+        named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over test items"
+        verb = "beats" if apart.low > 0 else "does not beat"
+        sentence = f"The model ({rows[kept]['name']}) {verb} the best baseline ({named}): test {metric} differs by "
+        found |= {"best_baseline": named, "difference": apart.difference, "low": apart.low, "high": apart.high}
+        found["sentence"] = f"{sentence}{apart.difference:+.3f}, {between}."
+    return found
+
+
+def kept_candidate(candidates: Sequence[Candidate], comparison: dict[str, Any]) -> Candidate:
+    """The candidate that a comparison keeps."""
+    return next(each for each in candidates if each.name == comparison["kept"])
+
+
+def _best(places: Sequence[int], scores: Sequence[float]) -> int:
+    highest = max(scores[i] for i in places)
+    return next(i for i in places if scores[i] >= highest - _EQUAL)
+
+
+def _answers(candidates: Sequence[Candidate], split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Truth, `(items,)`, and answers, `(candidates, items)`, of the items that all have answered."""
+    found = []
+    for candidate in candidates:
+        predictions = candidate.run.predictions(split)
+        assert predictions is not None  # the run is finished
+        ids, truth, answers = predictions.answers(candidate.run.task)
+        found.append((dict(zip(ids, truth, strict=True)), dict(zip(ids, answers, strict=True))))
+    common = [key for key in found[0][0] if all(key in truth for truth, _ in found)]
+    truth = np.array([found[0][0][key] for key in common])
+    return truth, np.array([[answers[key] for key in common] for _, answers in found])
+
+
+def _scores(metric: str, truth: np.ndarray, answers: np.ndarray) -> list[float]:
+    return [metrics.compute(metric, answer, truth) for answer in answers]
+
+
+def table(comparison: dict[str, Any]) -> list[str]:
+    """The comparison as lines for a terminal: models, then baselines, best on validation first."""
+    rows = sorted(comparison["candidates"], key=lambda row: (row["kind"] == BASELINE, -row["validation"]))
+    width = max(len(row["name"]) for row in rows) + 7
+    head = f"{'':{width}} validation  test {comparison['metric']} [95% over {comparison['test_items']} items]"
+    lines = [head]
+    for row in rows:
+        name = row["name"] + (" (kept)" if row["name"] == comparison["kept"] else "")
+        between = f"[{row['low']:.3f}, {row['high']:.3f}]"
+        lines.append(f"{name:{width}} {row['validation']:10.3f}  {row['test']:.3f} {between}")
+    return [*lines, *([comparison["sentence"]] if "sentence" in comparison else [])]
+
+
+def record(run: Run, more: dict[str, Any]) -> None:
+    """Adds to the results of a finished run, and writes its card anew."""
+    from ..publishing.cards import write_model_card
+
+    results = run_files.read_json(run.folder / run_files.RESULTS)
+    if any(results.get(name) != value for name, value in more.items()):
+        RunWriter(run.folder).add(results, more)
+        write_model_card(run.folder)

@@ -1,0 +1,135 @@
+"""Cross-validation on own data: a run for each fold, one table, and an answer to each item from the run without it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .. import metrics, run_files
+from ..arms import BASELINE
+from ..baselines import baselines_for
+from ..data.task_data import OWN_ARGUMENTS
+from ..launch import OF_THE_COMMAND, build_own
+from ..report.resampling import resampled_scores
+from ..report.statistics import RESAMPLES, item_interval
+from ..runs.arguments import Options
+from ..runs.run import Run
+from ..runs.spec import RunSpec
+from ..study.execution import StudyContext, execute_in_order, missing, write_plan
+from ..study.plan import Study
+from ..tasks import Task, get_task
+
+FOLDER = "cross_validation"  # below the runs
+PREDICTIONS, TABLE, RESULTS = "predictions.parquet", "table.md", "results.json"
+_NO_OVERRIDES = {*OWN_ARGUMENTS, *OF_THE_COMMAND, "output_dir", "threads", "disable_tqdm", "resume"}
+
+
+def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
+    """Trains a run for each fold, or what is left of them, as a study; writes one table and all answers.
+
+    Returns:
+        The folder of the table, `cross_validation/TASK` below the runs.
+
+    Raises:
+        ValueError: an option that cannot be used with folds, more folds than a class has items or groups, or a run
+            that failed.
+    """
+    run, root = options.run, Path(options.training.output_dir or "runs")
+    if run.train_file is None:
+        raise ValueError("--folds divides data of your own: name its file with --train_file FILE")
+    for name in ("quick", "find_learning_rate", "push_to_hub", "validation_file"):
+        if name in options.given:
+            raise ValueError(f"--{name} cannot be used with --folds, which trains {run.folds} runs; leave one out")
+    name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
+    folder = str(build_own(name, root / "data", options.values(OWN_ARGUMENTS)).folder)
+    task = get_task(folder)
+    study = _study(options, folder, task)
+    context = StudyContext(root, threads=run.threads)
+    todo = missing(study, context)
+    tell(f"{run.folds} folds of {task.name}: {len(study.runs)} runs, {len(todo)} to do")
+    write_plan(study, root)
+    outcomes = execute_in_order(todo, context, lambda outcome: tell(f"  {outcome.state}: {outcome.run.label}"))
+    failed = next((outcome for outcome in outcomes if outcome.state == "failed"), None)
+    if failed is not None:
+        raise ValueError(f"{failed.run.label}: {failed.error}")
+    if any(outcome.state == "left" for outcome in outcomes):
+        raise ValueError("the time limit ended before all folds were trained; the same command goes on with them")
+    return _write(study, task, root, tell)
+
+
+def _study(options: Options, folder: str, task: Task) -> Study:
+    """The runs of all folds: each arm, then the plain baselines, on each fold."""
+    run, of_spec = options.run, {field.name for field in fields(RunSpec)} - {"overrides", "arm", "task", "split"}
+    given = options.values(sorted(options.given - _NO_OVERRIDES - {"arm", "task"}))
+    shared = {name: value for name, value in given.items() if name in of_spec}
+    overrides = {name: value for name, value in given.items() if name not in of_spec}
+    seed = options.training.seed
+    runs = []
+    for fold in range(1, (run.folds or 0) + 1):
+        split = f"fold-{fold}"
+        for arm in run.arm:
+            runs.append(RunSpec(**{**shared, "task": folder, "arm": arm, "split": split, "overrides": overrides}))
+        for name in baselines_for(task) if run.baselines != "none" else ():
+            limit = {key: value for key, value in overrides.items() if key == "max_eval_items"}
+            runs.append(RunSpec(folder, BASELINE, name, BASELINE, split, seed, run.fraction, overrides=limit))
+    return Study(f"folds-{task.name}", f"Cross-validation of {task.name} in {run.folds} folds.", tuple(runs))
+
+
+def _write(study: Study, task: Task, root: Path, tell: Callable[[str], None]) -> Path:
+    """The table, its numbers, and the answers of the trained runs to all items."""
+    cells: dict[str, list[Run]] = {}
+    for spec in study.runs:
+        name = spec.backbone if spec.arm == BASELINE else spec.arm
+        cells.setdefault(name, []).append(Run.open_finished(spec.folder(root)))
+    folder = root / FOLDER / task.name
+    rows = [_row(name, runs, task) for name, runs in cells.items()]
+    trained = {name: runs for name, runs in cells.items() if runs[0].specification["arm"] != BASELINE}
+    run_files.write_whole(folder / PREDICTIONS, lambda path: pq.write_table(_answers(trained), path))
+    run_files.write_json(folder / RESULTS, {"task": task.name, "metric": task.metric, "rows": rows})
+    lines = _table(rows, task)
+    run_files.write_text(folder / TABLE, "\n".join([*lines, ""]))
+    for line in lines:
+        tell(line)
+    tell(f"wrote {folder}: {PREDICTIONS} has the answer to each item from the run that did not train on it")
+    return folder
+
+
+def _row(name: str, runs: list[Run], task: Task) -> dict[str, Any]:
+    """Scores of the folds, and of all items together with a 95% interval over items."""
+    folds = [run.score("test", task.metric) for run in runs]
+    found = [predictions.answers(task)[1:] for run in runs if (predictions := run.predictions("test")) is not None]
+    truth, answers = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    interval = item_interval(resampled_scores(task.metric, truth, answers[None], RESAMPLES)[:, 0])
+    pooled = metrics.compute(task.metric, answers, truth)
+    items = {"items": len(truth), "folds": folds, "mean": float(np.mean([score or 0.0 for score in folds]))}
+    return {"name": name, **items, "all": pooled, "low": interval.low, "high": interval.high}
+
+
+def _table(rows: list[dict[str, Any]], task: Task) -> list[str]:
+    count = len(rows[0]["folds"])
+    head = ["", *(f"fold {i + 1}" for i in range(count)), "mean", f"all {rows[0]['items']} items [95%]"]
+    lines = [f"Test {task.metric} by fold:", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in sorted(rows, key=lambda row: -row["all"]):
+        scores = [*(f"{score:.3f}" for score in row["folds"]), f"{row['mean']:.3f}"]
+        between = f"{row['all']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+        lines.append("| " + " | ".join([row["name"], *scores, between]) + " |")
+    return lines
+
+
+def _answers(cells: dict[str, list[Run]]) -> pa.Table:
+    """A row an item and arm: `arm`, `fold`, `id`, `label`, `logits`."""
+    parts = []
+    for name, runs in cells.items():
+        for fold, run in enumerate(runs, 1):
+            predictions = run.predictions("test")
+            assert predictions is not None  # the run is finished
+            columns: dict[str, Any] = {"arm": [name] * len(predictions.ids), "fold": [fold] * len(predictions.ids)}
+            columns |= {"id": list(predictions.ids), "label": predictions.labels.tolist()}
+            parts.append(pa.table({**columns, "logits": predictions.logits.tolist()}))
+    return pa.concat_tables(parts)

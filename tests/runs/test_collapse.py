@@ -1,0 +1,145 @@
+"""The guard against runs that end at the constant answer: on archived logs, in a stock `Trainer`, in whole runs."""
+
+import io
+import json
+import tarfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+from datasets import Dataset
+from safetensors.torch import load_file
+from stock_trainers import make_trainer
+from transformers import TrainerCallback
+
+from hf_bertx import CollapseGuardCallback, metrics
+from hf_bertx.publishing.cards import model_card
+from hf_bertx.report.write import write_report
+from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.collapse import near_constant_loss
+from hf_bertx.runs.run import Predictions, Run
+from hf_bertx.runs.training import run
+from hf_bertx.tasks import TASKS
+
+# The loss of the best constant answer to the training items of each task.
+CONSTANT = {"dna-splice": 1.027, "dna-h3": 0.693, "protein-localization": 2.0, "protein-fluorescence": 0.701}
+CONSTANT |= {"music-maestro-v1": 1.899, "glue-cola": 0.608, "glue-sst2": 0.686, "glue-stsb": 2.19}
+
+
+def archived(archive: Path) -> list[tuple[dict, list, dict, Predictions]]:
+    """Order, log, results and test answers of the trainings of an archive."""
+    files: dict[str, dict[str, bytes]] = {}
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            folder, _, name = entry.name.rpartition("/")
+            if entry.isfile():
+                files.setdefault(folder, {})[name] = tar.extractfile(entry).read()  # type: ignore[union-attr]
+    found = []
+    for own in files.values():
+        if {"run.json", "log_history.json", "results.json", "predictions_test.parquet"} <= set(own):
+            order, log, results = (json.loads(own[f"{name}.json"]) for name in ("run", "log_history", "results"))
+            if log and order["specification"]["task"] in CONSTANT:
+                found.append((order, log, results, Predictions.read(io.BytesIO(own["predictions_test.parquet"]))))
+    return found
+
+
+def test_it_finds_every_archived_run_that_collapsed_and_no_other() -> None:
+    counted: Counter[tuple[bool, bool]] = Counter()
+    for archive in sorted((ROOT / "results").glob("*/runs.tar.xz")):
+        for order, log, results, predictions in archived(archive):
+            task = TASKS[order["specification"]["task"]]
+            answers = predictions.logits[:, 0] if task.regression else predictions.logits.argmax(1)
+            alike = metrics.constant_answer(predictions.labels, answers, task.regression)
+            counted[alike, near_constant_loss(log, CONSTANT[task.name], results["steps"]) is not None] += 1
+    # all that collapsed have the loss of the constant answer; of the others a few, whose answers differ
+    assert counted == {(True, True): 53, (False, False): 248, (False, True): 12}
+
+
+@pytest.mark.parametrize(("learns", "rate"), [(True, 1e-2), (False, 1e-7)])
+def test_a_stock_trainer_is_told_whether_its_model_learned(learns: bool, rate: float, tmp_path: Path) -> None:
+    guard = CollapseGuardCallback()
+    trainer = make_trainer(tmp_path, [guard], num_train_epochs=13, learning_rate=rate)
+    trainer.train()
+    assert guard.constant_loss == pytest.approx(np.log(2))
+    assert (guard.reason is None) == learns
+    if not learns:
+        assert guard.reason is not None
+        assert "that of the constant answer, 0.693, and every item gets the same answer" in guard.reason
+
+
+def test_rows_without_labels_need_the_constant_loss(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path, [CollapseGuardCallback()])
+    trainer.train_dataset = Dataset.from_dict({"input_ids": [[2, 3, 5]] * 8})
+    with pytest.raises(ValueError, match="have no column labels or label; pass constant_loss"):
+        trainer.train()
+
+
+class Interrupted(BaseException):
+    """As a killed process: nothing catches it."""
+
+
+class InterruptCallback(TrainerCallback):
+    """Interrupts at the given events: `(event, step)` of one start after another."""
+
+    def __init__(self, *events: tuple[str, int]) -> None:
+        self.events = list(events)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("on_step_begin", "on_save", "on_train_end"):
+            return lambda args, state, control, **_: self.interrupt(name, state.global_step)
+        return super().__getattribute__(name)
+
+    def interrupt(self, event: str, step: int) -> None:
+        if self.events and self.events[0] == (event, step):
+            self.events.pop(0)
+            raise Interrupted
+
+
+def train_briefly(backbone: Path, root: Path, *more: str, events: tuple[tuple[str, int], ...] = ()) -> Run:
+    argv = f"--backbone {backbone} --output_dir {root} --max_steps 100 --eval_steps 25 --seed 0".split()
+    argv += ["--learning_rate", "1e-9", "--precision", "float32", "--max_eval_items", "40", "--disable_tqdm", "true"]
+    (spec,), args = parse_arguments([*argv, *more])
+    interrupt = InterruptCallback(*events)
+    for _ in events:
+        with pytest.raises(Interrupted):
+            run(spec, args, (interrupt,))
+    return Run.open_finished(run(spec, args))
+
+
+def test_a_collapsed_run_starts_again_with_half_the_rate(tiny_backbone: Path, tmp_path: Path) -> None:
+    whole = train_briefly(tiny_backbone, tmp_path / "whole")  # so low a rate learns nothing, and half of it neither
+    assert whole.results is not None
+    restarts = whole.results["restarts"]
+    assert [(each["learning_rate"], each["steps"]) for each in restarts] == [(1e-9, 100), (5e-10, 100)]
+    assert whole.results["collapsed"].startswith("the training loss of the last steps, 1.")
+    assert whole.specification["hyperparameters"]["learning_rate"] == 1e-9
+    assert whole.log[-1]["step"] == 100
+
+    card = model_card(whole.folder)
+    assert "started again with half the learning rate, 2 times: these weights had 2.5e-10." in card
+    assert "**It collapsed: the training loss of the last steps, 1." in card
+    report = write_report(tmp_path / "whole", tmp_path / "report")[0].parent
+    assert "started again 2 times with half the rate: recommended/dna-splice" in (report / "report.md").read_text()
+    assert len(json.loads((report / "report.json").read_text())["restarted"]) == 1
+
+    # in the first start; as the second one begins; as the last one has ended
+    events = (("on_save", 50), ("on_train_end", 100), ("on_step_begin", 0), ("on_save", 75), ("on_train_end", 100))
+    broken = train_briefly(tiny_backbone, tmp_path / "broken", events=events)
+    assert broken.results is not None
+    for name in ("metrics", "steps", "selected_step", "restarts", "collapsed", "tokens_seen", "stopped"):
+        assert whole.results[name] == broken.results[name], name
+    assert whole.curve("loss") == broken.curve("loss")
+    first, second = (load_file(each.model_dir / "model.safetensors") for each in (whole, broken))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_without_restarts_it_says_so_alone(tiny_backbone: Path, tmp_path: Path) -> None:
+    told = train_briefly(tiny_backbone, tmp_path, "--restarts", "0", "--class_weights", "balanced")
+    assert told.results is not None
+    assert (told.results["restarts"], told.results["collapsed"] is None) == ([], False)
+    assert told.results["constant_loss"] == pytest.approx(np.log(3))  # all classes weigh the same
+    assert np.mean([loss for _, loss in told.curve("loss")]) == pytest.approx(np.log(3), abs=0.05)

@@ -1,0 +1,125 @@
+"""`--folds` and `--similarity_threshold`: folds, groups of near copies, and a whole cross-validation."""
+
+import random
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from dataset_scripts.splits import TEST, fold_split
+from hf_bertx import run_files
+from hf_bertx.data.similar_groups import similar_groups
+from hf_bertx.runs.run import Run
+from hf_bertx.selection.command import train_command
+
+
+def drawn(letters: str, length: int, seed: int) -> str:
+    return "".join(random.Random(seed).choices(letters, k=length))
+
+
+def mutated(sequence: str, share: float, seed: int) -> str:
+    draw = random.Random(seed)
+    return "".join(draw.choice("ACGT") if draw.random() < share else letter for letter in sequence)
+
+
+def test_each_row_is_tested_once_and_groups_stay_together() -> None:
+    labels = ["a"] * 60 + ["b"] * 30
+    groups = [f"g{i // 3}" for i in range(90)]
+    tested = Counter[int]()
+    for fold in range(1, 6):
+        chosen = fold_split(labels, groups, 5, fold, 7, regression=False)
+        parts = {part: {groups[i] for i in range(90) if chosen[i] == part} for part in set(chosen)}
+        assert len(parts) == 3
+        assert sum(map(len, parts.values())) == 30  # no group is in two parts
+        of_test = [i for i in range(90) if chosen[i] == TEST]
+        assert [labels[i] for i in of_test].count("a") == pytest.approx(12, abs=3)
+        tested.update(of_test)
+    assert set(tested.values()) == {1}
+    assert len(tested) == 90
+
+
+def test_targets_have_all_sizes_in_each_fold() -> None:
+    targets = np.random.default_rng(0).normal(size=100).tolist()
+    for fold in (1, 2, 3, 4):
+        chosen = fold_split(targets, None, 4, fold, 1, regression=True)
+        of_test = [target for target, part in zip(targets, chosen, strict=True) if part == TEST]
+        assert len(of_test) == 25
+        assert abs(np.mean(of_test) - np.mean(targets)) < 0.25
+
+
+def test_near_copies_are_a_group_and_others_are_not() -> None:
+    originals = [drawn("ACGT", 300, seed) for seed in range(40)]
+    copies = [mutated(sequence, 0.02, seed) for seed, sequence in enumerate(originals)]  # 1.5% of the letters
+    pieces = [sequence[60:200] for sequence in originals]
+    groups = similar_groups([*originals, *copies, *pieces], "dna", 0.5)
+    assert groups[:40] == groups[40:80] == groups[80:]
+    assert len(set(groups)) == 40
+    assert len(set(similar_groups([*originals, *copies], "dna", 1.0))) > 60  # hardly any is a whole copy
+
+
+def test_short_sequences_and_notes_have_groups_too() -> None:
+    assert len(set(similar_groups(["ACDE", "ACDE", "ACDF", "MK"], "protein", 0.5))) == 3
+    notes = " ".join(str(note) for note in random.Random(1).choices(range(40, 80), k=30))
+    assert len(set(similar_groups([notes, notes, "60 64 67"], "music", 0.9))) == 2
+    with pytest.raises(ValueError, match="sequences of text are not compared; name a --group_column"):
+        similar_groups(["a b"], "text", 0.5)
+
+
+@pytest.fixture
+def fasta(tmp_path: Path) -> Path:
+    records = []
+    for i in range(30):  # families of three near copies
+        original = drawn("ACGT", 60, i)
+        records += [f">s{i}-{j} label={'yes' if i % 2 else 'no'}\n{mutated(original, 0.02, j)}\n" for j in range(3)]
+    path = tmp_path / "families.fasta"
+    path.write_text("".join(records))
+    return path
+
+
+def train(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, list[str]]:
+    lines: list[str] = []
+    argv = ["--backbone", str(backbone), "--output_dir", str(root), "--max_steps", "4", "--eval_steps", "2"]
+    argv += ["--logging_steps", "1", "--precision", "float32", "--disable_tqdm", "true"]
+    if more[0] != "--task":
+        argv += ["--train_file", str(fasta), "--discipline", "dna"]
+    return train_command([*argv, *more], lines.append), lines
+
+
+def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    told = ("--folds", "2", "--similarity_threshold", "0.5")
+    folder, lines = train(fasta, tiny_backbone, tmp_path / "runs", *told)
+    answers = pq.read_table(folder / "predictions.parquet").to_pandas()
+    assert sorted(answers["id"]) == sorted(f"s{i}-{j}" for i in range(30) for j in range(3))
+    families = answers.assign(family=answers["id"].str.partition("-")[0]).groupby("family")["fold"].nunique()
+    assert (families == 1).all()  # near copies are tested in one fold
+    rows = {row["name"]: row for row in run_files.read_json(folder / "results.json")["rows"]}
+    assert set(rows) == {"bert", "majority", "kmer-logistic", "onehot-logistic", "nearest"}
+    right = answers["logits"].map(np.argmax) == answers["label"]
+    assert rows["bert"]["all"] == pytest.approx(right.mean())
+    assert any(line.startswith("| bert | ") for line in lines)
+
+    (data,) = (tmp_path / "runs" / "data").glob("families-*")
+    by_hand = ("--task", str(data), "--split", "fold-2", "--baselines", "none", "--probe_items", "0")
+    hand, _ = train(fasta, tiny_backbone, tmp_path / "hand", *by_hand)
+    assert Run.open_finished(hand).score("test", "accuracy") == rows["bert"]["folds"][1]
+    again = train(fasta, tiny_backbone, tmp_path / "runs", *told)[1]
+    assert again[0] == "2 folds of families: 10 runs, 0 to do"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--folds", "1"), "--folds is 1; allowed: 2 or more"),
+        (("--folds", "46"), "class no has 45 records; --folds is 46, allowed: at most 45"),
+        (("--folds", "16", "--similarity_threshold", "0.5"), "class no has 15 groups; --folds is 16"),
+        (("--folds", "2", "--quick"), "--quick cannot be used with --folds, which trains 2 runs"),
+        (("--similarity_threshold", "0"), "--similarity_threshold is 0.0; allowed: more than 0, at most 1"),
+        (("--similarity_threshold", "1.5"), "--similarity_threshold is 1.5; allowed: more than 0, at most 1"),
+        (("--task", "dna-splice", "--folds", "2"), "--folds describes data of your own: name its file"),
+    ],
+)
+def test_a_wrong_order_is_one_line(more: tuple[str, ...], message: str, fasta: Path, tiny_backbone: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(fasta, tiny_backbone, fasta.parent / "runs", *more)

@@ -1,0 +1,173 @@
+"""`bertx train` on own data: baselines and a probe first, the best model on validation, one table."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_runs import make_run
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+from hf_bertx import run_files
+from hf_bertx.runs.arguments import read_options
+from hf_bertx.runs.run import Run
+from hf_bertx.selection import command as selection
+from hf_bertx.selection.candidates import BASELINE, FINE_TUNED, PROBE, Candidate
+from hf_bertx.selection.comparison import compare_candidates, table
+
+
+@pytest.fixture(scope="module")
+def fasta(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every other sequence holds TATAAT."""
+    path, draw = tmp_path_factory.mktemp("own") / "motif.fasta", random.Random(1)
+    records = []
+    for i in range(400):
+        letters = draw.choices("ACGT", k=40)
+        if i % 2:
+            place = draw.randrange(34)
+            letters[place : place + 6] = "TATAAT"
+        records.append(f">seq{i} label={'yes' if i % 2 else 'no'}\n{''.join(letters)}\n")
+    path.write_text("".join(records))
+    return path
+
+
+def order(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, list[str]]:
+    """The folder that is kept, and the lines for the user."""
+    lines: list[str] = []
+    argv = ["--train_file", str(fasta), "--discipline", "dna", "--backbone", str(backbone), "--output_dir", str(root)]
+    argv += ["--max_steps", "4", "--eval_steps", "2", "--logging_steps", "1", "--precision", "float32"]
+    kept = selection.train_command([*argv, "--disable_tqdm", "true", *more], lines.append)
+    return kept, lines
+
+
+@pytest.fixture(scope="module")
+def whole(fasta: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    return order(fasta, tiny_backbone, tmp_path_factory.mktemp("whole") / "runs")
+
+
+def test_what_takes_seconds_comes_first_and_a_table_last(whole: tuple[Path, list[str]]) -> None:
+    lines = whole[1]
+    assert lines[0] == "data: 2 classes: no (200), yes (200); 360 train, 20 validation, 20 test"
+    names = [line.split()[0] for line in lines[2:7]]
+    assert names == ["majority", "kmer-logistic", "onehot-logistic", "nearest", "probe"]
+    start = next(i for i, line in enumerate(lines) if line.startswith("Now fine-tuning"))
+    assert start == 8
+    shown = [line.split()[0] for line in lines[start + 3 : start + 9]]
+    assert sorted(shown) == ["fine-tuned", "kmer-logistic", "majority", "nearest", "onehot-logistic", "probe"]
+    assert "the best baseline (kmer-logistic): test accuracy differs by" in lines[-3]
+    assert lines[-1].startswith("To use it: bertx predict ")
+
+
+def test_the_model_that_validation_chooses_is_kept(whole: tuple[Path, list[str]]) -> None:
+    kept = Run.open_finished(whole[0])
+    assert kept.results is not None
+    compared = kept.results["comparison"]
+    models = {row["kind"]: row for row in compared["candidates"] if row["kind"] != BASELINE}
+    best = max(models.values(), key=lambda row: row["validation"])
+    assert compared["kept"] == best["name"]
+    assert kept.score("test", "accuracy") == pytest.approx(best["test"])
+    run_files.check_run(kept.folder)  # what was added to the results is no file of the run
+    card = (kept.model_dir / "README.md").read_text()
+    assert compared["sentence"] in card
+    assert f"| **{best['name']}** | {best['validation']:.3f} | {best['test']:.3f} [" in card
+
+
+def test_quick_saves_the_probe_as_an_ordinary_model(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    kept, lines = order(fasta, tiny_backbone, tmp_path / "runs", "--quick", "--baselines", "none")
+    assert not (tmp_path / "runs" / "recommended").exists()
+    assert not (tmp_path / "runs" / "baseline").exists()
+    run = Run.open_finished(kept)
+    model = AutoModelForSequenceClassification.from_pretrained(run.model_dir)
+    assert type(model).__name__ == "BertForSequenceClassification"
+    predictions = run.predictions("test")
+    assert predictions is not None
+    lines_of_file = fasta.read_text().splitlines()
+    names = [line.split()[0][1:] for line in lines_of_file[::2]]
+    sequences = dict(zip(names, lines_of_file[1::2], strict=True))
+    tokenizer = AutoTokenizer.from_pretrained(run.model_dir)
+    encoded = tokenizer([sequences[key] for key in predictions.ids], return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        logits = model(**encoded).logits.numpy()
+    assert np.abs(logits - predictions.logits).max() < 2e-3
+    card = (run.model_dir / "README.md").read_text()
+    assert "A probe: the first" in card
+    assert "bertx predict" in lines[-1]
+
+
+def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    told = ("--baselines", "none", "--probe_items", "0", "--find_learning_rate")
+    kept, lines = order(fasta, tiny_backbone, tmp_path / "runs", *told)
+    results = Run.open_finished(kept).results
+    assert results is not None
+    tried = results["learning_rates_tried"]
+    assert [each["learning_rate"] for each in tried] == [3e-5, 1e-4, 3e-4]
+    best = max(tried, key=lambda each: each["validation"])["learning_rate"]
+    assert Run.open(kept).specification["hyperparameters"]["learning_rate"] == best
+    assert [Run.open(path.parent).results["steps"] for path in (tmp_path / "runs" / "trials").rglob("results.json")]
+    assert sum(line.startswith("  learning rate") for line in lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--baselines", "all"), "--baselines is 'all'; allowed: plain, none"),
+        (("--probe_items", "1"), "--probe_items is '1'; allowed: a number from 2 on, all, or 0 for no probe"),
+        (("--quick", "--probe_items", "0"), "--quick saves the probe, and --probe_items 0 leaves it out"),
+        (("--quick", "--find_learning_rate"), "--quick and --find_learning_rate are both given; leave one out"),
+        (("--find_learning_rate", "--learning_rate", "1"), "--find_learning_rate and --learning_rate are both given"),
+        (("--class_weights", "inverse"), "--class_weights is 'inverse'; allowed: balanced"),
+        (("--restarts", "-1"), "--restarts is -1; allowed: 0 or more"),
+    ],
+)
+def test_a_wrong_option_is_one_line(more: tuple[str, ...], message: str, fasta: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        order(fasta, tmp_path, tmp_path / "runs", *more)
+
+
+def test_weights_of_a_regression_and_a_task_without_test_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--class_weights needs classes, and task protein-stability is a regression"):
+        selection.train_command(["--task", "protein-stability", "--class_weights", "balanced"])
+    with pytest.raises(ValueError, match="glue-stsb is tested on its validation set, so that no model may be chosen"):
+        selection.train_command(["--task", "glue-stsb", "--quick"])
+    assert read_options(["--quick"]).run.quick
+
+
+def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
+    """Validation chooses the second model, though the first is better on test."""
+    made = [
+        Candidate(kind, name, Run.open(make_run(tmp_path, seed=seed, skill=skill, arm=arm)))
+        for seed, (kind, name, skill, arm) in enumerate(
+            [(FINE_TUNED, "a", 2.2, "bert"), (PROBE, "b", 2.0, "re_emb"), (BASELINE, "c", 0.4, "rand")]
+        )
+    ]
+    for candidate, score in zip(made, (0.1, 0.9, 0.2), strict=True):
+        path = candidate.run.folder / run_files.VALIDATION_PREDICTIONS
+        labels = np.arange(10) % 3
+        answers = np.where(np.arange(10) < round(10 * score), labels, (labels + 1) % 3)
+        rows = {"id": [str(i) for i in range(10)], "label": labels.tolist()}
+        run_files.write_predictions(path, Rows(rows), np.eye(3)[answers])
+        results = run_files.read_json(candidate.run.folder / run_files.RESULTS)
+        results["metrics"]["validation"] = {"accuracy": score}
+        run_files.write_json(candidate.run.folder / run_files.RESULTS, results)
+    made = [Candidate(each.kind, each.name, Run.open(each.run.folder)) for each in made]
+    compared = compare_candidates(made)
+    assert [row["validation"] for row in compared["candidates"]] == pytest.approx([0.1, 0.9, 0.2])
+    assert (compared["kept"], compared["best_baseline"]) == ("b", "c")
+    assert compared["difference"] == pytest.approx(
+        compared["candidates"][1]["test"] - compared["candidates"][2]["test"]
+    )
+    assert compared["low"] > 0
+    assert compared["sentence"].startswith("The model (b) beats the best baseline (c): test accuracy differs by +0.")
+    assert table(compared)[1].split()[:2] == ["b", "(kept)"]
+
+
+class Rows(dict):
+    """Columns by name, as a data set gives them."""
+
+    @property
+    def column_names(self) -> list[str]:
+        return list(self)
+
+    def __len__(self) -> int:
+        return len(self["id"])
