@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ _ELSEWHERE = frozenset(
     task data_dir split fraction max_eval_items kmer frame_augmentation window overlap arm backbone protocol
     attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
     second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
-    precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads calibrate variant plan resume
+    precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads variant plan resume
     class_weights restarts baselines probe_items quick find_learning_rate similarity_threshold folds
     """.split()
 )
@@ -57,7 +57,6 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     cut |= _other_options(spec.options)
     if spec.windows is not None:
         cut |= {"window": spec.windows.symbols, "overlap": spec.windows.overlap}
-    cut |= {"calibrate": True} if spec.calibrate else {}
     return {
         "specification": {
             "task": spec.task.name,
@@ -92,12 +91,8 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
 
 def _other_options(options: RunArguments) -> dict[str, Any]:
     """The options that were given and are not [`_ELSEWHERE`], so that a new option is part of a run's identity."""
-    found = {}
-    for f in fields(options):
-        usual = f.default if f.default_factory is MISSING else f.default_factory()
-        if f.name not in _ELSEWHERE and getattr(options, f.name) != usual:
-            found[f.name] = getattr(options, f.name)
-    return found
+    usual = {f.name: f.default for f in fields(options) if f.name not in _ELSEWHERE}
+    return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
 
 
 def check_same(
@@ -121,8 +116,11 @@ def check_same(
         for name, value in new.items()
         if old.get(name) != value and name not in unknown
     ]
-    if old.get("calibrate") and not new.get("calibrate"):
-        different.append("calibrate is True there, False asked")
+    different += [  # an option of the run that was found, and that was not given now
+        f"{f.name} is {old[f.name]!r} there, {f.default!r} asked"
+        for f in fields(RunArguments)
+        if f.name in old and f.name not in {*new, *_ELSEWHERE}
+    ]
     if different:
         raise ValueError(f"{folder} holds a run of another specification: {'; '.join(different)}. Choose {otherwise}")
 
