@@ -72,6 +72,12 @@ def _add_build(verbs: Any) -> None:
     ):
         own.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
     own.add_argument(
+        "--similarity_threshold",
+        type=float,
+        metavar="SHARE",
+        help="without groups: sequences that share this fraction of their k-mers, or more, are a group, e.g. 0.5",
+    )
+    own.add_argument(
         "--skip_unreadable", action="store_const", const=True, help="leave out MIDI files that cannot be read"
     )
     building.set_defaults(act=_data_build)

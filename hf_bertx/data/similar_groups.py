@@ -27,10 +27,12 @@ def similar_groups(sequences: Sequence[str], discipline: str, threshold: float) 
         threshold: more than 0, at most 1.
 
     Raises:
-        ValueError: another discipline. Words of texts have no such groups.
+        ValueError: a threshold that is not allowed, or another discipline. Words of texts have no such groups.
 
     Source: Irber et al. 2022, "Lightweight compositional analysis of metagenomes with FracMinHash", for the sketch.
     """
+    if not 0 < threshold <= 1:
+        raise ValueError(f"--similarity_threshold is {threshold}; allowed: more than 0, at most 1")
     notation = NOTATIONS.get(discipline)
     if notation is None or discipline == "text":
         raise ValueError(f"--similarity_threshold: sequences of {discipline} are not compared; name a --group_column")

@@ -47,7 +47,7 @@ def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
         if name in options.given:
             raise ValueError(f"--{name} cannot be used with --folds, which trains {run.folds} runs; leave one out")
     name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
-    folder = str(build_own(name, root / "data", options.values(OWN_ARGUMENTS)).folder)
+    folder = str(build_own(name, root / "data", options.values((*OWN_ARGUMENTS, "folds"))).folder)
     task = get_task(folder)
     study = _study(options, folder, task)
     context = StudyContext(root, threads=run.threads)

@@ -117,7 +117,7 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
         (("--folds", "2", "--quick"), "--quick cannot be used with --folds, which trains 2 runs"),
         (("--similarity_threshold", "0"), "--similarity_threshold is 0.0; allowed: more than 0, at most 1"),
         (("--similarity_threshold", "1.5"), "--similarity_threshold is 1.5; allowed: more than 0, at most 1"),
-        (("--task", "dna-splice", "--folds", "2"), "--folds describes data of your own: name its file"),
+        (("--task", "dna-splice", "--folds", "2"), "--folds divides data of your own: name its file"),
     ],
 )
 def test_a_wrong_order_is_one_line(more: tuple[str, ...], message: str, fasta: Path, tiny_backbone: Path) -> None:
