@@ -129,6 +129,13 @@ def _labels(rows: Any) -> np.ndarray:
     return np.asarray(rows[name][:])
 
 
+def _answers_of(model: Any, logits: torch.Tensor) -> torch.Tensor:
+    """A number for each item, equal for equal answers, of shape `(items,)`."""
+    if model.config.problem_type == "multi_label_classification":
+        return (logits > 0).float() @ torch.arange(1.0, logits.shape[1] + 1, device=logits.device).sqrt()
+    return logits[:, 0] if logits.shape[1] == 1 else logits.argmax(-1).float()
+
+
 @torch.no_grad()
 def _answers(model: Any, loader: Any) -> tuple[np.ndarray, np.ndarray]:
     """Classes or values that the model gives the first items, and their labels; of all processes the extremes."""
@@ -137,7 +144,7 @@ def _answers(model: Any, loader: Any) -> tuple[np.ndarray, np.ndarray]:
     for batch in loader:
         labels = batch["labels"] if "labels" in batch else batch["label"]
         logits = model(**batch).logits.float()
-        found.append((logits[:, 0] if logits.shape[1] == 1 else logits.argmax(-1).float(), labels.float()))
+        found.append((_answers_of(model, logits), labels.float()))
         if sum(len(answers) for answers, _ in found) >= _ITEMS:
             break
     model.train(training)
