@@ -206,6 +206,18 @@ def _parser(protocol: Protocol, precision: str, use_cpu: bool) -> OneLineParser:
     return parser
 
 
+def _check_classes(run: RunArguments, training: TrainingArguments, task: Task) -> None:
+    """Refuses options of classifiers for other tasks."""
+    if training.label_smoothing_factor and (task.labels is None or task.multi_label):
+        other = "has several labels an item" if task.multi_label else "is a regression"
+        raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} {other}")
+    if run.class_weights is not None and run.class_weights != "balanced":
+        raise ValueError(f"--class_weights is {run.class_weights!r}; allowed: balanced")
+    if run.class_weights and (task.labels is None or task.multi_label):
+        other = "has several labels an item" if task.multi_label else "is a regression"
+        raise ValueError(f"--class_weights needs classes, and task {task.name} {other}")
+
+
 def _specify(
     run: RunArguments, training: TrainingArguments, given: set[str], task: Task, protocol: Protocol, arm: Arm
 ) -> ResolvedRun:
@@ -224,14 +236,7 @@ def _specify(
         task = replace(task, max_length=windows.symbols + 3)  # at most so many special tokens are added
     if run.calibrate and training.fsdp:
         raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
-    if training.label_smoothing_factor and (task.labels is None or task.multi_label):
-        other = "has several labels an item" if task.multi_label else "is a regression"
-        raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} {other}")
-    if run.class_weights is not None and run.class_weights != "balanced":
-        raise ValueError(f"--class_weights is {run.class_weights!r}; allowed: balanced")
-    if run.class_weights and (task.labels is None or task.multi_label):
-        other = "has several labels an item" if task.multi_label else "is a regression"
-        raise ValueError(f"--class_weights needs classes, and task {task.name} {other}")
+    _check_classes(run, training, task)
     if not _VARIANT.fullmatch(run.variant):
         raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
     if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
