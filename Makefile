@@ -19,7 +19,8 @@ help:
 	@echo "make test     run the tests"
 	@echo "make campaign kills, damaged files, fuzzed inputs: nothing may go wrong in silence (minutes)"
 	@echo "make lint     ruff format check, ruff check, mypy, import-linter"
-.PHONY: demo test campaign lint lines docs docs-serve bench bench-gpu install clean help
+	@echo "make lines    lines and modules of each folder"
+	@echo "make docs     the site, in site/; make docs-serve shows it while you write"
 	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
 	@echo "make install  .venv with every extra"
 
@@ -41,7 +42,17 @@ lint: $(VENV)/.installed-lint
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-.PHONY: demo test campaign lint lines docs docs-serve bench bench-gpu install clean help
+lines:
+	@find hf_bertx dataset_scripts benchmarks tests -name '*.py' -exec wc -l {} + | awk '$$2 != "total" { \
+		n = split($$2, part, "/"); folder = n > 2 ? part[1] "/" part[2] : part[1] "/*.py"; \
+		lines[folder] += $$1; modules[folder]++; lines[part[1]] += $$1; modules[part[1]]++ } \
+		END { for (f in lines) printf "%-28s %6d lines %4d modules\n", f, lines[f], modules[f] }' | sort
+
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed-docs
+	$(BIN)/mkdocs serve
 
 # BENCH=--data_dir=DIR takes real sequences in place of random ones of their lengths
 bench: $(VENV)/.installed-offline
