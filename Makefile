@@ -49,10 +49,10 @@ lines:
 		END { for (f in lines) printf "%-28s %6d lines %4d modules\n", f, lines[f], modules[f] }' | sort
 
 docs: $(VENV)/.installed-docs
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-serve: $(VENV)/.installed-docs
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 # BENCH=--data_dir=DIR takes real sequences in place of random ones of their lengths
 bench: $(VENV)/.installed-offline
