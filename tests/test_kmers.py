@@ -17,7 +17,7 @@ from hf_bertx.cli import main
 from hf_bertx.data.input_records import InputRecord
 from hf_bertx.disciplines import DNA, PROTEIN, Discipline, from_frame
 from hf_bertx.prediction.inference import SequenceClassifier
-from hf_bertx.probing.runs import ProbeSpec
+from hf_bertx.probing.spec import ProbeSpec
 from hf_bertx.runs.frames import FrameRows
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec

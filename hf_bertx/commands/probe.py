@@ -48,7 +48,8 @@ def _size(text: str) -> int | str:
 
 
 def _probe(arguments: argparse.Namespace) -> None:
-    from ..probing.runs import ProbeSpec, run_probe
+    from ..probing.runs import run_probe
+    from ..probing.spec import ProbeSpec
     from ..run_files import RESULTS, read_json
 
     plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,64 +20,18 @@ from ..data.input_records import InputRecord
 from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
-from ..protocols import PROBE
 from ..runs.order import check_same, machine, versions
 from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
-from ..tasks import Task, get_task, rows_folder, task_name
+from ..tasks import Task, get_task, rows_folder
 from .draws import ALL, count, draw, parts
-from .encoder import VERSION, FrozenEncoder, frozen_encoder, precision
+from .encoder import FrozenEncoder, frozen_encoder
 from .features import POOLINGS
-from .heads import ALPHAS, Head, fit_head
+from .heads import Head, fit_head
 from .pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
+from .spec import OF_A_MODEL, ProbeSpec, probe_order
 
 logger = logging.get_logger(__name__)
-
-MAX_TEST_ITEMS = 3000
-_OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
-
-
-@dataclass(frozen=True)
-class ProbeSpec:
-    """What a probe depends on, but for the size of the training set.
-
-    Args:
-        task: the task's name.
-        arm: what of the backbone is kept, and which subwords or ids the items get; its tuning is not used.
-        seed: of the start's random weights and assignment, and of the draw of the training set.
-        layers: the layers that may be chosen, 0 for the embeddings; by default all.
-        permute_labels: a check: the labels of the training items are shuffled, so that scores have to be at chance.
-        max_test_items: larger test sets are drawn down to as many items, the same for every probe.
-        plan: sha256 of the plan that a study follows.
-        save_model: the head reads position 0 of a pooling layer (see [`add_pooling_layer`]), and the run holds a model
-            that plain transformers loads, with the probe's logits.
-        kmer: cut sequences of letters into k-mers of so many; None: each letter is a token.
-    """
-
-    task: str
-    arm: str = "bert"
-    backbone: str = "minilm-l6"
-    split: str = "paper"
-    seed: int = 0
-    layers: tuple[int, ...] | None = None
-    permute_labels: bool = False
-    max_test_items: int = MAX_TEST_ITEMS
-    plan: str | None = None
-    save_model: bool = False
-    kmer: int | None = None
-
-    @property
-    def poolings(self) -> tuple[str, ...]:
-        return (_OF_A_MODEL,) if self.save_model else POOLINGS
-
-    def variant(self, size: int | str) -> str:
-        return f"items={size}" + ("-permuted" if self.permute_labels else "") + ("-model" if self.save_model else "")
-
-    def folder(self, root: Path, size: int | str) -> Path:
-        """Where the run of a training size lies."""
-        layers = "" if self.layers is None else "-layers=" + "+".join(map(str, self.layers))
-        names = (PROBE, task_name(self.task), self.backbone, self.arm)
-        return root / run_files.run_folder(*names, self.seed, 1.0, self.split, self.variant(size) + layers, self.kmer)
 
 
 @dataclass(frozen=True)
@@ -138,17 +92,7 @@ def run_probe(
         get_discipline(task.discipline, spec.kmer)
     data = load_task_data(task, spec.split, data_dir or rows_folder(spec.task))
     train, selection, test = parts(data, task, spec.max_test_items)
-    todo = {}
-    for size in items:
-        number, folder = count(size, len(train), spec.task), spec.folder(Path(root), size)
-        order = _order(spec, task, arm, data, size, number)
-        if (folder / run_files.RUN).is_file():
-            check_same(folder, order, "another --runs, or remove that folder")
-        if (folder / run_files.RESULTS).is_file():
-            run_files.check_run(folder)
-            logger.warning(f"skipped: {folder} holds this run, finished")
-        else:
-            todo[size] = (number, folder, order)
+    todo = _unfinished(spec, task, arm, data, items, len(train), Path(root))
     folders = [spec.folder(Path(root), size) for size in items]
     if not todo:
         return folders
@@ -162,12 +106,12 @@ def run_probe(
     layers = _checked_layers(spec, encoder.layers)
     if spec.save_model:
         check_poolable(encoder.model.config.model_type)
-    drawn = draw(len(train), max(number for number, _, _ in todo.values()), spec.seed)
+    drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
     pool, selected, tested = (
         _Part(rows, *encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
     )
     places = {row: place for place, row in enumerate(drawn)}
-    for number, folder, order in todo.values():
+    for number, folder, order in todo:
         own = [places[row] for row in draw(len(train), number, spec.seed)]
         learned = _Part(pool.rows.select(own), pool.features[own], pool.cut[own], pool.labels[own])
         with run_files.locked(folder):
@@ -179,6 +123,28 @@ def run_probe(
             evaluated = {"validation": selected, "test": tested}
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
+
+
+def _unfinished(
+    spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, items: Sequence[int | str], available: int, root: Path
+) -> list[tuple[int, Path, dict[str, Any]]]:
+    """Number of training items, folder and order of each run that is not finished.
+
+    Raises:
+        ValueError: a folder holds another run, or a finished run's files are damaged.
+    """
+    found = []
+    for size in items:
+        number, folder = count(size, available, spec.task), spec.folder(root, size)
+        order = probe_order(spec, task, arm, data, size, number)
+        if (folder / run_files.RUN).is_file():
+            check_same(folder, order, "another --runs, or remove that folder")
+        if (folder / run_files.RESULTS).is_file():
+            run_files.check_run(folder)
+            logger.warning(f"skipped: {folder} holds this run, finished")
+        else:
+            found.append((number, folder, order))
+    return found
 
 
 def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:
@@ -193,42 +159,6 @@ def _labels(rows: Dataset, task: Task) -> np.ndarray:
     if task.multi_label:
         raise ValueError(f"task {task.name} has several labels an item; a probe answers with one")
     return np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
-
-
-def _order(spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, size: int | str, number: int) -> dict[str, Any]:
-    """What `run.json` says of a probe."""
-    head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(spec.poolings), "version": VERSION}
-    told = {"train_items": number, "layers": spec.layers and list(spec.layers), "permute_labels": spec.permute_labels}
-    backbone = resolve_backbone(spec.backbone)
-    order = {
-        "specification": {
-            "task": task.name,
-            "backbone": spec.backbone,
-            "backbone_revision": backbone.revision or weights_revision(backbone.source, arm.start),
-            "arm": arm.name,
-            "start": arm.start,
-            "assignment": None if task.discipline == "text" else arm.assignment,
-            "shift": arm.shift,
-            "protocol": PROBE,
-            "split": spec.split,
-            "seed": spec.seed,
-            "fraction": 1.0,
-            "items": size,
-            "max_eval_items": spec.max_test_items,
-            "variant": spec.variant(size),
-            **({} if spec.kmer is None else {"kmer": spec.kmer}),
-            "precision": precision(),
-            "tuning": "probe",
-            "hyperparameters": {"head": head, **told},
-        },
-        "task": asdict(task),
-        "data_fingerprint": data.fingerprint,
-        "data_origin": data.origin,
-        "data_revision": data.revision,
-        "data_leaks": list(data.leaks),
-        "backbone_origin": backbone.origin,
-    }
-    return order if spec.plan is None else {**order, "plan": spec.plan}
 
 
 def _fit(
@@ -267,7 +197,7 @@ def _fit(
 
 
 def _pooled(features: np.ndarray, layer: int, pooling: str, encoder: FrozenEncoder) -> np.ndarray:
-    if pooling == _OF_A_MODEL:
+    if pooling == OF_A_MODEL:
         return pooled(features[:, layer, 0], features[:, layer, 1], encoder.model.config.layer_norm_eps)
     return features[:, layer, POOLINGS.index(pooling)]
 

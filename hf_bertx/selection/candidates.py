@@ -13,7 +13,8 @@ from ..baselines import baselines_for, run_baseline
 from ..data.task_data import load_task_data
 from ..probing.draws import ALL
 from ..probing.pooling_layer import check_poolable
-from ..probing.runs import ProbeSpec, run_probe
+from ..probing.runs import run_probe
+from ..probing.spec import ProbeSpec
 from ..publishing.cards import write_model_card
 from ..runs.arguments import ResolvedRun
 from ..runs.run import Run

@@ -194,7 +194,8 @@ def _train(run: RunSpec, context: StudyContext) -> None:
         run_baseline(run.backbone, run.task, run.data_split, data_dir, run.seed, run.fraction, context.root, items)
         return
     if run.protocol == PROBE:
-        from ..probing.runs import ProbeSpec, run_probe
+        from ..probing.runs import run_probe
+        from ..probing.spec import ProbeSpec
 
         spec = ProbeSpec(run.task, run.arm, run.backbone, run.data_split, run.seed, plan=run.plan, kmer=run.kmer)
         run_probe(spec, [run.overrides["items"]], data_dir, context.root)
@@ -270,9 +271,8 @@ def execute_on_ray(
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    context = StudyContext(
-        context.root.resolve(), context.data and context.data.resolve(), context.threads, context.launch
-    )
+    data = context.data and context.data.resolve()
+    context = StudyContext(context.root.resolve(), data, context.threads, context.launch)
     remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}

@@ -21,7 +21,8 @@ from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
 from hf_bertx.probing.heads import ALPHAS, Head, fit_head
 from hf_bertx.probing.pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
-from hf_bertx.probing.runs import ProbeSpec, run_probe
+from hf_bertx.probing.runs import run_probe
+from hf_bertx.probing.spec import ProbeSpec
 
 
 @pytest.mark.parametrize("items", [20, 200])
