@@ -52,6 +52,11 @@ def _add_build(verbs: Any) -> None:
         metavar="FILE",
         help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files; TASK then names it",
     )
+    _add_own(building)
+    building.set_defaults(act=_data_build)
+
+
+def _add_own(building: argparse.ArgumentParser) -> None:
     own = building.add_argument_group("with --from")
     for name, what in (
         ("validation_file", "by default 5%% of the training items are drawn"),
@@ -80,7 +85,6 @@ def _add_build(verbs: Any) -> None:
     own.add_argument(
         "--skip_unreadable", action="store_const", const=True, help="leave out MIDI files that cannot be read"
     )
-    building.set_defaults(act=_data_build)
 
 
 def _add_leaks(verbs: Any) -> None:

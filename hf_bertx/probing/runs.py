@@ -83,13 +83,7 @@ def run_probe(
             size above the data's or too small for two classes, or a folder that holds another run.
         FileNotFoundError: the data cannot be had.
     """
-    task, arm = get_task(spec.task), get_arm(spec.arm)
-    misfit = arm.misfit(task.name, task.discipline)
-    if misfit is not None:
-        raise ValueError(misfit)
-    check_values({"seed": spec.seed})
-    if spec.kmer is not None:
-        get_discipline(task.discipline, spec.kmer)
+    task, arm = _checked(spec)
     data = load_task_data(task, spec.split, data_dir or rows_folder(spec.task))
     train, selection, test = parts(data, task, spec.max_test_items)
     todo = _unfinished(spec, task, arm, data, items, len(train), Path(root))
@@ -110,19 +104,29 @@ def run_probe(
     pool, selected, tested = (
         _Part(rows, *encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
     )
+    evaluated = {"validation": selected, "test": tested}
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
-        own = [places[row] for row in draw(len(train), number, spec.seed)]
-        learned = _Part(pool.rows.select(own), pool.features[own], pool.cut[own], pool.labels[own])
+        chosen = [places[row] for row in draw(len(train), number, spec.seed)]
+        learned = _Part(pool.rows.select(chosen), pool.features[chosen], pool.cut[chosen], pool.labels[chosen])
         with run_files.locked(folder):
             RunWriter(folder).order(order, versions(), machine())
             fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
             if spec.save_model:
-                answers = _save(encoder, fitted, folder, {"validation": selection, "test": test})
-                fitted = replace(fitted, logits=answers)
-            evaluated = {"validation": selected, "test": tested}
+                fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated))
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
+
+
+def _checked(spec: ProbeSpec) -> tuple[Task, Arm]:
+    task, arm = get_task(spec.task), get_arm(spec.arm)
+    misfit = arm.misfit(task.name, task.discipline)
+    if misfit is not None:
+        raise ValueError(misfit)
+    check_values({"seed": spec.seed})
+    if spec.kmer is not None:
+        get_discipline(task.discipline, spec.kmer)
+    return task, arm
 
 
 def _unfinished(
@@ -202,9 +206,7 @@ def _pooled(features: np.ndarray, layer: int, pooling: str, encoder: FrozenEncod
     return features[:, layer, POOLINGS.index(pooling)]
 
 
-def _save(
-    encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, Dataset]
-) -> dict[str, np.ndarray]:
+def _save(encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, _Part]) -> dict[str, np.ndarray]:
     """Saves the probe as a model.
 
     Returns:
@@ -219,7 +221,8 @@ def _save(
     run_files.write_folder(folder / run_files.MODEL, save)
     classifier = SequenceClassifier.from_pretrained(folder)
     answers = {}
-    for name, rows in evaluated.items():
+    for name, part in evaluated.items():
+        rows = part.rows
         second = rows["second_sequence"][:] if "second_sequence" in rows.column_names else [None] * len(rows)
         columns = zip(rows["id"][:], rows["sequence"][:], second, strict=True)
         records = (InputRecord(str(key), sequence, f"{name}, id {key}", other) for key, sequence, other in columns)
