@@ -22,10 +22,8 @@ def test_table_of_results_is_what_its_command_wrote() -> None:
 
 
 def test_blocks_run_and_print_what_is_shown(reader: Path) -> None:
-    """On a tiny model: numbers with a decimal point may be others, and the class that it names."""
-    shown = re.sub(r"'label': '(EI|IE|N)'", "'label': 'N'", README)
-    differences = [each.replace("'EI'", "'N'").replace("'IE'", "'N'") for each in pages.run_page(shown)]
-    assert [each for each in differences if each.split(", printed ")[-1] not in each.split(", printed ")[0]] == []
+    """On a tiny model, whose numbers with a decimal point may be others."""
+    assert pages.run_page(README) == []
 
 
 def test_the_default_run() -> None:
