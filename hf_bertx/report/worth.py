@@ -86,7 +86,11 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
                     f"{test.p_holm:.2g}", ", ".join(map(str, c.seeds)), _baseline(test.first, cells),
                     "" if paper is None else f"{paper[0] - paper[1]:+.1f}",
                 ])  # fmt: skip
-            parts += [f"{title}, {name}:", "", markdown_table(head, rows), ""]
+            shown = [
+                i for i in range(len(head)) if any(row[i] for row in rows)
+            ]  # a column without a value is left out
+            of_rows = [[row[i] for i in shown] for row in rows]
+            parts += [f"{title}, {name}:", "", markdown_table([head[i] for i in shown], of_rows), ""]
     return "\n".join([*parts, NOTE, ""])
 
 
