@@ -55,7 +55,7 @@ def test_commands_work_without_the_checkout(
     bertx("data", "build", "mine", "--from", "mine.fasta", "--discipline", "dna", "--output", "data/mine")
     assert "## " in (tmp_path / "data" / "mine" / "README.md").read_text()
     wrote = bertx("train", "--task", "data/mine", "--backbone", str(tiny_backbone), "--max_steps", "3")
-    run = Path(wrote.rpartition("wrote ")[2].strip())
+    run = Path(wrote.rpartition("wrote ")[2].splitlines()[0])
     assert "## " in (tmp_path / run / "model" / "README.md").read_text()
     bertx("predict", str(run), "mine.fasta", "--output", "answers.csv")
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 41

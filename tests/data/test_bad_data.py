@@ -380,7 +380,7 @@ OWN: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
     ),
     "a label never declared": (
         {"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},
-        ["x.csv", "--discipline", "dna", "--test_file", "y.csv", "--validation_file", "y.csv"],
+        ["x.csv", "--discipline", "dna", "--test_file", "y.csv"],
         "RAW/y.csv, line 2: label 'c'; allowed: a, b",
     ),
     "a header without a label": (

@@ -962,7 +962,8 @@ def test_the_command_says_how_to_load_what_it_made(tmp_path: Path, capsys: pytes
     out = tmp_path / "out"
     assert main(["data", "build", "dna-h3k4me3", "--raw_dir", str(raw), "--output", str(out)]) == 0
     assert capsys.readouterr().out == (
-        f"{out / 'paper'}: 2 classes: negative (2), positive (2); 2 train, 1 validation, 1 test\n"
+        f"{out / 'paper'}: 2 classes: negative (2), positive (2); 2 train, 1 validation, 1 test; "
+        "no validation item of class 'positive'; no test item of class 'negative'\n"
         f'load_dataset("{out}", "paper")\n'
     )
     assert rows(load_dataset(str(out), "paper", cache_dir=str(tmp_path / "hf"))) == FORMS["GUE"][2]

@@ -51,7 +51,7 @@ def test_every_verb_takes_the_folder(
     assert main(["study", str(tmp_path / "mine.yaml"), "--runs", str(runs), "--threads", "1"]) == 0
     assert "2 runs, 1 finished, 1 to do" in capsys.readouterr().out  # the one that `train` made is the study's
     found = [Run.open_finished(path.parent) for path in sorted(runs.rglob(run_files.RUN))]
-    assert [run.specification["task"] for run in found] == ["promoters"] * 3
+    assert [run.specification["task"] for run in found] == ["promoters"] * 8  # also the first look of `train`
     assert len({run.fingerprint for run in found}) == 1
     assert main(["report", str(runs)]) == 0
     assert "promoters" in capsys.readouterr().out

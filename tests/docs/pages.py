@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_bertx.arms import ARMS
 from hf_bertx.cli import build_parser, main
+from hf_bertx.disciplines import DISCIPLINES
+from hf_bertx.tasks import TASKS
 
 _BLOCK = re.compile(
     r"(?:^[ ]*<!-- not run: (?P<reason>.+?) -->\n)?"
@@ -78,6 +81,14 @@ def check_command(words: list[str]) -> None:
 
 def run_page(text: str) -> list[str]:
     """Runs the blocks of a page in order; returns what differs from the outputs that it shows."""
+    with contextlib.ExitStack() as stack:
+        for known in (ARMS, TASKS, DISCIPLINES):  # a page may add to them
+            stack.callback(known.update, dict(known))
+            stack.callback(known.clear)
+        return _run_page(text)
+
+
+def _run_page(text: str) -> list[str]:
     names: dict[str, Any] = {"__name__": "__main__"}
     printed, differences = "", []
     for block in blocks(text):

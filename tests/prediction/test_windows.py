@@ -145,9 +145,10 @@ def test_a_run_that_cuts_its_items_says_so_once(
 ) -> None:
     rows = table.read_text().replace("s59,", "s59," + "T" * 200)
     (tmp_path / "long.csv").write_text(rows)
-    (tmp_path / "test.csv").write_text(rows)
+    for name in ("validation.csv", "test.csv"):
+        (tmp_path / name).write_text(rows)
     told: list[Any] = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "runs", "--discipline", "dna"]
-    told += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "test.csv"]
+    told += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "validation.csv"]
     told += ["--test_file", tmp_path / "test.csv", "--max_steps", 1, "--precision", "float32"]
     assert main([*map(str, told)]) == 0
     noted = caplog.text

@@ -31,9 +31,9 @@ def synthetic(metric: str, items: int, runs: int, classes: int = 3) -> tuple[np.
     return truth, np.where(wrong, generator.integers(classes, size=(runs, items)), truth)
 
 
-@pytest.mark.parametrize("metric", sorted(metrics.METRICS))
+@pytest.mark.parametrize("metric", sorted(RESAMPLED))
 def test_a_resampled_score_is_the_metric_of_those_items(metric: str) -> None:
-    assert sorted(RESAMPLED) == sorted(metrics.METRICS)
+    assert set(metrics.METRICS) - set(RESAMPLED) == {"micro_f1"}  # of several labels an item
     truth, predictions = synthetic(metric, items=60, runs=3, classes=9)  # so few that resamples lack classes
     found = resampled_scores(metric, truth, predictions, resamples=40, seed=11)
     assert found.shape == (40, 3)
@@ -43,7 +43,7 @@ def test_a_resampled_score_is_the_metric_of_those_items(metric: str) -> None:
         assert row == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", sorted(metrics.METRICS))
+@pytest.mark.parametrize("metric", sorted(RESAMPLED))
 def test_constant_answers_are_resampled_without_a_warning(metric: str) -> None:
     truth, predictions = synthetic(metric, items=50, runs=1)
     predictions[:] = 1

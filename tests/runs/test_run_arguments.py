@@ -76,7 +76,7 @@ def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None
         *(
             (f"--{name} x", f"--{name} describes data of your own")
             for name in OWN_ARGUMENTS
-            if name not in ("train_file", "skip_unreadable")
+            if name not in ("train_file", "skip_unreadable", "similarity_threshold")
         ),
     ],
 )

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -295,6 +295,7 @@ def write_finished(run: RunSpec, root: Path, fingerprint: str, metrics: dict, lo
     """The files that a study reads of a finished run."""
     told = {"learning_rate": run.hyperparameters()["learning_rate"]}
     order = {"specification": {**run.to_json(), "hyperparameters": told}, "data_fingerprint": fingerprint}
+    order["task"] = asdict(TASKS[run.task])
     files = {run_files.RUN: order, run_files.LOG: log or [], run_files.RESULTS: {"metrics": metrics, "files": {}}}
     run.folder(root).mkdir(parents=True)
     for name, content in files.items():
