@@ -110,6 +110,7 @@ def train_plan(prepared: Prepared, plan: ResolvedRun) -> Path:
         from .publishing.cards import write_model_card
 
         write_model_card(folder)
+    PartialState().wait_for_everyone()  # what the main process writes last is there for all
     return folder
 
 

@@ -71,7 +71,8 @@ class Survival:
 
 @dataclass(frozen=True)
 class PlateauTest:
-    """The log-rank test of two arms; `statistic` and `p_value` are None where no run of either left."""
+    """The log-rank test of two arms; `statistic` and `p_value` are None where no run of either left, or all did
+    at once."""
 
     first: Survival
     second: Survival
@@ -126,7 +127,10 @@ def _family(test: PlateauTest) -> tuple:
 def _test(first: Survival, second: Survival) -> PlateauTest:
     if not first.left.any() and not second.left.any():
         return PlateauTest(first, second, None, None)
-    result = stats.logrank(first.data, second.data)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        result = stats.logrank(first.data, second.data)
+    if not np.isfinite(result.statistic):  # all runs left at the same step
+        return PlateauTest(first, second, None, None)
     return PlateauTest(first, second, float(result.statistic), float(result.pvalue))
 
 

@@ -326,7 +326,7 @@ def test_an_encoder_reads_letters_by_its_own_tokenizer(residue_bert: Path, prote
     assert results["parameters"] > 3_000
     assert (folder / "model" / "model.safetensors").is_file()
     card = (folder / "model" / "README.md").read_text()
-    assert f"Started from `{residue_bert.name}`" in card
+    assert f"It started from `{residue_bert.name}`" in card
     assert "from scratch" not in card
     assert "import hf_bertx" not in card
 

@@ -57,4 +57,4 @@ def test_every_verb_takes_the_folder(
     assert "promoters" in capsys.readouterr().out
     build(built, "Ab")  # a class gets another name, the rows stay
     assert main(["study", str(tmp_path / "mine.yaml"), "--runs", str(runs)]) == 2
-    assert "labels is ('a', 'b') there, ('A', 'b') now" in capsys.readouterr().err
+    assert "labels is ('a', 'b') there, ('A', 'b') asked" in capsys.readouterr().err

@@ -18,5 +18,5 @@ def test_blocks_run_and_print_what_is_shown(page: Path, reader: Path) -> None:
 def test_blocks_that_are_not_run_give_reasons() -> None:
     found = [block for page in WITH_CODE for block in pages.blocks(page.read_text(encoding="utf-8"))]
     left_out = [block for block in found if block.reason is not None]
-    assert all(len(block.reason.split()) >= 2 for block in left_out)
+    assert all(block.reason.strip() for block in left_out)
     assert len(left_out) < len(found) / 3

@@ -171,7 +171,7 @@ def test_cards_say_what_was_measured(arms: Path) -> None:
         assert "# \n" not in card
         assert "fine-tuned version of [](" not in card
         assert "More information needed" not in card
-        assert f"the arm `{arm}` of a study" in card
+        assert f"the arm `{arm}` of a study" in " ".join(card.split())
         assert record.results is not None
         assert f"{record.results['metrics']['test']['accuracy']:.3f}" in card
         assert "18 of 160 test items (11.2%) occur letter for letter among the training items." in card

@@ -244,7 +244,7 @@ def test_a_failed_run_is_recorded_and_tried_again(
 
 
 def test_a_killed_study_resumes_from_the_last_checkpoint(tiny_backbone: Path, tmp_path: Path) -> None:
-    overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
+    overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30, "restarts": 0}
     file = small(tmp_path, tiny_backbone, arms=["rand"], seeds=[0], overrides=overrides)
     root = tmp_path / "runs"
     process = subprocess.Popen(command(file, "--runs", str(root), "--threads", "1"), env=environment())
@@ -293,7 +293,7 @@ def test_a_plan_says_how_long_it_takes(
 
 def write_finished(run: RunSpec, root: Path, fingerprint: str, metrics: dict, log: list | None = None) -> None:
     """The files that a study reads of a finished run."""
-    told = {"learning_rate": run.hyperparameters()["learning_rate"]}
+    told = {name: run.hyperparameters()[name] for name in ("learning_rate", "restarts")}
     order = {"specification": {**run.to_json(), "hyperparameters": told}, "data_fingerprint": fingerprint}
     order["task"] = asdict(TASKS[run.task])
     files = {run_files.RUN: order, run_files.LOG: log or [], run_files.RESULTS: {"metrics": metrics, "files": {}}}
@@ -363,7 +363,7 @@ sys.exit(main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray",
 
 def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra [ray] is not installed; Ray has no wheel for this Python")
-    overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30}
+    overrides = {"max_steps": 200, "eval_steps": 20, "logging_steps": 10, "max_eval_items": 30, "restarts": 0}
     file = small(tmp_path, tiny_backbone, overrides=overrides, arms=["bert"], seeds=[0, 1, 2])
     root = tmp_path / "runs"
     done = subprocess.run(
