@@ -307,9 +307,9 @@ def test_a_labels_file_is_used_or_refused(tmp_path: Path, name: str, monkeypatch
             "'3.5kcal' is not a number, and most others are: a target has to be finite, in plain "
             "decimal form; leave the unit out",
         ),
-        ("a b a/b", None, "the label 'a/b' holds the label 'a'; several labels at once"),
+        ("a b a/b", None, "the label 'a/b' holds the label 'a'; pass --problem multi_label"),
         ("A A+ B", None, "classification"),
-        ("['a'] ['b']", None, "several labels at once are not supported"),
+        ("['a'] ['b']", None, "pass --problem multi_label if items have several"),
         ("0.1 0.2 inf", None, "'inf' is not a number"),
         ("0.1 0.2 1e-5", None, "'1e-5' has an exponent; pass --problem regression"),
         ("1_0 2", "regression", "leave the underscore out"),
