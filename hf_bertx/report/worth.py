@@ -21,8 +21,9 @@ _PAIRS = {
 }
 NOTE = (
     "Scores x 100 on test: mean over runs, which differ by seed. Difference: pre-trained minus random start, with its "
-    "95% interval; p is corrected over tasks (Holm). Text: with token ids shifted by 1000. Baseline: the best on "
-    "validation of those that were run, on all training items. The paper's difference is of BERT-base, fine-tuned."
+    "95% interval; p is corrected over tasks (Holm). Of one run each, both are over test items alone: another seed "
+    "may differ by more. Text: token ids shifted by 1000. Baseline: the best on validation of those that were run, "
+    "on all training items. The paper's difference is of BERT-base, fine-tuned."
 )
 
 
