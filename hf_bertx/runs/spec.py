@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -78,10 +79,14 @@ class RunSpec:
 
     def folder(self, root: Path = Path()) -> Path:
         """Where the run lies below the root of all runs."""
+        return root / self._folder
+
+    @cached_property
+    def _folder(self) -> Path:
         backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
         names = (self.protocol, task_name(self.task), backbone, self.arm)
         windows = None if self.window is None else (self.window, self.overlap or 0)
-        return root / run_files.run_folder(
+        return run_files.run_folder(
             *names, self.seed, self.fraction, self.data_split, self.variant, self.kmer, windows
         )
 
