@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from .data_copies import BuildTask, load_copy
 from .targets import balance, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
+_SAID: set[str] = set()  # a command that makes several runs of the same rows describes them once
 SPLITS = ("paper", "authors", "grouped")
 # What describes a user's own data, on every command line.
 OWN_ARGUMENTS = (
@@ -62,9 +63,12 @@ class TaskData:
         feature = self.splits["train"].features["label"]
         return understood(counts, balances, feature.dtype != "float32", feature.dtype == "string")
 
-    def say(self) -> None:
-        """Says in one line what the rows were understood to be."""
-        logger.warning(f"data: {sentence(self.understood())}")
+    def say(self, tell: Callable[[str], None] | None = None) -> None:
+        """Says in one line what the rows were understood to be; to the log, and there once a process."""
+        line = f"data: {sentence(self.understood())}"
+        if tell is not None or line not in _SAID:
+            _SAID.add(line)
+            (tell or logger.warning)(line)
 
 
 def load_task_data(

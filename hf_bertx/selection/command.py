@@ -10,7 +10,6 @@ from typing import Any
 
 from accelerate import PartialState
 
-from ..data.targets import sentence
 from ..data.task_data import load_task_data
 from ..launch import Prepared, prepare, train_plan
 from ..probing.draws import ALL
@@ -102,7 +101,7 @@ def _first_look(
     if not PartialState().is_main_process:
         return []
     data = load_task_data(plan.task, plan.split, plan.data_dir)
-    say(f"data: {sentence(data.understood())}")
+    data.say(say)
     say(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
     found: list[Candidate] = []
     started = time.perf_counter()
@@ -164,7 +163,7 @@ def _keep(candidates: list[Candidate], prepared: Prepared, say: Tell) -> Path:
     kept = kept_candidate(candidates, compared).run
     for line in table(compared):
         say(line)
-    say(f"Kept, as validation says: {kept.model_dir} (its card: README.md)")
+    say(f"Kept, the best model on validation: {kept.model_dir} (its card: README.md)")
     say(f"To use it: bertx predict {kept.folder} NEW_SEQUENCES --output answers.csv")
     if prepared.push is not None:
         prepared.push(kept.folder)
