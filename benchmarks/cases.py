@@ -79,7 +79,7 @@ def _random_rows(case: Case, count: int) -> Dataset:
     return Dataset.from_dict(columns, features=features(task.labels, group=task.votes))
 
 
-def backbone_of(case: Case, folder: Path) -> str:
+def backbone_of(case: Case, folder: Path, tokenizer: str | None = None) -> str:
     """The name of the case's backbone, or a folder with a model of its size whose weights were drawn with seed 0."""
     if isinstance(case.model, str):
         return case.model
@@ -88,6 +88,6 @@ def backbone_of(case: Case, folder: Path) -> str:
     if not (path / "config.json").is_file():
         torch.manual_seed(0)
         size = {"hidden_size": width, "num_hidden_layers": layers, "intermediate_size": 4 * width}
-        AutoTokenizer.from_pretrained(resolve_backbone("minilm-l6").source).save_pretrained(path)
+        AutoTokenizer.from_pretrained(tokenizer or resolve_backbone("minilm-l6").source).save_pretrained(path)
         BertModel(BertConfig(num_attention_heads=max(2, width // 64), **size)).save_pretrained(path)
     return str(path)

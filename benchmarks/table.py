@@ -31,9 +31,8 @@ def steps(results: dict[str, Any]) -> list[str]:
     rows, peaks = list(_STEPS), []
     for case, found in results["cases"].items():
         rows += [_step(case, name, row, found) for name, row in found["loops"].items()]
-        rows += [
-            f"| {case} | {name} | | not measured: {why} | | | | |" for name, why in found.get("failed", {}).items()
-        ]
+        failed = found.get("failed", {}).items()
+        rows += [f"| {case} | {name} | | not measured: {why} | | | | |" for name, why in failed]
         known = found["peak_operations_a_second"].items()
         peaks.append(f"{case} " + ", ".join(f"{v / 1e12:.3g} in {name}" for name, v in known if v))
     machine, made = results["machine"], results["versions"]

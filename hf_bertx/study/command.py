@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from .. import run_files
@@ -50,7 +51,8 @@ def run_study(
         workers: runs at once.
         series: a folder of checkpoints that takes the place of the study's own series.
         time_limit: in seconds. Shortly before it no run is started, and those that run save a checkpoint and stop.
-        archive: a `.tar.xz` that holds all finished runs, without weights; it is written again as each run finishes.
+        archive: a `.tar.xz` that holds all finished runs, without weights; it is written again as runs finish, in a
+            tenth of the time at most.
         from_archive: such a file, whose runs are put into the folder of the runs first.
 
     Returns:
@@ -76,20 +78,23 @@ def run_study(
         _print_estimate(study, todo, context, workers or 1)
         return 0
     write_plan(study, context.root)
-    progress.archive_runs()
+    progress.archive_runs(at_once=True)
     status = 0
     if todo and executor == "ray":
         status = _summary(execute_on_ray(todo, context, progress, workers), context.root)
     elif todo and (workers or 1) > 1:
-        status = _run_workers(name, context, workers or 1, series, archive)
+        status = _run_workers(name, context, workers or 1, series, progress.archive_runs)
     elif todo:
         status = _summary(execute_in_order(todo, context, progress), context.root)
+    progress.archive_runs(at_once=True)
     for choice in write_choices(study, context.root):
         print(choice.line())
     return status
 
 
-def _run_workers(name: str, context: StudyContext, workers: int, series: str | None, archive: Path | None) -> int:
+def _run_workers(
+    name: str, context: StudyContext, workers: int, series: str | None, meanwhile: Callable[[], None]
+) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     options = {
         "runs": context.root,
@@ -97,13 +102,12 @@ def _run_workers(name: str, context: StudyContext, workers: int, series: str | N
         "data_dir": context.data,
         "launch": context.launch,
         "series": series,
-        "archive": archive,
     }
     command = [sys.executable, "-m", "hf_bertx.cli", "study", name]
     for option, value in options.items():
         command += [] if value is None else [f"--{option}", str(value)]
     os.environ[_WORKER] = "1"
-    return execute_in_processes(command, workers)
+    return execute_in_processes(command, workers, meanwhile)
 
 
 def _print_estimate(study: Study, todo: list[RunSpec], context: StudyContext, workers: int) -> None:
@@ -130,10 +134,18 @@ class _Progress:
     def __init__(self, study: Study, count: int, root: Path, archive: Path | None) -> None:
         self.study, self.root, self.archive = study, root, archive
         self.count, self.done, self.begun = count, 0, time.perf_counter()
+        self._archived, self._next = -1, 0.0  # runs in the archive; when it may be written again
 
-    def archive_runs(self) -> None:
-        if self.archive is not None:
+    def archive_runs(self, at_once: bool = False) -> None:
+        """Writes the archive again if runs were finished since; unless `at_once`, in a tenth of the time at most."""
+        begun = time.perf_counter()
+        if self.archive is None or (begun < self._next and not at_once):
+            return
+        finished = sum((run.folder(self.root) / run_files.RESULTS).is_file() for run in self.study.runs)
+        if finished != self._archived:
             write_archive(self.archive, self.root, self.study.runs)
+        self._archived, ended = finished, time.perf_counter()
+        self._next = ended + 9 * (ended - begun)
 
     def __call__(self, outcome: Outcome) -> None:
         self.done += 1

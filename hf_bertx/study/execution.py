@@ -239,12 +239,19 @@ def execute_in_order(runs: Iterable[RunSpec], context: StudyContext, report: Rep
     return outcomes
 
 
-def execute_in_processes(command: list[str], workers: int) -> int:
-    """Starts the same command several times; lock files share the work. Returns the largest exit status."""
+def execute_in_processes(command: list[str], workers: int, meanwhile: Callable[[], None] = lambda: None) -> int:
+    """Starts the same command several times; lock files share the work. Returns the largest exit status.
+
+    Args:
+        meanwhile: is called again and again until all have ended.
+    """
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each sets its own number; the default would be all cores
     started = [subprocess.Popen(command, env=environment) for _ in range(workers)]
     try:
-        return max(process.wait() for process in started)
+        while any(process.poll() is None for process in started):
+            meanwhile()
+            time.sleep(_POLL / 10)
+        return max(process.returncode for process in started)
     finally:
         for process in started:
             process.terminate()
