@@ -208,7 +208,7 @@ def _panel(column: list[Survival], several: bool) -> Panel:
             stays = each.steps[~each.left]
             at = heights[np.searchsorted(steps, stays)]
             axis.plot(stays, at, ls="", marker="|", ms=9, mew=1.7, color=style["color"])
-        top = 104 + 11 * ((len(column) + 1) // 2)  # room for the legend
+        top = 104 + 14 * ((len(column) + 1) // 2)  # room for the legend
         axis.set(xlabel="training step", ylabel="runs still on the plateau, %", ylim=(-4 - _APART * len(column), top))
         axis.set_xlim(left=0)
         axis.set_yticks(range(0, 101, 25))

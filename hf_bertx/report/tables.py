@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from ..arms import ARMS
+from ..protocols import PROBE
 from ..runs.run import Run
-from .formatting import grouped, markdown_table, markdown_text
+from .formatting import grouped, items_of_data, markdown_table, markdown_text
 from .records import RunsFolder
 
 _COLUMN = ("task", "protocol", "backbone", "split", "fraction", "precision")
@@ -30,7 +31,7 @@ def _table(group: list[Run], runs: RunsFolder) -> dict[str, Any]:
     random = [run for run in group if run.specification.get("start") == "random" and run.results is not None]
     bar = max((value for run in random if (value := _best(run)) is not None), default=None)
     done = next((run.results for run in group if run.results is not None), {})
-    names = ("task", "protocol", "backbone", "backbone_revision", "split", "fraction", "precision")
+    names = ("task", "protocol", "backbone", "backbone_revision", "split", "fraction", "precision", "items")
     return {
         **{name: first.specification.get(name) for name in names},
         "metrics": list(task.metrics),
@@ -90,6 +91,7 @@ def markdown(table: dict[str, Any]) -> str:
             row["paper"],
         ])  # fmt: skip
     title = f"## {markdown_text(table['task'])}, {markdown_text(table['backbone'])}, protocol `{table['protocol']}`"
+    title += items_of_data(table["items"])
     return "\n".join([title, "", markdown_table(head, rows), "", *_footnotes(table), ""])
 
 
@@ -113,6 +115,8 @@ def _footnotes(table: dict[str, Any]) -> list[str]:
 def _training(table: dict[str, Any]) -> str:
     h = table["hyperparameters"] or {}
     share = f"split `{table['split']}`, {100 * table['fraction']:g}% of the training data"
+    if table["protocol"] == PROBE:
+        return f"- A ridge head on frozen features, {share}. Layer and pooling were chosen on validation."
     if "max_steps" not in h:
         tried = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in h.get("searched", {}).items())
         return f"- A baseline, {share}. Hyperparameters tried on items that are not tested: {tried or 'nothing'}."

@@ -71,7 +71,8 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     rows = report_rows(report)
     texts = {TABLE: "\n".join(map(markdown, by_run)), REPORT: report_markdown(report)}
     if worth(report.tests):
-        texts[WORTH] = worth_markdown(report.tests, report.cells)
+        beside = paper_tables.side_by_side(report.tables)
+        texts[WORTH] = f"{worth_markdown(report.tests, report.cells)}\n{beside}"
     judged = judge(report.tests, report.plateau_tests)
     if judged:
         texts[HYPOTHESES] = hypotheses_markdown(judged)

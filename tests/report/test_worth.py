@@ -17,7 +17,8 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
     for baseline, skill in (("majority", 0.0), ("kmer-logistic", 1.9)):
         make_run(tmp_path / "runs", arm="baseline", backbone=baseline, protocol="baseline", skill=skill)
     write_report(tmp_path / "runs", tmp_path / "report")
-    lines = (tmp_path / "report" / "worth.md").read_text().splitlines()
+    text, *beside = (tmp_path / "report" / "worth.md").read_text().split("## Table ")
+    lines = text.splitlines()
     assert "minilm-l6, split paper, recommended:" in lines
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
     assert [row[0] for row in rows] == ["DNA: splice", "shifted text: rte"]  # no less data, no text with its own ids
@@ -28,3 +29,11 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
     assert rows[0][7].endswith("(kmer-logistic)")  # the best on validation
     assert rows[1][7] == ""
     assert (tmp_path / "report" / "worth.png").is_file()
+
+    (symbols, texts) = ([line for line in part.splitlines() if line.startswith("| ")] for part in beside)
+    heads = symbols[0].strip("| ").split(" | ")
+    splice = dict(zip(heads, next(line for line in symbols if "splice" in line).strip("| ").split(" | "), strict=True))
+    assert splice["BERT"] == f"97.5 / {rows[0][2]}"  # the paper's score, ours
+    assert splice["rand"] == f"95.0 / {rows[0][3]}"
+    assert splice["kmer-logistic"] in rows[0][7]  # not one of the methods
+    assert "60.2 / " in next(line for line in texts if "rte" in line)
