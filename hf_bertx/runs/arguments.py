@@ -22,7 +22,7 @@ from ..tasks import Task, get_task, rows_folder
 from ..tokenization.windows import Windows
 from .argument_parser import OneLineParser, read_arguments_file, sections_of
 from .optimizers import OPTIMIZERS
-from .option_checks import check_own, check_push
+from .option_checks import check_own, check_push, check_quick
 from .options import COMMON, EXAMPLES, SECTIONS, RunArguments
 from .precision import add_use_cpu, precision_defaults
 from .training_options import REFUSED, check_given, check_values
@@ -149,6 +149,7 @@ def read_options(argv: list[str]) -> Options:
     values = {**vars(training), **vars(run)}
     check_values({name: values[name] for name in given})
     check_own(run, given)
+    check_quick(run, given)
     check_push(run, training)
     if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
         raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")

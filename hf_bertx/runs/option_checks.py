@@ -25,6 +25,27 @@ def check_own(run: RunArguments, given: set[str]) -> None:
             raise ValueError(f"--{name} and --train_file are both given, {why}; leave one out")
 
 
+# What `--quick` has a use for: it fits baselines and a probe, and trains nothing.
+_QUICK = frozenset(
+    """
+    task data_dir split fraction max_eval_items kmer arm backbone protocol baselines probe_items quick threads plan
+    output_dir seed use_cpu disable_tqdm log_level push_to_hub hub_model_id hub_private_repo hub_revision hub_strategy
+    hub_token
+    """.split()
+) | {*OWN_ARGUMENTS}
+
+
+def check_quick(run: RunArguments, given: set[str]) -> None:
+    """Refuses options of training where nothing is trained.
+
+    Raises:
+        ValueError: one of them beside --quick.
+    """
+    idle = sorted(given - _QUICK) if run.quick else []
+    if idle:
+        raise ValueError(f"--{idle[0]} has no effect with --quick, which trains nothing; leave one out")
+
+
 def check_push(run: RunArguments, training: TrainingArguments) -> None:
     """A finished run is pushed by [`publishing.publish`]: the Trainer would send a pickle along."""
     if not training.push_to_hub:

@@ -91,7 +91,6 @@ _NEEDS |= {"torch_compile_backend": "torch_compile", "torch_compile_mode": "torc
 # Options that cannot be given together.
 _EITHER = dict.fromkeys(("optim", "optim_args", "adam_beta1", "adam_beta2", "adam_epsilon"), "optimizer")
 _EITHER |= {"bf16": "precision", "fp16": "precision", "find_learning_rate": "learning_rate", "folds": "test_file"}
-_EITHER |= {"quick": "find_learning_rate"}
 
 # (smallest, largest, whether the smallest itself is allowed)
 _RANGES: dict[str, tuple[float, float, bool]] = {

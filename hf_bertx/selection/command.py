@@ -129,6 +129,9 @@ def _first_look(
         f"  frozen {plan.backbone.name}, a closed-form head on layer {results['chosen']['layer']}, "
         f"{results['train_items']} training items",
     )
+    unused = [f"--{name}" for name in ("window", "class_weights") if getattr(plan.options, name) is not None]
+    if unused:
+        say(f"  (the probe is fitted without {' and '.join(unused)}, which training uses)")
     say(f"  a model already: {probe.run.model_dir}")
     return found
 

@@ -114,7 +114,10 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
         (("--folds", "1"), "--folds is 1; allowed: 2 or more"),
         (("--folds", "46"), "class no has 45 records; --folds is 46, allowed: at most 45"),
         (("--folds", "16", "--similarity_threshold", "0.5"), "class no has 15 groups; --folds is 16"),
-        (("--folds", "2", "--quick"), "--quick cannot be used with --folds, which trains 2 runs"),
+        (
+            ("--folds", "2", "--find_learning_rate"),
+            "--find_learning_rate cannot be used with --folds, which trains 2 runs",
+        ),
         (("--similarity_threshold", "0"), "--similarity_threshold is 0.0; allowed: more than 0, at most 1"),
         (("--similarity_threshold", "1.5"), "--similarity_threshold is 1.5; allowed: more than 0, at most 1"),
         (("--task", "dna-splice", "--folds", "2"), "--folds divides data of your own: name its file"),

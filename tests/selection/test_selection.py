@@ -36,7 +36,8 @@ def order(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, li
     """The folder that is kept, and the lines for the user."""
     lines: list[str] = []
     argv = ["--train_file", str(fasta), "--discipline", "dna", "--backbone", str(backbone), "--output_dir", str(root)]
-    argv += ["--max_steps", "4", "--eval_steps", "2", "--logging_steps", "1", "--precision", "float32"]
+    if "--quick" not in more:
+        argv += ["--max_steps", "4", "--eval_steps", "2", "--logging_steps", "1", "--precision", "float32"]
     kept = selection.train_command([*argv, "--disable_tqdm", "true", *more], lines.append)
     return kept, lines
 
@@ -114,7 +115,9 @@ def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: P
         (("--baselines", "all"), "--baselines is 'all'; allowed: plain, none"),
         (("--probe_items", "1"), "--probe_items is '1'; allowed: a number from 2 on, all, or 0 for no probe"),
         (("--quick", "--probe_items", "0"), "--quick saves the probe, and --probe_items 0 leaves it out"),
-        (("--quick", "--find_learning_rate"), "--quick and --find_learning_rate are both given; leave one out"),
+        (("--quick", "--find_learning_rate"), "--find_learning_rate has no effect with --quick, which trains nothing"),
+        (("--quick", "--window", "64"), "--window has no effect with --quick"),
+        (("--quick", "--learning_rate", "1e-4"), "--learning_rate has no effect with --quick"),
         (("--find_learning_rate", "--learning_rate", "1"), "--find_learning_rate and --learning_rate are both given"),
         (("--class_weights", "inverse"), "--class_weights is 'inverse'; allowed: balanced"),
         (("--restarts", "-1"), "--restarts is -1; allowed: 0 or more"),
