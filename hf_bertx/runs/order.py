@@ -96,7 +96,9 @@ def _other_options(options: RunArguments) -> dict[str, Any]:
 
 
 def check_same(
-    folder: Path, order: dict[str, Any], otherwise: str = "another --output_dir, or pass --no_resume to replace it"
+    folder: Path,
+    order: dict[str, Any],
+    otherwise: str = "another --output_dir or --variant, or pass --no_resume to replace it",
 ) -> None:
     """Compares an order with the one that a run's folder holds.
 
