@@ -232,6 +232,7 @@ def _specify(
     if run.frame_augmentation and (run.kmer is None or training.dataloader_persistent_workers):
         told = "has no effect without --kmer" if run.kmer is None else "excludes --dataloader_persistent_workers"
         raise ValueError(f"--frame_augmentation {told}")
+    rate = training.learning_rate if "learning_rate" in given else protocol.learning_rate(arm, task)
     windows = _windows(run, task)
     if windows is not None:
         task = replace(task, max_length=windows.symbols + 3)  # at most so many special tokens are added
@@ -255,7 +256,7 @@ def _specify(
         variant=run.variant,
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
-        learning_rate=training.learning_rate if "learning_rate" in given else protocol.learning_rate(arm),
+        learning_rate=rate,
         optimizer=run.optimizer,
         global_batch_size=run.global_batch_size or protocol.global_batch_size,
         attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,

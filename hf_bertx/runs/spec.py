@@ -120,7 +120,7 @@ class RunSpec:
         own: dict[str, Any] = {
             "global_batch_size": protocol.global_batch_size,
             "attention_dropout": protocol.attention_dropout,
-            "learning_rate": protocol.learning_rate(get_arm(self.arm)),
+            "learning_rate": protocol.learning_rate(get_arm(self.arm), task),
             "num_train_epochs": protocol.train_epochs(task),
             "standardize_targets": protocol.standardize_targets,
             "patience": protocol.patience,

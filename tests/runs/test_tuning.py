@@ -13,13 +13,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
-from hf_bertx.arms import ARMS, Arm
+from hf_bertx.arms import ARMS, Arm, get_arm
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
 from hf_bertx.modeling_discipline import AutoModelForDisciplineClassification
 from hf_bertx.protocols import RECOMMENDED
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import run
 from hf_bertx.runs.tuning import apply_tuning, merged
+from hf_bertx.tasks import get_task
 
 SHORT = [
     "--fraction",
@@ -159,6 +160,8 @@ def test_an_arm_has_the_learning_rate_of_its_protocol_unless_it_is_told(tiny_bac
     assert specs[0].learning_rate == RECOMMENDED.training["learning_rate"]
     assert specs[1].learning_rate == RECOMMENDED.learning_rates["frozen"] != specs[0].learning_rate
     assert {spec.learning_rate for spec in parse_arguments([*argv, "--learning_rate", "3e-4"])[0]} == {3e-4}
+    long, short = (RECOMMENDED.learning_rate(get_arm("re_emb"), get_task(task)) for task in ("dna-h4", "dna-splice"))
+    assert long == RECOMMENDED.long_learning_rates["re_emb"] < short
 
 
 def test_an_optimizer_of_the_paper_is_what_trains(tiny_backbone: Path, tmp_path: Path) -> None:
