@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from hf_bertx import metrics
+from hf_bertx.data.labels import LABEL_SEPARATOR, split_labels
 from hf_bertx.data.targets import hint, to_number
 from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.tasks import Task
@@ -90,11 +90,11 @@ def _label(record: Record, task: Task, names: Mapping[str, str] | None) -> str |
     if not label:
         raise ValueError(f"{record.where}: no label; allowed: {', '.join(names or task.labels)}")
     if task.multi_label:
-        own = metrics.split_labels(label, record.where)
+        own = split_labels(label, record.where)
         for name in own:
             if name not in task.labels:
                 raise ValueError(f"{record.where}: label {name!r}; allowed: {', '.join(task.labels)}")
-        return metrics.LABEL_SEPARATOR.join(own)
+        return LABEL_SEPARATOR.join(own)
     name = label if names is None else names.get(label, label)
     if name not in task.labels:
         raise ValueError(f"{record.where}: label {label!r}; allowed: {', '.join(names or task.labels)}")

@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 from tokenizers import AddedToken, Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizer
+from transformers import PreTrainedTokenizer
 from transformers.tokenization_utils_base import BatchEncoding
-from transformers.utils import logging
 
 from .disciplines import Discipline, get_discipline
-from .token_map import assign, random_subword_table
-from .tokenization.batch_layout import Rows, cut, fill_template, layout, padded_width, target_lengths
-from .tokenization.plain_tokenizer import plain_tokenizer, probe_template, read_vocabulary
-from .tokenization.symbol_lookup import SymbolLookup, UnknownSymbolError
-
-logger = logging.get_logger(__name__)
+from .tokenization.batch_encoder import BatchEncoder, Cut, as_columns
+from .tokenization.batch_layout import Rows, layout, padded_width
+from .tokenization.plain_tokenizer import plain_tokenizer
+from .tokenization.subwords import check_subwords, subwords_of
+from .tokenization.symbol_lookup import UnknownSymbolError
 
 TRUNCATION_KEEPS = ("head", "head_tail")
-PRETRAINED_ON = "pretrained_on"  # in the tokenizer_config.json of a model of `bertx pretrain --discipline`
 
 
 class DisciplineTokenizer(PreTrainedTokenizer):
@@ -79,15 +76,12 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         self.backbone_vocab_size = int(backbone_vocab_size)
         self.assignment = dict(assignment or {})
         self.truncation_keeps = truncation_keeps
-        self._check()
+        if truncation_keeps not in TRUNCATION_KEEPS:
+            raise ValueError(f"truncation_keeps is {truncation_keeps!r}; allowed: {', '.join(TRUNCATION_KEEPS)}")
+        check_subwords(self.discipline, self.symbol_ids, self.special_ids, self.backbone_vocab_size)
         self._id_of_token = dict(zip(self.discipline.symbols, self.symbol_ids, strict=True)) | self.special_ids
         self._token_of_id = {i: token for token, i in self._id_of_token.items()}
-        specials = [item for items in self.template.values() for item, _ in items if not isinstance(item, str)]
-        # a symbol's code is its place among the ids that can stand in a sequence
-        ids = list(dict.fromkeys([*self.symbol_ids, *specials]))
-        self._id_by_code = np.array(ids, dtype=np.int64)
-        self._code_of_id = {i: code for code, i in enumerate(ids)}
-        self._symbols = SymbolLookup(self.discipline, np.min_scalar_type(len(ids)))
+        self._encoder = BatchEncoder(self.discipline, self.symbol_ids, self.template)
         kwargs.setdefault("clean_up_tokenization_spaces", False)
         kwargs.setdefault("split_special_tokens", True)  # AutoTokenizer too takes "[SEP]" in a sequence for letters
         super().__init__(
@@ -100,24 +94,6 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             truncation_keeps=self.truncation_keeps,
             **kwargs,
         )
-
-    def _check(self) -> None:
-        symbols = self.discipline.symbols
-        if len(self.symbol_ids) != len(symbols):
-            raise ValueError(
-                f"{len(self.symbol_ids)} symbol_ids for the {len(symbols)} symbols of {self.discipline.name}"
-            )
-        taken = [*self.symbol_ids, *self.special_ids.values()]
-        if len(set(taken)) != len(taken):
-            raise ValueError("two symbols or special tokens share one id")
-        outside = [i for i in taken if not 0 <= i < self.backbone_vocab_size]
-        if outside:
-            raise ValueError(f"id {outside[0]} is outside the backbone's table: 0 to {self.backbone_vocab_size - 1}")
-        if self.truncation_keeps not in TRUNCATION_KEEPS:
-            raise ValueError(f"truncation_keeps is {self.truncation_keeps!r}; allowed: {', '.join(TRUNCATION_KEEPS)}")
-        clash = set(symbols) & set(self.special_ids)
-        if clash:
-            raise ValueError(f"symbol {min(clash)!r} is also a special token of the backbone")
 
     @classmethod
     def from_backbone(
@@ -146,56 +122,10 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         Raises:
             ValueError: the vocabulary cannot serve the assignment, or an argument is not allowed.
         """
-        text = backbone
-        if isinstance(backbone, (str, Path)):
-            text = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
         found = get_discipline(discipline)
-        before = text.init_kwargs.get(PRETRAINED_ON, {})
-        if before.get("discipline") == found.name:
-            asked = {"assignment": assignment, "kmer": found.kmer}
-            for name, value in asked.items():
-                if before.get(name) != value:
-                    raise ValueError(
-                        f"{name} is {value!r}; {text.name_or_path} was pre-trained on {found.name} with "
-                        f"{before.get(name)!r}, and its symbols have those subwords"
-                    )
-        vocabulary = read_vocabulary(text)
-        special = {token: text.convert_tokens_to_ids(token) for token in text.all_special_tokens}
-        names = {name: str(token) for name, token in text.special_tokens_map.items() if isinstance(token, str)}
-        names = {name: token for name, token in names.items() if name != "unk_token"}
-        try:
-            ids, record = assign(len(found.symbols), vocabulary, special.values(), assignment, seed, counts_file)
-        except ValueError as error:
-            raise ValueError(f"{error}" if found.kmer is None else f"kmer is {found.k}: {error}") from None
-        kept = {token: special[token] for token in dict.fromkeys(names.values())}
-        template = probe_template(text)
-        if remap_special_tokens:
-            if seed is None or assignment != "random":
-                raise ValueError("remap_special_tokens needs assignment='random' and its seed")
-            table = random_subword_table(seed, len(vocabulary))
-            kept = {token: int(table[i]) for token, i in kept.items()}
-            template = {
-                name: [[item if isinstance(item, str) else int(table[item]), kind] for item, kind in items]
-                for name, items in template.items()
-            }
-            record["remapped_special_tokens"] = True
-        if not add_special_tokens:
-            template = {name: [item for item in items if isinstance(item[0], str)] for name, items in template.items()}
-        return cls(
-            alphabet=found,
-            symbol_ids=ids,
-            special_ids=kept,
-            template=template,
-            backbone_vocab_size=len(vocabulary),
-            assignment=record,
-            truncation_keeps=truncation_keeps,
-            model_max_length=model_max_length or text.model_max_length,
-            model_input_names=text.model_input_names,
-            padding_side=text.padding_side,
-            **names,
-        )
-
-    # ---- vocabulary ----
+        chosen = subwords_of(backbone, found, assignment, seed, counts_file, remap_special_tokens, add_special_tokens)
+        chosen["model_max_length"] = model_max_length or chosen["model_max_length"]
+        return cls(alphabet=found, truncation_keeps=truncation_keeps, **chosen)
 
     @property
     def vocab_size(self) -> int:
@@ -218,7 +148,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return super()._add_tokens(new_tokens, special_tokens)
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
-        return [self.discipline.symbols[code] for code in self._symbols.codes([text])[0].tolist()]
+        return [self.discipline.symbols[code] for code in self._encoder.symbols.codes([text])[0].tolist()]
 
     def _convert_token_to_id(self, token: str) -> int:
         if token not in self._id_of_token:
@@ -235,15 +165,13 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     def convert_tokens_to_string(self, tokens: list[str]) -> str:
         return self.discipline.separator.join(tokens)
 
-    # ---- encoding ----
-
     def count_symbols(self, texts: Sequence[str]) -> np.ndarray:
         """The number of symbols of each text, shape `(texts,)`.
 
         Raises:
             UnknownSymbolError: a text holds a symbol outside the alphabet.
         """
-        return self._symbols.codes(texts)[1]
+        return self._encoder.symbols.codes(texts)[1]
 
     def _encode_plus(
         self,
@@ -266,32 +194,30 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         for option in ("return_overflowing_tokens", "return_offsets_mapping", "stride"):
             if kwargs.get(option):
                 raise NotImplementedError(f"DisciplineTokenizer has no {option}: one symbol is one token")
-        first, second, single = self._as_columns(text, text_pair, is_split_into_words)
+        texts, single = as_columns(text, text_pair, is_split_into_words, self.discipline.separator.join)
         strategy = getattr(truncation_strategy, "value", "do_not_truncate")
-        rows = self._filled(first, second, add_special_tokens, strategy, max_length, kwargs.get("verbose", True))
+        rows = self._rows(texts, add_special_tokens, strategy, max_length, kwargs.get("verbose", True))
+        padding, as_array = getattr(padding_strategy, "value", "do_not_pad"), return_tensors is not None
+        width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of, as_array)
+
+        def wanted(name: str, asked: bool | None) -> bool:
+            return name in self.model_input_names if asked is None else asked
+
+        ids: np.ndarray = self._encoder.id_by_code.take(rows.codes)
+        columns: dict[str, tuple[np.ndarray | int, int]] = {"input_ids": (ids, self.pad_token_id)}
+        if wanted("token_type_ids", return_token_type_ids):
+            columns["token_type_ids"] = rows.types, self.pad_token_type_id
+        if wanted("attention_mask", return_attention_mask):
+            columns["attention_mask"] = 1, 0
+        if return_special_tokens_mask:
+            columns["special_tokens_mask"] = rows.special(), 1
         side = padding_side or self.padding_side
-        padding = getattr(padding_strategy, "value", "do_not_pad")
-        width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of)
-        if width is None and return_tensors is not None and len(set(rows.lengths.tolist())) == 1:
-            width = int(rows.lengths[0])
-        names = self.model_input_names
-        wanted = {
-            "input_ids": (rows.codes, self.pad_token_id),
-            "token_type_ids": (rows.types, self.pad_token_type_id)
-            if _wanted(return_token_type_ids, "token_type_ids", names)
-            else None,
-            "attention_mask": (1, 0) if _wanted(return_attention_mask, "attention_mask", names) else None,
-            "special_tokens_mask": (rows.special(), 1) if return_special_tokens_mask else None,
+        data: dict[str, Any] = {
+            name: layout(flat, rows.lengths, width, pad, side, as_array) for name, (flat, pad) in columns.items()
         }
-        data: dict[str, Any] = {}
-        for name, column in wanted.items():
-            if column is not None:
-                flat, pad = column
-                flat = self._id_by_code.take(flat) if name == "input_ids" else flat
-                data[name] = layout(flat, rows.lengths, width, pad, side, return_tensors is not None)
         if return_length:
             data["length"] = np.maximum(rows.lengths, width or 0).tolist()
-        if single and return_tensors is None:
+        if single and not as_array:
             data = {name: value[0] for name, value in data.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
 
@@ -326,80 +252,25 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             array([6, 3])
             ```
         """
-        first, second, _ = self._as_columns(list(text), None if text_pair is None else list(text_pair), False)
+        texts, _ = as_columns(list(text), text_pair, False, self.discipline.separator.join)
         strategy = "longest_first" if truncation else "do_not_truncate"
-        rows = self._filled(first, second, add_special_tokens, strategy, max_length, verbose)
-        columns: dict[str, np.ndarray | int] = {"input_ids": self._id_by_code.astype(np.int32).take(rows.codes)}
+        rows = self._rows(texts, add_special_tokens, strategy, max_length, verbose)
+        ids: np.ndarray = self._encoder.id_by_code.astype(np.int32)
+        columns: dict[str, np.ndarray | int] = {"input_ids": ids.take(rows.codes)}
         if "token_type_ids" in self.model_input_names:
             columns["token_type_ids"] = rows.types
         return columns, rows.lengths
 
-    def _filled(
-        self,
-        first: list[str],
-        second: list[str] | None,
-        add_special_tokens: bool,
-        strategy: str,
-        max_length: int | None,
-        verbose: bool,
+    def _rows(
+        self, columns: list[list[str]], special: bool, strategy: str, max_length: int | None, verbose: bool
     ) -> Rows:
-        """The batch as codes, cut and with its special tokens."""
-        columns = [self._symbols.codes(first)] + ([self._symbols.codes(second)] if second is not None else [])
-        items = self.template["pair" if second is not None else "single"]
-        if not add_special_tokens:
-            items = [item for item in items if isinstance(item[0], str)]
         if strategy != "do_not_truncate":
-            room = (max_length or self.model_max_length) - sum(not isinstance(item[0], str) for item in items)
-            columns = self._truncate(columns, room, strategy, verbose)
-        rows = fill_template([[self._code_of_id.get(item, item), kind] for item, kind in items], columns)
-        if strategy == "do_not_truncate":
-            self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, verbose)
+            keeps = "tail" if self.truncation_side == "left" else self.truncation_keeps
+            cut = Cut(max_length or self.model_max_length, strategy, keeps, verbose)
+            return self._encoder.rows(columns, special, cut)
+        rows = self._encoder.rows(columns, special)
+        self._eventual_warn_about_too_long_sequence(range(int(rows.lengths.max(initial=0))), max_length, verbose)
         return rows
-
-    def _as_columns(self, text: Any, text_pair: Any, split: bool) -> tuple[list[str], list[str] | None, bool]:
-        """The batch as one list of strings, or two for pairs, and whether a single item was given."""
-        join = self.discipline.separator.join
-        if split:
-            single = not (text and isinstance(text[0], (list, tuple)))
-            first = [join(text)] if single else [join(symbols) for symbols in text]
-            pair = text_pair if text_pair is None or not single else [text_pair]
-            return first, None if pair is None else [join(symbols) for symbols in pair], single
-        single = isinstance(text, str)
-        first = [text] if single else list(text)
-        # an empty second sequence beside a single first one is none, as in AutoTokenizer
-        second = text_pair if not single else [text_pair] if text_pair else None
-        if second is None and first and isinstance(first[0], (list, tuple)):
-            first, second = (list(column) for column in zip(*first, strict=True))
-        if second is not None and len(first) != len(second):
-            raise ValueError(f"{len(first)} sequences and {len(second)} paired sequences: the counts must agree")
-        for row, item in enumerate(chain(first, second or ())):
-            if not isinstance(item, str):
-                raise TypeError(f"sequence {row % len(first)} is {type(item).__name__}, not a string: {item!r:.60}")
-        return first, None if second is None else list(second), single
-
-    def _truncate(
-        self, columns: list[tuple[np.ndarray, np.ndarray]], room: int, strategy: str, verbose: bool
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        lengths = [length for _, length in columns]
-        total = np.sum(lengths, axis=0)
-        if not (total > room).any():
-            return columns
-        if room < len(columns):
-            raise ValueError(f"max_length leaves room for {room} symbols; it must leave at least {len(columns)}")
-        targets = target_lengths(lengths, room, strategy)
-        if verbose:
-            logger.warning(
-                f"cut {int((total > room).sum())} of {len(total)} sequences to {room} symbols, keeping the "
-                f"{'head' if self.truncation_keeps == 'head' else 'head and the tail'}; "
-                f"the longest had {int(total.max())}"
-            )
-        keeps = "tail" if self.truncation_side == "left" else self.truncation_keeps
-        return [
-            (cut(ids, length, target, keeps), target) for (ids, length), target in zip(columns, targets, strict=True)
-        ]
-
-    def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        return sum(not isinstance(item, str) for item, _ in self.template["pair" if pair else "single"])
 
     def build_inputs_with_special_tokens(
         self, token_ids_0: list[int], token_ids_1: list[int] | None = None
@@ -407,8 +278,6 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         parts = {"A": token_ids_0, "B": token_ids_1}
         items = self.template["single" if token_ids_1 is None else "pair"]
         return list(chain.from_iterable(parts[item] or [] if isinstance(item, str) else [item] for item, _ in items))
-
-    # ---- saving ----
 
     def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
         """Saves `tokenizer_config.json` and `tokenizer.json`; both this class and plain `AutoTokenizer` load them."""
@@ -428,7 +297,3 @@ class DisciplineTokenizer(PreTrainedTokenizer):
     def to_tokenizers(self) -> Tokenizer:
         """The same mapping as a `tokenizers.Tokenizer`, which plain `transformers` loads from `tokenizer.json`."""
         return plain_tokenizer(self.discipline, self.get_vocab(), self.special_ids, self.template)
-
-
-def _wanted(asked: bool | None, name: str, model_input_names: list[str]) -> bool:
-    return name in model_input_names if asked is None else asked

@@ -22,7 +22,8 @@ from hf_bertx.runs.frames import FrameRows
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.plan import load_study
-from hf_bertx.tokenization_discipline import PRETRAINED_ON, DisciplineTokenizer
+from hf_bertx.tokenization.subwords import PRETRAINED_ON
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 RNA = Discipline("rna", tuple("NACGU"), ignore_case=True)
 BERT = "minilm-l6"

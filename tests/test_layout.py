@@ -12,6 +12,8 @@ import hf_bertx
 NO_TORCH = (
     "processor",
     "data.leaks",
+    "data.labels",
+    "data.hashed_windows",
     "disciplines",
     "data.text_files",
     "data.sequence_files",
@@ -32,6 +34,7 @@ NO_TORCH = (
     "study.series",
     "study.plan",
     "study.execution",
+    "study.ray_cluster",
     "study.archive",
     "study.choice",
     "runs.time_limit",
@@ -102,27 +105,16 @@ def test_public_names_exist_and_importing_is_lazy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-# Longer than the rule says. Shorten one and take it from the list; nothing is added to it.
-LONG_FILES = {
-    "metrics.py",
-    "tokenization_discipline.py",
-    "data/leaks.py",
-    "runs/training.py",
-}
-LONG_FUNCTIONS = {"from_backbone", "analyse", "predict_file", "finish"}
-
-
 def test_files_have_300_lines_at_most_and_functions_60() -> None:
-    files, functions = set(), set()
+    long = set()
     for path in (ROOT / "hf_bertx").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         if len(text.splitlines()) > 300:
-            files.add(path.relative_to(ROOT / "hf_bertx").as_posix())
+            long.add(path.name)
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef) and (node.end_lineno or 0) - node.lineno >= 60:
-                functions.add(node.name)
-    assert files <= LONG_FILES
-    assert functions <= LONG_FUNCTIONS
+                long.add(f"{path.name}: {node.name}")
+    assert not long
     assert len([*(ROOT / "hf_bertx").glob("*.py")]) <= 20
 
 

@@ -68,13 +68,7 @@ def analyse(
     compared = [trained(first, labels[0]), (untrained if run_b is None else trained)(last, labels[1])]
     generator = np.random.default_rng(seed)
     rows = _drawn(data.splits[split], items, generator)
-    encoded = [_encoded(side, rows, first) for side in compared]
-    lengths = aligned_lengths(compared, encoded, rows)
-    at = draw_positions(lengths, positions, generator)
-    queries = np.sort(generator.choice(len(at.item), min(QUERIES, len(at.item)), replace=False))
-    (layers_a, maps_a), (layers_b, maps_b) = (
-        activations(*pair, at, queries) for pair in zip(compared, encoded, strict=True)
-    )
+    at, there, ((layers_a, maps_a), (layers_b, maps_b)) = _activations(compared, rows, first, positions, generator)
     batch = first.specification["hyperparameters"]["global_batch_size"]
     training = _drawn(data.splits["train"], mini_batches * batch, generator)
     return {
@@ -83,7 +77,7 @@ def analyse(
         "split": split,
         "items": len(rows),
         "positions": len(at.item),
-        "positions_there": int(lengths.sum()),
+        "positions_there": there,
         "seed": seed,
         "variance": variance,
         "versions": versions(),
@@ -99,6 +93,18 @@ def analyse(
 def _drawn(rows: Dataset, count: int, generator: np.random.Generator) -> Dataset:
     """That many of the rows in a drawn order, or all of them."""
     return rows.select(generator.permutation(len(rows))[:count].tolist())
+
+
+def _activations(
+    compared: list[Compared], rows: Dataset, run: Run, count: int, generator: np.random.Generator
+) -> tuple[Positions, int, list[tuple[list[np.ndarray], np.ndarray]]]:
+    """The positions that are compared, of how many, and what each model holds and where it looks there."""
+    encoded = [_encoded(side, rows, run) for side in compared]
+    lengths = aligned_lengths(compared, encoded, rows)
+    at = draw_positions(lengths, count, generator)
+    queries = np.sort(generator.choice(len(at.item), min(QUERIES, len(at.item)), replace=False))
+    held = [activations(*pair, at, queries) for pair in zip(compared, encoded, strict=True)]
+    return at, int(lengths.sum()), held
 
 
 def _encoded(side: Compared, rows: Dataset, run: Run) -> Dataset:

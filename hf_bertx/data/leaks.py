@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,37 +12,14 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from ..metrics import compute
+from .hashed_windows import CHARACTERS, NOTATIONS, Block, Notation, blocks_of, items_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 MAX_SCORED_ITEMS, MAX_SEARCHED_ITEMS = 2_000, 100_000
 MAX_HOLDERS = 500  # a k-mer of more training items than this tells nothing, and would make the search quadratic
-_BLOCK_SYMBOLS, _BLOCK_ITEMS = 500_000, 4_000  # they bound the tables of long items, and of short ones
-_ROWS_READ = 100
 _SIEVE = np.uint64(2**22 - 1)
-# Multipliers and increment of splitmix64. Source: Steele, Lea and Flood 2014.
-_FIRST, _SECOND, _STEP = (np.uint64(n) for n in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB, 0x9E3779B97F4A7C15))
-
-
-@dataclass(frozen=True)
-class Notation:
-    """How sequences of a discipline are read, and the lengths, in symbols, that are looked for."""
-
-    unit: str
-    window: int | None
-    k: int
-    upper: bool = False
-    split: Callable[[str], list[str]] | None = None  # None: every letter is a symbol
-
-
-NOTATIONS = {
-    "dna": Notation("nucleotides", window=100, k=12, upper=True),
-    "protein": Notation("residues", window=50, k=5, upper=True),
-    "music": Notation("notes", window=64, k=6, split=str.split),
-    "text": Notation("words", window=None, k=1, split=lambda text: re.findall(r"\w+", text.casefold())),
-}
-_CHARACTERS = Notation("characters", window=None, k=6)
 
 
 @dataclass(frozen=True)
@@ -128,7 +104,7 @@ def leak_report(
     split = _tested_split(splits)
     train, tested = splits["train"], splits[split]
     train_labels, test_labels = _labels(train, "train"), _labels(tested, split)
-    notation = NOTATIONS.get(discipline, _CHARACTERS)
+    notation = NOTATIONS.get(discipline, CHARACTERS)
     if window is None and notation.window is not None and _longest(tested, notation) >= notation.window:
         window = notation.window
     generator = np.random.Generator(np.random.PCG64(seed))
@@ -140,11 +116,11 @@ def leak_report(
     constant = train_labels.mean() if regression else np.bincount(train_labels).argmax()
     copied = np.where(nearest < 0, constant, train_labels[searched[nearest]])
     truth = test_labels[scored]
-    unseen = Counter(_items(tested, notation))
+    unseen = Counter(items_of(tested, notation))
     return LeakReport(
         split=split,
         items=len(tested),
-        duplicates=sum(unseen.pop(item, 0) for item in _items(train, notation)),
+        duplicates=sum(unseen.pop(item, 0) for item in items_of(train, notation)),
         window=window,
         unit=notation.unit,
         overlapping=None if window is None else _overlapping(tested, train, notation, window),
@@ -159,7 +135,7 @@ def leak_report(
 
 
 def _longest(rows: Dataset, notation: Notation) -> int:
-    texts = chain.from_iterable(_items(rows, notation))
+    texts = chain.from_iterable(items_of(rows, notation))
     return max(len(text) if notation.split is None else len(notation.split(text)) for text in texts)
 
 
@@ -193,75 +169,12 @@ def _drawn(total: int, at_most: int, generator: np.random.Generator) -> np.ndarr
     return np.arange(total) if total <= at_most else np.sort(generator.choice(total, at_most, replace=False))
 
 
-def _items(rows: Dataset, notation: Notation) -> Iterator[tuple[str, ...]]:
-    """The sequence, or the pair of sequences, of each item."""
-    columns = [name for name in ("sequence", "second_sequence") if name in rows.column_names]
-    rows = rows.select_columns(columns)
-    for start in range(0, len(rows), _ROWS_READ):
-        read = rows[start : start + _ROWS_READ]
-        for item in zip(*(read[name] for name in columns), strict=True):
-            yield tuple(sequence.upper() for sequence in item) if notation.upper else item
-
-
-@dataclass(frozen=True)
-class _Block:
-    """The windows of `count` successive items, the number of the first of which is `first`."""
-
-    first: int
-    count: int
-    hashes: np.ndarray  # (windows,): equal ones for equal windows
-    items: np.ndarray  # (windows,): which item of the block a window is in, from 0
-
-
-def _blocks(rows: Dataset, notation: Notation, length: int) -> Iterator[_Block]:
-    """All windows of a length. A block ends with the item that brings it to 500,000 symbols or 4,000 items."""
-    first, symbols, pieces = 0, 0, list[Any]()
-    for number, item in enumerate(_items(rows, notation), start=1):
-        pieces += item if notation.split is None else map(notation.split, item)
-        symbols += sum(map(len, pieces[-len(item) :]))
-        if symbols >= _BLOCK_SYMBOLS or number - first == _BLOCK_ITEMS or number == len(rows):
-            yield _block(first, number - first, pieces, length)
-            first, symbols, pieces = number, 0, []
-
-
-def _block(first: int, count: int, pieces: list[Any], length: int) -> _Block:
-    if isinstance(pieces[0], str):
-        codes = np.frombuffer("".join(pieces).encode("utf-32-le"), np.uint32).astype(np.uint64)
-    else:
-        codes = np.fromiter((hash(word) for piece in pieces for word in piece), np.int64).view(np.uint64)
-    lengths = np.fromiter(map(len, pieces), np.int64, len(pieces))
-    symbols_left = np.repeat(np.cumsum(lengths), lengths) - np.arange(lengths.sum())
-    starts = np.flatnonzero(symbols_left >= length)  # the other windows cross the border of two sequences
-    owners: np.ndarray = np.repeat(np.arange(len(pieces)) * count // len(pieces), lengths)
-    return _Block(first, count, window_hashes(codes, length)[starts], owners[starts])
-
-
-def window_hashes(codes: np.ndarray, length: int) -> np.ndarray:
-    """A 64-bit hash of each window, made of those of two windows of half the length, or more where they overlap.
-
-    A polynomial modulo 2^64 would confuse windows of self-similar sequences (Thue-Morse), whatever its base.
-    """
-    hashes, reached = _scrambled(codes), 1
-    while reached < length:
-        step = min(reached, length - reached)
-        hashes = _scrambled(hashes[:-step] * _FIRST + hashes[step:])
-        reached += step
-    return hashes
-
-
-def _scrambled(numbers: np.ndarray) -> np.ndarray:
-    mixed = numbers + _STEP
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * _FIRST
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * _SECOND
-    return mixed ^ (mixed >> np.uint64(31))
-
-
 def _overlapping(tested: Dataset, train: Dataset, notation: Notation, length: int) -> int:
-    blocks = list(_blocks(tested, notation, length))
+    blocks = list(blocks_of(tested, notation, length))
     known, places = np.unique(np.concatenate([block.hashes for block in blocks]), return_inverse=True)
     items = np.concatenate([block.first + block.items for block in blocks])
     shared: np.ndarray = np.zeros(len(known), bool)
-    for block in _blocks(train, notation, length):
+    for block in blocks_of(train, notation, length):
         shared[_found(known, np.sort(block.hashes))[1]] = True  # sorted ones are found several times as fast
     return len(np.unique(items[shared[places]]))
 
@@ -276,7 +189,7 @@ def _found(known: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return maybe[inside], places[inside]
 
 
-def _table(block: _Block, known: np.ndarray) -> csr_array:
+def _table(block: Block, known: np.ndarray) -> csr_array:
     """Which item of a block holds which known k-mer: ones, of shape `(items, known)`."""
     inside, places = _found(known, block.hashes)
     table = csr_array((np.ones(len(inside), np.int32), (block.items[inside], places)), (block.count, len(known)))
@@ -286,16 +199,16 @@ def _table(block: _Block, known: np.ndarray) -> csr_array:
 
 def _nearest(tested: Dataset, train: Dataset, notation: Notation) -> np.ndarray:
     """The numbers of the training items that share the most k-mers, the first of several; -1 where none shares one."""
-    blocks = list(_blocks(tested, notation, notation.k))
+    blocks = list(blocks_of(tested, notation, notation.k))
     known = np.unique(np.concatenate([block.hashes for block in blocks]))
     holders: np.ndarray = np.zeros(len(known), np.int64)
-    for block in _blocks(train, notation, notation.k):
+    for block in blocks_of(train, notation, notation.k):
         holders += np.bincount(_table(block, known).indices, minlength=len(known))
     known = known[(holders > 0) & (holders <= MAX_HOLDERS)]
     tables = [(slice(block.first, block.first + block.count), _table(block, known)) for block in blocks]
     nearest: np.ndarray = np.full(len(tested), -1)
     most: np.ndarray = np.zeros(len(tested), np.int64)
-    for block in _blocks(train, notation, notation.k):
+    for block in blocks_of(train, notation, notation.k):
         held = _table(block, known).T.tocsr()
         for rows, table in tables:
             shared = table @ held  # (tested items of a block, training items of a block)

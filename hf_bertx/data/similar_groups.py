@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from .leaks import NOTATIONS, Notation, window_hashes
+from .hashed_windows import NOTATIONS, Notation, window_hashes
 
 _SKETCH = 64  # k-mers that a sketch of the shortest sequences has at least, where they have so many
 _BLOCK = 1_000  # items whose neighbours are in memory at once

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import metrics
+from .labels import split_labels
 
 PROBLEMS = ("classification", "regression", "multi_label")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -73,7 +73,7 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
             raise ValueError(f"{at[bad]}: the target is {bad!r}; allowed: a finite number, as 37.5{hint(bad)}")
         return problem
     if problem == "multi_label":
-        if len({part for label in labels for part in metrics.split_labels(label, at[label])}) < 2:
+        if len({part for label in labels for part in split_labels(label, at[label])}) < 2:
             raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two labels or more")
         return problem
     if len(labels) < 2:
@@ -188,7 +188,7 @@ def balance(rows: Any) -> dict[str, float]:
     """
     labels = rows.with_format("numpy")["label"][:]
     if rows.features["label"].dtype in ("string", "large_string"):
-        return dict(Counter(part for label in labels for part in metrics.split_labels(str(label), "label")))
+        return dict(Counter(part for label in labels for part in split_labels(str(label), "label")))
     names = getattr(rows.features["label"], "names", None)
     if names is not None:
         return {name: int((labels == number).sum()) for number, name in enumerate(names)}

@@ -13,9 +13,9 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers.utils import logging
 
-from .. import metrics
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
+from .labels import label_rows, split_labels
 from .targets import balance, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
@@ -138,7 +138,7 @@ def own_task(
     if several and votes:
         raise ValueError(f"{where}: segments of a piece vote on one label; --problem multi_label is for other data")
     if several:
-        counted = Counter(part for label in counted for part in metrics.split_labels(label, where))
+        counted = Counter(part for label in counted for part in split_labels(label, where))
     numbers = {label: to_number(label) for label in counted}
     by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
     order = sorted(counted, key=by_value)
@@ -227,7 +227,7 @@ def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
             raise ValueError(f"{where}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")
         return rows
     if task.multi_label:
-        metrics.label_rows(rows["label"][:], task.labels)
+        label_rows(rows["label"][:], task.labels)
         return rows
     feature = rows.features["label"]
     if isinstance(feature, ClassLabel) and tuple(feature.names) != task.labels:

@@ -9,12 +9,12 @@ from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
 from transformers.utils import logging
 
-from .. import metrics
 from ..backbones import load, resolve_backbone
 from ..disciplines import from_frame, get_discipline
 from ..tasks import Task
 from ..tokenization_discipline import DisciplineTokenizer
 from .device_rows import flattened
+from .labels import label_rows
 
 logger = logging.get_logger(__name__)
 _BATCH = 1000  # rows in memory at a time, where rows are streamed
@@ -30,7 +30,7 @@ def encode(
 
 def _labels(rows: Dataset, task: Task) -> np.ndarray:
     if task.multi_label:
-        return metrics.label_rows(rows["label"][:], task.labels or ())
+        return label_rows(rows["label"][:], task.labels or ())
     return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
 
 
@@ -135,7 +135,7 @@ def tokenized_rows(rows: Dataset, tokenizer: Any, task: Task) -> Dataset:
         encoded = _encode(batch, tokenizer, task, True)
         labels = batch["label"]
         if task.multi_label:
-            labels = metrics.label_rows(labels, task.labels or ()).tolist()
+            labels = label_rows(labels, task.labels or ()).tolist()
         return {**{name: encoded[name] for name in names}, "labels": labels}
 
     return rows.map(

@@ -10,7 +10,8 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -85,16 +86,7 @@ def predict_file(
         "columns": asdict(columns),
         "hf_bertx": __version__,
     }
-    stage = _stage(output)
-    stage.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(stage / "lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise ValueError(f"{output}: another process is writing it") from None
-    with lock:
-        for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of calls that were killed
-            left.unlink()
+    with _staged(output) as stage:
         _begin(stage, output, order, overwrite)
         key = hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
         done = whole_parts(stage, key)
@@ -116,7 +108,6 @@ def predict_file(
         for part in parts:
             part.unlink()
         (stage / _ORDER).unlink()  # last: a call that was killed here is repeated, not refused
-    shutil.rmtree(stage, ignore_errors=True)
     return Predictions(records, cut, split, pieces, at, answers, said(noted))
 
 
@@ -146,6 +137,23 @@ def check_output(
 
 def _stage(output: Path) -> Path:
     return output.parent / f".{output.name}.part"
+
+
+@contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """The folder of what is done so far, for one process alone. It goes once the predictions are written."""
+    stage = _stage(output)
+    stage.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(stage / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise ValueError(f"{output}: another process is writing it") from None
+    with lock:
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of calls that were killed
+            left.unlink()
+        yield stage
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple[int | None, str]:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import metrics, run_files
+from .. import run_files
+from ..data.labels import LABEL_THRESHOLD, joined_labels
 from ..data.text_files import spreadsheet_safe
 from ..metrics import names_of_pieces, vote
 from .inference import Chunk, SequenceClassifier
@@ -125,7 +126,7 @@ def said_answers(classifier: SequenceClassifier, parts: list[Path], most: int = 
         if classifier.regression:
             values.append(logits[:, 0])
         elif classifier.multi_label:
-            given = classifier.probabilities(logits) >= metrics.LABEL_THRESHOLD
+            given = classifier.probabilities(logits) >= LABEL_THRESHOLD
             counts.update(dict(zip(classifier.labels, given.sum(axis=0).tolist(), strict=True)))
         else:
             counts.update(classifier.labels[number] for number in logits.argmax(axis=1).tolist())
@@ -150,7 +151,7 @@ def rows(
         for i, name in enumerate(ids):
             row: dict[str, Any] = {"id": name}
             if classifier.multi_label:
-                row["label"] = metrics.joined_labels(scores[i] >= metrics.LABEL_THRESHOLD, labels)
+                row["label"] = joined_labels(scores[i] >= LABEL_THRESHOLD, labels)
             elif labels:
                 best = int(logits[i].argmax())
                 row |= {"label": labels[best], "score": round(float(scores[i, best]), 6)}

@@ -26,7 +26,8 @@ from ..runs import checkpoints as run_checkpoints
 from ..runs.order import machine, versions
 from ..runs.schedule import set_batch_size
 from ..runs.trainer import RunTrainer
-from ..tokenization_discipline import PRETRAINED_ON, DisciplineTokenizer
+from ..tokenization.subwords import PRETRAINED_ON
+from ..tokenization_discipline import DisciplineTokenizer
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD
 from .corpus import Source, pack, read_rows

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import metrics
 from ..callbacks import LossConvergedCallback
+from ..data.labels import label_array
 from ..data.task_data import TaskData, subset
 from .arguments import ResolvedRun
 from .calibration import calibrate
@@ -34,26 +35,13 @@ def finish(
     """
     begun, seconds = times
     calibrated = calibrate(trainer, spec, data) if spec.calibrate else None
-    scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
-    trainer.compute_metrics = None  # it knows the groups of the validation items alone
-    # validation has been looked at many times; test is looked at here, once
-    for name in dict.fromkeys(("validation", spec.task.test_split)):
-        rows = data.splits[name]
-        encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)
-        output, cut[name], split[name] = trainer.predict(encoded), encoded.cut, encoded.split
-        answers, labels = by_item(encoded, output.predictions, output.label_ids, spec.task)
-        groups = rows["group"][:] if spec.task.votes else None
-        scores[name] = metrics.score(spec.task, answers, labels, groups)
-        if calibrated is not None:
-            calibrated.setdefault("after", {})[name] = metrics.calibration(answers, labels).error
-        if trainer.is_world_process_zero():
-            RunWriter(folder).predictions(name == spec.task.test_split, rows, answers)
+    scores, cut, split = _test(trainer, spec, data, folder, calibrated)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
     if not trainer.is_world_process_zero():
         return
     parameters, trained = save_model(model, trainer, spec, folder)
-    learned = metrics.label_array(subset(data.splits["train"], spec.fraction, spec.seed)["label"][:], spec.task)
+    learned = label_array(subset(data.splits["train"], spec.fraction, spec.seed)["label"][:], spec.task)
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
@@ -79,6 +67,27 @@ def finish(
         "trained_parameters": trained,
     }
     RunWriter(folder).results(results, state.log_history)
+
+
+def _test(
+    trainer: RunTrainer, spec: ResolvedRun, data: TaskData, folder: Path, calibrated: dict[str, Any] | None
+) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
+    """Scores and predictions of validation and test: metrics, and the items that were cut and split."""
+    scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
+    trainer.compute_metrics = None  # it knows the groups of the validation items alone
+    # validation has been looked at many times; test is looked at here, once
+    for name in dict.fromkeys(("validation", spec.task.test_split)):
+        rows = data.splits[name]
+        encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)
+        output, cut[name], split[name] = trainer.predict(encoded), encoded.cut, encoded.split
+        answers, labels = by_item(encoded, output.predictions, output.label_ids, spec.task)
+        groups = rows["group"][:] if spec.task.votes else None
+        scores[name] = metrics.score(spec.task, answers, labels, groups)
+        if calibrated is not None:
+            calibrated.setdefault("after", {})[name] = metrics.calibration(answers, labels).error
+        if trainer.is_world_process_zero():
+            RunWriter(folder).predictions(name == spec.task.test_split, rows, answers)
+    return scores, cut, split
 
 
 def _stop_reason(state: Any, stop: LossConvergedCallback | None) -> str:

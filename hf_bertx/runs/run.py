@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import metrics, run_files
+from ..data.labels import label_rows
 from ..tasks import Task
 
 FORMAT = 1  # of run.json and of a study's list; a file that names none is of this one
@@ -71,7 +72,7 @@ class Predictions:
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """What a score is computed from: ids, truth and answers, of items or, where the task votes, of pieces."""
         if task.multi_label:
-            return self.ids, metrics.label_rows(self.labels, task.labels or ()), self.logits > 0
+            return self.ids, label_rows(self.labels, task.labels or ()), self.logits > 0
         answers = self.logits[:, 0].astype(np.float64) if task.regression else self.logits.argmax(axis=1)
         if not task.votes:
             return self.ids, self.labels, answers

@@ -21,6 +21,7 @@ from ..backbones import weights_revision
 from ..callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from ..data.data_copies import BuildTask
 from ..data.device_rows import identity_collator, where_rows_fit
+from ..data.labels import label_array
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
@@ -69,7 +70,7 @@ def build_trainer(
         answers, labels = by_item(evaluated, prediction.predictions, prediction.label_ids, spec.task)
         return metrics.score(spec.task, answers, labels, groups)
 
-    labels, balanced = metrics.label_array(train_rows["label"][:], spec.task), spec.class_weights == "balanced"
+    labels, balanced = label_array(train_rows["label"][:], spec.task), spec.class_weights == "balanced"
     callbacks: list[TrainerCallback] = [
         LastStepCallback(),
         CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced)),

@@ -20,11 +20,11 @@ from .execution import (
     StudyContext,
     execute_in_order,
     execute_in_processes,
-    execute_on_ray,
     missing,
     write_plan,
 )
 from .plan import Study, load_study
+from .ray_cluster import execute_on_ray
 
 LEFT = 75  # exit status if the time limit left runs: EX_TEMPFAIL of sysexits.h
 _RESERVE = 30.0  # seconds of a time limit that are kept for checkpoints and the archive; a tenth of it at most

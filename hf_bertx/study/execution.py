@@ -1,4 +1,4 @@
-"""Trains the missing runs of a study: in this process, in several, or on a Ray cluster.
+"""Trains the missing runs of a study, in this process or in several.
 
 A process holds the lock file of the run that it trains. The operating system frees the lock of a process that died.
 """
@@ -23,14 +23,13 @@ from ..arms import BASELINE
 from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
 from ..runs.spec import LEFT_OUT, RunSpec
-from ..runs.time_limit import DEADLINE, TimeLimitReached, deadline
+from ..runs.time_limit import TimeLimitReached, deadline
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
 from .plan import FORMAT, PLANS, Study
 
 _LOCKS = ".locks"
 _POLL = 2.0  # seconds between looks at runs of other processes
-_TRIES_ON_RAY = 3  # a run whose worker died is given to another one, and goes on from its checkpoint
 
 
 @dataclass(frozen=True)
@@ -255,53 +254,3 @@ def execute_in_processes(command: list[str], workers: int, meanwhile: Callable[[
     finally:
         for process in started:
             process.terminate()
-
-
-def execute_on_ray(
-    runs: Iterable[RunSpec], context: StudyContext, report: Report, workers: int | None
-) -> list[Outcome]:
-    """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
-
-    Every machine of the cluster has to see the root of the runs. A worker takes a whole GPU, else `threads` cores.
-    `workers` are runs at once; by default as many as the cluster has room for.
-
-    Raises:
-        ValueError: Ray is not installed, or the cluster cannot be reached.
-    """
-    try:
-        import ray
-    except ImportError:
-        raise ValueError("Ray is not installed: pip install 'hf-bertx[ray]', or leave --executor out") from None
-    if not ray.is_initialized():
-        try:
-            ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
-        except (ConnectionError, TimeoutError) as error:
-            raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
-    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    data = context.data and context.data.resolve()
-    context = StudyContext(context.root.resolve(), data, context.threads, context.launch)
-    remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES_ON_RAY)(_execute_waiting)
-    queue, outcomes = list(runs), []
-    running: dict[Any, RunSpec] = {}
-    room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (context.threads or 1)))
-    while queue or running:
-        while queue and len(running) < room:
-            run = queue.pop(0)
-            running[remote.remote(run, context, os.environ.get(DEADLINE, "inf"))] = run
-        done, _ = ray.wait(list(running), num_returns=1)
-        outcome = _gathered(ray, done[0], running.pop(done[0]))
-        outcomes.append(outcome)
-        report(outcome)
-    return outcomes
-
-
-def _execute_waiting(run: RunSpec, context: StudyContext, until: str) -> Outcome:
-    os.environ[DEADLINE] = until
-    return execute_in_order([run], context, lambda outcome: None)[0]
-
-
-def _gathered(ray: Any, reference: Any, run: RunSpec) -> Outcome:
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError as error:
-        return Outcome(run, "failed", error=f"Ray: {' '.join(str(error).split())[:500]}")

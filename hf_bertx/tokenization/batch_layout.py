@@ -94,10 +94,15 @@ def target_lengths(lengths: list[np.ndarray], room: int, strategy: str) -> list[
     return [np.where(a > b, long_kept, short_kept), np.where(a > b, short_kept, long_kept)]
 
 
-def padded_width(lengths: np.ndarray, padding: str, max_length: int | None, multiple: int | None) -> int | None:
-    """Columns that rows are padded to, by `max_length` whatever is longer; None where rows keep their own lengths."""
+def padded_width(
+    lengths: np.ndarray, padding: str, max_length: int | None, multiple: int | None, as_array: bool
+) -> int | None:
+    """Columns that rows are padded to, by `max_length` whatever is longer; None where rows keep their own lengths.
+
+    An array of rows of one length needs no padding.
+    """
     if padding == "do_not_pad" or not len(lengths):
-        return None
+        return int(lengths[0]) if as_array and len(set(lengths.tolist())) == 1 else None
     width = max_length or 0 if padding == "max_length" else int(lengths.max())
     return width if not multiple else -(-width // multiple) * multiple
 

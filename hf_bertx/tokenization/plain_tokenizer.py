@@ -1,4 +1,4 @@
-"""Reading a text tokenizer, and writing one that needs no code of ours."""
+"""A tokenizer that needs no code of ours."""
 
 from __future__ import annotations
 
@@ -14,34 +14,9 @@ _LETTERS_OF_BOTH = "ACGT"  # nucleotides, and residues
 _RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
 
 
-def read_vocabulary(tokenizer: Any) -> list[str]:
-    """The subwords in order of their ids; a hole is `""`."""
-    vocabulary = tokenizer.get_vocab()
-    tokens = [""] * (max(vocabulary.values()) + 1)
-    for token, i in vocabulary.items():
-        tokens[i] = token
-    return tokens
-
-
 def reads_letters_apart(tokenizer: Any) -> bool:
     """Whether a tokenizer of a protein or DNA model knows a letter alone but not in a word: ProtBert's does."""
     return tokenizer.unk_token_id is not None and tokenizer.unk_token_id in tokenizer(_LETTERS_OF_BOTH).input_ids
-
-
-def probe_template(tokenizer: Any) -> dict[str, list[list[Any]]]:
-    """What a text tokenizer puts around a sequence and around a pair, read off two encodings of the letter `a`."""
-    templates = {}
-    for name, texts in (("single", ("a",)), ("pair", ("a", "a"))):
-        probe = tokenizer(*texts, return_special_tokens_mask=True, return_token_type_ids=True)
-        items: list[list[Any]] = []
-        parts = iter("AB")
-        for i, special, kind in zip(probe.input_ids, probe.special_tokens_mask, probe.token_type_ids, strict=True):
-            if special:
-                items.append([int(i), int(kind)])
-            elif not items or not isinstance(items[-1][0], str):
-                items.append([next(parts), int(kind)])
-        templates[name] = items
-    return templates
 
 
 def case_variants(letter: str) -> set[str]:
@@ -73,7 +48,7 @@ def plain_tokenizer(
     Args:
         ids: the id of every symbol and special token.
         special_ids: the special tokens among them.
-        template: what stands around a sequence and a pair, as [`probe_template`] gives it.
+        template: what stands around a sequence and a pair, as `probe_template` gives it.
     """
     separated, symbol = bool(discipline.separator), "."
     if plain := "".join(discipline.plain_letters):

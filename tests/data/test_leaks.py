@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 
-from hf_bertx.data import leaks
+from hf_bertx.data import hashed_windows, leaks
 from hf_bertx.data.leaks import LeakReport, leak_report
 
 
@@ -112,10 +112,10 @@ def test_blocks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     at_once = leak_report(splits, "dna")
     assert at_once.overlapping is not None
     assert 0 < at_once.overlapping < 20
-    monkeypatch.setattr(leaks, "_BLOCK_SYMBOLS", 300)
+    monkeypatch.setattr(hashed_windows, "_BLOCK_SYMBOLS", 300)
     assert leak_report(splits, "dna") == at_once
-    monkeypatch.setattr(leaks, "_BLOCK_ITEMS", 1)
-    monkeypatch.setattr(leaks, "_ROWS_READ", 3)
+    monkeypatch.setattr(hashed_windows, "_BLOCK_ITEMS", 1)
+    monkeypatch.setattr(hashed_windows, "_ROWS_READ", 3)
     assert leak_report(splits, "dna") == at_once
     tie = {"train": rows(("a", 2), ("b c", 0), ("b d", 1), ("e", 1)), "test": rows(("b", 0))}
     assert leak_report(tie, "text").copied_score == 1  # the first of two, though they are in two blocks

@@ -12,8 +12,8 @@ from scipy.special import expit
 from sklearn.metrics import average_precision_score, f1_score
 from transformers import pipeline
 
-from hf_bertx import metrics
 from hf_bertx.cli import main as bertx
+from hf_bertx.data.labels import label_rows
 from hf_bertx.launch import main
 from hf_bertx.metrics import mean_answers
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
@@ -62,7 +62,7 @@ def test_a_run_is_scored_by_label(run: Run, table: Path) -> None:
         found = run.predictions(split)
         assert found is not None
         assert found.logits.shape == (20, 3)
-        rows = metrics.label_rows([true[name] for name in found.ids], NAMES)
+        rows = label_rows([true[name] for name in found.ids], NAMES)
         scores = {
             "micro_f1": f1_score(rows, found.logits > 0, average="micro"),
             "macro_f1": f1_score(rows, found.logits > 0, average="macro"),

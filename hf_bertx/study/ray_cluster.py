@@ -1,0 +1,63 @@
+"""Trains the missing runs of a study on a Ray cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from ..runs.spec import RunSpec
+from ..runs.time_limit import DEADLINE
+from .execution import Outcome, Report, StudyContext, execute_in_order
+
+_TRIES = 3  # a run whose worker died is given to another one, and goes on from its checkpoint
+
+
+def execute_on_ray(
+    runs: Iterable[RunSpec], context: StudyContext, report: Report, workers: int | None
+) -> list[Outcome]:
+    """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
+
+    Every machine of the cluster has to see the root of the runs. A worker takes a whole GPU, else `threads` cores.
+    `workers` are runs at once; by default as many as the cluster has room for.
+
+    Raises:
+        ValueError: Ray is not installed, or the cluster cannot be reached.
+    """
+    try:
+        import ray
+    except ImportError:
+        raise ValueError("Ray is not installed: pip install 'hf-bertx[ray]', or leave --executor out") from None
+    if not ray.is_initialized():
+        try:
+            ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
+        except (ConnectionError, TimeoutError) as error:
+            raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
+    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    data = context.data and context.data.resolve()
+    context = StudyContext(context.root.resolve(), data, context.threads, context.launch)
+    remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
+    queue, outcomes = list(runs), []
+    running: dict[Any, RunSpec] = {}
+    room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (context.threads or 1)))
+    while queue or running:
+        while queue and len(running) < room:
+            run = queue.pop(0)
+            running[remote.remote(run, context, os.environ.get(DEADLINE, "inf"))] = run
+        done, _ = ray.wait(list(running), num_returns=1)
+        outcome = _gathered(ray, done[0], running.pop(done[0]))
+        outcomes.append(outcome)
+        report(outcome)
+    return outcomes
+
+
+def _execute_waiting(run: RunSpec, context: StudyContext, until: str) -> Outcome:
+    os.environ[DEADLINE] = until
+    return execute_in_order([run], context, lambda outcome: None)[0]
+
+
+def _gathered(ray: Any, reference: Any, run: RunSpec) -> Outcome:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayError as error:
+        return Outcome(run, "failed", error=f"Ray: {' '.join(str(error).split())[:500]}")
