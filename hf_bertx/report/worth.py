@@ -21,9 +21,9 @@ _PAIRS = {
 }
 NOTE = (
     "Scores x 100 on test: mean over runs, which differ by seed. Difference: pre-trained minus random start, with its "
-    "95% interval; p is corrected over tasks (Holm). Of one run each, both are over test items alone: another seed "
-    "may differ by more. Text: token ids shifted by 1000. Baseline: the best on validation of those that were run, "
-    "on all training items. The paper's difference is of BERT-base, fine-tuned."
+    "95% interval (runs of each), bold where p < 0.05, corrected over tasks (Holm). Of one run each, the interval is "
+    "over test items alone: another seed may differ by more. Text: token ids shifted by 1000. Baseline: the best on "
+    "validation of those that were run, on all training items. The paper's difference is of BERT-base, fine-tuned."
 )
 
 
@@ -72,11 +72,12 @@ def published_gain(task: Task) -> tuple[float, float] | None:
 
 
 def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str:
-    """A table a backbone, split and method: a row a task, the paper's difference beside ours."""
+    """For each backbone and split: the differences of all methods beside the paper's, then a table a method."""
     head = ["task", "score", "pre-trained", "random", "difference [95%]", "p", "runs", "plain baseline",
             "paper's difference"]  # fmt: skip
     parts = ["## What pre-training on text was worth", ""]
     for title, members in worth(tests).items():
+        parts += [f"{title}, pre-trained minus random:", "", _differences(members), ""]
         for name, of_method in grouped(members, lambda test: method(test.first)).items():
             rows = []
             for test in of_method:
@@ -93,6 +94,25 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
             of_rows = [[row[i] for i in shown] for row in rows]
             parts += [f"{title}, {name}:", "", markdown_table([head[i] for i in shown], of_rows), ""]
     return "\n".join([*parts, NOTE, ""])
+
+
+def _differences(members: Sequence[ArmComparison]) -> str:
+    """A row a task, a column a method; bold where the corrected p is below [`LEVEL`]."""
+    methods = list(dict.fromkeys(method(test.first) for test in members))
+    rows = []
+    for of_task in grouped(members, lambda test: test.first.task.name).values():
+        task, found = of_task[0].first.task, {method(test.first): test for test in of_task}
+        paper = published_gain(task)
+        row = [plain_name(task), task.metric, "" if paper is None else f"{paper[0] - paper[1]:+.1f}"]
+        for name in methods:
+            if name not in found:
+                row.append("")
+                continue
+            c, mark = found[name].comparison, "**" if found[name].p_holm < LEVEL else ""
+            interval = f"[{percent(c.low, '+')}, {percent(c.high, '+')}]"
+            row.append(f"{mark}{percent(c.difference, '+')}{mark} {interval} ({', '.join(map(str, c.seeds))})")
+        rows.append(row)
+    return markdown_table(["task", "score", "paper", *methods], rows)
 
 
 def plain_name(task: Task) -> str:

@@ -28,10 +28,14 @@ def test_table_of_results_is_what_the_archive_says(tmp_path: Path) -> None:
         assert table[0] in (ROOT / page).read_text(encoding="utf-8"), page
     read_archive(ROOT / "results/verdict/runs.tar.xz", tmp_path)
     report = build_report(read_runs(tmp_path), resamples=20)
-    named = re.findall(r"^\| ([a-zA-Z ]+: \w+[\w-]*) \| \w+ \| ([\d.]+) \| ([\d.]+) \|", table[0], flags=re.M)
     made = worth_markdown(report.tests, report.cells)
-    assert len(named) > 10
-    assert [row for row in named if f"| {row[0]} |" not in made or f"| {row[1]} | {row[2]} |" not in made] == []
+
+    def plain(text: str) -> list[str]:
+        """Rows without their intervals, which need more draws of the test items, and what they decide."""
+        return re.sub(r"\*\*| \[[^]]*\]", "", text).strip().splitlines()
+
+    assert len(plain(table[0])) > 10
+    assert plain(table[0]) == [line for line in plain(made) if line in plain(table[0])]
 
 
 def test_blocks_run_and_print_what_is_shown(reader: Path) -> None:

@@ -19,8 +19,10 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
     write_report(tmp_path / "runs", tmp_path / "report")
     text, *beside = (tmp_path / "report" / "worth.md").read_text().split("## Table ")
     lines = text.splitlines()
-    assert "minilm-l6, split paper, recommended:" in lines
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if line.startswith("| ")][1:]
+    start = lines.index("minilm-l6, split paper, recommended:")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines[start:] if line.startswith("| ")][1:]
+    assert f"| DNA: splice | accuracy | +2.5 | **{rows[0][4].replace(' ', '** ', 1)} (3, 3) |" in lines[:start]
+    assert f"| shifted text: rte | accuracy | +6.0 | {rows[1][4]} (3, 3) |" in lines[:start]
     assert [row[0] for row in rows] == ["DNA: splice", "shifted text: rte"]  # no less data, no text with its own ids
     assert [row[8] for row in rows] == ["+2.5", "+6.0"]
     assert rows[0][4].startswith("+")
