@@ -93,211 +93,186 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return build
 
 
-BAD: dict[str, tuple[str, dict[str, str | bytes | None], str]] = {
-    "letter outside the alphabet": (
-        "dna-h3",
-        {"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
-        f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
-    ),
-    "letter outside the alphabet of proteins": (
-        "protein-localization",
-        {"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
-        f"RAW/localization_dev.fa, line 1: '4' at position 3 of the sequence is not in the protein alphabet: "
-        f"{AMINO_ACIDS}",
-    ),
-    "empty sequence": (
-        "protein-localization",
-        {"localization_dev.fa": ">x Nucleus-M\nMK\n>y Nucleus-M\n>z Plastid\nMM\n"},
-        "RAW/localization_dev.fa, line 3: the sequence is empty",
-    ),
-    "empty sequence at the end": (
-        "dna-h3",
-        {"H3.txt": HISTONE + ">last\n"},
-        "RAW/H3.txt, line 121: the sequence is empty",
-    ),
-    "empty sentence": (
-        "glue-rte",
-        {"RTE/dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\t \tentailment\n"},
-        "RAW/RTE/dev.tsv, line 2: the sequence is empty",
-    ),
-    "empty file": ("dna-h3", {"H3.txt": ""}, "RAW/H3.txt: the file is empty"),
-    "empty FASTA file": (
-        "protein-fluorescence",
-        {"fluorescence_test.fa": "\n\n"},
-        "RAW/fluorescence_test.fa: no record; a FASTA file has lines that begin with >",
-    ),
-    "text before the first header": (
-        "protein-fluorescence",
-        {"fluorescence_test.fa": "MKV\n>a 1.0\nMK\n"},
-        "RAW/fluorescence_test.fa, line 1: 'MKV' stands before any header; allowed: >ID LABEL",
-    ),
-    "header without a label": (
-        "protein-localization",
-        {"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
-        "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL",
-    ),
-    "header without a bar": (
-        "dna-h4",
-        {"H4/train.fna": ">a|1\nAC\n>YAL001C\nAC\n"},
-        "RAW/H4/train.fna, line 3: header 'YAL001C' holds no label; allowed: >NAME|LABEL",
-    ),
-    "a record without its label's line": (
-        "dna-h3",
-        {"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
-        "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1",
-    ),
-    "the last record without its label": (
-        "dna-h3",
-        {"H3.txt": HISTONE + ">last\nACGT\n"},
-        "RAW/H3.txt, line 121: no label; allowed: 0, 1",
-    ),
-    "label never declared": (
-        "protein-localization",
-        {"localization_test.fa": ">x Nowhere-M\nMK\n"},
-        "RAW/localization_test.fa, line 1: label 'Nowhere'; allowed: Cell.membrane, Cytoplasm, Endoplasmic.reticulum, "
-        "Extracellular, Golgi.apparatus, Lysosome/Vacuole, Mitochondrion, Nucleus, Peroxisome, Plastid",
-    ),
-    "label of a sentence never declared": (
-        "glue-rte",
-        {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tmaybe\n"},
-        "RAW/RTE/train.tsv, line 2: label 'maybe'; allowed: entailment, not_entailment",
-    ),
-    "class of a junction never declared": (
-        "dna-splice",
-        {"splice.data": "N, A, ACGT\nXX, B, ACGT\n"},
-        "RAW/splice.data, line 2: label 'XX'; allowed: EI, IE, N",
-    ),
-    "a line of too few fields": (
-        "dna-splice",
-        {"splice.data": "N, A, ACGT\nEI, ACGT\n"},
-        "RAW/splice.data, line 2: 2 fields; allowed: `CLASS, NAME, SEQUENCE` or 61",
-    ),
-    "a target that is NaN": (
-        "protein-fluorescence",
-        {"fluorescence_dev.fa": ">a 1.0\nMK\n>b nan\nMK\n"},
-        "RAW/fluorescence_dev.fa, line 3: the target is 'nan'; allowed: a finite number",
-    ),
-    "a target in JSON that is NaN": (
-        "protein-stability",
-        {"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
-        "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number",
-    ),
-    "a target that is infinite": (
-        "protein-stability",
-        {"stability_test.json": '{"primary": "M", "stability_score": 1}\n{"primary": "M", "stability_score": 1e999}'},
-        "RAW/stability_test.json, line 2: the target is 'inf'; allowed: a finite number",
-    ),
-    "a target that is no number": (
-        "protein-fluorescence",
-        {"fluorescence_dev.fa": ">a bright\nMK\n"},
-        "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number",
-    ),
-    "a target that is missing": (
-        "protein-stability",
-        {"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
-        "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number",
-    ),
-    "an object without its sequence": (
-        "protein-stability",
-        {"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},
-        "RAW/stability_valid.json, record 0: no 'primary'; it has protein, stability_score",
-    ),
-    "JSON that breaks off": (
-        "protein-stability",
-        {"stability_valid.json": '[{"primary": "MK",\n"stability_score": [1'},
-        "RAW/stability_valid.json, line 2: not JSON (Expecting ',' delimiter)",
-    ),
-    "JSON that is no object": (
-        "protein-stability",
-        {"stability_valid.json": "[1, 2]"},
-        "RAW/stability_valid.json, record 0: '1'; allowed: an object with names",
-    ),
-    "a repeated id": (
-        "dna-h3",
-        {"H3.txt": HISTONE + ">iYAL003W_3\nACGT\n0\n"},
-        "RAW/H3.txt, line 121: id 'iYAL003W_3' occurs a second time; ids are unique",
-    ),
-    "a table without the column": (
-        "glue-rte",
-        {"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
-        "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label; did you mean 'sentence1'?",
-    ),
-    "a row of too few fields": (
-        "glue-rte",
-        {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tA\tB\n"},
-        "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4",
-    ),
-    "a sentence without its fields": (
-        "glue-cola",
-        {"CoLA/train.tsv": "gj04\t1\t\tIt sails.\n1\tIt sails.\n"},
-        "RAW/CoLA/train.tsv, line 2: 2 fields; allowed: source, label, mark, sentence",
-    ),
-    "a MIDI file that breaks off": (
-        "music-maestro-v1",
-        {"validation.midi": midi(60, 64)[:-9]},
-        "RAW/validation.midi: not a whole MIDI file (it breaks off)",
-    ),
-    "a file that is not MIDI at all": (
-        "music-maestro-v1",
-        {"test.midi": "<html>404 Not Found, said the server</html>"},
-        "RAW/test.midi: not a whole MIDI file (it does not begin with MThd)",
-    ),
-    "an empty MIDI file": (
-        "music-maestro-v1",
-        {"test.midi": b""},
-        "RAW/test.midi: not a whole MIDI file (the file is empty)",
-    ),
-    "a MIDI file without a note": ("music-maestro-v1", {"test.midi": midi()}, "RAW/test.midi: no note"),
-    "a piece without its file": (
-        "music-maestro-v1",
-        {"test.midi": None},
-        "RAW/maestro-v1.0.0.csv, line 4: the piece's file test.midi is not below RAW",
-    ),
-    "a piece outside the folder": (
-        "music-maestro-v1",
-        {"maestro-v1.0.0.csv": PIECES.replace("train.midi", "../train.midi")},
-        "RAW/maestro-v1.0.0.csv, line 2: '../train.midi' points outside the folder of the CSV",
-    ),
-    "a piece in no split": (
-        "music-maestro-v1",
-        {"maestro-v1.0.0.csv": PIECES.replace(",test,", ",held out,")},
-        "RAW/maestro-v1.0.0.csv, line 4: split 'held out'; allowed: train, validation, test",
-    ),
-    "a piece that occurs twice": (
-        "music-maestro-v1",
-        {"maestro-v1.0.0.csv": PIECES + "Frédéric Chopin,Waltz,train,2004,test.midi,x.wav,1\n"},
-        "RAW/maestro-v1.0.0.csv, line 5: 'test' occurs a second time, after RAW/maestro-v1.0.0.csv, line 4",
-    ),
-    "a composer never declared": (
-        "music-maestro-v1",
-        {"maestro-v1.0.0.csv": PIECES.replace("Frédéric Chopin,Waltz test", "Nobody,Waltz test")},
-        "RAW/maestro-v1.0.0.csv, line 4: label 'Nobody'; allowed: Alban Berg, Alexander Scriabin, ",
-    ),
-    "metadata without the column": (
-        "music-maestro-v1",
-        {"maestro-v1.0.0.csv": PIECES.replace("canonical_composer", "composer")},
-        "RAW/maestro-v1.0.0.csv: no column 'canonical_composer'; it has composer, canonical_title, split, year, "
-        "midi_filename, audio_filename, duration",
-    ),
-    "no file at all": (
-        "dna-splice",
-        {"splice.data": None, "notes.txt": "x"},
-        "RAW holds no file of dna-splice. Looked for, in any subfolder: UCI or KEEL: splice.data, splice.txt, "
-        "splice.dat; the package's: builds/paper.json",
-    ),
-    "text that is not UTF-8": (
-        "glue-cola",
-        {"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
-        "RAW/CoLA/dev.tsv, line 1: not text in UTF-8 (invalid continuation byte: 0xe9)",
-    ),
+BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
+    "dna-h3": {
+        "letter outside the alphabet": (
+            {"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
+            f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
+        ),
+        "empty sequence at the end": ({"H3.txt": HISTONE + ">last\n"}, "RAW/H3.txt, line 121: the sequence is empty"),
+        "empty file": ({"H3.txt": ""}, "RAW/H3.txt: the file is empty"),
+        "a record without its label's line": (
+            {"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
+            "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1",
+        ),
+        "the last record without its label": (
+            {"H3.txt": HISTONE + ">last\nACGT\n"},
+            "RAW/H3.txt, line 121: no label; allowed: 0, 1",
+        ),
+        "a repeated id": (
+            {"H3.txt": HISTONE + ">iYAL003W_3\nACGT\n0\n"},
+            "RAW/H3.txt, line 121: id 'iYAL003W_3' occurs a second time; ids are unique",
+        ),
+    },
+    "protein-localization": {
+        "letter outside the alphabet of proteins": (
+            {"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
+            f"RAW/localization_dev.fa, line 1: '4' at position 3 of the sequence is not in the protein alphabet: "
+            f"{AMINO_ACIDS}",
+        ),
+        "empty sequence": (
+            {"localization_dev.fa": ">x Nucleus-M\nMK\n>y Nucleus-M\n>z Plastid\nMM\n"},
+            "RAW/localization_dev.fa, line 3: the sequence is empty",
+        ),
+        "header without a label": (
+            {"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
+            "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL",
+        ),
+        "label never declared": (
+            {"localization_test.fa": ">x Nowhere-M\nMK\n"},
+            "RAW/localization_test.fa, line 1: label 'Nowhere'; allowed: Cell.membrane, Cytoplasm, "
+            "Endoplasmic.reticulum, Extracellular, Golgi.apparatus, Lysosome/Vacuole, Mitochondrion, Nucleus, "
+            "Peroxisome, Plastid",
+        ),
+    },
+    "glue-rte": {
+        "empty sentence": (
+            {"RTE/dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\t \tentailment\n"},
+            "RAW/RTE/dev.tsv, line 2: the sequence is empty",
+        ),
+        "label of a sentence never declared": (
+            {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tmaybe\n"},
+            "RAW/RTE/train.tsv, line 2: label 'maybe'; allowed: entailment, not_entailment",
+        ),
+        "a table without the column": (
+            {"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
+            "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label; did you mean 'sentence1'?",
+        ),
+        "a row of too few fields": (
+            {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tA\tB\n"},
+            "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4",
+        ),
+    },
+    "protein-fluorescence": {
+        "empty FASTA file": (
+            {"fluorescence_test.fa": "\n\n"},
+            "RAW/fluorescence_test.fa: no record; a FASTA file has lines that begin with >",
+        ),
+        "text before the first header": (
+            {"fluorescence_test.fa": "MKV\n>a 1.0\nMK\n"},
+            "RAW/fluorescence_test.fa, line 1: 'MKV' stands before any header; allowed: >ID LABEL",
+        ),
+        "a target that is NaN": (
+            {"fluorescence_dev.fa": ">a 1.0\nMK\n>b nan\nMK\n"},
+            "RAW/fluorescence_dev.fa, line 3: the target is 'nan'; allowed: a finite number",
+        ),
+        "a target that is no number": (
+            {"fluorescence_dev.fa": ">a bright\nMK\n"},
+            "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number",
+        ),
+    },
+    "dna-h4": {
+        "header without a bar": (
+            {"H4/train.fna": ">a|1\nAC\n>YAL001C\nAC\n"},
+            "RAW/H4/train.fna, line 3: header 'YAL001C' holds no label; allowed: >NAME|LABEL",
+        ),
+    },
+    "dna-splice": {
+        "class of a junction never declared": (
+            {"splice.data": "N, A, ACGT\nXX, B, ACGT\n"},
+            "RAW/splice.data, line 2: label 'XX'; allowed: EI, IE, N",
+        ),
+        "a line of too few fields": (
+            {"splice.data": "N, A, ACGT\nEI, ACGT\n"},
+            "RAW/splice.data, line 2: 2 fields; allowed: `CLASS, NAME, SEQUENCE` or 61",
+        ),
+        "no file at all": (
+            {"splice.data": None, "notes.txt": "x"},
+            "RAW holds no file of dna-splice. Looked for, in any subfolder: UCI or KEEL: splice.data, splice.txt, "
+            "splice.dat; the package's: builds/paper.json",
+        ),
+    },
+    "protein-stability": {
+        "a target in JSON that is NaN": (
+            {"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
+            "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number",
+        ),
+        "a target that is infinite": (
+            {"stability_test.json": '{"primary":"M","stability_score":1}\n{"primary":"M","stability_score":1e999}'},
+            "RAW/stability_test.json, line 2: the target is 'inf'; allowed: a finite number",
+        ),
+        "a target that is missing": (
+            {"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
+            "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number",
+        ),
+        "an object without its sequence": (
+            {"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},
+            "RAW/stability_valid.json, record 0: no 'primary'; it has protein, stability_score",
+        ),
+        "JSON that breaks off": (
+            {"stability_valid.json": '[{"primary": "MK",\n"stability_score": [1'},
+            "RAW/stability_valid.json, line 2: not JSON (Expecting ',' delimiter)",
+        ),
+        "JSON that is no object": (
+            {"stability_valid.json": "[1, 2]"},
+            "RAW/stability_valid.json, record 0: '1'; allowed: an object with names",
+        ),
+    },
+    "glue-cola": {
+        "a sentence without its fields": (
+            {"CoLA/train.tsv": "gj04\t1\t\tIt sails.\n1\tIt sails.\n"},
+            "RAW/CoLA/train.tsv, line 2: 2 fields; allowed: source, label, mark, sentence",
+        ),
+        "text that is not UTF-8": (
+            {"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
+            "RAW/CoLA/dev.tsv, line 1: not text in UTF-8 (invalid continuation byte: 0xe9)",
+        ),
+    },
+    "music-maestro-v1": {
+        "a MIDI file that breaks off": (
+            {"validation.midi": midi(60, 64)[:-9]},
+            "RAW/validation.midi: not a whole MIDI file (it breaks off)",
+        ),
+        "a file that is not MIDI at all": (
+            {"test.midi": "<html>404 Not Found, said the server</html>"},
+            "RAW/test.midi: not a whole MIDI file (it does not begin with MThd)",
+        ),
+        "an empty MIDI file": ({"test.midi": b""}, "RAW/test.midi: not a whole MIDI file (the file is empty)"),
+        "a MIDI file without a note": ({"test.midi": midi()}, "RAW/test.midi: no note"),
+        "a piece without its file": (
+            {"test.midi": None},
+            "RAW/maestro-v1.0.0.csv, line 4: the piece's file test.midi is not below RAW",
+        ),
+        "a piece outside the folder": (
+            {"maestro-v1.0.0.csv": PIECES.replace("train.midi", "../train.midi")},
+            "RAW/maestro-v1.0.0.csv, line 2: '../train.midi' points outside the folder of the CSV",
+        ),
+        "a piece in no split": (
+            {"maestro-v1.0.0.csv": PIECES.replace(",test,", ",held out,")},
+            "RAW/maestro-v1.0.0.csv, line 4: split 'held out'; allowed: train, validation, test",
+        ),
+        "a piece that occurs twice": (
+            {"maestro-v1.0.0.csv": PIECES + "Frédéric Chopin,Waltz,train,2004,test.midi,x.wav,1\n"},
+            "RAW/maestro-v1.0.0.csv, line 5: 'test' occurs a second time, after RAW/maestro-v1.0.0.csv, line 4",
+        ),
+        "a composer never declared": (
+            {"maestro-v1.0.0.csv": PIECES.replace("Frédéric Chopin,Waltz test", "Nobody,Waltz test")},
+            "RAW/maestro-v1.0.0.csv, line 4: label 'Nobody'; allowed: Alban Berg, Alexander Scriabin, ",
+        ),
+        "metadata without the column": (
+            {"maestro-v1.0.0.csv": PIECES.replace("canonical_composer", "composer")},
+            "RAW/maestro-v1.0.0.csv: no column 'canonical_composer'; it has composer, canonical_title, split, year, "
+            "midi_filename, audio_filename, duration",
+        ),
+    },
 }
 
 
-@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize(("task", "name"), [(task, name) for task, cases in BAD.items() for name in cases])
 def test_bad_input_is_named_and_leaves_the_build_alone(
-    tmp_path: Path, built: Callable[[str], Path], capsys: pytest.CaptureFixture[str], name: str
+    tmp_path: Path, built: Callable[[str], Path], capsys: pytest.CaptureFixture[str], task: str, name: str
 ) -> None:
-    task, changes, message = BAD[name]
+    changes, message = BAD[task][name]
     output = built(task)
     before = snapshot(output.parent)
     assert {"out/README.md", "out/builds/paper.json", "out/paper/train.parquet"} <= set(before)
@@ -317,120 +292,96 @@ def test_bad_input_is_named_and_leaves_the_build_alone(
     assert snapshot(output.parent) == before
 
 
-OWN: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
+# files, the error, and the options if they are not the first file and `--discipline dna`
+OWN: dict[str, tuple[Any, ...]] = {
     "an undeclared discipline": (
         {"x.csv": "sequence,label\nAC,a\nAC,b\n"},
-        ["x.csv", "--discipline", "rna"],
         "--discipline is 'rna'; allowed: dna, protein, music, text",
+        "x.csv --discipline rna",
     ),
-    "no such file": ({}, ["x.csv", "--discipline", "dna"], "RAW/x.csv: no such file or folder"),
+    "no such file": ({}, "RAW/x.csv: no such file or folder", "x.csv --discipline dna"),
     "an unknown ending": (
         {"x.xlsx": "PK"},
-        ["x.xlsx", "--discipline", "dna"],
         "RAW/x.xlsx: ending '.xlsx'; allowed: .fasta, .fa, .fna, .faa, .csv, .tsv, .jsonl, .json, .parquet, or a "
         "folder of MIDI files",
     ),
-    "an empty file": ({"x.csv": ""}, ["x.csv", "--discipline", "dna"], "RAW/x.csv: the file is empty"),
-    "no row": ({"x.csv": "sequence,label\n"}, ["x.csv", "--discipline", "dna"], "RAW/x.csv: no record"),
-    "no such column": (
-        {"x.csv": "seq,label\nAC,a\n"},
-        ["x.csv", "--discipline", "dna"],
-        "RAW/x.csv: no column 'sequence'; it has seq, label",
-    ),
+    "an empty file": ({"x.csv": ""}, "RAW/x.csv: the file is empty"),
+    "no row": ({"x.csv": "sequence,label\n"}, "RAW/x.csv: no record"),
+    "no such column": ({"x.csv": "seq,label\nAC,a\n"}, "RAW/x.csv: no column 'sequence'; it has seq, label"),
     "a comma that nothing quotes": (
         {"x.csv": "sequence,label\nA fine day,a\nSo, so,b\n"},
-        ["x.csv", "--discipline", "text"],
         "RAW/x.csv, line 3: 3 fields; the header has 2",
+        "x.csv --discipline text",
     ),
-    "an empty label": (
-        {"x.csv": "sequence,label\nAC,a\nAC,\nAC,b\n"},
-        ["x.csv", "--discipline", "dna"],
-        "RAW/x.csv, line 3: the record has no label",
-    ),
-    "an empty sequence": (
-        {"x.tsv": "sequence\tlabel\nAC\ta\n\tb\n"},
-        ["x.tsv", "--discipline", "dna"],
-        "RAW/x.tsv, line 3: the sequence is empty",
-    ),
+    "an empty label": ({"x.csv": "sequence,label\nAC,a\nAC,\nAC,b\n"}, "RAW/x.csv, line 3: the record has no label"),
+    "an empty sequence": ({"x.tsv": "sequence\tlabel\nAC\ta\n\tb\n"}, "RAW/x.tsv, line 3: the sequence is empty"),
     "a letter outside the alphabet": (
         {"x.jsonl": '{"sequence": "AC", "label": "a"}\n{"sequence": "A!", "label": "b"}\n'},
-        ["x.jsonl", "--discipline", "dna"],
         f"RAW/x.jsonl, line 2: '!' at position 1 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
     ),
     "a pitch that is none": (
         {"x.csv": "sequence,label\n60 64,a\n60 128,b\n"},
-        ["x.csv", "--discipline", "music"],
         "RAW/x.csv, line 3: '128' at position 1 of the sequence is not in the music alphabet: 0 1 2 3 ... 126 127 "
         "(128 symbols)",
+        "x.csv --discipline music",
     ),
     "a target that is NaN": (
         {"x.csv": "sequence,label\nAC,1.5\nAC,nan\n"},
-        ["x.csv", "--discipline", "dna"],
         "RAW/x.csv, line 3: the label is 'nan', a missing value; leave the record out, or give the class another name",
     ),
     "a repeated id": (
         {"x.csv": "id,sequence,label\ni,AC,a\ni,AG,b\n"},
-        ["x.csv", "--discipline", "dna"],
         "RAW/x.csv, line 3: id 'i' occurs a second time; ids are unique",
     ),
     "one class": (
         {"x.csv": "sequence,label\nAC,a\nAG,a\n"},
-        ["x.csv", "--discipline", "dna"],
         "RAW/x.csv: every record has the label 'a'; a task needs two classes or more",
     ),
     "a label never declared": (
         {"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},
-        ["x.csv", "--discipline", "dna", "--test_file", "y.csv"],
         "RAW/y.csv, line 2: label 'c'; allowed: a, b",
+        "x.csv --discipline dna --test_file y.csv",
     ),
     "a header without a label": (
         {"x.fasta": ">a label=p\nAC\n>b\nAG\n"},
-        ["x.fasta", "--discipline", "dna"],
         "RAW/x.fasta, line 3: header 'b' holds no label; allowed: >NAME LABEL or >NAME label=LABEL",
     ),
     "a header without anything": (
         {"x.fasta": ">a label=p\nAC\n>\nAG\n"},
-        ["x.fasta", "--discipline", "dna"],
         "RAW/x.fasta, line 3: header '' holds no label; allowed: >NAME LABEL or >NAME label=LABEL",
     ),
     "a header unlike the pattern": (
         {"x.fasta": ">a class:p\nAC\n>b label=q\nAG\n"},
-        ["x.fasta", "--discipline", "dna", "--label_pattern", "class:(.)"],
         "RAW/x.fasta, line 3: header 'b label=q' holds no label; allowed: a match of class:(.)",
+        "x.fasta --discipline dna --label_pattern class:(.)",
     ),
     "a pattern without a group": (
         {"x.fasta": ">a class:p\nAC\n"},
-        ["x.fasta", "--discipline", "dna", "--label_pattern", "class:."],
         "--label_pattern 'class:.' has no group; the label is what ( ) encloses",
+        "x.fasta --discipline dna --label_pattern class:.",
     ),
-    "a Parquet file that is none": (
-        {"x.parquet": "sequence,label\nAC,a\n"},
-        ["x.parquet", "--discipline", "dna"],
-        "RAW/x.parquet: not a Parquet file (",
-    ),
+    "a Parquet file that is none": ({"x.parquet": "sequence,label\nAC,a\n"}, "RAW/x.parquet: not a Parquet file ("),
     "a gzip file that breaks off": (
         {"x.csv.gz": bytes.fromhex("1f8b0800000000000003") + b"\x2b\x4e"},
-        ["x.csv.gz", "--discipline", "dna"],
         "RAW/x.csv.gz: not a whole gzip file (",
     ),
     "a folder without MIDI": (
         {"pieces/a.txt": "x"},
-        ["pieces", "--discipline", "music"],
         "RAW/pieces: no file that ends in .mid or .midi",
+        "pieces --discipline music",
     ),
     "a piece without its file": (
         {"pieces/a.mid": midi(60), "labels.csv": "file,label\na.mid,p\nb.mid,q\n"},
-        ["pieces", "--discipline", "music", "--labels_file", "labels.csv"],
         "RAW/labels.csv, line 3: the piece's file b.mid is not below RAW/pieces; did you mean 'a.mid'?",
+        "pieces --discipline music --labels_file labels.csv",
     ),
     "a file that is not MIDI": (
         {"pieces/p/a.mid": midi(60), "pieces/q/b.mid": "RIFF"},
-        ["pieces", "--discipline", "music"],
         "RAW/pieces/q/b.mid: not a whole MIDI file (",
+        "pieces --discipline music",
     ),
     "too few records": (
         {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
-        ["x.csv", "--discipline", "dna"],
         "RAW/x.csv: 2 records are too few to draw validation from; give --validation_file and --test_file",
     ),
 }
@@ -438,9 +389,10 @@ OWN: dict[str, tuple[dict[str, str | bytes], list[str], str]] = {
 
 @pytest.mark.parametrize("name", OWN)
 def test_bad_files_of_a_users_own_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
-    files, options, message = OWN[name]
+    files, message, *options = OWN[name]
+    words = options[0].split() if options else [next(iter(files)), "--discipline", "dna"]
     raw = write(tmp_path / "raw", files)
-    given = [str(raw / option) if re.fullmatch(r"\w+(\.\w+)+|pieces", option) else option for option in options]
+    given = [str(raw / option) if re.fullmatch(r"\w+(\.\w+)+|pieces", option) else option for option in words]
     output = tmp_path / "made" / "out"
     write(output, {"README.md": "good", "default/train.parquet": "good"})
     before = snapshot(output.parent)

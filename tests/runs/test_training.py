@@ -39,16 +39,7 @@ from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 BIN = Path(sys.executable).parent
 # the tiny backbone has dropout, so that the states of the random generators have to be right too
-SHORT = [
-    "--fraction",
-    "0.2",
-    "--num_train_epochs",
-    "4",
-    "--logging_steps",
-    "2",
-    "--eval_steps",
-    "6",
-]
+SHORT = "--fraction 0.2 --num_train_epochs 4 --logging_steps 2 --eval_steps 6".split()
 
 
 def arguments(backbone: Path, root: Path, *more: str) -> list[str]:
@@ -242,7 +233,7 @@ def test_interrupted_after_the_last_step_it_trains_no_step_more(
 def is_there(root: Path, name: str) -> bool:
     try:
         return bool(list(root.rglob(name)))
-    except FileNotFoundError:  # Python 3.10, where a folder goes while it is looked through
+    except FileNotFoundError:  # a folder went while it was looked through
         return False
 
 
