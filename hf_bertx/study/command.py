@@ -21,6 +21,7 @@ from .execution import (
     execute_in_order,
     execute_in_processes,
     missing,
+    outcome_of,
     write_plan,
 )
 from .plan import Study, load_study
@@ -72,7 +73,7 @@ def run_study(
     todo = missing(study, context)
     progress = _Progress(study, len(todo), context.root, archive)
     if os.environ.get(_WORKER) == "1":  # one of several processes; the first one prints and writes the plan
-        return _summary(execute_in_order(todo, context, progress), context.root)
+        return _status(execute_in_order(todo, context, progress))
     print(f"study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(todo)} finished, {len(todo)} to do")
     if dry_run:
         _print_estimate(study, todo, context, workers or 1)
@@ -84,6 +85,7 @@ def run_study(
         status = _summary(execute_on_ray(todo, context, progress, workers), context.root)
     elif todo and (workers or 1) > 1:
         status = _run_workers(name, context, workers or 1, series, progress.archive_runs)
+        _summary([outcome_of(run, context.root) for run in todo], context.root)
     elif todo:
         status = _summary(execute_in_order(todo, context, progress), context.root)
     progress.archive_runs(at_once=True)
@@ -149,7 +151,7 @@ class _Progress:
 
     def __call__(self, outcome: Outcome) -> None:
         self.done += 1
-        if outcome.state == "left":
+        if outcome.state in ("left", "there"):
             return
         if outcome.state == "finished":
             self.archive_runs()
@@ -163,14 +165,20 @@ class _Progress:
 def _summary(outcomes: list[Outcome], root: Path) -> int:
     count = Counter(outcome.state for outcome in outcomes)
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    print(f"{count['finished']} finished, {len(failed)} failed. bertx report {root} --output DIR makes the tables")
+    finished = count["finished"] + count["there"]
+    print(f"{finished} finished, {len(failed)} failed. bertx report {root} --output DIR makes the tables")
     for outcome in failed:
         print(f"  failed: {outcome.run.label}: {outcome.error}")
     if count["left"]:
         print(f"  {count['left']} left: the time was over; the same command goes on with them")
     if failed:
         print(f"  why stands in {run_files.FAILURE} of each; the same command tries them again")
-    return LEFT if count["left"] else int(bool(failed))
+    return _status(outcomes)
+
+
+def _status(outcomes: list[Outcome]) -> int:
+    states = {outcome.state for outcome in outcomes}
+    return LEFT if "left" in states else int("failed" in states)
 
 
 def _duration(seconds: float) -> str:

@@ -34,7 +34,8 @@ _POLL = 2.0  # seconds between looks at runs of other processes
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: `finished`, `failed` (with the error), `elsewhere` (another process trains it) or `left`.
+    """What became of a run: `finished`, `there` (finished by another process), `failed` (with the error), `elsewhere`
+    (another process trains it) or `left`.
 
     A run is left when the time limit ends: it was not started, or it saved a checkpoint and stopped.
     """
@@ -164,6 +165,19 @@ def _claimed(run: RunSpec, root: Path) -> Iterator[bool]:
         lock.release()
 
 
+def outcome_of(run: RunSpec, root: Path) -> Outcome:
+    """What the folder of a run says of it, when nobody trains it any more."""
+    folder = run.folder(root)
+    if (folder / run_files.RESULTS).is_file():
+        return Outcome(run, "finished")
+    failure = folder / run_files.FAILURE
+    return (
+        Outcome(run, "failed", error=run_files.read_json(failure)["error"])
+        if failure.is_file()
+        else Outcome(run, "left")
+    )
+
+
 def execute(run: RunSpec, context: StudyContext) -> Outcome:
     """Trains one run, unless it is finished or another process trains it. An error is recorded in its folder."""
     with _claimed(run, context.root) as mine:
@@ -171,8 +185,9 @@ def execute(run: RunSpec, context: StudyContext) -> Outcome:
             return Outcome(run, "elsewhere")
         started = time.perf_counter()
         try:
-            if not is_finished(run, context.root):
-                _train(run, context)
+            if is_finished(run, context.root):
+                return Outcome(run, "there")
+            _train(run, context)
         except (run_files.LockedRunError, TimeLimitReached) as error:
             return Outcome(run, "left" if isinstance(error, TimeLimitReached) else "elsewhere")
         except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
