@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import pretty_midi
 import pytest
+from raw_files import midi, write
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.sources import SOURCES, Source, unpack
@@ -31,15 +31,6 @@ MAESTRO = "canonical_composer,canonical_title,split,year,midi_filename,audio_fil
 PIECES = MAESTRO + "".join(
     f"Frédéric Chopin,Waltz {part},{part},2004,{part}.midi,x.wav,1\n" for part in ("train", "validation", "test")
 )
-
-
-def midi(*pitches: int) -> bytes:
-    piece = pretty_midi.PrettyMIDI()
-    piece.instruments.append(pretty_midi.Instrument(0))
-    piece.instruments[0].notes = [pretty_midi.Note(80, p, n * 0.5, n * 0.5 + 0.4) for n, p in enumerate(pitches)]
-    written = io.BytesIO()
-    piece.write(written)
-    return written.getvalue()
 
 
 GOOD: dict[str, dict[str, str | bytes]] = {
@@ -61,14 +52,6 @@ GOOD: dict[str, dict[str, str | bytes]] = {
         **{f"{part}.midi": midi(60, 64) for part in ("train", "validation", "test")},
     },
 }
-
-
-def write(folder: Path, files: dict[str, str | bytes]) -> Path:
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pretty_midi
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from datasets import DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
+from raw_files import midi, midi_of, parquet, write
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.builder import locate
@@ -30,18 +29,6 @@ from hf_bertx.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[2]
 Row = tuple[Any, ...]
-
-
-def write(folder: Path, files: dict[str, Any]) -> Path:
-    """Files by name: text, bytes, or a function that is given the path."""
-    for name, content in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if callable(content):
-            content(path)
-        else:
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder
 
 
 def load(output: Path, config: str | None = None) -> DatasetDict:
@@ -63,19 +50,6 @@ def rows(data: DatasetDict) -> dict[str, list[Row]]:
 
 def together(found: dict[str, list[Row]]) -> list[Row]:
     return sorted(row for part in found.values() for row in part)
-
-
-def midi(*pitches: int, starts: list[float] | None = None, drums: bool = False) -> Callable[[Path], None]:
-    """A piece of half-second notes, one after the other or at the given seconds."""
-    piece = pretty_midi.PrettyMIDI()
-    piece.instruments.append(pretty_midi.Instrument(0, is_drum=drums))
-    for pitch, start in zip(pitches, starts or [n * 0.5 for n in range(len(pitches))], strict=True):
-        piece.instruments[0].notes.append(pretty_midi.Note(80, pitch, start, start + 0.5))
-    return lambda path: piece.write(str(path))
-
-
-def parquet(**columns: list) -> Callable[[Path], None]:
-    return lambda path: pq.write_table(pa.table(columns), path)
 
 
 # --- every form of every task: the files, and the rows that they are to give -----------------------------------------
@@ -505,6 +479,8 @@ def test_maestro_as_the_authors_code_has_it(tmp_path: Path) -> None:
     # 256 notes: the authors' loop drops the last chunk, though it is full; 257: it drops the note that is left over
     pitches = [*range(10, 120), *range(10, 120), *range(10, 46)]
     assert len(pitches) == 256
+    # one note sounds from before the first of 200 others until after the last
+    others = [pretty_midi.Note(80, 20 + n % 50, 1 + n * 0.5, 1.4 + n * 0.5) for n in range(200)]
     raw = write(
         tmp_path / "raw",
         {
@@ -515,7 +491,7 @@ def test_maestro_as_the_authors_code_has_it(tmp_path: Path) -> None:
             ),
             "full.midi": midi(*pitches),
             "over.midi": midi(*pitches, 50),
-            "held.midi": held_note,
+            "held.midi": midi_of([pretty_midi.Note(80, 100, 0.0, 200.0), *others]),
         },
     )
     build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw, split="authors")
@@ -527,15 +503,6 @@ def test_maestro_as_the_authors_code_has_it(tmp_path: Path) -> None:
     assert found["test"] == [("held#000", " ".join(str(20 + n % 50) for n in range(128)), BACH, "held")]
     build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw)
     assert rows(load(tmp_path / "out", "paper"))["test"][0][1].split()[:3] == ["100", "20", "21"]
-
-
-def held_note(path: Path) -> None:
-    """A note that sounds from before the first of 200 others until after the last."""
-    piece = pretty_midi.PrettyMIDI()
-    notes = [pretty_midi.Note(80, 20 + n % 50, 1 + n * 0.5, 1.4 + n * 0.5) for n in range(200)]
-    piece.instruments.append(pretty_midi.Instrument(0))
-    piece.instruments[0].notes = [pretty_midi.Note(80, 100, 0.0, 200.0), *notes]
-    piece.write(str(path))
 
 
 def test_a_work_in_two_parts_is_for_training_alone_when_grouped(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 """What is read is what the file says, in training and in prediction alike; what was understood is said."""
 
 import gzip
-import io
 import json
 import struct
 import sys
@@ -16,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import transformers
+from raw_files import parquet
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -45,12 +45,6 @@ def write(folder: Path, name: str, content: Any) -> Path:
 
 def read(path: Path, columns: Columns | None = None, labels: Labels | None = None) -> list[InputRecord]:
     return list(read_input(path, columns, labels))
-
-
-def parquet(**columns: Any) -> bytes:
-    made = io.BytesIO()
-    pq.write_table(pa.table(columns), made)
-    return made.getvalue()
 
 
 # --- what is refused ---

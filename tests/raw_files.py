@@ -1,0 +1,39 @@
+"""Files of raw data, made for a test."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pretty_midi
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def write(folder: Path, files: dict[str, str | bytes]) -> Path:
+    """Files by name, in the folder that is returned."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder
+
+
+def parquet(**columns: Any) -> bytes:
+    written = io.BytesIO()
+    pq.write_table(pa.table(columns), written)
+    return written.getvalue()
+
+
+def midi(*pitches: int, starts: list[float] | None = None) -> bytes:
+    """A piece of half-second notes, one after the other or at the given seconds."""
+    times = starts or [n * 0.5 for n in range(len(pitches))]
+    return midi_of(pretty_midi.Note(80, pitch, at, at + 0.5) for pitch, at in zip(pitches, times, strict=True))
+
+
+def midi_of(notes: Any) -> bytes:
+    piece = pretty_midi.PrettyMIDI()
+    piece.instruments.append(pretty_midi.Instrument(0))
+    piece.instruments[0].notes = list(notes)
+    written = io.BytesIO()
+    piece.write(written)
+    return written.getvalue()
