@@ -94,7 +94,9 @@ class Own(DisciplineBuilder):
         if self._own_task is None:
             if self.config.discipline not in (*DISCIPLINES, "text"):
                 known = ", ".join((*DISCIPLINES, "text"))
-                raise ValueError(f"--discipline is {self.config.discipline or 'not given'!r}; allowed: {known}")
+                given = self.config.discipline
+                said = f"is {given!r}" if given else "is missing"
+                raise ValueError(f"--discipline {said}; allowed: {known}")
             for path in self._given.values():
                 if not path.exists():
                     raise FileNotFoundError(f"{path}: no such file or folder")

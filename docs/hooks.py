@@ -15,6 +15,7 @@ from mkdocs.structure.files import File, Files
 ROOT = Path(__file__).resolve().parent.parent
 COPIES = "repository"
 _LINK = re.compile(r"(\]\()([^)\s#:]+)((?:#[^)\s]*)?\))")
+_PICTURE = re.compile(r'<img [^>]*src="([^"]+)"[^>]*/?>')
 _BRACKETED = re.compile(r"\[(<code>[^<]*</code>)\]")
 
 
@@ -65,5 +66,5 @@ def on_page_markdown(markdown: str, page: Any, config: MkDocsConfig, files: File
 
 
 def on_page_content(html: str, page: Any, config: MkDocsConfig, files: Files) -> str:
-    """Docstrings name other objects as [`name`]; without a link the brackets go."""
-    return _BRACKETED.sub(r"\1", html)
+    """Docstrings name other objects as [`name`]; without a link the brackets go. Pictures lead to their files."""
+    return _PICTURE.sub(r'<a href="\1">\g<0></a>', _BRACKETED.sub(r"\1", html))

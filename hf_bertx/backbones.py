@@ -171,6 +171,15 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
     Args:
         name: a short name, a folder that holds `config.json`, or any Hub id, with `@revision` if wanted.
 
+    Returns:
+        Where it is: `source` is what `from_pretrained` takes, `revision` the commit on the Hub or None.
+
+    Example:
+        ```python
+        >>> source = resolve_backbone("minilm-l6").source
+        >>> AutoTokenizer.from_pretrained(source)
+        ```
+
     Raises:
         ValueError: the name is none of these; the message offers the nearest known one.
         BackboneUnavailableError: an installed package's weights are not the published ones.

@@ -22,7 +22,7 @@ class RunRecordCallback(TrainerCallback):
     """Writes the log history to a JSON file at every log, and stops a run whose loss is not a number.
 
     It also marks each checkpoint once all of its files are written, so that a killed process never resumes from half
-    a checkpoint ([`run_checkpoints.last_complete_checkpoint`]), and logs at the end of each epoch, so that the mean
+    a checkpoint (`hf_bertx.runs.checkpoints`), and logs at the end of each epoch, so that the mean
     training loss of an epoch is exact.
 
     Args:
@@ -221,8 +221,8 @@ class ThroughputCallback(TrainerCallback):
 class ModelCardCallback(TrainerCallback):
     """Writes the project's model card where the `Trainer` would push its own.
 
-    The `Trainer`'s card says "fine-tuned version of [](https://huggingface.co/)" for a random start and gives
-    validation numbers as the model's results. This plugin writes `README.md` into `args.output_dir` before each push
+    The `Trainer`'s card says "fine-tuned version of" an empty link for a random start and gives
+    validation numbers as the model's results. This callback writes `README.md` into `args.output_dir` before each push
     during training. `Trainer.push_to_hub` writes the `Trainer`'s card after that and pushes it: [`attach`] sees to it
     that this one is written then, too.
 
@@ -242,7 +242,7 @@ class ModelCardCallback(TrainerCallback):
         self.render = render
 
     def attach(self, trainer: Any) -> None:
-        """Adds the plugin to a `Trainer`, and puts its card in place of what `Trainer.create_model_card` writes."""
+        """Adds the callback to a `Trainer`, and puts its card in place of what `Trainer.create_model_card` writes."""
 
         def create_model_card(*_: Any, **__: Any) -> None:
             if trainer.is_world_process_zero():

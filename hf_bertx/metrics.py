@@ -83,6 +83,17 @@ def evaluate_module() -> str:
 def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Sequence[float] | np.ndarray) -> float:
     """One metric, as a fraction (0.96, not 96).
 
+    Args:
+        name: a key of `hf_bertx.metrics.METRICS`, e.g. `accuracy`, `mcc`, `macro_f1`, `spearman`.
+        predictions: class numbers or values, of shape `(items,)`; of several labels an item, `(items, labels)`.
+        references: the truth, of the same shape.
+
+    Example:
+        ```python
+        >>> compute("accuracy", [0, 1, 1, 0], [0, 1, 0, 0])
+        0.75
+        ```
+
     Raises:
         ValueError: an unknown metric, no items, counts that differ, or a value that is not a number.
     """

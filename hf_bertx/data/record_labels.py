@@ -141,7 +141,9 @@ def _named_label(header: str, where: str) -> str:
     match = _NAMED.search(header)
     words = header.split()
     if not words or (match is None and len(words) < 2):
-        raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: >NAME LABEL or >NAME label=LABEL")
+        raise ValueError(
+            f"{where}: header {header[:40]!r} holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file"
+        )
     if match is not None:
         label = match[1].strip('"')
         if not label.strip() or not (_AFTER.match(match[2]) or (match[1][:1] == '"' and match[2][:1] in " \t|;")):

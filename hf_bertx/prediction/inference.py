@@ -57,9 +57,7 @@ class SequenceClassifier:
     """A saved classifier or regression that takes raw sequences.
 
     A model that was trained with windows reads longer sequences in windows, and gives the mean of their probabilities
-    or values.
-
-    Every batch is computed by one thread, so logits do not depend on the number of threads.
+    or values. Every batch is computed by one thread, so logits do not depend on the number of threads.
 
     Args:
         model: a sequence classifier of transformers. It stays as it is: `classifier.model` is a faster copy that
@@ -68,8 +66,15 @@ class SequenceClassifier:
         precision: `float32`, `bfloat16`, or `auto`: bfloat16 where the model's device multiplies it in hardware.
         threads: batches computed at once on a CPU; by default one a core.
         batch_size: at most so many sequences a batch; by default as many as `tokens_a_batch` allows.
+        tokens_a_batch: at most so many tokens a batch, padding included.
         frames: `one` reads a sequence as it is; `all`, of a model of k-mers, also without its first 1 to k - 1
             letters, and averages the probabilities, or values.
+
+    Example:
+        ```python
+        >>> classifier = SequenceClassifier.from_pretrained("runs/recommended/dna-splice/minilm-l6/bert/seed-0")
+        >>> predict_file(classifier, Path("sequences.fasta"), Path("labels.csv"))
+        ```
 
     Raises:
         ValueError: an argument is not allowed.

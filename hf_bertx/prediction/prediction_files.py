@@ -65,10 +65,10 @@ def predict_file(
     """Predicts every record of a file and writes one row each, in order; whole or not at all.
 
     Killed and called again, it goes on with the chunk in which it stopped, and the file is the same, byte for byte.
+    It reads the formats of `bertx predict` and writes `.csv`, `.jsonl` or `.parquet`.
     Rows have `id`, `label` and `score` of the best class and the score of every class, or `value` for a regression,
     in the data's units; `cut`, the symbols that the model could not read; `windows`, where the model was trained
-    with them, in how many the record was read; and, where segments belong to pieces,
-    `piece` with what they voted.
+    with them, in how many the record was read; and, where segments belong to pieces, `piece` with what they voted.
 
     Raises:
         ValueError: an unknown ending, bad input, an output that is there already or is the input, or one that was

@@ -59,7 +59,17 @@ class RunsFolder:
 
 
 def collect_runs(root: Path) -> list[Run]:
-    """Every run below a folder that has a `run.json`, in the order of arms and seeds; see [`read_runs`]."""
+    """Every run below a folder that has a `run.json`, in the order of arms and seeds.
+
+    Example:
+        ```python
+        >>> for run in collect_runs(Path("runs")):
+        ...     print(run.folder, run.score("test", run.task.metric))
+        ```
+
+    Raises:
+        ValueError: a file of a run that cannot be read; the message names it.
+    """
     return read_runs(root).records
 
 

@@ -121,7 +121,10 @@ def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str
         return {}, argv
     path = Path(argv[0])
     if path.suffix not in (".json", ".yaml", ".yml"):
-        raise ValueError(f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first")
+        raise ValueError(
+            f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first; a file of "
+            "sequences is named by --train_file"
+        )
     if not path.is_file():
         raise ValueError(f"{path}: no such file")
     values = _read_mapping(path)

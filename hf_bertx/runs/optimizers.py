@@ -29,7 +29,8 @@ class NovoGrad(torch.optim.Optimizer):
         weight_decay: the article's d.
 
     Raises:
-        ValueError: a value outside what is allowed. RuntimeError: a sparse gradient.
+        ValueError: a value outside what is allowed.
+        RuntimeError: a sparse gradient.
     """
 
     def __init__(

@@ -34,9 +34,14 @@ DECISION = "decision"  # and of a probe the class alone
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a run answered: `ids` and `labels` of shape `(items,)`, `logits` of `(items, classes)` or `(items, 1)`.
+    """What a run answered to the items of a split.
 
-    Where an archive kept decisions alone, a logit is 1 for the class that was chosen and 0 for the others.
+    Args:
+        ids: of the items, in the order of the other fields.
+        labels: class numbers, or targets in the units of the data, of shape `(items,)`.
+        logits: of shape `(items, classes)`, or `(items, 1)` for a regression. Where an archive kept decisions alone, a
+            logit is 1 for the class that was chosen and 0 for the others.
+        groups: the piece of each item, where the task votes; else None.
     """
 
     ids: tuple[str, ...]
@@ -93,10 +98,11 @@ class Run:
     """What a run's folder says: its order, its log and, once it is finished, its results.
 
     Args:
-        order: of `run.json`.
-        log: of `log_history.json`, the Trainer's.
-        results: of `results.json`; None before the run is finished.
-        failure: of `failure.json`; None where the last try did not fail.
+        folder: the run's.
+        order: what `run.json` holds.
+        log: what `log_history.json` holds, the Trainer's log.
+        results: what `results.json` holds; None before the run is finished.
+        failure: what `failure.json` holds; None where the last try did not fail.
 
     Example:
         ```python

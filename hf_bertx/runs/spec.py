@@ -43,7 +43,8 @@ class RunSpec:
         backbone: a short name, a Hub id or a folder.
         protocol: the name of a protocol, which sets all hyperparameters that `overrides` does not.
         split: of the data; None for the protocol's.
-        fraction: share of the training data.
+        seed: of weights, batches and drawn items.
+        fraction: share of the training data, more than 0 and at most 1.
         variant: a word for what differs from the protocol; it ends the name of the run's folder.
         overrides: options of `train.py` that differ from the protocol, by name, e.g. `{"learning_rate": 1e-4}`.
         plan: sha256 of the plan of the study that the run belongs to; recorded, changes nothing.

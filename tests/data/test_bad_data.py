@@ -327,11 +327,11 @@ OWN: dict[str, tuple[Any, ...]] = {
     ),
     "a header without a label": (
         {"x.fasta": ">a label=p\nAC\n>b\nAG\n"},
-        "RAW/x.fasta, line 3: header 'b' holds no label; allowed: >NAME LABEL or >NAME label=LABEL",
+        "RAW/x.fasta, line 3: header 'b' holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file",
     ),
     "a header without anything": (
         {"x.fasta": ">a label=p\nAC\n>\nAG\n"},
-        "RAW/x.fasta, line 3: header '' holds no label; allowed: >NAME LABEL or >NAME label=LABEL",
+        "RAW/x.fasta, line 3: header '' holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file",
     ),
     "a header unlike the pattern": (
         {"x.fasta": ">a class:p\nAC\n>b label=q\nAG\n"},

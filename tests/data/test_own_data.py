@@ -70,7 +70,7 @@ def test_targets_in_a_table_make_a_regression(tiny_backbone: Path, tmp_path: Pat
     ("argv", "message"),
     [
         (("--train_file", "none.fasta", "--discipline", "dna"), "none.fasta: no such file or folder"),
-        (("--train_file", "a.fasta"), "--discipline is 'not given'; allowed: dna, protein, music, text"),
+        (("--train_file", "a.fasta"), "--discipline is missing; allowed: dna, protein, music, text"),
         (("--train_file", "a.fasta", "--discipline", "rna"), "--discipline is 'rna'; allowed: dna, protein"),
         (("--train_file", "a.fasta", "--discipline", "dna", "--task", "dna-h3"), "give your own data another name"),
         (("--train_file", "bad.fasta", "--discipline", "dna"), "line 1: 'E' at position 1 of the sequence is not in"),
