@@ -73,6 +73,7 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "columns of FASTA": ("x.fa", ">a\nAC\n", {"piece": "gene"}, "x.fa: --piece_column gene has no effect on FASTA"),
     "pairs in FASTA": ("x.fa", ">a\nAC\n", {"second_sequence": "b"}, "--second_sequence_column b has no effect"),
     "columns of lines": ("x.txt", "AC\n", {"id": "id"}, "x.txt: --id_column id has no effect on a .txt file"),
+    "ids of FASTA": ("x.fa", ">a\nAC\n", {"id": "id"}, "x.fa: --id_column id has no effect on FASTA"),
     "skipping in a table": ("x.csv", "sequence\nAC\n", {"skip_unreadable": True}, "--skip_unreadable has no effect on"),
     # values
     **{

@@ -308,15 +308,8 @@ def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_dna(genome: Path, backbone: Path, output: Path, *more: str) -> list[str]:
-    return [
-        *from_backbone(command(genome, backbone, output)),
-        "--discipline",
-        "dna",
-        "--checkpoint_steps",
-        "0",
-        "100%",
-        *more,
-    ]
+    told = "--discipline dna --checkpoint_steps 0 100%".split()
+    return [*from_backbone(command(genome, backbone, output)), *told, *more]
 
 
 @pytest.mark.parametrize("start", ["pretrained", "random"])
