@@ -189,7 +189,7 @@ def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
             task_name=task.description,
             dataset_type=task.hub_id if task.hosted else task.name,
             dataset_name=task.name,
-            dataset_config=s["split"],
+            dataset_config=s["split"] if task.hosted else None,
             dataset_split=split,
             dataset_revision=run.order.get("data_revision"),  # a baseline's order has none
             metric_type=METRIC_TYPES.get(metric, metric),

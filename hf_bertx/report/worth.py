@@ -162,7 +162,7 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
             axis.plot([], [], "os^v"[number % 4], color=COLORS[number], label=name)
         axis.plot([], [], "D", color=COLORS[7], mfc="none", label="paper, BERT-base")
         axis.set_yticks(range(len(tasks)), names)
-        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="pre-trained start minus random start, score x 100")
+        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="pre-trained minus random start, score x 100")
         axis.legend(loc="best")
 
     margins = (0.3 + 0.07 * max(map(len, names)), 0.48)
