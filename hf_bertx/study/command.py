@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .. import run_files
 from ..runs.spec import RunSpec
-from ..runs.time_limit import DEADLINE
+from ..runs.time_limit import DEADLINE, deadline
 from .archive import check_name, read_archive, write_archive
 from .choice import write_choices
 from .estimate import estimate, gpu_room
@@ -85,7 +85,8 @@ def run_study(
         status = _summary(execute_on_ray(todo, context, progress, workers), context.root)
     elif todo and (workers or 1) > 1:
         status = _run_workers(name, context, workers or 1, series, progress.archive_runs)
-        _summary([outcome_of(run, context.root) for run in todo], context.root)
+        # a worker that a signal ended has a negative status: what it left counts
+        status = max(status, _summary([outcome_of(run, context.root) for run in todo], context.root))
     elif todo:
         status = _summary(execute_in_order(todo, context, progress), context.root)
     progress.archive_runs(at_once=True)
@@ -170,7 +171,8 @@ def _summary(outcomes: list[Outcome], root: Path) -> int:
     for outcome in failed:
         print(f"  failed: {outcome.run.label}: {outcome.error}")
     if count["left"]:
-        print(f"  {count['left']} left: the time was over; the same command goes on with them")
+        why = "the time was over" if time.time() >= deadline() else "a worker ended"
+        print(f"  {count['left']} left: {why}; the same command goes on with them")
     if failed:
         print(f"  why stands in {run_files.FAILURE} of each; the same command tries them again")
     return _status(outcomes)

@@ -18,6 +18,7 @@ from hf_bertx.arms import BASELINE
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.runs.spec import RunSpec
+from hf_bertx.study.archive import read_archive
 from hf_bertx.study.choice import choose
 from hf_bertx.study.estimate import estimate, measured_seconds
 from hf_bertx.study.execution import StudyContext, is_finished, missing, write_plan
@@ -175,6 +176,7 @@ def test_two_processes_share_a_study_and_never_a_run(finished: tuple[str, Path, 
         steps = [entry["step"] for entry in run_files.read_json(run.folder(root) / run_files.LOG) if "loss" in entry]
         assert steps == [1, 2, 3, 4]  # one process wrote it
     assert "4 runs, 0 finished, 4 to do" in told
+    assert told.count("] finished: ") == 4  # none is counted by both
     plan = run_files.read_json(root / "studies" / "mine.json")
     assert (plan["format"], len(plan["runs"])) == (1, 4)
     assert plan["runs"][0]["folder"] == study.runs[0].folder().as_posix()
@@ -267,10 +269,13 @@ def test_a_killed_study_resumes_from_the_last_checkpoint(tiny_backbone: Path, tm
 def test_several_workers_and_a_launcher(tiny_backbone: Path, tmp_path: Path) -> None:
     file, root = small(tmp_path, tiny_backbone, seeds=[0]), tmp_path / "runs"
     launch = f"{sys.executable} -m torch.distributed.run --standalone --nproc_per_node 1"
-    argv = [file, "--runs", str(root), "--workers", "2", "--launch", launch]
+    archive = tmp_path / "a.tar.xz"
+    argv = [file, "--runs", str(root), "--workers", "2", "--launch", launch, "--archive", str(archive)]
     done = subprocess.run(command(*argv), capture_output=True, text=True, env=environment(), timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert all(is_finished(run, root) for run in load_study(file).runs)
+    assert done.stdout.count("2 finished, 0 failed") == 1  # one summary, whatever the number of processes
+    assert read_archive(archive, tmp_path / "copy") == 2
 
 
 def test_a_plan_says_how_long_it_takes(
