@@ -27,7 +27,7 @@ _SHARE_OF_GPU = 0.9
 
 
 def measured_seconds(runs: Iterable[RunSpec], root: Path) -> dict[tuple, float]:
-    """Median seconds of the finished runs among these, by what a run costs: everything but its seed."""
+    """Median seconds of the finished runs among these, by what a run costs: everything but its seed and its rate."""
     found: dict[tuple, list[float]] = defaultdict(list)
     for run in runs:
         if (run.folder(root) / run_files.RESULTS).is_file():
@@ -47,7 +47,7 @@ def _cost_key(run: RunSpec) -> tuple:
         run.data_split,
         run.fraction,
         run.kmer,
-        tuple(sorted(run.overrides.items())),
+        tuple(sorted((name, value) for name, value in run.overrides.items() if name != "learning_rate")),
     )
 
 
@@ -84,6 +84,7 @@ def _expected_seconds(run: RunSpec, context: StudyContext, timed: dict[tuple, fl
             get_arm(run.arm).tuning,
             batch,
             _usual_length(data.splits["train"], task.max_length, task, run.kmer),
+            values.get("precision", "auto"),
         )
         if size not in timed:
             timed[size] = _seconds_per_step(*size, context.threads)
@@ -107,7 +108,9 @@ def _usual_length(rows: Any, longest: int, task: Any, kmer: int | None = None) -
     return min(longest, int(statistics.median(lengths) * scale) + 2)
 
 
-def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threads: int | None) -> float:
+def _seconds_per_step(
+    backbone: str, tuning: str, batch: int, length: int, precision: str, threads: int | None
+) -> float:
     """Times training steps of a model of this size on random ids."""
     import torch
     from transformers import AutoConfig
@@ -116,6 +119,7 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
     from ..modeling_discipline import AutoModelForDisciplineClassification
     from ..performance import speed_up_training
     from ..processor import use_processor
+    from ..runs.precision import precision_defaults
     from ..runs.tuning import apply_tuning
 
     use_processor(threads)
@@ -134,7 +138,9 @@ def _seconds_per_step(backbone: str, tuning: str, batch: int, length: int, threa
     labels, times = torch.zeros(batch, dtype=torch.long, device=device), []
     for _ in range(_TIMED_STEPS):
         begun = time.perf_counter()
-        model(input_ids=ids, labels=labels).loss.backward()
+        with torch.autocast(device, torch.bfloat16, enabled=precision_defaults(precision)["bf16"]):
+            loss = model(input_ids=ids, labels=labels).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         if device == "cuda":

@@ -221,6 +221,8 @@ def _short(value: Any) -> str:
 def _with_overrides(content: dict[str, Any], name: str, known: dict[str, Any]) -> dict[str, dict]:
     """`tasks` and `arms` are lists of names, or mappings of names to what differs for them."""
     value = content.get(name)
+    if name == "arms" and value == [] and content.get("baselines"):
+        return {}
     if not value or not isinstance(value, (list, dict)):
         raise ValueError(f"{name} is {value!r}; a study needs at least one, as a list or a mapping")
     built = [item for item in value if name == "tasks" and isinstance(item, str) and built_folder(item) is not None]

@@ -87,6 +87,11 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
     assert "--data_dir" not in arguments
 
 
+def test_a_part_may_hold_baselines_alone(tmp_path: Path) -> None:
+    runs = load_study(write(tmp_path, {**SMALL, "arms": [], "baselines": ["majority"]})).runs
+    assert [(run.arm, run.backbone) for run in runs] == [("baseline", "majority")]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
