@@ -16,9 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from datasets import disable_progress_bars
 from transformers import TrainingArguments
-from transformers.utils import logging
 
 from . import run_files
 from .callbacks import TimeLimitCallback
@@ -88,12 +86,9 @@ def prepare(options: Options) -> Prepared:
     Raises:
         ValueError, OSError: an order that cannot be carried out.
     """
-    from .processor import use_processor
+    from .processor import quiet_loading, use_processor
 
-    logging.disable_progress_bar()  # of reading and writing files; the training's own bars stay
-    disable_progress_bars()
-    # every run has a head that is drawn anew; a backbone that lacks more than that is refused when it is loaded
-    logging.get_logger("transformers.modeling_utils").addFilter(lambda said: "LOAD REPORT" not in said.getMessage())
+    quiet_loading()
     plans, args = resolve(options, build_own)
     use_processor(plans[0].threads, args.use_cpu)
     push = _push_to_hub(args) if args.push_to_hub else None

@@ -1,6 +1,6 @@
-"""The processor: what it does in hardware, and the threads and memory of a process. Imports no torch by itself.
+"""Settings of the whole process: threads, memory, messages; and what the processor does in hardware.
 
-Only commands set threads and memory; libraries leave the process as it is.
+Imports no torch by itself. Only commands change the process; libraries leave it as it is.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import sys
 
 # glibc's malloc.h: what is set, and to what
 _ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
@@ -35,6 +36,21 @@ def use_processor(threads: int | None, use_cpu: bool = False) -> None:
         torch.set_num_threads(threads or usable_cores())
     if not on_gpu:
         keep_freed_memory()
+
+
+def quiet_loading() -> None:
+    """Leaves out what transformers and datasets say of each file and each weight that they load.
+
+    Every run has a head that is drawn anew; a backbone that lacks more than that is refused when it is loaded.
+    """
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+    else:  # prediction does without it, and it takes half a second to import
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+    logging.get_logger("transformers.modeling_utils").addFilter(lambda said: "LOAD REPORT" not in said.getMessage())
 
 
 def usable_cores() -> int:

@@ -40,7 +40,9 @@ def _analyse(arguments: argparse.Namespace) -> None:
     if arguments.against_start == (arguments.run_b is not None):
         raise ValueError("analyse compares RUN_A with RUN_B, or with --against_start: name one of the two")
     from ..analysis.analyse import analyse
+    from ..processor import quiet_loading
 
+    quiet_loading()
     names = ("data_dir", "split", "items", "positions", "variance", "mini_batches", "seed")
     found = analyse(arguments.run_a, arguments.run_b, **{name: getattr(arguments, name) for name in names})
     print(analysis_report.markdown(found))

@@ -31,16 +31,15 @@ def add(verbs: Any) -> None:
 
 
 def _embed(arguments: argparse.Namespace) -> None:
-    from transformers.utils.logging import disable_progress_bar
 
     from ..prediction.embedding import EMBEDDING_ENDINGS, embed_file
     from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output
-    from ..processor import keep_freed_memory
+    from ..processor import keep_freed_memory, quiet_loading
 
     check_output(arguments.output, arguments.overwrite, arguments.file, EMBEDDING_ENDINGS)
     keep_freed_memory()  # before there are threads
-    disable_progress_bar()  # of the loading of weights, which takes a second
+    quiet_loading()
     classifier = SequenceClassifier.from_pretrained(
         arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
     )

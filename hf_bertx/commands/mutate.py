@@ -35,19 +35,18 @@ def add(verbs: Any) -> None:
 
 
 def _mutate(arguments: argparse.Namespace) -> None:
-    from transformers.utils.logging import disable_progress_bar
 
     from ..data.input_records import read_input
     from ..prediction.inference import SequenceClassifier
     from ..prediction.mutations import TABLE, Mutations, effects, mutate, write_mutations
-    from ..processor import keep_freed_memory
+    from ..processor import keep_freed_memory, quiet_loading
 
     folder = arguments.output
     if folder.exists() and not (arguments.overwrite and (folder / TABLE).is_file()):
         replaced = "--overwrite replaces it" if (folder / TABLE).is_file() else "allowed: a new folder"
         raise ValueError(f"{folder}: is there already; {replaced}")
     keep_freed_memory()  # before there are threads
-    disable_progress_bar()  # of the loading of weights, which takes a second
+    quiet_loading()
     classifier = SequenceClassifier.from_pretrained(
         arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
     )

@@ -77,15 +77,14 @@ def input_columns(arguments: argparse.Namespace) -> Any:
 
 def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
-    from transformers.utils.logging import disable_progress_bar
 
     from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output, predict_file
-    from ..processor import keep_freed_memory
+    from ..processor import keep_freed_memory, quiet_loading
 
     check_output(arguments.output, arguments.overwrite, arguments.file)
     keep_freed_memory()  # before there are threads
-    disable_progress_bar()  # of the loading of weights, which takes a second
+    quiet_loading()
     classifier = SequenceClassifier.from_pretrained(
         arguments.model,
         precision=arguments.precision,

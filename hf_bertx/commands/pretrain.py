@@ -19,14 +19,12 @@ def add(verbs: Any) -> None:
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:
-    from transformers.utils import logging
-
     from ..pretraining.arguments import parse_pretraining
     from ..pretraining.pretrain import pretrain
-    from ..processor import use_processor
+    from ..processor import quiet_loading, use_processor
     from ..runs.processes import end_process_group
 
-    logging.disable_progress_bar()  # of reading and writing files; the training's own bar stays
+    quiet_loading()
     options, args = parse_pretraining(arguments.arguments)
     use_processor(options.threads, args.use_cpu)
     print(f"wrote {pretrain(options, args)}")

@@ -50,8 +50,10 @@ def _size(text: str) -> int | str:
 def _probe(arguments: argparse.Namespace) -> None:
     from ..probing.runs import run_probe
     from ..probing.spec import ProbeSpec
+    from ..processor import quiet_loading
     from ..run_files import RESULTS, read_json
 
+    quiet_loading()
     plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()
     for seed in arguments.seed:
         for arm in arguments.arm:

@@ -49,6 +49,7 @@ def add(verbs: Any) -> None:
 
 
 def _study(arguments: argparse.Namespace) -> int:
+    from ..processor import quiet_loading
     from ..study.command import run_study
     from ..study.execution import StudyContext
 
@@ -58,6 +59,7 @@ def _study(arguments: argparse.Namespace) -> int:
             raise ValueError(f"--{name} is {value}; allowed: at least 1")
     if arguments.data_dir is not None and not arguments.data_dir.is_dir():
         raise ValueError(f"--data_dir {arguments.data_dir}: no such folder")
+    quiet_loading()
     root = arguments.runs or Path("runs") / Path(arguments.study).stem
     context = StudyContext(root, arguments.data_dir, arguments.threads, arguments.launch)
     return run_study(
