@@ -79,6 +79,9 @@ CPU_GOALS = (
         Goal(name, bound, ("startup", f"median_seconds {name.replace(' ', '+')}"), at_most=True, unit="s")
         for name, bound in _STARTS.items()
     ),
+    Goal("from the file of H3 to a saved model", 480, ("quality", "ours seconds"), True, True, "s"),
+    Goal("its accuracy on test", 0.83, ("quality", "ours accuracy test"), bfloat16=True),
+    Goal("its time, of the example script's to 0.80", 1 / 30, ("quality", "ours seconds", "peer seconds"), True, True),
     Goal("planning 10,000 runs", 5, ("startup", "median_seconds planning+10,000+runs"), at_most=True, unit="s"),
 )  # fmt: skip
 GPU_GOALS = (

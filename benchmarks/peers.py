@@ -97,7 +97,7 @@ def stock_trainer(case: Case, data: TaskData, backbone: str, device: str, folder
             source, num_labels=labels, problem_type=kind
         ),
         args=args,
-        train_dataset=_words(data.splits["train"], tokenizer, case),
+        train_dataset=words(data.splits["train"], tokenizer, case),
         data_collator=transformers.default_data_collator,
         processing_class=tokenizer,
     )
@@ -124,7 +124,7 @@ def script_length(case: Case) -> int:
     return max(_SCRIPT_LENGTH, get_task(case.task).max_length)
 
 
-def _words(rows: Dataset, tokenizer: Any, case: Case) -> Dataset:
+def words(rows: Dataset, tokenizer: Any, case: Case) -> Dataset:
     """Symbols as words between blanks, tokenized as text and padded to the script's length."""
     between = "" if get_task(case.task).discipline == "music" else " "
 

@@ -39,6 +39,8 @@ def run_all(chosen: dict[str, str], options: argparse.Namespace) -> list[str]:
     for name, arguments in chosen.items():
         started = time.perf_counter()
         command = [str(FOLDER / f"{name}.py"), *arguments.split(), "--output", str(options.output / f"{name}.json")]
+        if name == "quality":
+            command += ["--raw_dir", str(options.raw_dir)]
         if name == "finetuning" and options.data_dir is not None:
             command += ["--data_dir", str(options.data_dir)]
         print(f"== {' '.join(command)}".replace(str(FOLDER.parent), "."), flush=True)
@@ -53,10 +55,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--gpu", action="store_true", help="what a GPU is for, instead of what a CPU is for")
     parser.add_argument("--only", nargs="*", metavar="NAME", help=f"some of: {', '.join(CPU)}; none: the table alone")
     parser.add_argument("--data_dir", type=Path, help="holds a folder of Parquet files for each task")
+    parser.add_argument("--raw_dir", type=Path, help="holds H3.txt: measures the time to a good model too (minutes)")
     parser.add_argument("--output", type=Path, help="folder of the JSON files; default: benchmarks/results")
     options = parser.parse_args(argv)
     known, folder = (GPU if options.gpu else CPU), (RESULTS / "gpu" if options.gpu else RESULTS)
     options.output = options.output or folder
+    if options.raw_dir is not None and not options.gpu:
+        known = {**known, "quality": ""}
     unknown = [name for name in options.only or [] if name not in known]
     if unknown:
         parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(known)}")

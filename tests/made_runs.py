@@ -17,6 +17,14 @@ VERSIONS = {"hf_bertx": "0.1.0", "python": "3.11.7", "torch": "2.14.1", "numpy":
 MACHINE = {"system": "Linux", "processor": "a processor", "cores": 2, "gpu": None}
 
 
+def recorded(rows: str, task: Task) -> str:
+    """The folder above a folder of rows, with the record that lets it name a task."""
+    folder = Path(rows).parent
+    (folder / "builds").mkdir()
+    run_files.write_json(folder / "builds" / "default.json", {"task": asdict(task)})
+    return str(folder)
+
+
 def make_items(task: Task, items: int) -> tuple[list[str], np.ndarray, list[str] | None]:
     """Ids, labels and pieces of the test items; the same from call to call."""
     generator = np.random.default_rng(len(task.name))

@@ -18,6 +18,7 @@ from ..backbones import weights_revision
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..publishing.cards import write_model_card
 from ..runs.order import check_same, machine, versions
+from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
@@ -27,20 +28,11 @@ from .linear import Fitted, Items, fit_plain, search_plain
 
 logger = logging.get_logger(__name__)
 
-PROTOCOL = "baseline"
 _HELD_OUT = 0.1  # share of the training items that is selected on where a task is tested on its validation set
 
 
 def run_baseline(
-    name: str,
-    task: str | Task,
-    split: str = "paper",
-    data_dir: str | None = None,
-    seed: int = 0,
-    fraction: float = 1.0,
-    root: Path = Path("runs"),
-    max_eval_items: int | None = None,
-    epochs: float | None = None,
+    spec: RunSpec, data_dir: str | None = None, root: Path = Path("runs"), epochs: float | None = None
 ) -> Path:
     """Fits a baseline, tests it once and leaves a run folder; a finished one is skipped.
 
@@ -48,9 +40,7 @@ def run_baseline(
     training items is held out to choose on, and the chosen candidate is fitted to all of them.
 
     Args:
-        seed: of the drawn training items, and of a network's weights and batches.
-        fraction: share of the training data.
-        max_eval_items: validate and test on at most so many items, the same for every seed.
+        spec: from [`RunSpec.of_baseline`]. Its seed is of the drawn training items, and of a network.
         epochs: of a network, in place of its recipe's.
 
     Returns:
@@ -61,12 +51,12 @@ def run_baseline(
             is not allowed, or a folder that holds a run of another specification.
         FileNotFoundError: the data cannot be found.
     """
-    baseline, found = get_baseline(name), get_task(task) if isinstance(task, str) else task
-    _check(baseline, found, seed, max_eval_items, epochs)
-    data = load_task_data(found, split, data_dir or (rows_folder(task) if isinstance(task, str) else None))
-    train = subset(data.splits["train"], fraction, seed)
-    folder = baseline_folder(baseline.name, found, split, seed, fraction, Path(root))
-    order = _order(baseline, found, data, split, seed, fraction, max_eval_items, epochs)
+    baseline, task = get_baseline(spec.backbone), get_task(spec.task)
+    limit = spec.hyperparameters()["max_eval_items"]
+    _check(baseline, task, spec.seed, limit, epochs)
+    data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
+    train = subset(data.splits["train"], spec.fraction, spec.seed)
+    folder, order = spec.folder(Path(root)), _order(spec, baseline, task, data, epochs)
     if (folder / run_files.RUN).is_file():
         check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():
@@ -75,7 +65,7 @@ def run_baseline(
             return folder
     data.say()
     rows = {"train": train} | {
-        part: evaluation_subset(data.splits[part], max_eval_items) for part in data.splits if part != "train"
+        part: evaluation_subset(data.splits[part], limit) for part in data.splits if part != "train"
     }
     started = time.perf_counter()
     with run_files.locked(folder):
@@ -84,10 +74,10 @@ def run_baseline(
         if baseline.network:
             from .networks import train_network
 
-            fitted = train_network(baseline, found, rows, seed, epochs, folder)
+            fitted = train_network(baseline, task, rows, spec.seed, epochs, folder)
         else:
-            fitted = _fit_plain(baseline, found, rows)
-        _write(folder, found, data, rows, fitted, time.perf_counter() - started)
+            fitted = _fit_plain(baseline, task, rows)
+        _write(folder, task, data, rows, fitted, time.perf_counter() - started)
         if baseline.network:
             write_model_card(folder)
     return folder
@@ -104,21 +94,7 @@ def _check(baseline: Baseline, task: Task, seed: int, max_eval_items: int | None
         raise ValueError(f"epochs is {epochs} for {baseline.name!r}; allowed: for networks, more than 0")
 
 
-def baseline_folder(name: str, task: Task, split: str, seed: int, fraction: float, root: Path) -> Path:
-    """Where a baseline's run lies."""
-    return root / run_files.run_folder(PROTOCOL, task.name, name, BASELINE, seed, fraction, split, "")
-
-
-def _order(
-    baseline: Baseline,
-    task: Task,
-    data: TaskData,
-    split: str,
-    seed: int,
-    fraction: float,
-    max_eval_items: int | None,
-    epochs: float | None,
-) -> dict[str, Any]:
+def _order(spec: RunSpec, baseline: Baseline, task: Task, data: TaskData, epochs: float | None) -> dict[str, Any]:
     searched = {name: list(values) for name, values in baseline.values(task).items()}
     return {
         "specification": {
@@ -129,11 +105,11 @@ def _order(
             "start": None,
             "assignment": None,
             "shift": "none",
-            "protocol": PROTOCOL,
-            "split": split,
-            "seed": seed,
-            "fraction": fraction,
-            "max_eval_items": max_eval_items,
+            "protocol": BASELINE,
+            "split": spec.data_split,
+            "seed": spec.seed,
+            "fraction": spec.fraction,
+            **spec.hyperparameters(),
             "precision": "float32",
             "tuning": "full",
             "hyperparameters": {"searched": searched, "epochs": epochs},

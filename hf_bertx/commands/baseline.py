@@ -53,6 +53,7 @@ def _baseline(arguments: argparse.Namespace) -> None:
     from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline
     from ..processor import keep_freed_memory
     from ..run_files import RESULTS, read_json
+    from ..runs.spec import RunSpec
 
     if arguments.list:
         stray = next((name for name, usual in _USUAL.items() if getattr(arguments, name) != usual), None)
@@ -63,17 +64,10 @@ def _baseline(arguments: argparse.Namespace) -> None:
         return
     keep_freed_memory()
     for name in arguments.names or baselines_for(get_task(arguments.task)):
-        folder = run_baseline(
-            name,
-            arguments.task,
-            arguments.split,
-            arguments.data_dir,
-            arguments.seed,
-            arguments.fraction,
-            arguments.runs,
-            arguments.max_eval_items,
-            arguments.epochs,
+        spec = RunSpec.of_baseline(
+            name, arguments.task, arguments.split, arguments.seed, arguments.fraction, arguments.max_eval_items
         )
+        folder = run_baseline(spec, arguments.data_dir, arguments.runs, arguments.epochs)
         results = read_json(folder / RESULTS)
         scores = ", ".join(
             f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items()

@@ -67,6 +67,20 @@ class RunSpec:
     window: int | None = None
     overlap: int | None = None
 
+    @classmethod
+    def of_baseline(
+        cls,
+        name: str,
+        task: str = "dna-splice",
+        split: str = "paper",
+        seed: int = 0,
+        fraction: float = 1.0,
+        max_eval_items: int | None = None,
+    ) -> RunSpec:
+        """A baseline in place of an arm; it validates and tests on at most `max_eval_items` items."""
+        limit = {} if max_eval_items is None else {"max_eval_items": max_eval_items}
+        return cls(task, BASELINE, name, BASELINE, split, seed, fraction, overrides=limit)
+
     @property
     def data_split(self) -> str:
         """The split of the data, by name."""

@@ -18,6 +18,7 @@ from ..probing.spec import ProbeSpec
 from ..publishing.cards import write_model_card
 from ..runs.arguments import ResolvedRun
 from ..runs.run import Run
+from ..runs.spec import RunSpec
 from ..tasks import built_folder
 
 FINE_TUNED, PROBE, BASELINE = "fine-tuned", "probe", "baseline"
@@ -47,10 +48,8 @@ class Candidate:
 def fit_baselines(plan: ResolvedRun, root: Path) -> Iterator[Candidate]:
     """Fits the plain baselines that fit the task of a run, on its data."""
     for name in baselines_for(plan.task):
-        folder = run_baseline(
-            name, plan.task, plan.split, plan.data_dir, plan.seed, plan.fraction, root, plan.max_eval_items
-        )
-        yield Candidate(BASELINE, name, Run.open_finished(folder))
+        spec = RunSpec.of_baseline(name, _reference(plan), plan.split, plan.seed, plan.fraction, plan.max_eval_items)
+        yield Candidate(BASELINE, name, Run.open_finished(run_baseline(spec, plan.data_dir, root)))
 
 
 def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:

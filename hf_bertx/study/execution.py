@@ -204,8 +204,7 @@ def _train(run: RunSpec, context: StudyContext) -> None:
     if run.arm == BASELINE:
         from ..baselines import run_baseline
 
-        items = run.overrides.get("max_eval_items")
-        run_baseline(run.backbone, run.task, run.data_split, data_dir, run.seed, run.fraction, context.root, items)
+        run_baseline(run, data_dir, context.root)
         return
     if run.protocol == PROBE:
         from ..probing.runs import run_probe

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..arms import ARMS, BASELINE, get_arm
+from ..arms import ARMS, get_arm
 from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
 from ..data.text_files import read_yaml
@@ -208,10 +208,10 @@ def _baselines(
         task, overrides = get_task(name), {**shared, **tasks[name]}
         asked = baselines_for(task) if names == "plain" else names
         fitting = [found for found in asked if get_baseline(found).misfit(task) is None]
-        limit = {key: overrides[key] for key in ("max_eval_items",) if key in overrides}
+        limit = overrides.get("max_eval_items")
         split = content.get("split") or "paper"
         for found, fraction in itertools.product(fitting, fractions):
-            yield RunSpec(name, BASELINE, found, BASELINE, split, seed, fraction, overrides=limit)
+            yield RunSpec.of_baseline(found, name, split, seed, fraction, limit)
 
 
 def _short(value: Any) -> str:

@@ -27,6 +27,7 @@ from hf_bertx.baselines.hilbert_cnn import (
 from hf_bertx.baselines.networks import RECIPES
 from hf_bertx.baselines.symbol_cnn import SymbolCNNConfig, SymbolCNNForSequenceClassification
 from hf_bertx.publishing.cards import model_card
+from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import get_task
 
 
@@ -157,7 +158,7 @@ def test_padding_changes_no_logit_of_the_small_cnn() -> None:
 
 @pytest.mark.parametrize("name", ["hilbert-cnn", "symbol-cnn"])
 def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> None:
-    folder = run_baseline(name, "dna-splice", root=tmp_path, epochs=1, seed=1)
+    folder = run_baseline(RunSpec.of_baseline(name, seed=1), root=tmp_path, epochs=1)
     results = json.loads((folder / "results.json").read_text())
     assert results["metrics"]["test"]["accuracy"] > 0.75  # always the commonest class: 0.54
     log = json.loads((folder / "log_history.json").read_text())

@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from made_runs import recorded
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
@@ -30,10 +32,12 @@ from hf_bertx.baselines.linear import LOG_ZERO, Items, fit_plain, search_plain
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import own_task
 from hf_bertx.report.write import markdown, read_runs, tables
+from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import TASKS, get_task
 from hf_bertx.tokenization_discipline import UnknownSymbolError
 
 SPLICE = get_task("dna-splice")
+MAJORITY = RunSpec.of_baseline("majority", fraction=0.3)
 SEQUENCES = ["ACGTACGTNACCA", "acgR", "TTTT", "A"]
 
 
@@ -128,7 +132,7 @@ def test_the_first_of_the_best_on_validation_is_chosen() -> None:
 def splice(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("splice")
     for name in ("majority", "onehot-logistic"):
-        run_baseline(name, "dna-splice", root=root, fraction=0.3)
+        run_baseline(RunSpec.of_baseline(name, fraction=0.3), root=root)
     return root
 
 
@@ -171,25 +175,26 @@ def test_every_report_shows_it(splice: Path, tmp_path: Path, capsys: pytest.Capt
 
 
 def test_again_it_skips_and_another_order_is_refused(splice: Path) -> None:
-    folder = run_baseline("majority", "dna-splice", root=splice, fraction=0.3)
+    folder = run_baseline(MAJORITY, root=splice)
     before = (folder / run_files.RESULTS).stat().st_mtime_ns
-    assert run_baseline("majority", "dna-splice", root=splice, fraction=0.3) == folder
+    assert run_baseline(MAJORITY, root=splice) == folder
     assert (folder / run_files.RESULTS).stat().st_mtime_ns == before
     with pytest.raises(ValueError, match=r"max_eval_items is None there, 50 asked"):
-        run_baseline("majority", "dna-splice", root=splice, fraction=0.3, max_eval_items=50)
+        run_baseline(replace(MAJORITY, overrides={"max_eval_items": 50}), root=splice)
 
 
 def test_an_interrupted_run_is_finished(splice: Path) -> None:
-    folder = run_baseline("majority", "dna-splice", root=splice, fraction=0.3)
+    folder = run_baseline(MAJORITY, root=splice)
     results = json.loads((folder / run_files.RESULTS).read_text())
     (folder / run_files.RESULTS).unlink()
-    run_baseline("majority", "dna-splice", root=splice, fraction=0.3)
+    run_baseline(MAJORITY, root=splice)
     again = json.loads((folder / run_files.RESULTS).read_text())
     assert again["metrics"] == results["metrics"]
 
 
 def test_fewer_items_are_drawn_alike(tmp_path: Path) -> None:
-    found = [run_baseline(n, "dna-splice", root=tmp_path, max_eval_items=40) for n in ("majority", "onehot-logistic")]
+    specs = [RunSpec.of_baseline(name, max_eval_items=40) for name in ("majority", "onehot-logistic")]
+    found = [run_baseline(spec, root=tmp_path) for spec in specs]
     ids = [pq.read_table(folder / "predictions_test.parquet")["id"].to_pylist() for folder in found]
     assert len(ids[0]) == 40
     assert ids[0] == ids[1]
@@ -207,11 +212,12 @@ def test_a_regression_on_proteins(tmp_path: Path) -> None:
         "label": [sequence.count("W") / 30 for sequence in sequences],
     }
     task = own_task("wtasks", "protein", {"0.1", "0.25"}, 30, False, False, "here")
-    data = write(tmp_path / "data", columns)
+    data = write(tmp_path / "data" / "rows", columns)
+    folder = recorded(data, task)
     scores = {}
     for name in ("majority", "kmer-ridge", "onehot-ridge", "dde-ridge", "nearest"):
-        folder = run_baseline(name, task, data_dir=data, root=tmp_path / "runs")
-        scores[name] = json.loads((folder / "results.json").read_text())["metrics"]["test"]["spearman"]
+        run = run_baseline(RunSpec.of_baseline(name, folder), data, root=tmp_path / "runs")
+        scores[name] = json.loads((run / "results.json").read_text())["metrics"]["test"]["spearman"]
     assert scores["majority"] == 0.0
     assert scores["kmer-ridge"] > 0.98
     assert scores["onehot-ridge"] > 0.98
@@ -227,7 +233,8 @@ def test_music_votes_over_the_segments_of_a_piece(tmp_path: Path) -> None:
         "label": [task.labels[0] if i % 6 < 3 else task.labels[1] for i in range(12)],  # type: ignore[index]
         "group": [f"piece {i // 3}" for i in range(12)],
     }
-    folder = run_baseline("tfidf-logistic", task, data_dir=write(tmp_path / "data", columns), root=tmp_path / "runs")
+    spec = RunSpec.of_baseline("tfidf-logistic", task.name)
+    folder = run_baseline(spec, write(tmp_path / "data", columns), tmp_path / "runs")
     metrics = json.loads((folder / "results.json").read_text())["metrics"]["test"]
     assert metrics["accuracy"] == 1.0
     assert metrics["segment_accuracy"] == 1.0
@@ -240,9 +247,8 @@ def test_glue_is_not_selected_on_the_set_it_is_tested_on(tmp_path: Path) -> None
         "sequence": ["a good film" if i % 2 else "a bad film" for i in range(40)],
         "label": ["positive" if i % 2 else "negative" for i in range(40)],
     }
-    folder = run_baseline(
-        "tfidf-logistic", "glue-sst2", data_dir=write(tmp_path / "data", columns), root=tmp_path / "runs"
-    )
+    spec = RunSpec.of_baseline("tfidf-logistic", "glue-sst2")
+    folder = run_baseline(spec, write(tmp_path / "data", columns), tmp_path / "runs")
     results = json.loads((folder / "results.json").read_text())
     assert results["selected_on"] == "a tenth of the training items"
     assert results["test_split"] == "validation"

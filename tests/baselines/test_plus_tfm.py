@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import broken_backbone
+from made_runs import recorded
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
-from hf_bertx.arms import BASELINE
 from hf_bertx.baselines import get_baseline, run_baseline
 from hf_bertx.baselines.conversion import convert_antiberty, convert_plus_tfm
 from hf_bertx.baselines.networks import as_written
@@ -268,7 +268,8 @@ def test_a_wrong_shape_is_named() -> None:
 @pytest.fixture(scope="module")
 def proteins(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Proteins with many lysines or none."""
-    folder = tmp_path_factory.mktemp("proteins")
+    folder = tmp_path_factory.mktemp("proteins") / "rows"
+    folder.mkdir()
     generator = np.random.default_rng(0)
     alphabets = ["ACDEF", "ACDEK"]
     columns = {
@@ -278,14 +279,16 @@ def proteins(tmp_path_factory: pytest.TempPathFactory) -> str:
     }
     for part in ("train", "validation", "test"):
         pq.write_table(pa.table(columns), folder / f"{part}.parquet")
+    recorded(str(folder), own_task("lysine", "protein", {"0", "1"}, 20, False, False, "here"))
     return str(folder)
 
 
-TASK = own_task("lysine", "protein", {"0", "1"}, 20, False, False, "here")
+def spec_of(name: str, proteins: str) -> RunSpec:
+    return RunSpec.of_baseline(name, str(Path(proteins).parent))
 
 
 def test_plus_tfm_is_fine_tuned_from_its_weights(converted: Path, proteins: str, tmp_path: Path) -> None:
-    folder = run_baseline(f"plus-tfm:{converted}", TASK, data_dir=proteins, root=tmp_path, epochs=2)
+    folder = run_baseline(spec_of(f"plus-tfm:{converted}", proteins), proteins, root=tmp_path, epochs=2)
     assert folder == tmp_path / "baseline" / "lysine" / "plus-tfm:model" / "baseline" / "seed-0"
     order = json.loads((folder / "run.json").read_text())
     assert order["specification"]["backbone"] == "plus-tfm:model"
@@ -320,7 +323,7 @@ def test_an_encoder_reads_letters_by_its_own_tokenizer(residue_bert: Path, prote
     rows = Dataset.from_dict({"sequence": ["ACDK"]})
     assert as_written(rows, tokenizer)["sequence"][:] == ["A C D K"]
     assert as_written(rows, plus_tokenizer(20))["sequence"][:] == ["ACDK"]
-    folder = run_baseline(f"encoder:{residue_bert}", TASK, data_dir=proteins, root=tmp_path, epochs=1)
+    folder = run_baseline(spec_of(f"encoder:{residue_bert}", proteins), proteins, root=tmp_path, epochs=1)
     results = json.loads((folder / "results.json").read_text())
     assert results["steps"] == 2
     assert results["parameters"] > 3_000
@@ -337,9 +340,9 @@ def test_an_encoder_that_fits_in_part_is_not_filled_up_at_random(
 ) -> None:
     broken = broken_backbone(tiny_backbone, tmp_path / "broken", how)
     with pytest.raises(OSError, match=r"could not be loaded by stock transformers: .*encoder\.layer\.1\."):
-        run_baseline(f"encoder:{broken}", TASK, data_dir=proteins, root=tmp_path / "runs", epochs=1)
+        run_baseline(spec_of(f"encoder:{broken}", proteins), proteins, root=tmp_path / "runs", epochs=1)
     with pytest.raises(ValueError, match="not a checkpoint of plus_tfm: it lacks "):
-        run_baseline(f"plus-tfm:{tiny_backbone}", TASK, data_dir=proteins, root=tmp_path / "runs", epochs=1)
+        run_baseline(spec_of(f"plus-tfm:{tiny_backbone}", proteins), proteins, root=tmp_path / "runs", epochs=1)
 
 
 def test_encoders_of_one_name_are_told_apart_by_their_weights(
@@ -350,12 +353,12 @@ def test_encoders_of_one_name_are_told_apart_by_their_weights(
     shutil.copytree(residue_bert, second)
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(second)).save_pretrained(second)
-    told: dict[str, Any] = {"data_dir": proteins, "root": tmp_path / "runs", "epochs": 1}
-    folder = run_baseline(f"encoder:{first}", TASK, **told)
-    assert run_baseline(f"encoder:{first}", TASK, **told) == folder
+    told: dict[str, Any] = {"root": tmp_path / "runs", "epochs": 1}
+    folder = run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **told)
+    assert run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **told) == folder
     with pytest.raises(ValueError, match=r"backbone_revision is 'sha256:\w+' there.* Choose another --runs"):
-        run_baseline(f"encoder:{second}", TASK, **told)
-    planned = RunSpec("lysine", BASELINE, f"encoder:{first}", BASELINE, "paper", 0)
+        run_baseline(spec_of(f"encoder:{second}", proteins), proteins, **told)
+    planned = spec_of(f"encoder:{first}", proteins)
     assert tmp_path / "runs" / planned.folder() == folder, "a study looks where the run lies"
 
 

@@ -1,0 +1,101 @@
+"""Time to quality: how long from the original file of H3 to a saved model that is right on 80 of 100 test items.
+
+    python benchmarks/quality.py --raw_dir DIR [--goal 0.8] [--options "--kmer 3"] [--peer_minutes 60]
+
+Ours is `bertx data build dna-h3` and `bertx train --quick`, each in a process of its own. The peer is the `Trainer` of
+the example script on the same letters: it is tested every 50 steps until it reaches the goal or its minutes are over,
+and only its training steps count. Where it does not get there its seconds are a lower bound.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from cases import CASES
+from goals import benchmark
+from peers import stock_trainer, words
+from transformers import TrainerCallback
+from turns import be_quiet
+
+from hf_bertx.data.task_data import load_task_data
+from hf_bertx.processor import usable_cores, use_processor
+from hf_bertx.runs.precision import fast_bfloat16
+from hf_bertx.runs.run import Run
+from hf_bertx.tasks import get_task
+
+_CASE = CASES["h3"]
+_EVERY = 50  # steps of the peer between two tests
+
+
+def ours(raw_dir: str, options: str, folder: Path) -> dict[str, Any]:
+    """Seconds from the original file to the saved model, and its scores."""
+    build = ["data", "build", _CASE.task, "--raw_dir", raw_dir, "--output", str(folder / "data")]
+    train = ["train", "--task", _CASE.task, "--data_dir", str(folder / "data"), "--quick", "--baselines", "plain"]
+    started = time.perf_counter()
+    for order in (build, [*train, "--output_dir", str(folder / "runs"), *shlex.split(options)]):
+        subprocess.run([sys.executable, "-m", "hf_bertx.cli", *order], check=True)
+    seconds = time.perf_counter() - started
+    (record,) = (folder / "runs" / "probe").rglob("run.json")
+    run = Run.open_finished(record.parent)
+    return {"seconds": round(seconds, 1), "accuracy": {name: found["accuracy"] for name, found in run.scores.items()}}
+
+
+class _Until(TrainerCallback):
+    """Stops a training when its test score, or the time of its steps, is there."""
+
+    def __init__(self, trainer: Any, test: Any, goal: float, seconds: float) -> None:
+        self.trainer, self.test, self.goal, self.limit = trainer, test, goal, seconds
+        self.seconds, self.begun, self.accuracy = 0.0, 0.0, {}
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.begun = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.seconds += time.perf_counter() - self.begun
+        over = self.seconds > self.limit
+        if over or state.global_step % _EVERY == 0:
+            found = self.trainer.predict(self.test)
+            right = float((found.predictions.argmax(-1) == found.label_ids).mean())
+            self.accuracy[state.global_step] = round(right, 4)
+            print(f"  peer, step {state.global_step}, {self.seconds:.0f} s: {right:.3f}", flush=True)
+            control.should_training_stop = over or right >= self.goal
+
+
+def peer(data_dir: Path, goal: float, minutes: float, folder: Path) -> dict[str, Any]:
+    """Seconds of the training steps of the example script until its weights reach the goal on test."""
+    data = load_task_data(get_task(_CASE.task), "paper", str(data_dir))
+    trainer = stock_trainer(_CASE, data, str(_CASE.model), "cpu", folder)
+    until = _Until(trainer, words(data.splits["test"], trainer.processing_class, _CASE), goal, 60 * minutes)
+    trainer.add_callback(until)
+    trainer.train()
+    return {"seconds": round(until.seconds, 1), "accuracy": until.accuracy}
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    be_quiet()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        found = ours(options.raw_dir, options.options, folder)
+        print(f"ours: {found['seconds']} s, accuracy {found['accuracy']}", flush=True)
+        figures = {"goal": options.goal, "options": options.options, "ours": found}
+        figures["fast_bfloat16"] = fast_bfloat16(True)
+        if options.peer_minutes:
+            use_processor(usable_cores(), use_cpu=True)
+            figures["peer"] = peer(folder / "data", options.goal, options.peer_minutes, folder / "peer")
+    return figures
+
+
+def main(argv: list[str] | None = None) -> int:
+    own = {"raw_dir": ".", "goal": 0.8, "options": "--probe_items all", "peer_minutes": 0.0}
+    return benchmark(__doc__ or "", measure, argv, **own)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
