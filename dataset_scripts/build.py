@@ -141,9 +141,12 @@ def _staged(output: Path) -> Iterator[Path]:
     """A folder beside `output` for what is being made; gone afterwards, whatever happens."""
     output.parent.mkdir(parents=True, exist_ok=True)
     _sweep(output)
-    stage = Path(tempfile.mkdtemp(prefix=f".{output.name}.building.", dir=output.parent))
-    alive = FileLock(stage / _LOCK)
+    made = Path(tempfile.mkdtemp(prefix=f".{output.name}.new.", dir=output.parent))
+    alive = FileLock(made / _LOCK)
     alive.acquire()
+    # others sweep what has this name, and see it locked from the start
+    stage = made.with_name(f".{output.name}.building.{made.suffix[1:]}")
+    made.rename(stage)
     try:
         yield stage
     except Exception as error:
@@ -156,8 +159,8 @@ def _staged(output: Path) -> Iterator[Path]:
             raise (error.__cause__ or error) from None
         raise
     finally:
-        alive.release()
         shutil.rmtree(stage, ignore_errors=True)
+        alive.release()
 
 
 def _swapping(output: Path) -> FileLock:
@@ -175,9 +178,9 @@ def _sweep(output: Path) -> None:
                     with _swapping(output):
                         if not output.exists():
                             (stage.parent / _OLD).rename(output)
-        except Timeout:
+                shutil.rmtree(stage.parent, ignore_errors=True)
+        except (Timeout, FileNotFoundError, FileExistsError):  # another process builds in it, or has just removed it
             continue
-        shutil.rmtree(stage.parent, ignore_errors=True)
 
 
 def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[str, datasets.Dataset]:

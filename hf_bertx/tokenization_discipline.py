@@ -218,7 +218,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         if return_length:
             data["length"] = np.maximum(rows.lengths, width or 0).tolist()
         if single and not as_array:
-            data = {name: value[0] for name, value in data.items()}
+            data = {name: value[0] if name != "length" else value for name, value in data.items()}
         return BatchEncoding(data, tensor_type=return_tensors)
 
     def encode_flat(

@@ -109,7 +109,7 @@ def test_pair_has_token_types_and_single_matches_batch(dna: DisciplineTokenizer)
     pair = dna("AC", "G", return_special_tokens_mask=True, return_length=True)
     assert pair.token_type_ids == [0, 0, 0, 0, 1, 1]
     assert pair.special_tokens_mask == [1, 0, 0, 1, 0, 1]
-    assert pair.length == 6
+    assert pair.length == [6]
     assert plain(dna([("AC", "G")])) == {k: [v] for k, v in dna("AC", "G").items()}
     first, second = dna("AC", add_special_tokens=False).input_ids, dna("G", add_special_tokens=False).input_ids
     assert dna.build_inputs_with_special_tokens(first, second) == pair.input_ids
@@ -139,7 +139,8 @@ CASES: list[tuple[Any, Any, dict[str, Any]]] = [
     ("dna", ([("AC", "")],), {}),
     ("dna", (["AC", "A" * 20],), {"padding": "max_length", "max_length": 6}),
     ("dna", (["AC", "A" * 20],), {"padding": "max_length", "max_length": 6, "pad_to_multiple_of": 4}),
-    ("dna", ("\tACGT\r\n",), {}),
+    ("dna", ("\tACGT\r\n",), {"return_length": True}),
+    ("dna", ("AC", "G"), {"return_length": True, "padding": "max_length", "max_length": 9}),
     ("dna", ("AC[SEP]GT",), {}),
     ("dna", ("AC\ud800",), {}),
     ("protein", ("\u0131",), {}),

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _ROWS = (*TABLE_ENDINGS, ".jsonl", ".json", ".parquet")
 INPUT_ENDINGS = (*FASTA_ENDINGS, *_ROWS, ".txt", *MIDI_ENDINGS)
 LABELLED_ENDINGS = (*FASTA_ENDINGS, *_ROWS)
+_NUMBERED = "records without '{}', which are numbered"
 
 
 class InputRecord(NamedTuple):
@@ -172,6 +173,8 @@ def _records(path: Path, columns: Columns, labels: Labels | None, noted: Counter
 def _read_fasta(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
     for number, (header, text, where) in enumerate(read_fasta(path)):
         name = (header.split() or [f"{path.stem}-{number}"])[0]
+        if not header:
+            noted[_NUMBERED.format("id")] += 1
         label = None
         if labels is not None and labels.file is None:
             label = labels.of_header(header, where)
@@ -209,7 +212,7 @@ def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Count
             unread = {lower[wanted] for wanted in optional if wanted not in row and wanted in lower}
         own_id = name_of(row.get(name), repr(name), where)
         if own_id is None and name in row:
-            noted[f"records without {name!r}, which are numbered"] += 1
+            noted[_NUMBERED.format(name)] += 1
         group = name_of(row.get(piece), repr(piece), where) if piece else None
         if piece and group is None and piece in row:
             noted[f"records without {piece!r}, each of which is alone"] += 1

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from datasets import load_dataset
 
-from dataset_scripts.build import build_dataset
+from dataset_scripts.build import _staged, build_dataset
 from hf_bertx.cli import main
 from hf_bertx.data import data_copies, text_files
 from hf_bertx.data.task_data import load_task_data
@@ -131,7 +132,7 @@ def test_load_dataset_gives_the_new_rows_after_a_rebuild(tmp_path: Path) -> None
 _KILLED = """
 import json, os, signal, sys
 from pathlib import Path
-from dataset_scripts.build import build_dataset
+from dataset_scripts.build import _staged, build_dataset
 root = Path(sys.argv[1])
 rename = Path.rename
 def child(raw, when=None, part=None):
@@ -173,6 +174,27 @@ def test_a_kill_leaves_one_whole_data_set_or_none(tmp_path: Path) -> None:
         [-9, {}, 1, 0, two, 0],
         [-9, one, 1, 0, one, 0],
     ]
+
+
+def test_builds_that_begin_at_once_sweep_none_of_another(tmp_path: Path) -> None:
+    lost: list[str] = []
+
+    def stages(_: int) -> None:
+        for n in range(60):
+            with _staged(tmp_path / "out") as stage:
+                (stage / "rows").write_text(str(n))
+                if not (stage / "rows").exists():
+                    lost.append(stage.name)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns at every line, as processes do on busy cores
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(stages, range(8)))
+    finally:
+        sys.setswitchinterval(usual)
+    assert lost == []
+    assert [path.name for path in tmp_path.iterdir() if path.name != ".out.lock"] == []
 
 
 def test_splice_is_built_without_a_network_from_the_package(tmp_path: Path) -> None:

@@ -168,12 +168,18 @@ def test_what_a_file_says_is_what_is_read(tmp_path: Path, name: str) -> None:
     assert [(r.id, r.sequence) for r in read(write(tmp_path, file, content))] == expected
 
 
-def test_missing_pieces_are_none_and_are_counted(tmp_path: Path) -> None:
+def test_missing_pieces_and_ids_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path, "x.csv", "gene,sequence\ng,AC\n,GG\nNA,TT\n")
     counts: Counter[str] = Counter()
     found = list(read_input(path, Columns(piece="gene"), counts=counts))
     assert [record.piece for record in found] == ["g", None, None]
     assert counts == {"records without 'gene', each of which is alone": 2}
+    counts.clear()
+    assert [record.id for record in read_input(write(tmp_path, "x.fa", ">\nAC\n>b\nGG\n"), counts=counts)] == [
+        "x-0",
+        "b",
+    ]
+    assert counts == {"records without 'id', which are numbered": 1}
 
 
 @pytest.mark.parametrize(
