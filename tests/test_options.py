@@ -13,11 +13,14 @@ import pytest
 from conftest import ROOT
 from saved_models import classes, saved
 
+from hf_bertx import run_files
 from hf_bertx.cli import build_parser, main
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import OF_THE_COMMAND, build_own
 from hf_bertx.pretraining.arguments import PretrainingArguments
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.options import RunArguments
+from hf_bertx.runs.order import check_same, run_order
 
 # A cheap order of each verb, and what is added for each of its options. The two have to differ in the status, in what
 # is printed, or in a file that is written. `A || B` adds A to the order itself, and B for the option.
@@ -244,12 +247,31 @@ RUN = (
 RUN += "; ".join(f"--train_file {{csv}} --discipline dna || {added}" for added in _OWN_DATA.split("; "))
 
 
+# Options that change neither a number of a run nor where it lies.
+SAME_RUN = ("plan", "threads", "rows_on_device", "resume")
+
+
 def run_of(argv: list[str]) -> Any:
     try:
-        plans, training = parse_arguments(argv, build_own)
+        return parse_arguments(argv, build_own)
     except (ValueError, OSError) as error:
         return str(error)
-    return plans, {name: value for name, value in vars(training).items() if name != "logging_dir"}
+
+
+def is_taken_for(there: Any, asked: Any, folder: Path) -> bool:
+    """Whether a run that was made for the one order would be skipped, or gone on with, by the other."""
+    if str in (type(there), type(asked)) or there[0][0].folder(folder) != asked[0][0].folder(folder):
+        return False
+    try:
+        made, wanted = (
+            run_order(spec, args, load_task_data(spec.task, spec.split, spec.data_dir))
+            for (spec, *_), args in (there, asked)
+        )
+        run_files.write_json(folder / run_files.RUN, made)
+        check_same(folder, wanted)
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 @pytest.mark.parametrize("field", [f.name for f in fields(RunArguments) if f.name not in OF_THE_COMMAND])
@@ -257,7 +279,13 @@ def test_each_option_of_a_run_changes_the_run(field: str, names: dict[str, str],
     told = changes(RUN)
     before, after = told.get(f"--{field}") or told[f"--no_{field}"]
     base = ["--output_dir", str(tmp_path), *before.format(**names).split()]
-    assert run_of([*base, *after.format(**names).split()]) != run_of(base)
+    plain, with_it = run_of(base), run_of([*base, *after.format(**names).split()])
+    ours, theirs = (
+        run if type(run) is str else (run[0], {**vars(run[1]), "logging_dir": ""}) for run in (plain, with_it)
+    )
+    assert ours != theirs
+    same = field in SAME_RUN
+    assert (is_taken_for(plain, with_it, tmp_path), is_taken_for(with_it, plain, tmp_path)) == (same, same)
 
 
 def test_pretraining_reads_each_of_its_options() -> None:

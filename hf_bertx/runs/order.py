@@ -50,6 +50,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
     plain |= {"shortcuts": spec.shortcuts, "standardize_targets": spec.standardize_targets}
     rare = {"class_weights": spec.class_weights, "restarts": spec.restarts}
+    rare |= {"optim_target_modules": args.optim_target_modules}
     plain |= {name: value for name, value in rare.items() if value != LEFT_OUT[name]}
     cut: dict[str, Any] = (
         {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
@@ -109,7 +110,7 @@ def check_same(
     """
     found = run_files.read_json(folder / run_files.RUN)
     try:
-        old, new = _flat(_identity(found)), _flat(_identity(json.loads(json.dumps(order))))
+        old, new = (LEFT_OUT | _flat(_identity(each)) for each in (found, json.loads(json.dumps(order))))
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{folder / run_files.RUN}: damaged; remove {folder} to run again") from None
     unknown = {"backbone_revision"} if new.get("backbone_revision") is None else set()

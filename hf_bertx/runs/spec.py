@@ -30,7 +30,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_steps": -1,
 }
 # Hyperparameters that a run's record leaves out where they have these values.
-LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0}
+LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0, "optim_target_modules": None}
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from transformers import TrainingArguments
 
+from hf_bertx import run_files
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import main
 from hf_bertx.runs.arguments import OWN_ARGUMENTS, parse_arguments
+from hf_bertx.runs.order import check_same, run_order
 from hf_bertx.runs.training import build_trainer
 from hf_bertx.runs.training_options import HONOURED, REFUSED, check_given
+from hf_bertx.tasks import get_task
 
 FIELDS = [field.name for field in fields(TrainingArguments) if field.init]
 # A value of each kind of option; what the field means does not matter for whether it is refused.
@@ -155,3 +158,41 @@ def test_an_honoured_field_reaches_the_trainer(tiny_backbone: Path, tmp_path: Pa
     reached = {name: getattr(trainer.args, name) for name in HONOURED_HERE}
     reached["debug"] = reached["debug"][0].value
     assert reached == HONOURED_HERE
+
+
+WORKERS = ["--dataloader_num_workers", "1"]
+# Fields that change no number of a run; `eval_delay` and the like choose which weights are kept, and do.
+SAME_RUN = frozenset(
+    """
+    dataloader_in_order dataloader_multiprocessing_context dataloader_num_workers dataloader_persistent_workers
+    dataloader_pin_memory dataloader_prefetch_factor debug disable_tqdm eval_accumulation_steps full_determinism
+    gradient_checkpointing gradient_checkpointing_kwargs log_level log_level_replica log_on_each_node
+    logging_first_step logging_steps per_device_eval_batch_size per_device_train_batch_size project run_name
+    save_on_each_node save_total_limit skip_memory_metrics torch_empty_cache_steps use_cpu
+    """.split()
+)
+
+
+def test_an_honoured_field_is_part_of_a_runs_identity(tiny_backbone: Path, tmp_path: Path) -> None:
+    given = ["--backbone", str(tiny_backbone), "--precision", "float32", "--output_dir", str(tmp_path)]
+    data = load_task_data(get_task("dna-splice"))
+
+    def ordered(*more: str) -> tuple[Path, dict[str, Any]]:
+        (spec,), args = parse_arguments([*given, *more])
+        return spec.folder(tmp_path), run_order(spec, args, data)
+
+    found = set()
+    needed = {"gradient_checkpointing_kwargs": ["--gradient_checkpointing", "1"]}
+    needed |= dict.fromkeys(("dataloader_prefetch_factor", "dataloader_persistent_workers"), WORKERS)
+    plain = ordered()
+    run_files.write_json(tmp_path / run_files.RUN, plain[1])
+    for name, value in HONOURED_HERE.items():
+        told = [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+        folder, order = ordered(*needed.get(name, []), *told)
+        try:
+            assert folder == plain[0]
+            check_same(tmp_path, order)
+        except (AssertionError, ValueError):
+            continue
+        found.add(name)
+    assert found == SAME_RUN
