@@ -157,7 +157,7 @@ def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
     others = [flat_specification(sibling[0]) for sibling in siblings]
     names = dict.fromkeys(name for other in others for name in other if other.get(name) != first.get(name))
     done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
-    validation = [value for run in done if (value := run.score("validation", task.metric)) is not None]
+    validation = [value for run in done if (value := _validation(run)) is not None]
     return Cell(
         task=task,
         specification={name: value for name, value in runs[0].specification.items() if name != "seed"},
@@ -168,6 +168,22 @@ def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
         scores=tuple(run.scores[task.test_split][task.metric] for run in done),
         validation=float(np.mean(validation)) if validation else None,
     )
+
+
+def _validation(run: Run) -> float | None:
+    """The score that a run was chosen by; of a baseline on GLUE, which tests on validation, that of held-out items."""
+    task = run.task
+    if run.specification["arm"] != BASELINE or task.test_split != "validation":
+        return run.score("validation", task.metric)
+    return max((tried[f"validation_{task.metric}"] for tried in (run.results or {})["tried"]), default=None)
+
+
+def best_baseline(cells: Iterable[Cell], task: str, split: str) -> Cell | None:
+    """The plain baseline that was best on validation, of those fitted to all training items of a task."""
+    asked = (task, split, 1)
+    alike = (c for c in cells if (c.task.name, c.specification["split"], c.fraction) == asked)
+    found = [cell for cell in alike if cell.is_baseline and cell.chosen and cell.validation is not None]
+    return max(found, key=lambda cell: cell.validation or 0.0, default=None)
 
 
 def _choose(siblings: list[Cell]) -> list[Cell]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ..arms import ARMS
 from ..data.text_files import spreadsheet_safe
+from ..protocols import PROBE
 from ..tasks import TASKS, Task
 from .statistics import Interval
 
@@ -53,6 +54,13 @@ def share_of_data(fraction: float) -> str:
 def items_of_data(items: int | str | None) -> str:
     """`, 1000 items` after the name of probes, which draw their training items; else nothing."""
     return "" if items is None else f", {items} items"
+
+
+def method_name(protocol: str, items: int | str | None) -> str:
+    """How a score was made: `probe, 1,000 items`, `fine-tuned`; `fine-tuned, paper` by another protocol."""
+    if protocol == PROBE:
+        return f"probe, {items:,} items" if isinstance(items, int) else f"probe, {items} items"
+    return "fine-tuned" if protocol == "recommended" else f"fine-tuned, {protocol}"
 
 
 def short_name(task: Task) -> str:

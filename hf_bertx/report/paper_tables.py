@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,6 @@ from .cells import Cell, Floor
 from .formatting import (
     arm_rank,
     bracketed,
-    grouped,
     interval_columns,
     items_of_data,
     markdown_table,
@@ -199,48 +197,6 @@ def markdown(table: PaperTable) -> str:
         lines.append(line)
     parts = [f"## {table.title}", "", f"Here: {describe(table)}. {counted(table)}", "", markdown_table(head, lines)]
     return "\n".join([*parts, "", NOTE, *([undecided(table)] if table.undecided else []), ""])
-
-
-def side_by_side(tables: Iterable[PaperTable]) -> str:
-    """The paper's tables with every method in one: a row a task, a column an arm.
-
-    Of probes, those with the training items that fill most cells; the largest of equals.
-    """
-    parts: list[str] = []
-    for first, *rest in grouped(tables, lambda table: (table.number, table.backbone, table.split)).values():
-        members = [first, *rest]
-        probes = [table for table in members if table.items not in (None, "all")]
-        main = max(probes, key=lambda table: (table.filled, table.items), default=None)
-        shown = [table for table in members if table.items is None or table is main]
-        rows = [{row.label: row for row in table.rows} for table in shown]
-        labels = [
-            label for label in dict.fromkeys(itertools.chain(*rows)) if any(_ours_in(each, label) for each in rows)
-        ]
-        lines = [
-            [f"{short_name(task)}, {task.metric}", *(_values(rows, label, number) for label in labels)]
-            for number, task in enumerate(first.tasks)
-        ]
-        ways = [table.protocol + items_of_data(table.items) for table in shown]
-        title = f"{first.title}: {shown_backbone(first.backbone)}, split {first.split}"
-        parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. A dash: no run.", ""]
-        parts += [markdown_table(["task, score", *labels], lines), ""]
-    return "\n".join(parts)
-
-
-def _ours_in(rows: dict[str, PaperRow], label: str) -> bool:
-    return label in rows and any(ours_text(entry) for entry in rows[label].ours)
-
-
-def _values(rows: Sequence[dict[str, PaperRow]], label: str, number: int) -> str:
-    """The paper's score of a task and those of each method."""
-    found = [each[label] for each in rows if label in each]
-    if found[0].kind in ("baseline", "floor"):  # the same for all methods
-        return next((ours_text(row.ours[number]) for row in found if row.ours[number]), "-") or "-"
-    paper = found[0].paper[number]
-    entries = [each[label].ours[number] if label in each else None for each in rows]
-    scores = ["" if paper is None else f"{paper:.1f}"]
-    scores += [percent(entry.mean) if isinstance(entry, Cell) else "" for entry in entries]
-    return " / ".join(score or "-" for score in scores) if any(scores) else "-"
 
 
 def counted(table: PaperTable) -> str:

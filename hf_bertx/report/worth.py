@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..tasks import TASKS, Task
-from .cells import Cell
+from .cells import Cell, best_baseline
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Kind, Panel
-from .formatting import bracketed, grouped, items_of_data, markdown_table, percent, short_name, shown_backbone
+from .formatting import bracketed, grouped, markdown_table, method_name, percent, short_name, shown_backbone
 from .hypotheses import LEVEL
+from .paper_tables import PaperRow, PaperTable, ours_text
 
 # Text with its own token ids is what the backbone was pre-trained on, so text tasks are compared when shifted.
 _PAIRS = {
@@ -59,7 +61,7 @@ def _setup(cell: Cell) -> str:
 
 def method(cell: Cell) -> str:
     """How a cell was scored: the protocol, and of a probe its training items."""
-    return cell.specification["protocol"] + items_of_data(cell.specification.get("items"))
+    return method_name(cell.specification["protocol"], cell.specification.get("items"))
 
 
 def published_gain(task: Task) -> tuple[float, float] | None:
@@ -82,10 +84,11 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
             rows = []
             for test in of_method:
                 task, c, paper = test.first.task, test.comparison, published_gain(test.first.task)
+                baseline = best_baseline(cells, task.name, test.first.specification["split"])
                 rows.append([
                     plain_name(task), task.metric, percent(test.first.mean), percent(test.second.mean),
                     percent(c.difference, "+") + f" [{percent(c.low, '+')}, {percent(c.high, '+')}]",
-                    f"{test.p_holm:.2g}", ", ".join(map(str, c.seeds)), _baseline(test.first, cells),
+                    f"{test.p_holm:.2g}", ", ".join(map(str, c.seeds)), _baseline_text(baseline, interval=True),
                     "" if paper is None else f"{paper[0] - paper[1]:+.1f}",
                 ])  # fmt: skip
             shown = [
@@ -121,18 +124,57 @@ def plain_name(task: Task) -> str:
     return f"{discipline}: {short_name(task)}" if task.name in TASKS else task.name
 
 
-def _baseline(cell: Cell, cells: Iterable[Cell]) -> str:
-    found = [
-        other
-        for other in cells
-        if other.is_baseline
-        and other.chosen
-        and other.validation is not None
-        and (other.task.name, other.specification["split"], other.fraction)
-        == (cell.task.name, cell.specification["split"], 1)
-    ]
-    best = max(found, key=lambda other: other.validation or 0.0, default=None)
-    return "" if best is None else f"{percent(best.mean)}{bracketed(best.interval)} ({best.name})"
+def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell]) -> str:
+    """The paper's tables with every method in one: a row a task, a column an arm.
+
+    Of probes, those with the training items that fill most cells; the largest of equals.
+    """
+    parts: list[str] = []
+    for first, *rest in grouped(tables, lambda table: (table.number, table.backbone, table.split)).values():
+        members = [first, *rest]
+        probes = [table for table in members if table.items not in (None, "all")]
+        main = max(probes, key=lambda table: (table.filled, table.items), default=None)
+        shown = [table for table in members if table.items is None or table is main]
+        rows = [{row.label: row for row in table.rows} for table in shown]
+        labels = [
+            label
+            for label in dict.fromkeys(itertools.chain(*rows))
+            if any(_ours_in(each, label) and each[label].kind != "baseline" for each in rows)
+        ]
+        lines = [
+            [
+                f"{short_name(task)}, {task.metric}",
+                *(_values(rows, label, number) for label in labels),
+                _baseline_text(best_baseline(cells, task.name, first.split)) or "-",
+            ]
+            for number, task in enumerate(first.tasks)
+        ]
+        ways = [method_name(table.protocol, table.items) for table in shown]
+        title = f"{first.title}: {shown_backbone(first.backbone)}, split {first.split}"
+        parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. A dash: no run.", ""]
+        parts += [markdown_table(["task, score", *labels, "best plain baseline"], lines), ""]
+    return "\n".join(parts)
+
+
+def _ours_in(rows: dict[str, PaperRow], label: str) -> bool:
+    return label in rows and any(ours_text(entry) for entry in rows[label].ours)
+
+
+def _values(rows: Sequence[dict[str, PaperRow]], label: str, number: int) -> str:
+    """The paper's score of a task and those of each method."""
+    found = [each[label] for each in rows if label in each]
+    if found[0].kind == "floor":  # the same for all methods
+        return next((ours_text(row.ours[number]) for row in found if row.ours[number]), "-") or "-"
+    paper = found[0].paper[number]
+    entries = [each[label].ours[number] if label in each else None for each in rows]
+    scores = ["" if paper is None else f"{paper:.1f}"]
+    scores += [percent(entry.mean) if isinstance(entry, Cell) else "" for entry in entries]
+    return " / ".join(score or "-" for score in scores) if any(scores) else "-"
+
+
+def _baseline_text(cell: Cell | None, interval: bool = False) -> str:
+    """`68.2 (onehot-ridge)`; nothing for None."""
+    return "" if cell is None else f"{percent(cell.mean)}{bracketed(cell.interval) if interval else ''} ({cell.name})"
 
 
 def worth_panels(tests: Sequence[ArmComparison]) -> list[Panel]:

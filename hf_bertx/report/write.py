@@ -29,7 +29,7 @@ from .pretraining_panels import pretraining_panels
 from .probes import probe_panels
 from .records import RunsFolder, collect_runs, read_runs
 from .tables import markdown, tables
-from .worth import worth, worth_markdown, worth_panels
+from .worth import side_by_side, worth, worth_markdown, worth_panels
 
 __all__ = ["Report", "Run", "build_report", "collect_runs", "markdown", "read_runs", "tables", "write_report"]
 
@@ -71,7 +71,7 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     rows = report_rows(report)
     texts = {TABLE: "\n".join(map(markdown, by_run)), REPORT: report_markdown(report)}
     if worth(report.tests):
-        beside = paper_tables.side_by_side(report.tables)
+        beside = side_by_side(report.tables, report.cells)
         texts[WORTH] = f"{worth_markdown(report.tests, report.cells)}\n{beside}"
     judged = judge(report.tests, report.plateau_tests)
     if judged:
