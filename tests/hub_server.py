@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         except _Gone:
             self.close_connection = True
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = _serve
 
     # ---- reading and answering
 
@@ -288,18 +288,6 @@ class _Handler(BaseHTTPRequestHandler):
         repository.add("main", "initial commit", {".gitattributes": File(b"*.safetensors filter=lfs\n", False)})
         self.reply({"url": url, "name": repo, "id": repo})
 
-    def delete(self) -> None:
-        asked = self.json()
-        kind, repo = asked.get("type") or "model", f"{asked['organization']}/{asked['name']}"
-        self.found(kind, repo, write=True)
-        del self.server_state.repositories[kind, repo]
-        self.reply({})
-
-    def settings(self, kind: str, repo: str) -> None:
-        asked = self.json()
-        self.found(kind, repo, write=True).private = asked.get("visibility") == "private" or bool(asked.get("private"))
-        self.reply({})
-
     def info(self, kind: str, repo: str, revision: str | None = None) -> None:
         repository = self.found(kind, repo)
         commit = self.at(repository, revision or "main")
@@ -309,27 +297,8 @@ class _Handler(BaseHTTPRequestHandler):
             for name, f in sorted(commit.files.items())
         ]
         known = {"id": repo, "author": repo.partition("/")[0], "sha": commit.id, "private": repository.private}
-        dates = {
-            "lastModified": DATE,
-            "createdAt": DATE,
-            "gated": False,
-            "disabled": False,
-            "tags": [],
-            "downloads": 0,
-        }
-        self.reply({**known, **dates, "siblings": siblings, "likes": 0, "modelId": repo})
-
-    def listing(self, kind: str) -> None:
-        user = self.user()
-        shown = [
-            {"id": r.id, "private": r.private, "tags": [], "downloads": 0, "likes": 0}
-            for r in self.server_state.repositories.values()
-            if r.kind == kind
-            and (not r.private or (user and r.id.partition("/")[0] in user[1]))
-            and self.query.get("search", "") in r.id
-            and self.query.get("author", r.id.partition("/")[0]) == r.id.partition("/")[0]
-        ]
-        self.reply(shown)
+        dates = {"lastModified": DATE, "createdAt": DATE, "gated": False, "disabled": False}
+        self.reply({**known, **dates, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0, "modelId": repo})
 
     def refs(self, kind: str, repo: str) -> None:
         r = self.found(kind, repo)
@@ -339,34 +308,19 @@ class _Handler(BaseHTTPRequestHandler):
         pulls = [{"name": n, "ref": n, "targetCommit": c} for n, c in r.branches.items() if n.startswith("refs/pr/")]
         self.reply({"branches": branches, "tags": tags, "converts": [], "pullRequests": pulls})
 
-    def commits(self, kind: str, repo: str, revision: str) -> None:
-        r = self.found(kind, repo)
-        listed, commit = [], r.find(revision)
-        while commit is not None:
-            listed.append({"id": commit.id, "title": commit.title, "message": "", "date": DATE, "authors": []})
-            commit = r.commits.get(commit.parent or "")
-        self.reply(listed)
-
     def branch(self, kind: str, repo: str, name: str) -> None:
         r = self.found(kind, repo, write=True)
-        if self.command == "DELETE":
-            del r.branches[name]
-        elif name in r.branches:
+        if name in r.branches:
             raise _Answer(409, f"Reference {name} already exists")
-        else:
-            r.branches[name] = self.at(r, self.json().get("startingPoint") or "main").id
+        r.branches[name] = self.at(r, self.json().get("startingPoint") or "main").id
         self.reply({})
 
     def tag(self, kind: str, repo: str, name: str) -> None:
-        """The route of a POST names what is tagged, its body the tag; that of a DELETE names the tag."""
-        r = self.found(kind, repo, write=True)
-        if self.command == "DELETE":
-            del r.tags[name]
-        else:
-            tag = self.json()["tag"]
-            if tag in r.tags:
-                raise _Answer(409, f"Tag {tag} already exists")
-            r.tags[tag] = self.at(r, name).id
+        """The route names what is tagged, the body the tag."""
+        r, tag = self.found(kind, repo, write=True), self.json()["tag"]
+        if tag in r.tags:
+            raise _Answer(409, f"Tag {tag} already exists")
+        r.tags[tag] = self.at(r, name).id
         self.reply({})
 
     # ---- trees and files
@@ -489,8 +443,6 @@ class _Handler(BaseHTTPRequestHandler):
                 files[value["path"]] = File(hub.objects[value["oid"]], True)
             elif line["key"] == "deletedFile":
                 del files[value["path"]]
-            elif line["key"] == "deletedFolder":
-                files = {n: f for n, f in files.items() if not n.startswith(value["path"].rstrip("/") + "/")}
             else:
                 raise _Answer(400, f"unknown key {line['key']}")
         url = f"{hub.url}/{'' if kind == 'model' else kind + 's/'}{repo}"
@@ -515,15 +467,11 @@ _ROUTES: tuple[tuple[str, str, Any], ...] = (
     ("/api/whoami-v2", "GET", _Handler.whoami),
     ("/api/validate-yaml", "POST", _Handler.validate_yaml),
     ("/api/repos/create", "POST", _Handler.create),
-    ("/api/repos/delete", "DELETE", _Handler.delete),
-    (f"/api/{_KIND}", "GET", _Handler.listing),
     (_API, "GET", _Handler.info),
     (f"{_API}/revision/{_REVISION}", "GET", _Handler.info),
-    (f"{_API}/settings", "PUT", _Handler.settings),
     (f"{_API}/refs", "GET", _Handler.refs),
-    (f"{_API}/commits/{_REVISION}", "GET", _Handler.commits),
-    (f"{_API}/branch/(?P<name>.+)", "POST DELETE", _Handler.branch),
-    (f"{_API}/tag/(?P<name>.+)", "POST DELETE", _Handler.tag),
+    (f"{_API}/branch/(?P<name>.+)", "POST", _Handler.branch),
+    (f"{_API}/tag/(?P<name>.+)", "POST", _Handler.tag),
     (f"{_API}/tree/{_REVISION}(?:/(?P<path>.+))?", "GET", _Handler.tree),
     (f"{_API}/paths-info/{_REVISION}", "POST", _Handler.paths_info),
     (f"{_API}/preupload/{_REVISION}", "POST", _Handler.preupload),

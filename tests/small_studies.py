@@ -1,12 +1,12 @@
 """A small study, its file, and the command that runs it in a process of its own."""
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 from conftest import ROOT
+from python_processes import PythonProcess
 
 SMALL: dict[str, Any] = {
     "about": "Small.",
@@ -23,8 +23,9 @@ def write(folder: Path, content: Any, name: str = "mine.yaml") -> str:
     return str(path)
 
 
-def command(*argv: str) -> list[str]:
-    return [sys.executable, "-m", "hf_bertx.cli", "study", *argv]
+def start(*argv: Any) -> PythonProcess:
+    """`bertx study ... --threads 1`."""
+    return PythonProcess("-m", "hf_bertx.cli", "study", *argv, "--threads", "1", env=environment())
 
 
 def environment() -> dict[str, str]:

@@ -83,8 +83,6 @@ def test_model_card_takes_the_place_of_the_trainers(tmp_path: Path) -> None:
 def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     run_files.write_json(path, {"a": 1})
-    with pytest.raises(ValueError, match="a is nan; allowed: finite numbers"):
-        run_files.write_json(path, {"a": float("nan")})
 
     def fails(temporary: Path) -> None:
         (temporary / "half").write_text("x")

@@ -2,16 +2,16 @@
 
 import csv
 import random
-import subprocess
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import train_briefly
 from saved_models import classes, saved
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_bertx.cli import main
 from hf_bertx.data.input_records import InputRecord
@@ -130,31 +130,23 @@ def test_kmer_is_part_of_what_a_run_is(tmp_path: Path) -> None:
         load_study(str(tmp_path / "one.yaml"))
 
 
-def test_a_trained_model_answers_alike_where_hf_bertx_is_missing(
-    short_run: Path, python_without_hf_bertx: str
-) -> None:
+def test_a_trained_model_answers_alike_in_stock_transformers(short_run: Path) -> None:
     run = Run.open_finished(short_run)
     assert short_run.name.endswith("-kmer-3")
     assert (run.specification["kmer"], run.specification["frame_augmentation"]) == (3, True)
     card = (run.model_dir / "README.md").read_text(encoding="utf-8")
     assert "3-mers in place of letters, in a frame that is drawn for each item and epoch" in card
     texts = ["ACGTTGCANNACGTAC" * 3, "acg", "GT"]
-    code = (
-        "import sys, torch\nfrom transformers import AutoModelForSequenceClassification as M, AutoTokenizer as T\n"
-        "t, m = T.from_pretrained(sys.argv[1]), M.from_pretrained(sys.argv[1]).eval()\n"
-        "for s in sys.argv[2:]:\n"
-        "    e = t(s, return_tensors='pt')\n"
-        "    print(e.input_ids[0].tolist(), *m(**e).logits[0].tolist(), sep='|')\n"
-    )
-    told = [python_without_hf_bertx, "-I", "-c", code, str(run.model_dir), *texts]
-    lines = subprocess.run(told, capture_output=True, text=True, check=True).stdout.splitlines()
-    own = DisciplineTokenizer.from_pretrained(run.model_dir)
-    assert own.discipline == DNA.kmers(3)
-    assert [line.split("|")[0] for line in lines] == [str(own(text).input_ids) for text in texts]
+    own, tokenizer = DisciplineTokenizer.from_pretrained(run.model_dir), AutoTokenizer.from_pretrained(run.model_dir)
+    model = AutoModelForSequenceClassification.from_pretrained(run.model_dir).eval()
+    assert (own.discipline, type(tokenizer)) == (DNA.kmers(3), PreTrainedTokenizerFast)
     classifier = SequenceClassifier.from_pretrained(short_run, precision="float32")
     (chunk,) = classifier.predict([InputRecord(str(i), text, f"text {i}") for i, text in enumerate(texts)])
-    theirs = np.array([[float(x) for x in line.split("|")[1:]] for line in lines])
-    assert np.abs(chunk.logits - theirs).max() < 1e-5
+    for text, logits in zip(texts, chunk.logits, strict=True):
+        encoded = tokenizer(text, return_tensors="pt")
+        assert encoded.input_ids[0].tolist() == own(text).input_ids
+        with torch.inference_mode():
+            assert np.abs(model(**encoded).logits[0].numpy() - logits).max() < 1e-5
 
 
 def test_all_frames_are_averaged_in_a_file_of_predictions(

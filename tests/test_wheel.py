@@ -31,31 +31,30 @@ def test_a_wheel_installs_one_package(wheel: Path) -> None:
     assert [name for name in needed if f"hf_bertx/{name}" not in names] == []
 
 
+COMMANDS = """
+import sys
+from pathlib import Path
+site, backbone = sys.argv[1:]
+sys.path.insert(0, site)
+from hf_bertx.cli import main
+assert main("data build mine --from mine.fasta --discipline dna --output data/mine".split()) == 0
+assert main(["train", "--task", "data/mine", "--backbone", backbone, "--max_steps", "3"]) == 0
+(model,) = Path("runs/recommended").rglob("model")
+assert main(["predict", str(model.parent), "mine.fasta", "--output", "answers.csv"]) == 0
+"""
+
+
 def test_commands_work_without_the_checkout(
     wheel: Path, python_without_hf_bertx: str, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-
-    def bertx(*argv: str) -> str:
-        code = f"import sys; sys.path.insert(0, {str(tmp_path / 'site')!r}); from hf_bertx.cli import main; "
-        done = subprocess.run(
-            [python_without_hf_bertx, "-I", "-c", code + f"sys.exit(main({list(argv)!r}))"],
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
-
     records = "".join(
         f">r{n} {'ab'[n % 2]}\n{'ACGT' * 5}{'ACGT'[n % 4]}{'ACGT'[n // 4 % 4]}{n * 'A'}\n" for n in range(40)
     )
     (tmp_path / "mine.fasta").write_text(records)
-    bertx("data", "build", "mine", "--from", "mine.fasta", "--discipline", "dna", "--output", "data/mine")
-    assert "## " in (tmp_path / "data" / "mine" / "README.md").read_text()
-    wrote = bertx("train", "--task", "data/mine", "--backbone", str(tiny_backbone), "--max_steps", "3")
-    run = Path(wrote.rpartition("wrote ")[2].splitlines()[0])
-    assert "## " in (tmp_path / run / "model" / "README.md").read_text()
-    bertx("predict", str(run), "mine.fasta", "--output", "answers.csv")
+    command = [python_without_hf_bertx, "-I", "-c", COMMANDS, str(tmp_path / "site"), str(tiny_backbone)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for card in (tmp_path / "data" / "mine" / "README.md", *(tmp_path / "runs").rglob("model/README.md")):
+        assert "## " in card.read_text()
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 41

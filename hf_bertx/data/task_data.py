@@ -258,14 +258,14 @@ def _named_labels(rows: Dataset, names: tuple[str, ...], where: str) -> Dataset:
 
 
 def _items(rows: Dataset) -> Iterable[Any]:
-    columns = [rows[name] for name in ("sequence", "second_sequence") if name in rows.column_names]
+    columns = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
     return zip(*columns, strict=True)
 
 
 def _fingerprint(splits: dict[str, Dataset]) -> str:
     digest = hashlib.sha256()
     for name, rows in splits.items():
-        for row_id, item, label in zip(rows["id"], _items(rows), rows["label"], strict=True):
+        for row_id, item, label in zip(rows["id"][:], _items(rows), rows["label"][:], strict=True):
             digest.update("\x1f".join((name, str(row_id), *item, repr(label))).encode())
             digest.update(b"\x1e")
     return digest.hexdigest()

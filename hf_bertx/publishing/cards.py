@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def model_card(
     )
 
 
+@cache
 def _template(name: str) -> Template:
     # jinja's default renders a missing value as nothing, and the heading came out as "# "
     environment = Environment(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 
+import torch.distributed
 from accelerate import PartialState
 
 
@@ -17,5 +18,7 @@ def end_process_group() -> None:
     The group ends with what holds it last. Modules of torch that are loaded after there is a group keep it for good,
     as a default of their functions, so that `transformers.Trainer` is to be imported before.
     """
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return
     gc.collect()  # a model that was wrapped for several processes holds the group
     PartialState().destroy_process_group()

@@ -5,8 +5,6 @@ import json
 import random
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import pretty_midi
 import pytest
 from datasets import DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
+from python_processes import PythonProcess
 from raw_files import midi, midi_of, parquet, write
 
 from dataset_scripts.build import build_dataset
@@ -780,18 +779,10 @@ def test_two_processes_may_build_into_one_folder(tmp_path: Path) -> None:
         "output, raw, *splits = sys.argv[1:]\n"
         "for split in splits * 2: build_dataset('dna-h3', Path(output), raw_dir=Path(raw), split=split)"
     )
-    running = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(tmp_path / "out"), str(raw), *splits],
-            cwd=ROOT,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for splits in (("paper", "grouped"), ("paper", "authors"))
-    ]
-    for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == 0, errors
+    told = [("paper", "grouped"), ("paper", "authors")]
+    running = [PythonProcess("-c", code, tmp_path / "out", raw, *splits, cwd=ROOT) for splits in told]
+    for done in [process.wait() for process in running]:
+        assert done.returncode == 0, done.stderr
     for config in ("paper", "grouped", "authors"):
         assert sum(len(own) for own in load(tmp_path / "out", config).values()) == 200
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.lock", "hf", "out", "raw"]

@@ -6,10 +6,8 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict, load_dataset
 
-from dataset_scripts.build import build_dataset
 from dataset_scripts.dna import read_splice
-from dataset_scripts.records import Record, checked
-from dataset_scripts.splits import grouped_split, random_split
+from dataset_scripts.records import checked
 from hf_bertx.data.task_data import load_task_data, subset
 from hf_bertx.disciplines import DNA
 from hf_bertx.tasks import TASKS
@@ -48,24 +46,6 @@ def test_load_dataset_reads_the_folder_as_it_will_read_the_hub() -> None:
     assert len(load_dataset(str(folder), "grouped")["test"]) == 162
 
 
-def uci_lines(n: int = 3190) -> list[str]:
-    return [
-        f"{('EI', 'IE', 'N')[i % 3]},  NAME-{i},   {i:060b}".translate(str.maketrans("01", "AC")) for i in range(n)
-    ]
-
-
-def test_both_forms_of_the_file_read_alike(tmp_path: Path) -> None:
-    letters = "ACGT" * 15
-    (tmp_path / "uci").write_text(f"EI,   ATRINS-DONOR-521,    {letters.lower()}\n\nN, X, ACGTNDRS\n")
-    (tmp_path / "keel").write_text(", ".join(letters) + ", EI\n")
-    uci, keel = (list(read_splice(tmp_path / name)) for name in ("uci", "keel"))
-    assert uci == [
-        Record("splice-0000", letters, "EI", f"{tmp_path}/uci, line 1", "sequence-0000"),
-        Record("splice-0001", "ACGTNDRS", "N", f"{tmp_path}/uci, line 3", "sequence-0001"),
-    ]
-    assert keel == [uci[0]._replace(where=f"{tmp_path}/keel, line 1")]
-
-
 @pytest.mark.parametrize(
     ("line", "message"),
     [
@@ -80,33 +60,6 @@ def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
     path.write_text(f"N, FIRST, ACGT\n{line}\n")
     with pytest.raises(ValueError, match=message):
         list(checked(read_splice(path), SPLICE))
-
-
-def test_a_changed_file_never_gives_the_old_rows(tmp_path: Path) -> None:
-    raw, out = tmp_path / "splice.data", tmp_path / "out"
-    lines = uci_lines()
-    raw.write_text("\n".join(lines))
-    counts = build_dataset(SPLICE.name, out, raw_dir=raw)
-    assert counts["paper"] == {"train": 2871, "validation": 159, "test": 160}
-    raw.write_text("\n".join([lines[0].replace("EI", "IE", 1), *lines[1:]]))
-    build_dataset(SPLICE.name, out, raw_dir=raw)
-    built = load_dataset(str(out / "paper"))
-    labels = Counter(label for split in built.values() for label in split["label"])
-    assert labels == {0: 1063, 1: 1064, 2: 1063}
-    raw.write_text("\n".join(lines[:-1]))
-    with pytest.raises(ValueError, match=r"3189 all, published 3190"):
-        build_dataset(SPLICE.name, out, raw_dir=raw, strict=True)
-    assert len(load_dataset(str(out / "paper"))["train"]) == 2871  # the good build is still there
-
-
-def test_groups_never_part() -> None:
-    groups = [f"g{i // 7}" for i in range(1000)]
-    chosen = grouped_split(groups)
-    where: dict[str, str] = {}
-    for group, part in zip(groups, chosen, strict=True):
-        assert where.setdefault(group, part) == part
-    assert Counter(chosen) == {"train": 888, "validation": 56, "test": 56}
-    assert Counter(random_split(1000)) == {"train": 900, "validation": 50, "test": 50}
 
 
 def dataset(**columns: list) -> DatasetDict:

@@ -2,12 +2,13 @@
 
 import json
 import random
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 from conftest import ROOT
+from python_processes import run_python
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
@@ -17,10 +18,9 @@ from hf_bertx.report import write as report
 from hf_bertx.tasks import TASKS
 
 
-def train(folder: Path, backbone: Path, *argv: str) -> subprocess.CompletedProcess:
-    command = [sys.executable, str(ROOT / "train.py"), "--backbone", str(backbone), "--max_steps", "4"]
-    command += ["--baselines", "none", "--probe_items", "0"]  # see tests/selection
-    return subprocess.run([*command, *argv], capture_output=True, text=True, cwd=folder, timeout=300)
+def train(folder: Path, backbone: Path, *argv: str) -> CompletedProcess:
+    told = ["--backbone", backbone, "--max_steps", 4, "--baselines", "none", "--probe_items", 0]  # see tests/selection
+    return run_python(ROOT / "train.py", *told, *argv, cwd=folder)
 
 
 def write_fasta(path: Path, n: int) -> None:

@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pages
 import pytest
 from conftest import ROOT
+from python_processes import run_python
 
 TUTORIAL = "own_arm.py"  # trains two runs; it is run as the page that shows it, on a tiny model
 SCRIPTS = sorted(path.name for path in (ROOT / "examples").glob("*.py") if path.name != TUTORIAL)
@@ -33,7 +32,7 @@ def test_scripts_print_what_they_say(name: str, tmp_path: Path) -> None:
     script = ROOT / "examples" / name
     expected = code_and_output(name)[1]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    done = run_python(script, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     printed = "\n".join(line for line in done.stdout.splitlines() if not line.startswith("{"))  # the Trainer's log
     assert pages.compare(expected, printed, tolerance=0.15) is None

@@ -7,13 +7,10 @@ import csv
 import gzip
 import itertools
 import json
-import os
 import random
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +20,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from conftest import ROOT
+from python_processes import PythonProcess
 from saved_models import classes, fasta, midi, predict, saved, sequences
 from transformers import pipeline
 
@@ -229,18 +226,16 @@ def test_a_column_of_pieces_votes_and_a_regression_takes_the_mean(protein_model:
 
 def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tmp_path: Path) -> None:
     path = fasta(tmp_path / "in.fasta", sequences(12 * CHUNK_RECORDS + 7, longest=15))
-    command = [sys.executable, "-m", "hf_bertx.cli", "predict", str(dna_model), str(path), "--threads", "1"]
-    command += ["--precision", "float32"]
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "--output", str(whole)], check=True, env=environment, capture_output=True, timeout=300)
-    process = subprocess.Popen([*command, "--output", str(killed)], env=environment)
+    command = ["predict", dna_model, path, "--threads", 1, "--precision", "float32", "--output"]
+    assert predict(*command[1:], whole) == 0
+    process = PythonProcess("-m", "hf_bertx.cli", *command, killed)
     stage = tmp_path / ".killed.csv.part"
     deadline = time.monotonic() + 200
     while len(list(stage.glob("0*.parquet"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    process.kill()
+    assert process.wait().returncode == -signal.SIGKILL
     assert not killed.exists()  # whole or not at all
     done = {part.name: part.stat().st_mtime_ns for part in stage.glob("0*.parquet")}
     assert 2 <= len(done) < 13

@@ -1,8 +1,6 @@
 """Masked-LM pre-training: what is masked, what is computed, and whole runs of `bertx pretrain`."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +13,7 @@ import torch
 import transformers
 from conftest import ROOT, broken_backbone
 from datasets import load_from_disk
+from python_processes import PythonProcess
 from safetensors.torch import load_file
 from transformers import AutoModel, AutoTokenizer
 
@@ -221,7 +220,7 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     # a pass takes 26 steps: it is killed in the second one, whose pairs are others than the first one's
     more = ["--next_sentence", "1", "--global_batch_size", "32", "--train_files", str(text), str(two)]
     whole, broken = ([*command(text, tiny_backbone, tmp_path / name), *more] for name in ("a", "b"))
-    process = subprocess.Popen(broken, stdout=subprocess.DEVNULL, cwd=ROOT)
+    process = PythonProcess(*broken[1:], cwd=ROOT)
     here(whole)
     deadline = time.monotonic() + 120
     # half a checkpoint, or one that was just finished, by the luck of the moment
@@ -229,8 +228,8 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.kill()
+    process.wait()
     assert not (tmp_path / "b" / "results.json").exists()
     here(broken)
     assert json.loads((tmp_path / "b" / "results.json").read_text())["resumed_from_step"] in (30, 40)

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from python_processes import run_python
 from saved_models import classes, midi, saved
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'hf-bertx[space]'")
@@ -110,9 +111,7 @@ def test_the_header_names_what_runs() -> None:
 
 
 def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / "app.py"), "--model", str(tmp_path)], capture_output=True, text=True
-    )
+    done = run_python(FOLDER / "app.py", "--model", tmp_path)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(
         f"app.py: error: {tmp_path}: holds no model; allowed: a run's folder"

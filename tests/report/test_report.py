@@ -339,19 +339,19 @@ def test_the_archived_demo_has_no_predictions_and_no_tests(tmp_path: Path) -> No
     assert (tmp_path / "table.md").read_text() == table
 
 
-def test_a_thousand_runs_are_read_and_computed_in_seconds(tmp_path: Path) -> None:
+def test_hundreds_of_runs_are_read_and_computed_in_seconds(tmp_path: Path) -> None:
     for arm in ("bert", "rand"):
         for task in ("dna-splice", "protein-fluorescence"):
             folder = make_run(tmp_path, task, arm, seed=0, items=500)
-            for seed in range(1, 250):
+            for seed in range(1, 75):
                 copy = folder.parent / f"seed-{seed}"
                 shutil.copytree(folder, copy)
                 edit(copy / "run.json", lambda order, seed=seed: order["specification"].update(seed=seed))
     started = time.process_time()
     runs = read_runs(tmp_path)
     tests = compare_arms(make_cells(runs.records, resamples=300))
-    assert (len(runs.records), len(tests)) == (1000, 2)
-    assert time.process_time() - started < 60  # measured: 12 s of one core, half of it ranks
+    assert (len(runs.records), len(tests)) == (300, 2)
+    assert time.process_time() - started < 20  # measured: 4 s of one core, half of it ranks
 
 
 def test_labels_and_names_of_a_user_are_escaped(tmp_path: Path) -> None:

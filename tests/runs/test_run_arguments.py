@@ -70,6 +70,21 @@ def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None
             "--task dna-h3 protein-stability",
             "'protein-stability' belongs to no option: the one before it takes a single",
         ),
+        ("--task dna-h33", "unknown task 'dna-h33'; did you mean 'dna-h3'?"),
+        ("--task dna-h3", "its data is not in the package"),
+        ("--arm re-emb", "unknown arm 're-emb'; did you mean 're_emb'?"),
+        ("--arm shift_1000", "shifts the ids of text, and task dna-splice is dna"),
+        ("--backbone bert-base-uncased", "could not be loaded from the Hub: google-bert/bert-base-uncased"),
+        ("--backbone bert", "unknown backbone 'bert'"),
+        ("--protocol best", "unknown protocol 'best'"),
+        ("--fsdp full_shard", "--fsdp needs a GPU"),
+        ("--use_cpu perhaps", "argument --use_cpu/--use-cpu: Truthy value expected"),
+        ("--precision float64", "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
+        ("--split random", "unknown split 'random'; allowed: paper, authors, grouped"),
+        ("--learning_rate fast", "argument --learning_rate"),
+        ("--optim adamm", "invalid choice: 'adamm' (choose from"),
+        ("none.yaml", "no such file"),
+        ("mine.txt", "arguments start with --, or come from a .yaml or .json file named first"),
         ("--optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'?"),
         ("--learning_rat 1e-3", "unknown argument 'learning_rat'; did you mean --learning_rate?"),
         ("--label_smoothing_factor 0.1 --task protein-stability", "needs classes, and task protein-stability is a"),
@@ -83,9 +98,14 @@ def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None
         ),
     ],
 )
-def test_an_option_that_cannot_be_had_is_one_line(argv: str, message: str, capsys: pytest.CaptureFixture) -> None:
-    assert main(argv.split()) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+def test_an_option_that_cannot_be_had_is_one_line(
+    argv: str, message: str, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    assert main([*argv.split(), "--output_dir", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("train.py: error: ")
+    assert message in error
+    assert not list(tmp_path.rglob("run.json"))
 
 
 @pytest.mark.parametrize(
@@ -96,6 +116,7 @@ def test_an_option_that_cannot_be_had_is_one_line(argv: str, message: str, capsy
         ("a.yaml", "arm: [bert, {x: 1}]\n", "give a value or a list"),
         ("a.yaml", "seed: one\n", "a.yaml: seed: invalid int value: 'one'"),
         ("a.yaml", "optim: adamm\n", "a.yaml: optim: invalid choice: 'adamm'"),
+        ("a.yaml", "- a\n", "a.yaml: holds list, not a mapping"),
         ("a.yaml", "learning_rat: 1\n", "unknown argument 'learning_rat'; did you mean 'learning_rate'?"),
         ("a.yaml", "seed: 1\narm: [\n", "a.yaml, line 3: not YAML"),
         ("a.yaml", "seed: !!python/object:os.system x\n", "a.yaml, line 1: not YAML"),
@@ -112,10 +133,10 @@ def test_a_file_of_arguments_names_the_place(
 
 
 def test_a_file_gives_the_types_of_the_command_line(tiny_backbone: Path, tmp_path: Path) -> None:
-    values = {"backbone": str(tiny_backbone), "learning_rate": "1e-5", "arm": "rand", "resume": False}
+    values = {"backbone": str(tiny_backbone), "learning_rate": "1e-5", "arm": "rand", "resume": False, "seed": 5}
     (tmp_path / "a.json").write_text(json.dumps(values | {"lr_scheduler_kwargs": {"num_cycles": 2}}))
-    (spec,), training = parse_arguments([str(tmp_path / "a.json")])
-    assert (spec.learning_rate, spec.arm.name, spec.resume) == (1e-5, "rand", False)
+    (spec,), training = parse_arguments([str(tmp_path / "a.json"), "--seed", "6"])
+    assert (spec.learning_rate, spec.arm.name, spec.resume, spec.seed) == (1e-5, "rand", False, 6)
     assert training.lr_scheduler_kwargs == {"num_cycles": 2}
 
 

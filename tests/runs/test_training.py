@@ -4,8 +4,6 @@ Traps 6, 7, 9, 10 of the installed libraries.
 """
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -18,10 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT
+from python_processes import PythonProcess, run_python
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_bertx import run_files
+from hf_bertx.cli import main as bertx
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import train_all as train_here
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
@@ -46,12 +46,8 @@ def arguments(backbone: Path, root: Path, *more: str) -> list[str]:
     return ["--backbone", str(backbone), "--output_dir", str(root), "--learning_rate", "1e-3", *more]
 
 
-def command(*argv: str) -> list[str]:
-    return [sys.executable, str(ROOT / "train.py"), *argv]
-
-
-def train(*argv: str, **kwargs: Any) -> subprocess.CompletedProcess:
-    return subprocess.run(command(*argv), capture_output=True, text=True, timeout=300, **kwargs)
+def train(*argv: str) -> subprocess.CompletedProcess:
+    return run_python(ROOT / "train.py", *argv)
 
 
 def folder_of(root: Path) -> Path:
@@ -110,29 +106,7 @@ def test_a_run_is_a_folder_with_everything_in_it(arms: Path) -> None:
     assert str(folder) not in json.dumps(config)  # no path of this machine
 
 
-def test_the_saved_model_gives_the_same_logits_where_hf_bertx_is_missing(arms: Path) -> None:
-    folder = next(path for path in arms.rglob("seed-0") if path.parent.name == "bert")
-    from datasets import load_dataset
-
-    rows = load_dataset(str(ROOT / "hf_bertx" / "data" / "dna-splice"), "paper")["test"]
-    code = (
-        "import sys; sys.modules['hf_bertx'] = None\n"
-        "import json\nfrom transformers import pipeline\n"
-        f"classify = pipeline('text-classification', model={str(folder / 'model')!r})\n"
-        "print(json.dumps(classify(json.load(sys.stdin), top_k=None, function_to_apply='none')))"
-    )
-    texts = json.dumps(rows["sequence"][:20])
-    done = subprocess.run([sys.executable, "-c", code], input=texts, capture_output=True, text=True, check=True)
-    answers = json.loads(done.stdout.splitlines()[-1])
-    expected = pq.read_table(folder / "predictions_test.parquet").to_pydict()
-    assert len(answers) == 20
-    for answer, item, logits in zip(answers, expected["id"], expected["logits"], strict=False):
-        assert item in rows["id"][:20]
-        found = {entry["label"]: entry["score"] for entry in answer}
-        assert [found["EI"], found["IE"], found["N"]] == pytest.approx(logits, abs=1e-5)
-
-
-def test_report_shows_the_arms_beside_the_paper(arms: Path, tmp_path: Path) -> None:
+def test_report_shows_the_arms_beside_the_paper(arms: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     records = collect_runs(arms)
     assert [record.specification["arm"] for record in records] == ["bert", "re_emb", "rand"]
     (table,) = tables(read_runs(arms))
@@ -143,13 +117,8 @@ def test_report_shows_the_arms_beside_the_paper(arms: Path, tmp_path: Path) -> N
     text = markdown(table)
     assert "18 test items occur in the training data" in text
     assert "| 0.001 |" in text  # each row has its learning rate
-    done = subprocess.run(
-        [str(BIN / "bertx"), "report", str(arms), "--format", "json", "--output", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert json.loads(done.stdout) == json.loads((tmp_path / "table.json").read_text())
+    assert bertx(["report", str(arms), "--format", "json", "--output", str(tmp_path)]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "table.json").read_text())
     assert (tmp_path / "table.md").read_text() == text
     assert (tmp_path / "loss_curves.png").read_bytes().startswith(b"\x89PNG")
 
@@ -182,19 +151,6 @@ def test_a_card_with_a_missing_value_is_an_error(arms: Path, tmp_path: Path) -> 
     (tmp_path / run_files.RESULTS).write_text(json.dumps(results))
     with pytest.raises(Exception, match="no attribute 'selected_step'"):
         model_card(tmp_path)
-
-
-def test_again_it_skips_and_another_order_is_refused(arms: Path, tiny_backbone: Path) -> None:
-    argv = arguments(tiny_backbone, arms, *"--arm bert --num_train_epochs 2 --seed 0 --precision float32".split())
-    before = (collect_runs(arms)[0].folder / "model" / "model.safetensors").stat().st_mtime_ns
-    done = train(*argv)
-    assert done.returncode == 0
-    assert "skipped" in done.stderr
-    assert (collect_runs(arms)[0].folder / "model" / "model.safetensors").stat().st_mtime_ns == before
-    other = train(*argv, "--weight_decay", "0.1")
-    assert other.returncode == 2
-    assert "holds a run of another specification: weight_decay is 0.0 there, 0.1 asked" in other.stderr
-    assert "Traceback" not in other.stderr
 
 
 class Interrupted(Exception): ...
@@ -244,16 +200,14 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     kills = 0
     # killed right after a checkpoint begins, when a log is written, and between evaluations
     for sign in ("checkpoint-6/model.safetensors", "checkpoint-24/trainer_state.json", "checkpoint-42"):
-        process = subprocess.Popen(
-            command(*arguments(tiny_backbone, broken, *SHORT)), stderr=subprocess.PIPE, text=True
-        )
+        process = PythonProcess(ROOT / "train.py", *arguments(tiny_backbone, broken, *SHORT))
         deadline = time.monotonic() + 120
         while not is_there(broken, sign) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             kills += 1
-        process.communicate()
+        process.wait()
     assert kills == 3
     last = train(*arguments(tiny_backbone, broken, *SHORT))
     assert last.returncode == 0, last.stderr[-3000:]
@@ -366,58 +320,6 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
     assert tokens[0] == tokens[1] == tokens[2] == 12 * 32 * 62
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (["--task", "dna-h33"], "unknown task 'dna-h33'; did you mean 'dna-h3'?"),
-        (["--task", "dna-h3"], "its data is not in the package"),
-        (["--arm", "re-emb"], "unknown arm 're-emb'; did you mean 're_emb'?"),
-        (["--arm", "shift_1000"], "shifts the ids of text, and task dna-splice is dna"),
-        (["--backbone", "bert-base-uncased"], "could not be loaded from the Hub: google-bert/bert-base-uncased"),
-        (["--backbone", "bert"], "unknown backbone 'bert'"),
-        (["--protocol", "best"], "unknown protocol 'best'"),
-        (["--fsdp", "full_shard"], "--fsdp needs a GPU"),
-        (["--use_cpu", "perhaps"], "argument --use_cpu/--use-cpu: Truthy value expected"),
-        (["--precision", "float64"], "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
-        (["--split", "random"], "unknown split 'random'; allowed: paper, authors, grouped"),
-        (["--fraction", "0"], "--fraction is 0.0; allowed: more than 0, at most 1"),
-        (["--learning_rate", "fast"], "argument --learning_rate"),
-        (["--optim", "adamm"], "invalid choice: 'adamm' (choose from"),
-        (["--learning_rat"], "unknown argument 'learning_rat'; did you mean --learning_rate?"),
-        (["none.yaml"], "no such file"),
-        (["mine.txt"], "arguments start with --, or come from a .yaml or .json file named first"),
-    ],
-)
-def test_a_wrong_value_is_one_line(
-    argv: list[str], message: str, capsys: pytest.CaptureFixture, tmp_path: Path
-) -> None:
-    import train as script
-
-    sys_argv, sys.argv = sys.argv, ["train.py", *argv, "--output_dir", str(tmp_path / "out")]
-    try:
-        code = script.main()
-    finally:
-        sys.argv = sys_argv
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert code == 2
-    assert error.startswith("train.py: error: ")
-    assert message in error
-
-
-def test_arguments_from_a_file_under_options(tiny_backbone: Path, tmp_path: Path) -> None:
-    (tmp_path / "my.yaml").write_text(
-        f"backbone: {tiny_backbone}\nseed: 5\nlearning_rate: 3.0e-5\narm: rand\nmax_steps: 7\n"
-    )
-    (spec,), training = parse_arguments([str(tmp_path / "my.yaml"), "--seed", "6"])
-    assert (spec.arm.name, spec.seed, training.learning_rate, training.max_steps) == ("rand", 6, 3e-5, 7)
-    (tmp_path / "bad.json").write_text('{"learning_rte": 1}')
-    with pytest.raises(ValueError, match=r"bad\.json: unknown argument 'learning_rte'"):
-        parse_arguments([str(tmp_path / "bad.json")])
-    (tmp_path / "list.yaml").write_text("- a\n")
-    with pytest.raises(ValueError, match="holds list, not a mapping"):
-        parse_arguments([str(tmp_path / "list.yaml")])
-
-
 def test_use_cpu_takes_what_suits_the_processor_where_there_is_a_gpu(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -510,7 +412,7 @@ def test_a_batch_that_cannot_be_divided() -> None:
         set_batch_size(Arguments(), 32)  # type: ignore[arg-type]
 
 
-def test_report_names_what_it_cannot_read(tmp_path: Path) -> None:
+def test_report_names_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         collect_runs(tmp_path / "none")
     with pytest.raises(ValueError, match="holds no run"):
@@ -518,6 +420,5 @@ def test_report_names_what_it_cannot_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{")
     with pytest.raises(ValueError, match=r"run\.json, line 1: not JSON"):
         write_report(tmp_path, tmp_path)
-    done = subprocess.run([str(BIN / "bertx"), "report", str(tmp_path)], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr.startswith("bertx: error: ")
+    assert bertx(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("bertx: error: ")

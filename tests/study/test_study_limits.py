@@ -1,12 +1,11 @@
 """A study on a machine that may vanish: a time limit, an archive of what is finished, and going on from it."""
 
 import io
-import subprocess
 import tarfile
 from pathlib import Path
 
 import pytest
-from small_studies import SMALL, command, environment, write
+from small_studies import SMALL, start, write
 
 from hf_bertx import run_files
 from hf_bertx.commands.study import _seconds
@@ -17,12 +16,6 @@ from hf_bertx.study.command import LEFT, run_study
 from hf_bertx.study.estimate import gpu_room, room
 from hf_bertx.study.execution import StudyContext, execute
 from hf_bertx.study.plan import load_study
-
-
-def start(*argv: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*argv, "--threads", "1"), capture_output=True, text=True, env=environment(), timeout=500
-    )
 
 
 def test_a_run_stopped_by_the_time_limit_resumes_exactly(
@@ -114,8 +107,8 @@ def test_as_many_workers_fit_as_the_memory_of_a_gpu_holds() -> None:
 
 def test_times_are_hours_minutes_and_seconds(capsys: pytest.CaptureFixture) -> None:
     assert [_seconds(text) for text in ("90s", "9m", "3h30m", "1h")] == [90, 540, 12600, 3600]
-    done = start("smoke", "--time_limit", "9")
+    done = start("smoke", "--time_limit", "9").wait()
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].endswith("'9' is not allowed: a time such as 90s, 9m or 3h30m")
-    done = start("smoke", "--archive", "runs.zip", "--dry_run")
+    done = start("smoke", "--archive", "runs.zip", "--dry_run").wait()
     assert done.stderr.splitlines()[-1].endswith("runs.zip: an archive's name ends with .tar.xz")
