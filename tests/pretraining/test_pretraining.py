@@ -220,8 +220,8 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     # a pass takes 26 steps: it is killed in the second one, whose pairs are others than the first one's
     more = ["--next_sentence", "1", "--global_batch_size", "32", "--train_files", str(text), str(two)]
     whole, broken = ([*command(text, tiny_backbone, tmp_path / name), *more] for name in ("a", "b"))
-    process = PythonProcess(*broken[1:], cwd=ROOT)
     here(whole)
+    process = PythonProcess(*broken[1:], cwd=ROOT)
     deadline = time.monotonic() + 120
     # half a checkpoint, or one that was just finished, by the luck of the moment
     while not (tmp_path / "b" / "checkpoints" / "checkpoint-40" / "model.safetensors").exists():
