@@ -14,7 +14,7 @@ from ..protocols import PROBE
 from ..runs.run import Run, same_items
 from ..tasks import TASKS, Task
 from . import statistics
-from .formatting import grouped, shown_backbone
+from .formatting import grouped, method_name, shown_backbone
 from .resampling import resampled_scores
 from .statistics import Interval
 
@@ -80,6 +80,16 @@ class Cell:
     def is_probe(self) -> bool:
         """Whether its runs are frozen features and a closed-form head."""
         return self.specification["protocol"] == PROBE
+
+    @property
+    def method(self) -> str:
+        """How it was scored: `fine-tuned`; `probe, 1,000 items`."""
+        return method_name(self.specification["protocol"], self.specification.get("items"))
+
+    @property
+    def title(self) -> str:
+        """`minilm-l6, split paper`: what methods share that are shown side by side."""
+        return f"{shown_backbone(self.specification['backbone'])}, split {self.specification['split']}"
 
     @property
     def name(self) -> str:

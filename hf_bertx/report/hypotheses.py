@@ -8,7 +8,7 @@ from typing import Any
 
 from .cells import Cell
 from .comparisons import ArmComparison
-from .formatting import grouped, markdown_table, percent, setup, short_name
+from .formatting import grouped, markdown_table, percent, setup, share_of_data, short_name
 from .plateau import PlateauTest
 
 LEVEL = 0.05
@@ -77,6 +77,16 @@ class Judgement:
     hypothesis: Hypothesis
     where: str
     findings: tuple[Finding, ...]
+
+    @property
+    def cell(self) -> Cell:
+        return self.findings[0].cell
+
+    @property
+    def short(self) -> str:
+        """`holds: 8 of 16, 0 against`."""
+        agree, against = (sum(finding.sign == sign for finding in self.findings) for sign in (1, -1))
+        return f"{self.verdict}: {agree} of {len(self.findings)}, {against} against"
 
     @property
     def verdict(self) -> str:
@@ -152,15 +162,7 @@ def hypothesis_rows(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
 
 
 def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
-    """A table of verdicts, and one of what each task says."""
-    head = ["", "claim", "where", "verdict", "agree", "against", "neither"]
-    verdicts = []
-    for each in judgements:
-        signs = [finding.sign for finding in each.findings]
-        verdicts.append([each.hypothesis.name, each.hypothesis.claim, each.where, each.verdict,
-                         *(signs.count(sign) for sign in (1, -1, 0))])  # fmt: skip
-    judged = {each.hypothesis.name for each in judgements}
-    verdicts += [[each.name, each.claim, "", "no runs", *[""] * 3] for each in HYPOTHESES if each.name not in judged]
+    """The verdicts at a glance, a row a hypothesis and a column a method, and a table of what each task says."""
     rows = [
         [each.hypothesis.name, each.where, short_name(finding.cell.task), finding.pair, finding.text,
          {1: "agrees", -1: "against", 0: ""}[finding.sign],
@@ -169,13 +171,25 @@ def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
         for finding in each.findings
     ]  # fmt: skip
     tasks = ["", "where", "task", "arms", "difference x 100 [95%], corrected p", "", "runs"]
-    return "\n".join(
-        ["## Hypotheses", "", markdown_table(head, verdicts), "", markdown_table(tasks, rows), "", NOTE, ""]
-    )
+    parts = ["## Hypotheses", ""]
+    for title, members in grouped(judgements, lambda each: each.cell.title).items():
+        parts += [f"{title}:", "", _at_a_glance(members), ""]
+    return "\n".join([*parts, NOTE, "", markdown_table(tasks, rows), ""])
+
+
+def _at_a_glance(judgements: Sequence[Judgement]) -> str:
+    methods = grouped(judgements, lambda each: each.cell.method + share_of_data(each.cell.fraction))
+    by_method = {name: {each.hypothesis.name: each for each in members} for name, members in methods.items()}
+    rows = []
+    for hypothesis in HYPOTHESES:
+        found = [judged.get(hypothesis.name) for judged in by_method.values()]
+        rows.append([hypothesis.name, hypothesis.claim, *("" if each is None else each.short for each in found)])
+    return markdown_table(["", "claim", *by_method], rows)
 
 
 NOTE = (
-    f"Agree, against: the test corrected over tasks (Holm) is significant at {LEVEL} in that direction. H3 agrees "
+    "`8 of 16, 0 against`: 8 of 16 comparisons agree and none is against the claim. Agree, against: the test "
+    f"corrected over tasks (Holm) is significant at {LEVEL} in that direction. H3 agrees "
     f"where the 95% interval lies within {100 * MARGIN:g} points. A hypothesis {HOLDS} if more than half of the "
     f"comparisons agree and none is against it. It {FAILS} if at least as many are against it as agree (H3: more than "
     "half are against it). Else it cannot be told."

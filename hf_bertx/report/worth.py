@@ -52,16 +52,7 @@ def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
         for test in tests
         if (test.first.name, test.second.name) in _pairs(test.first.task) and test.first.fraction == 1
     ]
-    return grouped(at_main_size(shown), lambda test: _setup(test.first))
-
-
-def _setup(cell: Cell) -> str:
-    return f"{shown_backbone(cell.specification['backbone'])}, split {cell.specification['split']}"
-
-
-def method(cell: Cell) -> str:
-    """How a cell was scored: the protocol, and of a probe its training items."""
-    return method_name(cell.specification["protocol"], cell.specification.get("items"))
+    return grouped(at_main_size(shown), lambda test: test.first.title)
 
 
 def published_gain(task: Task) -> tuple[float, float] | None:
@@ -80,7 +71,7 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
     parts = ["## What pre-training on text was worth", ""]
     for title, members in worth(tests).items():
         parts += [f"{title}, pre-trained minus random:", "", _differences(members), ""]
-        for name, of_method in grouped(members, lambda test: method(test.first)).items():
+        for name, of_method in grouped(members, lambda test: test.first.method).items():
             rows = []
             for test in of_method:
                 task, c, paper = test.first.task, test.comparison, published_gain(test.first.task)
@@ -101,10 +92,10 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
 
 def _differences(members: Sequence[ArmComparison]) -> str:
     """A row a task, a column a method; bold where the corrected p is below [`LEVEL`]."""
-    methods = list(dict.fromkeys(method(test.first) for test in members))
+    methods = list(dict.fromkeys(test.first.method for test in members))
     rows = []
     for of_task in grouped(members, lambda test: test.first.task.name).values():
-        task, found = of_task[0].first.task, {method(test.first): test for test in of_task}
+        task, found = of_task[0].first.task, {test.first.method: test for test in of_task}
         paper = published_gain(task)
         row = [plain_name(task), task.metric, "" if paper is None else f"{paper[0] - paper[1]:+.1f}"]
         for name in methods:
@@ -184,7 +175,7 @@ def worth_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
 
 def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
     tasks = list({test.first.task.name: test.first.task for test in members}.values())
-    methods = list(dict.fromkeys(method(test.first) for test in members))
+    methods = list(dict.fromkeys(test.first.method for test in members))
     names = [plain_name(task) for task in tasks]
 
     def draw(axis: Any) -> None:
@@ -194,7 +185,7 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
             if paper is not None:
                 axis.plot(paper[0] - paper[1], tasks.index(task), "D", ms=5, color=COLORS[7], mfc="none", zorder=1)
         for test in members:
-            number = methods.index(method(test.first))
+            number = methods.index(test.first.method)
             place = tasks.index(test.first.task) + 0.26 * (number - (len(methods) - 1) / 2)
             c, sure = test.comparison, test.p_holm < LEVEL
             color = COLORS[number]

@@ -36,7 +36,8 @@ def test_a_verdict_follows_from_the_tasks(tmp_path: Path, name: str, signs: list
     row = {"first_runs": 3, "second_runs": 3}
     judged = Judgement(BY_NAME[name], "here", tuple(Finding(cell, "a - b", sign, "", row) for sign in signs))
     assert judged.verdict == verdict
-    assert f"| here | {verdict} |" in hypotheses_markdown([judged])
+    short = f"{verdict}: {signs.count(1)} of 3, {signs.count(-1)} against"
+    assert f"| {name} | {judged.hypothesis.claim} | {short} |" in hypotheses_markdown([judged])
 
 
 def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
@@ -50,7 +51,8 @@ def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
     assert rows.loc["H1", "low"] < rows.loc["H1", "difference"] < rows.loc["H1", "high"]
     assert "H5" not in rows.index
     verdicts = (tmp_path / "report" / "hypotheses.md").read_text().splitlines()
-    assert "| H7 | Most of the gain comes early in pre-training. |  | no runs |  |  |  |" in verdicts
+    assert "| H1 | Pre-trained weights beat random ones. | holds: 1 of 1, 0 against |" in verdicts
+    assert "| H7 | Most of the gain comes early in pre-training. |  |" in verdicts
 
 
 def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
