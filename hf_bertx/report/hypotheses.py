@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -178,12 +179,16 @@ def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
 
 
 def _at_a_glance(judgements: Sequence[Judgement]) -> str:
-    methods = grouped(judgements, lambda each: each.cell.method + share_of_data(each.cell.fraction))
+    def place(judgement: Judgement) -> tuple[bool, float]:
+        items = judgement.cell.specification.get("items", "all")
+        return not judgement.cell.is_probe, math.inf if items == "all" else items
+
+    methods = grouped(sorted(judgements, key=place), lambda each: each.cell.method + share_of_data(each.cell.fraction))
     by_method = {name: {each.hypothesis.name: each for each in members} for name, members in methods.items()}
     rows = []
     for hypothesis in HYPOTHESES:
         found = [judged.get(hypothesis.name) for judged in by_method.values()]
-        rows.append([hypothesis.name, hypothesis.claim, *("" if each is None else each.short for each in found)])
+        rows.append([hypothesis.name, hypothesis.claim, *("-" if each is None else each.short for each in found)])
     return markdown_table(["", "claim", *by_method], rows)
 
 

@@ -9,7 +9,7 @@ import yaml
 from conftest import ROOT
 
 from hf_bertx.report.records import read_runs
-from hf_bertx.report.worth import worth_markdown
+from hf_bertx.report.worth import side_by_side, worth_markdown
 from hf_bertx.report.write import build_report
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.study.archive import read_archive
@@ -36,6 +36,11 @@ def test_table_of_results_is_what_the_archive_says(tmp_path: Path) -> None:
 
     assert len(plain(table[0])) > 10
     assert plain(table[0]) == [line for line in plain(made) if line in plain(table[0])]
+    beside = side_by_side(report.tables, report.cells).splitlines()
+    page = (ROOT / "results/verdict/README.md").read_text(encoding="utf-8")
+    shown = [line for line in page.split("### Table ", 1)[1].splitlines() if line.startswith("| ")]
+    assert len(shown) == 18  # 16 tasks and two heads
+    assert set(shown) <= set(beside)
 
 
 def test_blocks_run_and_print_what_is_shown(reader: Path) -> None:

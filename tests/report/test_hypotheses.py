@@ -52,7 +52,7 @@ def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
     assert "H5" not in rows.index
     verdicts = (tmp_path / "report" / "hypotheses.md").read_text().splitlines()
     assert "| H1 | Pre-trained weights beat random ones. | holds: 1 of 1, 0 against |" in verdicts
-    assert "| H7 | Most of the gain comes early in pre-training. |  |" in verdicts
+    assert "| H7 | Most of the gain comes early in pre-training. | - |" in verdicts
 
 
 def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
