@@ -9,11 +9,12 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import atexit
 import gc
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +213,19 @@ class HubUser:
         line = done.stderr.splitlines()[-1]
         assert line.startswith("bertx: error: ")
         return line.removeprefix("bertx: error: ")
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs a command that has to end with status 2; returns the line that says why."""
+
+    def refused(command: Callable[[list[str]], int], *argv: Any) -> str:
+        assert command([str(word) for word in argv]) == 2
+        line = capsys.readouterr().err.strip().splitlines()[-1]
+        assert re.match(r"[\w.]+: error: ", line), line
+        return line
+
+    return refused
 
 
 @pytest.fixture

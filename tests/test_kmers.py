@@ -94,11 +94,10 @@ def test_length_counts_kmers_and_six_mers_fit_into_bert() -> None:
     ],
 )
 def test_a_kmer_that_cannot_be_is_one_line(
-    argv: str, message: str, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    argv: str, message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
-    given = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path / "out"), "--max_steps", "1"]
-    assert main(["train", *given, *argv.split()]) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    given = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "out", "--max_steps", "1"]
+    assert message in refusal(main, "train", *given, *argv.split())
 
 
 @pytest.mark.parametrize(
@@ -108,9 +107,8 @@ def test_a_kmer_that_cannot_be_is_one_line(
         ["pretrain", "--discipline", "music", "--train_files", "x.mid", "--kmer", "3"],
     ],
 )
-def test_other_verbs_refuse_kmers_of_music(argv: list[str], capsys: pytest.CaptureFixture) -> None:
-    assert main(argv) == 2
-    assert "kmer is 3; music has no letters to cut" in capsys.readouterr().err.splitlines()[-1]
+def test_other_verbs_refuse_kmers_of_music(argv: list[str], refusal: Any) -> None:
+    assert "kmer is 3; music has no letters to cut" in refusal(main, *argv)
 
 
 def test_kmer_is_part_of_what_a_run_is(tmp_path: Path) -> None:
@@ -149,9 +147,7 @@ def test_a_trained_model_answers_alike_in_stock_transformers(short_run: Path) ->
             assert np.abs(model(**encoded).logits[0].numpy() - logits).max() < 1e-5
 
 
-def test_all_frames_are_averaged_in_a_file_of_predictions(
-    short_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_all_frames_are_averaged_in_a_file_of_predictions(short_run: Path, tmp_path: Path) -> None:
     texts = ["ACGTTGCAGGTACGTAC", "AC", "GNTTTTACG"]
     (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
     frames = [tmp_path / f"{frame}.txt" for frame in range(3)]
@@ -185,14 +181,11 @@ def test_values_of_a_regression_are_averaged(tiny_backbone: Path, three: Any, tm
     assert one.fingerprint() != every.fingerprint()
 
 
-def test_frames_are_refused_for_a_model_without_kmers(
-    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_frames_are_refused_for_a_model_without_kmers(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
     model = saved(tiny_backbone, tmp_path / "model", "dna", **classes("a", "b"))
     (tmp_path / "in.txt").write_text("ACGT\n")
-    told = [str(model), str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.csv"), "--frames", "all"]
-    assert main(["predict", *told]) == 2
-    assert "frames is 'all', and the model has no k-mers" in capsys.readouterr().err.splitlines()[-1]
+    told = [model, tmp_path / "in.txt", "--output", tmp_path / "out.csv", "--frames", "all"]
+    assert "frames is 'all', and the model has no k-mers" in refusal(main, "predict", *told)
 
 
 def test_each_epoch_draws_the_frame_of_each_row(three: DisciplineTokenizer) -> None:
@@ -221,7 +214,6 @@ def test_a_backbone_pretrained_on_kmers_serves_the_same_k_alone(tiny_backbone: P
         DisciplineTokenizer.from_backbone(text, "dna")
 
 
-def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, capsys: Any) -> None:
-    told = ["--backbone", str(short_run / "model"), "--output_dir", str(tmp_path), "--max_steps", "1"]
-    assert main(["train", *told, "--kmer", "2"]) == 2
-    assert "was fine-tuned with kmer 3, asked is 2" in capsys.readouterr().err.splitlines()[-1]
+def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, refusal: Any) -> None:
+    told = ["--backbone", short_run / "model", "--output_dir", tmp_path, "--max_steps", "1"]
+    assert "was fine-tuned with kmer 3, asked is 2" in refusal(main, "train", *told, "--kmer", "2")

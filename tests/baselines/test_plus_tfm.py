@@ -205,11 +205,9 @@ class Touches:
         return (Path.touch, (self.path,))
 
 
-def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path, refusal: Any) -> None:
     torch.save({"transformer.embed.tok_embed.weight": Touches(tmp_path / "ran")}, tmp_path / "evil.pt")
-    assert main(["convert", "plus-tfm", str(tmp_path / "evil.pt"), "--output", str(tmp_path / "out")]) == 2
-    error = capsys.readouterr().err
-    assert len(error.splitlines()) == 1
+    error = refusal(main, "convert", "plus-tfm", tmp_path / "evil.pt", "--output", tmp_path / "out")
     assert "evil.pt: refused, since it is no file of tensors alone; nothing of it was run" in error
     assert not (tmp_path / "ran").exists()
     assert not (tmp_path / "out").exists()
@@ -247,11 +245,8 @@ def test_another_checkpoint_is_named(
         (["convert", "plus-tfm"], "plus-tfm has no package: name the published file"),
     ],
 )
-def test_a_missing_file_is_one_line(
-    argv: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
-    assert main([*argv, "--output", str(tmp_path / "out")]) == 2
-    assert message in capsys.readouterr().err
+def test_a_missing_file_is_one_line(argv: list[str], message: str, tmp_path: Path, refusal: Any) -> None:
+    assert message in refusal(main, *argv, "--output", tmp_path / "out")
 
 
 def test_a_wrong_shape_is_named() -> None:
@@ -367,16 +362,14 @@ def test_plus_tfm_without_weights_says_so_by_its_name() -> None:
     assert get_baseline("plus-tfm:scratch").source is None
 
 
-def test_an_encoder_out_of_reach_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["baseline", "encoder:nobody/nothing", "--runs", str(tmp_path)]) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
+def test_an_encoder_out_of_reach_is_one_line(tmp_path: Path, refusal: Any) -> None:
+    error = refusal(main, "baseline", "encoder:nobody/nothing", "--runs", tmp_path)
     assert error.startswith("bertx: error: encoder 'nobody/nothing' could not be loaded by stock transformers: ")
 
 
 @pytest.mark.skipif(find_spec("antiberty") is not None, reason="antiberty is installed")
-def test_without_antiberty_one_line_says_what_to_install(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    assert main(["convert", "antiberty", "--output", str(tmp_path / "out")]) == 2
-    assert "pip install 'hf-bertx[antiberty]'" in capsys.readouterr().err
+def test_without_antiberty_one_line_says_what_to_install(tmp_path: Path, refusal: Any) -> None:
+    assert "pip install 'hf-bertx[antiberty]'" in refusal(main, "convert", "antiberty", "--output", tmp_path / "out")
 
 
 @pytest.mark.skipif(find_spec("antiberty") is None, reason="needs pip install 'hf-bertx[antiberty]' (95 MB)")

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.image import imread
@@ -66,25 +67,22 @@ def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) 
     ],
 )
 def test_what_cannot_be_mutated(
-    model: Path, tmp_path: Path, row: str, told: list[str], message: str, capsys: pytest.CaptureFixture
+    model: Path, tmp_path: Path, row: str, told: list[str], message: str, refusal: Any
 ) -> None:
     file, output = fasta(tmp_path / "in.fasta", [row]), tmp_path / "out"
-    assert main(["mutate", str(model), str(file), "--output", str(output), *told]) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert message in refusal(main, "mutate", model, file, "--output", output, *told)
     assert not output.exists()
 
 
-def test_a_model_of_music_has_no_letters(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_model_of_music_has_no_letters(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
     model = saved(tiny_backbone, tmp_path / "model", "music", **classes("Bach", "Chopin"))
     (tmp_path / "in.txt").write_text("60 64\n")
-    assert main(["mutate", str(model), str(tmp_path / "in.txt"), "--output", str(tmp_path / "out")]) == 2
-    assert "a model of music reads no letters" in capsys.readouterr().err.splitlines()[-1]
+    error = refusal(main, "mutate", model, tmp_path / "in.txt", "--output", tmp_path / "out")
+    assert "a model of music reads no letters" in error
 
 
-def test_a_folder_of_something_else_is_not_replaced(
-    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_a_folder_of_something_else_is_not_replaced(model: Path, tmp_path: Path, refusal: Any) -> None:
     file, output = fasta(tmp_path / "in.fasta", ["AC"]), tmp_path / "kept"
     output.mkdir()
-    assert main(["mutate", str(model), str(file), "--output", str(output), "--overwrite"]) == 2
-    assert "kept: is there already; allowed: a new folder" in capsys.readouterr().err.splitlines()[-1]
+    error = refusal(main, "mutate", model, file, "--output", output, "--overwrite")
+    assert "kept: is there already; allowed: a new folder" in error

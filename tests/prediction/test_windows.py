@@ -134,10 +134,9 @@ def test_windows_and_frames_are_averaged_together(tiny_backbone: Path, tmp_path:
     ],
 )
 def test_windows_that_are_not_allowed(
-    told: list[str], message: str, tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+    told: list[str], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
-    assert main(["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), *told]) == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert message in refusal(main, "--backbone", tiny_backbone, "--output_dir", tmp_path, *told)
 
 
 def test_a_run_that_cuts_its_items_says_so_once(

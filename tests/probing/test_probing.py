@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,13 +162,9 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, tmp_path: Path, arm: str)
     ],
 )
 def test_bad_input_is_one_line(
-    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture, argv: list[str], message: str
+    tiny_backbone: Path, tmp_path: Path, refusal: Any, argv: list[str], message: str
 ) -> None:
-    assert main(["probe", "--backbone", str(tiny_backbone), "--runs", str(tmp_path), *argv]) == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("bertx: error: ")
-
-    assert re.search(message, error), error
+    assert re.search(message, refusal(main, "probe", "--backbone", tiny_backbone, "--runs", tmp_path, *argv))
 
 
 @pytest.mark.parametrize("task", ["dna-splice"])
@@ -264,10 +261,9 @@ def test_a_study_of_probes_ends_with_nothing_to_do(
     ],
 )
 def test_a_bad_study_of_probes_is_one_line(
-    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture, line: str, message: str
+    tiny_backbone: Path, tmp_path: Path, refusal: Any, line: str, message: str
 ) -> None:
     study = tmp_path / "bad.yaml"
     kept = [each for each in STUDY.splitlines() if not each.startswith(line.partition(":")[0] + ":")]
     study.write_text("\n".join(kept).format(plan="ab" * 32, backbone=tiny_backbone) + f"\n{line}\n")
-    assert main(["study", str(study), "--runs", str(tmp_path / "runs"), "--dry_run"]) == 2
-    assert re.search(message, capsys.readouterr().err)
+    assert re.search(message, refusal(main, "study", study, "--runs", tmp_path / "runs", "--dry_run"))

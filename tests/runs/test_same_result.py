@@ -28,17 +28,7 @@ def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def losses(backbone: Path, folder: Path, told: list[str], weights: torch.dtype = torch.float32) -> torch.Tensor:
     argv = ["--backbone", str(backbone), "--max_steps", str(STEPS), "--logging_steps", "1", "--eval_steps", "100"]
-    argv += [
-        "--learning_rate",
-        "3e-3",
-        "--warmup_steps",
-        "0",
-        "--global_batch_size",
-        "8",
-        "--use_cpu",
-        "--threads",
-        "1",
-    ]
+    argv += "--learning_rate 3e-3 --warmup_steps 0 --global_batch_size 8 --use_cpu --threads 1".split()
     (spec,), args = parse_arguments([*argv, *LONG_WAY, *told, "--output_dir", str(folder)])
     trainer = build_trainer(spec, args, load_task_data(spec.task), folder)
     trainer.model.to(weights)

@@ -22,18 +22,7 @@ from hf_bertx.runs.training import run
 from hf_bertx.runs.tuning import apply_tuning, merged
 from hf_bertx.tasks import get_task
 
-SHORT = [
-    "--fraction",
-    "0.1",
-    "--max_steps",
-    "6",
-    "--logging_steps",
-    "1",
-    "--eval_steps",
-    "2",
-    "--max_eval_items",
-    "40",
-]
+SHORT = "--fraction 0.1 --max_steps 6 --logging_steps 1 --eval_steps 2 --max_eval_items 40".split()
 IDS = torch.arange(10, 30).reshape(2, 10)
 
 
