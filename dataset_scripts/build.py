@@ -18,9 +18,10 @@ from filelock import FileLock, Timeout
 from hf_bertx import __version__, run_files
 from hf_bertx.data.data_copies import BUILDS, built_files, read_record
 from hf_bertx.data.leaks import leak_report
-from hf_bertx.data.targets import balance, understood
+from hf_bertx.data.targets import balances, understood
 from hf_bertx.publishing.cards import write_dataset_card
-from hf_bertx.tasks import Task, get_task
+from hf_bertx.runs.training_options import check_values
+from hf_bertx.tasks import TASKS, Task, get_task
 
 from .builder import SPLITS, DisciplineBuilder
 from .dna import Dna
@@ -71,6 +72,9 @@ def build_dataset(
     config = split if not own else "default" if fold is None else f"fold-{fold}"
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
+    if own and name in TASKS:
+        raise ValueError(f"{name} is a task of the paper; give your own data another name")
+    check_values({"seed": seed})
     if not _NAME.fullmatch(name):
         raise ValueError(f'{name!r} cannot name a data set: no dot at its start, and none of < > : " / \\ | ? *')
     output = _checked_output(output)
@@ -100,14 +104,13 @@ def _record(
     source = f"--from {builder.files[TRAIN][0].name}" if own else f"--split {config}"
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
-    balances = {part: balance(rows) for part, rows in splits.items()}
-    found = understood(counts, balances, task.labels is not None, task.multi_label)
+    found = understood(counts, balance := balances(splits), task.labels is not None, task.multi_label)
     return {
         "config": config,
         "task": asdict(task),
         "about": "The user's own files." if own else _ABOUT[config],
         "counts": counts,
-        "balance": balances,
+        "balance": balance,
         "understood": found,
         "leaks": None if report is None else report.to_dict(),
         "leak_sentences": [] if report is None else report.sentences(),

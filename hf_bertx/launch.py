@@ -27,7 +27,6 @@ from .runs.run import Run
 from .runs.spec import RunSpec
 from .runs.time_limit import deadline
 from .runs.training import run
-from .tasks import TASKS
 
 OF_THE_COMMAND = ("baselines", "probe_items", "quick", "find_learning_rate", "folds")  # see [`selection`]
 
@@ -152,8 +151,6 @@ def build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
 
     from .publishing.cards import built_task
 
-    if name in TASKS:
-        raise ValueError(f"--task {name} is a task of the paper; give your own data another name")
     built = folder / f"{name}-{_content(told)[:12]}"
     folds = range(1, told.get("folds", 0) + 1)
     with PartialState().main_process_first():

@@ -6,8 +6,13 @@ import math
 from decimal import Decimal
 from typing import Any
 
-# How R, pandas, SQL and spreadsheets write that a value is missing.
-MISSING = frozenset("NA N/A n/a #N/A <NA> nan NaN NAN NaT None NULL Null null".split())
+# How R, pandas, SQL and spreadsheets write that a value is missing or could not be computed.
+MISSING = frozenset(
+    r"""
+    NA N/A n/a N.A. #N/A #NA <NA> nan NaN NAN -nan -NaN NaT None NULL Null null (null) \N #NULL! #DIV/0! #VALUE! #REF!
+    #NAME? #NUM! 1.#IND -1.#IND 1.#QNAN -1.#QNAN
+    """.split()
+)
 _MISSING_SEQUENCES = frozenset(map(str.casefold, MISSING))
 
 

@@ -180,15 +180,21 @@ def _folded(label: str) -> str:
     return " ".join("".join(visible).casefold().split())
 
 
-def balance(rows: Any) -> dict[str, float]:
-    """Items of each class; of a target mean, lowest and highest.
+def balances(splits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """Items of each class in each split; of a target mean, lowest and highest.
 
     Args:
-        rows: a `datasets.Dataset` with the column `label`.
+        splits: each a `datasets.Dataset` with the column `label`.
     """
+    found = {part: _balance(rows) for part, rows in splits.items()}
+    names = list(dict.fromkeys(name for own in found.values() for name in own))
+    return {part: {name: own.get(name, 0) for name in names} for part, own in found.items()}
+
+
+def _balance(rows: Any) -> dict[str, float]:
     labels = rows.with_format("numpy")["label"][:]
     if rows.features["label"].dtype in ("string", "large_string"):
-        return dict(Counter(part for label in labels for part in split_labels(str(label), "label")))
+        return dict(sorted(Counter(part for label in labels for part in split_labels(str(label), "label")).items()))
     names = getattr(rows.features["label"], "names", None)
     if names is not None:
         return {name: int((labels == number).sum()) for number, name in enumerate(names)}
@@ -205,7 +211,7 @@ def understood(
 
     Args:
         counts: items by split.
-        balances: [`balance`] by split.
+        balances: what [`balances`] gives.
 
     Returns:
         `problem`, `items` by split, `classes` (items of each, most first) or `target` (min, max and mean), and, where

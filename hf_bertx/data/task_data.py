@@ -16,7 +16,7 @@ from transformers.utils import logging
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
 from .labels import label_rows, split_labels
-from .targets import balance, problem_of, sentence, to_number, understood
+from .targets import balances, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
 _SAID: set[str] = set()  # a command that makes several runs of the same rows describes them once
@@ -59,9 +59,8 @@ class TaskData:
     def understood(self) -> dict[str, Any]:
         """What the rows were understood to be; see [`targets.understood`]."""
         counts = {part: len(rows) for part, rows in self.splits.items()}
-        balances = {part: balance(rows) for part, rows in self.splits.items()}
         feature = self.splits["train"].features["label"]
-        return understood(counts, balances, feature.dtype != "float32", feature.dtype == "string")
+        return understood(counts, balances(self.splits), feature.dtype != "float32", feature.dtype == "string")
 
     def say(self, tell: Callable[[str], None] | None = None) -> None:
         """Says in one line what the rows were understood to be; to the log, and there once a process."""

@@ -86,6 +86,8 @@ def mutate(
     if not isinstance(tokenizer, DisciplineTokenizer) or tokenizer.discipline.separator:
         raise ValueError(f"a model of {classifier.discipline} reads no letters that could be replaced")
     discipline = tokenizer.discipline
+    if letters == "":
+        raise ValueError("--letters is empty; allowed: letters, as ACGT, or leave the option out")
     for letter in letters or "":
         if letter not in discipline.letters:
             raise ValueError(f"letter {letter!r} is not in the {discipline.name} alphabet: {discipline.alphabet()}")

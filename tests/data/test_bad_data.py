@@ -277,6 +277,11 @@ def test_bad_input_is_named_and_leaves_the_build_alone(
 
 # files, the error, and the options if they are not the first file and `--discipline dna`
 OWN: dict[str, tuple[Any, ...]] = {
+    "a seed below 0": (
+        {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
+        "--seed is -1; allowed: 0 to 4294967295",
+        "x.csv --discipline dna --seed -1",
+    ),
     "an undeclared discipline": (
         {"x.csv": "sequence,label\nAC,a\nAC,b\n"},
         "--discipline is 'rna'; allowed: dna, protein, music, text",
@@ -393,6 +398,7 @@ def test_orders_that_cannot_be_carried_out(tmp_path: Path, capsys: pytest.Captur
         (["dna-h33"], "unknown task 'dna-h33'; did you mean 'dna-h3'? Known: "),
         (["dna-h3", "--split", "random"], "unknown split 'random'; allowed: paper, authors, grouped"),
         (["dna-h3", "--raw_dir", f"{tmp_path}/none"], f"--raw_dir {tmp_path}/none: no such folder"),
+        (["dna-h3", "--from", "x.csv", "--discipline", "dna"], "dna-h3 is a task of the paper; give your own data an"),
         (["--discipline", "dna"], "--discipline describes data of your own: name its file with --from FILE"),
         ([], "no task is named; one of: "),
     ):

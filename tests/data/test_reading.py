@@ -77,8 +77,8 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "skipping in a table": ("x.csv", "sequence\nAC\n", {"skip_unreadable": True}, "--skip_unreadable has no effect on"),
     # values
     **{
-        f"the word {word}": ("x.csv", f"id,sequence\n1,AC\n2,{word}\n", {}, f"x.csv, line 3: 'sequence' is '{word}', a")
-        for word in ("NA", "nan", "NaN", "None", "NULL", "null", "<NA>", "N/A", "#N/A", "NaT")
+        f"the word {word}": ("x.csv", f"id,sequence\n1,AC\n2,{word}\n", {}, f"x.csv, line 3: 'sequence' is {word!r}, a")
+        for word in ("NA", "nan", "NaN", "None", "NULL", "null", "<NA>", "N/A", "#N/A", "NaT", "-nan", "\\N", "#DIV/0!")
     },
     "a word in FASTA": ("x.fa", ">a\nAC\n>b\nNA\n", {}, "x.fa, line 3: the sequence is 'NA', a missing value"),
     "a word in lines": ("x.txt", "AC\nnan\n", {}, "x.txt, line 2: the sequence is 'nan', a missing value"),
@@ -408,6 +408,14 @@ def test_a_class_without_a_training_item_is_a_warning(tmp_path: Path) -> None:
         if notes:
             break
     assert notes == ["no training item of class 'rare'"]
+
+
+def test_a_label_that_a_split_lacks_is_said(tmp_path: Path) -> None:
+    train = write(tmp_path, "x.csv", CSV + rows(60, lambda i: "a;b" if i % 2 else "b"))
+    test = write(tmp_path, "t.csv", CSV + rows(6, lambda i: "b"))
+    record = build(tmp_path, train_file=str(train), test_file=str(test), problem="multi_label")
+    assert record["balance"]["test"] == {"a": 0, "b": 6}
+    assert "no test item of class 'a'" in record["notes"]
 
 
 def test_no_item_of_any_file_is_cut(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("row", "told", "message"),
     [
+        ("ACGT", ["--letters", ""], "--letters is empty; allowed: letters, as ACGT"),
         ("ACGT", ["--letters", "ACGZ"], "letter 'Z' is not in the dna alphabet: A C G T N"),
         ("ACGT", ["--target", "exon"], "unknown class 'exon'; the model has EI, IE, N"),
         ("AC!T", [], "symbol '!' at position 2 is not in the dna alphabet"),
