@@ -16,7 +16,8 @@ FORMULAS = {
     "accuracy": accuracy_score,
     "f1": f1_score,
     "mcc": matthews_corrcoef,
-    "spearman": lambda truth, answers: spearmanr(truth, answers).statistic,
+    # a constant answer ranks nothing: 0
+    "spearman": lambda truth, answers: np.nan_to_num(spearmanr(truth, answers).statistic),
 }
 
 
