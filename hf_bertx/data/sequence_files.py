@@ -179,10 +179,12 @@ def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[s
             begin = file.read(1)
         file.seek(0)
         if begin == "[":
-            rows = ((item, f"{path}, record {number}") for number, item in enumerate(_json(file.read(), path, 1)))
+            rows = ((item, f"{path}, record {number}") for number, item in enumerate(parse_json(file.read(), path, 1)))
         else:
             rows = (
-                (_json(line, path, n), f"{path}, line {n}") for n, line in enumerate(file, start=1) if line.strip()
+                (parse_json(line, path, n), f"{path}, line {n}")
+                for n, line in enumerate(file, start=1)
+                if line.strip()
             )
         for row, where in rows:
             if not isinstance(row, dict):
@@ -193,7 +195,12 @@ def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[s
             yield row, where
 
 
-def _json(line: str, path: Path, number: int) -> Any:
+def parse_json(line: str, path: Path, number: int) -> Any:
+    """JSON that names each key once.
+
+    Raises:
+        ValueError: it is none; the message names the line, counted from `number`.
+    """
     try:
         return json.loads(line, object_pairs_hook=_unique)
     except json.JSONDecodeError as error:

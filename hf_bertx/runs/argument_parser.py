@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
-import json
 import textwrap
 from collections.abc import Collection
 from dataclasses import fields
@@ -14,7 +13,8 @@ from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
-from ..data.text_files import read_yaml
+from ..data.sequence_files import parse_json
+from ..data.text_files import open_text, read_yaml
 
 Sections = dict[str, dict[str, str]]  # title -> name of a field -> its help; an empty one: the parser's own
 
@@ -142,12 +142,8 @@ def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str
 def _read_mapping(path: Path) -> Any:
     if path.suffix != ".json":
         return read_yaml(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    with open_text(path) as file:
+        return parse_json(file.read(), path, 1)
 
 
 def _typed(values: dict[str, Any], classes: tuple[type, ...], path: Path, program: str) -> dict[str, Any]:
@@ -165,7 +161,8 @@ def _typed(values: dict[str, Any], classes: tuple[type, ...], path: Path, progra
         if not items or not all(isinstance(item, (str, int, float, bool)) for item in items):
             raise ValueError(f"{path}: {name} is {value!r}; give a value{' or a list' if many else ''}")
         try:
-            typed = [item if isinstance(item, bool) else parser._get_value(action, str(item)) for item in items]
+            kept = () if many or action.type in (int, float) else bool
+            typed = [item if isinstance(item, kept) else parser._get_value(action, str(item)) for item in items]
             for item in typed if action.choices is not None else ():
                 parser._check_value(action, item)
         except argparse.ArgumentError as error:

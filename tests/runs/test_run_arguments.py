@@ -116,6 +116,11 @@ def test_an_option_that_cannot_be_had_is_one_line(argv: str, message: str, refus
         ("a.yaml", "seed: !!python/object:os.system x\n", "a.yaml, line 1: not YAML"),
         ("a.yaml", b"seed: \xff\n", "a.yaml: not UTF-8 at byte 6"),
         ("a.json", '{"seed": 1,\n x}', "a.json, line 2: not JSON"),
+        ("a.json", '{"seed": 1, "seed": 2}', "a.json, line 1: the name 'seed' is there twice in an object"),
+        ("a.json", "[" * 50_000, "a.json, line 1: not JSON (nested too deep)"),
+        ("a.yaml", "seed: true\n", "a.yaml: seed: invalid int value: 'True'"),
+        ("a.yaml", "arm: no\n", "unknown arm 'False'"),
+        ("a.yaml", "arm: [bert, 5]\n", "unknown arm '5'"),
     ],
 )
 def test_a_file_of_arguments_names_the_place(
