@@ -76,7 +76,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         parent = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
-        unnamed = "failed writing file" in str(error) and shutil.disk_usage(parent).free < 2**20
+        unnamed = (
+            re.search("failed writing file|iostream error", str(error)) and shutil.disk_usage(parent).free < 2**20
+        )
         if unnamed or disk_is_full(error):
             raise OSError(errno.ENOSPC, "the disk is full", str(path)) from error
         raise

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -114,9 +115,19 @@ def test_any_exception_is_one_line(
 
 
 @pytest.mark.parametrize(
-    "raised", [RuntimeError("I/O error: No space left on device (os error 28)"), OSError(errno.ENOSPC, "full")]
+    "raised",
+    [
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        OSError(errno.ENOSPC, "full"),
+        RuntimeError("basic_ios::clear: iostream error"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
 )
-def test_a_full_disk_is_named_with_its_path(raised: Exception, tmp_path: Path) -> None:
+def test_a_full_disk_is_named_with_its_path(
+    raised: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_files.shutil, "disk_usage", lambda path: SimpleNamespace(free=0))
+
     def write(path: Path) -> None:
         raise raised
 
