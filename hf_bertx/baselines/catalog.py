@@ -44,6 +44,8 @@ class Baseline:
         """Why the baseline cannot answer a task, as the end of a sentence; None if it can."""
         if task.discipline not in self.disciplines:
             return f"it reads {' and '.join(self.disciplines)}, and {task.name} is {task.discipline}"
+        if self.network and task.multi_label:
+            return f"it answers with one class, and {task.name} has several labels an item"
         outcome = "targets" if task.regression else "classes"
         if outcome not in self.outcomes:
             return f"it answers with {self.outcomes[0]}, and {task.name} asks for {outcome}"

@@ -28,7 +28,10 @@ _DENSE_COLUMNS = 20_000  # up to here neighbours are found faster by dense produ
 
 @dataclass(frozen=True)
 class Items:
-    """Rows of a split: one or two columns of sequences, labels of shape `(items,)`, groups where the task votes."""
+    """Rows of a split: one or two columns of sequences, labels, groups where the task votes.
+
+    Labels are of shape `(items,)`; where an item may have several, ones of shape `(items, labels)`.
+    """
 
     columns: tuple[Sequence[str], ...]
     labels: np.ndarray
@@ -118,16 +121,16 @@ def _fit(
 ) -> tuple[list[np.ndarray], int]:
     if baseline.name == "nearest":
         return [_vote(task, labels[near[:, : candidate["neighbours"]]]) for near in matrices[1:]], 0
+    if task.multi_label:
+        return _fit_labels(baseline, candidate, matrices, labels)
     present = np.unique(labels)  # a small share of the data may hold one class alone
     constant = baseline.name == "majority" or (task.labels is not None and len(present) == 1)
     if task.labels is None:
         model: Any = DummyRegressor() if constant else Ridge(alpha=candidate["alpha"], solver="lsqr", tol=1e-6)
     else:
         model = DummyClassifier() if constant else LogisticRegression(C=candidate["C"], max_iter=_STEPS)
-    if not constant and not baseline.name.startswith("tfidf"):
-        # a standard deviation of 1 among the training items, so that a rare k-mer counts as a common one
-        scaler = StandardScaler(with_mean=not sparse.issparse(matrices[0])).fit(matrices[0])
-        matrices = [scaler.transform(matrix) for matrix in matrices]
+    if not constant:
+        matrices = _scaled(baseline, matrices)
     model.fit(matrices[0], labels)
     size = len(task.labels or "1") if constant else model.coef_.size + np.size(model.intercept_)
     if task.labels is None:
@@ -138,8 +141,48 @@ def _fit(
     return answers, size
 
 
+def _scaled(baseline: Baseline, matrices: list[Any]) -> list[Any]:
+    """Columns with a standard deviation of 1 among the training items, so that a rare k-mer counts as a common one."""
+    if baseline.name.startswith("tfidf"):
+        return matrices
+    scaler = StandardScaler(with_mean=not sparse.issparse(matrices[0])).fit(matrices[0])
+    return [scaler.transform(matrix) for matrix in matrices]
+
+
+def _fit_labels(
+    baseline: Baseline, candidate: dict[str, Any], matrices: list[Any], labels: np.ndarray
+) -> tuple[list[np.ndarray], int]:
+    """A logit for each label, from a model of its own; one that all training items agree about gets `LOG_ZERO`."""
+    if baseline.name == "majority":
+        answers = [np.tile(_log_odds(labels), (len(matrix), 1)) for matrix in matrices[1:]]
+        return answers, labels.shape[1]
+    scaled, size = _scaled(baseline, matrices), 0
+    answers = [np.empty((matrix.shape[0], labels.shape[1])) for matrix in matrices[1:]]
+    for number, own in enumerate(labels.T):
+        if own.min() == own.max():
+            for answer in answers:
+                answer[:, number] = LOG_ZERO if own[0] == 0 else -LOG_ZERO
+            continue
+        model = LogisticRegression(C=candidate["C"], max_iter=_STEPS).fit(scaled[0], own)
+        size += model.coef_.size + 1
+        for answer, matrix in zip(answers, scaled[1:], strict=True):
+            answer[:, number] = model.decision_function(matrix)
+    return answers, size
+
+
+def _log_odds(labels: np.ndarray) -> np.ndarray:
+    """Smoothed log-odds of each label among items of shape `(..., items, labels)`."""
+    count, items = labels.sum(axis=-2), labels.shape[-2]
+    return np.log((count + 0.5) / (items - count + 0.5))
+
+
 def _vote(task: Task, labels: np.ndarray) -> np.ndarray:
-    """Mean target, or smoothed log-share of each class, among neighbours of shape `(items, neighbours)`."""
+    """Mean target, or smoothed log-share of each class, among neighbours of shape `(items, neighbours)`.
+
+    Where an item may have several labels, of shape `(items, neighbours, labels)`: their log-odds.
+    """
+    if task.multi_label:
+        return _log_odds(labels)
     if task.labels is None:
         return labels.mean(axis=1, keepdims=True)
     classes = np.arange(len(task.labels))

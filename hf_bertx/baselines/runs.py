@@ -15,6 +15,7 @@ from transformers.utils import logging
 from .. import metrics, run_files
 from ..arms import BASELINE
 from ..backbones import weights_revision
+from ..data.labels import label_array
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..publishing.cards import write_model_card
 from ..runs.order import check_same, machine, versions
@@ -149,10 +150,8 @@ def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
 
 def items_of(rows: Dataset, task: Task) -> Items:
     """Rows as plain columns."""
-    if task.multi_label:
-        raise ValueError(f"task {task.name} has several labels an item; a baseline answers with one")
     names = ["sequence", *(["second_sequence"] if task.pair else [])]
-    labels = np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
+    labels = label_array(rows["label"][:], task)
     return Items(tuple(rows[name][:] for name in names), labels, rows["group"][:] if task.votes else None)
 
 

@@ -25,7 +25,7 @@ class Head:
     alpha: float
 
     def __call__(self, features: np.ndarray) -> np.ndarray:
-        """Answers of shape `(items, classes)` or `(items, 1)`; for classes the largest one is the answer."""
+        """Answers of shape `(items, classes)` or `(items, 1)`: the largest class, and each label above 0, is given."""
         return features.astype(np.float32) @ self.weight.T.astype(np.float32) + self.bias.astype(np.float32)
 
 
@@ -37,7 +37,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> H
 
     Args:
         features: of shape `(items, features)`.
-        labels: class numbers or targets, of shape `(items,)`.
+        labels: class numbers or targets, of shape `(items,)`; of items with several labels ones, `(items, labels)`.
         classes: how many classes the task has; None for a regression.
 
     Raises:
@@ -48,8 +48,10 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> H
     x: np.ndarray = features.astype(np.float64)
     mean, scale = x.mean(0), x.std(0)
     x = (x - mean) / np.where(scale > 0, scale, 1.0)
-    if classes is None:
-        y: np.ndarray = labels.astype(np.float64)[:, None]
+    if labels.ndim == 2:
+        y: np.ndarray = 2.0 * labels - 1.0
+    elif classes is None:
+        y = labels.astype(np.float64)[:, None]
     else:
         present = np.unique(labels)
         if len(present) < 2:

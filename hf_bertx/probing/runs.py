@@ -17,6 +17,7 @@ from .. import metrics, run_files
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone, weights_revision
 from ..data.input_records import InputRecord
+from ..data.labels import label_array
 from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
@@ -102,7 +103,8 @@ def run_probe(
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
     pool, selected, tested = (
-        _Part(rows, *encoder.features(rows), _labels(rows, task)) for rows in (train.select(drawn), selection, test)
+        _Part(rows, *encoder.features(rows), label_array(rows["label"][:], task))
+        for rows in (train.select(drawn), selection, test)
     )
     evaluated = {"validation": selected, "test": tested}
     places = {row: place for place, row in enumerate(drawn)}
@@ -157,12 +159,6 @@ def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:
         if not 0 <= layer <= available:
             raise ValueError(f"layer {layer}: {spec.backbone} has layers 1 to {available}, and 0 for its embeddings")
     return layers
-
-
-def _labels(rows: Dataset, task: Task) -> np.ndarray:
-    if task.multi_label:
-        raise ValueError(f"task {task.name} has several labels an item; a probe answers with one")
-    return np.asarray(rows["label"][:], dtype=np.float64 if task.regression else np.int64)
 
 
 def _fit(
@@ -248,7 +244,8 @@ def _write(
         cut[named[name]] = int(part.cut.sum())
         scores[named[name]] = part.score(task, fitted.logits[name])
         RunWriter(folder).predictions(name == "test", part.rows, fitted.logits[name])
-    absent = sorted(set(range(len(task.labels or ()))) - set(learned.labels.tolist()))
+    present = np.flatnonzero(learned.labels.any(0)) if task.multi_label else np.unique(learned.labels)
+    absent = sorted(set(range(len(task.labels or ()))) - set(present.tolist()))
     ids = "\n".join(map(str, learned.rows["id"][:]))
     results = {
         "metrics": scores,

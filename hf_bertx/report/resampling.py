@@ -7,6 +7,7 @@ matrices, where a loop over `metrics.METRICS` would take minutes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -19,8 +20,8 @@ def resampled_scores(
     """A metric of each run on each resample of the test items. The same resamples are used for all runs.
 
     Args:
-        truth: class numbers or targets of shape `(items,)`.
-        predictions: `(runs, items)`.
+        truth: class numbers or targets of shape `(items,)`; of items with several labels ones, `(items, labels)`.
+        predictions: `(runs, items)` or `(runs, items, labels)`.
         resamples: how many times as many items are drawn as there are, with replacement.
 
     Returns:
@@ -29,11 +30,12 @@ def resampled_scores(
     Raises:
         ValueError: a metric that cannot be resampled, or shapes that do not belong together.
     """
-    if metric not in RESAMPLED:
-        raise ValueError(f"metric {metric!r} cannot be resampled; allowed: {', '.join(RESAMPLED)}")
-    if truth.ndim != 1 or predictions.ndim != 2 or predictions.shape[1] != len(truth) or not len(truth):
+    known = _OF_LABELS if truth.ndim == 2 else RESAMPLED
+    if metric not in known:
+        raise ValueError(f"metric {metric!r} cannot be resampled; allowed: {', '.join(known)}")
+    if predictions.ndim != truth.ndim + 1 or predictions.shape[1:] != truth.shape or not len(truth):
         raise ValueError(f"truth {truth.shape} and predictions {predictions.shape} must be (items,) and (runs, items)")
-    score = RESAMPLED[metric]
+    score = known[metric]
     return np.concatenate([score(weights, truth, predictions) for weights in _draws(len(truth), resamples, seed)])
 
 
@@ -149,4 +151,19 @@ RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]]
     "mcc": _mcc,
     "spearman": _spearman,
     "pearson": _pearson,
+}
+
+
+def _label_f1(micro: bool, weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    right = predictions.astype(bool) & truth.astype(bool)
+    counted = predictions.astype(np.float64) + truth
+    if micro:  # all labels as one
+        right, counted = right.sum(-1, keepdims=True), counted.sum(-1, keepdims=True)
+    hit, said = (np.tensordot(weights, each, axes=(1, 1)) for each in (right, counted))  # (resamples, runs, labels)
+    return _ratio(2 * hit, said).mean(axis=-1)
+
+
+_OF_LABELS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+    "micro_f1": partial(_label_f1, True),
+    "macro_f1": partial(_label_f1, False),
 }

@@ -17,6 +17,7 @@ from hf_bertx.data.labels import label_rows
 from hf_bertx.launch import main
 from hf_bertx.metrics import mean_answers
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.report.resampling import resampled_scores
 from hf_bertx.runs.run import Run
 
 NAMES = ("cytoplasm", "membrane", "nucleus")
@@ -110,6 +111,40 @@ def test_probabilities_of_labels_are_averaged() -> None:
     logits, owners = np.array([[0.0, 4.0], [2.0, -4.0], [1.0, 1.0]]), np.array([0, 0, 1])
     mean = expit(mean_answers(logits, owners, regression=False, multi_label=True))
     assert mean == pytest.approx(np.array([expit(logits[:2]).mean(axis=0), expit(logits[2])]), abs=1e-6)
+
+
+def test_baselines_and_a_probe_come_first(
+    tiny_backbone: Path, table: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    argv = ["train", "--train_file", str(table), "--discipline", "protein", "--problem", "multi_label", "--quick"]
+    argv += ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path)]
+    assert bertx(argv) == 0
+    said = capsys.readouterr().out
+    assert "The model (probe) does not beat the best baseline (" in said
+    runs = {run.name: run for run in (tmp_path / "baseline" / "places").iterdir()}
+    found = {name: Run.open_finished(folder / "baseline" / "seed-42") for name, folder in runs.items()}
+    assert found["kmer-logistic"].scores["test"]["micro_f1"] > 0.99  # each label has a residue of its own
+    assert found["nearest"].scores["test"]["micro_f1"] > 0.9
+    assert found["majority"].scores["test"]["micro_f1"] < 0.8
+    (folder,) = (path.parent for path in (tmp_path / "probe").rglob("results.json"))
+    probe = Run.open_finished(folder)
+    predictions = probe.predictions("test")
+    assert predictions is not None
+    plain = pipeline("text-classification", str(probe.model_dir), function_to_apply="sigmoid", top_k=None)
+    sequence = {row["id"]: row["sequence"] for row in csv.DictReader(table.open())}[predictions.ids[0]]
+    scores = {entry["label"]: entry["score"] for entry in plain([sequence])[0]}
+    assert [scores[name] for name in NAMES] == pytest.approx(expit(predictions.logits[0]), abs=1e-2)
+
+
+@pytest.mark.parametrize(("metric", "average"), [("micro_f1", "micro"), ("macro_f1", "macro")])
+def test_resampled_scores_of_labels_are_those_of_sklearn(metric: str, average: str) -> None:
+    generator = np.random.default_rng(0)
+    truth, given = generator.integers(2, size=(30, 3)), generator.integers(2, size=(2, 30, 3))
+    found = resampled_scores(metric, truth, given, 1, seed=5)
+    drawn = np.random.default_rng(5).integers(30, size=(1, 30))[0]
+    assert found[0] == pytest.approx([f1_score(truth[drawn], each[drawn], average=average) for each in given])
+    with pytest.raises(ValueError, match=r"metric 'accuracy' cannot be resampled; allowed: micro_f1, macro_f1"):
+        resampled_scores("accuracy", truth, given, 1)
 
 
 @pytest.mark.parametrize(
