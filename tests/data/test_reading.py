@@ -240,6 +240,32 @@ def test_the_label_of_a_header_is_read_or_refused(tmp_path: Path, header: str) -
         assert read(path, labels=Labels())[0].label == expected
 
 
+@pytest.mark.parametrize(
+    ("label", "found"),
+    [
+        (
+            ["kinase", "nucleus"],
+            "line 1: the label is a list, ['kinase', 'nucleus']; write several labels as one text",
+        ),
+        ([0, 1], "line 1: the label is a list, [0, 1]; write several labels as one text, a;b"),
+        ({"name": "a"}, "line 1: the label is an object, {'name': 'a'}; allowed: a string"),
+        (None, "line 1: the record has no label"),
+        (float("nan"), "line 1: the label is nan, a missing value"),
+        (float("inf"), "line 1: the label is inf; allowed: a finite number"),
+        (True, "True"),
+        (1.0, "1.0"),
+    ],
+)
+def test_a_label_in_json_is_one_value(tmp_path: Path, label: Any, found: str) -> None:
+    path = write(tmp_path, "x.jsonl", json.dumps({"sequence": "AC", "label": label}))
+    if found.startswith("line"):
+        with pytest.raises(ValueError) as caught:  # noqa: PT011
+            read(path, labels=Labels())
+        assert found in str(caught.value)
+    else:
+        assert read(path, labels=Labels())[0].label == found
+
+
 PAIR = ">p Putative x\nAC\n>q Probable y\nGG\n>r Probable z\nTT\n"
 FILES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "FASTA": ({"x.fa": PAIR, "l.csv": "id,label\np,a\nq,b\nr,a\n"}, {}, "p=a q=b r=a"),
