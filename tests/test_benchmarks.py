@@ -219,4 +219,4 @@ def test_planning_a_study_is_timed() -> None:
 
 
 def test_benchmarks_stay_small() -> None:
-    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "benchmarks").glob("*.py")) <= 1210
+    assert sum(len(path.read_text().splitlines()) for path in (ROOT / "benchmarks").glob("*.py")) <= 1320

@@ -102,10 +102,7 @@ def run_probe(
     if spec.save_model:
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
-    pool, selected, tested = (
-        _Part(rows, *encoder.features(rows), label_array(rows["label"][:], task))
-        for rows in (train.select(drawn), selection, test)
-    )
+    pool, selected, tested = (_part(encoder, rows, task) for rows in (train.select(drawn), selection, test))
     evaluated = {"validation": selected, "test": tested}
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
@@ -118,6 +115,10 @@ def run_probe(
                 fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated))
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
+
+
+def _part(encoder: FrozenEncoder, rows: Dataset, task: Task) -> _Part:
+    return _Part(rows, *encoder.features(rows), label_array(rows["label"][:], task))
 
 
 def _checked(spec: ProbeSpec) -> tuple[Task, Arm]:

@@ -138,8 +138,10 @@ def test_predict_and_pipelines_give_the_scores_of_the_run(
         options = {} if kind.startswith("discipline") else {"truncation": True, "function_to_apply": None}
         # plain pipelines read whole sequences: the windows of one are given one by one, and averaged
         alone = kind.startswith("text") and windows is not None
-        symbols = get_discipline(task.discipline, 3 if "k-mers" in form else None)
-        parts = [windows.cut([item], symbols)[0] if alone else [item] for item in items]  # type: ignore[union-attr]
+        parts = [[item] for item in items]
+        if alone:
+            symbols = get_discipline(task.discipline, 3 if "k-mers" in form else None)
+            parts = [windows.cut([item], symbols)[0] for item in items]  # type: ignore[union-attr]
         if labels is None:
             given = [classify([part], **options)[0] for own in parts for part in own]
             values = answers(given, None)
