@@ -136,8 +136,9 @@ def _fit(
     if task.labels is None:
         return [model.predict(matrix).reshape(-1, 1) for matrix in matrices[1:]], size
     answers = [np.full((matrix.shape[0], len(task.labels)), LOG_ZERO) for matrix in matrices[1:]]
-    for answer, matrix in zip(answers, matrices[1:], strict=True):
-        answer[:, present] = np.maximum(model.predict_log_proba(matrix), LOG_ZERO)
+    with np.errstate(divide="ignore"):  # the logarithm of a probability of 0 becomes LOG_ZERO
+        for answer, matrix in zip(answers, matrices[1:], strict=True):
+            answer[:, present] = np.maximum(model.predict_log_proba(matrix), LOG_ZERO)
     return answers, size
 
 
