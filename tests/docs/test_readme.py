@@ -24,8 +24,10 @@ def test_length() -> None:
 def test_table_of_results_is_what_the_archive_says(tmp_path: Path) -> None:
     table = re.search(r"^\| task .*?\n\n", README, flags=re.M | re.S)
     assert table is not None
+    rows = table[0].strip().splitlines()
+    assert len(rows) == 12  # ten and the head
     for page in ("results/verdict/README.md", "docs/results.md"):
-        assert table[0] in (ROOT / page).read_text(encoding="utf-8"), page
+        assert set(rows) <= set((ROOT / page).read_text(encoding="utf-8").splitlines()), page
     read_archive(ROOT / "results/verdict/runs.tar.xz", tmp_path)
     report = build_report(read_runs(tmp_path), resamples=20)
     made = worth_markdown(report.tests, report.cells)
