@@ -6,6 +6,7 @@ Imports no torch by itself. Only commands change the process; libraries leave it
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import platform
 import sys
@@ -43,14 +44,18 @@ def quiet_loading() -> None:
 
     Every run has a head that is drawn anew; a backbone that lacks more than that is refused when it is loaded.
     """
-    from transformers.utils import logging
+    from transformers.utils import logging as messages
 
-    logging.disable_progress_bar()
+    messages.disable_progress_bar()
     if "datasets" in sys.modules:
         sys.modules["datasets"].disable_progress_bars()
     else:  # prediction does without it, and it takes half a second to import
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    logging.get_logger("transformers.modeling_utils").addFilter(lambda said: "LOAD REPORT" not in said.getMessage())
+    messages.get_logger("transformers.modeling_utils").addFilter(_no_load_report)
+
+
+def _no_load_report(said: logging.LogRecord) -> bool:  # one object: a logger keeps it once, however often it is given
+    return "LOAD REPORT" not in said.getMessage()
 
 
 def usable_cores() -> int:
