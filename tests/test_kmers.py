@@ -17,7 +17,6 @@ from hf_bertx.cli import main
 from hf_bertx.data.input_records import InputRecord
 from hf_bertx.disciplines import DNA, PROTEIN, Discipline, from_frame
 from hf_bertx.prediction.inference import SequenceClassifier
-from hf_bertx.probing.spec import ProbeSpec
 from hf_bertx.runs.frames import FrameRows
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
@@ -116,13 +115,13 @@ def test_kmer_is_part_of_what_a_run_is(tmp_path: Path) -> None:
     assert RunSpec.from_json(spec.to_json()) == RunSpec.from_json(RunSpec.from_json(spec.to_json()).to_json())
     assert (RunSpec.from_json(spec.to_json()).kmer, spec.folder().name) == (3, "seed-0-kmer-3")
     assert spec.arguments(tmp_path)[-4:-2] == ["--kmer", "3"]
-    assert ProbeSpec("dna-h3", kmer=3).folder(tmp_path, "all") != ProbeSpec("dna-h3").folder(tmp_path, "all")
+    assert RunSpec.of_probe("dna-h3", kmer=3).folder() != RunSpec.of_probe("dna-h3").folder()
     study = "tasks: [dna-splice]\narms: [bert]\nseeds: [0]\nkmers: [{}]\n"
     (tmp_path / "cut.yaml").write_text(study.format("null, 3"))
     assert [run.kmer for run in load_study(str(tmp_path / "cut.yaml")).runs] == [None, 3]
     (tmp_path / "probes.yaml").write_text(study.format("null, 3") + "protocol: probe\nitems: [50]\n")
     folders = [run.folder(tmp_path) for run in load_study(str(tmp_path / "probes.yaml")).runs]
-    assert folders == [ProbeSpec("dna-splice", kmer=kmer).folder(tmp_path, 50) for kmer in (None, 3)]
+    assert folders == [RunSpec.of_probe(items=50, kmer=kmer).folder(tmp_path) for kmer in (None, 3)]
     (tmp_path / "one.yaml").write_text(study.format("1"))
     with pytest.raises(ValueError, match="kmer is 1; allowed: at least 2"):
         load_study(str(tmp_path / "one.yaml"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,9 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of random starts and draws (0)")
     parser.add_argument("--kmer", type=int, metavar="K", help="cut sequences of letters into k-mers (letters)")
+    parser.add_argument("--window", type=int, metavar="N", help="read longer items in windows of N symbols (cut them)")
+    parser.add_argument("--overlap", type=int, metavar="M", help="symbols that two windows share (0)")
+    parser.add_argument("--class_weights", metavar="WORD", help="`balanced`: each class weighs alike (each item)")
     parser.add_argument("--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0: the embeddings")
     parser.add_argument("--permute_labels", action="store_true", help="a check: shuffled labels have to give chance")
     parser.add_argument("--save_model", action="store_true", help="save the probe as a stock classifier")
@@ -48,36 +52,25 @@ def _size(text: str) -> int | str:
 
 
 def _probe(arguments: argparse.Namespace) -> None:
-    from ..probing.runs import run_probe
-    from ..probing.spec import ProbeSpec
+    from ..probing.runs import run_probes
     from ..processor import quiet_loading
     from ..run_files import RESULTS, read_json
+    from ..runs.spec import RunSpec
 
     quiet_loading()
     plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()
-    for seed in arguments.seed:
-        for arm in arguments.arm:
-            spec = ProbeSpec(
-                arguments.task,
-                arm,
-                arguments.backbone,
-                arguments.split,
-                seed,
-                None if arguments.layers is None else tuple(arguments.layers),
-                arguments.permute_labels,
-                arguments.max_test_items,
-                plan,
-                arguments.save_model,
-                arguments.kmer,
+    named = {name: getattr(arguments, name) for name in ("task", "backbone", "split", "layers", "permute_labels")}
+    named |= {name: getattr(arguments, name) for name in ("save_model", "kmer", "window", "overlap", "class_weights")}
+    named |= {"max_eval_items": arguments.max_test_items, "plan": plan}
+    for seed, arm in itertools.product(arguments.seed, arguments.arm):
+        specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for size in arguments.items]
+        for folder in run_probes(specs, arguments.data_dir, arguments.runs, arguments.cache):
+            results = read_json(folder / RESULTS)
+            chosen = results["chosen"]
+            scores = results["metrics"][results["test_split"]]
+            shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
+            print(
+                f"{arm}, seed {seed}, {results['train_items']} items: {shown} (layer {chosen['layer']}, "
+                f"{chosen['pooling']}; {folder})",
+                flush=True,
             )
-            folders = run_probe(spec, arguments.items, arguments.data_dir, arguments.runs, arguments.cache)
-            for folder in folders:
-                results = read_json(folder / RESULTS)
-                chosen = results["chosen"]
-                scores = results["metrics"][results["test_split"]]
-                shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-                print(
-                    f"{arm}, seed {seed}, {results['train_items']} items: {shown} (layer {chosen['layer']}, "
-                    f"{chosen['pooling']}; {folder})",
-                    flush=True,
-                )

@@ -6,9 +6,9 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.task_data import TaskData, evaluation_subset
+from ..runs.spec import ALL
 from ..tasks import Task
 
-ALL = "all"
 MAX_SELECTION_ITEMS = 1000
 _POOL = 3000  # smaller draws come from one pool of this size, so that few features are computed
 _POOL_SEED = 20210707

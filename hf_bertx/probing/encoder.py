@@ -17,10 +17,12 @@ from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone
 from ..data.tokenized_data import encode, tokens_cut
 from ..protocols import PROBE, RECOMMENDED
-from ..runs.arguments import ResolvedRun
+from ..runs.arguments import ResolvedRun, windows_of
+from ..runs.frames import in_windows
 from ..runs.model import build_model, build_tokenizer
 from ..runs.precision import fast_bfloat16
 from ..tasks import Task, get_task
+from ..tokenization.windows import Windows
 from .features import FeatureCache, extract, item_keys, weights_digest
 
 VERSION = 1  # of how features and heads are computed; another one means other numbers
@@ -33,7 +35,16 @@ def precision() -> str:
 
 @lru_cache(maxsize=1)  # of a study, whose next run is mostly of the same encoder
 def frozen_encoder(
-    task: str, data: str, arm: str, backbone: str, weights: str | None, seed: int, cache: Path, kmer: int | None
+    task: str,
+    data: str,
+    arm: str,
+    backbone: str,
+    weights: str | None,
+    seed: int,
+    cache: Path,
+    kmer: int | None,
+    window: int | None,
+    overlap: int | None,
 ) -> FrozenEncoder:
     """The encoder of an arm; the last one is kept.
 
@@ -42,7 +53,8 @@ def frozen_encoder(
             anew is another one under the same name.
     """
     del data, weights
-    return FrozenEncoder(get_task(task), get_arm(arm), backbone, seed, cache, kmer)
+    shorter, windows = windows_of(get_task(task), window, overlap)
+    return FrozenEncoder(shorter, get_arm(arm), backbone, seed, cache, kmer, windows)
 
 
 class FrozenEncoder:
@@ -51,9 +63,19 @@ class FrozenEncoder:
     Args:
         seed: of random weights and of a random assignment.
         cache: the folder of all features.
+        windows: that long items are read in.
     """
 
-    def __init__(self, task: Task, arm: Arm, backbone: str, seed: int, cache: Path, kmer: int | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        arm: Arm,
+        backbone: str,
+        seed: int,
+        cache: Path,
+        kmer: int | None = None,
+        windows: Windows | None = None,
+    ) -> None:
         run = ResolvedRun(
             task=task,
             backbone=resolve_backbone(backbone),
@@ -75,8 +97,9 @@ class FrozenEncoder:
             shortcuts=False,
             resume=True,
             kmer=kmer,
+            windows=windows,
         )
-        self.task = task
+        self.task, self.windows = task, windows
         self.tokenizer = build_tokenizer(run)
         set_seed(seed)
         self.model = build_model(run, self.tokenizer).eval()  # a classifier in float32; its head is not used
@@ -102,11 +125,14 @@ class FrozenEncoder:
             encoder = copy.deepcopy(encoder).to("cuda")
         return speed_up_prediction(encoder, getattr(torch, precision()))
 
-    def features(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """Features of rows, float16 of shape `(rows, layers + 1, 2, hidden)`, and which rows were cut, of shape
-        `(rows,)`; see [`extract`]."""
+    def features(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Features of rows or of their windows, float16 of shape `(rows, layers + 1, 2, hidden)`, see [`extract`];
+        which of them were cut, of shape `(rows,)`; and the row that each window is of, None without windows."""
         from ..processor import usable_cores
 
+        owners = None
+        if self.windows is not None:
+            rows, owners = in_windows(rows, self.windows, self.tokenizer.discipline)
         encoded, _ = encode(rows, self.tokenizer, self.task)
         read = [name for name in ("input_ids", "token_type_ids") if name in self.tokenizer.model_input_names]
         columns = {name: encoded[name] for name in read if name in encoded}
@@ -118,4 +144,4 @@ class FrozenEncoder:
 
         lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)
         cut = tokens_cut(rows, self.tokenizer, self.task, lengths) > 0
-        return self._cache.features(item_keys(columns), compute, progress=True), cut
+        return self._cache.features(item_keys(columns), compute, progress=True), cut, owners

@@ -29,7 +29,7 @@ class Head:
         return features.astype(np.float32) @ self.weight.T.astype(np.float32) + self.bias.astype(np.float32)
 
 
-def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> Head:
+def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None, weights: np.ndarray | None = None) -> Head:
     """Fits ridge regression on standardised features; for classes on targets of -1 and 1, one column a class.
 
     The strength is one of `ALPHAS`: the one with the least squared error when each item is left out in turn, which
@@ -39,6 +39,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> H
         features: of shape `(items, features)`.
         labels: class numbers or targets, of shape `(items,)`; of items with several labels ones, `(items, labels)`.
         classes: how many classes the task has; None for a regression.
+        weights: what the squared error of each item counts, of shape `(items,)`; None for 1.
 
     Raises:
         ValueError: fewer than 2 items, or all items of one class.
@@ -46,7 +47,8 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> H
     if len(labels) < 2:
         raise ValueError(f"{len(labels)} training item; a head needs 2 at least")
     x: np.ndarray = features.astype(np.float64)
-    mean, scale = x.mean(0), x.std(0)
+    mean = np.average(x, axis=0, weights=weights)
+    scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
     x = (x - mean) / np.where(scale > 0, scale, 1.0)
     if labels.ndim == 2:
         y: np.ndarray = 2.0 * labels - 1.0
@@ -59,20 +61,23 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None) -> H
                 f"all {len(labels)} training items are of class {int(present[0])}; a head needs 2 classes"
             )
         y = np.where(labels[:, None] == np.arange(classes), 1.0, -1.0)
-    centre = y.mean(0)
-    coefficients, alpha = _ridge(x, y - centre)
+    centre = np.average(y, axis=0, weights=weights)
+    coefficients, alpha = _ridge(x, y - centre, np.ones(len(y)) if weights is None else weights / weights.mean())
     weight = (coefficients / np.where(scale > 0, scale, np.inf)[:, None]).T
     return Head(weight, centre - weight @ mean, alpha)
 
 
-def _ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
+def _ridge(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, float]:
     """Coefficients of shape `(features, targets)` for centred `x` and `y`, and the strength with the least error of
     leave-one-out.
 
     The residual of a left-out item is `r / (1 - h)` with residual `r` and leverage `h` of the whole fit, to which the
-    intercept adds `1 / items`. Source: Rifkin and Lippert 2007, Notes on Regularized Least Squares, MIT CSAIL.
+    intercept adds the item's share of the weights, whose mean is 1. Source: Rifkin and Lippert 2007, Notes on
+    Regularized Least Squares, MIT CSAIL.
     """
     items, features = x.shape
+    root = np.sqrt(weights)[:, None]
+    x, y = root * x, root * y
     if items > features:
         values, vectors = np.linalg.eigh(x.T @ x)  # (features,), (features, features)
         projected = x @ vectors  # (items, features): its columns have squared lengths `values`
@@ -88,7 +93,7 @@ def _ridge(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float]:
     for alpha in ALPHAS:
         shrunk = 1.0 / (values + alpha)
         residual = y - projected @ (shrunk[:, None] * response)
-        leverage = squared @ shrunk + 1.0 / items
+        leverage = squared @ shrunk + weights / items
         error = float(np.mean((residual / np.maximum(1.0 - leverage, 1e-12)[:, None]) ** 2))
         best = min(best, (error, alpha))
     alpha = best[1]

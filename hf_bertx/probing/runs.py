@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,28 +22,61 @@ from ..data.labels import label_array
 from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
+from ..runs.arguments import check_class_weights, windows_of
 from ..runs.order import check_same, machine, versions
+from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
-from .draws import ALL, count, draw, parts
+from .draws import count, draw, parts
 from .encoder import FrozenEncoder, frozen_encoder
 from .features import POOLINGS
 from .heads import Head, fit_head
+from .order import OF_A_MODEL, poolings, probe_order
 from .pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
-from .spec import OF_A_MODEL, ProbeSpec, probe_order
 
 logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Rows with their features, of shape `(rows, layers + 1, 2, hidden)`, and which of them were cut."""
+    """Rows with the features of each, or of each of its windows.
+
+    Args:
+        features: of shape `(rows, layers + 1, 2, hidden)`.
+        cut: which of them were cut.
+        owners: the row that each window is of; None where each row is read whole.
+    """
 
     rows: Dataset
+    labels: np.ndarray
     features: np.ndarray
     cut: np.ndarray
-    labels: np.ndarray
+    owners: np.ndarray | None
+
+    @property
+    def split(self) -> int:
+        """How many rows were read in several windows."""
+        return 0 if self.owners is None else int((np.bincount(self.owners) > 1).sum())
+
+    def take(self, places: list[int]) -> _Part:
+        """Some of the rows, in another order."""
+        if self.owners is None:
+            return _Part(self.rows.select(places), self.labels[places], self.features[places], self.cut[places], None)
+        of_rows: list[np.ndarray] = np.split(np.arange(len(self.owners)), np.flatnonzero(np.diff(self.owners)) + 1)
+        windows = [of_rows[place] for place in places]
+        read = np.concatenate(windows)
+        owners: np.ndarray = np.repeat(np.arange(len(places)), list(map(len, windows)))
+        return _Part(self.rows.select(places), self.labels[places], self.features[read], self.cut[read], owners)
+
+    def pooled(self, layer: int, pooling: str, eps: float) -> np.ndarray:
+        """The features of each row, the mean of its windows', of shape `(rows, hidden)`."""
+        states = self.features[:, layer]
+        if pooling == OF_A_MODEL:
+            states = pooled(states[:, 0], states[:, 1], eps)
+        else:
+            states = states[:, POOLINGS.index(pooling)]
+        return states if self.owners is None else metrics.mean_answers(states, self.owners, regression=True)
 
     def score(self, task: Task, logits: np.ndarray) -> dict[str, float]:
         groups = self.rows["group"][:] if task.votes else None
@@ -57,9 +91,8 @@ class _Fitted:
     logits: dict[str, np.ndarray]
 
 
-def run_probe(
-    spec: ProbeSpec,
-    items: Sequence[int | str] = (ALL,),
+def run_probes(
+    specs: Sequence[RunSpec],
     data_dir: str | None = None,
     root: Path = Path("runs"),
     cache: Path | None = None,
@@ -71,69 +104,71 @@ def run_probe(
     alone answers for the test items; test scores of the other layers are recorded for a figure and never used.
 
     Args:
-        items: sizes of the training set, or `all`. Smaller draws of one seed are part of its larger ones.
+        specs: of [`RunSpec.of_probe`], which differ by `items` alone. Smaller draws of one seed are part of its larger
+            ones.
         data_dir: a folder that `bertx data build` made.
         root: the root of the runs.
         cache: where features are kept; by default `root/features`.
 
     Returns:
-        The folders of the runs, `root/probe/TASK/BACKBONE/ARM/seed-N-items=M`, in the order of `items`.
+        The folders of the runs, `root/probe/TASK/BACKBONE/ARM/seed-N-items=M`, in the order of `specs`.
 
     Raises:
         ValueError: an unknown name, an arm that does not fit the task, a layer that the backbone lacks, a training
             size above the data's or too small for two classes, or a folder that holds another run.
         FileNotFoundError: the data cannot be had.
     """
+    spec = specs[0]
     task, arm = _checked(spec)
-    data = load_task_data(task, spec.split, data_dir or rows_folder(spec.task))
-    train, selection, test = parts(data, task, spec.max_test_items)
-    todo = _unfinished(spec, task, arm, data, items, len(train), Path(root))
-    folders = [spec.folder(Path(root), size) for size in items]
+    data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
+    asked = spec.hyperparameters()
+    train, selection, test = parts(data, task, asked["max_eval_items"])
+    todo = _unfinished(specs, task, arm, data, len(train), Path(root))
+    folders = [each.folder(Path(root)) for each in specs]
     if not todo:
         return folders
     data.say()
     started = time.perf_counter()
     cached = cache or Path(root) / "features"
     backbone = weights_revision(resolve_backbone(spec.backbone).source)
-    encoder = frozen_encoder(
-        spec.task, data.fingerprint, spec.arm, spec.backbone, backbone, spec.seed, cached, spec.kmer
-    )
+    read = (spec.kmer, spec.window, spec.overlap)
+    encoder = frozen_encoder(spec.task, data.fingerprint, spec.arm, spec.backbone, backbone, spec.seed, cached, *read)
     layers = _checked_layers(spec, encoder.layers)
-    if spec.save_model:
+    if asked["save_model"]:
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
     pool, selected, tested = (_part(encoder, rows, task) for rows in (train.select(drawn), selection, test))
     evaluated = {"validation": selected, "test": tested}
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
-        chosen = [places[row] for row in draw(len(train), number, spec.seed)]
-        learned = _Part(pool.rows.select(chosen), pool.features[chosen], pool.cut[chosen], pool.labels[chosen])
+        learned = pool.take([places[row] for row in draw(len(train), number, spec.seed)])
         with run_files.locked(folder):
             RunWriter(folder).order(order, versions(), machine())
-            fitted = _fit(spec, task, learned, selected, tested, layers, encoder)
-            if spec.save_model:
+            fitted = _fit(spec, task, learned, evaluated, layers, encoder.model.config)
+            if asked["save_model"]:
                 fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated))
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
 
 
 def _part(encoder: FrozenEncoder, rows: Dataset, task: Task) -> _Part:
-    return _Part(rows, *encoder.features(rows), label_array(rows["label"][:], task))
+    return _Part(rows, label_array(rows["label"][:], task), *encoder.features(rows))
 
 
-def _checked(spec: ProbeSpec) -> tuple[Task, Arm]:
-    task, arm = get_task(spec.task), get_arm(spec.arm)
+def _checked(spec: RunSpec) -> tuple[Task, Arm]:
+    (task, _), arm = windows_of(get_task(spec.task), spec.window, spec.overlap), get_arm(spec.arm)
     misfit = arm.misfit(task.name, task.discipline)
     if misfit is not None:
         raise ValueError(misfit)
     check_values({"seed": spec.seed})
+    check_class_weights(spec.hyperparameters()["class_weights"], task)
     if spec.kmer is not None:
         get_discipline(task.discipline, spec.kmer)
     return task, arm
 
 
 def _unfinished(
-    spec: ProbeSpec, task: Task, arm: Arm, data: TaskData, items: Sequence[int | str], available: int, root: Path
+    specs: Sequence[RunSpec], task: Task, arm: Arm, data: TaskData, available: int, root: Path
 ) -> list[tuple[int, Path, dict[str, Any]]]:
     """Number of training items, folder and order of each run that is not finished.
 
@@ -141,9 +176,9 @@ def _unfinished(
         ValueError: a folder holds another run, or a finished run's files are damaged.
     """
     found = []
-    for size in items:
-        number, folder = count(size, available, spec.task), spec.folder(root, size)
-        order = probe_order(spec, task, arm, data, size, number)
+    for spec in specs:
+        number, folder = count(spec.hyperparameters()["items"], available, spec.task), spec.folder(root)
+        order = probe_order(spec, task, arm, data, number)
         if (folder / run_files.RUN).is_file():
             check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():
@@ -154,8 +189,8 @@ def _unfinished(
     return found
 
 
-def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:
-    layers = tuple(range(available + 1)) if spec.layers is None else spec.layers
+def _checked_layers(spec: RunSpec, available: int) -> Sequence[int]:
+    layers = spec.hyperparameters()["layers"] or range(available + 1)
     for layer in layers:
         if not 0 <= layer <= available:
             raise ValueError(f"layer {layer}: {spec.backbone} has layers 1 to {available}, and 0 for its embeddings")
@@ -163,44 +198,29 @@ def _checked_layers(spec: ProbeSpec, available: int) -> tuple[int, ...]:
 
 
 def _fit(
-    spec: ProbeSpec,
-    task: Task,
-    learned: _Part,
-    selected: _Part,
-    tested: _Part,
-    layers: tuple[int, ...],
-    encoder: FrozenEncoder,
+    spec: RunSpec, task: Task, learned: _Part, evaluated: dict[str, _Part], layers: Sequence[int], config: Any
 ) -> _Fitted:
     """Fits a head on each layer and pooling, and chooses the one with the best score on validation."""
     from threadpoolctl import threadpool_limits
 
     labels, classes = learned.labels, None if task.labels is None else len(task.labels)
-    if spec.permute_labels:
+    asked, eps = spec.hyperparameters(), config.layer_norm_eps
+    weights = None if asked["class_weights"] is None else metrics.balanced_weights(labels, classes or 0)[labels]
+    if asked["permute_labels"]:
         labels = np.random.Generator(np.random.PCG64(spec.seed)).permutation(labels)
     tried: list[dict[str, Any]] = []
     best: tuple[Head, dict[str, np.ndarray]] | None = None
     chosen = 0
     with threadpool_limits(1, user_api="blas"):  # the products are small: more threads would wait for each other
-        for layer in layers:
-            for pooling in spec.poolings:
-                x, a, b = (_pooled(part.features, layer, pooling, encoder) for part in (learned, selected, tested))
-                head = fit_head(x, labels, classes)
-                logits = {"validation": head(a), "test": head(b)}
-                scores = {
-                    name: part.score(task, logits[name])[task.metric]
-                    for name, part in (("validation", selected), ("test", tested))
-                }
-                tried.append({"layer": layer, "pooling": pooling, "alpha": head.alpha, **scores})
-                if best is None or scores["validation"] > tried[chosen]["validation"]:
-                    best, chosen = (head, logits), len(tried) - 1
+        for layer, pooling in itertools.product(layers, poolings(spec)):
+            head = fit_head(learned.pooled(layer, pooling, eps), labels, classes, weights)
+            logits = {name: head(part.pooled(layer, pooling, eps)) for name, part in evaluated.items()}
+            scores = {name: part.score(task, logits[name])[task.metric] for name, part in evaluated.items()}
+            tried.append({"layer": layer, "pooling": pooling, "alpha": head.alpha, **scores})
+            if best is None or scores["validation"] > tried[chosen]["validation"]:
+                best, chosen = (head, logits), len(tried) - 1
     assert best is not None  # there is a layer
     return _Fitted(tried[chosen], tried, *best)
-
-
-def _pooled(features: np.ndarray, layer: int, pooling: str, encoder: FrozenEncoder) -> np.ndarray:
-    if pooling == OF_A_MODEL:
-        return pooled(features[:, layer, 0], features[:, layer, 1], encoder.model.config.layer_norm_eps)
-    return features[:, layer, POOLINGS.index(pooling)]
 
 
 def _save(encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, _Part]) -> dict[str, np.ndarray]:
@@ -240,9 +260,9 @@ def _write(
     """Predictions and scores; `results.json` last."""
     on_train = task.test_split == "validation"  # then validation items are tested on, and training items selected on
     named = {"validation": "selection" if on_train else "validation", "test": task.test_split}
-    scores, cut = {}, {"train": int(learned.cut.sum())}
+    scores, cut, split = {}, {"train": int(learned.cut.sum())}, {"train": learned.split}
     for name, part in evaluated.items():
-        cut[named[name]] = int(part.cut.sum())
+        cut[named[name]], split[named[name]] = int(part.cut.sum()), part.split
         scores[named[name]] = part.score(task, fitted.logits[name])
         RunWriter(folder).predictions(name == "test", part.rows, fitted.logits[name])
     present = np.flatnonzero(learned.labels.any(0)) if task.multi_label else np.unique(learned.labels)
@@ -254,6 +274,7 @@ def _write(
         "counts": {name: len(rows) for name, rows in data.splits.items()},
         "understood": data.understood(),
         "cut": cut,
+        **({} if encoder.windows is None else {"split": split}),
         "train_items": len(learned.rows),
         "train_rows": hashlib.sha256(ids.encode()).hexdigest(),
         "evaluated_items": {named[name]: len(part.rows) for name, part in evaluated.items()},

@@ -212,9 +212,14 @@ def _check_classes(run: RunArguments, training: TrainingArguments, task: Task) -
     if training.label_smoothing_factor and (task.labels is None or task.multi_label):
         other = "has several labels an item" if task.multi_label else "is a regression"
         raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} {other}")
-    if run.class_weights is not None and run.class_weights != "balanced":
-        raise ValueError(f"--class_weights is {run.class_weights!r}; allowed: balanced")
-    if run.class_weights and (task.labels is None or task.multi_label):
+    check_class_weights(run.class_weights, task)
+
+
+def check_class_weights(weights: str | None, task: Task) -> None:
+    """Raises a ValueError for weights that are not allowed, or a task without classes."""
+    if weights not in (None, "balanced"):
+        raise ValueError(f"--class_weights is {weights!r}; allowed: balanced")
+    if weights and (task.labels is None or task.multi_label):
         other = "has several labels an item" if task.multi_label else "is a regression"
         raise ValueError(f"--class_weights needs classes, and task {task.name} {other}")
 
@@ -233,9 +238,9 @@ def _specify(
         told = "has no effect without --kmer" if run.kmer is None else "excludes --dataloader_persistent_workers"
         raise ValueError(f"--frame_augmentation {told}")
     rate = training.learning_rate if "learning_rate" in given else protocol.learning_rate(arm, task)
-    windows = _windows(run, task)
-    if windows is not None:
-        task = replace(task, max_length=windows.symbols + 3)  # at most so many special tokens are added
+    task, windows = windows_of(task, run.window, run.overlap)
+    if windows is not None and run.frame_augmentation:
+        raise ValueError("--window cannot be used with --frame_augmentation")
     if run.calibrate and training.fsdp:
         raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
     _check_classes(run, training, task)
@@ -278,19 +283,18 @@ def _specify(
     )
 
 
-def _windows(run: RunArguments, task: Task) -> Windows | None:
-    """The windows that long items are read in.
+def windows_of(task: Task, window: int | None, overlap: int | None) -> tuple[Task, Windows | None]:
+    """The windows that long items are read in, and the task of items as short as they are.
 
     Raises:
         ValueError: a number that is not allowed, or items that are not cut into windows.
     """
-    if run.window is None:
-        if run.overlap is not None:
-            raise ValueError(f"--overlap is {run.overlap}, and there is no --window that it is of")
-        return None
+    if window is None:
+        if overlap is not None:
+            raise ValueError(f"--overlap is {overlap}, and there is no --window that it is of")
+        return task, None
     why = "text has no symbols" if task.discipline == "text" else "its items are pairs" if task.pair else None
     why = "its items are segments of pieces already" if task.votes else why
-    if why is not None or run.frame_augmentation:
-        with_what = "--frame_augmentation" if why is None else f"task {task.name}: {why}"
-        raise ValueError(f"--window cannot be used with {with_what}")
-    return Windows(run.window, run.overlap or 0)
+    if why is not None:
+        raise ValueError(f"--window cannot be used with task {task.name}: {why}")
+    return replace(task, max_length=window + 3), Windows(window, overlap or 0)  # at most three special tokens

@@ -28,9 +28,9 @@ def check_own(run: RunArguments, given: set[str]) -> None:
 # What `--quick` has a use for: it fits baselines and a probe, and trains nothing.
 _QUICK = frozenset(
     """
-    task data_dir split fraction max_eval_items kmer arm backbone protocol baselines probe_items quick threads plan
-    output_dir seed use_cpu disable_tqdm log_level push_to_hub hub_model_id hub_private_repo hub_revision hub_strategy
-    hub_token
+    task data_dir split fraction max_eval_items kmer window overlap class_weights arm backbone protocol baselines
+    probe_items quick threads plan output_dir seed use_cpu disable_tqdm log_level push_to_hub hub_model_id
+    hub_private_repo hub_revision hub_strategy hub_token
     """.split()
 ) | {*OWN_ARGUMENTS}
 

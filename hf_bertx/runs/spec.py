@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -28,6 +28,16 @@ _DEFAULTS: dict[str, Any] = {
     "optimizer": None,
     "stop_at_loss": None,
     "max_steps": -1,
+}
+ALL = "all"  # of the training items
+MAX_TEST_ITEMS = 3000  # of a probe: larger test sets are drawn down to as many items, the same for every probe
+_OF_A_PROBE: dict[str, Any] = {
+    "items": ALL,
+    "layers": None,
+    "permute_labels": False,
+    "save_model": False,
+    "max_eval_items": MAX_TEST_ITEMS,
+    "class_weights": None,
 }
 # Hyperparameters that a run's record leaves out where they have these values.
 LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0, "optim_target_modules": None}
@@ -81,6 +91,44 @@ class RunSpec:
         limit = {} if max_eval_items is None else {"max_eval_items": max_eval_items}
         return cls(task, BASELINE, name, BASELINE, split, seed, fraction, overrides=limit)
 
+    @classmethod
+    def of_probe(
+        cls,
+        task: str = "dna-splice",
+        arm: str = "bert",
+        backbone: str = "minilm-l6",
+        split: str = "paper",
+        seed: int = 0,
+        *,
+        items: int | str = ALL,
+        layers: Sequence[int] | None = None,
+        permute_labels: bool = False,
+        save_model: bool = False,
+        max_eval_items: int = MAX_TEST_ITEMS,
+        class_weights: str | None = None,
+        **fields: Any,
+    ) -> RunSpec:
+        """A probe: frozen features of each layer and a closed-form head. The tuning of its arm is not used.
+
+        Args:
+            seed: of the start's random weights and assignment, and of the draw of the training set.
+            items: how many of the training items are drawn, or `all`.
+            layers: those that may be chosen, 0 for the embeddings; by default all.
+            permute_labels: a check: the training items' labels are shuffled, so that scores have to be at chance.
+            save_model: the head reads position 0 of a pooling layer (see [`add_pooling_layer`]), and the run holds a
+                model that plain transformers loads, with the probe's logits.
+            max_eval_items: larger test sets are drawn down to as many items, the same for every probe.
+            class_weights: `balanced` lets each class weigh alike in the fit.
+            **fields: `plan`, `kmer`, `window` and `overlap`, as for a training.
+        """
+        chosen: dict[str, Any] = {"layers": None if layers is None else list(layers), "permute_labels": permute_labels}
+        chosen |= {"save_model": save_model, "max_eval_items": max_eval_items, "class_weights": class_weights}
+        chosen = {name: value for name, value in chosen.items() if value != _OF_A_PROBE[name]}
+        variant = f"items={items}" + "-permuted" * permute_labels + "-model" * save_model
+        variant += f"-{class_weights}" if class_weights else ""
+        variant += "" if layers is None else "-layers=" + "+".join(map(str, layers))
+        return cls(task, arm, backbone, PROBE, split, seed, 1.0, variant, {"items": items, **chosen}, **fields)
+
     @property
     def data_split(self) -> str:
         """The split of the data, by name."""
@@ -130,7 +178,7 @@ class RunSpec:
         if self.arm == BASELINE:
             return {"max_eval_items": self.overrides.get("max_eval_items")}
         if self.protocol == PROBE:
-            return dict(self.overrides)
+            return {**_OF_A_PROBE, **self.overrides}
         protocol, task = get_protocol(self.protocol), get_task(self.task)
         own: dict[str, Any] = {
             "global_batch_size": protocol.global_batch_size,

@@ -11,14 +11,12 @@ from transformers import AutoConfig
 from ..backbones import load
 from ..baselines import baselines_for, run_baseline
 from ..data.task_data import load_task_data
-from ..probing.draws import ALL
 from ..probing.pooling_layer import check_poolable
-from ..probing.runs import run_probe
-from ..probing.spec import ProbeSpec
+from ..probing.runs import run_probes
 from ..publishing.cards import write_model_card
 from ..runs.arguments import ResolvedRun
 from ..runs.run import Run
-from ..runs.spec import RunSpec
+from ..runs.spec import ALL, RunSpec
 from ..tasks import built_folder
 
 FINE_TUNED, PROBE, BASELINE = "fine-tuned", "probe", "baseline"
@@ -64,18 +62,23 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
     check_poolable(load(plan.backbone, AutoConfig.from_pretrained).model_type)
     data = load_task_data(plan.task, plan.split, plan.data_dir)
     there = round(plan.fraction * len(data.splits["train"]))
-    spec = ProbeSpec(
-        task=_reference(plan),
-        arm=plan.arm.name,
-        backbone=plan.backbone.name,
-        split=plan.split,
-        seed=plan.seed,
-        max_test_items=plan.max_eval_items or len(data.splits["test"]),
-        save_model=True,
-        kmer=plan.kmer,
-    )
     wanted = there if items == ALL else min(int(items), there)
-    (folder,) = run_probe(spec, [ALL if wanted == len(data.splits["train"]) else wanted], plan.data_dir, root)
+    windows = plan.windows
+    spec = RunSpec.of_probe(
+        _reference(plan),
+        plan.arm.name,
+        plan.backbone.name,
+        plan.split,
+        plan.seed,
+        items=ALL if wanted == len(data.splits["train"]) else wanted,
+        max_eval_items=plan.max_eval_items or len(data.splits["test"]),
+        save_model=True,
+        class_weights=plan.class_weights,
+        kmer=plan.kmer,
+        window=windows and windows.symbols,
+        overlap=windows and windows.overlap,
+    )
+    (folder,) = run_probes([spec], plan.data_dir, root)
     write_model_card(folder)
     return Candidate(PROBE, PROBE, Run.open_finished(folder))
 

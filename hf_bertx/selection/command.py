@@ -12,11 +12,11 @@ from accelerate import PartialState
 
 from ..data.task_data import load_task_data
 from ..launch import Prepared, prepare, train_plan
-from ..probing.draws import ALL
 from ..registry import run_command
 from ..runs.arguments import Options, ResolvedRun, read_options
 from ..runs.processes import end_process_group
 from ..runs.run import Run
+from ..runs.spec import ALL
 from .candidates import FINE_TUNED, PROBE, Candidate, fit_baselines, fit_probe
 from .comparison import compare_candidates, kept_candidate, record, table
 from .learning_rate import find_learning_rate
@@ -129,9 +129,6 @@ def _first_look(
         f"  frozen {plan.backbone.name}, a closed-form head on layer {results['chosen']['layer']}, "
         f"{results['train_items']} training items",
     )
-    unused = [f"--{name}" for name in ("window", "class_weights") if getattr(plan.options, name) is not None]
-    if unused:
-        say(f"  (the probe is fitted without {' and '.join(unused)}, which training uses)")
     say(f"  a model already: {probe.run.model_dir}")
     return found
 

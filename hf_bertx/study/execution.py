@@ -207,11 +207,9 @@ def _train(run: RunSpec, context: StudyContext) -> None:
         run_baseline(run, data_dir, context.root)
         return
     if run.protocol == PROBE:
-        from ..probing.runs import run_probe
-        from ..probing.spec import ProbeSpec
+        from ..probing.runs import run_probes
 
-        spec = ProbeSpec(run.task, run.arm, run.backbone, run.data_split, run.seed, plan=run.plan, kmer=run.kmer)
-        run_probe(spec, [run.overrides["items"]], data_dir, context.root)
+        run_probes([run], data_dir, context.root)
         return
     arguments = run.arguments(context.root, found)
     if context.threads is not None:

@@ -190,7 +190,7 @@ def _probes(content: dict[str, Any], cells: Iterable[tuple]) -> Iterator[RunSpec
     split = content.get("split") or "paper"
     for seed, task, backbone, arm, kmer in cells:
         for size in sizes:  # one after the other, so that the features of an arm are computed once
-            yield RunSpec(task, arm, backbone, PROBE, split, seed, 1.0, f"items={size}", {"items": size}, kmer=kmer)
+            yield RunSpec.of_probe(task, arm, backbone, split, seed, items=size, kmer=kmer)
 
 
 def _is_size(size: Any) -> bool:

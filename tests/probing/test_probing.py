@@ -13,17 +13,22 @@ import pytest
 import torch
 from datasets import load_dataset
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import RidgeCV
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer
+from scipy.special import softmax
+from sklearn.linear_model import Ridge, RidgeCV
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
+from hf_bertx.disciplines import DNA
+from hf_bertx.metrics import balanced_weights
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
 from hf_bertx.probing.heads import ALPHAS, Head, fit_head
 from hf_bertx.probing.pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
-from hf_bertx.probing.runs import run_probe
-from hf_bertx.probing.spec import ProbeSpec
+from hf_bertx.probing.runs import run_probes
+from hf_bertx.runs.run import Run
+from hf_bertx.runs.spec import RunSpec
+from hf_bertx.tokenization.windows import Windows
 
 
 @pytest.mark.parametrize("items", [20, 200])
@@ -40,6 +45,29 @@ def test_the_head_is_ridge_with_leave_one_out(items: int, classes: int | None) -
     head = fit_head(x, labels, classes)
     assert head.alpha == known.alpha_
     np.testing.assert_allclose(head(x), known.predict(scaled).reshape(items, -1), atol=1e-4)
+
+
+def test_a_head_with_weights_is_ridge_with_weights() -> None:
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(2.0, 3.0, size=(30, 40)), (np.arange(30) < 5).astype(int)
+    x[:, :3] += 4 * labels[:, None]
+    weights = balanced_weights(labels, 2)[labels]
+    mean = np.average(x, axis=0, weights=weights)
+    scaled = (x - mean) / np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+    targets = np.where(labels[:, None] == np.arange(2), 1.0, -1.0)
+    head = fit_head(x, labels, 2, weights)
+    np.testing.assert_allclose(head(x), Ridge(head.alpha).fit(scaled, targets, weights).predict(scaled), atol=1e-4)
+
+    def left_out(alpha: float) -> float:
+        error = 0.0
+        for i in range(30):
+            kept = np.arange(30) != i
+            answer = Ridge(alpha).fit(scaled[kept], targets[kept], weights[kept]).predict(scaled[[i]])
+            error += weights[i] * ((answer - targets[i]) ** 2).sum()
+        return error
+
+    assert head.alpha == min(ALPHAS, key=left_out)
+    assert head.alpha != fit_head(x, labels, 2).alpha
 
 
 def test_features_are_the_models_own_without_padding(tiny_backbone: Path) -> None:
@@ -82,13 +110,15 @@ def test_items_are_known_by_their_tokens() -> None:
 
 
 @pytest.fixture(scope="module")
-def probed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[ProbeSpec, Path, list[Path]]:
+def probed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[RunSpec], Path, list[Path]]:
     root = tmp_path_factory.mktemp("probes")
-    spec = ProbeSpec("dna-splice", "bert", str(tiny_backbone), plan="0f" * 32)
-    return spec, root, run_probe(spec, [50, 200], root=root)
+    specs = [RunSpec.of_probe(backbone=str(tiny_backbone), items=size, plan="0f" * 32) for size in (50, 200)]
+    return specs, root, run_probes(specs, root=root)
 
 
-def test_a_probe_leaves_runs_that_the_report_reads(probed: tuple[ProbeSpec, Path, list[Path]], tmp_path: Path) -> None:
+def test_a_probe_leaves_runs_that_the_report_reads(
+    probed: tuple[list[RunSpec], Path, list[Path]], tmp_path: Path
+) -> None:
     _, root, folders = probed
     for folder, items in zip(folders, (50, 200), strict=True):
         order, results = (json.loads((folder / name).read_text()) for name in ("run.json", "results.json"))
@@ -109,24 +139,24 @@ def test_a_probe_leaves_runs_that_the_report_reads(probed: tuple[ProbeSpec, Path
         assert (tmp_path / "report" / name).stat().st_size > 5000
 
 
-def test_a_finished_probe_is_skipped(probed: tuple[ProbeSpec, Path, list[Path]]) -> None:
-    spec, root, folders = probed
+def test_a_finished_probe_is_skipped(probed: tuple[list[RunSpec], Path, list[Path]]) -> None:
+    specs, root, folders = probed
     before = [(folder / "results.json").stat().st_mtime_ns for folder in folders]
-    assert run_probe(spec, [50, 200], root=root) == folders
+    assert run_probes(specs, root=root) == folders
     assert [(folder / "results.json").stat().st_mtime_ns for folder in folders] == before
     order = json.loads((folders[0] / "run.json").read_text())
     assert order["specification"]["backbone_revision"].startswith("sha256:")
 
 
 def test_a_probe_that_another_process_makes_is_not_made_twice(tiny_backbone: Path, tmp_path: Path) -> None:
-    spec = ProbeSpec("dna-splice", "bert", str(tiny_backbone), layers=(0,))
-    with run_files.locked(spec.folder(tmp_path, 50)), pytest.raises(run_files.LockedRunError):
-        run_probe(spec, [50], root=tmp_path)
+    spec = RunSpec.of_probe(backbone=str(tiny_backbone), items=50, layers=(0,))
+    with run_files.locked(spec.folder(tmp_path)), pytest.raises(run_files.LockedRunError):
+        run_probes([spec], root=tmp_path)
 
 
 def test_permuted_labels_give_chance(tiny_backbone: Path, tmp_path: Path) -> None:
-    spec = ProbeSpec("dna-splice", "bert", str(tiny_backbone), permute_labels=True)
-    (folder,) = run_probe(spec, [1000], root=tmp_path)
+    spec = RunSpec.of_probe(backbone=str(tiny_backbone), items=1000, permute_labels=True)
+    (folder,) = run_probes([spec], root=tmp_path)
     score = json.loads((folder / "results.json").read_text())["metrics"]["test"]["accuracy"]
     assert score < 0.544 + 0.1  # the commonest class of the 160 test items, and two standard errors
 
@@ -159,6 +189,14 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, tmp_path: Path, arm: str)
         (["--arm", "berd"], "did you mean 'bert'"),
         (["--plan", "no.md"], "no.md"),
         (["--seed", "-1"], "--seed is -1; allowed: 0 to"),
+        (["--window", "0"], "window is 0; allowed: at least 1 symbol"),
+        (["--overlap", "5"], "--overlap is 5, and there is no --window that it is of"),
+        (["--task", "music-maestro-v1", "--window", "20"], "its items are segments of pieces already"),
+        (["--class_weights", "even"], "--class_weights is 'even'; allowed: balanced"),
+        (
+            ["--task", "protein-stability", "--class_weights", "balanced"],
+            "needs classes, and task protein-stability is",
+        ),
     ],
 )
 def test_bad_input_is_one_line(
@@ -169,7 +207,9 @@ def test_bad_input_is_one_line(
 
 @pytest.mark.parametrize("task", ["dna-splice"])
 def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp_path: Path, task: str) -> None:
-    (folder,) = run_probe(ProbeSpec(task, "bert", str(tiny_backbone), save_model=True), [500], root=tmp_path)
+    (folder,) = run_probes(
+        [RunSpec.of_probe(task, "bert", str(tiny_backbone), items=500, save_model=True)], root=tmp_path
+    )
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model")
     assert type(model).__name__ == "BertForSequenceClassification"
     chosen = json.loads((folder / "results.json").read_text())["chosen"]
@@ -186,6 +226,29 @@ def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp
     assert main(["predict", str(folder), str(records), "--output", str(output)]) == 0
     answered = [line.split(",")[1] for line in output.read_text().splitlines()[1:]]
     assert answered == [model.config.id2label[int(i)] for i in logits.argmax(1)]
+
+
+def test_a_probe_reads_windows_and_weighs_classes(tiny_backbone: Path, tmp_path: Path) -> None:
+    more = {"items": 500, "save_model": True, "window": 25, "overlap": 5, "class_weights": "balanced"}
+    (folder,) = run_probes([RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), **more)], root=tmp_path)
+    assert folder.name == "seed-0-window-25-overlap-5-items=500-model-balanced"
+    run = Run.open_finished(folder)
+    assert (run.specification["window"], run.specification["overlap"]) == (25, 5)
+    assert run.results is not None
+    assert run.results["split"] == {"train": 500, "validation": 159, "test": 160}  # all have 60 letters
+    rows = load_dataset("hf_bertx/data/dna-splice", "paper")["test"]
+    stock = pipeline("text-classification", model=str(run.model_dir), device="cpu", top_k=None)
+    stored = run.predictions("test")
+    assert stored is not None
+    for text, logits in zip(rows["sequence"][:5], stored.logits[:5], strict=True):
+        windows, _ = Windows(25, 5).cut([text], DNA)
+        answers = [
+            [{found["label"]: found["score"] for found in each}[name] for name in ("EI", "IE", "N")]
+            for each in stock(windows)
+        ]
+        np.testing.assert_allclose(softmax(logits), np.mean(answers, axis=0), atol=1e-4)
+    plain = run_probes([RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), items=500)], root=tmp_path)
+    assert Run.open_finished(plain[0]).cell != run.cell
 
 
 def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:
@@ -206,9 +269,9 @@ def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:
 
 def test_a_backbone_changed_in_place_is_read_anew(tiny_backbone: Path, tmp_path: Path) -> None:
     backbone = Path(shutil.copytree(tiny_backbone, tmp_path / "backbone"))
-    spec, weights = ProbeSpec("dna-splice", "bert", str(backbone)), []
+    spec, weights = RunSpec.of_probe(backbone=str(backbone), items=20), []
     for root in ("first", "second"):
-        (folder,) = run_probe(spec, [20], root=tmp_path / root, cache=tmp_path / "features")
+        (folder,) = run_probes([spec], root=tmp_path / root, cache=tmp_path / "features")
         weights.append(json.loads((folder / "results.json").read_text())["encoder"]["weights"])
         tensors = load_file(backbone / "model.safetensors")
         save_file({n: 2 * t for n, t in tensors.items()}, backbone / "model.safetensors", metadata={"format": "pt"})

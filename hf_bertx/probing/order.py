@@ -1,0 +1,62 @@
+"""What the record of a probe says of what was ordered."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ..arms import Arm
+from ..backbones import resolve_backbone, weights_revision
+from ..data.task_data import TaskData
+from ..protocols import PROBE
+from ..runs.spec import RunSpec
+from ..tasks import Task
+from .encoder import VERSION, precision
+from .features import POOLINGS
+from .heads import ALPHAS
+
+OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
+
+
+def poolings(spec: RunSpec) -> tuple[str, ...]:
+    """How the positions of a layer may be pooled."""
+    return (OF_A_MODEL,) if spec.overrides.get("save_model") else POOLINGS
+
+
+def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int) -> dict[str, Any]:
+    """What `run.json` says of a probe of `number` training items."""
+    asked = spec.hyperparameters()
+    chosen = {"train_items": number, "layers": asked["layers"], "permute_labels": asked["permute_labels"]}
+    chosen |= {} if asked["class_weights"] is None else {"class_weights": asked["class_weights"]}
+    head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(poolings(spec)), "version": VERSION}
+    rare = {"kmer": spec.kmer, "window": spec.window, "overlap": spec.window and (spec.overlap or 0)}
+    backbone = resolve_backbone(spec.backbone)
+    order = {
+        "specification": {
+            "task": task.name,
+            "backbone": spec.backbone,
+            "backbone_revision": backbone.revision or weights_revision(backbone.source, arm.start),
+            "arm": arm.name,
+            "start": arm.start,
+            "assignment": None if task.discipline == "text" else arm.assignment,
+            "shift": arm.shift,
+            "protocol": PROBE,
+            "split": spec.data_split,
+            "seed": spec.seed,
+            "fraction": 1.0,
+            "items": asked["items"],
+            "max_eval_items": asked["max_eval_items"],
+            "variant": spec.variant,
+            **{name: value for name, value in rare.items() if value is not None},
+            "precision": precision(),
+            "tuning": "probe",
+            "hyperparameters": {"head": head, **chosen},
+        },
+        "task": asdict(task),
+        "data_fingerprint": data.fingerprint,
+        "data_origin": data.origin,
+        "data_revision": data.revision,
+        "data_leaks": list(data.leaks),
+        "backbone_origin": backbone.origin,
+    }
+    return order if spec.plan is None else {**order, "plan": spec.plan}
