@@ -234,7 +234,6 @@ def facts(run: Run) -> dict[str, Any]:
         "epoch_losses": [round(loss, 3) for loss in run.epoch_losses()],
         "leaks": run.order["data_leaks"],
         "token_map": token_map(run.folder, task),
-        "split": [f"{count} {part}" for part, count in results.get("split", {}).items()],
         "calibration": results.get("calibration"),
     }
 
@@ -257,4 +256,5 @@ def shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
         "license": license_of(run.task, backbone),
         "read_as": sentence(results["understood"]) if "understood" in results else None,
         "cut": [f"{count} {part}" for part, count in results.get("cut", {}).items() if count],
+        "split": [f"{count} {part}" for part, count in results.get("split", {}).items()],
     }

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 from huggingface_hub import DatasetCardData
-from jinja2 import Environment, StrictUndefined, Template, UndefinedError
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template, UndefinedError
 
 from .. import run_files
 from ..arms import BASELINE
@@ -74,10 +74,14 @@ def model_card(
 def _template(name: str) -> Template:
     # jinja's default renders a missing value as nothing, and the heading came out as "# "
     environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FunctionLoader(lambda name: (files(beside("model_cards")) / name).read_text(encoding="utf-8")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters.update(plain=plain, code=code_span)
-    return environment.from_string((files(beside("model_cards")) / name).read_text(encoding="utf-8"))
+    return environment.get_template(name)
 
 
 def plain(text: Any) -> str:

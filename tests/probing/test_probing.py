@@ -26,6 +26,7 @@ from hf_bertx.probing.features import FeatureCache, extract, item_keys
 from hf_bertx.probing.heads import ALPHAS, Head, fit_head
 from hf_bertx.probing.pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
 from hf_bertx.probing.runs import run_probes
+from hf_bertx.publishing.cards import model_card
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tokenization.windows import Windows
@@ -249,6 +250,10 @@ def test_a_probe_reads_windows_and_weighs_classes(tiny_backbone: Path, tmp_path:
         np.testing.assert_allclose(softmax(logits), np.mean(answers, axis=0), atol=1e-4)
     plain = run_probes([RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), items=500)], root=tmp_path)
     assert Run.open_finished(plain[0]).cell != run.cell
+    card = model_card(folder)
+    assert "read in windows of so many, of which two share at least 5: 500 train, 159 validation, 160 test." in card
+    assert "The features of an item are the mean of its windows'." in card
+    assert "were cut" not in card
 
 
 def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:

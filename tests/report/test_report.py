@@ -329,14 +329,20 @@ def test_an_archive_is_reported_like_its_folder(tmp_path: Path, capsys: pytest.C
     assert "recommended/dna-h4/minilm-l6/bert/seed-0" in pages["file"]
 
 
-def test_the_archived_demo_has_no_predictions_and_no_tests(tmp_path: Path) -> None:
+def test_the_archived_demo_gives_its_table(tmp_path: Path) -> None:
     assert main(["report", str(ROOT / "results" / "demo"), "--output", str(tmp_path)]) == 0
     assert {"index.html", "loss_curves.png", "paper_tables.csv"} <= {path.name for path in tmp_path.iterdir()}
-    assert not (tmp_path / "comparisons.csv").exists()
     first = next(csv.DictReader((tmp_path / "cells.csv").open()))
-    assert (first["arm"], first["mean"], first["low"]) == ("bert", "0.94375", "")
+    assert (first["arm"], first["mean"], first["interval_over"]) == ("bert", "0.9375", "test items")
     table = (ROOT / "results" / "demo" / "table.md").read_text()
     assert (tmp_path / "table.md").read_text() == table
+
+
+def test_runs_without_predictions_are_not_compared(tmp_path: Path) -> None:
+    assert main(["report", str(ROOT / "results" / "first_runs"), "--output", str(tmp_path)]) == 0
+    assert not (tmp_path / "comparisons.csv").exists()
+    cells = {row["task"]: (row["mean"], row["low"]) for row in csv.DictReader((tmp_path / "cells.csv").open())}
+    assert cells["dna-h3"] == ("0.7730307076101469", "")
 
 
 def test_hundreds_of_runs_are_read_and_computed_in_seconds(tmp_path: Path) -> None:
