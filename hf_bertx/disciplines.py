@@ -154,12 +154,6 @@ def fold(text: str) -> str:
     return "".join(upper if (upper := letter.upper()).lower() == letter else letter for letter in text)
 
 
-def from_frame(sequence: str, frame: int) -> str:
-    """The sequence without its first `frame` letters; its last letter stays in any case."""
-    sequence = sequence.strip()
-    return sequence[min(frame, max(0, len(sequence) - 1)) :]
-
-
 def get_discipline(discipline: str | Discipline, kmer: int | None = None) -> Discipline:
     """The built-in discipline of that name; a `Discipline` is returned as it is.
 

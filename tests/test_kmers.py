@@ -1,6 +1,5 @@
-"""k-mers of letters as symbols: cut, trained, saved, loaded without hf_bertx, and read in all their frames."""
+"""k-mers of letters as symbols: cut, trained, saved, and loaded without hf_bertx."""
 
-import csv
 import random
 from itertools import chain
 from pathlib import Path
@@ -10,18 +9,15 @@ import numpy as np
 import pytest
 import torch
 from conftest import train_briefly
-from saved_models import classes, saved
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_bertx.cli import main
 from hf_bertx.data.input_records import InputRecord
-from hf_bertx.disciplines import DNA, PROTEIN, Discipline, from_frame
+from hf_bertx.disciplines import DNA, PROTEIN, Discipline
 from hf_bertx.prediction.inference import SequenceClassifier
-from hf_bertx.runs.frames import FrameRows
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.plan import load_study
-from hf_bertx.tokenization.subwords import PRETRAINED_ON
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 RNA = Discipline("rna", tuple("NACGU"), ignore_case=True)
@@ -35,7 +31,7 @@ def three(tiny_backbone: Path) -> DisciplineTokenizer:
 
 @pytest.fixture(scope="module")
 def short_run(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_briefly(tiny_backbone, tmp_path_factory.mktemp("kmers"), "--kmer", "3", "--frame_augmentation")
+    return train_briefly(tiny_backbone, tmp_path_factory.mktemp("kmers"), "--kmer", "3")
 
 
 @pytest.mark.parametrize(
@@ -89,7 +85,6 @@ def test_length_counts_kmers_and_six_mers_fit_into_bert() -> None:
         ("--kmer 6", "kmer is 6: assignment 'frequent' finds"),  # of the tiny vocabulary
         ("--task music-maestro-v1 --kmer 3", "kmer is 3; music has no letters to cut"),
         ("--task glue-sst2 --kmer 3", "kmer is 3; text has no letters to cut"),
-        ("--frame_augmentation", "--frame_augmentation has no effect without --kmer"),
     ],
 )
 def test_a_kmer_that_cannot_be_is_one_line(
@@ -130,9 +125,9 @@ def test_kmer_is_part_of_what_a_run_is(tmp_path: Path) -> None:
 def test_a_trained_model_answers_alike_in_stock_transformers(short_run: Path) -> None:
     run = Run.open_finished(short_run)
     assert short_run.name.endswith("-kmer-3")
-    assert (run.specification["kmer"], run.specification["frame_augmentation"]) == (3, True)
+    assert run.specification["kmer"] == 3
     card = (run.model_dir / "README.md").read_text(encoding="utf-8")
-    assert "3-mers in place of letters, in a frame that is drawn for each item and epoch" in card
+    assert "3-mers in place of letters" in card
     texts = ["ACGTTGCANNACGTAC" * 3, "acg", "GT"]
     own, tokenizer = DisciplineTokenizer.from_pretrained(run.model_dir), AutoTokenizer.from_pretrained(run.model_dir)
     model = AutoModelForSequenceClassification.from_pretrained(run.model_dir).eval()
@@ -144,75 +139,3 @@ def test_a_trained_model_answers_alike_in_stock_transformers(short_run: Path) ->
         assert encoded.input_ids[0].tolist() == own(text).input_ids
         with torch.inference_mode():
             assert np.abs(model(**encoded).logits[0].numpy() - logits).max() < 1e-5
-
-
-def test_all_frames_are_averaged_in_a_file_of_predictions(short_run: Path, tmp_path: Path) -> None:
-    texts = ["ACGTTGCAGGTACGTAC", "AC", "GNTTTTACG"]
-    (tmp_path / "in.txt").write_text("\n".join(texts) + "\n")
-    frames = [tmp_path / f"{frame}.txt" for frame in range(3)]
-    for frame, path in enumerate(frames):
-        path.write_text("\n".join(from_frame(text, frame) for text in texts) + "\n")
-
-    def predicted(path: Path, *options: str) -> np.ndarray:
-        told = ["predict", str(short_run), str(path), "--output", str(tmp_path / "out.csv"), "--overwrite"]
-        assert main([*told, "--precision", "float32", *options]) == 0
-        rows = list(csv.DictReader((tmp_path / "out.csv").open()))
-        names = [name for name in rows[0] if name.startswith("p_") or name.startswith("score")]
-        return np.array([[float(row[name]) for name in names] for row in rows])
-
-    separate = np.mean([predicted(path) for path in frames], axis=0)
-    together = predicted(tmp_path / "in.txt", "--frames", "all")
-    assert np.abs(together - separate).max() < 1e-5
-    assert np.abs(together - predicted(tmp_path / "in.txt")).max() > 1e-4
-
-
-def test_values_of_a_regression_are_averaged(tiny_backbone: Path, three: Any, tmp_path: Path) -> None:
-    model = saved(tiny_backbone, tmp_path / "model", "dna", num_labels=1, problem_type="regression")
-    three.save_pretrained(model)
-    one, every = (SequenceClassifier.from_pretrained(model, frames=frames) for frames in ("one", "all"))
-
-    def values(classifier: SequenceClassifier, text: str) -> float:
-        (chunk,) = classifier.predict([InputRecord("0", text, "text 0")])
-        return float(chunk.logits[0, 0])
-
-    expected = np.mean([values(one, text) for text in ("ACGTTG", "CGTTG", "GTTG")])
-    assert abs(values(every, "ACGTTG") - expected) < 1e-4
-    assert one.fingerprint() != every.fingerprint()
-
-
-def test_frames_are_refused_for_a_model_without_kmers(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
-    model = saved(tiny_backbone, tmp_path / "model", "dna", **classes("a", "b"))
-    (tmp_path / "in.txt").write_text("ACGT\n")
-    told = [model, tmp_path / "in.txt", "--output", tmp_path / "out.csv", "--frames", "all"]
-    assert "frames is 'all', and the model has no k-mers" in refusal(main, "predict", *told)
-
-
-def test_each_epoch_draws_the_frame_of_each_row(three: DisciplineTokenizer) -> None:
-    texts = ["ACGTTG", "AC", "GGGGGGG"] * 20
-    flat = three.encode_flat([from_frame(text, frame) for frame in range(3) for text in texts])
-    rows = FrameRows(*flat, np.arange(180) % 60, three, frames=3, seed=1)
-
-    def epoch(number: int) -> list[str]:
-        rows.set_epoch(number)
-        (batch,) = rows.__getitems__(list(range(60)))
-        assert batch["labels"].tolist() == list(range(60))
-        assert rows[3]["input_ids"].tolist() == batch["input_ids"][3][batch["input_ids"][3] > 0].tolist()
-        return three.batch_decode(batch["input_ids"], skip_special_tokens=True)
-
-    first, second = epoch(0), epoch(1)
-    assert (len(rows), first) == (60, epoch(0))
-    assert first != second
-    assert set(first) == {"ACGTTG", "CGTTG", "GTTG", "AC", "C", "GGGGGGG", "GGGGGG", "GGGGG"}
-
-
-def test_a_backbone_pretrained_on_kmers_serves_the_same_k_alone(tiny_backbone: Path) -> None:
-    text = AutoTokenizer.from_pretrained(tiny_backbone)
-    text.init_kwargs[PRETRAINED_ON] = {"discipline": "dna", "assignment": "frequent", "kmer": 3}
-    assert DisciplineTokenizer.from_backbone(text, DNA.kmers(3)).discipline.kmer == 3
-    with pytest.raises(ValueError, match=r"kmer is None; .* was pre-trained on dna with 3"):
-        DisciplineTokenizer.from_backbone(text, "dna")
-
-
-def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, refusal: Any) -> None:
-    told = ["--backbone", short_run / "model", "--output_dir", tmp_path, "--max_steps", "1"]
-    assert "was fine-tuned with kmer 3, asked is 2" in refusal(main, "train", *told, "--kmer", "2")

@@ -44,7 +44,7 @@ ORDERS: dict[str, tuple[str, str]] = {
     "bertx predict": (
         "{model} {csv} --output {out}/x.csv",
         _INPUT + "--output {there} || --overwrite; --threads 1 || --threads 2; --output {out}/x.jsonl; "
-        "--piece_column family; --frames all",
+        "--piece_column family",
     ),
     "bertx embed": (
         "{model} {csv} --output {out}/x.parquet",
@@ -239,7 +239,7 @@ def test_each_option_changes_what_is_done(
 
 RUN = (
     "--task dna-h3; --arm rand; --backbone {model}; --protocol paper; --split grouped; --window 20; "
-    "--window 20 || --overlap 5; --fraction 0.5; --max_eval_items 9; --kmer 3; --kmer 3 || --frame_augmentation; "
+    "--window 20 || --overlap 5; --fraction 0.5; --max_eval_items 9; --kmer 3; "
     "--variant x; --plan abc; --data_dir {built}; --precision bfloat16; --global_batch_size 7; --optimizer adam; "
     "--attention_dropout 0.3; --standardize_targets false || --standardize_targets true; --stop_at_loss 0.1; "
     "--no_shortcuts; --no_rows_on_device; --threads 1; --no_resume; --calibrate; "

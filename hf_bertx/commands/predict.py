@@ -23,13 +23,6 @@ def add(verbs: Any) -> None:
         help="a .parquet, .csv or .jsonl file; in a .csv, text that begins with = + - @ gets an apostrophe in front "
         "unless it is a number, since spreadsheets would compute it",
     )
-    predicting.add_argument(
-        "--frames",
-        choices=("one", "all"),
-        default="one",
-        help="all: of a model of k-mers that was trained with --frame_augmentation, read each sequence also from its "
-        "second to its k-th letter, and average the probabilities or values; k times as long (%(default)s)",
-    )
     predicting.add_argument("--piece_column", help="records of one piece vote; MIDI files have pieces anyway")
     predicting.set_defaults(act=_predict)
 
@@ -90,7 +83,6 @@ def _predict(arguments: argparse.Namespace) -> None:
         precision=arguments.precision,
         threads=arguments.threads,
         batch_size=arguments.batch_size,
-        frames=arguments.frames,
     )
     columns = input_columns(arguments)
     with tqdm(unit=" records", disable=None, dynamic_ncols=True) as bar:

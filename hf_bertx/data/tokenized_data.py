@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from transformers.utils import logging
 
 from ..backbones import load, resolve_backbone
-from ..disciplines import from_frame, get_discipline
+from ..disciplines import get_discipline
 from ..tasks import Task
 from ..tokenization_discipline import DisciplineTokenizer
 from .device_rows import flattened
@@ -35,23 +35,17 @@ def _labels(rows: Dataset, task: Task) -> np.ndarray:
 
 
 def encode_flat(
-    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True, frames: int = 1
+    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
 ) -> tuple[dict[str, np.ndarray | int], np.ndarray, np.ndarray]:
-    """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`].
-
-    Args:
-        frames: all rows are read in so many frames, one after the other; see [`FrameRows`].
-    """
+    """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`]."""
     if not isinstance(tokenizer, DisciplineTokenizer):
         encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
         return *flattened(encoded), labels
     texts = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
-    if frames > 1:
-        texts = [[from_frame(text, frame) for frame in range(frames) for text in column] for column in texts]
     length = min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
     flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, True, length, verbose=False)
-    return flat, lengths, np.concatenate([_labels(rows, task)] * frames)
+    return flat, lengths, _labels(rows, task)
 
 
 def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:

@@ -23,15 +23,13 @@ from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .batches import in_chunks, length_batches, one_thread_each
+from .input_checks import NO_RESIDUE, check_form, unlikely
 from .loading import load_classifier
-from .readings import all_readings, check_form
-from .unlikely_input import NO_RESIDUE, unlikely
 
 logger = logging.get_logger(__name__)
 
 # Of a batch, padding included: the activations of a layer stay in a core's cache, and a product has rows enough.
 TOKENS_A_BATCH = 2048
-FRAMES = ("one", "all")
 _GPU_TOKENS_A_BATCH = 65536
 _SURE = 10  # letters, from which a sequence that looks like another discipline's hardly is by chance
 MOST_LETTERS = 10_000_000  # of a record, of which a model reads hundreds; a longer one would fill the memory
@@ -67,8 +65,6 @@ class SequenceClassifier:
         threads: batches computed at once on a CPU; by default one a core.
         batch_size: at most so many sequences a batch; by default as many as `tokens_a_batch` allows.
         tokens_a_batch: at most so many tokens a batch, padding included.
-        frames: `one` reads a sequence as it is; `all`, of a model of k-mers, also without its first 1 to k - 1
-            letters, and averages the probabilities, or values.
 
     Example:
         ```python
@@ -88,7 +84,6 @@ class SequenceClassifier:
         threads: int | None = None,
         batch_size: int | None = None,
         tokens_a_batch: int | None = None,
-        frames: str = "one",
     ) -> None:
         from ..performance import speed_up_prediction
         from ..processor import usable_cores
@@ -104,12 +99,6 @@ class SequenceClassifier:
         self.model = speed_up_prediction(model, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         own = isinstance(self.tokenizer, DisciplineTokenizer)
-        kmer = self.tokenizer.discipline.k if own else 1
-        if frames not in FRAMES:
-            raise ValueError(f"unknown frames {frames!r}; allowed: {', '.join(FRAMES)}")
-        if frames == "all" and kmer == 1:
-            raise ValueError("frames is 'all', and the model has no k-mers: it reads each symbol alone; allowed: one")
-        self.frames = kmer if frames == "all" else 1
         symbols, overlap = (getattr(model.config, f"window_{name}", None) for name in ("symbols", "overlap"))
         self.windows = Windows(symbols, overlap or 0) if own and symbols is not None else None
         self._letters_apart = not own and self.discipline != "text" and reads_letters_apart(self.tokenizer)
@@ -162,7 +151,7 @@ class SequenceClassifier:
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
-        digest.update(json.dumps([self.labels, self.max_length, self.precision, self.frames, windows]).encode())
+        digest.update(json.dumps([self.labels, self.max_length, self.precision, windows]).encode())
         digest.update(json.dumps(sorted(self.tokenizer.get_vocab().items())).encode())
         return digest.hexdigest()
 
@@ -176,22 +165,24 @@ class SequenceClassifier:
         for chunk in in_chunks(records):
             counts, room = self.count(chunk), self.room(chunk)
             warned = warned or self._warn(chunk)
-            if self.frames == 1 and self.windows is None:
+            if self.windows is None:
                 logits = self.compute(chunk, counts, self._classify, self.model.config.num_labels)
                 windows = np.ones_like(counts)
             else:
                 readings, owners = self.readings(chunk)
                 each = self.compute(readings, self.count(readings), self._classify, self.model.config.num_labels)
                 logits = mean_answers(each, owners, self.regression, self.multi_label)
-                windows = np.bincount(owners) // self.frames
-                room = max(room, int(counts.max())) if self.windows is not None else room
+                windows, room = np.bincount(owners), max(room, int(counts.max()))
             for record, answer in zip(chunk, logits, strict=True):
                 check_finite(answer, record.where)
             yield Chunk(chunk, logits, np.maximum(counts - room, 0), windows)
 
     def readings(self, chunk: Sequence[InputRecord]) -> tuple[list[InputRecord], np.ndarray]:
-        """Each record in each of its frames and windows, and the record that each is of, shape `(readings,)`."""
-        return all_readings(chunk, self.frames, self.windows, getattr(self.tokenizer, "discipline", None))
+        """Each record in each of its windows, and the record that each is of, shape `(readings,)`."""
+        if self.windows is None:
+            return list(chunk), np.arange(len(chunk))
+        texts, owners = self.windows.cut([record.sequence for record in chunk], self.tokenizer.discipline)
+        return [chunk[i]._replace(sequence=text) for i, text in zip(owners, texts, strict=True)], owners
 
     def _warn(self, chunk: Sequence[InputRecord]) -> bool:
         """Warns of sequences that are hardly of the model's discipline."""

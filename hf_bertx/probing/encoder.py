@@ -18,9 +18,9 @@ from ..backbones import resolve_backbone
 from ..data.tokenized_data import encode, tokens_cut
 from ..protocols import PROBE, RECOMMENDED
 from ..runs.arguments import ResolvedRun, windows_of
-from ..runs.frames import in_windows
 from ..runs.model import build_model, build_tokenizer
 from ..runs.precision import fast_bfloat16
+from ..runs.windows import in_windows
 from ..tasks import Task, get_task
 from ..tokenization.windows import Windows
 from .features import FeatureCache, extract, item_keys, weights_digest

@@ -130,7 +130,6 @@ def differences_from_paper(run: Run) -> list[str]:
     """How a run differs from the paper's protocol, as far as both are known."""
     s, task, h = run.specification, run.task, run.specification["hyperparameters"]
     dropout, batch = h["attention_dropout"], h["global_batch_size"]
-    drawn = ", in a frame that is drawn for each item and epoch" if s.get("frame_augmentation") else ""
     random_symbols = s["assignment"] == "random" and ARMS[s["arm"]].assignment == "frequent"
     differences = [
         (s["backbone"] != "bert-base-uncased", f"`{backbone_name(run.order)}` in place of BERT-base (12 x 768)"),
@@ -143,7 +142,7 @@ def differences_from_paper(run: Run) -> list[str]:
         (dropout is not None, f"attention dropout {dropout or 0:g} in place of the backbone's own"),
         (task.discipline != "text" and h["patience"] is None, "no early stopping"),
         (random_symbols, "symbols on random subwords, not on the most frequent ones"),
-        (s.get("kmer"), f"{s.get('kmer')}-mers in place of letters{drawn}"),
+        (s.get("kmer"), f"{s.get('kmer')}-mers in place of letters"),
         (s.get("window"), f"windows of {s.get('window')} symbols in place of the beginning of a long item"),
         (s["split"] != "paper", f"the split `{s['split']}`"),
         (

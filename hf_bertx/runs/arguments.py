@@ -57,17 +57,11 @@ class ResolvedRun:
     threads: int | None = None
     plan: str | None = None
     kmer: int | None = None
-    frame_augmentation: bool = False
     windows: Windows | None = None
     calibrate: bool = False
     class_weights: str | None = None
     restarts: int = 0
     options: RunArguments = field(default_factory=RunArguments, compare=False)  # as they were given
-
-    @property
-    def frames(self) -> int:
-        """How many frames training draws from."""
-        return self.kmer if self.kmer and self.frame_augmentation else 1
 
     @property
     def assignment(self) -> str:
@@ -234,13 +228,8 @@ def _specify(
         raise ValueError(misfit)
     if run.kmer is not None:
         get_discipline(task.discipline, run.kmer)
-    if run.frame_augmentation and (run.kmer is None or training.dataloader_persistent_workers):
-        told = "has no effect without --kmer" if run.kmer is None else "excludes --dataloader_persistent_workers"
-        raise ValueError(f"--frame_augmentation {told}")
     rate = training.learning_rate if "learning_rate" in given else protocol.learning_rate(arm, task)
     task, windows = windows_of(task, run.window, run.overlap)
-    if windows is not None and run.frame_augmentation:
-        raise ValueError("--window cannot be used with --frame_augmentation")
     if run.calibrate and training.fsdp:
         raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
     _check_classes(run, training, task)
@@ -274,7 +263,6 @@ def _specify(
         rows_on_device=run.rows_on_device,
         threads=run.threads,
         kmer=run.kmer,
-        frame_augmentation=run.frame_augmentation,
         options=run,
         windows=windows,
         calibrate=run.calibrate,

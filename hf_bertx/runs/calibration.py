@@ -10,9 +10,9 @@ import torch
 from .. import metrics
 from ..data.task_data import TaskData
 from .arguments import ResolvedRun
-from .frames import by_item, rows_of
 from .regression_head import last_linear
 from .trainer import RunTrainer
+from .windows import by_item, rows_of
 
 FEWEST_ITEMS = 20  # of validation; on fewer the temperature would be chance
 _BOUNDS = (0.1, 10.0)

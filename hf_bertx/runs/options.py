@@ -93,9 +93,6 @@ class RunArguments:
             "0.9 means right in nine of ten cases. results.json has the calibration error before and after."
         },
     )
-    frame_augmentation: bool = field(
-        default=False, metadata={"help": "With --kmer: draw the reading frame of each item anew in each epoch."}
-    )
     arm: list[str] = field(
         default_factory=lambda: ["bert"],
         metadata={

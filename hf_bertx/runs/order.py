@@ -31,7 +31,7 @@ _HYPERPARAMETERS = (
 # Options that a specification holds in a form of its own, or that change no number. Others stand in it if given.
 _ELSEWHERE = frozenset(
     """
-    task data_dir split fraction max_eval_items kmer frame_augmentation window overlap arm backbone protocol
+    task data_dir split fraction max_eval_items kmer window overlap arm backbone protocol
     attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
     second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
     precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads variant plan resume
@@ -52,9 +52,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
     rare = {"class_weights": spec.class_weights, "restarts": spec.restarts}
     rare |= {"optim_target_modules": args.optim_target_modules}
     plain |= {name: value for name, value in rare.items() if value != LEFT_OUT[name]}
-    cut: dict[str, Any] = (
-        {} if spec.kmer is None else {"kmer": spec.kmer, "frame_augmentation": spec.frame_augmentation}
-    )
+    cut: dict[str, Any] = {} if spec.kmer is None else {"kmer": spec.kmer}
     cut |= _other_options(spec.options)
     if spec.windows is not None:
         cut |= {"window": spec.windows.symbols, "overlap": spec.windows.overlap}

@@ -12,9 +12,9 @@ from ..data.labels import label_array
 from ..data.task_data import TaskData, subset
 from .arguments import ResolvedRun
 from .calibration import calibrate
-from .frames import by_item, rows_of
 from .model import save_model
 from .trainer import RunTrainer
+from .windows import by_item, rows_of
 from .writer import RunWriter
 
 

@@ -14,8 +14,8 @@ from transformers.utils import logging
 from ..data.device_rows import DeviceRows
 from ..disciplines import get_discipline
 from .arguments import ResolvedRun
-from .frames import in_windows
 from .trainer import use_one_gpu
+from .windows import in_windows
 
 logger = logging.get_logger(__name__)
 _EVALUATIONS_AN_EPOCH = 3

@@ -190,8 +190,6 @@ class RunSpec:
             "protocol_version": protocol.version,
             "restarts": protocol.restarts,
         }
-        if self.kmer is not None:
-            own["frame_augmentation"] = False
         if Path(self.backbone).expanduser().is_dir():
             own["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
         return {**_DEFAULTS, **LEFT_OUT, **protocol.training, **own, **self.overrides}

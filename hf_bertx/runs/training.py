@@ -27,13 +27,13 @@ from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
 from .calibration import check_calibration
 from .collapse import CollapseGuardCallback
-from .frames import DrawFramesCallback, FrameRows, by_item, rows_of
 from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
 from .outcome import finish
 from .schedule import count_rows, said_lengths, set_batch_size, set_schedule
 from .trainer import RunTrainer
+from .windows import by_item, rows_of
 from .writer import RunWriter
 
 logger = logging.get_logger(__name__)
@@ -62,8 +62,8 @@ def build_trainer(
     args.output_dir = str(folder / run_files.CHECKPOINTS / (f"restart-{restart}" if restart else ""))
     set_batch_size(args, spec.global_batch_size)
     rows_on = place_rows(spec, args, data)
-    learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.frames, spec.seed, spec.windows)
-    evaluated = rows_of(validation, tokenizer, spec.task, rows_on, windows=spec.windows)
+    learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.windows)
+    evaluated = rows_of(validation, tokenizer, spec.task, rows_on, spec.windows)
     set_schedule(args, spec, len(learned))
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -81,8 +81,6 @@ def build_trainer(
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
     if spec.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
-    if isinstance(learned, FrameRows):
-        callbacks.append(DrawFramesCallback(learned))
     chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
         model=make_model(),
@@ -106,7 +104,7 @@ def build_trainer(
 
 def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
     """Where the rows of a run are; with them on a GPU, `args` has nothing pinned from then on."""
-    most = spec.task.max_length * spec.frames * sum(count_rows(rows, spec) for rows in data.splits.values())
+    most = spec.task.max_length * sum(count_rows(rows, spec) for rows in data.splits.values())
     wanted = spec.rows_on_device and not args.dataloader_num_workers
     place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
     args.dataloader_pin_memory = args.dataloader_pin_memory and place.type == "cpu"

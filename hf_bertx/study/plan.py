@@ -26,7 +26,7 @@ PLANS = "studies"  # folder below the runs: what was planned, a JSON file a stud
 FORMAT = 1
 # What a study may change: arguments of train.py that stand in a run's record, or change no number.
 OVERRIDES = (
-    "adam_beta1 adam_beta2 adam_epsilon attention_dropout class_weights data_seed eval_steps frame_augmentation "
+    "adam_beta1 adam_beta2 adam_epsilon attention_dropout class_weights data_seed eval_steps "
     "global_batch_size gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type "
     "max_eval_items max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size "
     "per_device_train_batch_size precision report_to restarts rows_on_device shortcuts standardize_targets "

@@ -27,9 +27,9 @@ from hf_bertx.data.text_files import spreadsheet_safe
 from hf_bertx.hub_answers import advice
 from hf_bertx.prediction.attribution import attribute
 from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.prediction.input_checks import unlikely
 from hf_bertx.prediction.prediction_files import predict_file
 from hf_bertx.prediction.prediction_rows import write_rows
-from hf_bertx.prediction.unlikely_input import unlikely
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,10 @@
-"""Sequences that a model can read and that are hardly meant for it: DNA for a model of proteins."""
+"""Records that a model cannot take, or that are hardly meant for it: DNA for a model of proteins."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..data.input_records import InputRecord
 
 _NUCLEOTIDES = frozenset("ACGTUN")
 _STOP = "*"
@@ -25,3 +29,20 @@ def unlikely(discipline: str, sequence: str) -> str | None:
     if discipline == "text" and len(sequence) > _LONG_WORD and sequence.isalpha() and sequence.isupper():
         return "one long word of capital letters, as DNA or a protein"
     return None
+
+
+def check_form(chunk: Sequence[InputRecord], pairs: bool | None) -> None:
+    """Refuses single sequences for a model of pairs, and the other way round.
+
+    Args:
+        pairs: whether the model reads pairs; None where nobody knows, then all records have the form of the first.
+    """
+    if pairs is None:
+        pairs = chunk[0].second is not None
+    for record in chunk:
+        if (record.second is not None) != pairs:
+            was, reads = ("a single sequence", "pairs") if pairs else ("a pair", "single sequences")
+            raise ValueError(
+                f"{record.where}: {was}, and the model reads {reads}; give second sequences (a table's "
+                "--second_sequence_column, a pipeline's `text_pair`) to a model of pairs, and to no other"
+            )
