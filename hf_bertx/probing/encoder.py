@@ -76,29 +76,8 @@ class FrozenEncoder:
         kmer: int | None = None,
         windows: Windows | None = None,
     ) -> None:
-        run = ResolvedRun(
-            task=task,
-            backbone=resolve_backbone(backbone),
-            arm=arm,
-            protocol=replace(RECOMMENDED, name=PROBE, same_head=False),  # the head is not used
-            seed=seed,
-            fraction=1.0,
-            split="paper",
-            max_eval_items=None,
-            variant="",
-            data_dir=None,
-            precision=precision(),
-            learning_rate=0.0,
-            optimizer=None,
-            global_batch_size=1,
-            attention_dropout=None,
-            standardize_targets=False,
-            stop_at_loss=None,
-            shortcuts=False,
-            resume=True,
-            kmer=kmer,
-            windows=windows,
-        )
+        protocol = replace(RECOMMENDED, name=PROBE, same_head=False)  # the head is not used
+        run = ResolvedRun(task, resolve_backbone(backbone), arm, protocol, seed, kmer=kmer, windows=windows)
         self.task, self.windows = task, windows
         self.tokenizer = build_tokenizer(run)
         set_seed(seed)

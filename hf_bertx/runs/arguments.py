@@ -39,20 +39,20 @@ class ResolvedRun:
     arm: Arm
     protocol: Protocol
     seed: int
-    fraction: float
-    split: str
-    max_eval_items: int | None
-    variant: str
-    data_dir: str | None
-    precision: str
-    learning_rate: float
-    optimizer: str | None
-    global_batch_size: int
-    attention_dropout: float | None
-    standardize_targets: bool
-    stop_at_loss: float | None
-    shortcuts: bool
-    resume: bool
+    split: str = "paper"
+    fraction: float = 1.0
+    max_eval_items: int | None = None
+    variant: str = ""
+    data_dir: str | None = None
+    precision: str = "float32"
+    learning_rate: float = 0.0
+    optimizer: str | None = None
+    global_batch_size: int = 32
+    attention_dropout: float | None = None
+    standardize_targets: bool = False
+    stop_at_loss: float | None = None
+    shortcuts: bool = True
+    resume: bool = True
     rows_on_device: bool = True
     threads: int | None = None
     plan: str | None = None
