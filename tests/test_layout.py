@@ -14,7 +14,7 @@ NO_TORCH = """
     data.record_values data.record_labels data.targets data.midi_files data.input_records token_map arms backbones
     tasks protocols run_files runs.run runs.spec runs.writer study.series study.plan study.execution
     study.ray_cluster study.archive study.choice runs.time_limit study.estimate study.command report.resampling
-    report.statistics report.formatting report.records report.tables report.cells report.comparisons
+    report.statistics report.formatting report.records report.tables report.cells report.make_cells report.comparisons
     report.paper_tables report.pretraining report.panels report.pretraining_panels report.plateau report.figures
     report.page report.write analysis.similarity analysis.analysis_report publishing.card_facts publishing.cards
     publishing.repository_files publishing.onnx_export publishing.publish cli baselines.catalog

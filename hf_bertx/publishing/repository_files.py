@@ -12,8 +12,8 @@ from huggingface_hub import RepoCard
 
 from .. import run_files
 from ..data.data_copies import BUILDS, check_build, configurations
-from ..report.cells import make_cells
 from ..report.figures import save_figures
+from ..report.make_cells import make_cells
 from ..report.panels import training_panels
 from ..runs.run import Run
 from . import card_facts

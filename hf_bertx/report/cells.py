@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,17 +11,15 @@ import numpy as np
 from .. import metrics
 from ..arms import BASELINE
 from ..protocols import PROBE
-from ..runs.run import Run, same_items
-from ..tasks import TASKS, Task
+from ..runs.run import Run
+from ..tasks import Task
 from . import statistics
-from .formatting import grouped, method_name, shown_backbone
-from .resampling import resampled_scores
+from .formatting import method_name, share_of_data, shown_backbone
 from .statistics import Interval
 
 # A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items", "items")
-_MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; fewer for many items
-_RANKED_ITEMS = 5_000_000
+LITTLE = 0.01  # of the training data: a setting of its own in the paper
 
 
 @dataclass(frozen=True)
@@ -37,6 +35,7 @@ class Cell:
         validation: mean validation score of the task's metric.
         answers, resampled: `(runs, items)` and `(resamples, runs)`; None where a run's predictions are missing.
         collapsed: runs that answer every item alike.
+        largest: no cell of the task by the same method has more of the training data, and it is more than 1%.
     """
 
     task: Task
@@ -53,6 +52,7 @@ class Cell:
     resampled: np.ndarray | None = field(default=None, repr=False)
     calibration: metrics.Calibration | None = None
     collapsed: tuple[Run, ...] = ()
+    largest: bool = False
 
     @property
     def mean(self) -> float | None:
@@ -63,9 +63,24 @@ class Cell:
         return self.specification["fraction"]
 
     @property
+    def share(self) -> float:
+        """The fraction, but 1 for the largest: a part of a large task stands beside the whole of others."""
+        return 1.0 if self.largest else self.fraction
+
+    @property
+    def part(self) -> str:
+        """`, 20% data` where that is the most that was used; smaller parts have rows and tables of their own."""
+        return share_of_data(self.fraction) if self.largest else ""
+
+    @property
     def column(self) -> tuple:
         """What cells in one column of a table share: the values of `COLUMN`."""
         return tuple(self.specification.get(name) for name in COLUMN)
+
+    @property
+    def method_of_all(self) -> tuple:
+        """What cells of several tasks share whose p-values are corrected together."""
+        return tuple(self.share if name == "fraction" else self.specification.get(name) for name in COLUMN[1:])
 
     @property
     def fingerprint(self) -> str | None:
@@ -107,87 +122,6 @@ class Floor:
     items: int
 
 
-def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) -> list[Cell]:
-    """Cells of all runs, in the order of tasks and arms. Reads and resamples their predictions.
-
-    Raises:
-        ValueError: a run that was selected on its test items, two data sets or one seed twice in a cell, predictions
-            of other items than those of the runs beside it.
-    """
-    records = list(records)
-    for record in records:
-        _check_selection(record)
-    groups = grouped(records, lambda record: record.cell).values()
-    for runs in groups:
-        _check_alike(runs)
-    siblings = grouped(groups, lambda runs: tuple(runs[0].specification.get(name) for name in ("arm", *COLUMN)))
-    cells = [cell for alike in siblings.values() for cell in _choose([_cell(runs, alike) for runs in alike])]
-    place = {name: i for i, name in enumerate(TASKS)}
-    cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
-    return _with_predictions(cells, resamples)
-
-
-def _check_selection(record: Run) -> None:
-    """Refuses a run whose weights were selected on its test items.
-
-    Raises:
-        ValueError: the test split is `validation` and the run evaluated on it while it trained.
-    """
-    hyperparameters = record.specification.get("hyperparameters") or {}
-    if record.task.test_split == "validation" and hyperparameters.get("eval_strategy", "no") != "no":
-        raise ValueError(
-            f"{record.folder}: selected on its test split: {record.task.name} is tested on validation, and this run "
-            f"evaluated there while it trained (eval_strategy {hyperparameters['eval_strategy']!r}); remove it"
-        )
-
-
-def _check_alike(runs: list[Run]) -> None:
-    first = runs[0]
-    seeds: dict[int, Run] = {}
-    for run in runs:
-        if run.fingerprint != first.fingerprint:
-            raise ValueError(
-                f"{first.folder} and {run.folder} belong to one cell and were made from different data: sha256 "
-                f"{first.fingerprint[:12]} and {run.fingerprint[:12]}; report them apart, or run one of them again"
-            )
-        other = seeds.setdefault(run.specification["seed"], run)
-        if other is not run:
-            seed = run.specification["seed"]
-            raise ValueError(f"{other.folder} and {run.folder} are the same run, seed {seed}; report one of them")
-
-
-def flat_specification(record: Run) -> dict[str, Any]:
-    """A run's specification without its seed, with hyperparameters beside the rest."""
-    kept = {name: value for name, value in record.specification.items() if name not in ("seed", "hyperparameters")}
-    return kept | (record.specification.get("hyperparameters") or {})
-
-
-def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
-    first, task = flat_specification(runs[0]), runs[0].task
-    others = [flat_specification(sibling[0]) for sibling in siblings]
-    names = dict.fromkeys(name for other in others for name in other if other.get(name) != first.get(name))
-    done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
-    validation = [value for run in done if (value := _validation(run)) is not None]
-    return Cell(
-        task=task,
-        specification={name: value for name, value in runs[0].specification.items() if name != "seed"},
-        differs={name: first.get(name) for name in names},
-        chosen=len(siblings) == 1,
-        runs=done,
-        others=tuple(run for run in runs if run.results is None),
-        scores=tuple(run.scores[task.test_split][task.metric] for run in done),
-        validation=float(np.mean(validation)) if validation else None,
-    )
-
-
-def _validation(run: Run) -> float | None:
-    """The score that a run was chosen by; of a baseline on GLUE, which tests on validation, that of held-out items."""
-    task = run.task
-    if run.specification["arm"] != BASELINE or task.test_split != "validation":
-        return run.score("validation", task.metric)
-    return max((tried[f"validation_{task.metric}"] for tried in (run.results or {})["tried"]), default=None)
-
-
 def best_baseline(cells: Iterable[Cell], task: str, split: str) -> Cell | None:
     """The plain baseline that was best on validation, of those fitted to all training items of a task."""
     asked = (task, split, 1)
@@ -196,87 +130,9 @@ def best_baseline(cells: Iterable[Cell], task: str, split: str) -> Cell | None:
     return max(found, key=lambda cell: cell.validation or 0.0, default=None)
 
 
-def _choose(siblings: list[Cell]) -> list[Cell]:
-    """Marks the best on validation of the cells of an arm; none where the task is tested on validation."""
-    known = [cell for cell in siblings if cell.validation is not None]
-    if len(siblings) == 1 or not known or siblings[0].task.test_split == "validation":
-        return siblings
-    best = max(known, key=lambda cell: cell.validation or 0.0)
-    return [replace(cell, chosen=cell is best) for cell in siblings]
-
-
-def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
-    """Reads cells with the same test items together, so that they share resamples."""
-
-    def items(i: int) -> tuple:
-        s = cells[i].specification
-        return s["task"], s["split"], cells[i].fingerprint, s.get("max_eval_items")
-
-    out = list(cells)
-    for places in grouped((i for i, cell in enumerate(cells) if cell.runs), items).values():
-        for i, cell in zip(places, _read_together([cells[i] for i in places], resamples), strict=True):
-            out[i] = cell
-    return [replace(cell, interval=_interval(cell)) for cell in out]
-
-
 def lowest_score(task: Task) -> float:
     """The least value of a task's metric."""
     return -1.0 if task.metric in ("mcc", "spearman", "pearson") else 0.0
-
-
-def _interval(cell: Cell) -> Interval | None:
-    if len(cell.scores) > 1:
-        return statistics.seed_interval(cell.scores, lowest_score(cell.task))
-    return None if cell.resampled is None else statistics.item_interval(cell.resampled[:, 0])
-
-
-def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
-    items: list[tuple[Run, tuple[str, ...], np.ndarray]] = []
-    cells = [_read_cell(cell, items) for cell in cells]
-    answers = [cell.answers for cell in cells if cell.answers is not None]
-    if not answers:
-        return cells
-    truth, metric = items[0][2], cells[0].task.metric
-    if metric in ("spearman", "pearson"):
-        resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(truth)))
-    scores = resampled_scores(metric, truth, np.concatenate(answers), resamples)
-    split = iter(np.split(scores, np.cumsum([len(rows) for rows in answers])[:-1], axis=1))
-    return [cell if cell.answers is None else replace(cell, resampled=next(split)) for cell in cells]
-
-
-def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]]) -> Cell:
-    """The cell with its runs' answers, if it has all of them. `items` gets those of the first run that is read."""
-    task = cell.task
-    if task.multi_label:  # what is resampled and drawn below is of one class an item
-        return cell
-    predictions = [each for run in cell.runs if (each := run.predictions()) is not None]
-    if len(predictions) < len(cell.runs):
-        return cell
-    answers = []
-    for run, each in zip(cell.runs, predictions, strict=True):
-        ids, truth, given = each.answers(task)
-        items[:] = items or [(run, ids, truth)]
-        other, their_ids, their_truth = items[0]
-        if not same_items(ids, their_ids) or not np.array_equal(truth, their_truth):
-            raise ValueError(
-                f"{run.folder} and {other.folder} name the same data and predict other items ({len(ids)} and "
-                f"{len(their_ids)}); remove one of them to run it again"
-            )
-        answers.append(given)
-    truth = items[0][2]
-    constant = [metrics.constant_answer(truth, given, task.regression) for given in answers]
-    calibration = None
-    if not task.regression and not cell.is_probe:
-        logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))
-        calibration = metrics.calibration(logits, labels)
-    return replace(
-        cell,
-        truth=truth,
-        answers=np.stack(answers),
-        calibration=calibration,
-        # a baseline may be meant to answer every item alike
-        collapsed=() if cell.is_baseline else tuple(r for r, same in zip(cell.runs, constant, strict=True) if same),
-    )
 
 
 def named_cell(cell: Cell) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .cells import Cell
+from .cells import LITTLE, Cell
 from .comparisons import ArmComparison
 from .formatting import grouped, markdown_table, percent, setup, share_of_data, short_name
 from .plateau import PlateauTest
@@ -117,13 +117,12 @@ def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> lis
 
 
 def _is_of(hypothesis: Hypothesis, first: Cell, second: Cell) -> bool:
-    little = first.fraction <= 0.01 or first.specification.get("items") == 100
+    little = first.fraction <= LITTLE or first.specification.get("items") == 100
     return (first.name, second.name) in hypothesis.pairs and (little or not hypothesis.little_data)
 
 
 def _where(cell: Cell) -> str:
-    share = cell.specification["fraction"]
-    return setup(cell.specification) + ("" if share == 1 else f", {100 * share:g}% of the data")
+    return setup(cell.specification) + ("" if cell.share == 1 else f", {100 * cell.share:g}% of the data")
 
 
 def _scored(test: ArmComparison, equal: bool) -> Finding:
@@ -165,8 +164,8 @@ def hypothesis_rows(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
 def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
     """The verdicts at a glance, a row a hypothesis and a column a method, and a table of what each task says."""
     rows = [
-        [each.hypothesis.name, each.where, short_name(finding.cell.task), finding.pair, finding.text,
-         {1: "agrees", -1: "against", 0: ""}[finding.sign],
+        [each.hypothesis.name, each.where, short_name(finding.cell.task) + finding.cell.part, finding.pair,
+         finding.text, {1: "agrees", -1: "against", 0: ""}[finding.sign],
          f"{finding.row['first_runs']}, {finding.row['second_runs']}"]
         for each in judgements
         for finding in each.findings
@@ -183,7 +182,7 @@ def _at_a_glance(judgements: Sequence[Judgement]) -> str:
         items = judgement.cell.specification.get("items", "all")
         return not judgement.cell.is_probe, math.inf if items == "all" else items
 
-    methods = grouped(sorted(judgements, key=place), lambda each: each.cell.method + share_of_data(each.cell.fraction))
+    methods = grouped(sorted(judgements, key=place), lambda each: each.cell.method + share_of_data(each.cell.share))
     by_method = {name: {each.hypothesis.name: each for each in members} for name, members in methods.items()}
     rows = []
     for hypothesis in HYPOTHESES:

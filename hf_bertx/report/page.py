@@ -18,11 +18,12 @@ from markupsafe import Markup
 from .. import __version__
 from ..runs.run import Run
 from . import formatting, paper_tables, plateau, pretraining
-from .cells import Cell, Floor, flat_specification
+from .cells import Cell, Floor
 from .comparisons import ArmComparison
 from .drawing import Panel
 from .figures import inline_svg
 from .formatting import bracketed, grouped, percent, shown_backbone
+from .make_cells import flat_specification
 from .paper_tables import PaperTable
 from .plateau import PlateauTest, Survival
 from .pretraining import Trajectory

@@ -164,12 +164,12 @@ def _rows_beside(kind: str, tasks: Sequence[Task], cells: Sequence[Cell]) -> lis
     none: tuple[None, ...] = (None,) * len(tasks)
     return [
         PaperRow(name + share_of_data(share), kind, share, none, _ours(tasks, cells, name, share), name)
-        for name, share in dict.fromkeys((cell.name, cell.fraction) for cell in cells)
+        for name, share in dict.fromkeys((cell.name, cell.share) for cell in cells)
     ]
 
 
 def _ours(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
-    cell_of = {c.task.name: c for c in cells if name and c.chosen and (c.name, c.fraction) == (name, fraction)}
+    cell_of = {c.task.name: c for c in cells if name and c.chosen and (c.name, c.share) == (name, fraction)}
     return tuple(cell_of.get(task.name) for task in tasks)
 
 
@@ -180,7 +180,7 @@ def ours_text(entry: Cell | Floor | None) -> str:
     if isinstance(entry, Floor):
         return percent(entry.score)
     count = f" ({len(entry.scores)})" if len(entry.scores) > 1 else ""
-    return percent(entry.mean) + ("†" if entry.differs else "") + bracketed(entry.interval) + count
+    return percent(entry.mean) + entry.part + ("†" if entry.differs else "") + bracketed(entry.interval) + count
 
 
 def markdown(table: PaperTable) -> str:

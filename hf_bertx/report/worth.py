@@ -50,7 +50,7 @@ def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
     shown = [
         test
         for test in tests
-        if (test.first.name, test.second.name) in _pairs(test.first.task) and test.first.fraction == 1
+        if (test.first.name, test.second.name) in _pairs(test.first.task) and test.first.share == 1
     ]
     return grouped(at_main_size(shown), lambda test: test.first.title)
 
@@ -77,7 +77,8 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
                 task, c, paper = test.first.task, test.comparison, published_gain(test.first.task)
                 baseline = best_baseline(cells, task.name, test.first.specification["split"])
                 rows.append([
-                    plain_name(task), task.metric, percent(test.first.mean), percent(test.second.mean),
+                    plain_name(task) + test.first.part, task.metric,
+                    percent(test.first.mean), percent(test.second.mean),
                     percent(c.difference, "+") + f" [{percent(c.low, '+')}, {percent(c.high, '+')}]",
                     f"{test.p_holm:.2g}", ", ".join(map(str, c.seeds)), _baseline_text(baseline, interval=True),
                     "" if paper is None else f"{paper[0] - paper[1]:+.1f}",
@@ -102,9 +103,10 @@ def _differences(members: Sequence[ArmComparison]) -> str:
             if name not in found:
                 row.append("")
                 continue
-            c, mark = found[name].comparison, "**" if found[name].p_holm < LEVEL else ""
-            interval = f"[{percent(c.low, '+')}, {percent(c.high, '+')}]"
-            row.append(f"{mark}{percent(c.difference, '+')}{mark} {interval} ({', '.join(map(str, c.seeds))})")
+            test = found[name]
+            c, mark = test.comparison, "**" if test.p_holm < LEVEL else ""
+            interval, runs = f"[{percent(c.low, '+')}, {percent(c.high, '+')}]", ", ".join(map(str, c.seeds))
+            row.append(f"{mark}{percent(c.difference, '+')}{mark} {interval} ({runs}{test.first.part})")
         rows.append(row)
     return markdown_table(["task", "score", "paper", *methods], rows)
 
@@ -159,7 +161,7 @@ def _values(rows: Sequence[dict[str, PaperRow]], label: str, number: int) -> str
     paper = found[0].paper[number]
     entries = [each[label].ours[number] if label in each else None for each in rows]
     scores = ["" if paper is None else f"{paper:.1f}"]
-    scores += [percent(entry.mean) if isinstance(entry, Cell) else "" for entry in entries]
+    scores += [percent(entry.mean) + entry.part if isinstance(entry, Cell) else "" for entry in entries]
     return " / ".join(score or "-" for score in scores) if any(scores) else "-"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from .. import run_files
 from ..runs.run import Run
 from . import paper_tables, plateau, pretraining, statistics
-from .cells import Cell, floors, make_cells, named_cell
+from .cells import Cell, floors, named_cell
 from .comparisons import ArmComparison, compare_arms
 from .figures import save_figures
 from .formatting import (
@@ -23,6 +23,7 @@ from .formatting import (
     shown_backbone,
 )
 from .hypotheses import hypotheses_markdown, hypothesis_rows, judge
+from .make_cells import make_cells
 from .page import Report, page
 from .panels import answer_panels, confusion, training_panels
 from .pretraining_panels import pretraining_panels
@@ -45,7 +46,7 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
         resamples: of the test items; rank correlations of many items take fewer.
 
     Raises:
-        ValueError: see [`cells.make_cells`].
+        ValueError: see [`make_cells`].
     """
     cells = make_cells(runs.records, resamples)
     bottoms, tests = floors(cells), compare_arms(cells)

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from made_runs import make_run
 
-from hf_bertx.report.cells import make_cells
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown, judge
+from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.records import read_runs
 from hf_bertx.report.write import write_report
 
@@ -63,3 +63,19 @@ def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
     tests = compare_arms(make_cells(read_runs(tmp_path / "runs").records, resamples=300))
     judged = [(each.hypothesis.name, len(each.findings)) for each in judge(tests, [])]
     assert judged == [("H1", 1), ("H1", 1), ("H6", 1)]
+
+
+def test_a_part_of_a_large_task_counts_beside_whole_tasks(tmp_path: Path) -> None:
+    for seed in range(3):
+        for arm, skill in (("bert", 3.0), ("rand", 0.5)):
+            make_run(tmp_path / "runs", arm=arm, seed=seed, skill=skill)
+            make_run(tmp_path / "runs", "protein-fluorescence", arm, seed, skill=skill, fraction=0.2)
+            make_run(tmp_path / "runs", "protein-fluorescence", arm, seed, skill=1.0, fraction=0.1)
+    tests = compare_arms(make_cells(read_runs(tmp_path / "runs").records, resamples=300))
+    judged = {each.where: each for each in judge(tests, [])}
+    assert [len(each.findings) for each in judged.values()] == [2, 1]
+    assert [name.rpartition(", ")[2] for name in judged] == ["paper", "10% of the data"]
+    assert {test.tasks for test in tests if test.first.share == 1} == {2}  # corrected together
+    write_report(tmp_path / "runs", tmp_path / "report")
+    assert "| fluorescence, 20% data | bert - rand |" in (tmp_path / "report" / "hypotheses.md").read_text()
+    assert "(3, 3, 20% data) |" in (tmp_path / "report" / "worth.md").read_text()

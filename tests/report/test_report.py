@@ -19,11 +19,12 @@ from hf_bertx import run_files
 from hf_bertx.arms import ARMS
 from hf_bertx.backbones import pretraining_step
 from hf_bertx.cli import main
-from hf_bertx.report.cells import floors, make_cells
+from hf_bertx.report.cells import floors
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
 from hf_bertx.report.figures import inline_svg
 from hf_bertx.report.formatting import csv_text, shown_backbone
+from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
 from hf_bertx.report.records import collect_runs, read_runs
 from hf_bertx.report.write import Report, build_report, write_report

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from made_runs import make_run
 
-from hf_bertx.report.cells import best_baseline, make_cells
+from hf_bertx.report.cells import best_baseline
+from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.records import collect_runs
 from hf_bertx.report.write import write_report
 from hf_bertx.run_files import RESULTS, read_json, write_json

@@ -6,7 +6,7 @@ import pytest
 from made_runs import make_run
 
 from hf_bertx import run_files
-from hf_bertx.report.cells import make_cells
+from hf_bertx.report.make_cells import make_cells
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.archive import read_archive, write_archive
