@@ -89,6 +89,7 @@ ELSEWHERE = {
     "bertx convert": "tests/baselines/test_plus_tfm.py",
 }
 NO_EFFECT = {
+    "bertx probe --threads": "features do not depend on the threads, and none are printed",
     "bertx predict --batch_size": "answers do not depend on the batch; it bounds memory",
     "bertx embed --batch_size": "answers do not depend on the batch; it bounds memory",
     "bertx mutate --batch_size": "answers do not depend on the batch; it bounds memory",

@@ -40,6 +40,7 @@ def add(verbs: Any) -> None:
     parser.add_argument("--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0: the embeddings")
     parser.add_argument("--permute_labels", action="store_true", help="a check: shuffled labels have to give chance")
     parser.add_argument("--save_model", action="store_true", help="save the probe as a stock classifier")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (all cores)")
     parser.add_argument("--max_test_items", type=int, default=3000, metavar="N", help="(%(default)s)")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a study's plan, whose sha256 each run records")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
@@ -64,7 +65,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     named |= {"max_eval_items": arguments.max_test_items, "plan": plan}
     for seed, arm in itertools.product(arguments.seed, arguments.arm):
         specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for size in arguments.items]
-        for folder in run_probes(specs, arguments.data_dir, arguments.runs, arguments.cache):
+        for folder in run_probes(specs, arguments.data_dir, arguments.runs, arguments.cache, arguments.threads):
             results = read_json(folder / RESULTS)
             chosen = results["chosen"]
             scores = results["metrics"][results["test_split"]]

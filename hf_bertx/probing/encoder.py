@@ -104,11 +104,16 @@ class FrozenEncoder:
             encoder = copy.deepcopy(encoder).to("cuda")
         return speed_up_prediction(encoder, getattr(torch, precision()))
 
-    def features(self, rows: Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    def features(self, rows: Dataset, threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Features of rows or of their windows, float16 of shape `(rows, layers + 1, 2, hidden)`, see [`extract`];
-        which of them were cut, of shape `(rows,)`; and the row that each window is of, None without windows."""
+        which of them were cut, of shape `(rows,)`; and the row that each window is of, None without windows.
+
+        Args:
+            threads: batches that are computed at the same time on a CPU; by default one a core.
+        """
         from ..processor import usable_cores
 
+        at_once = 1 if torch.cuda.is_available() else threads or usable_cores()
         owners = None
         if self.windows is not None:
             rows, owners = in_windows(rows, self.windows, self.tokenizer.discipline)
@@ -118,8 +123,7 @@ class FrozenEncoder:
 
         def compute(places: list[int]) -> np.ndarray:
             chosen = {name: [ids[i] for i in places] for name, ids in columns.items()}
-            threads = 1 if torch.cuda.is_available() else usable_cores()
-            return extract(self._encoder, chosen, self.tokenizer.pad_token_id, threads)
+            return extract(self._encoder, chosen, self.tokenizer.pad_token_id, at_once)
 
         lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)
         cut = tokens_cut(rows, self.tokenizer, self.task, lengths) > 0

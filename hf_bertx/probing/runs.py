@@ -96,6 +96,7 @@ def run_probes(
     data_dir: str | None = None,
     root: Path = Path("runs"),
     cache: Path | None = None,
+    threads: int | None = None,
 ) -> list[Path]:
     """Probes a start on a task with training sets of several sizes; finished runs are skipped.
 
@@ -109,6 +110,7 @@ def run_probes(
         data_dir: a folder that `bertx data build` made.
         root: the root of the runs.
         cache: where features are kept; by default `root/features`.
+        threads: batches that are computed at the same time on a CPU; by default one a core.
 
     Returns:
         The folders of the runs, `root/probe/TASK/BACKBONE/ARM/seed-N-items=M`, in the order of `specs`.
@@ -137,7 +139,7 @@ def run_probes(
     if asked["save_model"]:
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
-    pool, selected, tested = (_part(encoder, rows, task) for rows in (train.select(drawn), selection, test))
+    pool, selected, tested = (_part(encoder, rows, task, threads) for rows in (train.select(drawn), selection, test))
     evaluated = {"validation": selected, "test": tested}
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
@@ -146,13 +148,13 @@ def run_probes(
             RunWriter(folder).order(order, versions(), machine())
             fitted = _fit(spec, task, learned, evaluated, layers, encoder.model.config)
             if asked["save_model"]:
-                fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated))
+                fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated, threads))
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
 
 
-def _part(encoder: FrozenEncoder, rows: Dataset, task: Task) -> _Part:
-    return _Part(rows, label_array(rows["label"][:], task), *encoder.features(rows))
+def _part(encoder: FrozenEncoder, rows: Dataset, task: Task, threads: int | None) -> _Part:
+    return _Part(rows, label_array(rows["label"][:], task), *encoder.features(rows, threads))
 
 
 def _checked(spec: RunSpec) -> tuple[Task, Arm]:
@@ -223,7 +225,9 @@ def _fit(
     return _Fitted(tried[chosen], tried, *best)
 
 
-def _save(encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, _Part]) -> dict[str, np.ndarray]:
+def _save(
+    encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, _Part], threads: int | None
+) -> dict[str, np.ndarray]:
     """Saves the probe as a model.
 
     Returns:
@@ -236,7 +240,7 @@ def _save(encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict
         encoder.tokenizer.save_pretrained(path)
 
     run_files.write_folder(folder / run_files.MODEL, save)
-    classifier = SequenceClassifier.from_pretrained(folder)
+    classifier = SequenceClassifier.from_pretrained(folder, threads=threads)
     answers = {}
     for name, part in evaluated.items():
         rows = part.rows

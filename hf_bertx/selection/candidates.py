@@ -78,7 +78,7 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
         window=windows and windows.symbols,
         overlap=windows and windows.overlap,
     )
-    (folder,) = run_probes([spec], plan.data_dir, root)
+    (folder,) = run_probes([spec], plan.data_dir, root, threads=plan.threads)
     write_model_card(folder)
     return Candidate(PROBE, PROBE, Run.open_finished(folder))
 

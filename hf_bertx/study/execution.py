@@ -202,14 +202,17 @@ def _train(run: RunSpec, context: StudyContext) -> None:
     found = context.data_dir(run.task)
     data_dir = None if found is None else str(found)
     if run.arm == BASELINE:
+        from threadpoolctl import threadpool_limits
+
         from ..baselines import run_baseline
 
-        run_baseline(run, data_dir, context.root)
+        with threadpool_limits(context.threads):
+            run_baseline(run, data_dir, context.root)
         return
     if run.protocol == PROBE:
         from ..probing.runs import run_probes
 
-        run_probes([run], data_dir, context.root)
+        run_probes([run], data_dir, context.root, threads=context.threads)
         return
     arguments = run.arguments(context.root, found)
     if context.threads is not None:
