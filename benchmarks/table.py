@@ -61,6 +61,7 @@ def filled(page: str, folder: Path = RESULTS) -> str:
     """The page with its tables made anew; ValueError where it asks for a table that there is not."""
     made = {
         "goals-cpu": lines(outcomes(CPU_GOALS, folder)),
+        "goals-epyc": lines([each for each in outcomes(CPU_GOALS, folder / "epyc") if each[1] is not None]),
         "goals-gpu": lines(outcomes(GPU_GOALS, folder / "gpu")),
         "steps-cpu": steps(_content(folder / "finetuning.json")),
         "steps-gpu": steps(_content(folder / "gpu" / "finetuning.json")),
