@@ -206,7 +206,7 @@ def _fit(
     from threadpoolctl import threadpool_limits
 
     labels, classes = learned.labels, None if task.labels is None else len(task.labels)
-    asked, eps = spec.hyperparameters(), config.layer_norm_eps
+    asked, eps = spec.hyperparameters(), getattr(config, "layer_norm_eps", 0.0)  # poolable models have it
     weights = None if asked["class_weights"] is None else metrics.balanced_weights(labels, classes or 0)[labels]
     if asked["permute_labels"]:
         labels = np.random.Generator(np.random.PCG64(spec.seed)).permutation(labels)

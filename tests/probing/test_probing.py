@@ -15,7 +15,7 @@ from datasets import load_dataset
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.linear_model import Ridge, RidgeCV
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
@@ -287,6 +287,21 @@ def test_a_probe_of_another_family_is_not_saved() -> None:
     check_poolable("bert")
     with pytest.raises(ValueError, match="added to BERT models; this is mpnet"):
         check_poolable("mpnet")
+
+
+@pytest.mark.parametrize("model_type", ["distilbert", "modernbert"])  # without `layer_norm_eps`
+def test_other_families_are_probed(model_type: str, tiny_backbone: Path, tmp_path: Path) -> None:
+    sizes = {"distilbert": {"dim": 32, "hidden_dim": 64, "n_layers": 2, "n_heads": 2}}.get(
+        model_type, {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    )
+    tokenizer = AutoTokenizer.from_pretrained(tiny_backbone)
+    config = AutoConfig.for_model(model_type, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
+    AutoModel.from_config(config).save_pretrained(tmp_path / "backbone")
+    tokenizer.save_pretrained(tmp_path / "backbone")
+    (folder,) = run_probes([RunSpec.of_probe(backbone=str(tmp_path / "backbone"), items=20)], root=tmp_path)
+    results = Run.open_finished(folder).results
+    assert results is not None
+    assert [(each["layer"], each["pooling"]) for each in results["tried"]][-1] == (2, "first")
 
 
 STUDY = """
