@@ -18,6 +18,7 @@ from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.plan import load_study
+from hf_bertx.tokenization.subwords import PRETRAINED_ON
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 RNA = Discipline("rna", tuple("NACGU"), ignore_case=True)
@@ -139,3 +140,16 @@ def test_a_trained_model_answers_alike_in_stock_transformers(short_run: Path) ->
         assert encoded.input_ids[0].tolist() == own(text).input_ids
         with torch.inference_mode():
             assert np.abs(model(**encoded).logits[0].numpy() - logits).max() < 1e-5
+
+
+def test_a_backbone_pretrained_on_kmers_serves_the_same_k_alone(tiny_backbone: Path) -> None:
+    text = AutoTokenizer.from_pretrained(tiny_backbone)
+    text.init_kwargs[PRETRAINED_ON] = {"discipline": "dna", "assignment": "frequent", "kmer": 3}
+    assert DisciplineTokenizer.from_backbone(text, DNA.kmers(3)).discipline.kmer == 3
+    with pytest.raises(ValueError, match=r"kmer is None; .* was pre-trained on dna with 3"):
+        DisciplineTokenizer.from_backbone(text, "dna")
+
+
+def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, refusal: Any) -> None:
+    told = ["--backbone", short_run / "model", "--output_dir", tmp_path, "--max_steps", "1"]
+    assert "was fine-tuned with kmer 3, asked is 2" in refusal(main, "train", *told, "--kmer", "2")
