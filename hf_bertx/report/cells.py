@@ -78,8 +78,8 @@ class Cell:
         return tuple(self.specification.get(name) for name in COLUMN)
 
     @property
-    def method_of_all(self) -> tuple:
-        """What cells of several tasks share whose p-values are corrected together."""
+    def holm_family(self) -> tuple:
+        """The same for cells of several tasks whose p-values are corrected together."""
         return tuple(self.share if name == "fraction" else self.specification.get(name) for name in COLUMN[1:])
 
     @property

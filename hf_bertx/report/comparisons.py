@@ -30,7 +30,7 @@ def compare_arms(cells: Iterable[Cell]) -> list[ArmComparison]:
     pairs = arm_pairs(cell for cell in cells if cell.chosen and cell.resampled is not None)
     tests = [ArmComparison(first, second, _compare(first, second)) for first, second in pairs]
     corrected = []
-    for family in grouped(tests, lambda test: (test.first.name, test.second.name, test.first.method_of_all)).values():
+    for family in grouped(tests, lambda test: (test.first.name, test.second.name, test.first.holm_family)).values():
         p_values = statistics.holm([test.comparison.p_value for test in family])
         corrected += [replace(test, p_holm=p, tasks=len(family)) for test, p in zip(family, p_values, strict=True)]
     return corrected

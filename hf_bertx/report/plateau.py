@@ -121,7 +121,7 @@ def plateau_tests(found: Sequence[Survival]) -> list[PlateauTest]:
 
 
 def _family(test: PlateauTest) -> tuple:
-    return test.first.cell.name, test.second.cell.name, test.first.cell.method_of_all
+    return test.first.cell.name, test.second.cell.name, test.first.cell.holm_family
 
 
 def _test(first: Survival, second: Survival) -> PlateauTest:
