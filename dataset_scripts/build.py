@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from hf_bertx import __version__, run_files
@@ -213,36 +214,39 @@ def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
 def _tokenize(
     splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    from hf_bertx.data.tokenized_data import tokenized_rows, tokenizer_for  # imports torch, which takes seconds
+    from hf_bertx.data.tokenized_data import (  # imports torch, which takes seconds
+        tokenized_rows,
+        tokenizer_for,
+        tokens_cut,
+    )
 
     backbone, _, assignment = asked.partition(":")
-    assignment = assignment or "frequent"
+    assignment, text = assignment or "frequent", task.discipline == "text"
     tokenizer = tokenizer_for(task, backbone, assignment, seed)
-    seeded = f"-seed-{seed}" if assignment == "random" else ""
-    short = backbone.strip("/").rpartition("/")[2]
-    name = f"{short}-{assignment}{seeded}" if task.discipline != "text" else short
+    seeded = ("", "") if assignment != "random" else (f"-seed-{seed}", f", seed={seed}")
+    name = backbone.strip("/").rpartition("/")[2] + ("" if text else f"-{assignment}{seeded[0]}")
     if record["config"] not in ("paper", "default"):
         name = f"{record['config']}-{name}"
+    cut = 0
     for part, rows in splits.items():
         made = tokenized_rows(rows, tokenizer, task)
+        lengths = pc.list_value_length(made.data["input_ids"]).to_numpy()
+        cut += int((tokens_cut(rows, tokenizer, task, lengths) > 0).sum())
         run_files.write_whole(folder / name / f"{part}.parquet", made.to_parquet)
-    back = (
-        f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.'
-        if task.discipline == "text"
-        else f'`DisciplineTokenizer.from_backbone("{backbone}", "{task.discipline}", "{assignment}"'
-        + (f", seed={seed}" if seeded else "")
-        + ").decode(ids, skip_special_tokens=True)`, in hf_bertx."
-    )
+    own = f'`DisciplineTokenizer.from_backbone("{backbone}", "{task.discipline}", "{assignment}"{seeded[1]})'
+    own += ".decode(ids, skip_special_tokens=True)`, in hf_bertx."
     about = f"The configuration `{record['config']}` as ids of `{backbone}`"
+    about += "" if text else f", symbols assigned `{assignment}`"
+    about += f"; {cut} of {sum(map(len, splits.values()))} sequences are cut, and keep their head" if cut else ""
     return {
         **record,
         "config": name,
         "made_from": record["config"],
-        "about": about + (f", symbols assigned `{assignment}`." if task.discipline != "text" else "."),
+        "about": f"{about}.",
         "leaks": None,
         "leak_sentences": [],
         "command": f"{record['command']} --tokenized {asked}",
-        "tokenizer": back,
+        "tokenizer": f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.' if text else own,
     }
 
 

@@ -188,7 +188,10 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
     def _grouped(self, rows: dict[str, list[Key]]) -> dict[str, Sequence[str]]:
         keys = [key for own in rows.values() for key in own]
         order = sorted((i for i, key in enumerate(keys) if key.group is not None), key=lambda i: keys[i].id)
-        drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
+        try:
+            drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
+        except ValueError as error:
+            raise ValueError(f"{self.task.name}: {error}; use --split paper") from None
         flat = [""] * len(keys)  # a record without a group is left out: nobody knows what it gives away
         for i, part in zip(order, drawn, strict=True):
             flat[i] = part

@@ -21,7 +21,7 @@ from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
 from .records import Record
-from .splits import TEST, TRAIN, VALIDATION, fold_split, grouped_split, random_split
+from .splits import TEST, TRAIN, VALIDATION, fold_split, grouped_split, held_out, stratified_split
 
 
 @dataclass
@@ -204,20 +204,22 @@ class Own(DisciplineBuilder):
         return chosen
 
     def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> Sequence[str]:
-        groups, config, told = self._groups(keys, sequences), self.config, "drawn at random"
+        groups, config = self._groups(keys, sequences), self.config
+        told = f"drawn at random, {'classes' if self.task.labels else 'targets'} in proportion"
         if groups is not None:
             told = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
-        if config.fold is not None and config.folds is not None:
-            classes = None if self.task.labels is None else labels
-            self.note(f"test: fold {config.fold} of {config.folds}, {told}; validation: a tenth of the rest")
-            try:
-                return fold_split(classes or labels, groups, config.folds, config.fold, config.seed, classes is None)
-            except ValueError as error:
-                raise ValueError(f"{config.train_file}: {error}") from None
-        self.note(f"{', '.join(parts[1:])}: 5% each of the training file, {told}")
-        if groups is None:
-            return random_split(len(keys), config.seed, parts)
-        return grouped_split(groups, config.seed, parts)
+        try:
+            if config.fold is not None and config.folds is not None:
+                self.note(f"test: fold {config.fold} of {config.folds}, {told}; validation: a tenth of the rest")
+                regression = self.task.labels is None
+                return fold_split(labels, groups, config.folds, config.fold, config.seed, regression)
+            wanted = held_out(len(keys))
+            self.note(f"{', '.join(parts[1:])}: {wanted / len(keys):.0%} each of the training file, {told}")
+            if groups is None:
+                return stratified_split(labels, config.seed, parts)
+            return grouped_split(groups, config.seed, parts, wanted)
+        except ValueError as error:
+            raise ValueError(f"{config.train_file}: {error}") from None
 
     def _groups(self, keys: list[Key], sequences: list[str]) -> list[str] | None:
         """The group of each record; None where there is none."""

@@ -13,6 +13,8 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SEED = 100  # authors' code: shuffle with seed 100, then contiguous 90/5/5
 _SHARE = 0.05  # "randomly chosen 90% ... 5% ... 5%" (appendix G.3)
 _OVERSHOOT = 1.5
+_ENOUGH, _MOST = 200, 0.15  # of a user's own data: so many rows are held out for a part, but at most this share
+_FEWEST = 20  # rows that a part is drawn from
 
 
 def random_split(n: int, seed: int = SEED, parts: Sequence[str] = (TRAIN, VALIDATION, TEST)) -> list[str]:
@@ -30,13 +32,42 @@ def random_split(n: int, seed: int = SEED, parts: Sequence[str] = (TRAIN, VALIDA
     return chosen
 
 
+def held_out(n: int) -> float:
+    """How many of `n` rows of a user's own data are drawn for each part that has no file: 200 or, if that is more, 5%;
+    but at most 15% of them."""
+    return max(_SHARE * n, min(_ENOUGH, _MOST * n))
+
+
+def stratified_split(labels: Sequence[Any], seed: int, parts: Sequence[str]) -> list[str]:
+    """The part of each row of a user's own data, such that each class has nearly the same share of every part.
+
+    Rows are sorted by label, at random within one, and divided into as many stretches as rows are held out for a part;
+    one row of each stretch goes to each of these parts. Targets of a regression are spread in the same way. Of fewer
+    than 20 rows all stay in the first part.
+    """
+    draw = random.Random(seed)
+    order = list(range(len(labels)))
+    draw.shuffle(order)
+    order.sort(key=lambda row: labels[row])
+    chosen = [parts[0]] * len(order)
+    wanted = int(held_out(len(order))) if len(order) >= _FEWEST else 0
+    for i in range(wanted):
+        stretch = order[i * len(order) // wanted : (i + 1) * len(order) // wanted]
+        for row, part in zip(draw.sample(stretch, len(parts) - 1), parts[1:], strict=True):
+            chosen[row] = part
+    return chosen
+
+
 def grouped_split(
-    groups: Sequence[str], seed: int = SEED, parts: Sequence[str] = (TRAIN, VALIDATION, TEST)
+    groups: Sequence[str],
+    seed: int = SEED,
+    parts: Sequence[str] = (TRAIN, VALIDATION, TEST),
+    wanted: float | None = None,
 ) -> list[str]:
     """The part of each row such that rows of one group never part.
 
-    Groups are taken in random order for each held-out part until it has 5% of the rows; a group that would make it
-    half as large again is passed over. Groups differ in size, so the shares are near 90/5/5, not equal to it.
+    Groups are taken in random order for each held-out part until it has `wanted` rows, by default 5% of all; a group
+    that would make it half as large again is passed over. Groups differ in size, so the shares are near that.
 
     Raises:
         ValueError: fewer groups than parts.
@@ -45,11 +76,11 @@ def grouped_split(
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     if len(members) < len(parts):
-        raise ValueError(f"{len(members)} groups cannot be divided into {', '.join(parts)}; use --split paper")
+        raise ValueError(f"{len(members)} groups cannot be divided into {', '.join(parts)}")
     order = list(members)
     random.Random(seed).shuffle(order)
     chosen = [parts[0]] * len(groups)
-    wanted = _SHARE * len(groups)
+    wanted = _SHARE * len(groups) if wanted is None else wanted
     for part in parts[:0:-1]:
         smallest = min(len(members[group]) for group in order)
         taken = 0

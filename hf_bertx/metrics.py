@@ -43,6 +43,13 @@ def _balanced_accuracy(predictions: np.ndarray, references: np.ndarray) -> float
     return float(recall_score(references, predictions, labels=np.unique(references), average="macro"))
 
 
+def _matthews(predictions: np.ndarray, references: np.ndarray) -> float:
+    """0.0 where all answers and all references are one class, of which sklearn warns."""
+    if np.ptp(predictions) == 0 and np.array_equal(predictions, references):
+        return 0.0
+    return _of_sklearn("matthews_corrcoef")(predictions, references)
+
+
 def average_precision(scores: np.ndarray, references: np.ndarray) -> float:
     """The area under the precision-recall curve (AUPRC), the mean over classes, each against all others.
 
@@ -64,7 +71,7 @@ METRICS: dict[str, Metric] = {
     "macro_f1": _of_sklearn("f1_score", average="macro"),
     "micro_f1": _of_sklearn("f1_score", average="micro"),
     "balanced_accuracy": _balanced_accuracy,
-    "mcc": _of_sklearn("matthews_corrcoef"),
+    "mcc": _matthews,
     "spearman": _correlation("spearmanr"),
     "pearson": _correlation("pearsonr"),
 }

@@ -62,16 +62,15 @@ def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
     """
     longest = longest_sequence(task)
     tokenizer = symbol_tokenizer(task.discipline, longest)
-    encoded = tokenizer(
-        list(sequences), padding="max_length", truncation=True, max_length=longest, return_tensors="np"
-    )
-    return encoded.input_ids
+    to = {"padding": "max_length", "truncation": True, "max_length": longest}
+    return tokenizer(list(sequences), **to, return_tensors="np", verbose=False).input_ids
 
 
 def count_cut(task: Task, sequences: Sequence[str]) -> int:
     """How many sequences have more symbols than [`symbol_ids`] keeps."""
     longest = longest_sequence(task)
-    _, lengths = symbol_tokenizer(task.discipline, longest).encode_flat(list(sequences), add_special_tokens=False)
+    tokenizer = symbol_tokenizer(task.discipline, longest)
+    _, lengths = tokenizer.encode_flat(list(sequences), add_special_tokens=False, verbose=False)
     return int((lengths > longest).sum())
 
 

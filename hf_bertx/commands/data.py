@@ -59,8 +59,8 @@ def _add_build(verbs: Any) -> None:
 def _add_own(building: argparse.ArgumentParser) -> None:
     own = building.add_argument_group("with --from")
     for name, what in (
-        ("validation_file", "by default 5%% of the training items are drawn"),
-        ("test_file", "by default 5%% of the training items are drawn"),
+        ("validation_file", "by default drawn from FILE: 200 items or 5%%, whichever is more; 15%% of a small file"),
+        ("test_file", "by default drawn in the same way"),
         ("discipline", "dna, protein, music or text"),
         ("problem", "classification, regression or multi_label (a;b); by default labels with a point are numbers"),
         ("sequence_column", "by default sequence"),

@@ -27,6 +27,8 @@ def no_column(name: str, columns: Iterable[str]) -> str:
     hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
     if len(columns) == 1 and (found := [mark for mark in ";,\t|" if mark in columns[0]]):
         hint = f"; its fields seem to be separated by {found[0]!r}: a .csv has commas, a .tsv tabs"
+    elif name in ("sequence", "label"):
+        hint += f"; --{name}_column names that of your own file"
     return f"no column {name!r}; it has {', '.join(columns)}{hint}"
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 from transformers import AutoTokenizer
-from transformers.utils import logging
 
 from ..backbones import load, resolve_backbone
 from ..disciplines import get_discipline
@@ -16,7 +15,6 @@ from ..tokenization_discipline import DisciplineTokenizer
 from .device_rows import flattened
 from .labels import label_rows
 
-logger = logging.get_logger(__name__)
 _BATCH = 1000  # rows in memory at a time, where rows are streamed
 
 
@@ -55,18 +53,9 @@ def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool
 
 
 def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
-    columns = _columns(rows)
     length = min(task.max_length, tokenizer.model_max_length)
-    encoded = tokenizer(*columns, truncation=True, max_length=length, add_special_tokens=add_special_tokens)
-    if not isinstance(tokenizer, DisciplineTokenizer):  # which says so itself
-        lengths = np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64)
-        cut = _tokens_cut(columns, tokenizer, lengths, length, add_special_tokens)
-        if cut.any():
-            logger.warning(
-                f"cut {(cut > 0).sum()} of {len(lengths)} texts to {length} tokens, keeping the head; the longest had "
-                f"{length + cut.max()}"
-            )
-    return encoded
+    special: dict[str, Any] = {"add_special_tokens": add_special_tokens, "verbose": False}
+    return tokenizer(*_columns(rows), truncation=True, max_length=length, **special)
 
 
 def _columns(rows: Any) -> list[list[str]]:
@@ -81,16 +70,10 @@ def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -
         lengths: tokens that it was given of each row, of shape `(rows,)`, with special tokens.
     """
     length = min(task.max_length, tokenizer.model_max_length)
-    return _tokens_cut(_columns(rows), tokenizer, lengths, length, add_special_tokens=True)
-
-
-def _tokens_cut(
-    columns: list[list[str]], tokenizer: Any, lengths: np.ndarray, length: int, add_special_tokens: bool
-) -> np.ndarray:
     cut, full = np.zeros_like(lengths), np.flatnonzero(lengths == length)
     if len(full):
-        texts = ([column[row] for row in full] for column in columns)
-        ids = tokenizer(*texts, add_special_tokens=add_special_tokens, verbose=False)["input_ids"]
+        texts = ([column[row] for row in full] for column in _columns(rows))
+        ids = tokenizer(*texts, verbose=False)["input_ids"]
         cut[full] = np.fromiter(map(len, ids), dtype=np.int64) - length
     return cut
 

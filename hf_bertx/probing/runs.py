@@ -26,6 +26,7 @@ from ..runs.arguments import check_class_weights, windows_of
 from ..runs.order import check_same, machine, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
+from ..runs.windows import say_lengths
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
 from .draws import count, draw, parts
@@ -125,22 +126,23 @@ def run_probes(
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
     asked = spec.hyperparameters()
     train, selection, test = parts(data, task, asked["max_eval_items"])
-    todo = _unfinished(specs, task, arm, data, len(train), Path(root))
-    folders = [each.folder(Path(root)) for each in specs]
+    folders = [each.folder(root) for each in specs]
+    todo = _unfinished(specs, task, arm, data, len(train), root)
     if not todo:
         return folders
     data.say()
     started = time.perf_counter()
-    cached = cache or Path(root) / "features"
-    backbone = weights_revision(resolve_backbone(spec.backbone).source)
-    read = (spec.kmer, spec.window, spec.overlap)
-    encoder = frozen_encoder(spec.task, data.fingerprint, spec.arm, spec.backbone, backbone, spec.seed, cached, *read)
+    weights = weights_revision(resolve_backbone(spec.backbone).source)
+    more = (spec.seed, cache or root / "features", spec.kmer, spec.window, spec.overlap)
+    encoder = frozen_encoder(spec.task, data.fingerprint, spec.arm, spec.backbone, weights, *more)
     layers = _checked_layers(spec, encoder.layers)
     if asked["save_model"]:
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
     pool, selected, tested = (_part(encoder, rows, task, threads) for rows in (train.select(drawn), selection, test))
     evaluated = {"validation": selected, "test": tested}
+    unread = int(pool.cut.sum()) if encoder.windows is None else pool.split
+    say_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.features), unread)
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
         learned = pool.take([places[row] for row in draw(len(train), number, spec.seed)])
@@ -270,8 +272,7 @@ def _write(
         scores[named[name]] = part.score(task, fitted.logits[name])
         RunWriter(folder).predictions(name == "test", part.rows, fitted.logits[name])
     present = np.flatnonzero(learned.labels.any(0)) if task.multi_label else np.unique(learned.labels)
-    absent = sorted(set(range(len(task.labels or ()))) - set(present.tolist()))
-    ids = "\n".join(map(str, learned.rows["id"][:]))
+    absent = [name for number, name in enumerate(task.labels or ()) if number not in present]
     results = {
         "metrics": scores,
         "test_split": task.test_split,
@@ -280,7 +281,7 @@ def _write(
         "cut": cut,
         **({} if encoder.windows is None else {"split": split}),
         "train_items": len(learned.rows),
-        "train_rows": hashlib.sha256(ids.encode()).hexdigest(),
+        "train_rows": hashlib.sha256("\n".join(map(str, learned.rows["id"][:])).encode()).hexdigest(),
         "evaluated_items": {named[name]: len(part.rows) for name, part in evaluated.items()},
         "test_duplicates": data.test_duplicates,
         **dict.fromkeys(("steps", "max_steps", "selected_step", "resumed_from_step", "tokens_seen")),
@@ -293,7 +294,7 @@ def _write(
         "trained_parameters": fitted.head.weight.size + fitted.head.bias.size,
         "chosen": fitted.chosen,
         "tried": fitted.tried,
-        "absent_classes": [task.labels[number] for number in absent] if task.labels else [],
+        "absent_classes": absent,
         "selected_on": "held-out training items" if on_train else "validation",
     }
     RunWriter(folder).results(results)

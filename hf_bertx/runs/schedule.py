@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any
 
 from datasets import Dataset
 from transformers import TrainingArguments
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from transformers.utils import logging
 
-from ..data.device_rows import DeviceRows
 from ..disciplines import get_discipline
 from .arguments import ResolvedRun
 from .trainer import use_one_gpu
@@ -19,7 +16,6 @@ from .windows import in_windows
 
 logger = logging.get_logger(__name__)
 _EVALUATIONS_AN_EPOCH = 3
-_FEW_CUT = 0.01  # of the items, which nobody has to be told of
 
 
 def count_rows(items: Dataset, spec: ResolvedRun) -> int:
@@ -27,23 +23,6 @@ def count_rows(items: Dataset, spec: ResolvedRun) -> int:
     if spec.windows is None:
         return len(items)
     return len(in_windows(items, spec.windows, get_discipline(spec.task.discipline, spec.kmer))[1])
-
-
-def said_lengths(spec: ResolvedRun, rows: DeviceRows, tokenizer: Any) -> Iterator[str]:
-    """How many training items are longer than the model reads; nothing where they are few."""
-    longest = tokenizer.model_max_length
-    if spec.windows is not None and rows.owners is not None:
-        yield (
-            f"{rows.split} of {rows.owners.max() + 1} training items have more than {spec.windows.symbols} symbols: "
-            f"they are read in windows, {len(rows)} rows an epoch in all"
-        )
-    elif rows.cut > _FEW_CUT * len(rows):
-        room = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add(pair=spec.task.pair)
-        windows = "" if spec.task.pair or spec.task.discipline == "text" else f"; --window {room} reads them whole"
-        yield (
-            f"{rows.cut} of {len(rows)} training items ({100 * rows.cut / len(rows):.0f}%) are longer than the "
-            f"{longest} tokens that the model reads, and what comes after is not read{windows}"
-        )
 
 
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:

@@ -31,9 +31,9 @@ from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
 from .outcome import finish
-from .schedule import count_rows, said_lengths, set_batch_size, set_schedule
+from .schedule import count_rows, set_batch_size, set_schedule
 from .trainer import RunTrainer
-from .windows import by_item, rows_of
+from .windows import by_item, rows_of, say_lengths
 from .writer import RunWriter
 
 logger = logging.get_logger(__name__)
@@ -190,8 +190,10 @@ def _train(
         tried = replace(spec, learning_rate=spec.learning_rate / 2 ** len(restarts))
         trainer = build_trainer(tried, copy.deepcopy(args), data, folder, len(restarts))
         if not restarts:
-            for line in said_lengths(spec, trainer.train_dataset, trainer.processing_class):
-                logger.warning(line)
+            rows: Any = trainer.train_dataset
+            items = len(rows) if rows.owners is None else int(rows.owners.max()) + 1
+            long = (items, len(rows), rows.cut if spec.windows is None else rows.split)
+            say_lengths(spec.task, trainer.processing_class, spec.windows, *long)
         begins = _write_order(spec, order, folder)
         for callback in callbacks:
             trainer.add_callback(callback)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from datasets import Dataset
+from transformers.utils import logging
 
 from ..data.device_rows import DeviceRows
 from ..data.tokenized_data import encode_flat, tokens_cut
@@ -14,6 +15,32 @@ from ..disciplines import Discipline
 from ..metrics import mean_answers
 from ..tasks import Task
 from ..tokenization.windows import Windows
+
+logger = logging.get_logger(__name__)
+
+_FEW_CUT = 0.01  # of the items, which nobody has to be told of
+
+
+def say_lengths(task: Task, tokenizer: Any, windows: Windows | None, items: int, rows: int, unread: int) -> None:
+    """Says how many training items are longer than the model reads; nothing where they are few.
+
+    Args:
+        rows: what is read of the items: one each, or one a window.
+        unread: items that have more than the model reads: they are cut, or read in several windows.
+    """
+    if windows is not None:
+        logger.warning(
+            f"{unread} of {items} training items have more than {windows.symbols} symbols: they are read in windows, "
+            f"{rows} rows in all"
+        )
+    elif unread > _FEW_CUT * items:
+        longest = min(task.max_length, tokenizer.model_max_length)
+        room = longest - tokenizer.num_special_tokens_to_add(pair=task.pair)
+        hint = "" if task.pair or task.discipline == "text" else f"; --window {room} reads them whole"
+        logger.warning(
+            f"{unread} of {items} training items ({100 * unread / items:.0f}%) are longer than the {longest} tokens "
+            f"that the model reads, and what comes after is not read{hint}"
+        )
 
 
 def in_windows(rows: Dataset, windows: Windows, discipline: Discipline) -> tuple[Dataset, np.ndarray]:

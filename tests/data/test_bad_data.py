@@ -295,7 +295,10 @@ OWN: dict[str, tuple[Any, ...]] = {
     ),
     "an empty file": ({"x.csv": ""}, "RAW/x.csv: the file is empty"),
     "no row": ({"x.csv": "sequence,label\n"}, "RAW/x.csv: no record"),
-    "no such column": ({"x.csv": "seq,label\nAC,a\n"}, "RAW/x.csv: no column 'sequence'; it has seq, label"),
+    "no such column": (
+        {"x.csv": "seq,label\nAC,a\n"},
+        "RAW/x.csv: no column 'sequence'; it has seq, label; --sequence_column names that of your own file",
+    ),
     "a comma that nothing quotes": (
         {"x.csv": "sequence,label\nA fine day,a\nSo, so,b\n"},
         "RAW/x.csv, line 3: 3 fields; the header has 2",
@@ -370,7 +373,7 @@ OWN: dict[str, tuple[Any, ...]] = {
     ),
     "too few records": (
         {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
-        "RAW/x.csv: 2 records are too few to draw validation from; give --validation_file and --test_file",
+        "RAW/x.csv: 2 records are too few to draw validation, test from; give --validation_file and --test_file",
     ),
 }
 

@@ -5,10 +5,12 @@ import json
 import random
 import re
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pretty_midi
 import pytest
 from datasets import DatasetDict, load_dataset
@@ -22,7 +24,7 @@ from dataset_scripts.dna import Dna, chromosome
 from dataset_scripts.glue import Glue
 from dataset_scripts.music import Music
 from dataset_scripts.protein import Protein
-from dataset_scripts.splits import grouped_split, random_split
+from dataset_scripts.splits import grouped_split, held_out, random_split, stratified_split
 from hf_bertx.cli import main
 from hf_bertx.tasks import get_task
 
@@ -572,6 +574,23 @@ def test_random_split_is_90_5_5_of_a_seeded_shuffle() -> None:
     assert random_split(100, seed=101) != chosen
 
 
+def test_a_users_own_classes_have_the_same_share_of_each_part() -> None:
+    labels = ["usual"] * 270 + ["rare"] * 30
+    chosen = stratified_split(labels, 100, ("train", "validation", "test"))
+    count = Counter(zip(chosen, labels, strict=True))
+    assert [chosen.count(part) for part in ("train", "validation", "test")] == [210, 45, 45]
+    assert {count[part, "rare"] for part in ("validation", "test")} <= {4, 5}
+    assert stratified_split(labels, 100, ("train", "validation", "test")) == chosen
+    assert stratified_split(labels, 101, ("train", "validation", "test")) != chosen
+    targets = [float(n % 97) for n in range(2000)]
+    tested = [
+        t for t, part in zip(targets, stratified_split(targets, 1, ("train", "test")), strict=True) if part != "train"
+    ]
+    assert len(tested) == 200
+    assert np.abs(np.sort(tested) - np.sort(targets)[5::10]).max() <= 1  # spread over the whole range
+    assert [held_out(n) for n in (100, 1000, 3000, 100_000)] == [15, 150, 200, 5000]
+
+
 def test_grouped_split_never_parts_a_group() -> None:
     groups = [f"g{n % 40}" for n in range(1000)]
     chosen = grouped_split(groups)
@@ -581,9 +600,7 @@ def test_grouped_split_never_parts_a_group() -> None:
         assert where.setdefault(group, part) == part
     assert grouped_split(groups) == chosen
     assert grouped_split(groups, seed=1) != chosen
-    with pytest.raises(
-        ValueError, match=r"^2 groups cannot be divided into train, validation, test; use --split paper"
-    ):
+    with pytest.raises(ValueError, match=r"^2 groups cannot be divided into train, validation, test$"):
         grouped_split(["a", "b", "b"])
 
 
@@ -809,7 +826,7 @@ def test_own_data_of_every_kind_gives_the_same_rows(tmp_path: Path, file: str) -
     command = ["data", "build", "mine", "--from", str(raw), "--discipline", "dna", "--output", str(tmp_path / "out")]
     assert main(command) == 0
     found = rows(load(tmp_path / "out"))
-    assert {part: len(own) for part, own in found.items()} == {"train": 36, "validation": 2, "test": 2}
+    assert {part: len(own) for part, own in found.items()} == {"train": 28, "validation": 6, "test": 6}
     assert together(found) == sorted(OWN)
     assert load(tmp_path / "out")["train"].features["label"].names == ["no", "yes"]
     card = (tmp_path / "out" / "README.md").read_text()
@@ -838,17 +855,17 @@ def test_own_parts_columns_and_groups(tmp_path: Path) -> None:
     columns = {"sequence_column": "dna", "label_column": "kind", "group_column": "family"}
     found = own(tmp_path, files, train_file="train.csv", test_file="held.csv", **columns)
     assert found["test"] == [("held-0", "ACGT", "no", "other"), ("held-1", "AC", "yes", None)]
-    assert [len(found["train"]), len(found["validation"])] == [38, 2]
+    assert [len(found["train"]), len(found["validation"])] == [34, 6]
     assert not {row[3] for row in found["train"]} & {row[3] for row in found["validation"]}
-    assert "validation: 5% each of the training file, drawn by group" in (tmp_path / "out" / "README.md").read_text()
+    assert "validation: 15% each of the training file, drawn by group" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_own_groups_divide_one_file(tmp_path: Path) -> None:
     text = "sequence,label,group\n" + "".join(f"{s},{label},fam{n % 20}\n" for n, (_, s, label) in enumerate(OWN))
     found = own(tmp_path, {"x.csv": text}, train_file="x.csv")
     groups = [{row[3] for row in part} for part in found.values()]
-    assert [len(part) for part in found.values()] == [36, 2, 2]
-    assert [len(part) for part in groups] == [18, 1, 1]
+    assert [len(part) for part in found.values()] == [28, 6, 6]
+    assert [len(part) for part in groups] == [14, 3, 3]
     assert len(set.union(*groups)) == 20
 
 

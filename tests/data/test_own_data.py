@@ -37,12 +37,12 @@ def test_a_fasta_file_becomes_a_model_with_its_card(tiny_backbone: Path, tmp_pat
     assert record.task.name == "promoters" not in TASKS
     assert record.task.labels == ("no", "yes")
     assert record.results is not None
-    assert record.results["counts"] == {"train": 72, "validation": 4, "test": 4}
+    assert record.results["counts"] == {"train": 56, "validation": 12, "test": 12}
     card = (record.folder / run_files.MODEL / "README.md").read_text()
     assert "the data set promoters" in card
     assert "huggingface.co/datasets" not in card
-    assert "| test | 4 |" in card
-    assert "Read as 2 classes: no (40), yes (40); 72 train, 4 validation, 4 test" in card
+    assert "| test | 12 |" in card
+    assert "Read as 2 classes: no (40), yes (40); 56 train, 12 validation, 12 test" in card
     assert record.results["cut"] == {"train": 0, "validation": 0, "test": 0}
     assert "tokens were cut:" not in card
     assert "promoters" in report.markdown(report.tables(report.read_runs(tmp_path / "runs"))[0])

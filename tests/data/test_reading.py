@@ -14,7 +14,6 @@ import pretty_midi
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import transformers
 from raw_files import parquet
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -27,7 +26,7 @@ from hf_bertx.data.input_records import Columns, InputRecord, read_input
 from hf_bertx.data.midi_files import NOTES, files_below, read_segments
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.targets import doubts, problem_of, sentence, understood
-from hf_bertx.data.tokenized_data import encode
+from hf_bertx.data.tokenized_data import encode_flat, tokens_cut
 from hf_bertx.tasks import get_task
 
 CSV = "id,sequence,label\n"
@@ -410,11 +409,11 @@ def test_the_record_and_the_command_say_what_was_read(tmp_path: Path, capsys: py
     path = write(tmp_path, "x.csv", CSV + rows(60, lambda i: "ab"[i % 3 == 0]))
     order = ["data", "build", "mine", "--from", str(path), "--discipline", "dna", "--output", str(tmp_path / "o")]
     assert main(order) == 0
-    assert "2 classes: a (40), b (20); 54 train, 3 validation, 3 test\n" in capsys.readouterr().out
+    assert "2 classes: a (40), b (20); 42 train, 9 validation, 9 test\n" in capsys.readouterr().out
     record = run_files.read_json(tmp_path / "o" / "builds" / "default.json")
     assert record["understood"] == {
         "problem": "classification",
-        "items": {"train": 54, "validation": 3, "test": 3},
+        "items": {"train": 42, "validation": 9, "test": 9},
         "classes": {"a": 40, "b": 20},
     }
     assert main([*order, "--raw_dir", "x"]) == 2
@@ -451,15 +450,14 @@ def test_no_item_of_any_file_is_cut(tmp_path: Path) -> None:
     assert record["task"]["max_length"] == 43
 
 
-def test_texts_that_are_cut_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+def test_texts_that_are_cut_are_counted() -> None:
     made = Tokenizer(models.WordLevel({"a": 0, "[UNK]": 1, "[PAD]": 2}, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, unk_token="[UNK]", model_max_length=5)
     rows = datasets.Dataset.from_dict({"sequence": ["a a a a a", "a " * 6, "a " * 9], "label": [0, 1, 0]})
-    transformers.utils.logging.enable_propagation()
-    encode(rows, tokenizer, get_task("glue-sst2"))
-    transformers.utils.logging.disable_propagation()
-    assert "cut 2 of 3 texts to 5 tokens" in caplog.text
+    task = get_task("glue-sst2")
+    _, lengths, _ = encode_flat(rows, tokenizer, task)
+    assert tokens_cut(rows, tokenizer, task, lengths).tolist() == [0, 1, 4]
 
 
 @pytest.mark.parametrize(

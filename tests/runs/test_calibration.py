@@ -81,7 +81,7 @@ def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, 
 @pytest.mark.parametrize(
     ("rows", "label", "told", "message"),
     [
-        (60, "", [], "--calibrate needs 20 validation items or more, and there are 3"),
+        (60, "", [], "--calibrate needs 20 validation items or more, and there are 9"),
         (600, "0.5", ["--problem", "regression"], "--calibrate needs classes, and task table is a regression"),
     ],
 )

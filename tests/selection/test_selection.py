@@ -49,7 +49,7 @@ def whole(fasta: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_what_takes_seconds_comes_first_and_a_table_last(whole: tuple[Path, list[str]]) -> None:
     lines = whole[1]
-    assert lines[0] == "data: 2 classes: no (200), yes (200); 360 train, 20 validation, 20 test"
+    assert lines[0] == "data: 2 classes: no (200), yes (200); 280 train, 60 validation, 60 test"
     names = [line.split()[0] for line in lines[2:7]]
     assert names == ["majority", "kmer-logistic", "onehot-logistic", "nearest", "probe"]
     start = next(i for i, line in enumerate(lines) if line.startswith("Now fine-tuning"))
