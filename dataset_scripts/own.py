@@ -23,6 +23,8 @@ from .builder import BuildConfig, DisciplineBuilder, Form, Key
 from .records import Record
 from .splits import TEST, TRAIN, VALIDATION, fold_split, grouped_split, held_out, stratified_split
 
+_MOST_OF_ONE = 0.8  # of the records in one class, beyond which accuracy says little
+
 
 @dataclass
 class OwnConfig(BuildConfig):
@@ -122,6 +124,12 @@ class Own(DisciplineBuilder):
             several = self._own_task.multi_label
             for doubt in [] if several else doubts(self._scanned.labels, problem, self.config.problem):
                 self.note(f"{train.name}: {doubt}")
+            (name, most), items = self._scanned.labels.most_common(1)[0], self._scanned.labels.total()
+            if self._own_task.metric == "accuracy" and most > _MOST_OF_ONE * items:
+                self.note(
+                    f"{train.name}: {most / items:.0%} of the records are {name!r}, so that accuracy says little; see "
+                    "--metric balanced_accuracy and --class_weights balanced"
+                )
         return self._own_task
 
     def _read(self, path: Path, labels: Labels | None = None, counts: Counter[str] | None = None) -> Iterator[Record]:

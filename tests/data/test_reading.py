@@ -443,6 +443,13 @@ def test_a_label_that_a_split_lacks_is_said(tmp_path: Path) -> None:
     assert "no test item of class 'a'" in record["notes"]
 
 
+def test_unequal_classes_are_said_where_accuracy_is_measured(tmp_path: Path) -> None:
+    train = write(tmp_path, "x.csv", CSV + rows(60, lambda i: "usual" if i % 6 else "rare"))
+    said = "x.csv: 83% of the records are 'usual', so that accuracy says little; see --metric balanced_accuracy and"
+    assert any(said in note for note in build(tmp_path, train_file=str(train))["notes"])
+    assert not any("says little" in note for note in build(tmp_path, train_file=str(train), metric="mcc")["notes"])
+
+
 def test_no_item_of_any_file_is_cut(tmp_path: Path) -> None:
     train = write(tmp_path, "x.csv", CSV + rows(60, lambda i: "ab"[i % 2]))
     test = write(tmp_path, "t.csv", CSV + f"t,{'ACGT' * 10},a\n")
