@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from math import prod
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from ..processor import mkl_lacks_avx512
-from .dropout import keep_mask
+from .dropout import mark_dropped
 
 NAME = "cpu_products"
 # Number of probabilities in memory at a time, at least those of one row: a few megabytes, for the processor's cache.
@@ -54,15 +53,15 @@ class _Products(torch.autograd.Function):
                 _scores(part, query, key, mask, scale, out=powers)
                 powers -= powers.amax(-1, keepdim=True)
                 torch.sum(torch.exp2(powers, out=powers), -1, keepdim=True, out=sums[at])
-            keep = keep_mask(powers.shape, dropout) if dropout else None
-            torch.bmm(powers if keep is None else powers * keep, value[at, read], out=out[at])
-            if backward:
-                kept.append((powers, keep))
+            if dropout:
+                mark_dropped(powers, dropout)
+            torch.bmm(powers.relu() if dropout else powers, value[at, read], out=out[at])
+            kept.append(powers)
         sums *= 1 - dropout
         out /= sums
         out = out.view(*shape[:3], -1).transpose(1, 2).contiguous()
         if backward:
-            ctx.save_for_backward(query, key, value, sums, out, *chain(*zip(*kept, strict=True)))
+            ctx.save_for_backward(query, key, value, sums, out, *kept)
             ctx.parts, ctx.most, ctx.heads, ctx.scale, ctx.dropout = parts, most, shape[1], scale, dropout
         return out
 
@@ -77,17 +76,17 @@ class _Products(torch.autograd.Function):
         of_mixed = _by_head(of_out.transpose(1, 2)) / sums
         of_query, of_key, of_value = torch.empty_like(query), torch.zeros_like(key), torch.zeros_like(value)
         room = query.new_empty(ctx.most)
-        for part, powers, keep in zip(parts, kept[: len(parts)], kept[len(parts) :], strict=True):
+        for part, powers in zip(parts, kept, strict=True):
             at, read = part.matrices, slice(part.keys)
-            weights = powers if keep is None else powers * keep
+            weights = powers.relu() if ctx.dropout else powers
             torch.bmm(weights.transpose(1, 2), of_mixed[at], out=of_value[at, read])
             of_scores, less = part.matrices_in(room), means[at].expand(-1, -1, part.keys)
-            if keep is None:
-                torch.baddbmm(less, of_mixed[at], value[at, read].transpose(1, 2), out=of_scores)
-            else:
+            if ctx.dropout:
                 torch.bmm(of_mixed[at], value[at, read].transpose(1, 2), out=of_scores)
-                torch.addcmul(less, of_scores, keep, out=of_scores)
-            of_scores *= powers
+                of_scores.mul_(weights).addcmul_(less, powers.abs())
+            else:
+                torch.baddbmm(less, of_mixed[at], value[at, read].transpose(1, 2), out=of_scores)
+                of_scores *= powers
             into = of_query[at]
             torch.baddbmm(into, of_scores, key[at, read], beta=0, alpha=ctx.scale, out=into)
             into = of_key[at, read]

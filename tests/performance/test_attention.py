@@ -11,7 +11,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.performance import attention
 from hf_bertx.performance.attention import cpu_attention_forward, use_cpu_attention
-from hf_bertx.performance.dropout import keep_mask
+from hf_bertx.performance.dropout import mark_dropped
 
 HEADS, LENGTH, SIZE = 3, 11, 8
 LENGTHS = torch.tensor([11, 7, 1, 9, 11])
@@ -79,7 +79,9 @@ def test_with_dropout_attention_matches_its_definition() -> None:
         return (weights @ value).transpose(1, 2), None
 
     torch.manual_seed(5)
-    stays = keep_mask(torch.Size((len(LENGTHS), HEADS, LENGTH, LENGTH)), p)
+    ones = torch.ones(len(LENGTHS), HEADS, LENGTH, LENGTH)
+    mark_dropped(ones, p)
+    stays = ones.relu()
     torch.manual_seed(5)
     found = result(cpu_attention_forward, states(torch.float32), mask, dropout=p)
     exact = result(defined, states(torch.float32), mask, dropout=p)
