@@ -54,7 +54,7 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
         one, other = (np.array([test[i]]) for i in (kept, best))
         apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], len(truth), paired_seeds=False)
         named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over test items"
-        verb = "beats" if apart.low > 0 else "does not beat"
+        verb = "beats" if apart.low > 0 else "is worse than" if apart.high < 0 else "cannot be told from"
         sentence = f"The model ({rows[kept]['name']}) {verb} the best baseline ({named}): test {metric} differs by "
         found |= {"best_baseline": named, "difference": apart.difference, "low": apart.low, "high": apart.high}
         found["sentence"] = f"{sentence}{apart.difference:+.3f}, {between}."

@@ -163,6 +163,10 @@ def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
     assert compared["low"] > 0
     assert compared["sentence"].startswith("The model (b) beats the best baseline (c): test accuracy differs by +0.")
     assert table(compared)[1].split()[:2] == ["b", "(kept)"]
+    _, good, bad = (each.run for each in made)
+    for model, said in ((bad, "is worse than"), (good, "cannot be told from")):
+        again = compare_candidates([Candidate(PROBE, "m", model), Candidate(BASELINE, "n", good)])
+        assert again["sentence"].startswith(f"The model (m) {said} the best baseline (n): test accuracy differs by ")
 
 
 class Rows(dict):
