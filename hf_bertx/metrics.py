@@ -205,7 +205,7 @@ def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
 def score(
     task: Task, logits: np.ndarray, references: Sequence[float] | np.ndarray, groups: Sequence[str] | None
 ) -> dict[str, float]:
-    """All metrics of a task.
+    """All metrics of a task, of answers as a run's folder holds them: in float32, which may make two of them equal.
 
     Args:
         logits: `(items, classes)`, or `(items, 1)` or `(items,)` for a regression.
@@ -216,7 +216,7 @@ def score(
         ValueError: the task votes and there are no groups, the segments of a piece disagree about its class, or an
             answer is not a number.
     """
-    true = np.asarray(references)
+    true, logits = np.asarray(references), np.asarray(logits, dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))
     if len(bad):
         raise ValueError(f"item {bad[0]}: the model answers with what is not a number (nan or infinity)")

@@ -66,6 +66,14 @@ def test_score_of_a_regression_takes_one_column() -> None:
     assert set(score(replace(SPLICE, extra_metrics=()), np.eye(3), [0, 1, 2], None)) == {"accuracy"}
 
 
+def test_answers_are_scored_as_they_are_stored() -> None:
+    """Two means of the same neighbours differ in the last bit of float64 and are one number in the run's folder."""
+    answers, targets = np.array([0.3, 0.1 + 0.2, 0.5, 0.1]), [2.0, 1.0, 3.0, 4.0]
+    assert answers[0] != answers[1]
+    assert score(STABILITY, answers, targets, None) == score(STABILITY, answers.astype(np.float32), targets, None)
+    assert score(STABILITY, answers, targets, None)["spearman"] != compute("spearman", answers, targets)
+
+
 def test_auprc_is_the_mean_over_classes_of_their_average_precision() -> None:
     task = replace(SPLICE, labels=("a", "b"), extra_metrics=("auprc",))
     logits = np.array([[0.0, 4.0], [0.0, 3.0], [0.0, 2.0], [0.0, 1.0]])

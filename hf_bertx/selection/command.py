@@ -14,6 +14,7 @@ from ..data.task_data import load_task_data
 from ..launch import Prepared, prepare, train_plan
 from ..registry import run_command
 from ..runs.arguments import Options, ResolvedRun, read_options
+from ..runs.calibration import check_calibration
 from ..runs.processes import end_process_group
 from ..runs.run import Run
 from ..runs.spec import ALL
@@ -101,6 +102,7 @@ def _first_look(
     if not PartialState().is_main_process:
         return []
     data = load_task_data(plan.task, plan.split, plan.data_dir)
+    check_calibration(plan, data)  # before minutes of fitting, not after them
     data.say(say)
     say(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
     found: list[Candidate] = []

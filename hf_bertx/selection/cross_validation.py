@@ -26,7 +26,7 @@ from ..study.plan import Study
 from ..tasks import Task, get_task
 
 FOLDER = "cross_validation"  # below the runs
-PREDICTIONS, TABLE, RESULTS = "predictions.parquet", "table.md", "results.json"
+PREDICTIONS, TABLE, SCORES = "predictions.parquet", "table.md", "scores.json"  # `results.json` is a run's
 _NO_OVERRIDES = {*OWN_ARGUMENTS, *OF_THE_COMMAND, "output_dir", "threads", "disable_tqdm", "resume"}
 
 
@@ -91,7 +91,7 @@ def _write(study: Study, task: Task, root: Path, tell: Callable[[str], None]) ->
     rows = [_row(name, runs, task) for name, runs in cells.items()]
     trained = {name: runs for name, runs in cells.items() if runs[0].specification["arm"] != BASELINE}
     run_files.write_whole(folder / PREDICTIONS, lambda path: pq.write_table(_answers(trained), path))
-    run_files.write_json(folder / RESULTS, {"task": task.name, "metric": task.metric, "rows": rows})
+    run_files.write_json(folder / SCORES, {"task": task.name, "metric": task.metric, "rows": rows})
     lines = _table(rows, task)
     run_files.write_text(folder / TABLE, "\n".join([*lines, ""]))
     for line in lines:

@@ -11,6 +11,7 @@ import pytest
 from dataset_scripts.splits import TEST, fold_split
 from hf_bertx import run_files
 from hf_bertx.data.similar_groups import similar_groups
+from hf_bertx.report.records import collect_runs
 from hf_bertx.runs.run import Run
 from hf_bertx.selection.command import train_command
 
@@ -94,11 +95,13 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
     assert sorted(answers["id"]) == sorted(f"s{i}-{j}" for i in range(30) for j in range(3))
     families = answers.assign(family=answers["id"].str.partition("-")[0]).groupby("family")["fold"].nunique()
     assert (families == 1).all()  # near copies are tested in one fold
-    rows = {row["name"]: row for row in run_files.read_json(folder / "results.json")["rows"]}
+    rows = {row["name"]: row for row in run_files.read_json(folder / "scores.json")["rows"]}
     assert set(rows) == {"bert", "majority", "kmer-logistic", "onehot-logistic", "nearest"}
     right = answers["logits"].map(np.argmax) == answers["label"]
     assert rows["bert"]["all"] == pytest.approx(right.mean())
     assert any(line.startswith("| bert | ") for line in lines)
+
+    assert len(collect_runs(tmp_path / "runs")) == 10  # the folder of the table is no run
 
     (data,) = (tmp_path / "runs" / "data").glob("families-*")
     by_hand = ("--task", str(data), "--split", "fold-2", "--baselines", "none", "--probe_items", "0")
