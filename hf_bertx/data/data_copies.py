@@ -148,6 +148,11 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
         return _from_folder(task, split, folder, f"the folder {folder.resolve().name}")
     if packaged is not None:
         return _from_folder(task, split, packaged, "the copy in the package")
+    if not task.hosted:
+        raise FileNotFoundError(
+            f"task {task.name}: its data is of your own; name the folder with --data_dir. `bertx train --train_file` "
+            f"leaves it below the runs, in data/{task.name}-..."
+        )
     try:
         return _from_hub(task, split)
     except (OSError, ValueError) as error:
@@ -167,6 +172,8 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
 
 
 def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRows:
+    if not task.hosted and not (folder / split).is_dir() and (folder / "default").is_dir():
+        split = "default"  # what `bertx data build --from` makes of a user's own data
     if (folder / BUILDS).is_dir() and not (folder / split).is_dir():
         raise FileNotFoundError(_no_split(task, split, folder))
     rows = folder / split if (folder / split).is_dir() else folder

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from ..launch import Prepared, train_plan
 from ..runs.arguments import ResolvedRun
@@ -24,7 +23,8 @@ def find_learning_rate(
     The trials are ordinary runs below `trials/`; nothing of them depends on the test items.
 
     Returns:
-        The run with the rate that scores best on validation, the lowest of equal ones; and each rate with its score.
+        The run with the rate that scores best on validation, of equal ones the rate as it was, else the lowest; and
+        each rate with its score.
 
     Raises:
         ValueError: the task is tested on its validation set.
@@ -44,5 +44,11 @@ def find_learning_rate(
         assert score is not None  # the run is finished
         tried.append({"learning_rate": rate, "validation": score})
         tell(f"  learning rate {rate:g}: {plan.task.metric} {score:.3f} on validation, after a tenth of the steps")
-    best: dict[str, Any] = max(tried, key=lambda each: each["validation"])
-    return replace(plan, learning_rate=best["learning_rate"]), tried
+    return replace(plan, learning_rate=best_rate(tried, plan.learning_rate)), tried
+
+
+def best_rate(tried: list[dict[str, float]], usual: float) -> float:
+    """The rate with the best score; of equal ones the usual rate, else the lowest."""
+    best = max(each["validation"] for each in tried)
+    equal = [each["learning_rate"] for each in tried if each["validation"] == best]
+    return usual if usual in equal else min(equal)

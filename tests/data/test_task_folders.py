@@ -7,6 +7,7 @@ import yaml
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import get_task, rows_folder, task_name
@@ -35,6 +36,13 @@ def test_a_built_folder_is_a_task(built: Path) -> None:
     spec = RunSpec(task=str(built))
     assert spec.folder().as_posix() == "recommended/promoters/minilm-l6/bert/seed-42"
     assert spec.to_json()["task"] == "promoters"
+
+
+def test_rows_of_a_users_own_are_looked_for_where_they_can_be(built: Path) -> None:
+    task = get_task(str(built))
+    assert load_task_data(task, data_dir=str(built)).splits["train"].num_rows == 42
+    with pytest.raises(FileNotFoundError, match=r"its data is of your own; name the folder with --data_dir"):
+        load_task_data(task)  # nothing is asked of a Hub
 
 
 def test_every_verb_takes_the_folder(

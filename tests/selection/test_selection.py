@@ -15,6 +15,7 @@ from hf_bertx.runs.run import Run
 from hf_bertx.selection import command as selection
 from hf_bertx.selection.candidates import BASELINE, FINE_TUNED, PROBE, Candidate
 from hf_bertx.selection.comparison import compare_candidates, table
+from hf_bertx.selection.learning_rate import best_rate
 
 
 @pytest.fixture(scope="module")
@@ -104,8 +105,7 @@ def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: P
     assert results is not None
     tried = results["learning_rates_tried"]
     assert [each["learning_rate"] for each in tried] == [3e-5, 1e-4, 3e-4]
-    best = max(tried, key=lambda each: each["validation"])["learning_rate"]
-    assert Run.open(kept).specification["hyperparameters"]["learning_rate"] == best
+    assert Run.open(kept).specification["hyperparameters"]["learning_rate"] == best_rate(tried, 1e-4)
     assert [Run.open(path.parent).results["steps"] for path in (tmp_path / "runs" / "trials").rglob("results.json")]
     assert sum(line.startswith("  learning rate") for line in lines) == 3
 
@@ -167,6 +167,13 @@ def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
     for model, said in ((bad, "is worse than"), (good, "cannot be told from")):
         again = compare_candidates([Candidate(PROBE, "m", model), Candidate(BASELINE, "n", good)])
         assert again["sentence"].startswith(f"The model (m) {said} the best baseline (n): test accuracy differs by ")
+
+
+def test_of_equal_rates_the_usual_one_is_kept() -> None:
+    rates = (3e-5, 1e-4, 3e-4)
+    for scores, best in (((0.5, 0.5, 0.5), 1e-4), ((0.6, 0.5, 0.6), 3e-5), ((0.5, 0.5, 0.6), 3e-4)):
+        tried = [{"learning_rate": rate, "validation": score} for rate, score in zip(rates, scores, strict=True)]
+        assert best_rate(tried, 1e-4) == best
 
 
 class Rows(dict):
