@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +119,13 @@ def _publish_space(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    from ..processor import quiet_loading
     from ..publishing.onnx_export import export_once
 
+    quiet_loading()
+    # torch's exporter warns that torchvision is missing, which no encoder needs, and of names that inputs share
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", "# The axis name")
     record = export_once(arguments.run)
     print(
         f"{arguments.run / record['file']}: logits of {record['sequences']} sequences differ from PyTorch's "
