@@ -51,11 +51,11 @@ def quiet_loading() -> None:
         sys.modules["datasets"].disable_progress_bars()
     else:  # prediction does without it, and it takes half a second to import
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
-    messages.get_logger("transformers.modeling_utils").addFilter(_no_load_report)
+    messages.get_logger("transformers.modeling_utils").addFilter(_not_of_the_head)
 
 
-def _no_load_report(said: logging.LogRecord) -> bool:  # one object: a logger keeps it once, however often it is given
-    return "LOAD REPORT" not in said.getMessage()
+def _not_of_the_head(said: logging.LogRecord) -> bool:  # one object: a logger keeps it once, however often it is given
+    return not any(words in said.getMessage() for words in ("LOAD REPORT", "This checkpoint seem corrupted"))
 
 
 def usable_cores() -> int:

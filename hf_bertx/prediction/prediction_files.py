@@ -141,7 +141,7 @@ def _stage(output: Path) -> Path:
 
 @contextmanager
 def _staged(output: Path) -> Iterator[Path]:
-    """The folder of what is done so far, for one process alone. It goes once the predictions are written."""
+    """The folder of what is done so far, for one process alone. It goes when all is written, or nothing was done."""
     stage = _stage(output)
     stage.mkdir(parents=True, exist_ok=True)
     lock = FileLock(stage / "lock")
@@ -149,11 +149,16 @@ def _staged(output: Path) -> Iterator[Path]:
         lock.acquire(blocking=False)
     except Timeout:
         raise ValueError(f"{output}: another process is writing it") from None
-    with lock:
-        for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of calls that were killed
-            left.unlink()
-        yield stage
-    shutil.rmtree(stage, ignore_errors=True)
+    written = False
+    try:
+        with lock:
+            for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of calls that were killed
+                left.unlink()
+            yield stage
+            written = True
+    finally:
+        if written or not any(stage.glob("*.parquet")):
+            shutil.rmtree(stage, ignore_errors=True)
 
 
 def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple[int | None, str]:

@@ -248,6 +248,17 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
     assert not stage.exists()
 
 
+def test_a_model_that_cannot_read_the_input_is_no_beginning(
+    dna_model: Path, music_model: Path, tmp_path: Path, capsys: Any
+) -> None:
+    midi(tmp_path / "midi" / "one.mid", 100, seed=1)
+    output = tmp_path / "out.csv"
+    assert predict(dna_model, tmp_path / "midi", "--output", output) == 2
+    assert "is not in the dna alphabet" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["midi"]
+    assert predict(music_model, tmp_path / "midi", "--output", output) == 0
+
+
 def test_what_was_begun_with_another_input_or_model_does_not_go_on(
     dna_model: Path, tmp_path: Path, capsys: Any
 ) -> None:
