@@ -119,12 +119,14 @@ def _publish_space(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
+    import torch.onnx  # sets its logger as it is imported
+
     from ..processor import quiet_loading
     from ..publishing.onnx_export import export_once
 
     quiet_loading()
     # torch's exporter warns that torchvision is missing, which no encoder needs, and of names that inputs share
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    logging.getLogger(torch.onnx.__name__).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", "# The axis name")
     record = export_once(arguments.run)
     print(

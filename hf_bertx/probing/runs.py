@@ -106,8 +106,7 @@ def run_probes(
     alone answers for the test items; test scores of the other layers are recorded for a figure and never used.
 
     Args:
-        specs: of [`RunSpec.of_probe`], which differ by `items` alone. Smaller draws of one seed are part of its larger
-            ones.
+        specs: of [`RunSpec.of_probe`], which differ by `items` alone; smaller draws are part of larger ones.
         data_dir: a folder that `bertx data build` made.
         root: the root of the runs.
         cache: where features are kept; by default `root/features`.
