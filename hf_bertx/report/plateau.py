@@ -212,6 +212,6 @@ def _panel(column: list[Survival], several: bool) -> Panel:
         axis.set(xlabel="training step", ylabel="runs still on the plateau, %", ylim=(-4 - _APART * len(column), top))
         axis.set_xlim(left=0)
         axis.set_yticks(range(0, 101, 25))
-        axis.legend(loc="upper left", ncols=2, columnspacing=1)
+        axis.legend(loc="upper left", ncols=2, columnspacing=0.8, handlelength=1.5, fontsize=7)
 
     return Panel(PLATEAU, panel_title(column[0].cell, several), draw)
