@@ -227,7 +227,8 @@ class Own(DisciplineBuilder):
                 return stratified_split(labels, config.seed, parts)
             return grouped_split(groups, config.seed, parts, wanted)
         except ValueError as error:
-            raise ValueError(f"{config.train_file}: {error}") from None
+            files = "" if config.fold else "; give --validation_file and --test_file"
+            raise ValueError(f"{config.train_file}: {error}{files}") from None
 
     def _groups(self, keys: list[Key], sequences: list[str]) -> list[str] | None:
         """The group of each record; None where there is none."""

@@ -371,6 +371,10 @@ OWN: dict[str, tuple[Any, ...]] = {
         "RAW/pieces/q/b.mid: not a whole MIDI file (",
         "pieces --discipline music",
     ),
+    "too few groups": (
+        {"x.csv": "sequence,label,group\nAC,a,g\nAG,b,g\nAT,a,h\n"},
+        "RAW/x.csv: 2 groups cannot be divided into train, validation, test; give --validation_file and --test_file",
+    ),
     "too few records": (
         {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
         "RAW/x.csv: 2 records are too few to draw validation, test from; give --validation_file and --test_file",
