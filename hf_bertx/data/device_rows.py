@@ -68,6 +68,11 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             return int(column if isinstance(column, int) else column[0])
         return torch.from_numpy(column.astype(np.int32)).to(self._device)
 
+    def ids(self) -> list[int]:
+        """The distinct ids of all rows and of padding, in order."""
+        flat, pad = self._columns["input_ids"]
+        return sorted({pad, *torch.as_tensor(flat).unique().tolist()})
+
     def __len__(self) -> int:
         return len(self.lengths)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from ..tokenization_discipline import DisciplineTokenizer
 from .attention import NAME, use_cpu_attention
 from .dropout import FastDropout, use_fast_dropout
 from .last_layer import FirstPosition, compute_first_position_only
@@ -15,23 +15,21 @@ from .linear import use_onednn_linear
 from .used_rows import restore_all_embeddings, train_used_embeddings_only
 
 
-def speed_up_training(model: Any, tokenizer: Any = None, used_embeddings_only: bool = False) -> None:
+def speed_up_training(model: Any, used_ids: Iterable[int] | None = None) -> None:
     """Makes training steps of a model faster, in place. [`restore`] undoes it and keeps what was learned.
 
     The loss and its gradients stay the same to rounding. Dropout keeps its distribution and draws other masks.
 
     Args:
         model: a model of transformers, before it is wrapped for several processes.
-        tokenizer: the run's tokenizer. Only a `DisciplineTokenizer` knows which embeddings a run can use.
-        used_embeddings_only: train only the embeddings of the tokenizer's ids. Exact for optimizers that leave a row
-            with zero gradient untouched, which needs a weight decay of 0.
+        used_ids: the ids that training items hold, padding included: the embeddings of these ids alone are trained.
+            Exact for optimizers that leave a row with zero gradient untouched, which needs a weight decay of 0.
     """
     compute_first_position_only(model)
     use_cpu_attention(model)
     use_fast_dropout(model)
-    used_embeddings_only = used_embeddings_only and isinstance(tokenizer, DisciplineTokenizer)
-    if used_embeddings_only and model.get_input_embeddings().weight.requires_grad:
-        train_used_embeddings_only(model, tokenizer.get_vocab().values())
+    if used_ids is not None and model.get_input_embeddings().weight.requires_grad:
+        train_used_embeddings_only(model, used_ids)
 
 
 def speed_up_prediction(model: Any, dtype: torch.dtype | None = None) -> Any:

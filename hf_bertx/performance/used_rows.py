@@ -1,4 +1,4 @@
-"""Training only the word embeddings that a run can use: a DNA run uses 18 of BERT's 30,522."""
+"""Training only the word embeddings that the training items use: a DNA run uses 8 of BERT's 30,522."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import torch
 
 
 class UsedRowsEmbedding(torch.nn.Module):
-    """Replaces a word embedding by the few rows that a run uses.
+    """Replaces a word embedding by the rows that the training items use.
 
     The gradient of every other row is zero, and without weight decay Adam leaves such a row as it is. So only the used
     rows are parameters, with gradients and optimizer states of their own. Checkpoints hold them alone, under the same
-    name.
+    name. In evaluation mode other ids have their rows of the full embedding.
 
     Args:
         full: the embedding to replace; it is kept as it is.
-        ids: the ids that occur, padding included. Any other id raises an `IndexError`.
+        ids: the ids that occur in training, padding included. Any other id raises an `IndexError` there.
     """
 
     def __init__(self, full: torch.nn.Embedding, ids: Iterable[int]) -> None:
@@ -32,7 +32,13 @@ class UsedRowsEmbedding(torch.nn.Module):
         self.padding_idx = None if pad is None or pad not in self.ids else int(index[pad])
 
     def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.embedding(self.index[input_ids], self.weight, self.padding_idx)
+        rows = self.index[input_ids]
+        if self.training:
+            return torch.nn.functional.embedding(rows, self.weight, self.padding_idx)
+        used = (rows < len(self.ids)).unsqueeze(-1)
+        states = torch.nn.functional.embedding(rows.clamp_max(len(self.ids) - 1), self.weight)
+        full = self.full[0].to(input_ids.device)
+        return torch.where(used, states, full(input_ids).to(states.dtype))
 
 
 def train_used_embeddings_only(model: Any, ids: Iterable[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
     return model
 
 
-def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_rows: bool) -> Any:
+def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_ids: Sequence[int] | None) -> Any:
     """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
     set_seed(spec.seed)
     model = build_model(spec, tokenizer)
@@ -138,7 +139,7 @@ def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_
     if spec.shortcuts:
         from ..performance import speed_up_training
 
-        speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, tokenizer, used_rows)
+        speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, used_ids)
     return model
 
 

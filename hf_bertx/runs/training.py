@@ -54,8 +54,6 @@ def build_trainer(
     """
     tokenizer = build_tokenizer(spec)
     train_rows = subset(data.splits["train"], spec.fraction, spec.seed)
-    by_row = spec.optimizer is not None or args.optim in _BY_ROW
-    make_model = partial(model_to_train, spec, tokenizer, train_rows, by_row and args.weight_decay == 0)
     args.learning_rate = spec.learning_rate
     validation = data.splits["validation"]
     groups = validation["group"][:] if spec.task.votes else None
@@ -64,6 +62,8 @@ def build_trainer(
     rows_on = place_rows(spec, args, data)
     learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.windows)
     evaluated = rows_of(validation, tokenizer, spec.task, rows_on, spec.windows)
+    by_row = args.weight_decay == 0 and (spec.optimizer is not None or args.optim in _BY_ROW)
+    make_model = partial(model_to_train, spec, tokenizer, train_rows, learned.ids() if by_row else None)
     set_schedule(args, spec, len(learned))
 
     def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -183,14 +183,12 @@ def test_the_last_layer_drops_attention_as_before(masked: bool) -> None:
 
 
 @pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
-def test_restore_makes_a_plain_model_with_the_learned_weights(model_type: str, tiny_backbone: Path) -> None:
+def test_restore_makes_a_plain_model_with_the_learned_weights(model_type: str) -> None:
     torch.manual_seed(3)
     stock = DISCIPLINE_MODELS[model_type](small_config(model_type)).train()
     faster = copy.deepcopy(stock)
     classes = [type(module) for module in stock.modules()]
-    tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, "dna")
-    tokenizer.symbol_ids, tokenizer._id_of_token = USED, {str(i): i for i in USED}
-    speed_up_training(faster, tokenizer, used_embeddings_only=True)
+    speed_up_training(faster, USED)
     assert any(type(module) is FastDropout for module in faster.modules())
     assert isinstance(faster.get_input_embeddings(), UsedRowsEmbedding)
     optimizer = torch.optim.AdamW(faster.parameters(), lr=1e-2, weight_decay=0.0)
@@ -289,11 +287,17 @@ def test_used_embeddings_learn_the_same_bit_for_bit(model_type: str) -> None:
     assert changed[7]
 
 
-def test_an_id_outside_the_used_rows_is_an_error() -> None:
-    embedding = UsedRowsEmbedding(torch.nn.Embedding(10, 4), [1, 2])
+def test_an_id_outside_the_used_rows_is_read_but_never_trained() -> None:
+    full = torch.nn.Embedding(10, 4)
+    embedding = UsedRowsEmbedding(full, [1, 2])
     assert embedding(torch.tensor([2, 1])).shape == (2, 4)
     with pytest.raises(IndexError):
         embedding(torch.tensor([3]))
+    with torch.no_grad():
+        embedding.weight.add_(1)
+    ids = torch.tensor([[1, 3], [9, 2]])
+    moved = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).unsqueeze(-1)
+    torch.testing.assert_close(embedding.eval()(ids), full(ids) + moved)
 
 
 def test_fast_dropout_keeps_rate_and_mean_and_its_mask() -> None:

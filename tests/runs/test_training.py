@@ -242,6 +242,16 @@ def test_unused_rows_are_left_out_where_the_optimiser_leaves_them_alone(
     assert isinstance(trainer.model.get_input_embeddings(), UsedRowsEmbedding) == left_out
 
 
+def test_the_embeddings_that_learn_are_those_of_the_training_items(tiny_backbone: Path, tmp_path: Path) -> None:
+    (spec,), args = parse_arguments(arguments(tiny_backbone, tmp_path))
+    data = load_task_data(spec.task)
+    trainer = build_trainer(spec, args, data, tmp_path / "run")
+    embedding = trainer.model.get_input_embeddings()
+    ids = trainer.processing_class(data.splits["train"]["sequence"][:])["input_ids"]
+    assert embedding.ids.tolist() == sorted({0, *(i for row in ids for i in row)})
+    assert len(embedding.weight) == len(embedding.ids)
+
+
 def test_one_process_uses_one_gpu_of_several(
     tiny_backbone: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
