@@ -81,6 +81,7 @@ class Own(DisciplineBuilder):
     BUILDER_CONFIG_CLASS = OwnConfig
     config: OwnConfig
     _own_task: Task | None = None
+    _similar: dict[str, str] | None = None  # the group of each record, by id
 
     @property
     def _given(self) -> dict[str, Path]:
@@ -184,10 +185,17 @@ class Own(DisciplineBuilder):
     @property
     def forms(self) -> tuple[Form, ...]:
         assert self.task  # reads the files
-        return (Form("the user's", {}, self._read, ids_tell_groups=self._scanned.grouped),)
+        grouped = self._scanned.grouped or self.config.similarity_threshold is not None
+        return (Form("the user's", {}, self._read, ids_tell_groups=grouped),)
 
     def find_files(self, dl_manager: datasets.DownloadManager) -> tuple[Form, dict[str, list[Path]]]:
         return self.forms[0], {part: [path] for part, path in self._given.items()}
+
+    def rows(self, part: str) -> Iterator[dict[str, Any]]:
+        """The checked rows of a part; those of the training file with the groups that were found, once they are."""
+        similar = self._similar if part == TRAIN else None
+        for row in super().rows(part):
+            yield row if similar is None else {**row, "group": similar[row["id"]]}
 
     def choose(self) -> dict[str, Sequence[str]]:
         """Parts with a file are as given; others are drawn from the training file, by group where it has groups."""
@@ -244,6 +252,7 @@ class Own(DisciplineBuilder):
         groups = similar_groups(sequences, self.task.discipline, threshold)
         largest = max(Counter(groups).values())
         self.note(f"{len(set(groups))} groups of similar sequences, the largest of {largest} records")
+        self._similar = dict(zip((key.id for key in keys), groups, strict=True))
         return groups
 
     def provenance(self) -> dict[str, Any]:

@@ -33,6 +33,7 @@ class Cell:
         scores: of the task's metric on the test items, a fraction, one a run.
         interval: of the mean; over seeds where there are several, else over test items, else None.
         validation: mean validation score of the task's metric.
+        groups: of the test items, where several share one.
         answers, resampled: `(runs, items)` and `(resamples, runs)`; None where a run's predictions are missing.
         collapsed: runs that answer every item alike.
         largest: no cell of the task by the same method has more of the training data, and it is more than 1%.
@@ -48,6 +49,7 @@ class Cell:
     validation: float | None
     interval: Interval | None = None
     truth: np.ndarray | None = field(default=None, repr=False)
+    groups: tuple[str, ...] | None = field(default=None, repr=False)
     answers: np.ndarray | None = field(default=None, repr=False)
     resampled: np.ndarray | None = field(default=None, repr=False)
     calibration: metrics.Calibration | None = None

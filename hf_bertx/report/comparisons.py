@@ -76,4 +76,5 @@ def _compare(first: Cell, second: Cell) -> Comparison:
     assert first.truth is not None
     seeds = [[run.specification["seed"] for run in cell.runs] for cell in (first, second)]
     scores, resampled = (np.array(first.scores), np.array(second.scores)), (first.resampled, second.resampled)
-    return statistics.compare(*scores, *resampled, len(first.truth), paired_seeds=seeds[0] == seeds[1])
+    items, over = statistics.drawn_from(len(first.truth), first.groups)
+    return statistics.compare(*scores, *resampled, items, seeds[0] == seeds[1], over)

@@ -20,6 +20,7 @@ from .statistics import Interval
 
 _MOST_RANKED = 1000  # resamples of a rank correlation, 25 ns an item and run each; fewer for many items
 _RANKED_ITEMS = 5_000_000
+_Items = tuple[Run, tuple[str, ...], np.ndarray, tuple[str, ...] | None]  # a run, and ids, truth, groups of its items
 
 
 def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) -> list[Cell]:
@@ -138,24 +139,28 @@ def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
 def _interval(cell: Cell) -> Interval | None:
     if len(cell.scores) > 1:
         return statistics.seed_interval(cell.scores, lowest_score(cell.task))
-    return None if cell.resampled is None else statistics.item_interval(cell.resampled[:, 0])
+    if cell.resampled is None or cell.truth is None:
+        return None
+    _, over = statistics.drawn_from(len(cell.truth), cell.groups)
+    return statistics.item_interval(cell.resampled[:, 0], over)
 
 
 def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
-    items: list[tuple[Run, tuple[str, ...], np.ndarray]] = []
+    items: list[_Items] = []
     cells = [_read_cell(cell, items) for cell in cells]
     answers = [cell.answers for cell in cells if cell.answers is not None]
     if not answers:
         return cells
-    truth, metric = items[0][2], cells[0].task.metric
+    _, _, truth, groups = items[0]
+    metric = cells[0].task.metric
     if metric in ("spearman", "pearson"):
         resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(truth)))
-    scores = resampled_scores(metric, truth, np.concatenate(answers), resamples)
+    scores = resampled_scores(metric, truth, np.concatenate(answers), resamples, groups=groups)
     split = iter(np.split(scores, np.cumsum([len(rows) for rows in answers])[:-1], axis=1))
     return [cell if cell.answers is None else replace(cell, resampled=next(split)) for cell in cells]
 
 
-def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]]) -> Cell:
+def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
     """The cell with its runs' answers, if it has all of them. `items` gets those of the first run that is read."""
     task = cell.task
     if task.multi_label:  # what is resampled and drawn below is of one class an item
@@ -166,8 +171,8 @@ def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]])
     answers = []
     for run, each in zip(cell.runs, predictions, strict=True):
         ids, truth, given = each.answers(task)
-        items[:] = items or [(run, ids, truth)]
-        other, their_ids, their_truth = items[0]
+        items[:] = items or [(run, ids, truth, each.drawn_together(task))]
+        other, their_ids, their_truth, groups = items[0]
         if not same_items(ids, their_ids) or not np.array_equal(truth, their_truth):
             raise ValueError(
                 f"{run.folder} and {other.folder} name the same data and predict other items ({len(ids)} and "
@@ -183,6 +188,7 @@ def _read_cell(cell: Cell, items: list[tuple[Run, tuple[str, ...], np.ndarray]])
     return replace(
         cell,
         truth=truth,
+        groups=groups,
         answers=np.stack(answers),
         calibration=calibration,
         # a baseline may be meant to answer every item alike

@@ -1,12 +1,13 @@
 """Scores of resampled test items, all resamples and all runs at once.
 
 A resample is a row of weights: how many times each item was drawn. A metric of a resample is then a few products of
-matrices, where a loop over `metrics.METRICS` would take minutes.
+matrices, where a loop over `metrics.METRICS` would take minutes. Items of a group are drawn together: near copies are
+no independent evidence.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,12 @@ _CHUNK = 500_000  # weights in memory at once
 
 
 def resampled_scores(
-    metric: str, truth: np.ndarray, predictions: np.ndarray, resamples: int, seed: int = 0
+    metric: str,
+    truth: np.ndarray,
+    predictions: np.ndarray,
+    resamples: int,
+    seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> np.ndarray:
     """A metric of each run on each resample of the test items. The same resamples are used for all runs.
 
@@ -23,6 +29,7 @@ def resampled_scores(
         truth: class numbers or targets of shape `(items,)`; of items with several labels ones, `(items, labels)`.
         predictions: `(runs, items)` or `(runs, items, labels)`.
         resamples: how many times as many items are drawn as there are, with replacement.
+        groups: of each item, where items have them: then as many whole groups are drawn as there are.
 
     Returns:
         Scores of shape `(resamples, runs)`, as fractions.
@@ -36,21 +43,31 @@ def resampled_scores(
     if predictions.ndim != truth.ndim + 1 or predictions.shape[1:] != truth.shape or not len(truth):
         raise ValueError(f"truth {truth.shape} and predictions {predictions.shape} must be (items,) and (runs, items)")
     score = known[metric]
-    return np.concatenate([score(weights, truth, predictions) for weights in _draws(len(truth), resamples, seed)])
+    draws = _draws(range(len(truth)) if groups is None else groups, resamples, seed)
+    return np.concatenate([score(weights, truth, predictions) for weights in draws])
 
 
-def _draws(items: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """Weights of shape `(some, items)`, each row summing to `items`."""
+def _draws(groups: Sequence[object], resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """Weights of shape `(some, items)`: how often the group of each item was drawn."""
+    numbers: dict[object, int] = {}
+    group_of = np.array([numbers.setdefault(group, len(numbers)) for group in groups])
+    count = len(numbers)
     generator = np.random.default_rng(seed)
-    size = max(1, _CHUNK // items)
+    size = max(1, _CHUNK // len(group_of))
     for start in range(0, resamples, size):
-        count = min(size, resamples - start)
-        drawn = generator.integers(items, size=(count, items)) + np.arange(count)[:, None] * items
-        yield np.bincount(drawn.ravel(), minlength=count * items).reshape(count, items).astype(np.float64)
+        rows = min(size, resamples - start)
+        drawn = generator.integers(count, size=(rows, count)) + np.arange(rows)[:, None] * count
+        weights = np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count).astype(np.float64)
+        yield weights[:, group_of]
+
+
+def _drawn(weights: np.ndarray) -> np.ndarray:
+    """How many items each resample has, of shape `(resamples, 1)`."""
+    return weights.sum(axis=1, keepdims=True)
 
 
 def _accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    return weights @ (predictions == truth).T.astype(np.float64) / len(truth)
+    return weights @ (predictions == truth).T.astype(np.float64) / _drawn(weights)
 
 
 def _by_class(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
@@ -92,7 +109,7 @@ def _balanced_accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.n
 
 
 def _mcc(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    columns, items = [], float(len(truth))
+    columns, items = [], _drawn(weights)[:, 0]
     for hit, true, said in _by_class(weights, truth, predictions):
         shared = hit.sum(axis=1) * items - (true * said).sum(axis=1)
         spread = (items**2 - (said**2).sum(axis=1)) * (items**2 - (true**2).sum(axis=1))
@@ -101,12 +118,12 @@ def _mcc(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.
 
 
 def _pearson(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    items = len(truth)
+    items = _drawn(weights)
     y = truth - truth.mean()
     x = (predictions - predictions.mean(axis=1, keepdims=True)).T  # centred, so that no digits cancel
-    mean_y, mean_x = (weights @ y / items)[:, None], weights @ x / items
+    mean_y, mean_x = (weights @ y)[:, None] / items, weights @ x / items
     shared = weights @ (x * y[:, None]) / items - mean_x * mean_y
-    spread = (weights @ x**2 / items - mean_x**2) * ((weights @ y**2 / items)[:, None] - mean_y**2)
+    spread = (weights @ x**2 / items - mean_x**2) * ((weights @ y**2)[:, None] / items - mean_y**2)
     return _ratio(shared, np.sqrt(np.maximum(spread, 0.0)))
 
 
@@ -138,7 +155,7 @@ def _centred_ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
     drawn = np.add.reduceat(weights, starts, axis=1) if ties else weights
     ranks = np.cumsum(drawn, axis=1)
     ranks -= drawn / 2  # the middle of those of a value: (before + 1 + before + drawn) / 2, less (items + 1) / 2
-    ranks -= len(values) / 2
+    ranks -= _drawn(weights) / 2
     return np.repeat(ranks, np.diff(np.r_[starts, len(values)]), axis=1) if ties else ranks
 
 

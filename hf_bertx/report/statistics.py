@@ -16,7 +16,7 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Interval:
-    """From `low` to `high`; `over` says what was drawn anew: `seeds` (a t interval) or `test items` (a bootstrap)."""
+    """From `low` to `high`; `over` says what was drawn anew: `seeds` (a t interval), `test items` or `test groups`."""
 
     low: float
     high: float
@@ -55,13 +55,18 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     return float((b - half) / a), float((b + half) / a)
 
 
-def item_interval(resampled: np.ndarray) -> Interval:
+def item_interval(resampled: np.ndarray, over: str = "test items") -> Interval:
     """The 95% percentile interval over test items, of one run's or a mean's scores on resamples, `(resamples,)`.
 
     It is about other test items with these weights.
     """
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high), "test items")
+    return Interval(float(low), float(high), over)
+
+
+def drawn_from(items: int, groups: Sequence[str] | None) -> tuple[int, str]:
+    """How many test items, or groups of them, a bootstrap draws from, and what they are called."""
+    return (items, "test items") if groups is None else (len(set(groups)), "test groups")
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,9 @@ class Comparison:
         effect: Hedges' g, the difference in standard deviations of seeds; None below two seeds an arm.
         seeds: runs of the first and of the second arm.
         paired_seeds: whether runs of one seed were taken as pairs.
-        over: what the test allows to be different: `test items and seeds`, or `test items` where an arm has one seed.
+        items: how many were drawn from: test items, or their groups.
+        over: what the test allows to be different: `test items and seeds`, or `test items` where an arm has one seed;
+            `test groups` where items have groups.
     """
 
     difference: float
@@ -100,6 +107,7 @@ def compare(
     second_resampled: np.ndarray,
     items: int,
     paired_seeds: bool,
+    over: str = "test items",
 ) -> Comparison:
     """The multibootstrap's comparison of two arms on the same test items, over these and over seeds.
 
@@ -110,6 +118,7 @@ def compare(
     Args:
         first, second: scores on all items, `(seeds,)`; with `paired_seeds` place n of both has the same seed.
         first_resampled, second_resampled: scores on the same resamples of items, `(resamples, seeds)`.
+        items: how many were drawn from, and `over` what they are.
 
     Raises:
         ValueError: seeds are to be paired and their numbers differ.
@@ -138,7 +147,7 @@ def compare(
         paired_seeds=paired_seeds and several,
         items=items,
         resamples=len(first_resampled),
-        over="test items and seeds" if several else "test items",
+        over=f"{over} and seeds" if several else over,
     )
 
 

@@ -41,13 +41,13 @@ class Predictions:
         labels: class numbers, or targets in the units of the data, of shape `(items,)`.
         logits: of shape `(items, classes)`, or `(items, 1)` for a regression. Where an archive kept decisions alone, a
             logit is 1 for the class that was chosen and 0 for the others.
-        groups: the piece of each item, where the task votes; else None.
+        groups: of each item, where the data has them; where the task votes, the piece. Else None.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray
     logits: np.ndarray
-    groups: tuple[str, ...] | None
+    groups: tuple[str | None, ...] | None
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -74,6 +74,13 @@ class Predictions:
                 f"{path}: not a whole file of predictions ({reason}); remove the folder to run again"
             ) from None
 
+    def drawn_together(self, task: Task) -> tuple[str, ...] | None:
+        """The group of each item that [`answers`] gives, where several share one: they are no independent evidence."""
+        if self.groups is None or task.votes:
+            return None
+        groups = tuple(f"alone: {key}" if g is None else g for key, g in zip(self.ids, self.groups, strict=True))
+        return groups if len(set(groups)) < len(groups) else None
+
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """What a score is computed from: ids, truth and answers, of items or, where the task votes, of pieces."""
         if task.multi_label:
@@ -82,8 +89,9 @@ class Predictions:
         if not task.votes:
             return self.ids, self.labels, answers
         assert self.groups is not None
-        voted = metrics.vote(answers, self.groups)
-        truth = dict(zip(self.groups, self.labels, strict=True))
+        pieces = tuple(map(str, self.groups))
+        voted = metrics.vote(answers, pieces)
+        truth = dict(zip(pieces, self.labels, strict=True))
         return tuple(voted), np.array([truth[piece] for piece in voted]), np.array(list(voted.values()))
 
 

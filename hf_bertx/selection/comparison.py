@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import metrics, run_files
+from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
-from ..report.statistics import RESAMPLES, compare, item_interval
+from ..report.statistics import RESAMPLES, compare, drawn_from, item_interval
 from ..runs.run import Run
 from ..runs.writer import RunWriter
 from .candidates import BASELINE, Candidate
@@ -22,7 +23,7 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     """Chooses the model, and the best baseline, by validation, and compares both on test.
 
     All scores are over the items that every candidate answered: a probe looks at 1,000 validation items at most.
-    Intervals are over test items (95%, a bootstrap).
+    Intervals are over test items, or over their groups where they have some (95%, a bootstrap).
 
     Args:
         candidates: models first; of equal ones the first is kept.
@@ -32,9 +33,10 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
         baselines also the `best_baseline`, the `difference` with `low` and `high`, and a `sentence`.
     """
     metric = candidates[0].run.task.metric
-    validation = _scores(metric, *_answers(candidates, "validation"))
-    truth, answers = _answers(candidates, "test")
-    test, resampled = _scores(metric, truth, answers), resampled_scores(metric, truth, answers, RESAMPLES)
+    validation = _scores(metric, *_answers(candidates, "validation")[:2])
+    truth, answers, groups = _answers(candidates, "test")
+    drawn, over = drawn_from(len(truth), groups)
+    test, resampled = _scores(metric, truth, answers), resampled_scores(metric, truth, answers, RESAMPLES, 0, groups)
     rows = []
     for i, candidate in enumerate(candidates):
         interval = item_interval(resampled[:, i])
@@ -46,14 +48,15 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "metric": metric,
         "test_items": len(truth),
+        **({} if groups is None else {"test_groups": drawn}),
         "candidates": rows,
         "kept": rows[kept]["name"],
     }
     if baselines:
         best = _best([i for i in baselines if candidates[i].name != _MAJORITY] or baselines, validation)
         one, other = (np.array([test[i]]) for i in (kept, best))
-        apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], len(truth), paired_seeds=False)
-        named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over test items"
+        apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], drawn, False, over)
+        named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over {over}"
         verb = "beats" if apart.low > 0 else "is worse than" if apart.high < 0 else "cannot be told from"
         sentence = f"The model ({rows[kept]['name']}) {verb} the best baseline ({named}): test {metric} differs by "
         found |= {"best_baseline": named, "difference": apart.difference, "low": apart.low, "high": apart.high}
@@ -71,17 +74,20 @@ def _best(places: Sequence[int], scores: Sequence[float]) -> int:
     return next(i for i in places if scores[i] >= highest - _EQUAL)
 
 
-def _answers(candidates: Sequence[Candidate], split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Truth, `(items,)`, and answers, `(candidates, items)`, of the items that all have answered."""
-    found = []
+def _answers(candidates: Sequence[Candidate], split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
+    """Truth, `(items,)`, answers, `(candidates, items)`, and groups of the items that all have answered."""
+    found, group_of = [], None
     for candidate in candidates:
         predictions = candidate.run.predictions(split)
         assert predictions is not None  # the run is finished
         ids, truth, answers = predictions.answers(candidate.run.task)
+        groups = predictions.drawn_together(candidate.run.task)
+        group_of = group_of or (None if groups is None else dict(zip(ids, groups, strict=True)))
         found.append((dict(zip(ids, truth, strict=True)), dict(zip(ids, answers, strict=True))))
     common = [key for key in found[0][0] if all(key in truth for truth, _ in found)]
     truth = np.array([found[0][0][key] for key in common])
-    return truth, np.array([[answers[key] for key in common] for _, answers in found])
+    together = None if group_of is None else tuple(group_of[key] for key in common)
+    return truth, np.array([[answers[key] for key in common] for _, answers in found]), together
 
 
 def _scores(metric: str, truth: np.ndarray, answers: np.ndarray) -> list[float]:
@@ -92,7 +98,8 @@ def table(comparison: dict[str, Any]) -> list[str]:
     """The comparison as lines for a terminal: models, then baselines, best on validation first."""
     rows = sorted(comparison["candidates"], key=lambda row: (row["kind"] == BASELINE, -row["validation"]))
     width = max(len(row["name"]) for row in rows) + 7
-    head = f"{'':{width}} validation  test {comparison['metric']} [95% over {comparison['test_items']} items]"
+    over = drawn_items(comparison["test_items"], comparison.get("test_groups"))
+    head = f"{'':{width}} validation  test {comparison['metric']} [95% over {over}]"
     lines = [head]
     for row in rows:
         name = row["name"] + (" (kept)" if row["name"] == comparison["kept"] else "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..arms import BASELINE
 from ..baselines import baselines_for
 from ..data.task_data import OWN_ARGUMENTS
 from ..launch import OF_THE_COMMAND, build_own
+from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
 from ..report.statistics import RESAMPLES, item_interval
 from ..runs.arguments import Options
@@ -101,19 +103,26 @@ def _write(study: Study, task: Task, root: Path, tell: Callable[[str], None]) ->
 
 
 def _row(name: str, runs: list[Run], task: Task) -> dict[str, Any]:
-    """Scores of the folds, and of all items together with a 95% interval over items."""
+    """Scores of the folds, and of all items together with a 95% interval over items or their groups."""
     folds = [run.score("test", task.metric) for run in runs]
-    found = [predictions.answers(task)[1:] for run in runs if (predictions := run.predictions("test")) is not None]
-    truth, answers = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    interval = item_interval(resampled_scores(task.metric, truth, answers[None], RESAMPLES)[:, 0])
+    predicted = [predictions for run in runs if (predictions := run.predictions("test")) is not None]
+    truth, answers = (np.concatenate(parts) for parts in zip(*(p.answers(task)[1:] for p in predicted), strict=True))
+    groups = tuple(itertools.chain(*(p.drawn_together(task) or p.answers(task)[0] for p in predicted)))
+    together = {"groups": count} if (count := len(set(groups))) < len(truth) else {}
+    interval = item_interval(resampled_scores(task.metric, truth, answers[None], RESAMPLES, groups=groups)[:, 0])
     pooled = metrics.compute(task.metric, answers, truth)
-    items = {"items": len(truth), "folds": folds, "mean": float(np.mean([score or 0.0 for score in folds]))}
+    items = {
+        "items": len(truth),
+        **together,
+        "folds": folds,
+        "mean": float(np.mean([score or 0.0 for score in folds])),
+    }
     return {"name": name, **items, "all": pooled, "low": interval.low, "high": interval.high}
 
 
 def _table(rows: list[dict[str, Any]], task: Task) -> list[str]:
-    count = len(rows[0]["folds"])
-    head = ["", *(f"fold {i + 1}" for i in range(count)), "mean", f"all {rows[0]['items']} items [95%]"]
+    count, over = len(rows[0]["folds"]), drawn_items(rows[0]["items"], rows[0].get("groups"))
+    head = ["", *(f"fold {i + 1}" for i in range(count)), "mean", f"all {over} [95%]"]
     lines = [f"Test {task.metric} by fold:", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in sorted(rows, key=lambda row: -row["all"]):
         scores = [*(f"{score:.3f}" for score in row["folds"]), f"{row['mean']:.3f}"]

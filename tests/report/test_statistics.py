@@ -44,6 +44,28 @@ def test_a_resampled_score_is_the_metric_of_those_items(metric: str) -> None:
 
 
 @pytest.mark.parametrize("metric", sorted(RESAMPLED))
+def test_items_of_a_group_are_drawn_together(metric: str) -> None:
+    truth, predictions = synthetic(metric, items=60, runs=3, classes=9)
+    groups = ["c", "a", "b", *np.random.default_rng(1).choice(list("abcdefghijkl"), 57)]
+    found = resampled_scores(metric, truth, predictions, resamples=30, seed=11, groups=groups)
+    members = [[i for i, group in enumerate(groups) if group == name] for name in dict.fromkeys(groups)]
+    drawn = np.random.default_rng(11).integers(12, size=(30, 12))
+    for row, of_groups in zip(found, drawn, strict=True):
+        items = np.concatenate([members[group] for group in of_groups])
+        expected = [metrics.compute(metric, predicted[items], truth[items]) for predicted in predictions]
+        assert row == pytest.approx(expected, abs=1e-12)
+
+
+def test_copies_of_an_item_in_a_group_do_not_narrow_an_interval() -> None:
+    truth, predictions = synthetic("accuracy", items=50, runs=1)
+    groups = [str(i // 4) for i in range(200)]
+    once = item_interval(resampled_scores("accuracy", truth, predictions, 500)[:, 0])
+    copied = resampled_scores("accuracy", truth.repeat(4), predictions.repeat(4, axis=1), 500, groups=groups)
+    interval = item_interval(copied[:, 0], "test groups")
+    assert (interval.low, interval.high, interval.over) == (once.low, once.high, "test groups")
+
+
+@pytest.mark.parametrize("metric", sorted(RESAMPLED))
 def test_constant_answers_are_resampled_without_a_warning(metric: str) -> None:
     truth, predictions = synthetic(metric, items=50, runs=1)
     predictions[:] = 1

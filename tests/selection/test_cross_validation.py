@@ -100,6 +100,7 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
     right = answers["logits"].map(np.argmax) == answers["label"]
     assert rows["bert"]["all"] == pytest.approx(right.mean())
     assert any(line.startswith("| bert | ") for line in lines)
+    assert any("| all 30 groups of 90 items [95%] |" in line for line in lines)
 
     assert len(collect_runs(tmp_path / "runs")) == 10  # the folder of the table is no run
 

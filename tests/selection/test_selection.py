@@ -169,6 +169,30 @@ def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
         assert again["sentence"].startswith(f"The model (m) {said} the best baseline (n): test accuracy differs by ")
 
 
+def test_intervals_of_a_comparison_are_over_groups(tmp_path: Path) -> None:
+    made = []
+    for seed, (kind, name, skill) in enumerate([(PROBE, "model", 2.0), (BASELINE, "other", 0.4)]):
+        run = Run.open(make_run(tmp_path, seed=seed, skill=skill, items=40))
+        for split in ("validation", "test"):
+            ids = [f"{i}-{copy}" for i in range(40) for copy in range(3)]
+            answers = np.random.default_rng(seed).random(40) < (0.9 if kind == PROBE else 0.5)
+            rows = {"id": ids, "label": [0] * 120, "group": [i.partition("-")[0] for i in ids]}
+            path = run_files.VALIDATION_PREDICTIONS if split == "validation" else run_files.TEST_PREDICTIONS
+            run_files.write_predictions(run.folder / path, Rows(rows), np.eye(3)[1 - answers.repeat(3).astype(int)])
+            results = run_files.read_json(run.folder / run_files.RESULTS)
+            results["metrics"][split] = {"accuracy": float(answers.mean())}
+            run_files.write_json(run.folder / run_files.RESULTS, results)
+        made.append(Candidate(kind, name, Run.open(run.folder)))
+    compared = compare_candidates(made)
+    assert (compared["test_items"], compared["test_groups"]) == (120, 40)
+    assert "[95% over 40 groups of 120 items]" in table(compared)[0]
+    assert compared["sentence"].endswith("over test groups.")
+    share = compared["candidates"][1]["test"]
+    half = 1.96 * np.sqrt(share * (1 - share) / 40)  # as of 40 items, not of 120
+    low, high = compared["candidates"][1]["low"], compared["candidates"][1]["high"]
+    assert (low, high) == pytest.approx((share - half, share + half), abs=0.03)
+
+
 def test_of_equal_rates_the_usual_one_is_kept() -> None:
     rates = (3e-5, 1e-4, 3e-4)
     for scores, best in (((0.5, 0.5, 0.5), 1e-4), ((0.6, 0.5, 0.6), 3e-5), ((0.5, 0.5, 0.6), 3e-4)):
