@@ -35,6 +35,10 @@ def use_processor(threads: int | None, use_cpu: bool = False) -> None:
     on_gpu = torch.cuda.is_available() and not use_cpu
     if threads is not None or not on_gpu:
         torch.set_num_threads(threads or usable_cores())
+    if threads is not None:  # of plain baselines too, which compute with scipy
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(threads)
     if not on_gpu:
         keep_freed_memory()
 

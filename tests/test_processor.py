@@ -68,6 +68,17 @@ def test_malloc_settings_of_the_environment_are_kept(name: str, value: str, foun
     assert python(code, **{name: value}) == found
 
 
+def test_threads_bound_every_library_that_computes() -> None:
+    code = (
+        "import scipy.linalg, torch\nfrom threadpoolctl import threadpool_info\n"
+        "from hf_bertx.processor import use_processor\n"
+        "used = lambda: sorted({(pool['user_api'], pool['num_threads']) for pool in threadpool_info()})\n"
+        "before = used(); use_processor(1, use_cpu=True); print(before, used())"
+    )
+    two = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
+    assert python(code, **two) == "[('blas', 2), ('openmp', 2)] [('blas', 1), ('openmp', 1)]"
+
+
 def test_a_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(processor, "keep_freed_memory", lambda: True)

@@ -26,7 +26,6 @@ OWN_ARGUMENTS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
     "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold"
 ).split()
-OWN_FLAGS = ("skip_unreadable",)  # those that take no value
 # What a task of a user's own data is scored by; the first one unless he names another.
 LABEL_METRICS = ("micro_f1", "macro_f1")
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1")

@@ -604,6 +604,13 @@ def test_grouped_split_never_parts_a_group() -> None:
         grouped_split(["a", "b", "b"])
 
 
+def test_too_few_groups_of_a_paper_task_name_another_split(tmp_path: Path) -> None:
+    windows = "".join(f"EI, A-{n}, ACGT{'GT'[n % 2]}\n" for n in range(20))  # a window's group is its sequence
+    raw = write(tmp_path / "raw", {"splice.data": windows})
+    with pytest.raises(ValueError, match=r"^dna-splice: 2 groups cannot be divided into .*; use --split paper$"):
+        build_dataset("dna-splice", tmp_path / "out", raw_dir=raw, split="grouped")
+
+
 def test_grouped_windows_share_no_chromosome(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw", {"H3.txt": "".join([*windows(), ">isnR24_3\nACGT\n1\n"])})
     counts = build_dataset("dna-h3", tmp_path / "out", raw_dir=raw, split="grouped")

@@ -19,6 +19,7 @@ from hf_bertx.metrics import mean_answers
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.runs.run import Run
+from hf_bertx.selection.command import train_command
 from hf_bertx.tokenization.windows import Windows
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
@@ -137,8 +138,9 @@ def test_windows_that_are_not_allowed(
     assert message in refusal(main, "--backbone", tiny_backbone, "--output_dir", tmp_path, *told)
 
 
+@pytest.mark.parametrize("verb", ["train", "probe"])
 def test_a_run_that_cuts_its_items_says_so_once(
-    tiny_backbone: Path, table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    verb: str, tiny_backbone: Path, table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = table.read_text().replace("s59,", "s59," + "T" * 200)
     (tmp_path / "long.csv").write_text(rows)
@@ -147,7 +149,10 @@ def test_a_run_that_cuts_its_items_says_so_once(
     told: list[Any] = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "runs", "--discipline", "dna"]
     told += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "validation.csv"]
     told += ["--test_file", tmp_path / "test.csv", "--max_steps", 1, "--precision", "float32"]
-    assert main([*map(str, told)]) == 0
+    if verb == "probe":
+        train_command([*map(str, told[:-4]), "--quick"])
+    else:
+        assert main([*map(str, told)]) == 0
     noted = caplog.text
     said = "1 of 60 training items (2%) are longer than the 128 tokens that the model reads"
     assert noted.count("longe") == noted.count(said) == 1
