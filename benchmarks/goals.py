@@ -81,7 +81,7 @@ CPU_GOALS = (
     ),
     Goal("time to quality: original file to saved model", 480, ("quality", "ours seconds"), True, True, "s"),
     Goal("time to quality: accuracy on test", 0.83, ("quality", "ours accuracy test"), bfloat16=True),
-    Goal("time to quality: share of the example script's", 1 / 30, ("quality", "ours seconds", "peer seconds"),
+    Goal("time to 0.80 on test, share of the example script's", 1 / 30, ("quality", "reached seconds", "peer seconds"),
          at_most=True, bfloat16=True),
     Goal("planning 10,000 runs", 5, ("startup", "median_seconds planning+10,000+runs"), at_most=True, unit="s"),
 )  # fmt: skip

@@ -28,6 +28,8 @@ _OF_FINISHED = {
 _COMPUTED_WITH = "precision"  # a seed that was computed elsewhere may have another precision, and is of the same cell
 
 
+FEWEST_GROUPS = 20  # that a bootstrap draws together
+
 ROW = "#"  # an archive has `#0`, `#1`, ... in place of the ids of data without a licence
 DECISION = "decision"  # and of a probe the class alone
 
@@ -75,11 +77,8 @@ class Predictions:
             ) from None
 
     def drawn_together(self, task: Task) -> tuple[str, ...] | None:
-        """The group of each item that [`answers`] gives, where several share one: they are no independent evidence."""
-        if self.groups is None or task.votes:
-            return None
-        groups = tuple(f"alone: {key}" if g is None else g for key, g in zip(self.ids, self.groups, strict=True))
-        return groups if len(set(groups)) < len(groups) else None
+        """The group of each item that [`answers`] gives, where a bootstrap draws groups; see [`drawn_together`]."""
+        return None if task.votes else drawn_together(self.ids, self.groups)
 
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """What a score is computed from: ids, truth and answers, of items or, where the task votes, of pieces."""
@@ -93,6 +92,18 @@ class Predictions:
         voted = metrics.vote(answers, pieces)
         truth = dict(zip(pieces, self.labels, strict=True))
         return tuple(voted), np.array([truth[piece] for piece in voted]), np.array(list(voted.values()))
+
+
+def drawn_together(ids: Sequence[str], groups: Sequence[str | None] | None) -> tuple[str, ...] | None:
+    """The group of each item, where several items share one: they are no independent evidence.
+
+    An item without a group is one of its own. None where no items share one, or where there are fewer than 20 groups:
+    of so few, resamples of groups tell little.
+    """
+    if groups is None:
+        return None
+    named = tuple(f"alone: {key}" if group is None else group for key, group in zip(ids, groups, strict=True))
+    return named if FEWEST_GROUPS <= len(set(named)) < len(named) else None
 
 
 def same_items(ids: Sequence[str], others: Sequence[str]) -> bool:

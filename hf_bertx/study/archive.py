@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from .. import run_files
-from ..runs.run import DECISION, ROW, Run
+from ..runs.run import DECISION, ROW, Run, drawn_together
 from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task
 from .plan import PLANS
@@ -91,11 +91,15 @@ def _compact(content: bytes, decisions: bool, task: Task) -> bytes:
     import pyarrow.parquet as pq
 
     table = pq.read_table(io.BytesIO(content))
+    if not task.votes and "group" in table.column_names:
+        groups = drawn_together(table["id"].to_pylist(), table["group"].to_pylist())
+        table = table.drop_columns(["group"])
+        if groups is not None:
+            known = {group: f"{ROW}{i}" for i, group in enumerate(dict.fromkeys(groups))}
+            table = table.append_column("group", pa.array([known[group] for group in groups]))
     if _unlicensed(task):
         numbers = pa.array([f"{ROW}{i}" for i in range(len(table))])
         table = table.set_column(table.column_names.index("id"), "id", numbers)
-    if not task.votes and "group" in table.column_names:
-        table = table.drop_columns(["group"])
     if decisions:
         logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
         given = pa.array(logits.argmax(axis=1), pa.int16())
