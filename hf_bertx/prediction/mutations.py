@@ -189,7 +189,7 @@ def write_mutations(found: Iterable[Mutations], folder: Path) -> tuple[int, int]
             table = csv.writer(file, lineterminator="\n")
             for number, mutations in enumerate(found, start=1):
                 rows = list(mutations.table())
-                if number == 1 and rows:
+                if rows and not counts[1]:
                     table.writerow(rows[0])
                 table.writerows([{**row, "id": spreadsheet_safe(row["id"])}[name] for name in row] for row in rows)
                 draw(mutations, temporary / heat_map_name(number, mutations.record.id))

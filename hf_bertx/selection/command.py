@@ -92,6 +92,9 @@ def _checked(options: Options) -> tuple[int | str, bool | None]:
         raise ValueError(f"--baselines is {baselines!r}; allowed: {_PLAIN}, {_NONE}")
     if options.run.quick and items == "0":
         raise ValueError("--quick saves the probe, and --probe_items 0 leaves it out")
+    if options.run.quick and len(options.run.arm) > 1:
+        arms = " ".join(options.run.arm)
+        raise ValueError(f"--quick saves one probe; name one arm, or compare them with bertx probe --arm {arms}")
     return items if items == ALL else int(items), None if baselines is None else baselines == _PLAIN
 
 

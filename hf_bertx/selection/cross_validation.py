@@ -45,7 +45,7 @@ def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
     run, root = options.run, Path(options.training.output_dir or "runs")
     if run.train_file is None:
         raise ValueError("--folds divides data of your own: name its file with --train_file FILE")
-    for name in ("find_learning_rate", "push_to_hub", "validation_file"):
+    for name in ("find_learning_rate", "probe_items", "push_to_hub", "validation_file"):
         if name in options.given:
             raise ValueError(f"--{name} cannot be used with --folds, which trains {run.folds} runs; leave one out")
     name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]

@@ -4,12 +4,14 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 from saved_models import classes, fasta, predict, saved
 
 from hf_bertx.cli import main
-from hf_bertx.prediction.mutations import TABLE
+from hf_bertx.data.input_records import InputRecord
+from hf_bertx.prediction.mutations import TABLE, Mutations, write_mutations
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +89,11 @@ def test_a_folder_of_something_else_is_not_replaced(model: Path, tmp_path: Path,
     output.mkdir()
     error = refusal(main, "mutate", model, file, "--output", output, "--overwrite")
     assert "kept: is there already; allowed: a new folder" in error
+
+
+def test_a_table_has_its_header_where_the_first_sequence_has_no_mutant(tmp_path: Path) -> None:
+    scores = np.full((1, 1), 0.5)
+    made = [Mutations(InputRecord(letter, letter, "x"), letter, ("A",), scores, 0.4, "EI") for letter in "AC"]
+    assert write_mutations(made, tmp_path / "out") == (2, 1)
+    lines = (tmp_path / "out" / "mutations.csv").read_text().splitlines()
+    assert lines == ["id,position,from,to,target,score,change", "C,1,C,A,EI,0.5,0.1"]

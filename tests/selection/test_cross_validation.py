@@ -122,6 +122,7 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
             ("--folds", "2", "--find_learning_rate"),
             "--find_learning_rate cannot be used with --folds, which trains 2 runs",
         ),
+        (("--folds", "2", "--probe_items", "9"), "--probe_items cannot be used with --folds, which trains 2 runs"),
         (("--similarity_threshold", "0"), "--similarity_threshold is 0.0; allowed: more than 0, at most 1"),
         (("--similarity_threshold", "1.5"), "--similarity_threshold is 1.5; allowed: more than 0, at most 1"),
         (("--task", "dna-splice", "--folds", "2"), "--folds divides data of your own: name its file"),

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from made_runs import make_run
 
@@ -9,6 +11,7 @@ from hf_bertx import run_files
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
+from hf_bertx.runs.writer import RunWriter
 from hf_bertx.study.archive import read_archive, write_archive
 
 
@@ -43,6 +46,26 @@ def test_an_archived_run_keeps_its_score(tmp_path: Path, task: str, probe: bool,
     assert second.ids[0] == first_id if not first.groups else "piece" in second.groups[0]
     assert (set(second.logits.flatten()) == {0, 1}) is logits
     assert (first.answers(Run.open(folder).task)[2] == second.answers(Run.open(kept).task)[2]).all()
+
+
+@pytest.mark.parametrize(("groups", "kept"), [(40, 40), (19, None), (160, None)])
+def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups: int, kept: int | None) -> None:
+    root, other = tmp_path / "runs", tmp_path / "other"
+    folder = make_run(root, "dna-h3", "bert", 0)
+    path = folder / run_files.TEST_PREDICTIONS
+    table = pq.read_table(path).append_column("group", pa.array([f"chr{i % groups}" for i in range(160)]))
+    pq.write_table(table, path)
+    results = run_files.read_json(folder / run_files.RESULTS)
+    RunWriter(folder).results(results)
+    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task="dna-h3", seed=0)])
+    read_archive(tmp_path / "a.tar.xz", other)
+    archived = Run.open(other / folder.relative_to(root))
+    (cell,), (same,) = (make_cells([run]) for run in (Run.open(folder), archived))
+    assert cell.interval == same.interval
+    assert (None if cell.groups is None else len(set(cell.groups))) == kept
+    assert (same.interval is not None and same.interval.over) == ("test groups" if kept else "test items")
+    stored = pq.read_table(archived.folder / run_files.TEST_PREDICTIONS)
+    assert not any("chr" in str(value) for column in stored.columns for value in column.to_pylist())
 
 
 def test_archived_and_new_runs_are_of_the_same_items(tmp_path: Path) -> None:
