@@ -11,7 +11,7 @@ from dataclasses import dataclass
 STARTS = ("pretrained", "re_emb", "random", "random_body", "shuffled")
 SHIFTS = ("none", "constant", "random")
 TUNINGS = ("full", "frozen", "frozen_norm", "lora")
-BASELINE = "baseline"  # in an arm's place: what a run is that started from no backbone; see [`baselines`]
+BASELINE = "baseline"  # the arm of runs without a backbone; see [`baselines`]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Arm:
             raise ValueError(f"arm {self.name!r}: tuning is {self.tuning!r}; allowed: {', '.join(TUNINGS)}")
 
     def misfit(self, task: str, discipline: str) -> str | None:
-        """Why the arm cannot be run on a task of a discipline; None where it can."""
+        """Why the arm does not fit a task of this discipline; None if it fits."""
         if self.shift != "none" and discipline != "text":
             return f"arm {self.name!r} shifts the ids of text, and task {task} is {discipline}"
         if self.assignment != "frequent" and discipline == "text":

@@ -27,8 +27,8 @@ _PRETRAINING_SEED = re.compile(r"[-_]?seed[-_]\d+", re.IGNORECASE)
 MULTIBERTS_STEPS = (0, *range(20, 201, 20), *range(300, 2001, 100))  # thousands of steps
 # The commits of the weights in each repository, as far as they are known: multiberts_commits.json.
 _MULTIBERTS_COMMITS = Path(__file__).with_name("multiberts_commits.json")
-_PASSING = (429, 500, 502, 503, 504)  # answers of the Hub that are worth another try
-_WAITS = (1.0, 4.0)  # seconds before each further try
+_PASSING = (429, 500, 502, 503, 504)  # HTTP statuses after which a request is repeated
+_WAITS = (1.0, 4.0)  # seconds before each retry
 
 
 @dataclass(frozen=True)

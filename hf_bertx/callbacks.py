@@ -114,9 +114,8 @@ class TimeLimitCallback(TrainerCallback):
 class LossConvergedCallback(TrainerCallback, ExportableState):
     """Stops when the training loss has converged: the mean of the last logged losses is at or below a threshold.
 
-    Source: the paper, section 3.2: models see 1% of the data "until their training loss converges to zero". What is
-    near enough to zero, and for how long, the paper does not say. The cap is the `Trainer`'s own
-    `num_train_epochs` or `max_steps`.
+    Source: the paper, section 3.2: models see 1% of the data "until their training loss converges to zero". The paper
+    does not say how close to zero, or for how long. The cap is the `Trainer`'s own `num_train_epochs` or `max_steps`.
 
     Args:
         threshold: the loss that counts as converged.
@@ -175,7 +174,7 @@ class ThroughputCallback(TrainerCallback):
     """Adds `tokens_per_second` and `seconds_left` to every training log; padding does not count as tokens.
 
     Needs `TrainingArguments(include_num_input_tokens_seen="non_padding")`. The time left is from the steps since the
-    last log, validation included, up to `max_steps`; early stopping is not foreseen.
+    last log, validation included, up to `max_steps`; early stopping is not predicted.
 
     Example:
         ```python
@@ -223,8 +222,8 @@ class ModelCardCallback(TrainerCallback):
 
     The `Trainer`'s card says "fine-tuned version of" an empty link for a random start and gives
     validation numbers as the model's results. This callback writes `README.md` into `args.output_dir` before each push
-    during training. `Trainer.push_to_hub` writes the `Trainer`'s card after that and pushes it: [`attach`] sees to it
-    that this one is written then, too.
+    during training. `Trainer.push_to_hub` writes the `Trainer`'s card after that and pushes it: [`attach`] makes sure
+    that this card is written then, too.
 
     Args:
         render: gives the card's text, or None while there is nothing to say yet (then no card is pushed).
@@ -242,7 +241,7 @@ class ModelCardCallback(TrainerCallback):
         self.render = render
 
     def attach(self, trainer: Any) -> None:
-        """Adds the callback to a `Trainer`, and puts its card in place of what `Trainer.create_model_card` writes."""
+        """Adds the callback to a `Trainer` and replaces `Trainer.create_model_card` by its own card."""
 
         def create_model_card(*_: Any, **__: Any) -> None:
             if trainer.is_world_process_zero():

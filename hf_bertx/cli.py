@@ -27,7 +27,7 @@ _VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse,
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs a verb; returns 2 for an order that cannot be carried out, after one line that says why.
+    """Runs a verb. Returns 2 after an error, which is printed as one line.
 
     TRANSFORMERS_VERBOSITY=debug shows the whole trace instead.
     """
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line; `act` of what it parses carries the order out."""
+    """The parser. The `act` of a parsed command line runs it."""
     parser = argparse.ArgumentParser(
         prog="bertx",
         description="Text-pretrained encoders on DNA, protein, music and shifted text: what pre-training was worth.",

@@ -50,7 +50,7 @@ class DisciplineConfigMixin:
     shifted_by: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
-        for key in kwargs:  # a config takes unknown keywords without a word, misspelt ones too
+        for key in kwargs:  # configs accept unknown keywords silently, misspelt ones too
             near = difflib.get_close_matches(key, DisciplineConfigMixin.__dataclass_fields__, n=1, cutoff=0.8)
             if near:
                 raise ValueError(f"unknown config field {key!r}; did you mean {near[0]!r}?")

@@ -1,4 +1,4 @@
-"""Which symbols a discipline has, and how raw text of it splits into them."""
+"""Disciplines: alphabets of symbols, and how raw text is split into them."""
 
 from __future__ import annotations
 

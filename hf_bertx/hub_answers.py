@@ -1,4 +1,4 @@
-"""What a Hub refused, and what to do about it: one sentence for every command that loads or publishes."""
+"""Errors of the Hub as one sentence that says what to do, shared by loading and publishing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def status_of(error: BaseException) -> int | None:
 
 
 def advice(error: BaseException) -> str | None:
-    """What went wrong with the Hub, or the disk, and what to do; None where it was something else."""
+    """Advice for an error of the Hub or the disk; None for other errors."""
     links = tuple(_chain(error))
 
     def about(*kinds: type[BaseException]) -> bool:

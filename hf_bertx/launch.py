@@ -1,7 +1,7 @@
 """Data first, then the runs, then their cards: what `bertx train` and studies train with.
 
-Beside `bertx data`, the only module that knows how data sets are built. What is needed after training, or for a push
-alone, is imported then, so that the first step comes sooner.
+Besides `bertx data`, this is the only module that knows how data sets are built. Modules for after the training are
+imported late, so that the first step starts sooner.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def prepare(options: Options) -> Prepared:
     plans, args = resolve(options, build_own)
     use_processor(plans[0].threads, args.use_cpu)
     push = _push_to_hub(args) if args.push_to_hub else None
-    # the finished run is pushed, without the Trainer's pickle, and no checkpoint holds the token
+    # only the finished run is pushed: no pickle of the Trainer, no token in a checkpoint
     args.push_to_hub, args.hub_token = False, None
     return Prepared(plans, args, push)
 
@@ -104,7 +104,7 @@ def train_plan(prepared: Prepared, plan: ResolvedRun) -> Path:
         from .publishing.cards import write_model_card
 
         write_model_card(folder)
-    PartialState().wait_for_everyone()  # what the main process writes last is there for all
+    PartialState().wait_for_everyone()  # all processes see the main process's files
     return folder
 
 
@@ -146,7 +146,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
-    """Builds a user's own data into a folder of its content: two files of one name never share one."""
+    """Builds a user's own data into a folder named by its content, so that two files of the same name never share a
+    folder."""
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     from .publishing.cards import built_task

@@ -18,10 +18,10 @@ from .families import FAMILIES
 
 
 def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -> Any:
-    """`cls.from_pretrained(source)` that takes no encoder but a whole one.
+    """`cls.from_pretrained(source)` that refuses an incomplete encoder.
 
-    The stock method warns of a weight that it does not find, draws it at random and goes on. Heads and poolers may be
-    drawn: a checkpoint of masked-LM training has none that a classifier could use.
+    The stock method draws missing weights at random after a warning. Only heads and poolers may be drawn: a masked-LM
+    checkpoint has none for a classifier.
 
     Args:
         drawn: how the names of all weights begin that may be drawn, if not those of heads and poolers.
@@ -60,7 +60,8 @@ class DisciplineClassificationMixin:
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
-        """As the stock `from_pretrained`; afterwards the config's `reinit_embeddings` is obeyed, once, and recorded.
+        """The stock `from_pretrained`. If the config sets `reinit_embeddings`, the word embeddings are then drawn
+        anew, once, and this is recorded.
 
         Example:
             ```python
@@ -121,8 +122,8 @@ class DisciplineClassificationMixin:
     def reinit_word_embeddings(self) -> None:
         """Draws the word embeddings from a normal distribution of the config's `initializer_range`, padding row zero.
 
-        Position and token-type embeddings stay. `model._init_weights(embedding)` would leave a loaded table as it is,
-        without a word: loaded tensors are marked as initialised.
+        Position and token-type embeddings stay. `model._init_weights(embedding)` would silently skip a loaded table,
+        because loaded tensors are marked as initialised.
         """
         embedding = self.get_input_embeddings()  # type: ignore[attr-defined]
         torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)

@@ -44,21 +44,21 @@ def use_processor(threads: int | None, use_cpu: bool = False) -> None:
 
 
 def quiet_loading() -> None:
-    """Leaves out what transformers and datasets say of each file and each weight that they load.
+    """Silences progress bars and load reports of transformers and datasets.
 
-    Every run has a head that is drawn anew; a backbone that lacks more than that is refused when it is loaded.
+    They report the missing head, which every run draws anew. A backbone that lacks more is refused anyway.
     """
     from transformers.utils import logging as messages
 
     messages.disable_progress_bar()
     if "datasets" in sys.modules:
         sys.modules["datasets"].disable_progress_bars()
-    else:  # prediction does without it, and it takes half a second to import
+    else:  # not imported here: it takes half a second, and prediction does not need it
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     messages.get_logger("transformers.modeling_utils").addFilter(_not_of_the_head)
 
 
-def _not_of_the_head(said: logging.LogRecord) -> bool:  # one object: a logger keeps it once, however often it is given
+def _not_of_the_head(said: logging.LogRecord) -> bool:  # one function object, so that a logger adds it only once
     return not any(words in said.getMessage() for words in ("LOAD REPORT", "This checkpoint seem corrupted"))
 
 
@@ -87,14 +87,14 @@ def keep_freed_memory() -> bool:
     if has_settings or platform.libc_ver()[0] != "glibc":
         return False
     mallopt = ctypes.CDLL(None).mallopt
-    done = [mallopt(name, value) for name, value in _SETTINGS]  # all of them, also if one fails
+    done = [mallopt(name, value) for name, value in _SETTINGS]  # all settings, even if one fails
     return all(done)
 
 
 def mkl_lacks_avx512() -> bool:
     """Whether torch's float32 products leave AVX-512 unused here: MKL has none for AMD's processors.
 
-    A rule instead of a measurement, so that two predictions by one model give the same digits.
+    This is a rule, not a measurement, so that repeated predictions give the same digits.
     """
     import torch
 

@@ -14,7 +14,7 @@ from .arms import Arm
 from .tasks import Task
 
 LONG = 100  # tokens
-PROBE = "probe"  # in a protocol's place: a run of frozen features and a closed-form head; see [`probing`]
+PROBE = "probe"  # the protocol of runs with frozen features and a closed-form head; see [`probing`]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Protocol:
         return "authors" if self.name == "authors" and task.discipline == "music" else "paper"
 
     def learning_rate(self, arm: Arm, task: Task) -> float:
-        """What an arm is trained with on a task: its own rate where it has one."""
+        """The learning rate of an arm on a task."""
         rates = {**self.learning_rates, **(self.long_learning_rates if task.max_length > LONG else {})}
         return rates.get(arm.name, float(self.training["learning_rate"]))
 
@@ -72,7 +72,7 @@ _COMMON: dict[str, Any] = {
     "lr_scheduler_type": "linear",
     "weight_decay": 0.0,  # not in the paper; authors' code: weight decay 0, so that AdamW is Adam
     "logging_steps": 10,
-    "logging_nan_inf_filter": False,  # a loss that is not a number is to be seen, not averaged away
+    "logging_nan_inf_filter": False,  # a loss that is nan has to show in the log
     "report_to": "none",
     "per_device_eval_batch_size": 64,
 }

@@ -1,5 +1,5 @@
-"""Names and errors, in one form for every command: "did you mean", one line for whatever was raised, and where the
-folders beside the package are."""
+"""Names and errors, in one form for every command: "did you mean", one line for each exception, and the location of
+the folders beside the package."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def first_line(error: BaseException) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """An exception as one line. One of a type that no check of ours raises names its type."""
+    """An exception as one line. Unexpected types of exceptions are named."""
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full: {error.filename}" if error.filename else "the disk is full"
     if isinstance(error, (NotADirectoryError, FileExistsError)) and error.filename:

@@ -1,4 +1,4 @@
-"""A run is a folder: what its files are called, and how they are written whole or not at all."""
+"""Names of the files in a run's folder, and functions that write files whole or not at all."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-RUN = "run.json"  # what was ordered: specification, data fingerprint, versions, machine; written at the start
+RUN = "run.json"  # the order: specification, data fingerprint, versions, machine; written at the start
 LOG = "log_history.json"  # the Trainer's log, written as it goes
-RESULTS = "results.json"  # what came out; written last, so a folder that has it holds a finished run
+RESULTS = "results.json"  # the results; written last, so a folder that has it holds a finished run
 TEST_PREDICTIONS = "predictions_test.parquet"
 VALIDATION_PREDICTIONS = "predictions_validation.parquet"
 MODEL = "model"
-ADAPTER = "adapter"  # of a LoRA run, beside the model that it is merged into
-TRACKER = "tracker"  # TensorBoard's files, where they were asked for
+ADAPTER = "adapter"  # only for LoRA, beside the merged model
+TRACKER = "tracker"  # TensorBoard's files, with `--report_to tensorboard`
 FAILURE = "failure.json"  # why the last try failed; gone once the run is finished
 CHECKPOINTS = "checkpoints"
 RECORDED = (MODEL, ADAPTER, TEST_PREDICTIONS, VALIDATION_PREDICTIONS, LOG)  # results.json has their digests
@@ -67,7 +67,7 @@ def run_folder(
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Names the path where a disk is full; what torch and safetensors raise then names none.
+    """Adds the path to errors of a full disk, which torch and safetensors do not name.
 
     Raises:
         OSError: the disk is full.
@@ -148,7 +148,7 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
         try:
             write(temporary)
             for file in temporary.rglob("*"):
-                file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes for its owner alone
+                file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors makes files that only their owner can read
             temporary.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)

@@ -66,7 +66,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         backbone_vocab_size: int,
         assignment: dict[str, Any] | None = None,
         truncation_keeps: str = "head",
-        tokenizer_file: str | None = None,  # named by vocab_files_names; this class reads its config alone
+        tokenizer_file: str | None = None,  # named by vocab_files_names, but this class reads only its config
         **kwargs: Any,
     ) -> None:
         self.discipline = Discipline.from_dict(alphabet) if isinstance(alphabet, dict) else get_discipline(alphabet)
@@ -83,7 +83,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         self._token_of_id = {i: token for token, i in self._id_of_token.items()}
         self._encoder = BatchEncoder(self.discipline, self.symbol_ids, self.template)
         kwargs.setdefault("clean_up_tokenization_spaces", False)
-        kwargs.setdefault("split_special_tokens", True)  # AutoTokenizer too takes "[SEP]" in a sequence for letters
+        kwargs.setdefault("split_special_tokens", True)  # AutoTokenizer also reads "[SEP]" in a sequence as letters
         super().__init__(
             alphabet=self.discipline.to_dict(),
             symbol_ids=self.symbol_ids,

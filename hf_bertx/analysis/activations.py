@@ -1,4 +1,4 @@
-"""What a model holds and where it looks while it reads items, and the gradients it gets from them, as arrays."""
+"""Hidden states, attention maps and gradients of a model, as arrays."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Positions:
 
 
 def aligned_lengths(compared: Sequence[Compared], encoded: Sequence[Dataset], rows: Dataset) -> np.ndarray:
-    """How many positions each item has, `(items,)`: the same for both models, special tokens at the same places.
+    """The number of positions of each item, `(items,)`, checked to be equal for both models.
 
     Raises:
-        ValueError: an item of which it is not so: measures that compare position by position mean nothing there.
+        ValueError: the models tokenize an item differently, so that its positions cannot be compared.
     """
     a, b = compared
     special = [set(side.tokenizer.all_special_ids) for side in compared]
@@ -50,7 +50,7 @@ def aligned_lengths(compared: Sequence[Compared], encoded: Sequence[Dataset], ro
 
 
 def draw_positions(lengths: np.ndarray, count: int, generator: np.random.Generator) -> Positions:
-    """That many of all positions of all items, or all of them."""
+    """Draws so many positions from all items; all of them if there are fewer."""
     item: np.ndarray = np.repeat(np.arange(len(lengths)), lengths)
     position = np.concatenate([np.arange(length) for length in lengths])
     kept = np.sort(generator.choice(len(item), min(count, len(item)), replace=False))
@@ -68,7 +68,7 @@ def _chunks(encoded: Dataset) -> Iterator[slice]:
 def activations(
     side: Compared, encoded: Dataset, at: Positions, queries: np.ndarray
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """What the model holds at the positions: after the embeddings and each layer, and where its heads look.
+    """Hidden states at the positions, after the embeddings and each layer, and attention from them.
 
     Returns:
         One array of `(rows, hidden)` for the embeddings and each layer; attention from the queries,
@@ -109,7 +109,7 @@ def gradient_products(side: Compared, batches: Sequence[Dataset], held_bytes: in
 
 
 def _gradient(side: Compared, batch: Dataset, parameters: list[torch.nn.Parameter]) -> torch.Tensor:
-    """Of the mean loss of a mini-batch, all parameters in one vector."""
+    """The gradient of a mini-batch's mean loss, as one vector over all parameters."""
     collate = DataCollatorWithPadding(side.tokenizer)
     side.model.zero_grad(set_to_none=True)
     for chunk in _chunks(batch):
@@ -121,5 +121,5 @@ def _gradient(side: Compared, batch: Dataset, parameters: list[torch.nn.Paramete
 
 
 def progress(steps: Any, name: str) -> Any:
-    """The steps, with a bar on the terminal while they are taken."""
+    """The steps, with a progress bar on the terminal."""
     return logging.tqdm(steps, desc=name, leave=False)

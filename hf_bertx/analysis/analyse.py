@@ -26,7 +26,7 @@ from .compared_runs import (
 )
 from .similarity import Basis
 
-QUERIES = 500  # attention is compared at this many of the sampled positions
+QUERIES = 500  # number of sampled positions at which attention is compared
 
 
 def analyse(
@@ -91,14 +91,14 @@ def analyse(
 
 
 def _drawn(rows: Dataset, count: int, generator: np.random.Generator) -> Dataset:
-    """That many of the rows in a drawn order, or all of them."""
+    """Draws so many rows in random order; all of them if there are fewer."""
     return rows.select(generator.permutation(len(rows))[:count].tolist())
 
 
 def _activations(
     compared: list[Compared], rows: Dataset, run: Run, count: int, generator: np.random.Generator
 ) -> tuple[Positions, int, list[tuple[list[np.ndarray], np.ndarray]]]:
-    """The positions that are compared, of how many, and what each model holds and where it looks there."""
+    """The compared positions, how many there are in all, and each model's activations there."""
     encoded = [_encoded(side, rows, run) for side in compared]
     lengths = aligned_lengths(compared, encoded, rows)
     at = draw_positions(lengths, count, generator)
@@ -146,7 +146,7 @@ def _alike(a: Basis, b: Basis, variance: float) -> tuple[float, float]:
 
 
 def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
-    """Which head of B looks where a head of A looks: a matching over all heads of all layers."""
+    """Matches each head of A with the head of B whose attention is most alike, over all layers."""
     flat_a, flat_b = (maps.reshape(-1, *maps.shape[2:]) for maps in (a, b))
     rows = [similarity.head_divergences(flat_a[[i]], flat_b) for i in progress(range(len(flat_a)), "heads")]
     divergences = np.concatenate(rows)

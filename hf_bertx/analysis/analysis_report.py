@@ -1,4 +1,4 @@
-"""What an analysis found, as a table, pictures and JSON. Everything is computed from the one dictionary."""
+"""An analysis as a table, pictures and JSON, all computed from one dictionary."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def finished_run(folder: Path) -> Run:
 
 
 def resolved_run(run: Run) -> ResolvedRun:
-    """A run as its model and its tokenizer are built."""
+    """A finished run, resolved so that its model and tokenizer can be built again."""
     s = run.specification
     values = s["hyperparameters"] | s | {"data_dir": None, "resume": True, "task": run.task}
     values |= {"backbone": resolve_backbone(s["backbone"]), "arm": get_arm(s["arm"])}
@@ -133,7 +133,7 @@ def labels_of(runs: Sequence[Run]) -> list[str]:
 
 
 def identity(side: Compared, run: Run, finished: bool) -> dict[str, Any]:
-    """What `analysis.json` says of one of the two models."""
+    """The entry of `analysis.json` for one of the two models."""
     names = ("arm", "seed", "backbone", "protocol", "fraction", "start", "assignment", "shift")
     score = run.score(run.task.test_split, run.task.metric) if finished else None
     chosen = {name: side.specification[name] for name in names}
@@ -141,6 +141,6 @@ def identity(side: Compared, run: Run, finished: bool) -> dict[str, Any]:
 
 
 def notes_on_start(run: Run) -> list[str]:
-    """Why the start may differ from the one that the run had."""
+    """Reasons why the rebuilt start may differ from the run's own."""
     then, now = run.order["versions"]["torch"], versions()["torch"]
     return [] if then == now else [f"The start was drawn with torch {now}, in the run with torch {then}."]

@@ -36,7 +36,7 @@ class Basis:
         return min(int(np.searchsorted(held, variance - 1e-12)) + 1, len(self.scales))
 
     def reordered(self, order: np.ndarray) -> Basis:
-        """Of the same rows in another order."""
+        """The decomposition of the same rows in another order."""
         return Basis(self.directions[order], self.scales, self.loadings)
 
 
@@ -77,8 +77,8 @@ def overlap(a: Basis, b: Basis) -> np.ndarray:
 def linear_cka(a: Basis, b: Basis, inner: np.ndarray | None = None) -> float:
     """Linear centred kernel alignment, 0 to 1: the same after rotation, reflection and scaling of either side.
 
-    An invertible linear map changes it. Not corrected for its bias: of independent rows it is above 0, the more the
-    fewer rows there are to a column; so it is to be read beside what rows in another order give.
+    An invertible linear map changes it. It is not corrected for bias: for independent rows it is above 0, more so with
+    few rows for each column. Compare it with the value for rows in another order.
 
     Source: Kornblith et al. 2019, arXiv 1905.00414, equation 3 with linear kernels.
     """
@@ -122,8 +122,8 @@ def canonical_correlations(
 def pwcca(a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None) -> float:
     """Projection-weighted canonical correlation, 0 to 1: the mean of canonical correlations by what they matter.
 
-    The same after any invertible linear map of the side that does not weigh, where `variance` is 1; near 1 also where
-    one side holds all of the other and more. Arguments, source and errors: [`canonical_correlations`].
+    With `variance` 1 it does not change under an invertible linear map of the side that does not define the weights.
+    It is also near 1 if one side contains the other. Arguments, source and errors: [`canonical_correlations`].
     """
     correlations, weights = canonical_correlations(a, b, variance, inner)
     return float(correlations @ weights)

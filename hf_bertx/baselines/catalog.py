@@ -15,12 +15,12 @@ from ..disciplines import DISCIPLINES
 from ..registry import unknown
 from ..tasks import Task
 
-Values = Mapping[str, tuple[Any, ...]]  # hyperparameter -> the values that are tried
+Values = Mapping[str, tuple[Any, ...]]  # hyperparameter -> candidate values
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model that no text pre-training went into, which a study shows beside its arms.
+    """A model without text pre-training that a study shows beside its arms.
 
     Args:
         disciplines: those it fits.
@@ -52,11 +52,11 @@ class Baseline:
         return None
 
     def values(self, task: Task) -> Values:
-        """What is tried on a task, by hyperparameter."""
+        """Candidate values for a task, by hyperparameter."""
         return self.searched.get(task.discipline, self.searched.get("any", {}))
 
     def candidates(self, task: Task) -> list[dict[str, Any]]:
-        """Every combination of what is tried; the last hyperparameter varies fastest."""
+        """Every combination of candidate values; the last hyperparameter varies fastest."""
         values = self.values(task)
         return [dict(zip(values, combination, strict=True)) for combination in product(*values.values())]
 

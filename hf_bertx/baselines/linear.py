@@ -40,7 +40,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What came of fitting a baseline.
+    """A fitted baseline.
 
     Args:
         logits: by split, of shape `(items, classes)` or `(items, 1)`.
@@ -84,7 +84,7 @@ def _size(candidate: dict[str, Any]) -> dict[str, int]:
 
 
 def _matrices(baseline: Baseline, task: Task, size: dict[str, int], train: Items, others: list[Items]) -> list[Any]:
-    """What the estimator reads of the training items, then of the others."""
+    """Feature matrices of the training items, then of the others."""
     parts = [train, *others]
     if baseline.name == "majority":
         return [np.empty((len(part.labels), 0)) for part in parts]

@@ -192,7 +192,7 @@ def train_network(
     assert best is not None  # a network has at least one candidate
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
     run_files.write_json(folder / run_files.LOG, best.state.log_history)
-    best.compute_metrics = None  # it knows the groups of the validation items alone
+    best.compute_metrics = None  # it knows only the groups of the validation items
     logits = {part: best.predict(items).predictions for part, items in data.items() if part != "train"}
     model = best.model
     model.config.discipline, model.config.reads_pairs = task.discipline, task.pair

@@ -1,1 +1,1 @@
-"""The verbs of the `bertx` command, a module each: `add` says what it takes, the other functions carry it out."""
+"""The verbs of the `bertx` command, one module each: `add` declares the arguments, the rest runs the verb."""

@@ -1,4 +1,4 @@
-"""`bertx mutate`: what every single mutation of a sequence does to a model's answer."""
+"""`bertx mutate`: the effect of every single mutation of a sequence on a model's prediction."""
 
 from __future__ import annotations
 

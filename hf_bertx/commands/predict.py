@@ -90,7 +90,7 @@ def _predict(arguments: argparse.Namespace) -> None:
         def progress(done: int, total: int | None) -> None:
             if bar.total is None:
                 bar.reset(total)
-                bar.initial = done  # what an earlier call did is no part of the speed
+                bar.initial = done  # records of an earlier call do not count for the speed
             bar.update(done - bar.n)
 
         made = predict_file(classifier, arguments.file, arguments.output, columns, arguments.overwrite, progress)

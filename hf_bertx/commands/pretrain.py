@@ -7,7 +7,7 @@ from typing import Any
 
 
 def add(verbs: Any) -> None:
-    # another prefix makes all options positional here; the parser of the run reads them
+    # with another prefix character all options are passed on to the parser of the run
     pretraining = verbs.add_parser(
         "pretrain",
         add_help=False,

@@ -48,7 +48,7 @@ def _report(arguments: argparse.Namespace) -> None:
 
 @contextmanager
 def _read(path: Path) -> Iterator[Any]:
-    """The runs below a folder, or those of an archive, which is unpacked for as long as they are read."""
+    """The runs below a folder, or of an archive, which is unpacked to a temporary folder."""
     from ..report.records import read_runs
     from ..study.archive import read_archive
 

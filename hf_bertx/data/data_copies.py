@@ -23,12 +23,12 @@ from ..registry import first_line
 from ..tasks import TASKS, Task
 
 logger = logging.get_logger(__name__)
-BUILDS = "builds"  # folder of a data set: a JSON file for each configuration, what was built from what
+BUILDS = "builds"  # folder of a data set with a record of each configuration's build, as JSON
 _EMBEDDED = Path(__file__).parent
 _RECORD = (
     "config task about counts balance leaks leak_sentences command source notes made_from tokenizer versions files"
 ).split()
-# takes a task and a split, and gives the folder of the data set that was built from the original files
+# takes a task and a split, builds the data set from its original files, returns its folder
 BuildTask = Callable[[str, str], Path]
 
 
@@ -173,7 +173,7 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
 
 def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRows:
     if not task.hosted and not (folder / split).is_dir() and (folder / "default").is_dir():
-        split = "default"  # what `bertx data build --from` makes of a user's own data
+        split = "default"  # the configuration of a user's own data
     if (folder / BUILDS).is_dir() and not (folder / split).is_dir():
         raise FileNotFoundError(_no_split(task, split, folder))
     rows = folder / split if (folder / split).is_dir() else folder
@@ -189,7 +189,7 @@ def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRow
 
 
 def _from_hub(task: Task, split: str) -> LoadedRows:
-    """The rows at the task's revision; where it names none, at the Hub's current one."""
+    """The rows at the task's revision, or at the Hub's current one if the task names none."""
     rows = load_rows(task.hub_id, split, revision=task.revision)
     revision = _commit(rows)
     if task.revision is not None and revision != task.revision:  # offline, the cache gives what it has

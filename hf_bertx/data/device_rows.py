@@ -1,4 +1,4 @@
-"""Tokenized rows as flat tensors, where the model is: a batch is a look-up, not a walk over lists and a copy."""
+"""Tokenized rows as flat tensors on the model's device, so that a batch is one look-up."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 import numpy as np
 import torch
 
-# What a batch has beside labels, each with the tokenizer's attribute that pads it.
+# Columns of a batch besides labels, with the tokenizer's attribute for padding.
 _PADDED = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id", "attention_mask": None}
 _BYTES_A_TOKEN = 8  # at most: ids and token types
 _SHARE_OF_MEMORY = 0.1
 
 
 class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
-    """Rows of one data set, of which a `DataLoader` gets whole batches; those of `DataCollatorWithPadding`.
+    """Rows of one data set that give a `DataLoader` whole batches, equal to those of `DataCollatorWithPadding`.
 
-    Where no sequence of a batch is padded, it has no `attention_mask`: a mask of ones means the same to a model, but
-    keeps attention from its fastest kernel, or has a GPU waited for until the ones have been looked at. On a GPU a
-    batch costs a copy of three numbers a row, and nothing is waited for.
+    A batch without padding has no `attention_mask`. A mask of ones would mean the same to the model, but it rules out
+    the fastest attention kernel, or forces a GPU synchronization. On a GPU a batch costs a copy of three numbers for
+    each row, without synchronization.
 
     Args:
         columns: a model's inputs without padding, each flat, as [`flattened`] and `DisciplineTokenizer.encode_flat`
-            give them; an `attention_mask` has nothing but ones.
+            give them; an `attention_mask` may only contain ones.
         lengths: tokens of each row, of shape `(rows,)`.
         labels: of shape `(rows,)`; numbers with a fraction become float32, others int64.
-        tokenizer: says what stands in padded places, and on which side they are.
+        tokenizer: gives the padding values and the padding side.
         device: where the rows are, and their batches.
         cut: how many rows have more tokens than these.
 
@@ -46,7 +46,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     ) -> None:
         self.cut = cut
         self.owners: np.ndarray | None = None  # the item that each row is a window of
-        self.split = 0  # items of several rows
+        self.split = 0  # number of items with several rows
         self.lengths: np.ndarray = lengths.astype(np.int64)
         self._starts = np.cumsum(self.lengths) - self.lengths
         self._left = tokenizer.padding_side == "left"
@@ -57,13 +57,13 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
             if name in columns:
                 value = 0 if pad is None else int(getattr(tokenizer, pad))
                 self._columns[name] = self._flat(columns[name]), value
-        if "attention_mask" in tokenizer.model_input_names:  # flat columns come without: each of their tokens is read
+        if "attention_mask" in tokenizer.model_input_names:  # flat columns have none: every token is attended to
             self._columns.setdefault("attention_mask", (1, 0))
         if "attention_mask" in self._columns and not torch.as_tensor(self._columns["attention_mask"][0]).all():
             raise ValueError("a token of a row is hidden by its attention_mask; allowed: ones alone")
 
     def _flat(self, column: np.ndarray | int) -> torch.Tensor | int:
-        """All tokens of all rows, or the one number that all of them are, as token types mostly are."""
+        """All tokens of all rows; one number if all tokens are equal, as token types mostly are."""
         if isinstance(column, int) or (column.size and column.min() == column.max()):
             return int(column if isinstance(column, int) else column[0])
         return torch.from_numpy(column.astype(np.int32)).to(self._device)
@@ -77,7 +77,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         return len(self.lengths)
 
     def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
-        """One row without padding, for what asks how long it is."""
+        """One row without padding, for code that needs its length."""
         start, length = int(self._starts[row]), int(self.lengths[row])
         values = {
             name: torch.full((length,), flat) if isinstance(flat, int) else flat[start : start + length]
@@ -104,12 +104,12 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
     def _here(self, numbers: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(numbers)
-        # from pageable memory a copy would wait for all that the GPU has been given
+        # a copy from pageable memory would wait for the GPU
         return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor
 
 
 def flattened(columns: Mapping[str, Sequence[Sequence[int]]]) -> tuple[dict[str, np.ndarray | int], np.ndarray]:
-    """The lists that a tokenizer gives as flat arrays, and the number of tokens of each row."""
+    """A tokenizer's lists as flat arrays, and the number of tokens of each row."""
     lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64, count=len(columns["input_ids"]))
     flat: dict[str, np.ndarray | int] = {
         name: np.fromiter(chain.from_iterable(columns[name]), dtype=np.int32, count=int(lengths.sum()))
@@ -120,13 +120,13 @@ def flattened(columns: Mapping[str, Sequence[Sequence[int]]]) -> tuple[dict[str,
 
 
 def identity_collator(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Collates what [`DeviceRows`] gives a `DataLoader`."""
+    """Unpacks the batch that [`DeviceRows`] gives a `DataLoader`."""
     (batch,) = batches
     return batch
 
 
 def where_rows_fit(device: torch.device, tokens: int) -> torch.device:
-    """The GPU that trains, where rows of so many tokens take a tenth of its free memory at most; else the CPU."""
+    """The training GPU if rows of so many tokens fit in a tenth of its free memory, else the CPU."""
     if device.type != "cuda" or tokens * _BYTES_A_TOKEN > _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:
         return torch.device("cpu")
     return device

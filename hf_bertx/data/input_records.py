@@ -1,4 +1,4 @@
-"""What a user points at -> records of raw sequences: a file of any known ending, or a folder of MIDI files.
+"""Reads raw sequences from a file of any known format, or from a folder of MIDI files.
 
 Training, prediction, the pipeline and the page read through [`read_input`] alone.
 """
@@ -47,7 +47,7 @@ class InputRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of a table, and the names of a JSON object, are called. A name that is given has to be there.
+    """Names of the columns of a table or the keys of a JSON object. A given name has to exist.
 
     Args:
         sequence: by default `sequence`.
@@ -75,12 +75,12 @@ def read_input(
 
     Args:
         labels: where the labels are; None where they are not read.
-        counts: is told what was repaired or left out, and how often; by default a warning says it.
+        counts: collects repairs and omissions with their counts; by default they are logged as a warning.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an ending that is none of those known, a file that is not what its ending says, a missing column,
-            an option that this form of file has no use for, a missing value, an id that occurs twice, or no record.
+            an option that has no effect on this format, a missing value, an id that occurs twice, or no record.
     """
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
@@ -102,7 +102,7 @@ def read_input(
 
 
 def said(counts: Counter[str]) -> str:
-    """What was repaired or left out: `notes without an end: 3, unreadable files left out: 1`."""
+    """Repairs and omissions as text: `notes without an end: 3, unreadable files left out: 1`."""
     return ", ".join(f"{what}: {number}" for what, number in counts.items())
 
 
@@ -124,7 +124,7 @@ def _check_ids(path: Path, hashes: array[int], records: Iterator[InputRecord]) -
 
 
 def _check_options(path: Path, columns: Columns, labels: Labels | None) -> None:
-    """Refuses an option that this form of file has no use for."""
+    """Refuses an option that has no effect on this format."""
     given: dict[str, Any] = {
         "--sequence_column": columns.sequence,
         "--second_sequence_column": columns.second_sequence,

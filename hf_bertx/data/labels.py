@@ -10,7 +10,7 @@ import numpy as np
 from ..tasks import Task
 
 LABEL_SEPARATOR = ";"
-LABEL_THRESHOLD = 0.5  # a label is given from this probability on
+LABEL_THRESHOLD = 0.5  # the lowest probability at which a label is predicted
 
 
 def label_array(labels: Sequence[Any], task: Task) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a split of a data set gives away: copies, shared stretches, and the score of copying the nearest label."""
+"""Leaks of a split: copies, shared stretches, and the score of copying the nearest training item's label."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 MAX_SCORED_ITEMS, MAX_SEARCHED_ITEMS = 2_000, 100_000
-MAX_HOLDERS = 500  # a k-mer of more training items than this tells nothing, and would make the search quadratic
+MAX_HOLDERS = 500  # a k-mer in more training items than this is ignored: it would make the search quadratic
 _SIEVE = np.uint64(2**22 - 1)
 
 
 @dataclass(frozen=True)
 class LeakReport:
-    """What the training items give away about the tested ones.
+    """What the training items reveal about the tested ones.
 
     Args:
         split: the tested split: `test`, or `validation` where there is no test split.
@@ -165,7 +165,7 @@ def _labels(rows: Dataset, split: str) -> np.ndarray:
 
 
 def _drawn(total: int, at_most: int, generator: np.random.Generator) -> np.ndarray:
-    """Sorted row numbers: all, or as many as allowed, drawn without putting back."""
+    """Sorted row numbers: all, or as many as allowed, drawn without replacement."""
     return np.arange(total) if total <= at_most else np.sort(generator.choice(total, at_most, replace=False))
 
 
@@ -180,7 +180,7 @@ def _overlapping(tested: Dataset, train: Dataset, notation: Notation, length: in
 
 
 def _found(known: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which hashes are among the known ones, which are sorted, and where they stand there."""
+    """Which hashes are among the known ones (sorted), and their positions there."""
     sieve: np.ndarray = np.zeros(int(_SIEVE) + 1, bool)
     sieve[known & _SIEVE] = True
     maybe = np.flatnonzero(sieve[hashes & _SIEVE])  # most hashes are unknown: this look-up saves their search

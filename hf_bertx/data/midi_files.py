@@ -1,4 +1,4 @@
-"""MIDI files -> segments of pitches, on all cores. Imports no more than it must: each process imports it anew."""
+"""MIDI files -> segments of pitches, on all cores. Has few imports, because each worker process repeats them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_segments(path: Path, as_authors: bool = False) -> Piece:
     """The pitches of a piece in order of onset, 128 a segment, the last one shorter.
 
     Notes that begin together stand from low to high. Only order and pitch are read, so key and time signatures, tempi,
-    text and the unit of time may hold anything. What else is damaged is read by these rules, and counted:
+    text and the unit of time do not matter. Other damage is repaired by these rules, and counted:
 
     - every note-on is a note, also one of no length, and one that never ends;
     - a controller's or a velocity's number above 127 is passed over; a pitch above 127 is an error;
@@ -121,7 +121,7 @@ def _read_track(
         elif kind == 0x90 and second:
             started.append(_Note(tick, first, (programs[channel], channel, track)))
             sounding.setdefault((channel, first), []).append(tick)
-        elif kind in (0x80, 0x90):  # ends what was struck before; what is struck at the same tick sounds on
+        elif kind in (0x80, 0x90):  # ends earlier notes of this pitch, not those that start at the same tick
             struck = sounding.pop((channel, first), [])
             before = [start for start in struck if start != tick]
             ended += [_Note(start, first, (programs[channel], channel, track)) for start in before]
@@ -206,7 +206,7 @@ def read_all(paths: Sequence[Path], as_authors: bool = False, skip_unreadable: b
     """
     read = partial(_read, as_authors=as_authors, skip_unreadable=skip_unreadable)
     workers = min(os.cpu_count() or 1, len(paths))
-    if len(paths) < 32 or workers == 1:  # starting processes costs more than it saves
+    if len(paths) < 32 or workers == 1:  # for few files, starting processes takes longer than reading
         yield from map(read, paths)
         return
     # spawned, not forked: a fork of a process with threads may hang

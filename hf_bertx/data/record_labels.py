@@ -99,7 +99,7 @@ class Labels:
             raise ValueError(f"{self.file}: no record")
 
     def check_all_used(self, places: Iterable[Path], files: Iterable[str] = ()) -> None:
-        """To be called once everything has been read.
+        """Checks that every listed name was found. Call it after reading all files.
 
         Args:
             places: the files or folders that were read.

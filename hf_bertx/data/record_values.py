@@ -1,4 +1,4 @@
-"""What a field of a record may hold: one check for each kind of field, for every form of file."""
+"""Checks of record fields, one function for each kind of field, shared by all file formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sequence_of(value: Any, name: str, where: str) -> str:
     """
     if _blank(value):
         raise ValueError(f"{where}: the sequence is empty")
-    # as a sequence `none` is hardly meant either; as a class it may be
+    # `none` may be the name of a class, but is hardly a sequence
     if _missing(value) or (isinstance(value, str) and value.strip().casefold() in _MISSING_SEQUENCES):
         raise ValueError(f"{where}: {name} is {value!r}, a missing value; allowed: a sequence")
     if not isinstance(value, str):

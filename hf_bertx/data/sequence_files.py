@@ -20,7 +20,7 @@ TABLE_ENDINGS = {".csv": ",", ".tsv": "\t"}
 
 
 def no_column(name: str, columns: Iterable[str]) -> str:
-    """That there is no such column, which there are, and which one may be meant."""
+    """The message for a missing column, with the columns there are and the nearest name."""
     columns = list(columns)
     lower = {column.strip().lower(): column for column in columns}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
@@ -134,7 +134,7 @@ def read_table(
             place = f"{path}, line {number}"
             if len(row) < len(header) and not short_rows and not any(row):
                 continue
-            surplus = (quoting or strict) and any(row[len(header) :])  # a comma that nothing quotes
+            surplus = (quoting or strict) and any(row[len(header) :])  # an unquoted comma
             if surplus or (len(row) < len(header) and not short_rows):
                 raise ValueError(f"{place}: {len(row)} fields; the header has {len(header)}")
             if quoting:

@@ -1,4 +1,4 @@
-"""Groups of similar sequences, by shared k-mers: near copies are to stay on one side of a split."""
+"""Groups of similar sequences by shared k-mers, so that near copies stay on one side of a split."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from scipy.sparse.csgraph import connected_components
 
 from .hashed_windows import NOTATIONS, Notation, window_hashes
 
-_SKETCH = 64  # k-mers that a sketch of the shortest sequences has at least, where they have so many
+_SKETCH = 64  # smallest number of k-mers in a sketch, if the sequence has that many
 _BLOCK = 1_000  # items whose neighbours are in memory at once
 _LARGEST_HASH = float(2**64)
 
 
 def similar_groups(sequences: Sequence[str], discipline: str, threshold: float) -> list[str]:
-    """A group for each sequence: two of which one shares at least `threshold` of its k-mers with the other have one
-    group, and so has everything that is similar to either (single linkage).
+    """A group for each sequence. Two sequences are in one group if the shorter one shares at least `threshold` of its
+    k-mers with the other, or if a chain of such pairs links them (single linkage).
 
     Sequences are compared by sketches: the k-mers whose hash is among the lowest (FracMinHash), of 12 nucleotides, 5
     residues or 6 notes, on the same strand. The share is that of the shorter one's k-mers.

@@ -1,4 +1,4 @@
-"""Whether labels are classes or numbers, and what was understood of a data set, in one line."""
+"""Decides whether labels are classes or numbers, and describes a data set in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .labels import split_labels
 PROBLEMS = ("classification", "regression", "multi_label")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
 _EXPONENT = re.compile(rf"{_PLAIN.pattern}[eE][+-]?[0-9]+")
-# What people write for a number with a fraction: decimal commas, thousands, percent, another minus sign, a bound.
+# Other spellings of numbers: decimal commas, thousands separators, percent, other minus signs, bounds.
 _LIKE_A_NUMBER = re.compile(
     r"[<>]?[+\-\u2212\u2013]?(?:[0-9]+|[0-9]{1,3}(?:[,' \u00a0][0-9]{3})+|[0-9]{1,3}(?:\.[0-9]{3})+(?=,))"
     r"(?:[.,][0-9]+)?\s?%?"
@@ -27,7 +27,7 @@ _SHOWN, _NAMED = 20, 5  # classes in a line
 
 
 def to_number(label: str) -> float | None:
-    """The number that a label is, in plain decimal form or with an exponent; None where it is none."""
+    """A label as a number, in decimal form or with an exponent; None if it is not a number."""
     if not (_PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label)):
         return None
     value = float(label)
@@ -35,7 +35,7 @@ def to_number(label: str) -> float | None:
 
 
 def hint(label: str) -> str:
-    """What to change in a label that looks like a number."""
+    """Advice for a label that looks like a number but is not one."""
     for mark, advice in (
         (",", "write the fraction after a point, and no thousands separator"),
         ("%", "leave the percent sign out"),
@@ -128,7 +128,7 @@ def _guess(labels: Counter[str], at: Mapping[str, str]) -> str:
 
 
 def doubts(labels: Counter[str], problem: str, asked: str | None) -> list[str]:
-    """What may have been misunderstood, a sentence each."""
+    """Warnings about labels that may have been misread, a sentence each."""
     return _doubted_targets(labels, asked) if problem == "regression" else _doubted_classes(labels, asked)
 
 

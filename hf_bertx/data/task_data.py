@@ -1,4 +1,4 @@
-"""The rows of a task: which copy is taken, whether it is whole, what identifies it."""
+"""Loads the rows of a task, checks them and computes their fingerprint."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .labels import label_rows, split_labels
 from .targets import balances, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
-_SAID: set[str] = set()  # a command that makes several runs of the same rows describes them once
+_SAID: set[str] = set()  # several runs of a command describe the same rows once
 SPLITS = ("paper", "authors", "grouped")
-# What describes a user's own data, on every command line.
+# Options that describe a user's own data, the same for every command.
 OWN_ARGUMENTS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
     "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold"
 ).split()
-# What a task of a user's own data is scored by; the first one unless he names another.
+# Metrics for a user's own data; the first one is the default.
 LABEL_METRICS = ("micro_f1", "macro_f1")
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1")
 TARGET_METRICS = ("spearman", "pearson")
@@ -62,7 +62,7 @@ class TaskData:
         return understood(counts, balances(self.splits), feature.dtype != "float32", feature.dtype == "string")
 
     def say(self, tell: Callable[[str], None] | None = None) -> None:
-        """Says in one line what the rows were understood to be; to the log, and there once a process."""
+        """Describes the rows in one line; by default in the log, once for each process."""
         line = f"data: {sentence(self.understood())}"
         if tell is not None or line not in _SAID:
             _SAID.add(line)

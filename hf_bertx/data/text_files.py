@@ -1,4 +1,4 @@
-"""Text files in UTF-8, gzipped or not: opened with a message that says what is wrong, and where; fields of CSV."""
+"""Opens UTF-8 text files, gzipped or not, with errors that name the place; reads YAML; escapes CSV fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import IO, Any
 import yaml
 
 _MOST_EXPANDED = 200 * 10**6  # bytes that any compressed file may hold
-_MOST_TIMES = 100  # and times its size that it may; sequences and tables are compressed to a third or a tenth
+_MOST_TIMES = 100  # times its size; sequences and tables usually compress to a third or a tenth
 _FORMULA = re.compile(r"[=+\-@\t\r]")  # what makes a spreadsheet compute a field that begins with it
 _NUMBERS = re.compile(r"([+-]?\d+(\.\d+)?(e[+-]?\d+)?( |$))+")
 # How files begin that are often given by mistake.

@@ -64,7 +64,7 @@ def _columns(rows: Any) -> list[list[str]]:
 
 
 def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -> np.ndarray:
-    """How many tokens of each row the model was not given, of shape `(rows,)`.
+    """How many tokens of each row were cut off, of shape `(rows,)`.
 
     Args:
         lengths: tokens that it was given of each row, of shape `(rows,)`, with special tokens.

@@ -29,7 +29,7 @@ class _Products(torch.autograd.Function):
     """`softmax(scale query key^T + mask) value` with dropout of the softmax.
 
     Outputs and their gradients are divided by the sums of powers, instead of the powers, which are more. A stock
-    softmax looks for the largest score of each row; here that is done only when the sums show that it is needed.
+    softmax subtracts the largest score of each row; here this is done only if the sums overflow or underflow.
     """
 
     @staticmethod

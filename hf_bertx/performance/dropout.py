@@ -13,7 +13,7 @@ _HALF = 2**15
 def _drawn(shape: torch.Size, p: float) -> torch.Tensor:
     """int16 on the CPU: below 0 with probability `p`, exact to 1/32768.
 
-    The bits are of numpy's SFC64, which takes less than half of the time of torch's generator; that one seeds it.
+    The bits come from numpy's SFC64, seeded by torch's generator, in less than half of that generator's time.
     """
     seed = int(torch.empty((), dtype=torch.int64).random_())
     words = np.random.SFC64(seed).random_raw(-(-shape.numel() // 4))

@@ -16,7 +16,7 @@ _IN_LAYOUT = getattr(torch.ops.mkldnn, "_reorder_linear_weight", None)
 class OneDNNLinear(torch.nn.Linear):
     """A linear map whose forward pass on a CPU is oneDNN's, as in frozen compiled models.
 
-    The first pass keeps the weights in the layout of oneDNN's kernels too. They are laid out again when they were
+    The first pass keeps the weights in the layout of oneDNN's kernels too. The layout is renewed when weights were
     replaced or changed in place. Changes that autograd does not see (`weight.data.mul_(...)`) are missed. oneDNN's
     operator has no backward pass, so torch's own operator runs while gradients are recorded, and in a compiled model.
     """

@@ -1,6 +1,6 @@
-"""Which positions of a sequence a prediction hangs on.
+"""Attribution: which positions of a sequence a prediction depends on.
 
-These say what the model's answer would change with. They are no statement about biology or music.
+Attributions describe the model, not biology or music.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def attribute(
 
     `occlusion` is by how much the logit falls when the symbol is replaced by the mask token: a pass a symbol, seconds
     for hundreds of them. `gradient x input` is the gradient of the logit by each symbol's embedding, times the
-    embedding: one pass, of first order, and often of the other sign where the model is sure.
+    embedding: one pass, a first-order approximation, which often has the wrong sign where the model is confident.
 
     Args:
         target: a class's name; by default the predicted one.

@@ -11,7 +11,7 @@ import torch
 
 from ..data.input_records import InputRecord
 
-CHUNK_RECORDS, CHUNK_SYMBOLS = 1024, 2**21  # sorted together, and in memory together
+CHUNK_RECORDS, CHUNK_SYMBOLS = 1024, 2**21  # of one chunk, which is sorted and held in memory as a whole
 
 
 def in_chunks(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
@@ -61,7 +61,7 @@ def _batch_sizes(longest_first: list[int], tokens: int, batch_size: int | None) 
 
 @contextmanager
 def one_thread_each() -> Iterator[None]:
-    """Inside, an operation of torch uses one core: cores share out the batches, and none waits at each operation."""
+    """Lets torch use one thread for each operation, so that each core computes a batch of its own."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -46,7 +46,7 @@ def embed(
         raise ValueError(f"pool is {pooling!r}; allowed: {', '.join(POOLINGS)}")
     if layer is not None and not 0 <= layer <= layers:
         raise ValueError(f"layer is {layer}; the model has 0 (the embeddings) to {layers}")
-    restore(classifier.model)  # whose last layer may compute position 0 alone
+    restore(classifier.model)  # undoes a last layer that computes position 0 alone
     encoder = speed_up_prediction(classifier.model.base_model)
 
     def pooled(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -59,7 +59,7 @@ def embed(
         return (states.float() * mask).sum(dim=1) / mask.sum(dim=1)
 
     for chunk in in_chunks(records):
-        classifier.count(chunk)  # a bad symbol is named by its place in the whole record
+        classifier.count(chunk)  # so that an error names the position in the whole record
         readings, owners = classifier.readings(chunk)
         each = classifier.compute(readings, classifier.count(readings), pooled, hidden)
         mean: np.ndarray = np.zeros((len(chunk), hidden), dtype=np.float32)

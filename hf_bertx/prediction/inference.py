@@ -28,11 +28,11 @@ from .loading import load_classifier
 
 logger = logging.get_logger(__name__)
 
-# Of a batch, padding included: the activations of a layer stay in a core's cache, and a product has rows enough.
+# Padding included: few enough for a core's cache, enough for efficient matrix products.
 TOKENS_A_BATCH = 2048
 _GPU_TOKENS_A_BATCH = 65536
-_SURE = 10  # letters, from which a sequence that looks like another discipline's hardly is by chance
-MOST_LETTERS = 10_000_000  # of a record, of which a model reads hundreds; a longer one would fill the memory
+_SURE = 10  # letters; a shorter sequence may look like another discipline's by chance
+MOST_LETTERS = 10_000_000  # a longer record would fill the memory, and a model reads hundreds of letters
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class SequenceClassifier:
 
     @property
     def labels(self) -> list[str]:
-        """Names of the classes in the order of the logits; of a regression there is none."""
+        """Names of the classes in the order of the logits; empty for a regression."""
         return [] if self.regression else [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
 
     @property
@@ -146,7 +146,7 @@ class SequenceClassifier:
         return getattr(self.model.config, "discipline", None) or "text"
 
     def fingerprint(self) -> str:
-        """sha256 over the weights, the labels and the token map: another one means other predictions."""
+        """sha256 over everything that predictions depend on: weights, labels, token map, precision."""
         digest, windows = hashlib.sha256(), None if self.windows is None else astuple(self.windows)
         for name, tensor in sorted(self.model.state_dict().items()):
             digest.update(name.encode())
@@ -185,9 +185,9 @@ class SequenceClassifier:
         return [chunk[i]._replace(sequence=text) for i, text in zip(owners, texts, strict=True)], owners
 
     def _warn(self, chunk: Sequence[InputRecord]) -> bool:
-        """Warns of sequences that are hardly of the model's discipline."""
+        """Warns of sequences that are unlikely to be of the model's discipline."""
         doubts = [(record, doubt) for record in chunk if (doubt := unlikely(self.discipline, record.sequence))]
-        # a short peptide may well be of the letters of DNA; a whole chunk of them, or a stop codon, is none
+        # a short peptide may consist of the letters A, C, G and T; many of them, or a stop codon, are no proteins
         all_doubtful = len(doubts) == len(chunk)
         sure = [pair for pair in doubts if all_doubtful or len(pair[0].sequence) >= _SURE or pair[1] == NO_RESIDUE]
         if sure:
@@ -274,7 +274,7 @@ class SequenceClassifier:
 
 def check_finite(logits: np.ndarray, where: str) -> None:
     """Raises:
-    ValueError: a model answered with something else than numbers.
+    ValueError: a logit is nan or infinite.
     """
     if not np.isfinite(logits).all():
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Records that a model cannot take, or that are hardly meant for it: DNA for a model of proteins."""
+"""Checks for records that a model cannot read, or that look like another discipline's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from ..data.input_records import InputRecord
 _NUCLEOTIDES = frozenset("ACGTUN")
 _STOP = "*"
 NO_RESIDUE = "no residue but a stop codon"
-_LONG_WORD = 30  # letters without a blank, longer than nearly every English word
+_LONG_WORD = 30  # letters; hardly any English word is longer
 
 
 def unlikely(discipline: str, sequence: str) -> str | None:
-    """Why a sequence is hardly one of the discipline; None where nothing speaks against it.
+    """Why a sequence is unlikely to be of the discipline; None if it looks right.
 
     A protein of the letters of DNA alone, or of stop codons alone; DNA with more ambiguous letters than others; a
     text that is one long word of capital letters.

@@ -58,7 +58,7 @@ def load_classifier(source: str | Path) -> tuple[Any, Any]:
 def check_model_files(folder: Path) -> None:
     """Compares the files of a run's `model` or `adapter` folder with what the run recorded of them.
 
-    A folder that lies in no run, and a run of a version that recorded nothing, pass.
+    Folders outside a run, and runs of a version that recorded nothing, pass.
 
     Raises:
         ValueError: a file is not what the run wrote; the message names it.
@@ -101,7 +101,7 @@ def _file(name: str, revision: str | None, file: str) -> Path | None:
     try:
         return Path(hf_hub_download(name, file, revision=revision))
     except LocalEntryNotFoundError as error:
-        if constants.HF_HUB_OFFLINE:  # nobody knows whether there is one
+        if constants.HF_HUB_OFFLINE:  # offline, it is unknown whether the file exists
             return None
         raise _failed(name, error) from None
     except EntryNotFoundError:
@@ -111,7 +111,7 @@ def _file(name: str, revision: str | None, file: str) -> Path | None:
 
 
 def load_tokenizer(name: str, revision: str | None) -> Any:
-    """The tokenizer of a model's or an adapter's folder, or of a Hub id: ours where its config describes one.
+    """The tokenizer of a folder or a Hub id: a `DisciplineTokenizer` if its config describes one.
 
     Raises:
         OSError: it cannot be had, or a file is damaged.
@@ -174,7 +174,7 @@ def load(loader: Any, name: str, revision: str | None, **kwargs: Any) -> Any:
         kwargs["trust_remote_code"] = False
     try:
         return loader.from_pretrained(name, revision=revision or "main", **kwargs)
-    except Exception as error:  # of damaged files json, tokenizers and safetensors raise errors of their own
+    except Exception as error:  # json, tokenizers and safetensors raise errors of their own for damaged files
         raise _failed(name, error) from None
 
 

@@ -1,6 +1,6 @@
-"""Every single substitution and deletion of a sequence, as the model scores it: a table and a heat map.
+"""Scores of every single substitution and deletion of a sequence, as a table and a heat map.
 
-The scores say what the model's answer would be. They are no statement about biology.
+The scores describe the model, not biology.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _scored(
         for other in rows
         for place in range(len(sequence))
     ]
-    # what differs is scored once; a sequence of one letter has no deletion
+    # equal mutants are scored once; deleting the only letter leaves no sequence
     distinct = list(dict.fromkeys([sequence, *(mutant for mutant in mutants if mutant)]))
     asked = (record._replace(sequence=text) for text in distinct)
     logits = np.concatenate([chunk.logits for chunk in classifier.predict(asked)])

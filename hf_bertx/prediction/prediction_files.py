@@ -1,6 +1,6 @@
 """A file of sequences -> a file of predictions, resumable, in memory that does not grow with the file.
 
-While it is being made, what is done lies chunk by chunk in a folder beside it.
+Finished chunks are kept in a folder beside the file until it is complete.
 """
 
 from __future__ import annotations
@@ -107,14 +107,14 @@ def predict_file(
         answers = said_answers(classifier, parts)
         for part in parts:
             part.unlink()
-        (stage / _ORDER).unlink()  # last: a call that was killed here is repeated, not refused
+        (stage / _ORDER).unlink()  # last, so that a call that was killed here can be repeated
     return Predictions(records, cut, split, pieces, at, answers, said(noted))
 
 
 def check_output(
     output: Path, overwrite: bool = False, source: Path | None = None, endings: tuple[str, ...] = OUTPUT_ENDINGS
 ) -> None:
-    """What can be said before a model is loaded.
+    """Checks that need no model.
 
     Args:
         source: the file, or the folder, that is to be read.
@@ -141,7 +141,7 @@ def _stage(output: Path) -> Path:
 
 @contextmanager
 def _staged(output: Path) -> Iterator[Path]:
-    """The folder of what is done so far, for one process alone. It goes when all is written, or nothing was done."""
+    """The locked folder of finished chunks. It is removed once the file is written, or if it is empty."""
     stage = _stage(output)
     stage.mkdir(parents=True, exist_ok=True)
     lock = FileLock(stage / "lock")
@@ -174,7 +174,7 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
                 digest.update(f"{name}\x1f{file.stat().st_size}\x1e".encode() + file.read_bytes())
         return None, digest.hexdigest()
     total = 0
-    for chunk in in_chunks(read_input(path, columns, counts=Counter())):  # what it notes is told once, at the end
+    for chunk in in_chunks(read_input(path, columns, counts=Counter())):  # repairs are reported once, at the end
         classifier.count(chunk)
         total += len(chunk)
         for record in chunk:
@@ -184,7 +184,7 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
 
 
 def _begin(stage: Path, output: Path, order: dict[str, Any], overwrite: bool) -> None:
-    """Takes up what an interrupted call left, if it was the same order. Parts without an order are removed."""
+    """Keeps the chunks of an interrupted call if its order was the same. Chunks without an order are removed."""
     begun = stage / _ORDER
     if overwrite or not begun.is_file():
         begun.unlink(missing_ok=True)

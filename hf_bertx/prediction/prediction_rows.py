@@ -23,7 +23,7 @@ _ROWS = 50_000  # of a row group of Parquet
 
 
 def write_part(path: Path, chunk: Chunk, order: str) -> None:
-    """Writes a chunk's logits, with the key of the order that they belong to."""
+    """Writes a chunk's logits, with the key of the order they belong to."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -41,7 +41,7 @@ def write_part(path: Path, chunk: Chunk, order: str) -> None:
 
 
 def whole_parts(stage: Path, order: str) -> list[tuple[Path, int]]:
-    """The parts that an order left, each with its number of records. Others, and what follows them, are removed."""
+    """The whole parts of an order, each with its number of records. Other parts, and all after them, are removed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -119,7 +119,7 @@ def piece_votes(labels: list[str], predicted: np.ndarray, pieces: list[str]) -> 
 
 
 def said_answers(classifier: SequenceClassifier, parts: list[Path], most: int = 10) -> str:
-    """What was answered, in words: `EI (5), N (4)`, or `values 11 to 103, mean 57`."""
+    """A summary of the predictions: `EI (5), N (4)`, or `values 11 to 103, mean 57`."""
     counts: Counter[str] = Counter()
     values: list[np.ndarray] = []
     for *_, logits in read_parts(parts):

@@ -182,7 +182,7 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     options, training = parser.read(argv)
     values = {**vars(training), **vars(options)}
     check_values({name: values[name] for name in named - {"max_steps"}})
-    training.include_num_input_tokens_seen = "all"  # the parser knows this field as a truth value only
+    training.include_num_input_tokens_seen = "all"  # the parser reads this field as a boolean only
     if training.max_steps < 1:
         raise ValueError(f"--max_steps is {training.max_steps}; allowed: at least 1. A pre-training counts in steps")
     options.check()

@@ -20,7 +20,7 @@ from ..data.text_files import open_text
 from ..tokenization_discipline import UnknownSymbolError
 
 DOCUMENTS = ("file", "blank_line", "line")
-RECORD = "corpus.json"  # of a folder of blocks: what they depend on, and how much text they hold
+RECORD = "corpus.json"  # record in a folder of blocks: what they depend on, and how much text they hold
 _LONGEST = 2**16  # letters of a row; a longer line or sequence becomes several
 _IDS_ALONE = dict.fromkeys(("add_special_tokens", "return_attention_mask", "return_token_type_ids", "verbose"), False)
 _DRAWS = 64  # for a segment of another document
@@ -80,7 +80,7 @@ class Source:
         return found
 
     def key(self) -> dict[str, Any]:
-        """What identifies the text: this source, and the names, sizes and times of change of its files."""
+        """Identifies the text: this source, and names, sizes and modification times of its files."""
         inside = [p for path in self.paths for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
         files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in inside]
         return json.loads(json.dumps({**asdict(self), "files": files}))

@@ -40,12 +40,12 @@ _HYPERPARAMETERS = (
     "max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon max_grad_norm optim seed data_seed"
 ).split()
-_NO_IDENTITY = (  # arguments that change no number, or are recorded in another form
+_NO_IDENTITY = (  # arguments that do not affect results, or are recorded in another form
     "train_files validation_files dataset dataset_config dataset_split text_column checkpoint_steps precision threads "
     "resume"
 ).split()
 _BLOCKS = ("blocks", "validation_blocks")
-_VOCABULARY = "trained_on.json"  # beside a vocabulary: how large it was to be, and the text
+_VOCABULARY = "trained_on.json"  # beside a vocabulary: its requested size, and the text
 
 logger = python_logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class _Series(TrainerCallback):
 
 
 class _MaskedLMTrainer(RunTrainer):
-    """A `Trainer` that masks the blocks to validate on alike at every validation."""
+    """A `Trainer` that uses the same masks in every validation."""
 
     data_collator: SeededMasking
     eval_masking: SeededMasking
@@ -112,7 +112,7 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
     steps = checkpoint_steps(options.checkpoint_steps, args.max_steps)
     texts = sources(options)
     for text in texts:
-        _ = text is None or text.key()  # a missing file ends the command before anything is replaced
+        _ = text is None or text.key()  # so that a missing file is an error before anything is replaced
     name = options.backbone or options.vocabulary_from or "minilm-l6"
     saved = (
         None if options.vocabulary_size is not None else load(resolve_backbone(name), AutoTokenizer.from_pretrained)
@@ -186,7 +186,7 @@ def _trainer(
 
 
 def _clear(root: Path) -> None:
-    """Removes what a pre-training left in a folder, and nothing else."""
+    """Removes the files of a pre-training from a folder, and no others."""
     if not (root / RECORD).is_file():
         return
     blocks = (root / name for name in _BLOCKS if (root / name / BLOCKS_RECORD).is_file())
@@ -201,7 +201,7 @@ def _trained_tokenizer(options: PretrainingArguments, source: Source, folder: Pa
     size = options.vocabulary_size or 0
     asked = {"size": size, "text": source.key()}
     kept = (folder / _VOCABULARY).is_file() and run_files.read_json(folder / _VOCABULARY) == asked
-    if not kept and not (folder.parent / RECORD).is_file():  # with a record, the orders are compared first
+    if not kept and not (folder.parent / RECORD).is_file():  # with a record, orders are compared first
 
         def write(path: Path) -> None:
             vocabulary = train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size)

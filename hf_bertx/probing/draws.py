@@ -1,4 +1,4 @@
-"""Which rows a probe learns from, selects on and is tested on."""
+"""The rows that a probe is fitted to, selected on and tested on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _POOL_SEED = 20210707
 
 
 def parts(data: TaskData, task: Task, max_test_items: int) -> tuple[Dataset, Dataset, Dataset]:
-    """What is drawn from, selected on and tested on."""
+    """The rows to draw from, to select on and to test on."""
     train, test = data.splits["train"], evaluation_subset(data.splits[task.test_split], max_test_items)
     if task.test_split != "validation":
         return train, evaluation_subset(data.splits["validation"], MAX_SELECTION_ITEMS), test

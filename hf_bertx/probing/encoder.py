@@ -25,15 +25,15 @@ from ..tasks import Task, get_task
 from ..tokenization.windows import Windows
 from .features import FeatureCache, extract, item_keys, weights_digest
 
-VERSION = 1  # of how features and heads are computed; another one means other numbers
+VERSION = 1  # version of how features and heads are computed; a change that affects results increases it
 
 
 def precision() -> str:
-    """What features are computed in: bfloat16 where the processor or GPU multiplies it in hardware."""
+    """The precision of features: bfloat16 if the processor or GPU multiplies it in hardware."""
     return "bfloat16" if fast_bfloat16() else "float32"
 
 
-@lru_cache(maxsize=1)  # of a study, whose next run is mostly of the same encoder
+@lru_cache(maxsize=1)  # kept, because the next run of a study mostly has the same encoder
 def frozen_encoder(
     task: str,
     data: str,
@@ -49,8 +49,8 @@ def frozen_encoder(
     """The encoder of an arm; the last one is kept.
 
     Args:
-        data, weights: the fingerprint of the data and the revision of the backbone: a folder that was built or trained
-            anew is another one under the same name.
+        data, weights: the fingerprint of the data and the revision of the backbone, because a folder may have been
+            built or trained anew under the same name.
     """
     del data, weights
     shorter, windows = windows_of(get_task(task), window, overlap)

@@ -20,7 +20,7 @@ logger = logging.get_logger(__name__)
 
 POOLINGS = ("mean", "first")
 TOKENS_A_BATCH = 4096  # padding included
-_CHUNK = 512  # items whose features are written at once: what a killed run has to compute again at most
+_CHUNK = 512  # items whose features are written at once; a killed run loses at most so many
 
 
 def extract(
@@ -77,7 +77,7 @@ def extract(
 
 
 class FeatureCache:
-    """Features of single items on disk, found again by the item and by everything that they depend on.
+    """A cache of single items' features on disk, keyed by the item and everything that features depend on.
 
     A cache is a folder. `chunk-N.npy` holds the features of some items, float16 of shape
     `(items, layers + 1, 2, hidden)`; `chunk-N.json` holds their keys and the sha256 of the other file. A chunk whose
@@ -159,7 +159,7 @@ class FeatureCache:
 
 
 def item_keys(columns: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:
-    """What an item is known by: a digest of its token ids."""
+    """Keys of items: a digest of the token ids of each."""
     names = sorted(columns)
     digests = []
     for row in zip(*(columns[name] for name in names), strict=True):

@@ -1,4 +1,4 @@
-"""What the record of a probe says of what was ordered."""
+"""The order of a probe, as its record holds it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
 
 
 def poolings(spec: RunSpec) -> tuple[str, ...]:
-    """How the positions of a layer may be pooled."""
+    """The poolings that a probe may choose from."""
     return (OF_A_MODEL,) if spec.overrides.get("save_model") else POOLINGS
 
 
 def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int) -> dict[str, Any]:
-    """What `run.json` says of a probe of `number` training items."""
+    """The content of `run.json` for a probe of `number` training items."""
     asked = spec.hyperparameters()
     chosen = {"train_items": number, "layers": asked["layers"], "permute_labels": asked["permute_labels"]}
     chosen |= {} if asked["class_weights"] is None else {"class_weights": asked["class_weights"]}

@@ -102,8 +102,9 @@ def run_probes(
     """Probes a start on a task with training sets of several sizes; finished runs are skipped.
 
     Layer and pooling are chosen by the task's metric on validation; where the paper tests on the validation set
-    (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. The choice
-    alone answers for the test items; test scores of the other layers are recorded for a figure and never used.
+    (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. Only the
+    chosen layer is scored on test; test scores of the other layers are recorded for a figure and never used for a
+    choice.
 
     Args:
         specs: of [`RunSpec.of_probe`], which differ by `items` alone; smaller draws are part of larger ones.
@@ -214,7 +215,7 @@ def _fit(
     tried: list[dict[str, Any]] = []
     best: tuple[Head, dict[str, np.ndarray]] | None = None
     chosen = 0
-    with threadpool_limits(1, user_api="blas"):  # the products are small: more threads would wait for each other
+    with threadpool_limits(1, user_api="blas"):  # the products are too small for several threads
         for layer, pooling in itertools.product(layers, poolings(spec)):
             head = fit_head(learned.pooled(layer, pooling, eps), labels, classes, weights)
             logits = {name: head(part.pooled(layer, pooling, eps)) for name, part in evaluated.items()}
@@ -263,7 +264,7 @@ def _write(
     seconds: float,
 ) -> None:
     """Predictions and scores; `results.json` last."""
-    on_train = task.test_split == "validation"  # then validation items are tested on, and training items selected on
+    on_train = task.test_split == "validation"  # then the probe is tested on validation and selected on training items
     named = {"validation": "selection" if on_train else "validation", "test": task.test_split}
     scores, cut, split = {}, {"train": int(learned.cut.sum())}, {"train": learned.split}
     for name, part in evaluated.items():

@@ -1,4 +1,4 @@
-"""What a model card says of a run: computed from its folder, and from the folders of the same cell's other seeds."""
+"""The facts of a model card, computed from a run's folder and those of the cell's other seeds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _EXAMPLES = {
     "text": "A man is playing a guitar.",
 }
 _SECOND_EXAMPLE = "Somebody makes music."
-# What the paper's protocol sets, and how a card says that a run had it otherwise.
+# Settings of the paper's protocol, and how a card describes a difference from each.
 _COMPARED = {
     "learning_rate": "learning rate {ours:g} in place of {paper:g}",
     "max_grad_norm": "gradients clipped at {ours:g}, where the paper clips none",
@@ -39,12 +39,12 @@ _COMPARED = {
 
 
 def is_folder(order: dict[str, Any]) -> bool:
-    """Whether the backbone was a folder of some machine, whose path is private."""
+    """Whether the backbone was a local folder, whose path is private."""
     return order["backbone_origin"].startswith("the folder ")
 
 
 def backbone_name(order: dict[str, Any]) -> str:
-    """The backbone as it was named; of a folder the last name alone."""
+    """The backbone's name; for a folder, its last part."""
     name = order["specification"]["backbone"]
     return Path(name).name if is_folder(order) else name
 
@@ -80,7 +80,7 @@ def run_name(order: dict[str, Any]) -> str:
 
 
 def license_of(task: Task, backbone: Backbone | None) -> str | None:
-    """A model made from data that is shared alike carries the data's licence."""
+    """The licence of a model. Data under a share-alike licence passes its licence on to the model."""
     if task.license is not None and "-sa-" in task.license:
         return task.license
     return None if backbone is None else backbone.license
@@ -117,7 +117,7 @@ def _warm_up(steps: float) -> str:
 
 
 def optimization(run: Run) -> str:
-    """How the weights were moved, in a sentence's part."""
+    """The optimizer and its settings, as part of a sentence."""
     h = run.specification["hyperparameters"]
     clipping = f"gradients clipped at norm {h['max_grad_norm']:g}" if h["max_grad_norm"] else "no clipping"
     warm_up = _warm_up(h["warmup_steps"]) if h["warmup_steps"] else "no warm-up"
@@ -127,7 +127,7 @@ def optimization(run: Run) -> str:
 
 
 def differences_from_paper(run: Run) -> list[str]:
-    """How a run differs from the paper's protocol, as far as both are known."""
+    """Differences between a run and the paper's protocol, as far as both are known."""
     s, task, h = run.specification, run.task, run.specification["hyperparameters"]
     dropout, batch = h["attention_dropout"], h["global_batch_size"]
     random_symbols = s["assignment"] == "random" and ARMS[s["arm"]].assignment == "frequent"
@@ -180,7 +180,7 @@ def examples(task: Task) -> list[str]:
 
 
 def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
-    """The front matter that the Hub reads."""
+    """The front matter of a card, for the Hub."""
     s, task, split = run.specification, run.task, run.task.test_split
     evaluations = [
         EvalResult(
@@ -190,7 +190,7 @@ def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
             dataset_name=task.name,
             dataset_config=s["split"] if task.hosted else None,
             dataset_split=split,
-            dataset_revision=run.order.get("data_revision"),  # a baseline's order has none
+            dataset_revision=run.order.get("data_revision"),  # baselines have none
             metric_type=METRIC_TYPES.get(metric, metric),
             metric_name=metric,
             metric_value=round(value, 4),
@@ -214,7 +214,7 @@ def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """What the template of a model card fills in."""
+    """The values of a model card's template."""
     s, task, results = run.specification, run.task, run.results or {}
     arm, backbone = ARMS[s["arm"]], known_backbone(s["backbone"])
     return {
@@ -238,12 +238,12 @@ def facts(run: Run) -> dict[str, Any]:
 
 
 def baseline_facts(run: Run) -> dict[str, Any]:
-    """What the template of a baseline's card fills in."""
+    """The values of a baseline card's template."""
     return {**shared_facts(run, None), "example": examples(run.task)[0], "encoder": encoder_of(run.specification)}
 
 
 def shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
-    """What the templates of all cards fill in."""
+    """Values that the templates of all cards share."""
     results = run.results or {}
     return {
         "task": run.task,

@@ -51,7 +51,7 @@ def model_card(
     shared = {
         "card_data": card_facts.metadata(run, name, adapter).to_yaml(),
         "name": name,
-        "source": repo_id or ".",  # before it is published, the model's folder
+        "source": repo_id or ".",  # the model's folder, until it is published
     }
     if run.specification["protocol"] == PROBE:
         return _template("probe_card.md").render(**probe_facts(run), **shared)
@@ -72,7 +72,7 @@ def model_card(
 
 @cache
 def _template(name: str) -> Template:
-    # jinja's default renders a missing value as nothing, and the heading came out as "# "
+    # jinja's default would render a missing value as an empty string
     environment = Environment(
         loader=FunctionLoader(lambda name: (files(beside("model_cards")) / name).read_text(encoding="utf-8")),
         undefined=StrictUndefined,
@@ -85,13 +85,13 @@ def _template(name: str) -> Template:
 
 
 def plain(text: Any) -> str:
-    """What a user named, as Markdown that shows it letter for letter, in a table too: no markup, HTML or new line."""
+    """Escapes text for Markdown, also in a table: no markup, HTML or new line is left."""
     escaped = html.escape(" ".join(str(text).split()), quote=False)
     return re.sub(r"[\\`*\[\]|]|(?<!\w)_|_(?!\w)", r"\\\g<0>", escaped)
 
 
 def code_span(text: Any) -> str:
-    """Text as inline code, whatever backticks it holds."""
+    """Text as inline code, even if it contains backticks."""
     shown = " ".join(str(text).split())
     fence = "`" * (1 + max(map(len, re.findall("`+", shown)), default=0))
     return f"{fence} {shown} {fence}" if "`" in shown else f"{fence}{shown}{fence}"
@@ -100,7 +100,7 @@ def code_span(text: Any) -> str:
 def write_model_card(folder: Path) -> Path:
     """Writes the card of a finished run beside its weights, as `README.md`."""
     path, text = folder / run_files.MODEL / run_files.CARD, model_card(folder)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # a finished run may be on a read-only disk
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:  # the disk may be read-only
         run_files.write_text(path, text)
     return path
 

@@ -1,4 +1,4 @@
-"""What a card says of a probe, and of the candidates that a model was chosen from."""
+"""Parts of a card: facts of a probe, and the candidates that a model was chosen from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def compared_lines(run: Run) -> list[str]:
 
 
 def probe_facts(run: Run) -> dict[str, Any]:
-    """What the template of a probe's card fills in."""
+    """The values of a probe card's template."""
     backbone = known_backbone(run.specification["backbone"])
     return {
         **card_facts.shared_facts(run, backbone),

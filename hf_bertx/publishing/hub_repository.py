@@ -17,14 +17,14 @@ from ..hub_answers import advice, status_of
 from ..registry import first_line
 from .repository_files import REPLACED, Files
 
-_TRIES = 5  # commits, where somebody else commits at the same time
-_STALE = 412  # the Hub's answer to a commit whose parent is no longer the last one
-_PASSING = (429, 500, 502, 503, 504)  # answers that another try may change
-_WAITS = (1, 2, 4)  # seconds before each other try
+_TRIES = 5  # tries, if somebody else commits at the same time
+_STALE = 412  # HTTP status of a commit whose parent is outdated
+_PASSING = (429, 500, 502, 503, 504)  # HTTP statuses after which a request is repeated
+_WAITS = (1, 2, 4)  # seconds before each retry
 
 
 class PatientApi:
-    """An `HfApi` that repeats every call while the Hub is busy or out of order."""
+    """An `HfApi` that repeats every call while the Hub is busy or down."""
 
     def __init__(self, api: HfApi) -> None:
         self._api = api
@@ -101,7 +101,7 @@ class HubRepository:
         return {tag.name: tag.target_commit for tag in self.api.list_repo_refs(**self.address).tags}
 
     def tag(self, commit: str, name: str | None) -> str | None:
-        """Tags a commit that has no tag yet: as asked or, on main, with the next number. Tags are never moved."""
+        """Tags a commit that has no tag yet, as asked or, on main, with the next version. Tags are never moved."""
         tags = self._tags()
         if name is None:
             held = sorted(each for each, tagged in tags.items() if tagged == commit)

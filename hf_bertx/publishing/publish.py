@@ -138,7 +138,7 @@ def _study_repositories(root: Path) -> dict[str, list[Run]]:
 
 
 def signed_in(repo_id: str, upload: Upload) -> str:
-    """The account that the token belongs to. Ask before long work whose result is to be published.
+    """The account of the token. Check it before long work whose result is to be published.
 
     Raises:
         OSError: no token, a wrong one, or no Hub.

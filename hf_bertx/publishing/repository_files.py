@@ -1,4 +1,4 @@
-"""What a repository of the Hub holds of a run, a data set or an app: its files, by their paths there."""
+"""The files of a Hub repository for a run, a data set or an app, by their paths there."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Files = dict[str, "Path | bytes"]
 CARD, PICTURE = "README.md", "loss_curve.png"
 ONNX = "onnx"  # folder of a run, and of its repository
 ONNX_RECORD = "export.json"  # in it: what was measured of the exported file
-# What weights, configs and tokenizers consist of. Pickles (`training_args.bin`, `optimizer.pt`) are left out.
+# Files of weights, configs and tokenizers. Pickles (`training_args.bin`, `optimizer.pt`) are left out.
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
 # Files of a previous upload that a new one deletes. Everything else in the repository is left alone.
 REPLACED = {
@@ -119,7 +119,7 @@ def _json(value: Any) -> bytes:
 
 
 def _loss_curve(run: Run) -> bytes:
-    """The picture of what the log holds, as PNG."""
+    """The loss curve of a log, as PNG."""
     with tempfile.TemporaryDirectory() as folder:
         return save_figures(training_panels(make_cells([run], resamples=1), []), Path(folder))[0].read_bytes()
 

@@ -19,7 +19,7 @@ from .statistics import Interval
 
 # A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
 COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items", "items")
-LITTLE = 0.01  # of the training data: a setting of its own in the paper
+LITTLE = 0.01  # share of the training data that the paper has as a setting of its own
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Cell:
 
     Args:
         differs: what sets the cell apart from others of its arm, e.g. `{"learning_rate": 1e-4}`.
-        chosen: whether it stands for its arm in tables and figures: the only one, or the best on validation.
+        chosen: whether it represents its arm in tables and figures: the only one, or the best on validation.
         runs: finished runs by seed; `others` are unfinished or failed.
         scores: of the task's metric on the test items, a fraction, one a run.
         interval: of the mean; over seeds where there are several, else over test items, else None.
@@ -66,7 +66,7 @@ class Cell:
 
     @property
     def share(self) -> float:
-        """The fraction, but 1 for the largest: a part of a large task stands beside the whole of others."""
+        """The fraction, but 1 for the largest one, so that a part of a large task stands beside whole tasks."""
         return 1.0 if self.largest else self.fraction
 
     @property
@@ -76,12 +76,12 @@ class Cell:
 
     @property
     def column(self) -> tuple:
-        """What cells in one column of a table share: the values of `COLUMN`."""
+        """The values of `COLUMN`, which all cells in a column of a table share."""
         return tuple(self.specification.get(name) for name in COLUMN)
 
     @property
     def holm_family(self) -> tuple:
-        """The same for cells of several tasks whose p-values are corrected together."""
+        """Key of the cells of several tasks whose p-values are corrected together."""
         return tuple(self.share if name == "fraction" else self.specification.get(name) for name in COLUMN[1:])
 
     @property
@@ -138,7 +138,7 @@ def lowest_score(task: Task) -> float:
 
 
 def named_cell(cell: Cell) -> dict[str, Any]:
-    """The columns that name a cell in a file of rows."""
+    """The columns that identify a cell in a CSV file."""
     s = cell.specification
     names = ["task", "arm", "protocol", "split", "fraction", *(["items"] if s.get("items") is not None else [])]
     differs = "; ".join(f"{name}={value}" for name, value in cell.differs.items())

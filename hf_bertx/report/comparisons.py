@@ -52,7 +52,7 @@ def arm_pairs(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
         if not cell.is_baseline:
             columns.setdefault(cell.column, {})[cell.name] = cell
     for cell in cells:
-        if cell.is_baseline:  # it has neither backbone nor protocol: it stands in every column of its task
+        if cell.is_baseline:  # baselines have no backbone or protocol, so they are part of every column of their task
             for column, arms in columns.items():
                 if (column[0], *column[3:]) == (cell.column[0], *cell.column[3:]):
                     arms.setdefault(cell.name, cell)

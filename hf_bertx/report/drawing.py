@@ -1,4 +1,4 @@
-"""What all figures share: a panel, the kinds of figures, the colors of arms, lines with bands.
+"""Shared by all figures: panels, kinds of figures, colors of arms, lines with bands.
 
 A panel knows how to draw itself on a matplotlib axis; [`figures`] puts panels into files and pages.
 """

@@ -105,7 +105,7 @@ def inline_svg(panel: Panel, number: int) -> tuple[str, str]:
 
 
 def _in_words(axis: Any) -> str:
-    """What the axes show, and where each named line ends."""
+    """A panel in words: its axes, and the last value of each named line."""
     words = f"{axis.get_ylabel() or 'tasks'} by {axis.get_xlabel()}"
     for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
         line = handle[0] if isinstance(handle, tuple) else handle  # of an error bar, the line without its bars

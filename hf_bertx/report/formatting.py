@@ -1,4 +1,4 @@
-"""Numbers, names and tables as a reader sees them. Every text that a user chose is escaped here."""
+"""Formats numbers, names and tables for readers. Text from users is escaped here."""
 
 from __future__ import annotations
 

@@ -91,8 +91,8 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """It holds where it is found on more than half of the comparisons and contradicted by none; it does not hold
-        where at least as many contradict it as agree with it; else it cannot be told."""
+        """It holds if more than half of the comparisons agree and none contradicts. It does not hold if at least as
+        many contradict as agree. Otherwise it cannot be told."""
         agree = sum(finding.sign > 0 for finding in self.findings)
         against = sum(finding.sign < 0 for finding in self.findings)
         if 2 * agree > len(self.findings) and not against:

@@ -106,7 +106,7 @@ def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
 
 
 def _validation(run: Run) -> float | None:
-    """The score that a run was chosen by; of a baseline on GLUE, which tests on validation, that of held-out items."""
+    """The score that a run was chosen by; for a baseline on GLUE, that of held-out training items."""
     task = run.task
     if run.specification["arm"] != BASELINE or task.test_split != "validation":
         return run.score("validation", task.metric)
@@ -163,7 +163,7 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
 def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
     """The cell with its runs' answers, if it has all of them. `items` gets those of the first run that is read."""
     task = cell.task
-    if task.multi_label:  # what is resampled and drawn below is of one class an item
+    if task.multi_label:  # resampling and figures are for one label an item
         return cell
     predictions = [each for run in cell.runs if (each := run.predictions()) is not None]
     if len(predictions) < len(cell.runs):

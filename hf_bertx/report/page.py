@@ -1,4 +1,4 @@
-"""Everything that a report shows -> one HTML page that needs no network, no script and no other file."""
+"""A report as one HTML page without scripts, other files or network access."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def page(report: Report, output: Path) -> str:
         missing=grouped(report.runs.missing(), lambda run: run.study),
         note=paper_tables.NOTE,
         figures=figures,
-        figure_tables={  # the table below a kind of figure, and its note
+        figure_tables={  # table and note below each kind of figure
             "pretraining": (pretraining.gain_cells(report.trajectories), pretraining.NOTE),
             "plateau": (plateau.plateau_cells(report.survivals, report.plateau_tests), plateau.NOTE),
         },
@@ -89,7 +89,7 @@ def page(report: Report, output: Path) -> str:
 
 
 def _folder_link(runs: RunsFolder, output: Path, folder: Path, name: str) -> Markup:
-    """A link to a run's folder; where it was unpacked for the report alone, its path in the archive."""
+    """A link to a run's folder; for a run of an archive, its path there."""
     below = runs.below(folder)
     if runs.temporary:
         return Markup.escape(f"{name}: {below}" if name else below)
@@ -145,7 +145,7 @@ def run_name(specification: dict[str, Any]) -> str:
 
 
 def _entry(cell: Cell | Floor | None) -> dict[str, str]:
-    """A number with its interval, where it leads, and what a pointer on it shows."""
+    """A number with its interval, its link and its tooltip."""
     if isinstance(cell, Floor):
         hint = f"best constant answer to {cell.items} items"
         return {"mean": percent(cell.score), "between": "", "href": "", "hint": hint}

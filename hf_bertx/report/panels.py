@@ -211,7 +211,7 @@ def _confusion_panel(cell: Cell, several: bool) -> Panel:
         from sklearn.metrics import ConfusionMatrixDisplay
 
         color = to_rgb(arm_style(cell.name)["color"])
-        colors = LinearSegmentedColormap.from_list("share", [(*color, 0.0), (*color, 0.7)])  # the page shines through
+        colors = LinearSegmentedColormap.from_list("share", [(*color, 0.0), (*color, 0.7)])  # transparent where 0
         ConfusionMatrixDisplay(shares, display_labels=labels).plot(
             ax=axis, cmap=colors, colorbar=False, include_values=len(labels) <= 6, values_format=".0f",
             text_kw={"color": INK, "fontsize": 8},

@@ -82,7 +82,7 @@ class PaperTable:
 
 
 def table_number(task: Task) -> str:
-    """Which of the paper's tables has a task: `1`, `2`, or `other`."""
+    """The paper's table that holds a task: `1`, `2`, or `other`."""
     sources = " ".join(score.source for score in task.published)
     return next((number for number in ("2", "1") if f"Table {number} " in sources), "other")
 

@@ -29,7 +29,7 @@ PLATEAU = Kind(
     "Kaplan-Meier curves: share of runs whose training loss is still that of the constant answer. A tick marks the "
     "end of runs that never left.",
 )
-_APART = 1.5  # per cent between the curves of two arms, which often lie on each other
+_APART = 1.5  # percentage points between the curves of two arms, which would overlap otherwise
 NOTE = (
     "Left: the first logged step from which on the training loss stays below 95% of the constant answer's loss. A run "
     "that never leaves counts as long as it was trained (censored). Median: of the Kaplan-Meier curve, empty where "
@@ -94,7 +94,7 @@ def steps_on_plateau(record: Run) -> tuple[int, bool] | None:
 
 
 def survivals(cells: Iterable[Cell]) -> list[Survival]:
-    """One a cell whose runs all say when they left."""
+    """One for each cell whose runs all have a loss curve."""
     found = []
     for cell in cells:
         known = [each for run in cell.runs if (each := steps_on_plateau(run)) is not None]

@@ -17,8 +17,8 @@ PRETRAINING = Kind(
     "Means with 95% intervals: over seeds, or over pre-trainings if there are several; for one run, over test items. "
     "Dashed lines: another backbone or a random start, which do not depend on the step.",
 )
-_LETTER = 0.028  # of the axis: the width of a letter of a label
-_LINEAR = 0.6  # decades that the axis gives to the steps from 0 to the first
+_LETTER = 0.028  # width of a letter of a label, as a share of the axis
+_LINEAR = 0.6  # width of the axis from step 0 to the first step, in decades
 
 
 def pretraining_panels(shown: Sequence[Trajectory], floor_of: Floors) -> list[Panel]:
@@ -53,7 +53,7 @@ def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
 
 
 def _add_legend(axis: Any) -> None:
-    """Above everything that is drawn, the lines of arms first."""
+    """Adds a legend above the plot, lines of arms first."""
     from matplotlib.container import ErrorbarContainer
 
     entries = sorted(zip(*axis.get_legend_handles_labels(), strict=True),

@@ -1,4 +1,4 @@
-"""Folders of runs -> records: what was ordered, what came out, what failed, what is still to be run."""
+"""Folders of runs -> records of finished, failed, unfinished and missing runs."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _run_folders(root: Path) -> Iterator[tuple[Path, set[str]]]:
     files = {run_files.RUN, run_files.RESULTS, run_files.FAILURE, run_files.LOG}
     for path, folders, names in os.walk(root):
         folders.sort()
-        if PRETRAINING in names:  # it has a log and results, and is no run of a task
+        if PRETRAINING in names:  # a pre-training has a log and results, but is no run of a task
             folders.clear()
         elif held := files & set(names):
             folders.clear()

@@ -1,4 +1,4 @@
-"""Intervals, tests of two arms, floors: predictions in, numbers out. No training, no files."""
+"""Intervals, tests of two arms, floors, computed from predictions. Reads no files."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def compare(
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
     if error > 0:
         p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
-    else:  # nothing varies: no resample contradicts the difference
+    else:  # all resamples give the same difference
         p_value = 1.0 if difference == 0 else 2 / (1 + len(first_resampled))
     return Comparison(
         difference=difference,
@@ -162,7 +162,7 @@ def _standard_error(
 ) -> tuple[float, float]:
     """Standard error over items and seeds, with Satterthwaite's degrees of freedom.
 
-    The variance over seeds and the one over items both hold how a seed does on an item, so that is taken off once.
+    The variances over seeds and over items both contain the interaction of seed and item, so it is subtracted once.
     """
     item_part = float((first_resampled.mean(axis=1) - second_resampled.mean(axis=1)).var(ddof=1))
     if not several:

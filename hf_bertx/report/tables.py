@@ -1,4 +1,4 @@
-"""Records -> a table with one row a run, as JSON and as Markdown, and what its numbers depend on."""
+"""Records -> a table with one row for each run and its settings, as JSON and Markdown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What text pre-training was worth on each task: the pre-trained start minus the random one, beside the paper's."""
+"""The worth of text pre-training on each task: pre-trained minus random start, beside the paper's difference."""
 
 from __future__ import annotations
 

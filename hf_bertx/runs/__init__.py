@@ -1,1 +1,1 @@
-"""One run: what is ordered, and what lies in its folder."""
+"""One run: its order, its training and its folder."""

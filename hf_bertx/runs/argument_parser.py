@@ -20,7 +20,7 @@ Sections = dict[str, dict[str, str]]  # title -> name of a field -> its help; an
 
 
 class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows a default, where there is one that the help does not tell."""
+    """Adds the default to a help text that does not mention it."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         known = action.default in (None, [], "", False) or "default" in (action.help or "")
@@ -147,7 +147,7 @@ def _read_mapping(path: Path) -> Any:
 
 
 def _typed(values: dict[str, Any], classes: tuple[type, ...], path: Path, program: str) -> dict[str, Any]:
-    """The values of a file as the command line would read them: YAML takes `1e-5` for a word."""
+    """Values of a file, converted as on the command line: YAML reads `1e-5` as a string."""
     parser = OneLineParser(classes, prog=program)
     actions = {action.dest: action for action in reversed(parser._actions) if action.option_strings}
     out: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""What a run is told: the command line, a JSON or YAML file, a protocol's defaults."""
+"""Options of a run: the command line, a JSON or YAML file, a protocol's defaults."""
 
 from __future__ import annotations
 
@@ -87,13 +87,13 @@ class ResolvedRun:
 
 @dataclass(frozen=True)
 class OwnData:
-    """A user's own data set, built: the task it is, and the folder of its Parquet files."""
+    """A user's own data set, built: its task, and the folder of its Parquet files."""
 
     task: Task
     folder: Path
 
 
-# takes the name, the folder of all built data, and the arguments of `OWN_ARGUMENTS` that were given
+# arguments: the name, the folder for built data, and the given options of `OWN_ARGUMENTS`
 BuildOwn = Callable[[str, Path, dict[str, Any]], OwnData]
 
 
@@ -112,7 +112,7 @@ class Options:
     protocol: Protocol
 
     def values(self, names: Iterable[str]) -> dict[str, Any]:
-        """Those of the options that were given, by name."""
+        """The given ones of these options, by name."""
         every = {**vars(self.training), **vars(self.run)}
         return {name: every[name] for name in names if name in self.given and every[name] is not False}
 
@@ -174,7 +174,7 @@ def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[R
         task, run.data_dir = own.task, str(own.folder)
     if "num_train_epochs" not in given:
         training.num_train_epochs = protocol.train_epochs(task)
-    training.include_num_input_tokens_seen = "non_padding"  # the parser knows this field as a truth value only
+    training.include_num_input_tokens_seen = "non_padding"  # the parser reads this field as a boolean only
     return [_specify(run, training, given, task, protocol, arm) for arm in arms], training
 
 

@@ -1,4 +1,4 @@
-"""Temperature scaling: confidence that fits accuracy, by one number that is fitted on validation."""
+"""Temperature scaling: one number, fitted on validation, that brings confidence close to accuracy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .regression_head import last_linear
 from .trainer import RunTrainer
 from .windows import by_item, rows_of
 
-FEWEST_ITEMS = 20  # of validation; on fewer the temperature would be chance
+FEWEST_ITEMS = 20  # of validation; with fewer the temperature is too noisy
 _BOUNDS = (0.1, 10.0)
 
 
@@ -35,7 +35,7 @@ def check_calibration(spec: ResolvedRun, data: TaskData) -> None:
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, owners: np.ndarray | None = None) -> float:
-    """What logits have to be divided by for the lowest cross-entropy, between 0.1 and 10.
+    """The temperature, between 0.1 and 10, with the lowest cross-entropy: logits are divided by it.
 
     Source: Guo et al. 2017, "On Calibration of Modern Neural Networks".
 

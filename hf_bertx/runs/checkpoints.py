@@ -1,4 +1,4 @@
-"""Checkpoints of a run: marked once they are whole, checked before a run goes on from one."""
+"""Checkpoints of a run: marked when they are whole, checked before a run resumes from one."""
 
 from __future__ import annotations
 

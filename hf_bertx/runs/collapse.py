@@ -15,15 +15,15 @@ from ..metrics import constant_answer, constant_answer_loss
 logger = logging.get_logger(__name__)
 
 # Of 389 archived trainings (results/*/runs.tar.xz), 60 give all test items one answer. In 57 of them the loss of the
-# last fifth of the steps is at least 95% of the constant answer's; three were trained at the lowest rate of a search,
-# and are still learning: half of that rate would not help. So high a loss is in 12 others too, whose answers differ:
-# both rules together find the 57 and no other. No rule on losses can judge earlier: at half of the steps as many runs
-# that leave later look the same (31 of 192 that do leave), at nine tenths still 5. The gradient norm tells nothing: in
-# runs that collapse its median is 0.2 to 2 times that of the first steps.
+# last fifth of the steps is at least 95% of the constant answer's; three were trained at the lowest rate of a search
+# and are still learning, so that half of that rate would not help. 12 other runs have so high a loss and different
+# answers: both rules together find the 57 and no other. No rule on losses can judge earlier: at half of the steps, 31
+# of the 192 runs that leave later look the same, at nine tenths still 5. The gradient norm does not help: in collapsed
+# runs its median is 0.2 to 2 times that of the first steps.
 BELOW = 0.95  # of the constant answer's loss: a run below it has learned something
-LAST = 0.2  # share of the steps whose mean loss is looked at
-MIN_STEPS = 100  # a shorter run is not judged: it had no time to learn. The archived ones have 180 and more
-_ITEMS = 1024  # whose answers are looked at
+LAST = 0.2  # share of the steps whose mean loss is compared
+MIN_STEPS = 100  # shorter runs are not judged: they had no time to learn. The archived ones have 180 and more
+_ITEMS = 1024  # whose predictions are compared
 
 
 def near_constant_loss(log: Iterable[dict[str, Any]], constant_loss: float, steps: int) -> float | None:

@@ -1,4 +1,4 @@
-"""The tokenizer and the model of a run, as its arm and its protocol say."""
+"""The tokenizer and the model of a run, made by its arm and protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .regression_head import restore_output, standardize_output
 from .trainer import RunTrainer
 from .tuning import apply_tuning, merged
 
-# What the stock configs call the dropout of attention weights.
+# Names of the attention dropout in stock configs.
 _ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout")
 
 
@@ -130,7 +130,7 @@ def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
 
 
 def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_ids: Sequence[int] | None) -> Any:
-    """The arm's model with what its tuning trains and what a step leaves out; the same from call to call."""
+    """The arm's model, ready to train: tuning and speed-ups applied. Every call gives the same weights."""
     set_seed(spec.seed)
     model = build_model(spec, tokenizer)
     if spec.standardize_targets and spec.task.labels is None:
@@ -144,7 +144,7 @@ def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_
 
 
 def _base_model(spec: ResolvedRun) -> tuple[str, str | None]:
-    """What an adapter names as its base: the Hub id and revision, or a folder's last name."""
+    """The base model that an adapter names: Hub id and revision, or a folder's last name."""
     name, _, revision = backbone_origin(spec).partition("@")
     return name, revision or None
 
@@ -156,10 +156,10 @@ def save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path)
         How many parameters the model has, and how many of them were trained.
     """
     restore_output(model)
-    # on weights that were drawn or permuted here an adapter would be of no use
+    # an adapter for randomly drawn or permuted weights would be useless
     if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":
         run_files.write_folder(folder / run_files.ADAPTER, lambda path: _save(model, trainer, path))
-    # a row that no item uses got no gradient, but belongs to what a full tuning trains
+    # rows of unused ids count as trained in a full tuning
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = merged(model)
     if spec.shortcuts:

@@ -1,4 +1,4 @@
-"""Options of a run that are held against each other."""
+"""Checks of options that depend on each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .options import RunArguments
 
 
 def check_own(run: RunArguments, given: set[str]) -> None:
-    """Holds the options of a user's own data against each other.
+    """Checks the options of a user's own data against each other.
 
     Raises:
         ValueError: one of them without --train_file, or beside an option that chooses other data.
@@ -25,7 +25,7 @@ def check_own(run: RunArguments, given: set[str]) -> None:
             raise ValueError(f"--{name} and --train_file are both given, {why}; leave one out")
 
 
-# What `--quick` has a use for: it fits baselines and a probe, and trains nothing.
+# Options that `--quick` uses. It fits baselines and a probe, and trains nothing.
 _QUICK = frozenset(
     """
     task data_dir split fraction max_eval_items kmer window overlap class_weights arm backbone protocol baselines
@@ -36,7 +36,7 @@ _QUICK = frozenset(
 
 
 def check_quick(run: RunArguments, given: set[str]) -> None:
-    """Refuses options of training where nothing is trained.
+    """Refuses training options together with --quick.
 
     Raises:
         ValueError: one of them beside --quick.

@@ -1,4 +1,4 @@
-"""The options of a run beside those of `transformers.TrainingArguments`."""
+"""The options of a run in addition to those of `transformers.TrainingArguments`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECTIONS = {
 # Fields of `TrainingArguments` that most runs need: they are shown in these sections too.
 COMMON = {
     "Training": {
-        "seed": "Of weights, batches and drawn items.",
+        "seed": "Seed of weights, batches and drawn items.",
         "learning_rate": "By default the protocol's for the arm.",
         "num_train_epochs": "By default the protocol's for the task.",
         "max_steps": "Steps in place of epochs.",
@@ -64,7 +64,7 @@ class RunArguments:
         metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},
     )
     split: str | None = field(
-        default=None, metadata={"help": f"Of the data: {' or '.join(SPLITS)}. By default what the protocol says."}
+        default=None, metadata={"help": f"Split of the data: {', '.join(SPLITS)}. By default the protocol's."}
     )
     fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
     max_eval_items: int | None = field(
@@ -107,10 +107,10 @@ class RunArguments:
         default="recommended",
         metadata={"help": f"Defaults of all hyperparameters: {', '.join(PROTOCOLS)}. Each can be overridden."},
     )
-    attention_dropout: float | None = field(default=None, metadata={"help": "By default what the protocol says."})
+    attention_dropout: float | None = field(default=None, metadata={"help": "By default the protocol's."})
     standardize_targets: bool | None = field(
         default=None,
-        metadata={"help": "Start a regression at the targets' mean and scale. By default what the protocol says."},
+        metadata={"help": "Start a regression at the targets' mean and scale. By default the protocol's choice."},
     )
     train_file: str | None = field(
         default=None,
@@ -149,22 +149,22 @@ class RunArguments:
     metric: str | None = field(
         default=None,
         metadata={
-            "help": "What the best weights are chosen by: accuracy (the default), "
-            "balanced_accuracy, mcc or macro_f1; of numbers spearman (the default) or pearson. All are reported."
+            "help": "Metric that the best weights are chosen by: accuracy (default), balanced_accuracy, mcc or "
+            "macro_f1; for numbers spearman (default) or pearson. All are reported."
         },
     )
     similarity_threshold: float | None = field(
         default=None,
         metadata={
-            "help": "Of your own data, where no column tells groups: items that share this fraction of their k-mers, "
-            "or more, are a group, and stay on one side of a split. 0.5 keeps near copies together."
+            "help": "For your own data without a group column: items that share this fraction of their k-mers, or "
+            "more, form a group and stay on one side of a split. 0.5 keeps near copies together."
         },
     )
     folds: int | None = field(
         default=None,
         metadata={
-            "help": "Of your own data: cross-validation in so many folds, stratified by class and by group: as many "
-            "runs, one table, and an answer to each item from the run that did not train on it."
+            "help": "Cross-validation of your own data in N folds, stratified by class and by group: N runs, one "
+            "table, and a prediction for each item from the run that did not train on it."
         },
     )
     baselines: str | None = field(
@@ -214,7 +214,7 @@ class RunArguments:
         default=None,
         metadata={
             "help": "How often a run that ends at the constant answer starts again, each time with half the learning "
-            "rate. By default what the protocol says."
+            "rate. By default the protocol's."
         },
     )
     stop_at_loss: float | None = field(

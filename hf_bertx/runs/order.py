@@ -1,4 +1,4 @@
-"""What a run was ordered to do, and where: its specification, the data's fingerprint, versions, machine."""
+"""The order of a run: specification, data fingerprint, versions and machine."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from .options import RunArguments
 from .run import OF_TASK
 from .spec import LEFT_OUT
 
-# What of TrainingArguments changes the numbers, and so belongs to a run's specification.
+# TrainingArguments fields that affect results; they are part of a run's identity.
 _HYPERPARAMETERS = (
     "learning_rate num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs warmup_steps "
     "weight_decay max_grad_norm optim optim_args adam_beta1 adam_beta2 adam_epsilon "
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
     "eval_strategy eval_steps eval_delay eval_on_start"
 ).split()
-# Options that a specification holds in a form of its own, or that change no number. Others stand in it if given.
+# Options that a specification stores in another form, or that do not affect results. All others are stored if given.
 _ELSEWHERE = frozenset(
     """
     task data_dir split fraction max_eval_items kmer window overlap arm backbone protocol
@@ -42,7 +42,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "n
 
 
 def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
-    """What was ordered, JSON-ready: the same order with the same data gives the same run."""
+    """The order, JSON-ready. The same order with the same data gives the same run."""
     hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
     plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
     plain |= {"learning_rate": spec.learning_rate, "optimizer": spec.optimizer}
@@ -89,7 +89,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
 
 
 def _other_options(options: RunArguments) -> dict[str, Any]:
-    """The options that were given and are not [`_ELSEWHERE`], so that a new option is part of a run's identity."""
+    """Given options that are not in [`_ELSEWHERE`], so that a new option becomes part of a run's identity."""
     usual = {f.name: f.default for f in fields(options) if f.name not in _ELSEWHERE}
     return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
 
@@ -117,7 +117,7 @@ def check_same(
         for name, value in new.items()
         if old.get(name) != value and name not in unknown
     ]
-    different += [  # an option of the run that was found, and that was not given now
+    different += [  # an option of the existing run that is not given now
         f"{f.name} is {old[f.name]!r} there, {f.default!r} asked"
         for f in fields(RunArguments)
         if f.name in old and f.name not in {*new, *_ELSEWHERE}
@@ -127,7 +127,7 @@ def check_same(
 
 
 def _identity(order: dict[str, Any]) -> dict[str, Any]:
-    """What the result of a run depends on."""
+    """Everything that a run's results depend on."""
     task = {name: order["task"][name] for name in OF_TASK}
     return {"specification": order["specification"], "data_fingerprint": order["data_fingerprint"], "task": task}
 
@@ -140,7 +140,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def backbone_origin(spec: ResolvedRun) -> str:
-    """The backbone as a Hub id with its commit; a folder by its last name, since paths are nobody else's business."""
+    """The backbone as a Hub id with its commit; for a folder its last name, because paths are private."""
     known, source = spec.backbone.backbone, spec.backbone.source
     if known is None and Path(source).is_dir():
         return Path(source).resolve().name
@@ -158,7 +158,7 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """What computed, without names of hosts or paths."""
+    """Hardware and system, without host names or paths."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.is_file() else []

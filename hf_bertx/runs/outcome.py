@@ -1,4 +1,4 @@
-"""What a run leaves once it is trained: predictions, scores, the plain model, and `results.json` last."""
+"""Finishes a trained run: predictions, scores, the plain model, and `results.json` last."""
 
 from __future__ import annotations
 
@@ -74,8 +74,8 @@ def _test(
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
     """Scores and predictions of validation and test: metrics, and the items that were cut and split."""
     scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
-    trainer.compute_metrics = None  # it knows the groups of the validation items alone
-    # validation has been looked at many times; test is looked at here, once
+    trainer.compute_metrics = None  # it knows only the groups of the validation items
+    # the test split is used here for the first and only time
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]
         encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)

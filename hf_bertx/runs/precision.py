@@ -1,4 +1,4 @@
-"""What a run computes in: float32, or bfloat16 where the hardware multiplies it."""
+"""The precision of a run: float32, or bfloat16 if the hardware multiplies it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 def fast_bfloat16(use_cpu: bool = False) -> bool:
-    """Whether what is computed on multiplies bfloat16 matrices in hardware; elsewhere it is slower than float32.
+    """Whether the device multiplies bfloat16 matrices in hardware; otherwise bfloat16 is slower than float32.
 
     Args:
         use_cpu: the processor is meant, whatever GPU there is.
@@ -25,14 +25,14 @@ def fast_bfloat16(use_cpu: bool = False) -> bool:
 
 
 def add_use_cpu(parser: argparse.ArgumentParser, given: dict[str, Any]) -> None:
-    """`--use_cpu` as `TrainingArguments` reads it, for a first look at what the defaults of others depend on."""
+    """Adds `--use_cpu`, which is read before all other options because their defaults depend on it."""
     asked = given.get("use_cpu", False)
     parser.add_argument("--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=asked)
 
 
 def precision_defaults(precision: str, use_cpu: bool = False) -> dict[str, Any]:
-    """What `TrainingArguments` is told of a precision. It has to know when it is made, and takes bfloat16 on a CPU
-    only if it is told to stay there.
+    """Fields of `TrainingArguments` for a precision. They have to be set at construction. On a CPU, bfloat16 also
+    needs `use_cpu`.
 
     Raises:
         ValueError: an unknown precision.

@@ -1,4 +1,4 @@
-"""How a command that `accelerate launch` started in several processes ends."""
+"""The end of a command that `accelerate launch` started in several processes."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from accelerate import PartialState
 def end_process_group() -> None:
     """Ends the process group of this process, if it is in one; the last thing that a finished command does.
 
-    A group that lives on when Python ends has threads that may still hold tensors, and to free one then aborts the
-    process (SIGABRT, pytorch/pytorch#179291): now and then a finished training would count as failed. A command
-    that failed is not to call it: other processes may be waiting in a collective that never ends.
+    If a group is alive when Python exits, its threads may still hold tensors, and freeing one then aborts the process
+    (SIGABRT, pytorch/pytorch#179291), so that a finished training sometimes counts as failed. Do not call it after an
+    error: other processes may wait in a collective that never ends.
 
-    The group ends with what holds it last. Modules of torch that are loaded after there is a group keep it for good,
-    as a default of their functions, so that `transformers.Trainer` is to be imported before.
+    The group ends with its last reference. Modules of torch that are imported after the group was made keep a
+    reference as a default argument, so import `transformers.Trainer` before.
     """
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return
-    gc.collect()  # a model that was wrapped for several processes holds the group
+    gc.collect()  # a wrapped model holds a reference to the group
     PartialState().destroy_process_group()

@@ -13,10 +13,10 @@ from transformers import PreTrainedModel
 class StandardizedLinear(torch.nn.Linear):
     """A linear layer whose output is scaled to the targets: `(x W + b) * std + mean`, in float32.
 
-    Weights are drawn for outputs near zero. Where targets are far from it, the first hundreds of steps only move the
-    output to their mean, at a step of Adam's learning rate each; meanwhile the layers below are driven to whatever
-    makes the output large, the same for every item, and do not come back from it (fluorescence, mean 3.3: constant
-    predictions for all learning rates from 3e-5 to 1e-3).
+    Weights are drawn for outputs near zero. If targets are far from zero, the first hundreds of steps only move the
+    output to their mean, by Adam's learning rate each. Meanwhile the layers below learn to make the output large for
+    every item, and do not recover (fluorescence, mean 3.3: constant predictions for all learning rates from 3e-5 to
+    1e-3).
     """
 
     mean: float

@@ -1,4 +1,4 @@
-"""A run's folder: the one place that reads it whole. Imports no torch."""
+"""The only reader of a run's folder. Imports no torch."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .. import metrics, run_files
 from ..data.labels import label_rows
 from ..tasks import Task
 
-FORMAT = 1  # of run.json and of a study's list; a file that names none is of this one
-SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")  # what every run says of itself
-# What of a task's record changes a run; its published scores and sources do not.
+FORMAT = 1  # format of run.json and of a study's list; the default for files that name none
+SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fraction")  # fields that every run has
+# Fields of a task's record that affect results; published scores and sources do not.
 OF_TASK = ("discipline", "labels", "metric", "max_length", "pair", "votes", "test_split")
-# What cards and a publication need of a finished run, beside what every run says.
+# Entries that cards and uploads need from a finished run.
 _OF_FINISHED = {
     run_files.RUN: ("specification", "data_fingerprint", "data_origin", "backbone_origin", "versions"),
     run_files.RESULTS: ("metrics", "test_split", "counts", "train_items", "train_seconds"),
 }
-_COMPUTED_WITH = "precision"  # a seed that was computed elsewhere may have another precision, and is of the same cell
+_COMPUTED_WITH = "precision"  # seeds of a cell may be computed on different machines, in different precisions
 
 
-FEWEST_GROUPS = 20  # that a bootstrap draws together
+FEWEST_GROUPS = 20  # smallest number of groups for a bootstrap over groups
 
-ROW = "#"  # an archive has `#0`, `#1`, ... in place of the ids of data without a licence
-DECISION = "decision"  # and of a probe the class alone
+ROW = "#"  # archives have `#0`, `#1`, ... instead of ids for data without a licence
+DECISION = "decision"  # and only the predicted class of a probe
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Predictions:
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
-        """The answers of a file.
+        """Reads a file of predictions.
 
         Raises:
             ValueError: the file is not whole.
@@ -81,7 +81,7 @@ class Predictions:
         return None if task.votes else drawn_together(self.ids, self.groups)
 
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
-        """What a score is computed from: ids, truth and answers, of items or, where the task votes, of pieces."""
+        """Ids, truth and predictions of items or, if the task votes, of pieces: the input of a metric."""
         if task.multi_label:
             return self.ids, label_rows(self.labels, task.labels or ()), self.logits > 0
         answers = self.logits[:, 0].astype(np.float64) if task.regression else self.logits.argmax(axis=1)
@@ -97,8 +97,8 @@ class Predictions:
 def drawn_together(ids: Sequence[str], groups: Sequence[str | None] | None) -> tuple[str, ...] | None:
     """The group of each item, where several items share one: they are no independent evidence.
 
-    An item without a group is one of its own. None where no items share one, or where there are fewer than 20 groups:
-    of so few, resamples of groups tell little.
+    An item without a group is one of its own. None if no items share one, or if there are fewer than 20 groups, which
+    are too few for a bootstrap over groups.
     """
     if groups is None:
         return None
@@ -107,7 +107,7 @@ def drawn_together(ids: Sequence[str], groups: Sequence[str | None] | None) -> t
 
 
 def same_items(ids: Sequence[str], others: Sequence[str]) -> bool:
-    """Whether two lists of ids name the same items in the same order; row numbers of an archive fit any id."""
+    """Whether two lists of ids are of the same items in the same order. An archive's row numbers match any id."""
     numbered = any(each[:1] == (f"{ROW}0",) for each in (tuple(ids[:1]), tuple(others[:1])))
     return len(ids) == len(others) if numbered else tuple(ids) == tuple(others)
 
@@ -197,12 +197,12 @@ class Run:
 
     @property
     def fingerprint(self) -> str:
-        """Of the data that the run was made from."""
+        """sha256 of the data that the run was made from."""
         return str(self.order.get("data_fingerprint"))
 
     @property
     def cell(self) -> str:
-        """The same for runs that differ by seed alone, or by the precision of the machine."""
+        """Key of the run's cell: equal for runs that differ only by seed or by the machine's precision."""
         shared = {k: v for k, v in self.specification.items() if k not in ("seed", _COMPUTED_WITH)}
         return json.dumps(shared, sort_keys=True)
 

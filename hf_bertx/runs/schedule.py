@@ -19,7 +19,7 @@ _EVALUATIONS_AN_EPOCH = 3
 
 
 def count_rows(items: Dataset, spec: ResolvedRun) -> int:
-    """How many rows a run reads of items: one each, or one a window."""
+    """How many rows a run makes from items: one each, or one for each window."""
     if spec.windows is None:
         return len(items)
     return len(in_windows(items, spec.windows, get_discipline(spec.task.discipline, spec.kmer))[1])
@@ -28,8 +28,8 @@ def count_rows(items: Dataset, spec: ResolvedRun) -> int:
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
     """Sets batch size a device and accumulation steps so that an update sees `global_batch_size` examples.
 
-    A given `per_device_train_batch_size` bounds how many examples are in memory at once. A process uses one GPU: over
-    several the Trainer would put `DataParallel`, which multiplies the batch.
+    A given `per_device_train_batch_size` bounds how many examples are in memory at once. A process uses one GPU. With
+    several, the Trainer would use `DataParallel`, which multiplies the batch.
 
     Raises:
         ValueError: the global batch size cannot be divided among the processes.
@@ -48,7 +48,7 @@ def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:
 
 def set_schedule(args: TrainingArguments, spec: ResolvedRun, train_size: int) -> None:
     """When to log, evaluate and save. Evaluation and saving fall on logged steps, so that a resumed log has no gap."""
-    select = spec.task.test_split != "validation"  # what is tested on validation is not selected on it
+    select = spec.task.test_split != "validation"  # no selection on a validation set that is the test set
     steps = math.ceil(train_size / spec.global_batch_size)
     args.logging_steps = max(1, min(int(args.logging_steps), steps))
     if args.eval_steps is None:

@@ -1,4 +1,4 @@
-"""A run as plain values: what is ordered, where it lies, which runs belong to one cell. Imports no torch."""
+"""A run as plain values: its settings, its folder, its cell. Imports no torch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..baselines.catalog import get_baseline
 from ..protocols import PROBE, get_protocol
 from ..tasks import get_task, task_name
 
-# What `train.py` takes where neither the protocol nor the spec says otherwise.
+# Defaults of `train.py` for settings that neither the protocol nor the spec has.
 _DEFAULTS: dict[str, Any] = {
     "max_eval_items": None,
     "shortcuts": True,
@@ -30,7 +30,7 @@ _DEFAULTS: dict[str, Any] = {
     "max_steps": -1,
 }
 ALL = "all"  # of the training items
-MAX_TEST_ITEMS = 3000  # of a probe: larger test sets are drawn down to as many items, the same for every probe
+MAX_TEST_ITEMS = 3000  # of a probe; larger test sets are subsampled, to the same items for every probe
 _OF_A_PROBE: dict[str, Any] = {
     "items": ALL,
     "layers": None,
@@ -39,7 +39,7 @@ _OF_A_PROBE: dict[str, Any] = {
     "max_eval_items": MAX_TEST_ITEMS,
     "class_weights": None,
 }
-# Hyperparameters that a run's record leaves out where they have these values.
+# Hyperparameters that a run's record omits if they have these values.
 LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0, "optim_target_modules": None}
 
 
@@ -155,7 +155,7 @@ class RunSpec:
 
     @property
     def label(self) -> str:
-        """The run in a line of a listing."""
+        """One line for listings."""
         share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
         varied = f", {self.kmer}-mers" if self.kmer else ""
         varied += f", windows of {self.window}" if self.window else ""
@@ -171,9 +171,8 @@ class RunSpec:
         ]
 
     def hyperparameters(self) -> dict[str, Any]:
-        """What the run's record says of hyperparameters: the defaults, under the protocol's, under the overrides.
-
-        Of a baseline, only what limits its items is known.
+        """Hyperparameters as the run's record has them: defaults, then the protocol's, then the overrides. For a
+        baseline, only the limit of its items.
         """
         if self.arm == BASELINE:
             return {"max_eval_items": self.overrides.get("max_eval_items")}

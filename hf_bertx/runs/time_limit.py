@@ -1,4 +1,4 @@
-"""When runs have to stop, and how that is said to the processes that train them. Imports no torch."""
+"""Time limits of runs, passed to processes by an environment variable. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Trainer of a run, which waits for no device at each step."""
+"""The Trainer of a run, without a device synchronization at each step."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..run_files import writing
 
 
 class RunTrainer(Trainer):
-    """A `Trainer` that sums up tokens where they are and reads the sum when it logs or saves, not at each step.
+    """A `Trainer` that counts tokens on the device and reads the count only when it logs or saves.
 
-    It validates and predicts in the order of the rows, by whatever strategy training samples them.
+    Validation and prediction keep the order of the rows, whatever sampling strategy training uses.
     """
 
     _tokens: Any = 0
-    make_model: Callable[[], Any]  # the model as it was before training, once more
-    class_weights: Any = None  # of shape (classes,): what an item of each class weighs in the loss
-    rows_on: torch.device  # where the rows are that it trains on, and those that it is asked to predict
+    make_model: Callable[[], Any]  # builds the model as it was before training
+    class_weights: Any = None  # of shape (classes,): weights of classes in the loss
+    rows_on: torch.device  # device of the rows for training and prediction
 
     def whole_model(self) -> Any:
         """The trained model in one piece, in the main process; all processes have to ask for it together.
@@ -55,13 +55,13 @@ class RunTrainer(Trainer):
         return (loss, outputs) if return_outputs else loss
 
     def take_up(self, checkpoint: Path) -> None:
-        """Takes what a checkpoint of the end of training holds: the selected weights, the state and the callbacks'."""
+        """Loads a checkpoint of the end of training: selected weights, state and callbacks' states."""
         self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
         self._load_callback_state()
         self._load_from_checkpoint(self.state.best_model_checkpoint or str(checkpoint))
 
     def _load_callback_state(self) -> None:
-        # the stock Trainer forgets the best checkpoint of a run whose folder has another path now
+        # the stock Trainer loses the best checkpoint if the run's folder was moved
         if self.state.best_global_step:
             best = Path(self.args.output_dir or ".") / f"checkpoint-{self.state.best_global_step}"
             self.state.best_model_checkpoint = str(best)
@@ -78,7 +78,7 @@ class RunTrainer(Trainer):
             super()._save_checkpoint(*args, **kwargs)
 
     def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> Any:
-        # the stock Trainer drops the last items of validation and test too
+        # the stock Trainer also drops the last items of validation and test
         drop = self.args.dataloader_drop_last
         self.args.dataloader_drop_last = drop and is_training
         try:
@@ -87,7 +87,7 @@ class RunTrainer(Trainer):
             self.args.dataloader_drop_last = drop
 
     def _get_eval_sampler(self, eval_dataset: Any) -> Any:
-        # grouped by length, the stock Trainer predicts in another order than that of the rows, and does not tell
+        # with group_by_length, the stock Trainer silently predicts in another order than that of the rows
         return SequentialSampler(eval_dataset) if self.args.world_size <= 1 else None
 
     def _track_num_input_tokens(self, inputs: dict[str, Any]) -> None:
@@ -104,7 +104,7 @@ class RunTrainer(Trainer):
         super().log(logs, start_time)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        if _internal_call:  # every process saves a checkpoint; a user's own call may be one process's alone
+        if _internal_call:  # only in a checkpoint do all processes call this; a user's call may come from one process
             self._read_tokens()
         super().save_model(output_dir, _internal_call)
 

@@ -38,7 +38,7 @@ from .writer import RunWriter
 
 logger = logging.get_logger(__name__)
 
-# Optimizers, beside all of --optimizer, that leave a row with zero gradient untouched when weight decay is 0.
+# Values of --optim that leave a row with zero gradient untouched when weight decay is 0, as all of --optimizer do.
 _BY_ROW = ("adamw_torch", "adamw_torch_fused", "sgd", "adagrad")
 
 
@@ -94,7 +94,7 @@ def build_trainer(
         callbacks=callbacks,
     )
     for callback in trainer.callback_handler.callbacks:
-        if getattr(callback, "logging_dir", "") is None:  # TensorBoard's would lie, and go, with the checkpoints
+        if getattr(callback, "logging_dir", "") is None:  # else they are deleted with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
     trainer.make_model, trainer.rows_on = make_model, rows_on
     if balanced:
@@ -103,7 +103,7 @@ def build_trainer(
 
 
 def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
-    """Where the rows of a run are; with them on a GPU, `args` has nothing pinned from then on."""
+    """The device for a run's rows. If it is a GPU, pinned memory is switched off in `args`."""
     most = spec.task.max_length * sum(count_rows(rows, spec) for rows in data.splits.values())
     wanted = spec.rows_on_device and not args.dataloader_num_workers
     place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
@@ -132,7 +132,7 @@ def run(
     """
     begun = time.perf_counter()
     args = copy.deepcopy(args)
-    args.hub_token, args.push_to_hub = None, False  # a checkpoint holds the arguments
+    args.hub_token, args.push_to_hub = None, False  # because checkpoints hold the arguments
     folder = spec.folder(Path(args.output_dir or "runs"))
     state = PartialState()
     with state.main_process_first():
@@ -159,7 +159,7 @@ def _is_finished(spec: ResolvedRun, args: TrainingArguments, data: TaskData, fol
     if not (folder / run_files.RESULTS).is_file():
         return False
     run_files.check_run(folder)
-    with suppress(OSError), run_files.locked(folder):  # somebody is writing there, or the disk is read-only
+    with suppress(OSError), run_files.locked(folder):  # locked by another process, or a read-only disk
         run_files.sweep(folder)
     return True
 
@@ -201,7 +201,7 @@ def _train(
         try:
             checkpoint, reason = _fit(trainer)
         except Exception:
-            if begins and state.is_main_process and not trainer.state.global_step:  # nothing to go on from
+            if begins and state.is_main_process and not trainer.state.global_step:  # no checkpoint to resume from
                 (folder / run_files.RUN).unlink(missing_ok=True)
             raise
         seconds = time.perf_counter() - started
@@ -220,8 +220,8 @@ def _train(
 
 
 def _write_order(spec: ResolvedRun, order: dict[str, Any], folder: Path) -> bool:
-    """Records what was ordered, or compares it with what was; returns whether the run begins with it."""
-    # a backbone of the Hub has been loaded now, so that its commit is known
+    """Records the order, or compares it with the recorded one. Returns whether the run begins now."""
+    # the commit of a Hub backbone is known once it has been loaded
     found = spec.backbone
     order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
     begins = not (folder / run_files.RUN).is_file()

@@ -1,4 +1,4 @@
-"""Which fields of `TrainingArguments` a run takes, and which it refuses because it sets them itself."""
+"""Which fields of `TrainingArguments` a run accepts, and which it refuses because it sets them itself."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TABLES = "a run makes its own batches of token ids and labels"
 _SHARDS = "--fsdp shards a model over GPUs"
 _PARTS = "a run always trains, validates and tests"
 _NOTHING = "it has no effect on these encoders"
-# Fields that the run sets, or that would break what it promises, and why. Given, they are refused.
+# Fields that are refused, and why: the run sets them, or they would break a guarantee.
 REFUSED: dict[str, str] = {
     "accelerator_config": _BATCHES,
     "auto_find_batch_size": _BATCHES,
@@ -77,13 +77,13 @@ REFUSED: dict[str, str] = {
 }
 
 _OF_THE_HUB = ("hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token")
-# Fields that pre-training does not take; it saves every --save_steps, and publishes nothing.
+# Fields that pre-training refuses; it saves every --save_steps, and publishes nothing.
 REFUSED_IN_PRETRAINING = dict.fromkeys(
     (*(REFUSED.keys() - {"save_steps"}), *_OF_THE_HUB, "push_to_hub"),
     "pre-training sets it itself, or has no use for it",
 )
 
-# Options that have no effect unless another one is given.
+# Options that need another one.
 _NEEDS = dict.fromkeys(_OF_THE_HUB, "push_to_hub")
 _NEEDS |= {"gradient_checkpointing_kwargs": "gradient_checkpointing", "fsdp_config": "fsdp"}
 _NEEDS |= {"activation_checkpointing_kwargs": "activation_checkpointing"}

@@ -1,4 +1,4 @@
-"""What of a model is trained: everything, the head, the head and every LayerNorm, or low-rank adapters."""
+"""Tunings: train everything, the head, the head and every LayerNorm, or low-rank adapters."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def head_names(model: PreTrainedModel) -> list[str]:
 
 
 def freeze_body(model: PreTrainedModel, norms: bool = False) -> None:
-    """Leaves the head trainable and nothing else.
+    """Freezes everything but the head.
 
     Args:
         norms: leave the weights and biases of every LayerNorm trainable as well (Lu et al. 2021, "Pretrained

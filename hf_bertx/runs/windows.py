@@ -1,4 +1,4 @@
-"""An item as a model reads it: in one row, or in several windows."""
+"""Items as rows of a model: one row each, or several windows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..tokenization.windows import Windows
 
 logger = logging.get_logger(__name__)
 
-_FEW_CUT = 0.01  # of the items, which nobody has to be told of
+_FEW_CUT = 0.01  # share of cut items that is not worth a message
 
 
 def say_lengths(task: Task, tokenizer: Any, windows: Windows | None, items: int, rows: int, unread: int) -> None:

@@ -1,4 +1,4 @@
-"""The one writer of a run's folder; each file whole or not at all. Imports no torch."""
+"""The only writer of a run's folder; files are written whole or not at all. Imports no torch."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class RunWriter:
         self.folder = folder
 
     def order(self, order: dict[str, Any], versions: dict[str, str], machine: dict[str, Any]) -> None:
-        """What is ordered, and what will compute it: `run.json`, before the first step."""
+        """Writes the order, versions and machine to `run.json`, before the first step."""
         run_files.write_json(self.folder / run_files.RUN, {**order, "versions": versions, "machine": machine})
 
     def restarts(self) -> list[dict[str, Any]]:
-        """What was recorded of the starts of an unfinished run that collapsed."""
+        """The recorded starts of an unfinished run that collapsed."""
         path = self.folder / run_files.CHECKPOINTS / _RESTARTS
         return run_files.read_json(path) if path.is_file() else []
 
@@ -46,7 +46,7 @@ class RunWriter:
         return found
 
     def predictions(self, tested: bool, rows: Any, logits: Any) -> None:
-        """The answers to the items of the test split, or of the other one; one row an item."""
+        """Writes the predictions of the test or the validation split, one row for each item."""
         name = run_files.TEST_PREDICTIONS if tested else run_files.VALIDATION_PREDICTIONS
         run_files.write_predictions(self.folder / name, rows, logits)
 
@@ -64,11 +64,11 @@ class RunWriter:
         shutil.rmtree(self.folder / run_files.CHECKPOINTS, ignore_errors=True)
 
     def add(self, results: dict[str, Any], more: dict[str, Any]) -> None:
-        """Entries that a finished run's `results.json` gets later."""
+        """Adds entries to a finished run's `results.json`."""
         run_files.write_json(self.folder / run_files.RESULTS, {**results, **more})
 
     def failure(self, error: str) -> None:
-        """Why the last try failed, and how many there were."""
+        """Records why the last try failed, and how many tries there were."""
         path = self.folder / run_files.FAILURE
         attempts = run_files.read_json(path)["attempts"] if path.is_file() else 0
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""What is fitted before a model is trained: plain baselines, and a probe that is a model already."""
+"""Candidates that are fitted before training: plain baselines, and a probe that is saved as a model."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Tell = Callable[[str], None]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns 2 for an order that cannot be carried out, after one line that says why; see `run_command`."""
+    """Returns 2 after an error, which is printed as one line; see `run_command`."""
 
     def act() -> None:
         train_command(sys.argv[1:] if argv is None else argv)
@@ -101,11 +101,11 @@ def _checked(options: Options) -> tuple[int | str, bool | None]:
 def _first_look(
     plan: ResolvedRun, root: Path, baselines: bool, items: int | str, quick: bool, say: Tell
 ) -> list[Candidate]:
-    """Fits what comes before training, in the main process."""
+    """Fits baselines and probe in the main process."""
     if not PartialState().is_main_process:
         return []
     data = load_task_data(plan.task, plan.split, plan.data_dir)
-    check_calibration(plan, data)  # before minutes of fitting, not after them
+    check_calibration(plan, data)  # before fitting, which takes minutes
     data.say(say)
     say(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
     found: list[Candidate] = []

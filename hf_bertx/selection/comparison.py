@@ -1,4 +1,4 @@
-"""Candidates -> which one is kept, and one table with intervals. Validation chooses; test answers once."""
+"""Chooses the best candidate on validation, and compares all on test in one table with intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cross-validation on own data: a run for each fold, one table, and an answer to each item from the run without it."""
+"""Cross-validation on own data: a run for each fold, one table, and out-of-fold predictions of every item."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from ..study.plan import Study
 from ..tasks import Task, get_task
 
 FOLDER = "cross_validation"  # below the runs
-PREDICTIONS, TABLE, SCORES = "predictions.parquet", "table.md", "scores.json"  # `results.json` is a run's
+PREDICTIONS, TABLE, SCORES = "predictions.parquet", "table.md", "scores.json"  # not `results.json`, which marks a run
 _NO_OVERRIDES = {*OWN_ARGUMENTS, *OF_THE_COMMAND, "output_dir", "threads", "disable_tqdm", "resume"}
 
 

@@ -1,1 +1,1 @@
-"""A set of runs as YAML: which there are, who does them, in what time, and which setting validation chooses."""
+"""Studies: sets of runs in YAML files. Planning, execution, time estimates and choice of settings."""

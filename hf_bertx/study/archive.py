@@ -1,4 +1,4 @@
-"""Finished runs of a study in one file, without weights: what a machine that may vanish leaves behind."""
+"""Archives: the finished runs of a study in one file, without weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
         How many runs the file holds.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
-    lock = root / _LOCKS / f"{archive.name}.lock"  # beside the runs' own: the archive's folder holds results alone
+    lock = root / _LOCKS / f"{archive.name}.lock"  # with the runs' locks, not in the archive's folder
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
         folders = [run.folder(root) for run in runs]

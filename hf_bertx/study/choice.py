@@ -53,7 +53,7 @@ def choose(study: Study, root: Path) -> list[Choice]:
     """
     cells: dict[tuple, list[RunSpec]] = defaultdict(list)
     for run in study.runs:
-        if run.protocol == PROBE:  # sizes of a training set are not chosen among
+        if run.protocol == PROBE:  # training sizes of a probe are not a grid
             continue
         cells[run.task, run.backbone, run.arm, run.fraction, run.kmer].append(run)
     return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]

@@ -72,7 +72,7 @@ def run_study(
         os.environ[DEADLINE] = str(time.time() + time_limit - min(_RESERVE, time_limit / 10))
     todo = missing(study, context)
     progress = _Progress(study, len(todo), context.root, archive)
-    if os.environ.get(_WORKER) == "1":  # one of several processes; the first one prints and writes the plan
+    if os.environ.get(_WORKER) == "1":  # a worker process; the first process prints and writes the plan
         return _status(execute_in_order(todo, context, progress))
     print(f"study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(todo)} finished, {len(todo)} to do")
     if dry_run:
@@ -85,7 +85,7 @@ def run_study(
         status = _summary(execute_on_ray(todo, context, progress, workers), context.root)
     elif todo and (workers or 1) > 1:
         status = _run_workers(name, context, workers or 1, series, progress.archive_runs)
-        # a worker that a signal ended has a negative status: what it left counts
+        # a worker ended by a signal has a negative status; its runs decide the status
         status = max(status, _summary([outcome_of(run, context.root) for run in todo], context.root))
     elif todo:
         status = _summary(execute_in_order(todo, context, progress), context.root)
@@ -124,7 +124,7 @@ def _print_estimate(study: Study, todo: list[RunSpec], context: StudyContext, wo
     rest = f", and {unknown} runs without a measurement" if unknown else ""
     at_once = f", {workers} at once" if workers > 1 else ""
     if todo:
-        # processes share the cores, so that several at once gain little: no gain is promised
+        # no speed-up is assumed, because processes share the cores
         print(f"about {_duration(sum(known))} of this machine's time{at_once}{rest}")
     fit = gpu_room()
     if fit is not None:
@@ -137,7 +137,7 @@ class _Progress:
     def __init__(self, study: Study, count: int, root: Path, archive: Path | None) -> None:
         self.study, self.root, self.archive = study, root, archive
         self.count, self.done, self.begun = count, 0, time.perf_counter()
-        self._archived, self._next = -1, 0.0  # runs in the archive; when it may be written again
+        self._archived, self._next = -1, 0.0  # number of archived runs; earliest time of the next write
 
     def archive_runs(self, at_once: bool = False) -> None:
         """Writes the archive again if runs were finished since; unless `at_once`, in a tenth of the time at most."""

@@ -22,12 +22,12 @@ from .execution import StudyContext
 _TIMED_STEPS = 3
 # A step is a forward pass and a backward pass that costs two; evaluation is a forward pass.
 _EVALUATION = 1 / 3
-_CUDA_CONTEXT = 600 * 2**20  # bytes that a process holds on a GPU beside its tensors, about
+_CUDA_CONTEXT = 600 * 2**20  # approximate GPU memory of a process besides its tensors, in bytes
 _SHARE_OF_GPU = 0.9
 
 
 def measured_seconds(runs: Iterable[RunSpec], root: Path) -> dict[tuple, float]:
-    """Median seconds of the finished runs among these, by what a run costs: everything but its seed and its rate."""
+    """Median seconds of the finished runs, grouped by everything but seed and learning rate."""
     found: dict[tuple, list[float]] = defaultdict(list)
     for run in runs:
         if (run.folder(root) / run_files.RESULTS).is_file():
@@ -104,7 +104,7 @@ def _usual_length(rows: Any, longest: int, task: Any, kmer: int | None = None) -
     lengths = [
         len(item.split()) if task.discipline in ("text", "music") else len(item) for item in rows["sequence"][:100]
     ]
-    scale = 1.3 if task.discipline == "text" else 1.0 / (kmer or 1)  # subwords a word, about
+    scale = 1.3 if task.discipline == "text" else 1.0 / (kmer or 1)  # approximate number of subwords in a word
     return min(longest, int(statistics.median(lengths) * scale) + 2)
 
 
@@ -151,7 +151,7 @@ def _seconds_per_step(
 
 def gpu_room() -> int | None:
     """How many runs like the largest that was timed fit on the GPU at once; None without a GPU or a timed step."""
-    torch = sys.modules.get("torch")  # loaded where a step was timed
+    torch = sys.modules.get("torch")  # already imported if a step was timed
     if torch is None or not torch.cuda.is_available() or not torch.cuda.max_memory_reserved():
         return None
     return room(torch.cuda.get_device_properties(0).total_memory, torch.cuda.max_memory_reserved())

@@ -29,7 +29,7 @@ from ..tasks import get_task, rows_folder
 from .plan import FORMAT, PLANS, Study
 
 _LOCKS = ".locks"
-_POLL = 2.0  # seconds between looks at runs of other processes
+_POLL = 2.0  # seconds between checks of other processes' runs
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Outcome:
     error: str = ""
 
 
-Report = Callable[[Outcome], None]  # is called as each run ends
+Report = Callable[[Outcome], None]  # called at the end of each run
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def missing(study: Study, context: StudyContext) -> list[RunSpec]:
 
 
 def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
-    """Of the data as it is now; None without the data, so that a finished study can be listed without it."""
+    """The fingerprint of the current data; None without it, so that finished studies can be listed."""
     from ..data.task_data import load_task_data
 
     data_dir = context.data_dir(task)
@@ -166,7 +166,7 @@ def _claimed(run: RunSpec, root: Path) -> Iterator[bool]:
 
 
 def outcome_of(run: RunSpec, root: Path) -> Outcome:
-    """What the folder of a run says of it, when nobody trains it any more."""
+    """The outcome of a run that no process trains any more, read from its folder."""
     folder = run.folder(root)
     if (folder / run_files.RESULTS).is_file():
         return Outcome(run, "finished")
@@ -190,7 +190,7 @@ def execute(run: RunSpec, context: StudyContext) -> Outcome:
             _train(run, context)
         except (run_files.LockedRunError, TimeLimitReached) as error:
             return Outcome(run, "left" if isinstance(error, TimeLimitReached) else "elsewhere")
-        except Exception as error:  # one run must not stop the others; the error is in its folder and in the summary
+        except Exception as error:  # a failed run must not stop the others; its folder has the error
             message = " ".join(f"{type(error).__name__}: {error}".split())
             RunWriter(run.folder(context.root)).failure(message)
             return Outcome(run, "failed", time.perf_counter() - started, message)
@@ -259,7 +259,7 @@ def execute_in_processes(command: list[str], workers: int, meanwhile: Callable[[
     Args:
         meanwhile: is called again and again until all have ended.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each sets its own number; the default would be all cores
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each worker sets its own number of threads
     started = [subprocess.Popen(command, env=environment) for _ in range(workers)]
     try:
         while any(process.poll() is None for process in started):

@@ -22,9 +22,9 @@ from ..tasks import TASKS, built_folder, get_task
 from .series import last_of, read_series, uncut_positions
 
 NAMED = Path(__file__).parent.parent / "studies"
-PLANS = "studies"  # folder below the runs: what was planned, a JSON file a study
+PLANS = "studies"  # folder below the runs with a JSON file for each planned study
 FORMAT = 1
-# What a study may change: arguments of train.py that stand in a run's record, or change no number.
+# Arguments of train.py that a study may override: those that a run records, or that do not affect results.
 OVERRIDES = (
     "adam_beta1 adam_beta2 adam_epsilon attention_dropout class_weights data_seed eval_steps "
     "global_batch_size gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type "
@@ -172,7 +172,7 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
         split = content.get("split") or protocol.split(get_task(name))
         variant = "-".join(f"{option}={_short(value)}" for option, value in point.items())
         for backbone, arm in itertools.product(backbones, arms):
-            # a rate is judged by itself, not by half of it
+            # restarts with half the rate would blur the search
             alone = {"restarts": 0} if "learning_rate" in point else {}
             overrides = {**alone, **shared, **tasks[name], **arms[arm], **point}
             check_values({**overrides, "seed": seed, "fraction": fraction})
@@ -189,7 +189,7 @@ def _probes(content: dict[str, Any], cells: Iterable[tuple]) -> Iterator[RunSpec
         raise ValueError(f"items is {sizes!r}; give a list of numbers from 2 on or all, e.g. [100, all]")
     split = content.get("split") or "paper"
     for seed, task, backbone, arm, kmer in cells:
-        for size in sizes:  # one after the other, so that the features of an arm are computed once
+        for size in sizes:  # in this order features of an arm are computed once
             yield RunSpec.of_probe(task, arm, backbone, split, seed, items=size, kmer=kmer)
 
 
@@ -241,7 +241,7 @@ def _overrides(value: Any, field: str) -> dict[str, Any]:
 
 
 def _number(value: Any) -> Any:
-    """YAML reads `1e-5` as a word, since it has no point."""
+    """Converts strings such as `1e-5`, which YAML does not read as a number."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -279,7 +279,7 @@ def _check_room(backbone: str, task: str) -> None:
 
 
 def _distinct(runs: list[RunSpec]) -> tuple[RunSpec, ...]:
-    """Each run once; two orders for one folder are a mistake of the file."""
+    """Drops repeated runs. Two different runs for one folder are an error."""
     found: dict[Path, RunSpec] = {}
     for run in runs:
         if found.setdefault(run.folder(), run) != run:

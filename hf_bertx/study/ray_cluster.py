@@ -10,7 +10,7 @@ from ..runs.spec import RunSpec
 from ..runs.time_limit import DEADLINE
 from .execution import Outcome, Report, StudyContext, execute_in_order
 
-_TRIES = 3  # a run whose worker died is given to another one, and goes on from its checkpoint
+_TRIES = 3  # if a worker dies, another one resumes its run from the checkpoint
 
 
 def execute_on_ray(

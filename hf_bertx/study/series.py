@@ -13,7 +13,7 @@ RECORD = "pretraining.json"  # what pretrain.py leaves beside the folders step-0
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-# What the checkpoints of one pre-training have in common, as BERT and as DistilBERT call it.
+# Config fields that all checkpoints of a pre-training share, in BERT's and DistilBERT's names.
 _SIZES = (
     "model_type vocab_size hidden_size num_hidden_layers num_attention_heads intermediate_size embedding_size "
     "max_position_embeddings type_vocab_size dim n_layers n_heads hidden_dim"
@@ -107,7 +107,7 @@ def _refuse_pickle(name: str) -> None:
 
 
 def _check_alike(folders: list[Path]) -> None:
-    """Every checkpoint that lies here is whole, and of the sizes of the first."""
+    """Checks that all local checkpoints are whole and have the sizes of the first."""
     configs = []
     for folder in folders:
         _refuse_pickle(str(folder))
@@ -125,7 +125,7 @@ def _check_alike(folders: list[Path]) -> None:
 
 
 def _named_values(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; empty if there is no such file."""
+    """The content of a JSON file; empty if there is no such file."""
     try:
         values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""A tokenizer that needs no code of ours."""
+"""The saved form of a tokenizer, which needs no code of hf_bertx."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from ..disciplines import Discipline, fold
 
 _LETTERS_OF_BOTH = "ACGT"  # nucleotides, and residues
-# A WordLevel model whose unknown token is not in its vocabulary raises, where [UNK] would be silent.
+# With an unknown token that is not in the vocabulary, a WordLevel model raises an error instead of using [UNK].
 _RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
 
 
@@ -20,13 +20,13 @@ def reads_letters_apart(tokenizer: Any) -> bool:
 
 
 def case_variants(letter: str) -> set[str]:
-    """The letter and, where one letter alone is its other case, that."""
+    """A letter and its other case, if that is a single letter."""
     other = letter.swapcase()
     return {letter, other} if len(other) == 1 and other.swapcase() == letter else {letter}
 
 
 def _folding(discipline: Discipline) -> list[Any]:
-    """What writes every symbol in the case that the vocabulary has it in."""
+    """A normalizer that converts every symbol to the case of the vocabulary."""
     if not discipline.ignore_case:
         return []
     if not discipline.separator or all(symbol == fold(symbol) for symbol in discipline.symbols):  # letter by letter

@@ -1,4 +1,4 @@
-"""What a DisciplineTokenizer takes from a text tokenizer: a subword a symbol, and the special tokens around them."""
+"""Reads from a text tokenizer what a DisciplineTokenizer needs: a subword for each symbol, and special tokens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 from ..disciplines import Discipline
 from ..token_map import assign, random_subword_table
 
-PRETRAINED_ON = "pretrained_on"  # in the tokenizer_config.json of a model of `bertx pretrain --discipline`
+PRETRAINED_ON = "pretrained_on"  # entry in the tokenizer_config.json of a model of `bertx pretrain --discipline`
 Template = dict[str, list[list[Any]]]
 
 
@@ -81,7 +81,7 @@ def _check_pretraining(text: Any, discipline: Discipline, assignment: str) -> No
 
 
 def check_subwords(discipline: Discipline, symbol_ids: list[int], special_ids: dict[str, int], size: int) -> None:
-    """Each symbol and special token has an id of its own, among the rows of the backbone's embedding table."""
+    """Checks that symbols and special tokens have distinct ids within the backbone's embedding table."""
     symbols = discipline.symbols
     if len(symbol_ids) != len(symbols):
         raise ValueError(f"{len(symbol_ids)} symbol_ids for the {len(symbols)} symbols of {discipline.name}")

@@ -1,4 +1,4 @@
-"""Sequences that are longer than a model reads -> windows that it reads whole."""
+"""Cuts long sequences into windows that a model can read."""
 
 from __future__ import annotations
 
