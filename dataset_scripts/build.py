@@ -38,7 +38,7 @@ _ABOUT = {
     "authors": "The division of the authors' released code.",
     "grouped": "Items that give each other away are on one side: no group is in two splits.",
 }
-_LOCK, _NEW, _OLD = "lock", "new", "old"  # in a folder for what is being made: its lock, the new data set, the old one
+_LOCK, _NEW, _OLD = "lock", "new", "old"  # in the staging folder: its lock, the new data set, the old one
 _NAME = re.compile(r"(?!\.)[^\x00-\x1f\x7f<>:\"/\\|?*]+")
 
 
@@ -100,24 +100,24 @@ def build_dataset(
 def _record(
     builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], config: str, seed: int
 ) -> dict[str, Any]:
-    """What is kept of a build, in `builds/CONFIG.json`."""
+    """The record of a build, for `builds/CONFIG.json`."""
     task, own = builder.task, isinstance(builder, Own)
     source = f"--from {builder.files[TRAIN][0].name}" if own else f"--split {config}"
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
-    found = understood(counts, balance := balances(splits), task.labels is not None, task.multi_label)
+    summary = understood(counts, balance := balances(splits), task.labels is not None, task.multi_label)
     return {
         "config": config,
         "task": asdict(task),
         "about": "The user's own files." if own else _ABOUT[config],
         "counts": counts,
         "balance": balance,
-        "understood": found,
+        "understood": summary,
         "leaks": None if report is None else report.to_dict(),
         "leak_sentences": [] if report is None else report.sentences(),
         "command": f"bertx data build {task.name} {source} --seed {seed}",
         "source": builder.provenance(),
-        "notes": [*builder.notes, *found.get("doubts", ())],
+        "notes": [*builder.notes, *summary.get("doubts", ())],
         "made_from": None,
         "tokenizer": None,
         "versions": {"hf_bertx": __version__, "datasets": datasets.__version__},
@@ -142,13 +142,13 @@ def _builder(name: str) -> type[DisciplineBuilder]:
 
 @contextmanager
 def _staged(output: Path) -> Iterator[Path]:
-    """A folder beside `output` for what is being made; gone afterwards, whatever happens."""
+    """A staging folder beside `output`, removed at the end in any case."""
     output.parent.mkdir(parents=True, exist_ok=True)
     _sweep(output)
     made = Path(tempfile.mkdtemp(prefix=f".{output.name}.new.", dir=output.parent))
     alive = FileLock(made / _LOCK)
     alive.acquire()
-    # others sweep what has this name, and see it locked from the start
+    # renamed once it is locked, because other builds remove unlocked folders of this name
     stage = made.with_name(f".{output.name}.building.{made.suffix[1:]}")
     made.rename(stage)
     try:
@@ -172,25 +172,25 @@ def _swapping(output: Path) -> FileLock:
 
 
 def _sweep(output: Path) -> None:
-    """Removes what killed builds left beside `output`, and puts the old data set back where one died in the swap."""
+    """Removes staging folders of killed builds, and restores the old data set if one died during the swap."""
     for stage in output.parent.glob(f".*.building.*/{_LOCK}"):
         if not re.fullmatch(re.escape(f".{output.name}.building.") + "[a-z0-9_]+", stage.parent.name):
             continue
         try:
-            with FileLock(stage, timeout=0):  # the system takes it from a process that died
+            with FileLock(stage, timeout=0):  # a dead process holds no lock
                 if (stage.parent / _OLD).is_dir():
                     with _swapping(output):
                         if not output.exists():
                             (stage.parent / _OLD).rename(output)
                 shutil.rmtree(stage.parent, ignore_errors=True)
-        except (Timeout, FileNotFoundError, FileExistsError):  # another process builds in it, or has just removed it
+        except (Timeout, FileNotFoundError, FileExistsError):  # in use by another process, or just removed by it
             continue
 
 
 def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[str, datasets.Dataset]:
     """Parquet files of each split, `train.parquet` or `train-00000-of-00003.parquet`, and the rows read from them."""
     folder.mkdir(parents=True)
-    # what was fetched outlives the cache of this build: the next configuration is made of the same files
+    # downloads outlive the cache of this build, because other configurations need the same files
     kept = datasets.DownloadConfig(cache_dir=datasets.config.DOWNLOADED_DATASETS_PATH, use_etag=False)
     builder.download_and_prepare(str(cache / "parquet"), file_format="parquet", download_config=kept)
     files: dict[str, list[str]] = {}
@@ -291,7 +291,7 @@ def _keep(old: Path, new: Path) -> None:
 
 
 def _link(old: str, new: str) -> None:
-    """A second name of a file; a copy where the file system has none."""
+    """Hard-links a file, or copies it if the file system has no hard links."""
     try:
         os.link(old, new, follow_symlinks=False)
     except OSError:

@@ -23,7 +23,7 @@ from .splits import SEED, TEST, TRAIN, VALIDATION, grouped_split, random_split
 
 logger = datasets.utils.logging.get_logger(__name__)
 SPLITS = ("paper", "authors", "grouped")
-ALL = "all"  # files that are not divided into training, validation and test
+ALL = "all"  # part for files that are not split into training, validation and test
 Reader = Callable[[Path], Iterator[Record]]
 
 
@@ -51,7 +51,7 @@ class Form:
 
 
 class Key(NamedTuple):
-    """What the division into splits needs of a record."""
+    """The fields of a record that a split depends on."""
 
     id: str
     group: str | None
@@ -78,10 +78,10 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
     BUILDER_CONFIG_CLASS = BuildConfig
     FORMS: Mapping[str, tuple[Form, ...]] = {}
     config: BuildConfig
-    notes: tuple[str, ...] = ()  # what a reader of the data set's card has to know
+    notes: tuple[str, ...] = ()  # remarks for the data set's card
 
     def note(self, message: str) -> None:
-        """Says it now, and in the card."""
+        """Logs a remark, and adds it to the card."""
         logger.warning(message)
         self.notes = (*self.notes, message)
 
@@ -171,7 +171,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
                 chosen[part] = parts
 
     def _keys(self, part: str) -> Iterator[Key]:
-        """What the division needs of every record: a first reading, which also finds what is wrong with the files."""
+        """Keys of all records. This first reading also finds errors in the files."""
         for row in self.rows(part):
             yield Key(row["id"], row["group"], row["part"])
 
@@ -192,7 +192,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
         except ValueError as error:
             raise ValueError(f"{self.task.name}: {error}; use --split paper") from None
-        flat = [""] * len(keys)  # a record without a group is left out: nobody knows what it gives away
+        flat = [""] * len(keys)  # records without a group are left out, because their leaks are unknown
         for i, part in zip(order, drawn, strict=True):
             flat[i] = part
         if len(order) < len(keys):
@@ -220,8 +220,8 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
 
     def compare_counts(self, counts: Mapping[str, int], published: Mapping[str, int], what: str = "items") -> None:
         """Notes counts that differ from the published ones; an error under `strict`."""
-        found = {**counts, ALL: sum(counts.values())}
-        differing = [f"{found.get(p, 0)} {p}, published {n}" for p, n in published.items() if found.get(p, 0) != n]
+        counted = {**counts, ALL: sum(counts.values())}
+        differing = [f"{counted.get(p, 0)} {p}, published {n}" for p, n in published.items() if counted.get(p, 0) != n]
         if not differing:
             return
         message = f"{self.task.name}: counts of {what} differ from the published ones: {'; '.join(differing)}"
@@ -230,7 +230,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         self.note(message)
 
     def provenance(self) -> dict[str, Any]:
-        """What was read: the form of the files, their names, sizes and sha256."""
+        """The files that were read: their form, names, sizes and sha256."""
         files = [
             {"part": part, "file": path.name, "bytes": path.stat().st_size, "sha256": run_files.sha256(path)}
             for part, paths in self.files.items()
@@ -264,10 +264,10 @@ def locate(
         top = {}
     for held, patterns_of in ((names, lambda form: form.files), (top, _file_names)):
         for form in forms:
-            found = {part: _matching(held, patterns) for part, patterns in patterns_of(form).items()}
-            found = {part: paths for part, paths in found.items() if paths}
-            if found:
-                return form, found
+            files = {part: _matching(held, patterns) for part, patterns in patterns_of(form).items()}
+            files = {part: paths for part, paths in files.items() if paths}
+            if files:
+                return form, files
     looked = "; ".join(
         f"{form.name}: {', '.join(p for patterns in form.files.values() for p in patterns)}" for form in forms
     )
@@ -287,9 +287,9 @@ def _file_names(form: Form) -> dict[str, tuple[str, ...]]:
 
 def _matching(names: Mapping[str, Path], patterns: Iterable[str]) -> list[Path]:
     """Each pattern's matches, without regard to case, below any folder."""
-    found: dict[Path, None] = {}
+    matches: dict[Path, None] = {}
     for pattern in patterns:
         for name, path in names.items():
             if fnmatch.fnmatch("/" + name.lower(), "*/" + pattern.lower()):
-                found[path] = None
-    return list(found)
+                matches[path] = None
+    return list(matches)

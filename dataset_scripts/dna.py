@@ -66,11 +66,11 @@ def read_package_copy(path: Path) -> Iterator[Record]:
 
 def chromosome(name: str) -> str | None:
     """The chromosome of a window by the name of its place in the yeast genome: `iYAL067W-A_5085` is on `chr1`."""
-    found = _CHROMOSOME.match(name)
-    if found:
-        return f"chr{ord(found[1] or found[2]) - ord('A') + 1}"
-    found = _TELOMERE.match(name)
-    return f"chr{found[1]}" if found else None
+    match = _CHROMOSOME.match(name)
+    if match:
+        return f"chr{ord(match[1] or match[2]) - ord('A') + 1}"
+    match = _TELOMERE.match(name)
+    return f"chr{match[1]}" if match else None
 
 
 def read_three_lines(path: Path) -> Iterator[Record]:

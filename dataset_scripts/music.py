@@ -90,13 +90,13 @@ class Music(DisciplineBuilder):
     pieces: dict[str, list[Piece]]
 
     def choose(self) -> dict[str, Sequence[str]]:
-        """The split of each piece, by the metadata alone: reading the MIDI files is what takes time."""
+        """The split of each piece, from the metadata alone, because reading MIDI files takes long."""
         pieces = [piece for path in self.files[ALL] for piece in read_pieces(path)]
         parts: dict[str, set[str]] = {}
         for piece in pieces:
             parts.setdefault(piece.work, set()).add(piece.part)
         if self.config.split == "grouped":
-            shared = {work for work, found in parts.items() if len(found) > 1}
+            shared = {work for work, splits in parts.items() if len(splits) > 1}
             if shared:
                 self.note(f"{len(shared)} works stand in more than one part; all of each is for training here")
             pieces = [piece._replace(part=TRAIN) if piece.work in shared else piece for piece in pieces]

@@ -23,7 +23,7 @@ from .builder import BuildConfig, DisciplineBuilder, Form, Key
 from .records import Record
 from .splits import TEST, TRAIN, VALIDATION, fold_split, grouped_split, held_out, stratified_split
 
-_MOST_OF_ONE = 0.8  # of the records in one class, beyond which accuracy says little
+_MOST_OF_ONE = 0.8  # share of records in one class above which accuracy says little
 
 
 @dataclass
@@ -67,10 +67,10 @@ class OwnConfig(BuildConfig):
 
 @dataclass
 class _Scan:
-    """What a first reading of all files tells: labels and groups of the training file, the longest item of all."""
+    """Facts from a first reading of all files: labels and groups of the training file, the longest item."""
 
     labels: Counter[str] = field(default_factory=Counter)
-    places: dict[str, str] = field(default_factory=dict)  # where each label stands first
+    places: dict[str, str] = field(default_factory=dict)  # the first place of each label
     longest: int = 0
     grouped: bool = False
 
@@ -98,8 +98,8 @@ class Own(DisciplineBuilder):
             if self.config.discipline not in (*DISCIPLINES, "text"):
                 known = ", ".join((*DISCIPLINES, "text"))
                 given = self.config.discipline
-                said = f"is {given!r}" if given else "is missing"
-                raise ValueError(f"--discipline {said}; allowed: {known}")
+                problem_text = f"is {given!r}" if given else "is missing"
+                raise ValueError(f"--discipline {problem_text}; allowed: {known}")
             for path in self._given.values():
                 if not path.exists():
                     raise FileNotFoundError(f"{path}: no such file or folder")
@@ -134,7 +134,7 @@ class Own(DisciplineBuilder):
         return self._own_task
 
     def _read(self, path: Path, labels: Labels | None = None, counts: Counter[str] | None = None) -> Iterator[Record]:
-        """The records of one of the files; MIDI files are read once, since that takes long and pitches are small."""
+        """The records of a file. MIDI files are read once and kept: reading takes long, and segments are small."""
         if path in self._pieces:
             yield from self._pieces[path]
             return
@@ -221,16 +221,16 @@ class Own(DisciplineBuilder):
 
     def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> Sequence[str]:
         groups, config = self._groups(keys, sequences), self.config
-        told = f"drawn at random, {'classes' if self.task.labels else 'targets'} in proportion"
+        how = f"drawn at random, {'classes' if self.task.labels else 'targets'} in proportion"
         if groups is not None:
-            told = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
+            how = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
         try:
             if config.fold is not None and config.folds is not None:
-                self.note(f"test: fold {config.fold} of {config.folds}, {told}; validation: a tenth of the rest")
+                self.note(f"test: fold {config.fold} of {config.folds}, {how}; validation: a tenth of the rest")
                 regression = self.task.labels is None
                 return fold_split(labels, groups, config.folds, config.fold, config.seed, regression)
             wanted = held_out(len(keys))
-            self.note(f"{', '.join(parts[1:])}: {wanted / len(keys):.0%} each of the training file, {told}")
+            self.note(f"{', '.join(parts[1:])}: {wanted / len(keys):.0%} each of the training file, {how}")
             if groups is None:
                 return stratified_split(labels, config.seed, parts)
             return grouped_split(groups, config.seed, parts, wanted)

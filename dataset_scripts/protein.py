@@ -68,12 +68,12 @@ def read_sarkisyan(path: Path) -> Iterator[Record]:
         letters = list(_AVGFP)
         mutations = [mutation for mutation in row["aaMutations"].split(":") if mutation]
         for mutation in mutations:
-            found = _MUTATION.fullmatch(mutation)
-            if found is None or int(found[2]) >= len(letters) or letters[int(found[2])] != found[1]:
+            match = _MUTATION.fullmatch(mutation)
+            if match is None or int(match[2]) >= len(letters) or letters[int(match[2])] != match[1]:
                 raise ValueError(f"{where}: mutation {mutation!r} is none of avGFP; allowed: S, the letter, 0 to "
                                  f"{len(letters) - 1}, the new letter")  # fmt: skip
-            letters[int(found[2])] = found[3]
-        # TAPE's division: "train on up to three mutations, test on four and more"
+            letters[int(match[2])] = match[3]
+        # TAPE's split: "train on up to three mutations, test on four and more"
         part = TRAIN if len(mutations) <= 3 else TEST
         yield Record(f"avgfp-{number:05d}", "".join(letters), row["medianBrightness"], where, part=part)
 

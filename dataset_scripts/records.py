@@ -1,4 +1,4 @@
-"""What every reader of raw files yields, and what it has to satisfy."""
+"""The records that readers of raw files yield, and their checks."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def checked_sequence(sequence: str, task: Task, where: str) -> str:
         return sequence
     parts = sequence.split() if discipline.separator else list(sequence)
     known = set(discipline.symbols)
-    if discipline.ignore_case:  # letters as they stand: `ß`.upper() is two that are known
+    if discipline.ignore_case:  # no `upper` for other letters: `ß`.upper() is `SS`
         known |= {symbol.lower() for symbol in discipline.symbols}
     foreign = set(parts) - known
     if foreign:

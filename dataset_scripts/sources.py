@@ -1,4 +1,4 @@
-"""Where the original files are: addresses, checksums; and how they are fetched."""
+"""Addresses and checksums of the original files, and their download."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ def download(
 def unpack_at_hand(task: Task, given: Path, folder: Path) -> bool:
     """Whether `given` is an archive, or holds one of the task's by its published name, which is then in `folder`."""
     names = {source.file for source in SOURCES[task.name]}
-    found = [given] if given.is_file() else [path for path in sorted(given.rglob("*")) if path.name in names]
-    archives = [path for path in found if path.name.endswith(_ARCHIVES)]
+    candidates = [given] if given.is_file() else [path for path in sorted(given.rglob("*")) if path.name in names]
+    archives = [path for path in candidates if path.name.endswith(_ARCHIVES)]
     for path in archives:
         unpack(path, folder)
     return bool(archives)
@@ -206,14 +206,14 @@ def _fetch(source: Source, task: Task, dl_manager: datasets.DownloadManager) -> 
         try:
             _go_on(address, str(dl_manager.download_config.cache_dir))
             path = Path(str(dl_manager.download(address)))
-        except Exception as error:  # each back end raises its own; whatever it was, the next address is tried
+        except Exception as error:  # back ends raise different exceptions; after any, the next address is tried
             first_line = (str(error).strip().splitlines() or [""])[0]
             reasons[address] = f"{address}: {type(error).__name__} {first_line}".rstrip()
             continue
-        found = checksum(path, source.checksum)
-        if found != source.checksum:
-            path.unlink(missing_ok=True)  # not kept: the next attempt is to fetch it again
-            reasons[address] = f"{address}: {found}, expected {source.checksum}"
+        digest = checksum(path, source.checksum)
+        if digest != source.checksum:
+            path.unlink(missing_ok=True)  # removed, so that the next attempt downloads it again
+            reasons[address] = f"{address}: {digest}, expected {source.checksum}"
             continue
         return path
     raise FileNotFoundError(

@@ -1,4 +1,4 @@
-"""Which rows are for training, validation and test."""
+"""Splits: which rows are for training, validation and test."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ TRAIN, VALIDATION, TEST = "train", "validation", "test"
 SEED = 100  # authors' code: shuffle with seed 100, then contiguous 90/5/5
 _SHARE = 0.05  # "randomly chosen 90% ... 5% ... 5%" (appendix G.3)
 _OVERSHOOT = 1.5
-_ENOUGH, _MOST = 200, 0.15  # of a user's own data: so many rows are held out for a part, but at most this share
-_FEWEST = 20  # rows that a part is drawn from
+_ENOUGH, _MOST = 200, 0.15  # of a user's own data: rows that are held out for a part, and the largest share
+_FEWEST = 20  # smallest number of rows to draw a part from
 
 
 def random_split(n: int, seed: int = SEED, parts: Sequence[str] = (TRAIN, VALIDATION, TEST)) -> list[str]:

@@ -150,8 +150,8 @@ def pretraining_step(backbone: str) -> int | None:
 
     `multiberts-seed_0-step_20k` and a folder `.../step-20000` are both 20,000.
     """
-    found = _PRETRAINING_STEP.search(backbone.rstrip("/").rpartition("/")[2])
-    return None if found is None else int(found[1]) * (1000 if found[2] else 1)
+    match = _PRETRAINING_STEP.search(backbone.rstrip("/").rpartition("/")[2])
+    return None if match is None else int(match[1]) * (1000 if match[2] else 1)
 
 
 def pretraining_series(backbone: str) -> str:
@@ -187,19 +187,19 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
     folder = Path(name).expanduser()
     if (folder / "config.json").is_file():
         return ResolvedBackbone(name, str(folder), None, f"the folder {folder}")
-    found = known_backbone(name)
-    if found is not None:
-        packaged = _packaged_folder(found)
-        if packaged is not None and found.package is not None:
+    known = known_backbone(name)
+    if known is not None:
+        packaged = _packaged_folder(known)
+        if packaged is not None and known.package is not None:
             return ResolvedBackbone(
                 name,
                 str(packaged),
-                found.revision,
-                f"the installed package {found.package[0]} (sha256 checked)",
-                found,
+                known.revision,
+                f"the installed package {known.package[0]} (sha256 checked)",
+                known,
             )
-        at = f" at revision {found.revision[:12]}" if found.revision else ""
-        return ResolvedBackbone(name, found.hub_id, found.revision, f"the Hub: {found.hub_id}{at}", found)
+        at = f" at revision {known.revision[:12]}" if known.revision else ""
+        return ResolvedBackbone(name, known.hub_id, known.revision, f"the Hub: {known.hub_id}{at}", known)
     hub_id, _, revision = name.partition("@")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", hub_id) and not folder.exists():
         at = f" at revision {revision}" if revision else ""
@@ -263,8 +263,8 @@ def weights_revision(source: str, start: str = "pretrained") -> str | None:
         cached = try_to_load_from_cache(source, "config.json")
         return Path(cached).parent.name if isinstance(cached, str) else None
     patterns = ("config.json",) if start == "random" else ("*.safetensors", "*.bin")
-    found = sorted(path for pattern in (*patterns, "tokenizer.json") for path in folder.glob(pattern))
-    return _digest(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in found))
+    files = sorted(path for pattern in (*patterns, "tokenizer.json") for path in folder.glob(pattern))
+    return _digest(tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files))
 
 
 @functools.cache

@@ -21,8 +21,8 @@ _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 def status_of(error: BaseException) -> int | None:
     """The HTTP status that an error, or one that led to it, is about."""
-    found = next((link for link in _chain(error) if isinstance(link, HfHubHTTPError)), None)
-    return None if found is None else found.response.status_code
+    refusal = next((link for link in _chain(error) if isinstance(link, HfHubHTTPError)), None)
+    return None if refusal is None else refusal.response.status_code
 
 
 def advice(error: BaseException) -> str | None:

@@ -145,26 +145,26 @@ def main(argv: list[str] | None = None) -> int:
     return run_command("train.py", act)
 
 
-def build_own(name: str, folder: Path, told: dict[str, Any]) -> OwnData:
+def build_own(name: str, folder: Path, options: dict[str, Any]) -> OwnData:
     """Builds a user's own data into a folder named by its content, so that two files of the same name never share a
     folder."""
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     from .publishing.cards import built_task
 
-    built = folder / f"{name}-{_content(told)[:12]}"
-    folds = range(1, told.get("folds", 0) + 1)
+    built = folder / f"{name}-{_content(options)[:12]}"
+    folds = range(1, options.get("folds", 0) + 1)
     with PartialState().main_process_first():
         if PartialState().is_main_process:
             for fold in folds or (None,):
-                build_dataset(name, built, builder_options={**told, "fold": fold})
+                build_dataset(name, built, builder_options={**options, "fold": fold})
     return OwnData(built_task(built), built if folds else built / "default")
 
 
-def _content(told: dict[str, Any]) -> str:
+def _content(options: dict[str, Any]) -> str:
     """A sha256 over the options of a user's own data and over the files that they name."""
     digest = hashlib.sha256()
-    for option, value in sorted(told.items()):
+    for option, value in sorted(options.items()):
         digest.update(f"{option}={value}\n".encode())
         path = Path(str(value))
         files = sorted(path.rglob("*")) if path.is_dir() else [path]

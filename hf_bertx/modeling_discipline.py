@@ -38,9 +38,9 @@ def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -
             return not name.startswith(drawn)
         return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
 
-    for name, found, wanted in sorted(info["mismatched_keys"]):
+    for name, shape, wanted in sorted(info["mismatched_keys"]):
         if needed(name):
-            raise ValueError(f"{source}: {name} has the shape {tuple(found)}; its config asks for {tuple(wanted)}")
+            raise ValueError(f"{source}: {name} has the shape {tuple(shape)}; its config asks for {tuple(wanted)}")
     missing = sorted(filter(needed, info["missing_keys"]))
     if missing:
         raise ValueError(
@@ -221,8 +221,8 @@ class AutoModelForDisciplineClassification:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> PreTrainedModel:
         """See [`DisciplineClassificationMixin.from_pretrained`]."""
-        found = cls._class_of(pretrained_model_name_or_path, kwargs.get("revision"))
-        return found.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        model_class = cls._class_of(pretrained_model_name_or_path, kwargs.get("revision"))
+        return model_class.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
     def from_backbone(
@@ -234,10 +234,10 @@ class AutoModelForDisciplineClassification:
     @classmethod
     def from_config(cls, config: Any) -> PreTrainedModel:
         """A model with random weights, in the shape of a discipline config or a stock one."""
-        found = cls._class_for_type(config.model_type)
-        if not isinstance(config, found.config_class):
-            config = found.config_class(**{**config.to_dict(), "started_as": "random"})
-        return found(config)
+        model_class = cls._class_for_type(config.model_type)
+        if not isinstance(config, model_class.config_class):
+            config = model_class.config_class(**{**config.to_dict(), "started_as": "random"})
+        return model_class(config)
 
     @classmethod
     def _class_of(cls, source: Any, revision: str | None) -> Any:

@@ -76,8 +76,8 @@ class DisciplineClassificationPipeline(Pipeline):
         if isinstance(inputs, Path) or (isinstance(inputs, str) and self._names_a_file(inputs)):
             return list(self.read(inputs, **answer))
         several = [inputs] if isinstance(inputs, (str, dict)) else inputs
-        found = (record for _, record in self._answers(_raw(several), **answer))
-        return list(found) if isinstance(several, (list, tuple)) else found
+        answers = (record for _, record in self._answers(_raw(several), **answer))
+        return list(answers) if isinstance(several, (list, tuple)) else answers
 
     def _names_a_file(self, text: str) -> bool:
         return self.classifier.discipline != "text" and ending_of(Path(text)) in INPUT_ENDINGS

@@ -58,8 +58,8 @@ def quiet_loading() -> None:
     messages.get_logger("transformers.modeling_utils").addFilter(_not_of_the_head)
 
 
-def _not_of_the_head(said: logging.LogRecord) -> bool:  # one function object, so that a logger adds it only once
-    return not any(words in said.getMessage() for words in ("LOAD REPORT", "This checkpoint seem corrupted"))
+def _not_of_the_head(record: logging.LogRecord) -> bool:  # one function object, so that a logger adds it only once
+    return not any(words in record.getMessage() for words in ("LOAD REPORT", "This checkpoint seem corrupted"))
 
 
 def usable_cores() -> int:

@@ -239,12 +239,12 @@ def check_files(
         if not path.is_file():
             raise ValueError(f"{path}: the file is missing; {advice}")
         if path.stat().st_size != recorded["size"]:
-            found = f"{path.stat().st_size} bytes, {recorded['size']} were written"
+            difference = f"{path.stat().st_size} bytes, {recorded['size']} were written"
         elif content and (digest := sha256(path)) != recorded["sha256"]:
-            found = f"its sha256 is {digest[:12]}, {recorded['sha256'][:12]} was written"
+            difference = f"its sha256 is {digest[:12]}, {recorded['sha256'][:12]} was written"
         else:
             continue
-        raise ValueError(f"{path}: damaged or changed ({found}); {advice}")
+        raise ValueError(f"{path}: damaged or changed ({difference}); {advice}")
 
 
 def check_run(folder: Path, below: str = "", content: bool = True) -> None:

@@ -122,10 +122,10 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         Raises:
             ValueError: the vocabulary cannot serve the assignment, or an argument is not allowed.
         """
-        found = get_discipline(discipline)
-        chosen = subwords_of(backbone, found, assignment, seed, counts_file, remap_special_tokens, add_special_tokens)
+        known = get_discipline(discipline)
+        chosen = subwords_of(backbone, known, assignment, seed, counts_file, remap_special_tokens, add_special_tokens)
         chosen["model_max_length"] = model_max_length or chosen["model_max_length"]
-        return cls(alphabet=found, truncation_keeps=truncation_keeps, **chosen)
+        return cls(alphabet=known, truncation_keeps=truncation_keeps, **chosen)
 
     @property
     def vocab_size(self) -> int:

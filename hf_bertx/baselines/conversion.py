@@ -49,8 +49,8 @@ def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
     if entries != VOCABULARY_SIZE:
         raise ValueError(f"{checkpoint}: {_WORDS!r} has {entries} entries; PLUS-TFM's alphabet has {VOCABULARY_SIZE}")
     if _POSITIONS in tensors and tensors[_POSITIONS].shape[-1:] != (size,):
-        found = tuple(tensors[_POSITIONS].shape)
-        raise ValueError(f"{checkpoint}: {_POSITIONS!r} has the shape {found}; its last number should be {size}")
+        shape = tuple(tensors[_POSITIONS].shape)
+        raise ValueError(f"{checkpoint}: {_POSITIONS!r} has the shape {shape}; its last number should be {size}")
     model = PlusTFMForSequenceClassification(_config(tensors, checkpoint))
     expected = model.state_dict()
     kept = {name for name in expected if name.startswith("classifier.")}
@@ -98,10 +98,10 @@ def convert_antiberty(output: Path) -> Path:
         OSError: the package is not installed.
         ValueError: other names or shapes than BERT's.
     """
-    found = find_spec("antiberty")
-    if found is None or not found.submodule_search_locations:
+    package = find_spec("antiberty")
+    if package is None or not package.submodule_search_locations:
         raise OSError("the package antiberty is not installed: pip install 'hf-bertx[antiberty]'")
-    root = Path(next(iter(found.submodule_search_locations)))
+    root = Path(next(iter(package.submodule_search_locations)))
     checkpoint = root / _ANTIBERTY_MODEL / "pytorch_model.bin"
     model = BertModel(BertConfig.from_pretrained(root / _ANTIBERTY_MODEL))
     tensors = {
@@ -149,19 +149,19 @@ def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def check_tensors(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], model: str, where: Path) -> None:
+def check_tensors(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], model: str, where: Path) -> None:
     """Holds names and shapes to those of a model.
 
     Raises:
         ValueError: one that differs; the message names it and what is expected.
     """
-    unknown, missing = sorted(set(found) - set(expected)), sorted(set(expected) - set(found))
+    unknown, missing = sorted(set(actual) - set(expected)), sorted(set(expected) - set(actual))
     words = [f"lacks {missing[0]!r} ({len(missing)} in all)"] if missing else []
     words += [f"has {unknown[0]!r} ({len(unknown)} in all), which is not the model's"] if unknown else []
     if words:
         raise ValueError(f"{where}: other names than those of {model}: it {' and '.join(words)}")
     for name, value in expected.items():
-        if value.shape != found[name].shape:
+        if value.shape != actual[name].shape:
             raise ValueError(
-                f"{where}: {name!r} has the shape {tuple(found[name].shape)}; that of {model} is {tuple(value.shape)}"
+                f"{where}: {name!r} has the shape {tuple(actual[name].shape)}; that of {model} is {tuple(value.shape)}"
             )

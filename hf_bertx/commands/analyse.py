@@ -44,7 +44,7 @@ def _analyse(arguments: argparse.Namespace) -> None:
 
     quiet_loading()
     names = ("data_dir", "split", "items", "positions", "variance", "mini_batches", "seed")
-    found = analyse(arguments.run_a, arguments.run_b, **{name: getattr(arguments, name) for name in names})
-    print(analysis_report.markdown(found))
-    for path in analysis_report.write_analysis(found, arguments.output):
+    analysis = analyse(arguments.run_a, arguments.run_b, **{name: getattr(arguments, name) for name in names})
+    print(analysis_report.markdown(analysis))
+    for path in analysis_report.write_analysis(analysis, arguments.output):
         print(f"wrote {path}", file=sys.stderr)

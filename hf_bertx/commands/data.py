@@ -134,8 +134,8 @@ def _data_build(arguments: argparse.Namespace) -> None:
         builder_options=own,
     )
     for config in counts:
-        found = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]
-        print(f"{arguments.output / config}: {sentence(found)}")
+        contents = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]
+        print(f"{arguments.output / config}: {sentence(contents)}")
     print(f'load_dataset("{arguments.output}", "{next(iter(counts))}")')
 
 

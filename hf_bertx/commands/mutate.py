@@ -52,10 +52,10 @@ def _mutate(arguments: argparse.Namespace) -> None:
     )
     records = read_input(arguments.file, input_columns(arguments))
 
-    def told() -> Iterator[Mutations]:
-        for found in mutate(classifier, records, arguments.target, arguments.letters, not arguments.no_deletions):
-            print(f"{found.record.id}: {found.target} {found.score:.3f}; {', '.join(effects(found))}", flush=True)
-            yield found
+    def printed() -> Iterator[Mutations]:
+        for each in mutate(classifier, records, arguments.target, arguments.letters, not arguments.no_deletions):
+            print(f"{each.record.id}: {each.target} {each.score:.3f}; {', '.join(effects(each))}", flush=True)
+            yield each
 
-    sequences, mutants = write_mutations(told(), folder)
+    sequences, mutants = write_mutations(printed(), folder)
     print(f"{folder}: {mutants} mutants of {sequences} sequences; {classifier.precision}")

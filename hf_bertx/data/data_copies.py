@@ -51,8 +51,8 @@ def built_files(folder: Path) -> dict[str, dict[str, Any]]:
     """Size, sha256 and number of rows of each Parquet file of a configuration's folder, by name."""
     import pyarrow.parquet as pq
 
-    found = run_files.file_digests(folder)
-    return {name: {**digest, "rows": pq.read_metadata(folder / name).num_rows} for name, digest in found.items()}
+    digests = run_files.file_digests(folder)
+    return {name: {**digest, "rows": pq.read_metadata(folder / name).num_rows} for name, digest in digests.items()}
 
 
 def rows_digest(record: dict[str, Any]) -> str:

@@ -64,20 +64,20 @@ class LeakReport:
         """Three or four sentences for a card or a terminal; what was not measured makes no sentence."""
         tested = f"of {self.items:,} {self.split} items"
         copies = f"{self.duplicates:,} {tested} ({self.duplicates / self.items:.1%})"
-        said = [f"{copies} occur letter for letter among the training items."]
+        parts = [f"{copies} occur letter for letter among the training items."]
         if self.overlapping is not None:
             stretch = f"{self.window} or more consecutive {self.unit}"
             share = f"{self.overlapping / self.items:.1%}"
-            said.append(f"{self.overlapping:,} {tested} ({share}) share {stretch} with a training item.")
+            parts.append(f"{self.overlapping:,} {tested} ({share}) share {stretch} with a training item.")
         shared = self.unit if self.k == 1 else f"stretches of {self.k} {self.unit}"
         scores = f"a Spearman correlation of {self.copied_score:.3f}"
         if self.baseline_score is not None:
             always = f"always answering the most frequent training class gives {self.baseline_score:.1%}"
             scores = f"an accuracy of {self.copied_score:.1%}; {always}"
-        said.append(f"Copying the label of the training item that shares the most {shared} gives {scores}.")
+        parts.append(f"Copying the label of the training item that shares the most {shared} gives {scores}.")
         searched = f"{self.train_items_searched:,} of {self.train_items:,} training items"
         drawn = self.scored_items < self.items or self.train_items_searched < self.train_items
-        return [*said, f"That compared {self.scored_items:,} {tested} with {searched}{', drawn at random' * drawn}."]
+        return [*parts, f"That compared {self.scored_items:,} {tested} with {searched}{', drawn at random' * drawn}."]
 
 
 def leak_report(

@@ -25,8 +25,8 @@ def no_column(name: str, columns: Iterable[str]) -> str:
     lower = {column.strip().lower(): column for column in columns}
     near = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.7)
     hint = f"; did you mean {lower[near[0]]!r}?" if near else ""
-    if len(columns) == 1 and (found := [mark for mark in ";,\t|" if mark in columns[0]]):
-        hint = f"; its fields seem to be separated by {found[0]!r}: a .csv has commas, a .tsv tabs"
+    if len(columns) == 1 and (marks := [mark for mark in ";,\t|" if mark in columns[0]]):
+        hint = f"; its fields seem to be separated by {marks[0]!r}: a .csv has commas, a .tsv tabs"
     elif name in ("sequence", "label"):
         hint += f"; --{name}_column names that of your own file"
     return f"no column {name!r}; it has {', '.join(columns)}{hint}"
@@ -214,11 +214,11 @@ def parse_json(line: str, path: Path, number: int) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         twice = next(name for name, times in Counter(name for name, _ in pairs).items() if times > 1)
         raise ValueError(f"the name {twice!r} is there twice in an object, allowed: once")
-    return found
+    return values
 
 
 def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:

@@ -101,9 +101,9 @@ def _several_labels(labels: Counter[str]) -> tuple[str, str] | None:
         if len(parts) > 1 and all(part in labels for part in parts):
             return label, parts[0]
         parts = [part.strip() for part in re.split("[;|,]", label)]
-        found = next((part for part in parts[1:] + parts[:-1] if part in labels), None)
-        if found is not None:
-            return label, found
+        listed = next((part for part in parts[1:] + parts[:-1] if part in labels), None)
+        if listed is not None:
+            return label, listed
     return None
 
 
@@ -133,43 +133,43 @@ def doubts(labels: Counter[str], problem: str, asked: str | None) -> list[str]:
 
 
 def _doubted_targets(labels: Counter[str], asked: str | None) -> list[str]:
-    found = []
+    notes = []
     values = {label: to_number(label) for label in sorted(labels)}
     distinct, items = len(set(values.values())), sum(labels.values())
     if asked is None and 1 < distinct <= _MANY and items >= 5 * distinct:
-        found.append(f"{items} records have {distinct} distinct targets: --problem classification if these are names "
+        notes.append(f"{items} records have {distinct} distinct targets: --problem classification if these are names "
                      "of classes")  # fmt: skip
     stored: dict[Any, str] = {}
     for label, value in values.items():
         other = stored.setdefault(np.float32(value), label)
         if values[other] != value:
-            found.append(f"{other!r} and {label!r} are one number in 32 bits: subtract a constant from all targets")
+            notes.append(f"{other!r} and {label!r} are one number in 32 bits: subtract a constant from all targets")
             break
         if asked is None and other != label:
-            found.append(f"{other!r} and {label!r} are one target: --problem classification if these are names")
+            notes.append(f"{other!r} and {label!r} are one target: --problem classification if these are names")
             break
-    return found
+    return notes
 
 
 def _doubted_classes(labels: Counter[str], asked: str | None) -> list[str]:
-    found, items = [], sum(labels.values())
+    notes, items = [], sum(labels.values())
     if asked is None and len(labels) > _MANY and all(_PLAIN.fullmatch(label) for label in labels):
-        found.append(f"labels are whole numbers, read as names of {len(labels)} classes: --problem regression if they "
+        notes.append(f"labels are whole numbers, read as names of {len(labels)} classes: --problem regression if they "
                      "are quantities")  # fmt: skip
     if 2 * len(labels) > items > _MANY:
-        found.append(f"there are {len(labels)} classes for {items} records")
+        notes.append(f"there are {len(labels)} classes for {items} records")
     parts = Counter(
         part.strip() for label in labels for part in set(re.split("[;|]", label)) if part not in ("", label)
     )
     if asked is None and parts and parts.most_common(1)[0][1] > 1:
         part = parts.most_common(1)[0][0]
-        found.append(f"several classes hold {part!r}: --problem multi_label if items have several, divided by ;")
+        notes.append(f"several classes hold {part!r}: --problem multi_label if items have several, divided by ;")
     alike: dict[str, str] = {}
     for label in sorted(labels):
         other = alike.setdefault(_folded(label), label)
         if other != label:
-            found.append(f"classes {other!a} and {label!a} look alike and are two")
-    return found
+            notes.append(f"classes {other!a} and {label!a} look alike and are two")
+    return notes
 
 
 def _folded(label: str) -> str:
@@ -186,9 +186,9 @@ def balances(splits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     Args:
         splits: each a `datasets.Dataset` with the column `label`.
     """
-    found = {part: _balance(rows) for part, rows in splits.items()}
-    names = list(dict.fromkeys(name for own in found.values() for name in own))
-    return {part: {name: own.get(name, 0) for name in names} for part, own in found.items()}
+    balance_of = {part: _balance(rows) for part, rows in splits.items()}
+    names = list(dict.fromkeys(name for own in balance_of.values() for name in own))
+    return {part: {name: own.get(name, 0) for name in names} for part, own in balance_of.items()}
 
 
 def _balance(rows: Any) -> dict[str, float]:
@@ -218,17 +218,17 @@ def understood(
         there are some, `doubts`: a sentence each.
     """
     problem = PROBLEMS[2 if multi_label else 0 if classification else 1]
-    found: dict[str, Any] = {"problem": problem, "items": dict(counts)}
+    summary: dict[str, Any] = {"problem": problem, "items": dict(counts)}
     doubted = [_doubt(part, counts[part], own, classification) for part, own in balances.items()]
     if any(doubted):
-        found["doubts"] = [doubt for doubt in doubted if doubt]
+        summary["doubts"] = [doubt for doubt in doubted if doubt]
     if classification:
         names = dict.fromkeys(name for own in balances.values() for name in own)
         totals = {name: sum(int(own.get(name, 0)) for own in balances.values()) for name in names}
-        return {**found, "classes": dict(sorted(totals.items(), key=lambda pair: -pair[1]))}
+        return {**summary, "classes": dict(sorted(totals.items(), key=lambda pair: -pair[1]))}
     mean = sum(balances[part]["mean"] * items for part, items in counts.items()) / sum(counts.values())
     low, high = min(own["min"] for own in balances.values()), max(own["max"] for own in balances.values())
-    return {**found, "target": {"min": low, "max": high, "mean": float(f"{mean:.6g}")}}
+    return {**summary, "target": {"min": low, "max": high, "mean": float(f"{mean:.6g}")}}
 
 
 def _doubt(part: str, items: int, own: Mapping[str, float], classification: bool) -> str:
@@ -241,15 +241,15 @@ def _doubt(part: str, items: int, own: Mapping[str, float], classification: bool
     return f"no {part} item of {'class' if len(absent) == 1 else 'the classes'} {shown}" if absent else ""
 
 
-def sentence(found: Mapping[str, Any]) -> str:
+def sentence(summary: Mapping[str, Any]) -> str:
     """`3 classes: a (20), b (18), c (7); 40 train, 5 test`, or `regression, 11 to 103, mean 57; ...`."""
-    if "classes" in found:
-        classes = found["classes"]
+    if "classes" in summary:
+        classes = summary["classes"]
         shown = ", ".join(f"{name} ({items})" for name, items in list(classes.items())[:_SHOWN])
         rest = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
-        several = "labels, several an item" if found["problem"] == "multi_label" else "classes"
+        several = "labels, several an item" if summary["problem"] == "multi_label" else "classes"
         what = f"{len(classes)} {several}: {shown}{rest}"
     else:
-        what = "regression, {min:g} to {max:g}, mean {mean:g}".format(**found["target"])
-    doubts = "".join(f"; {doubt}" for doubt in found.get("doubts", ()))
-    return f"{what}; {', '.join(f'{items} {part}' for part, items in found['items'].items())}{doubts}"
+        what = "regression, {min:g} to {max:g}, mean {mean:g}".format(**summary["target"])
+    doubts = "".join(f"; {doubt}" for doubt in summary.get("doubts", ()))
+    return f"{what}; {', '.join(f'{items} {part}' for part, items in summary['items'].items())}{doubts}"

@@ -131,8 +131,8 @@ def own_task(
             fit them.
     """
     counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
-    found = problem_of(counted, problem, where, places)
-    regression, several = found == "regression", found == "multi_label"
+    kind = problem_of(counted, problem, where, places)
+    regression, several = kind == "regression", kind == "multi_label"
     if several and votes:
         raise ValueError(f"{where}: segments of a piece vote on one label; --problem multi_label is for other data")
     if several:
@@ -142,7 +142,7 @@ def own_task(
     order = sorted(counted, key=by_value)
     known = TARGET_METRICS if regression else LABEL_METRICS if several else CLASS_METRICS
     if metric is not None and metric not in known:
-        raise ValueError(f"--metric is {metric!r}; allowed for {found}: {', '.join(known)}")
+        raise ValueError(f"--metric is {metric!r}; allowed for {kind}: {', '.join(known)}")
     chosen = metric or known[0]
     others = [name for name in known if name != chosen]
     others += [] if regression or votes else ["auprc"]

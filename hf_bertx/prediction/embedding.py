@@ -90,11 +90,11 @@ def embed_file(
     Raises:
         ValueError: as [`embed`], or bad input.
     """
-    found = embed(classifier, read_input(path, columns), layer, pooling)
+    embedded = embed(classifier, read_input(path, columns), layer, pooling)
     shape = [0, 0]
 
     def counted() -> Iterator[tuple[list[InputRecord], np.ndarray]]:
-        for chunk, values in found:
+        for chunk, values in embedded:
             shape[:] = shape[0] + len(values), values.shape[1]
             yield chunk, values
 

@@ -143,14 +143,14 @@ def _load_adapter(name: str, revision: str | None) -> Any:
     base = order["specification"]["backbone"] if order_file == beside else config.base_model_name_or_path
     known = next((b.name for b in BACKBONES.values() if b.hub_id == base), None)
     try:
-        found = resolve_backbone(known or base)
+        backbone = resolve_backbone(known or base)
     except (OSError, ValueError) as error:
         raise ValueError(f"{name}: the adapter's backbone {base!r} is not at hand ({error})") from None
     try:
         model = load_whole(
             AutoModelForSequenceClassification,
-            found.source,
-            revision=found.revision or config.revision or "main",
+            backbone.source,
+            revision=backbone.revision or config.revision or "main",
             use_safetensors=True,
             trust_remote_code=False,
             **fields,

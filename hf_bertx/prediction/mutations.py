@@ -135,7 +135,7 @@ def _scored(
     return Mutations(record, sequence, rows, scores, score_of[sequence], name)
 
 
-def draw(found: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> None:
+def draw(mutations: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> None:
     """Draws a heat map: each position (column) replaced by each letter (row), and how the score changes.
 
     A dot marks the sequence's own letter.
@@ -145,22 +145,24 @@ def draw(found: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> None
     """
     from matplotlib.figure import Figure
 
-    changes = found.scores - found.score
-    lines = [range(at, min(at + a_line, len(found.sequence))) for at in range(0, len(found.sequence), a_line)]
-    width, height = 1.6 + 0.16 * len(lines[0]), 0.9 + len(lines) * (0.55 + 0.16 * len(found.rows))
+    changes = mutations.scores - mutations.score
+    lines = [range(at, min(at + a_line, len(mutations.sequence))) for at in range(0, len(mutations.sequence), a_line)]
+    width, height = 1.6 + 0.16 * len(lines[0]), 0.9 + len(lines) * (0.55 + 0.16 * len(mutations.rows))
     figure = Figure(figsize=(max(width, 5), height), layout="constrained")
     axes = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
     largest = float(np.nanmax(np.abs(changes))) or 1.0
     for axis, places in zip(axes, lines, strict=True):
-        shown: np.ndarray = np.full((len(found.rows), len(lines[0])), np.nan)
+        shown: np.ndarray = np.full((len(mutations.rows), len(lines[0])), np.nan)
         shown[:, : len(places)] = changes[:, list(places)]
         image = axis.imshow(shown, cmap="RdBu", vmin=-largest, vmax=largest, aspect="equal", interpolation="nearest")
         own = [
-            (x, found.rows.index(found.sequence[p])) for x, p in enumerate(places) if found.sequence[p] in found.rows
+            (x, mutations.rows.index(letter))
+            for x, p in enumerate(places)
+            if (letter := mutations.sequence[p]) in mutations.rows
         ]
         axis.scatter([x for x, _ in own], [y for _, y in own], s=4, color="0.35", linewidths=0)
-        axis.set_yticks(range(len(found.rows)), found.rows, fontsize=7, family="monospace")
-        axis.set_xticks(range(len(places)), [found.sequence[p] for p in places], fontsize=7, family="monospace")
+        axis.set_yticks(range(len(mutations.rows)), mutations.rows, fontsize=7, family="monospace")
+        axis.set_xticks(range(len(places)), [mutations.sequence[p] for p in places], fontsize=7, family="monospace")
         axis.tick_params(length=0, pad=2)
         axis.spines[:].set_visible(False)
         numbered = [x for x, p in enumerate(places) if (p + 1) % 10 == 0 or p == places[0]]
@@ -168,15 +170,15 @@ def draw(found: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> None
         above.set_xticks(numbered, [str(places[x] + 1) for x in numbered], fontsize=7)
         above.tick_params(length=0, pad=1)
         above.spines[:].set_visible(False)
-    what = "value" if found.target == "value" else f"probability of {found.target}"
+    what = "value" if mutations.target == "value" else f"probability of {mutations.target}"
     figure.colorbar(image, ax=list(axes), shrink=min(1.0, 2.2 / height), aspect=12, pad=0.01).ax.tick_params(
         labelsize=7
     )
-    figure.suptitle(f"{found.record.id}: change of the {what} ({found.score:.3g})", fontsize=9)
+    figure.suptitle(f"{mutations.record.id}: change of the {what} ({mutations.score:.3g})", fontsize=9)
     figure.savefig(path, format="png", dpi=150)
 
 
-def write_mutations(found: Iterable[Mutations], folder: Path) -> tuple[int, int]:
+def write_mutations(scored: Iterable[Mutations], folder: Path) -> tuple[int, int]:
     """Writes `mutations.csv` and a heat map a sequence, `heat-map-1-ID.png`, into a folder, whole or not at all.
 
     Returns:
@@ -187,7 +189,7 @@ def write_mutations(found: Iterable[Mutations], folder: Path) -> tuple[int, int]
     def write(temporary: Path) -> None:
         with (temporary / TABLE).open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
-            for number, mutations in enumerate(found, start=1):
+            for number, mutations in enumerate(scored, start=1):
                 rows = list(mutations.table())
                 if rows and not counts[1]:
                     table.writerow(rows[0])
@@ -204,7 +206,7 @@ def heat_map_name(number: int, record_id: str) -> str:
     return f"heat-map-{number}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record_id)[:60]}.png"
 
 
-def effects(found: Mutations, most: int = 5) -> Sequence[str]:
+def effects(mutations: Mutations, most: int = 5) -> Sequence[str]:
     """The substitutions that change the score most, in words: `G31A -0.82`."""
-    rows = sorted(found.table(), key=lambda row: -abs(row["change"]))
+    rows = sorted(mutations.table(), key=lambda row: -abs(row["change"]))
     return [f"{row['from']}{row['position']}{row['to']} {row['change']:+.3f}" for row in rows[:most]]

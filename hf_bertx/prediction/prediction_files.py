@@ -94,8 +94,8 @@ def predict_file(
         noted: Counter[str] = Counter()
         rest = islice(read_input(path, columns, counts=noted), at, None)
         new = _predict(classifier, rest, stage, key, len(done), _counter(progress, at, total))
-        found = whole_parts(stage, key)
-        parts, records = [part for part, _ in found], sum(count for _, count in found)
+        written = whole_parts(stage, key)
+        parts, records = [part for part, _ in written], sum(count for _, count in written)
         if records != at + new or total not in (None, records):
             raise ValueError(f"{path}: changed while it was read: {total} records at first, {records} predictions")
         names, pieces = votes(classifier, parts) if is_music(path) or columns.piece else ([], {})

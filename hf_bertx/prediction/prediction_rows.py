@@ -45,18 +45,18 @@ def whole_parts(stage: Path, order: str) -> list[tuple[Path, int]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found: list[tuple[Path, int]] = []
+    whole_so_far: list[tuple[Path, int]] = []
     for number, part in enumerate(sorted(stage.glob("*.parquet"))):
         try:
             table = pq.read_metadata(part)
             whole = (table.metadata or {}).get(_ORDER_KEY) == order.encode() and part.name == part_name(number)
         except (OSError, pa.ArrowException):
             whole = False
-        if whole and len(found) == number:
-            found.append((part, table.num_rows))
+        if whole and len(whole_so_far) == number:
+            whole_so_far.append((part, table.num_rows))
         else:
             part.unlink()
-    return found
+    return whole_so_far
 
 
 def part_name(number: int) -> str:

@@ -212,10 +212,10 @@ def checkpoint_steps(values: Sequence[str], max_steps: int) -> list[int]:
     """
     steps = {max_steps}
     for value in values:
-        found = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", value)
-        if not found:
+        match = re.fullmatch(r"(\d+)|(\d+(?:\.\d+)?)%", value)
+        if not match:
             raise ValueError(f"--checkpoint_steps has {value!r}; give steps (20000) or shares of the run (2%)")
-        step = int(found[1]) if found[1] else round(float(found[2]) / 100 * max_steps)
+        step = int(match[1]) if match[1] else round(float(match[2]) / 100 * max_steps)
         if step > max_steps:
             raise ValueError(f"--checkpoint_steps has {value!r}, which is step {step} of {max_steps}")
         steps.add(step)

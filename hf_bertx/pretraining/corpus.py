@@ -67,17 +67,17 @@ class Source:
         Raises:
             ValueError: a file that is missing, a folder that holds no text file.
         """
-        found: list[Path] = []
+        files: list[Path] = []
         for path in map(Path, self.files):
             texts = path.is_dir() and self.discipline is None
             inside = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if texts else [path]
             if not inside:
                 raise ValueError(f"{path}: holds no .txt or .md file")
-            found += inside
-        for path in found:
+            files += inside
+        for path in files:
             if not path.exists():
                 raise ValueError(f"{path}: no such file")
-        return found
+        return files
 
     def key(self) -> dict[str, Any]:
         """Identifies the text: this source, and names, sizes and modification times of its files."""

@@ -229,12 +229,12 @@ def _model(options: PretrainingArguments, tokenizer: Any) -> Any:
             f"--sequence_length is {options.sequence_length}; {options.backbone} has positions for "
             f"{config.max_position_embeddings} tokens"
         )
-    found = model_class(config.model_type, options.next_sentence)
+    new_class = model_class(config.model_type, options.next_sentence)
     config.hidden_dropout_prob, config.attention_probs_dropout_prob = options.dropout, 0.0
     if options.start == "random":
-        return found(config)
+        return new_class(config)
     loading = {"config": config, "dtype": torch.float32, "use_safetensors": True}
-    return load(resolve_backbone(options.backbone), partial(load_whole, found), **loading)
+    return load(resolve_backbone(options.backbone), partial(load_whole, new_class), **loading)
 
 
 def _order(options: PretrainingArguments, args: TrainingArguments, steps: list[int]) -> dict[str, Any]:

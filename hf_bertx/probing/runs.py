@@ -102,9 +102,8 @@ def run_probes(
     """Probes a start on a task with training sets of several sizes; finished runs are skipped.
 
     Layer and pooling are chosen by the task's metric on validation; where the paper tests on the validation set
-    (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. Only the
-    chosen layer is scored on test; test scores of the other layers are recorded for a figure and never used for a
-    choice.
+    (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. Test scores
+    of all layers are recorded for a figure, but never used for a choice.
 
     Args:
         specs: of [`RunSpec.of_probe`], which differ by `items` alone; smaller draws are part of larger ones.
@@ -179,7 +178,7 @@ def _unfinished(
     Raises:
         ValueError: a folder holds another run, or a finished run's files are damaged.
     """
-    found = []
+    todo = []
     for spec in specs:
         number, folder = count(spec.hyperparameters()["items"], available, spec.task), spec.folder(root)
         order = probe_order(spec, task, arm, data, number)
@@ -189,8 +188,8 @@ def _unfinished(
             run_files.check_run(folder)
             logger.warning(f"skipped: {folder} holds this run, finished")
         else:
-            found.append((number, folder, order))
-    return found
+            todo.append((number, folder, order))
+    return todo
 
 
 def _checked_layers(spec: RunSpec, available: int) -> Sequence[int]:

@@ -26,8 +26,8 @@ def compared_lines(run: Run) -> list[str]:
         name = f"**{row['name']}**" if row["name"] == compared["kept"] else row["name"]
         interval = f"{row['test']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
         lines.append(f"| {name} | {row['validation']:.3f} | {interval} |")
-    said = [compared["sentence"]] if "sentence" in compared else []
-    return [*lines, "", " ".join([*said, "Bold is the model that validation chose."])]
+    sentences = [compared["sentence"]] if "sentence" in compared else []
+    return [*lines, "", " ".join([*sentences, "Bold is the model that validation chose."])]
 
 
 def probe_facts(run: Run) -> dict[str, Any]:

@@ -128,8 +128,8 @@ def best_baseline(cells: Iterable[Cell], task: str, split: str) -> Cell | None:
     """The plain baseline that was best on validation, of those fitted to all training items of a task."""
     asked = (task, split, 1)
     alike = (c for c in cells if (c.task.name, c.specification["split"], c.fraction) == asked)
-    found = [cell for cell in alike if cell.is_baseline and cell.chosen and cell.validation is not None]
-    return max(found, key=lambda cell: cell.validation or 0.0, default=None)
+    plain = [cell for cell in alike if cell.is_baseline and cell.chosen and cell.validation is not None]
+    return max(plain, key=lambda cell: cell.validation or 0.0, default=None)
 
 
 def lowest_score(task: Task) -> float:

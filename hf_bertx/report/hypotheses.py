@@ -104,7 +104,7 @@ class Judgement:
 
 def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> list[Judgement]:
     """A judgement for each hypothesis and setup that has comparisons for it."""
-    found = []
+    judgements = []
     for hypothesis in HYPOTHESES:
         if hypothesis.test == "sooner":
             findings = [_sooner(test) for test in plateau if _is_of(hypothesis, test.first.cell, test.second.cell)]
@@ -112,8 +112,8 @@ def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> lis
             found_equal = hypothesis.test == "equal"
             findings = [_scored(t, found_equal) for t in tests if _is_of(hypothesis, t.first, t.second)]
         for where, members in grouped(findings, lambda finding: _where(finding.cell)).items():
-            found.append(Judgement(hypothesis, where, tuple(members)))
-    return found
+            judgements.append(Judgement(hypothesis, where, tuple(members)))
+    return judgements
 
 
 def _is_of(hypothesis: Hypothesis, first: Cell, second: Cell) -> bool:
@@ -186,8 +186,8 @@ def _at_a_glance(judgements: Sequence[Judgement]) -> str:
     by_method = {name: {each.hypothesis.name: each for each in members} for name, members in methods.items()}
     rows = []
     for hypothesis in HYPOTHESES:
-        found = [judged.get(hypothesis.name) for judged in by_method.values()]
-        rows.append([hypothesis.name, hypothesis.claim, *("-" if each is None else each.short for each in found)])
+        row = [judged.get(hypothesis.name) for judged in by_method.values()]
+        rows.append([hypothesis.name, hypothesis.claim, *("-" if each is None else each.short for each in row)])
     return markdown_table(["", "claim", *by_method], rows)
 
 

@@ -95,19 +95,19 @@ def steps_on_plateau(record: Run) -> tuple[int, bool] | None:
 
 def survivals(cells: Iterable[Cell]) -> list[Survival]:
     """One for each cell whose runs all have a loss curve."""
-    found = []
+    curves = []
     for cell in cells:
         known = [each for run in cell.runs if (each := steps_on_plateau(run)) is not None]
         if known and len(known) == len(cell.runs):
             steps, left = zip(*known, strict=True)
-            found.append(Survival(cell, np.array(steps, dtype=float), np.array(left)))
-    return found
+            curves.append(Survival(cell, np.array(steps, dtype=float), np.array(left)))
+    return curves
 
 
-def plateau_tests(found: Sequence[Survival]) -> list[PlateauTest]:
+def plateau_tests(curves: Sequence[Survival]) -> list[PlateauTest]:
     """The log-rank test of each pair of arms that [`compare_arms`] compares, corrected over tasks."""
-    of_cell = {id(each.cell): each for each in found}
-    pairs = arm_pairs(each.cell for each in found if each.cell.chosen)
+    of_cell = {id(each.cell): each for each in curves}
+    pairs = arm_pairs(each.cell for each in curves if each.cell.chosen)
     tests = [_test(of_cell[id(first)], of_cell[id(second)]) for first, second in pairs]
     corrected = []
     for members in grouped(tests, _family).values():
@@ -134,10 +134,10 @@ def _test(first: Survival, second: Survival) -> PlateauTest:
     return PlateauTest(first, second, float(result.statistic), float(result.pvalue))
 
 
-def plateau_rows(found: Iterable[Survival]) -> list[dict[str, Any]]:
+def plateau_rows(curves: Iterable[Survival]) -> list[dict[str, Any]]:
     """A row a cell: when its runs left, and the share that never did."""
     rows = []
-    for each in found:
+    for each in curves:
         share, interval = each.never
         runs = zip(each.steps, each.left, strict=True)
         rows.append({
@@ -163,7 +163,7 @@ def plateau_test_rows(tests: Iterable[PlateauTest]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def plateau_cells(found: Sequence[Survival], tests: Sequence[PlateauTest]) -> list[dict[str, str]]:
+def plateau_cells(curves: Sequence[Survival], tests: Sequence[PlateauTest]) -> list[dict[str, str]]:
     """The table for a reader, by the heads of columns."""
     against: dict[int, list[str]] = {}
     for test in tests:
@@ -180,20 +180,20 @@ def plateau_cells(found: Sequence[Survival], tests: Sequence[PlateauTest]) -> li
             "never, % [95%]": percent(row["share_never"]) + bracketed(each.never[1]),
             "log-rank against": ", ".join(against.get(id(each.cell), [])),
         }
-        for row, each in zip(plateau_rows(found), found, strict=True)
+        for row, each in zip(plateau_rows(curves), curves, strict=True)
     ]
 
 
-def plateau_markdown(found: Sequence[Survival], tests: Sequence[PlateauTest]) -> str:
+def plateau_markdown(curves: Sequence[Survival], tests: Sequence[PlateauTest]) -> str:
     """[`plateau_cells`] as a table under a title."""
-    rows = plateau_cells(found, tests)
+    rows = plateau_cells(curves, tests)
     table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
     return "\n".join(["## Steps until the plateau is left", "", table, "", NOTE, ""])
 
 
-def plateau_panels(found: Sequence[Survival]) -> list[Panel]:
+def plateau_panels(curves: Sequence[Survival]) -> list[Panel]:
     """Kaplan-Meier curves: a panel a task, a line an arm; a tick marks a run that never left."""
-    columns = grouped((each for each in found if each.cell.chosen), lambda each: each.cell.column).values()
+    columns = grouped((each for each in curves if each.cell.chosen), lambda each: each.cell.column).values()
     several = len({column[0].cell.column[1:4] for column in columns}) > 1
     return [_panel(column, several) for column in columns]
 

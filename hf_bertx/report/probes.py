@@ -54,8 +54,8 @@ def _title(cell: Cell, several: bool) -> str:
 
 def _band(values: np.ndarray, cell: Cell) -> tuple[np.ndarray, np.ndarray]:
     """95% t interval over seeds of each point; values of shape `(seeds, points)`. One seed has no width."""
-    found = [seed_interval(column.tolist(), lowest_score(cell.task)) for column in values.T]
-    pairs = [(mean, mean) if i is None else (i.low, i.high) for i, mean in zip(found, values.mean(0), strict=True)]
+    intervals = [seed_interval(column.tolist(), lowest_score(cell.task)) for column in values.T]
+    pairs = [(mean, mean) if i is None else (i.low, i.high) for i, mean in zip(intervals, values.mean(0), strict=True)]
     low, high = np.array(pairs).T
     return low, high
 
@@ -79,12 +79,12 @@ def _layers_panel(column: Sequence[Cell], several: bool) -> Panel:
 
 def _by_layer(cell: Cell) -> tuple[list[int], np.ndarray]:
     """Layers, and test scores of shape `(runs, layers)`."""
-    found = [
+    by_run = [
         {entry["layer"]: entry["test"] for entry in (run.results or {})["tried"] if entry["pooling"] != "first"}
         for run in cell.runs
     ]
-    layers = sorted(set(found[0]).intersection(*found))
-    return layers, np.array([[scores[layer] for layer in layers] for scores in found])
+    layers = sorted(set(by_run[0]).intersection(*by_run))
+    return layers, np.array([[scores[layer] for layer in layers] for scores in by_run])
 
 
 def _sizes_panel(lines: dict[str, list[Cell]], floor: float | None, several: bool) -> Panel:

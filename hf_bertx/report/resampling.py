@@ -88,15 +88,15 @@ def _f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.n
     if max(truth.max(), predictions.max()) > 1:
         raise ValueError("f1 is of two classes, numbered 0 and 1")
     counts = _by_class(weights, truth, predictions)
-    return np.stack([_ratio(2 * hit, true + said)[:, -1] if hit.shape[1] > 1 else np.zeros(len(weights))
-                     for hit, true, said in counts], axis=1)  # fmt: skip
+    return np.stack([_ratio(2 * hit, true + predicted)[:, -1] if hit.shape[1] > 1 else np.zeros(len(weights))
+                     for hit, true, predicted in counts], axis=1)  # fmt: skip
 
 
 def _macro_f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     columns = []
-    for hit, true, said in _by_class(weights, truth, predictions):
-        seen = (true + said > 0).sum(axis=1)  # a class that a resample neither holds nor predicts does not count
-        columns.append(_ratio(2 * hit, true + said).sum(axis=1) / seen)
+    for hit, true, predicted in _by_class(weights, truth, predictions):
+        seen = (true + predicted > 0).sum(axis=1)  # a class that a resample neither holds nor predicts does not count
+        columns.append(_ratio(2 * hit, true + predicted).sum(axis=1) / seen)
     return np.stack(columns, axis=1)
 
 
@@ -110,9 +110,9 @@ def _balanced_accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.n
 
 def _mcc(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     columns, items = [], _drawn(weights)[:, 0]
-    for hit, true, said in _by_class(weights, truth, predictions):
-        shared = hit.sum(axis=1) * items - (true * said).sum(axis=1)
-        spread = (items**2 - (said**2).sum(axis=1)) * (items**2 - (true**2).sum(axis=1))
+    for hit, true, predicted in _by_class(weights, truth, predictions):
+        shared = hit.sum(axis=1) * items - (true * predicted).sum(axis=1)
+        spread = (items**2 - (predicted**2).sum(axis=1)) * (items**2 - (true**2).sum(axis=1))
         columns.append(_ratio(shared, np.sqrt(np.maximum(spread, 0.0))))
     return np.stack(columns, axis=1)
 
@@ -176,8 +176,8 @@ def _label_f1(micro: bool, weights: np.ndarray, truth: np.ndarray, predictions: 
     counted = predictions.astype(np.float64) + truth
     if micro:  # all labels as one
         right, counted = right.sum(-1, keepdims=True), counted.sum(-1, keepdims=True)
-    hit, said = (np.tensordot(weights, each, axes=(1, 1)) for each in (right, counted))  # (resamples, runs, labels)
-    return _ratio(2 * hit, said).mean(axis=-1)
+    hit, total = (np.tensordot(weights, each, axes=(1, 1)) for each in (right, counted))  # (resamples, runs, labels)
+    return _ratio(2 * hit, total).mean(axis=-1)
 
 
 _OF_LABELS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {

@@ -58,9 +58,9 @@ def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
 def published_gain(task: Task) -> tuple[float, float] | None:
     """The paper's scores x 100 of the pre-trained and of the random start; None where it lacks one."""
     for names in _pairs(task).values():
-        found = {s.row: s.value for s in task.published if s.fraction == 1 and s.model == "BERT" and s.row in names}
-        if len(found) == 2:
-            return found[names[0]], found[names[1]]
+        scores = {s.row: s.value for s in task.published if s.fraction == 1 and s.model == "BERT" and s.row in names}
+        if len(scores) == 2:
+            return scores[names[0]], scores[names[1]]
     return None
 
 
@@ -96,14 +96,14 @@ def _differences(members: Sequence[ArmComparison]) -> str:
     methods = list(dict.fromkeys(test.first.method for test in members))
     rows = []
     for of_task in grouped(members, lambda test: test.first.task.name).values():
-        task, found = of_task[0].first.task, {test.first.method: test for test in of_task}
+        task, by_method = of_task[0].first.task, {test.first.method: test for test in of_task}
         paper = published_gain(task)
         row = [plain_name(task), task.metric, "" if paper is None else f"{paper[0] - paper[1]:+.1f}"]
         for name in methods:
-            if name not in found:
+            if name not in by_method:
                 row.append("")
                 continue
-            test = found[name]
+            test = by_method[name]
             c, mark = test.comparison, "**" if test.p_holm < LEVEL else ""
             interval, runs = f"[{percent(c.low, '+')}, {percent(c.high, '+')}]", ", ".join(map(str, c.seeds))
             row.append(f"{mark}{percent(c.difference, '+')}{mark} {interval} ({runs}{test.first.part})")
@@ -155,10 +155,10 @@ def _ours_in(rows: dict[str, PaperRow], label: str) -> bool:
 
 def _values(rows: Sequence[dict[str, PaperRow]], label: str, number: int) -> str:
     """The paper's score of a task and those of each method."""
-    found = [each[label] for each in rows if label in each]
-    if found[0].kind == "floor":  # the same for all methods
-        return next((ours_text(row.ours[number]) for row in found if row.ours[number]), "-") or "-"
-    paper = found[0].paper[number]
+    with_label = [each[label] for each in rows if label in each]
+    if with_label[0].kind == "floor":  # the same for all methods
+        return next((ours_text(row.ours[number]) for row in with_label if row.ours[number]), "-") or "-"
+    paper = with_label[0].paper[number]
     entries = [each[label].ours[number] if label in each else None for each in rows]
     scores = ["" if paper is None else f"{paper:.1f}"]
     scores += [percent(entry.mean) + entry.part if isinstance(entry, Cell) else "" for entry in entries]

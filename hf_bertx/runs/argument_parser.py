@@ -99,10 +99,10 @@ class OneLineParser(HfArgumentParser):
         Raises:
             ValueError: a value that is not allowed, or a word that belongs to no option.
         """
-        *found, rest = self.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+        *parsed, rest = self.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
         if rest:
             self.error(f"{rest[0]!r} belongs to no option: the one before it takes a single value")
-        return tuple(found)
+        return tuple(parsed)
 
 
 def _metavar(action: argparse.Action) -> str:

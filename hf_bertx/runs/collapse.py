@@ -140,16 +140,16 @@ def _answers_of(model: Any, logits: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def _answers(model: Any, loader: Any) -> tuple[np.ndarray, np.ndarray]:
     """Classes or values that the model gives the first items, and their labels; of all processes the extremes."""
-    training, found = model.training, list[Sequence[torch.Tensor]]()
+    training, batches = model.training, list[Sequence[torch.Tensor]]()
     model.eval()
     for batch in loader:
         labels = batch["labels"] if "labels" in batch else batch["label"]
         logits = model(**batch).logits.float()
-        found.append((_answers_of(model, logits), labels.float()))
-        if sum(len(answers) for answers, _ in found) >= _ITEMS:
+        batches.append((_answers_of(model, logits), labels.float()))
+        if sum(len(answers) for answers, _ in batches) >= _ITEMS:
             break
     model.train(training)
-    answers, labels = (torch.cat(parts).to(model.device) for parts in zip(*found, strict=True))
+    answers, labels = (torch.cat(parts).to(model.device) for parts in zip(*batches, strict=True))
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         extremes = torch.stack([answers.max(), -answers.min()])  # whether they are all alike is what counts
         torch.distributed.all_reduce(extremes, torch.distributed.ReduceOp.MAX)

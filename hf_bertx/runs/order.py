@@ -106,9 +106,9 @@ def check_same(
     Raises:
         ValueError: they differ in something that the result depends on; the message names it.
     """
-    found = run_files.read_json(folder / run_files.RUN)
+    recorded = run_files.read_json(folder / run_files.RUN)
     try:
-        old, new = (LEFT_OUT | _flat(_identity(each)) for each in (found, json.loads(json.dumps(order))))
+        old, new = (LEFT_OUT | _flat(_identity(each)) for each in (recorded, json.loads(json.dumps(order))))
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{folder / run_files.RUN}: damaged; remove {folder} to run again") from None
     unknown = {"backbone_revision"} if new.get("backbone_revision") is None else set()

@@ -28,8 +28,7 @@ _OF_FINISHED = {
 _COMPUTED_WITH = "precision"  # seeds of a cell may be computed on different machines, in different precisions
 
 
-FEWEST_GROUPS = 20  # smallest number of groups for a bootstrap over groups
-
+FEWEST_GROUPS = 20  # for a bootstrap over groups
 ROW = "#"  # archives have `#0`, `#1`, ... instead of ids for data without a licence
 DECISION = "decision"  # and only the predicted class of a probe
 
@@ -95,11 +94,8 @@ class Predictions:
 
 
 def drawn_together(ids: Sequence[str], groups: Sequence[str | None] | None) -> tuple[str, ...] | None:
-    """The group of each item, where several items share one: they are no independent evidence.
-
-    An item without a group is one of its own. None if no items share one, or if there are fewer than 20 groups, which
-    are too few for a bootstrap over groups.
-    """
+    """The group of each item; one without a group is alone. None if no items share a group, or if there are fewer than
+    20, which are too few for a bootstrap over groups."""
     if groups is None:
         return None
     named = tuple(f"alone: {key}" if group is None else group for key, group in zip(ids, groups, strict=True))
@@ -247,7 +243,7 @@ class Run:
 
     def first_step_at(self, metric: str, value: float) -> int | None:
         """The first evaluated step whose validation score is at least `value`; None if there is none."""
-        return next((step for step, found in self.curve(f"eval_{metric}") if found >= value), None)
+        return next((step for step, score in self.curve(f"eval_{metric}") if score >= value), None)
 
     def predictions(self, split: str | None = None) -> Predictions | None:
         """Answers to the items of a split, the test split by default; None where the folder holds none.
@@ -260,8 +256,8 @@ class Run:
         path = self.folder / (run_files.TEST_PREDICTIONS if tested else run_files.VALIDATION_PREDICTIONS)
         if self.results is None or split not in (self.task.test_split, "validation") or not path.is_file():
             return None
-        found = Predictions.read(path)
-        _, truth, answers = found.answers(self.task)
+        predictions = Predictions.read(path)
+        _, truth, answers = predictions.answers(self.task)
         metric, stated = self.task.metric, self.score(split, self.task.metric)
         counted = metrics.compute(metric, answers, truth)
         if stated is None or abs(stated - counted) > 1e-4:
@@ -269,17 +265,17 @@ class Run:
                 f"{path}: its answers have {metric} {counted:.4f}, {run_files.RESULTS} beside it says {stated}; "
                 "the two are not of one run: remove the folder to run again"
             )
-        return found
+        return predictions
 
     def seeds(self) -> list[Run]:
         """The finished runs of this cell on the same data that lie beside this one, itself included, by seed."""
-        found = []
+        runs = []
         for path in self.folder.resolve().parent.glob(f"*/{run_files.RUN}"):
             if (path.parent / run_files.RESULTS).is_file():
                 other = Run.open(path.parent)
                 if (other.cell, other.fingerprint) == (self.cell, self.fingerprint):
-                    found.append(other)
-        return sorted(found, key=lambda run: run.specification["seed"])
+                    runs.append(other)
+        return sorted(runs, key=lambda run: run.specification["seed"])
 
 
 def _read_or_none(path: Path) -> Any:

@@ -222,8 +222,10 @@ def _train(
 def _write_order(spec: ResolvedRun, order: dict[str, Any], folder: Path) -> bool:
     """Records the order, or compares it with the recorded one. Returns whether the run begins now."""
     # the commit of a Hub backbone is known once it has been loaded
-    found = spec.backbone
-    order["specification"]["backbone_revision"] = found.revision or weights_revision(found.source, spec.arm.start)
+    backbone = spec.backbone
+    order["specification"]["backbone_revision"] = backbone.revision or weights_revision(
+        backbone.source, spec.arm.start
+    )
     begins = not (folder / run_files.RUN).is_file()
     if PartialState().is_main_process:
         if begins:

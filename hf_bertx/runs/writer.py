@@ -40,10 +40,10 @@ class RunWriter:
             before: those that collapsed before it.
             write: in one process of several.
         """
-        found = [*before, {"learning_rate": learning_rate, "steps": step, "reason": reason}]
+        restarts = [*before, {"learning_rate": learning_rate, "steps": step, "reason": reason}]
         if write:
-            run_files.write_json(self.folder / run_files.CHECKPOINTS / _RESTARTS, found)
-        return found
+            run_files.write_json(self.folder / run_files.CHECKPOINTS / _RESTARTS, restarts)
+        return restarts
 
     def predictions(self, tested: bool, rows: Any, logits: Any) -> None:
         """Writes the predictions of the test or the validation split, one row for each item."""

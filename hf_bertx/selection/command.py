@@ -108,26 +108,26 @@ def _first_look(
     check_calibration(plan, data)  # before fitting, which takes minutes
     data.say(say)
     say(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
-    found: list[Candidate] = []
+    candidates: list[Candidate] = []
     started = time.perf_counter()
 
     def show(candidate: Candidate, about: str = "") -> None:
         nonlocal started
         seconds, started = time.perf_counter() - started, time.perf_counter()
         say(f"  {candidate.name:18} {candidate.validation:.3f}  {seconds:5.0f} s{about}")
-        found.append(candidate)
+        candidates.append(candidate)
 
     for candidate in fit_baselines(plan, root) if baselines else ():
         show(candidate)
     if items == 0:
-        return found
+        return candidates
     try:
         probe = fit_probe(plan, root, items)
     except ValueError as error:
         if quick:
             raise
         say(f"  {PROBE:18} left out: {error}")
-        return found
+        return candidates
     results = probe.run.results or {}
     show(
         probe,
@@ -135,11 +135,11 @@ def _first_look(
         f"{results['train_items']} training items",
     )
     say(f"  a model already: {probe.run.model_dir}")
-    return found
+    return candidates
 
 
 def _train(prepared: Prepared, find_rate: bool, say: Tell) -> list[Candidate]:
-    found = []
+    candidates = []
     for plan in prepared.plans:
         more: dict[str, Any] = {}
         if find_rate:
@@ -155,8 +155,8 @@ def _train(prepared: Prepared, find_rate: bool, say: Tell) -> list[Candidate]:
         if more and PartialState().is_main_process:
             record(candidate.run, more)
         say(f"wrote {candidate.run.folder}")
-        found.append(candidate)
-    return found
+        candidates.append(candidate)
+    return candidates
 
 
 def _keep(candidates: list[Candidate], prepared: Prepared, say: Tell) -> Path:

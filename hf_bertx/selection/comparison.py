@@ -45,7 +45,7 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     models = [i for i, candidate in enumerate(candidates) if candidate.kind != BASELINE]
     baselines = [i for i, candidate in enumerate(candidates) if candidate.kind == BASELINE]
     kept = _best(models, validation)
-    found: dict[str, Any] = {
+    comparison: dict[str, Any] = {
         "metric": metric,
         "test_items": len(truth),
         **({} if groups is None else {"test_groups": drawn}),
@@ -59,9 +59,9 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
         named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over {over}"
         verb = "beats" if apart.low > 0 else "is worse than" if apart.high < 0 else "cannot be told from"
         sentence = f"The model ({rows[kept]['name']}) {verb} the best baseline ({named}): test {metric} differs by "
-        found |= {"best_baseline": named, "difference": apart.difference, "low": apart.low, "high": apart.high}
-        found["sentence"] = f"{sentence}{apart.difference:+.3f}, {between}."
-    return found
+        comparison |= {"best_baseline": named, "difference": apart.difference, "low": apart.low, "high": apart.high}
+        comparison["sentence"] = f"{sentence}{apart.difference:+.3f}, {between}."
+    return comparison
 
 
 def kept_candidate(candidates: Sequence[Candidate], comparison: dict[str, Any]) -> Candidate:
@@ -76,18 +76,18 @@ def _best(places: Sequence[int], scores: Sequence[float]) -> int:
 
 def _answers(candidates: Sequence[Candidate], split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...] | None]:
     """Truth, `(items,)`, answers, `(candidates, items)`, and groups of the items that all have answered."""
-    found, group_of = [], None
+    by_candidate, group_of = [], None
     for candidate in candidates:
         predictions = candidate.run.predictions(split)
         assert predictions is not None  # the run is finished
         ids, truth, answers = predictions.answers(candidate.run.task)
         groups = predictions.drawn_together(candidate.run.task)
         group_of = group_of or (None if groups is None else dict(zip(ids, groups, strict=True)))
-        found.append((dict(zip(ids, truth, strict=True)), dict(zip(ids, answers, strict=True))))
-    common = [key for key in found[0][0] if all(key in truth for truth, _ in found)]
-    truth = np.array([found[0][0][key] for key in common])
+        by_candidate.append((dict(zip(ids, truth, strict=True)), dict(zip(ids, answers, strict=True))))
+    common = [key for key in by_candidate[0][0] if all(key in truth for truth, _ in by_candidate)]
+    truth = np.array([by_candidate[0][0][key] for key in common])
     together = None if group_of is None else tuple(group_of[key] for key in common)
-    return truth, np.array([[answers[key] for key in common] for _, answers in found]), together
+    return truth, np.array([[answers[key] for key in common] for _, answers in by_candidate]), together
 
 
 def _scores(metric: str, truth: np.ndarray, answers: np.ndarray) -> list[float]:

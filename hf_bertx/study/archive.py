@@ -65,21 +65,21 @@ def _contents(folder: Path) -> dict[str, bytes]:
     A ridge's margins are no probabilities, so of a probe of classes the archive holds the decisions on test. Ids of
     published data without a licence become row numbers: nothing of such data is published again.
     """
-    found = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
-    results = json.loads(found[run_files.RESULTS])
+    contents = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
+    results = json.loads(contents[run_files.RESULTS])
     results["files"] = {name: stated for name, stated in results.get("files", {}).items() if name in KEPT}
     task = Run.open(folder).task
     decisions = "chosen" in results and not task.regression
     if "chosen" in results:
-        found.pop(run_files.VALIDATION_PREDICTIONS, None)
+        contents.pop(run_files.VALIDATION_PREDICTIONS, None)
         results["files"].pop(run_files.VALIDATION_PREDICTIONS, None)
     for name in (run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS):
-        if name in found and (decisions or _unlicensed(task)):
-            found[name] = _compact(found[name], decisions, task)
-            digest = hashlib.sha256(found[name]).hexdigest()
-            results["files"][name] = {"size": len(found[name]), "sha256": digest}
-    found[run_files.RESULTS] = json.dumps(results, indent=2, ensure_ascii=False).encode()
-    return found
+        if name in contents and (decisions or _unlicensed(task)):
+            contents[name] = _compact(contents[name], decisions, task)
+            digest = hashlib.sha256(contents[name]).hexdigest()
+            results["files"][name] = {"size": len(contents[name]), "sha256": digest}
+    contents[run_files.RESULTS] = json.dumps(results, indent=2, ensure_ascii=False).encode()
+    return contents
 
 
 def _unlicensed(task: Task) -> bool:

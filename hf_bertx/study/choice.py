@@ -90,8 +90,8 @@ def _value(folder: Path, choose_by: str, metric: str) -> float | None:
 
 def write_choices(study: Study, root: Path) -> list[Choice]:
     """Writes the choices of a study with a grid beside its runs; returns them."""
-    found = choose(study, root)
-    if found:
-        record: dict[str, Any] = {"study": study.name, "choices": [asdict(choice) for choice in found]}
+    choices = choose(study, root)
+    if choices:
+        record: dict[str, Any] = {"study": study.name, "choices": [asdict(choice) for choice in choices]}
         run_files.write_json(root / CHOICES / f"{study.name}.json", record)
-    return found
+    return choices

@@ -28,13 +28,13 @@ _SHARE_OF_GPU = 0.9
 
 def measured_seconds(runs: Iterable[RunSpec], root: Path) -> dict[tuple, float]:
     """Median seconds of the finished runs, grouped by everything but seed and learning rate."""
-    found: dict[tuple, list[float]] = defaultdict(list)
+    seconds_of: dict[tuple, list[float]] = defaultdict(list)
     for run in runs:
         if (run.folder(root) / run_files.RESULTS).is_file():
             seconds = (Run.open(run.folder(root)).results or {}).get("total_seconds")
             if seconds is not None:
-                found[_cost_key(run)].append(seconds)
-    return {key: statistics.median(values) for key, values in found.items()}
+                seconds_of[_cost_key(run)].append(seconds)
+    return {key: statistics.median(values) for key, values in seconds_of.items()}
 
 
 def _cost_key(run: RunSpec) -> tuple:
@@ -123,8 +123,8 @@ def _seconds_per_step(
     from ..runs.tuning import apply_tuning
 
     use_processor(threads)
-    found = resolve_backbone(backbone)
-    config = load(found, AutoConfig.from_pretrained, num_labels=2)
+    resolved = resolve_backbone(backbone)
+    config = load(resolved, AutoConfig.from_pretrained, num_labels=2)
     for name in ("attention_probs_dropout_prob", "attention_dropout"):
         if hasattr(config, name):
             setattr(config, name, 0.0)

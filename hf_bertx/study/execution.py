@@ -86,14 +86,14 @@ def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> boo
     folder = run.folder(root)
     if not (folder / run_files.RUN).is_file():
         return False
-    found, task = Run.open(folder), get_task(run.task)
-    record = {**LEFT_OUT, **found.specification, **(found.specification.get("hyperparameters") or {})}
+    recorded, task = Run.open(folder), get_task(run.task)
+    record = {**LEFT_OUT, **recorded.specification, **(recorded.specification.get("hyperparameters") or {})}
     hyperparameters = {name: value for name, value in run.hyperparameters().items() if name in record}
     _compare(folder, "by other hyperparameters", record, hyperparameters)
     if fingerprint is not None:
-        _compare(folder, "on other data", {"sha256": found.fingerprint[:12]}, {"sha256": fingerprint[:12]})
-    _compare(folder, "of another task", vars(found.task), {name: getattr(task, name) for name in OF_TASK})
-    if found.results is None:
+        _compare(folder, "on other data", {"sha256": recorded.fingerprint[:12]}, {"sha256": fingerprint[:12]})
+    _compare(folder, "of another task", vars(recorded.task), {name: getattr(task, name) for name in OF_TASK})
+    if recorded.results is None:
         return False
     run_files.check_run(folder, content=False)
     return True
@@ -115,9 +115,9 @@ def write_plan(study: Study, root: Path) -> None:
         ValueError: the folder's plans were written in another format.
     """
     for path in sorted((root / PLANS).glob("*.json")):
-        found = run_files.read_json(path).get("format")
-        if found != FORMAT:
-            raise ValueError(f"{path}: format {found!r}, this version writes {FORMAT}; choose another --runs")
+        file_format = run_files.read_json(path).get("format")
+        if file_format != FORMAT:
+            raise ValueError(f"{path}: format {file_format!r}, this version writes {FORMAT}; choose another --runs")
     runs = [run.to_json() for run in study.runs]
     plan = {"format": FORMAT, "study": study.name, "about": study.about, "choose_by": study.choose_by, "runs": runs}
     run_files.write_json(root / PLANS / f"{study.name}.json", plan)
@@ -199,8 +199,8 @@ def execute(run: RunSpec, context: StudyContext) -> Outcome:
 
 
 def _train(run: RunSpec, context: StudyContext) -> None:
-    found = context.data_dir(run.task)
-    data_dir = None if found is None else str(found)
+    folder = context.data_dir(run.task)
+    data_dir = None if folder is None else str(folder)
     if run.arm == BASELINE:
         from threadpoolctl import threadpool_limits
 
@@ -214,7 +214,7 @@ def _train(run: RunSpec, context: StudyContext) -> None:
 
         run_probes([run], data_dir, context.root, threads=context.threads)
         return
-    arguments = run.arguments(context.root, found)
+    arguments = run.arguments(context.root, folder)
     if context.threads is not None:
         arguments += ["--threads", str(context.threads)]
     if context.launch is not None:

@@ -130,9 +130,9 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_names(found: Iterable[Any], known: Iterable[str], what: str) -> None:
+def _check_names(names: Iterable[Any], known: Iterable[str], what: str) -> None:
     allowed = list(known)
-    for name in found:
+    for name in names:
         if name not in allowed:
             raise ValueError(unknown(what, name, allowed))
 
@@ -207,11 +207,11 @@ def _baselines(
     for name in tasks:
         task, overrides = get_task(name), {**shared, **tasks[name]}
         asked = baselines_for(task) if names == "plain" else names
-        fitting = [found for found in asked if get_baseline(found).misfit(task) is None]
+        fitting = [baseline for baseline in asked if get_baseline(baseline).misfit(task) is None]
         limit = overrides.get("max_eval_items")
         split = content.get("split") or "paper"
-        for found, fraction in itertools.product(fitting, fractions):
-            yield RunSpec.of_baseline(found, name, split, seed, fraction, limit)
+        for baseline, fraction in itertools.product(fitting, fractions):
+            yield RunSpec.of_baseline(baseline, name, split, seed, fraction, limit)
 
 
 def _short(value: Any) -> str:
@@ -280,8 +280,8 @@ def _check_room(backbone: str, task: str) -> None:
 
 def _distinct(runs: list[RunSpec]) -> tuple[RunSpec, ...]:
     """Drops repeated runs. Two different runs for one folder are an error."""
-    found: dict[Path, RunSpec] = {}
+    by_folder: dict[Path, RunSpec] = {}
     for run in runs:
-        if found.setdefault(run.folder(), run) != run:
+        if by_folder.setdefault(run.folder(), run) != run:
             raise ValueError(f"two different runs would write to {run.folder()}; give one of them a grid")
-    return tuple(found.values())
+    return tuple(by_folder.values())

@@ -96,12 +96,12 @@ def _of_multiberts(series: dict[str, Any]) -> list[str]:
 
 def _refuse_pickle(name: str) -> None:
     path = Path(name).expanduser()
-    found = [path] if path.suffix in _PICKLES else []
+    pickles = [path] if path.suffix in _PICKLES else []
     if path.is_dir() and not (path / _WEIGHTS).is_file():
-        found += sorted(file for file in path.iterdir() if file.suffix in _PICKLES)
-    if found:
+        pickles += sorted(file for file in path.iterdir() if file.suffix in _PICKLES)
+    if pickles:
         raise ValueError(
-            f"{found[0]} is a pickle, which may run code when it is read: refused, and not opened. A "
+            f"{pickles[0]} is a pickle, which may run code when it is read: refused, and not opened. A "
             f"checkpoint is a folder with {_CONFIG}, {_WEIGHTS} and {_TOKENIZER}"
         )
 

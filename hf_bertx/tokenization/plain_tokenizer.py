@@ -33,7 +33,7 @@ def _folding(discipline: Discipline) -> list[Any]:
         letters = dict.fromkeys("".join(discipline.symbols))
         return [normalizers.Replace(v, a) for a in letters for v in sorted(case_variants(a) - {a})]
     written = {symbol: "".join(_any_case(letter) for letter in symbol) for symbol in discipline.symbols}
-    return [normalizers.Replace(Regex(rf"(?<!\S){found}(?!\S)"), symbol) for symbol, found in written.items()]
+    return [normalizers.Replace(Regex(rf"(?<!\S){pattern}(?!\S)"), symbol) for symbol, pattern in written.items()]
 
 
 def _any_case(letter: str) -> str:

@@ -106,10 +106,12 @@ class SymbolLookup:
         return codes, lengths
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
-        found, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
+        which, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
         name = self.discipline.name
         return UnknownSymbolError(
-            f"{found} of sequence {row} is not in the {name} {allowed}", row, f"{found} is not in the {name} {allowed}"
+            f"{which} of sequence {row} is not in the {name} {allowed}",
+            row,
+            f"{which} is not in the {name} {allowed}",
         )
 
 

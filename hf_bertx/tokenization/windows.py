@@ -48,14 +48,14 @@ class Windows:
             (['ACGT', 'TACG', 'CGTA', 'AC'], array([0, 0, 0, 1]))
             ```
         """
-        found, counts = [], []
+        windowed, counts = [], []
         for text in texts:
             symbols = _symbols(text.strip(), discipline)
             starts = self.starts(len(symbols))
             counts.append(len(starts))
             windows = (symbols[start : start + self.symbols] for start in starts)
-            found += [w if isinstance(w, str) else discipline.separator.join(w) for w in windows]
-        return found, np.repeat(np.arange(len(texts)), counts)
+            windowed += [w if isinstance(w, str) else discipline.separator.join(w) for w in windows]
+        return windowed, np.repeat(np.arange(len(texts)), counts)
 
 
 def _symbols(text: str, discipline: Discipline) -> Sequence[str]:
