@@ -68,12 +68,12 @@ def build_dataset(
     Raises:
         ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
     """
-    own = bool(builder_options and "train_file" in builder_options)
+    is_own = bool(builder_options and "train_file" in builder_options)
     fold = (builder_options or {}).get("fold")
-    config = split if not own else "default" if fold is None else f"fold-{fold}"
+    config = split if not is_own else "default" if fold is None else f"fold-{fold}"
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    if own and name in TASKS:
+    if is_own and name in TASKS:
         raise ValueError(f"{name} is a task of the paper; give your own data another name")
     check_values({"seed": seed})
     if not _NAME.fullmatch(name):
@@ -83,7 +83,7 @@ def build_dataset(
         new = stage / _NEW / output.name
         options = {"split": split, "seed": seed, "strict": strict, **(builder_options or {})}
         # a cache that outlives the build would serve old rows to new code
-        builder = (Own if own else _builder(name))(
+        builder = (Own if is_own else _builder(name))(
             config_name=name, task=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
         )
         splits = _write_rows(builder, new / config, Path(cache))
@@ -101,15 +101,15 @@ def _record(
     builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], config: str, seed: int
 ) -> dict[str, Any]:
     """The record of a build, for `builds/CONFIG.json`."""
-    task, own = builder.task, isinstance(builder, Own)
-    source = f"--from {builder.files[TRAIN][0].name}" if own else f"--split {config}"
+    task, is_own = builder.task, isinstance(builder, Own)
+    source = f"--from {builder.files[TRAIN][0].name}" if is_own else f"--split {config}"
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
     summary = understood(counts, balance := balances(splits), task.labels is not None, task.multi_label)
     return {
         "config": config,
         "task": asdict(task),
-        "about": "The user's own files." if own else _ABOUT[config],
+        "about": "The user's own files." if is_own else _ABOUT[config],
         "counts": counts,
         "balance": balance,
         "understood": summary,
@@ -233,8 +233,8 @@ def _tokenize(
         lengths = pc.list_value_length(made.data["input_ids"]).to_numpy()
         cut += int((tokens_cut(rows, tokenizer, task, lengths) > 0).sum())
         run_files.write_whole(folder / name / f"{part}.parquet", made.to_parquet)
-    own = f'`DisciplineTokenizer.from_backbone("{backbone}", "{task.discipline}", "{assignment}"{seeded[1]})'
-    own += ".decode(ids, skip_special_tokens=True)`, in hf_bertx."
+    decoding = f'`DisciplineTokenizer.from_backbone("{backbone}", "{task.discipline}", "{assignment}"{seeded[1]})'
+    decoding += ".decode(ids, skip_special_tokens=True)`, in hf_bertx."
     about = f"The configuration `{record['config']}` as ids of `{backbone}`"
     about += "" if text else f", symbols assigned `{assignment}`"
     about += f"; {cut} of {sum(map(len, splits.values()))} sequences are cut, and keep their head" if cut else ""
@@ -246,7 +246,7 @@ def _tokenize(
         "leaks": None,
         "leak_sentences": [],
         "command": f"{record['command']} --tokenized {asked}",
-        "tokenizer": f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.' if text else own,
+        "tokenizer": f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.' if text else decoding,
     }
 
 

@@ -161,13 +161,13 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
 
     def _draw_validation(self, rows: dict[str, list[Key]], chosen: dict[str, Sequence[str]]) -> None:
         for part, parts in chosen.items():
-            training = [row for row, own in enumerate(parts) if own == TRAIN]
+            training = [row for row, split in enumerate(parts) if split == TRAIN]
             if training:
                 self.note(f"the {self.form.name} files have no validation part: 5% of the training items become one")
                 parts = list(parts)
                 drawn = self._drawn([rows[part][row] for row in training], (TRAIN, VALIDATION))
-                for row, own in zip(training, drawn, strict=True):
-                    parts[row] = own
+                for row, split in zip(training, drawn, strict=True):
+                    parts[row] = split
                 chosen[part] = parts
 
     def _keys(self, part: str) -> Iterator[Key]:
@@ -186,7 +186,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         return chosen
 
     def _grouped(self, rows: dict[str, list[Key]]) -> dict[str, Sequence[str]]:
-        keys = [key for own in rows.values() for key in own]
+        keys = [key for keys_of_part in rows.values() for key in keys_of_part]
         order = sorted((i for i, key in enumerate(keys) if key.group is not None), key=lambda i: keys[i].id)
         try:
             drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
@@ -199,9 +199,9 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             self.note(f"{len(keys) - len(order)} of {len(keys)} records name no group and are left out")
         chosen: dict[str, Sequence[str]] = {}
         start = 0
-        for part, own in rows.items():
-            chosen[part] = flat[start : start + len(own)]
-            start += len(own)
+        for part, keys_of_part in rows.items():
+            chosen[part] = flat[start : start + len(keys_of_part)]
+            start += len(keys_of_part)
         return chosen
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:
@@ -282,7 +282,7 @@ def _folders(forms: Iterable[Form]) -> set[str]:
 
 def _file_names(form: Form) -> dict[str, tuple[str, ...]]:
     """The patterns of a form without their folders."""
-    return {part: tuple(pattern.rpartition("/")[2] for pattern in own) for part, own in form.files.items()}
+    return {part: tuple(pattern.rpartition("/")[2] for pattern in patterns) for part, patterns in form.files.items()}
 
 
 def _matching(names: Mapping[str, Path], patterns: Iterable[str]) -> list[Path]:

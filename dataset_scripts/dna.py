@@ -44,12 +44,12 @@ def read_splice(path: Path) -> Iterator[Record]:
                 raise ValueError(
                     f"{path}, line {number}: {len(fields)} fields; allowed: `CLASS, NAME, SEQUENCE` or 61"
                 )
-            where = f"{path}, line {number}"
-            rows.append((checked_sequence(sequence, _SPLICE, where), label, number, where))
+            place = f"{path}, line {number}"
+            rows.append((checked_sequence(sequence, _SPLICE, place), label, number, place))
     rows.sort()
     number_of = {sequence: n for n, sequence in enumerate(sorted({row[0] for row in rows}))}
-    for n, (sequence, label, _, where) in enumerate(rows):
-        yield Record(f"splice-{n:04d}", sequence, label, where, f"sequence-{number_of[sequence]:04d}")
+    for n, (sequence, label, _, place) in enumerate(rows):
+        yield Record(f"splice-{n:04d}", sequence, label, place, f"sequence-{number_of[sequence]:04d}")
 
 
 def read_package_copy(path: Path) -> Iterator[Record]:
@@ -59,8 +59,8 @@ def read_package_copy(path: Path) -> Iterator[Record]:
         raise ValueError(f"{path}: a build of {built['task']['name']}, not of {_SPLICE.name}")
     rows = []
     for name in built["files"]:
-        for row, where in read_parquet(path.parent.parent / path.stem / name, ("id", "sequence", "label", "group")):
-            rows.append(Record(row["id"], row["sequence"], built["task"]["labels"][row["label"]], where, row["group"]))
+        for row, place in read_parquet(path.parent.parent / path.stem / name, ("id", "sequence", "label", "group")):
+            rows.append(Record(row["id"], row["sequence"], built["task"]["labels"][row["label"]], place, row["group"]))
     yield from sorted(rows)
 
 
@@ -92,18 +92,18 @@ def read_three_lines(path: Path) -> Iterator[Record]:
 
 def read_nucleotide_transformer(path: Path) -> Iterator[Record]:
     """FASTA with the label after the last bar of the header: `>YAL001C_100|1`."""
-    for number, (header, sequence, where) in enumerate(read_fasta(path)):
+    for number, (header, sequence, place) in enumerate(read_fasta(path)):
         name, bar, label = header.rpartition("|")
         if not bar:
-            raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: >NAME|LABEL")
+            raise ValueError(f"{place}: header {header[:40]!r} holds no label; allowed: >NAME|LABEL")
         # names of another kind than the genome's repeat in these files, so the number is part of the id
-        yield Record(f"{path.stem}-{number:05d}-{name}", sequence, label, where, chromosome(name))
+        yield Record(f"{path.stem}-{number:05d}-{name}", sequence, label, place, chromosome(name))
 
 
 def read_gue(path: Path) -> Iterator[Record]:
     """GUE's CSV, `sequence,label`; it names no window, so ids are file and row."""
-    for number, (row, where) in enumerate(read_table(path, ",", ("sequence", "label"), quoting=True)):
-        yield Record(f"{path.stem}-{number:05d}", row["sequence"], row["label"], where)
+    for number, (row, place) in enumerate(read_table(path, ",", ("sequence", "label"), quoting=True)):
+        yield Record(f"{path.stem}-{number:05d}", row["sequence"], row["label"], place)
 
 
 def _histone_forms(mark: str) -> tuple[Form, ...]:

@@ -39,7 +39,7 @@ def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     QQP's original holds a few rows without a question, or cut; they are left out and counted, as in the Hub's copy.
     """
     dropped = 0
-    for number, (row, where) in enumerate(
+    for number, (row, place) in enumerate(
         read_table(path, "\t", columns, quoting=False, short_rows="question1" in columns)
     ):
         texts = [row.get(column, "") for column in columns]
@@ -47,7 +47,7 @@ def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
             dropped += 1
             continue
         second = texts[1] if len(columns) == 3 else None
-        yield Record(f"{path.stem}-{number}", texts[0], texts[-1], where, second=second)
+        yield Record(f"{path.stem}-{number}", texts[0], texts[-1], place, second=second)
     if dropped:
         logger.warning(f"{path}: {dropped} rows without a question or label were left out")
 
@@ -72,18 +72,18 @@ def read_msr(path: Path) -> Iterator[Record]:
         with open_text(beside) as file:
             held_out = {tuple(line.split()) for line in file}
     columns = ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String")
-    for row, where in read_table(path, "\t", columns, quoting=False):
+    for row, place in read_table(path, "\t", columns, quoting=False):
         pair = (row["#1 ID"], row["#2 ID"])
         part = VALIDATION if pair in held_out else TRAIN
-        yield Record("-".join(pair), row["#1 String"], row["Quality"], where, second=row["#2 String"], part=part)
+        yield Record("-".join(pair), row["#1 String"], row["Quality"], place, second=row["#2 String"], part=part)
 
 
 def read_hub(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
     """A Parquet file of the Hub's copy (`nyu-mll/glue`): labels are numbers in the task's own order."""
     stem = path.stem.removesuffix("-00000-of-00001")
-    for number, (row, where) in enumerate(read_parquet(path, (*columns, "label"))):
+    for number, (row, place) in enumerate(read_parquet(path, (*columns, "label"))):
         second = str(row[columns[1]]) if len(columns) == 2 else None
-        yield Record(f"{stem}-{number}", str(row[columns[0]]), str(row["label"]), where, second=second)
+        yield Record(f"{stem}-{number}", str(row[columns[0]]), str(row["label"]), place, second=second)
 
 
 def _forms(name: str) -> tuple[Form, ...]:

@@ -24,7 +24,7 @@ class Piece(NamedTuple):
     composer: str
     work: str
     part: str
-    where: str
+    place: str
 
 
 def read_pieces(path: Path) -> list[Piece]:
@@ -36,19 +36,19 @@ def read_pieces(path: Path) -> list[Piece]:
     """
     pieces: dict[str, Piece] = {}
     root = path.parent.resolve()
-    for row, where in read_table(path, ",", _COLUMNS, quoting=True):
+    for row, place in read_table(path, ",", _COLUMNS, quoting=True):
         file = root / row["midi_filename"]
         name = PurePosixPath(row["midi_filename"]).stem
         if row["split"] not in (TRAIN, VALIDATION, TEST):
-            raise ValueError(f"{where}: split {row['split']!r}; allowed: {TRAIN}, {VALIDATION}, {TEST}")
+            raise ValueError(f"{place}: split {row['split']!r}; allowed: {TRAIN}, {VALIDATION}, {TEST}")
         if not file.resolve().is_relative_to(root):
-            raise ValueError(f"{where}: {row['midi_filename']!r} points outside the folder of the CSV")
+            raise ValueError(f"{place}: {row['midi_filename']!r} points outside the folder of the CSV")
         if not file.is_file():
-            raise ValueError(f"{where}: the piece's file {row['midi_filename']} is not below {path.parent}")
+            raise ValueError(f"{place}: the piece's file {row['midi_filename']} is not below {path.parent}")
         if name in pieces:
-            raise ValueError(f"{where}: {name!r} occurs a second time, after {pieces[name].where}")
+            raise ValueError(f"{place}: {name!r} occurs a second time, after {pieces[name].place}")
         work = f"{row['canonical_composer']}: {' '.join(row['canonical_title'].casefold().split())}"
-        pieces[name] = Piece(name, file, row["canonical_composer"], work, row["split"], where)
+        pieces[name] = Piece(name, file, row["canonical_composer"], work, row["split"], place)
     if not pieces:
         raise ValueError(f"{path}: no piece")
     return list(pieces.values())
@@ -64,7 +64,7 @@ def segments(pieces: Sequence[Piece], as_authors: bool) -> Iterator[Record]:
     for piece, notes in zip(pieces, read_all([piece.path for piece in pieces], as_authors), strict=True):
         for number, sequence in enumerate(notes.segments):
             yield Record(
-                f"{piece.name}#{number:03d}", sequence, piece.composer, piece.where, piece.name, part=piece.part
+                f"{piece.name}#{number:03d}", sequence, piece.composer, piece.place, piece.name, part=piece.part
             )
 
 
@@ -101,8 +101,10 @@ class Music(DisciplineBuilder):
                 self.note(f"{len(shared)} works stand in more than one part; all of each is for training here")
             pieces = [piece._replace(part=TRAIN) if piece.work in shared else piece for piece in pieces]
         self.pieces = {part: [piece for piece in pieces if piece.part == part] for part in (TRAIN, VALIDATION, TEST)}
-        self.compare_counts({part: len(own) for part, own in self.pieces.items()}, self.task.paper_sizes, "pieces")
-        return {part: [part] * len(own) for part, own in self.pieces.items()}
+        self.compare_counts(
+            {part: len(of_part) for part, of_part in self.pieces.items()}, self.task.paper_sizes, "pieces"
+        )
+        return {part: [part] * len(of_part) for part, of_part in self.pieces.items()}
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:
         records = segments(self.pieces[part], as_authors=self.config.split == "authors")

@@ -116,7 +116,7 @@ class Own(DisciplineBuilder):
                 self._scanned.longest,
                 pair=self.config.second_sequence_column is not None,
                 votes=train.is_dir(),
-                where=str(train),
+                place=str(train),
                 problem=self.config.problem,
                 metric=self.config.metric,
                 places=self._scanned.places,
@@ -150,7 +150,7 @@ class Own(DisciplineBuilder):
         kept: list[Record] = []
         for item in read_input(path, columns, labels, Counter() if counts is None else counts):
             assert item.label is not None
-            record = Record(item.id, item.sequence, item.label, item.where, item.piece, item.second)
+            record = Record(item.id, item.sequence, item.label, item.place, item.piece, item.second)
             if path.is_dir():
                 kept.append(record)
             yield record
@@ -173,7 +173,7 @@ class Own(DisciplineBuilder):
                 scan.longest = max(scan.longest, sum(len(text.split()) if blanks else len(text) for text in texts))
                 if part == TRAIN:
                     scan.labels[record.label] += 1
-                    scan.places.setdefault(record.label, record.where)
+                    scan.places.setdefault(record.label, record.place)
                     scan.grouped |= record.group is not None
             if counts:
                 self.note(f"{path.name}: {said(counts)}")
@@ -207,7 +207,7 @@ class Own(DisciplineBuilder):
                 if part == TRAIN:
                     labels.append(row["label"])
                     sequences.append(row["sequence"] if self.config.similarity_threshold else "")
-        chosen: dict[str, Sequence[str]] = {part: [part] * len(own) for part, own in keys.items()}
+        chosen: dict[str, Sequence[str]] = {part: [part] * len(keys_of_part) for part, keys_of_part in keys.items()}
         drawn = (TRAIN, *(part for part in (VALIDATION, TEST) if part not in keys))
         if len(drawn) > 1:
             chosen[TRAIN] = self._draw(keys[TRAIN], drawn, labels, sequences)

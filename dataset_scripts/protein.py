@@ -38,50 +38,50 @@ def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Reco
         compartments: the label is a compartment and, after a hyphen, M, S or U for membrane-bound, soluble, unknown;
             proteins of both cytoplasm and nucleus are left out.
     """
-    for header, sequence, where in read_fasta(path):
+    for header, sequence, place in read_fasta(path):
         fields = header.split()
         if len(fields) < 2:
-            raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: >NAME LABEL")
+            raise ValueError(f"{place}: header {header[:40]!r} holds no label; allowed: >NAME LABEL")
         label = re.sub(r"-[MSU]$", "", fields[1]) if compartments else fields[1]
         if compartments and label == "Cytoplasm-Nucleus":
             continue
         part = (TEST if fields[-1] == "test" else TRAIN) if compartments else None
-        yield Record(fields[0], sequence, label, where, part=part)
+        yield Record(fields[0], sequence, label, place, part=part)
 
 
 def read_tape_json(path: Path, target: str) -> Iterator[Record]:
     """TAPE's JSON: `primary` is the sequence, `log_fluorescence` or `stability_score` the target, in a list."""
-    for number, (row, where) in enumerate(read_json_lines(path, ())):
+    for number, (row, place) in enumerate(read_json_lines(path, ())):
         for name in ("primary", target):
             if name not in row:
-                raise ValueError(f"{where}: no {name!r}; it has {', '.join(map(str, row))}")
+                raise ValueError(f"{place}: no {name!r}; it has {', '.join(map(str, row))}")
         value = row[target]
         if isinstance(value, list):
             value = value[0] if value else ""
-        yield Record(f"{path.stem}-{number:05d}", str(row["primary"]), "" if value is None else str(value), where)
+        yield Record(f"{path.stem}-{number:05d}", str(row["primary"]), "" if value is None else str(value), place)
 
 
 def read_sarkisyan(path: Path) -> Iterator[Record]:
     """Sarkisyan's `amino_acid_genotypes_to_brightness.tsv`: mutations of avGFP and their median brightness."""
     columns = ("aaMutations", "medianBrightness")
-    for number, (row, where) in enumerate(read_table(path, "\t", columns, quoting=False)):
+    for number, (row, place) in enumerate(read_table(path, "\t", columns, quoting=False)):
         letters = list(_AVGFP)
         mutations = [mutation for mutation in row["aaMutations"].split(":") if mutation]
         for mutation in mutations:
             match = _MUTATION.fullmatch(mutation)
             if match is None or int(match[2]) >= len(letters) or letters[int(match[2])] != match[1]:
-                raise ValueError(f"{where}: mutation {mutation!r} is none of avGFP; allowed: S, the letter, 0 to "
+                raise ValueError(f"{place}: mutation {mutation!r} is none of avGFP; allowed: S, the letter, 0 to "
                                  f"{len(letters) - 1}, the new letter")  # fmt: skip
             letters[int(match[2])] = match[3]
         # TAPE's split: "train on up to three mutations, test on four and more"
         part = TRAIN if len(mutations) <= 3 else TEST
-        yield Record(f"avgfp-{number:05d}", "".join(letters), row["medianBrightness"], where, part=part)
+        yield Record(f"avgfp-{number:05d}", "".join(letters), row["medianBrightness"], place, part=part)
 
 
 def read_rocklin(path: Path) -> Iterator[Record]:
     """Rocklin's tables of designs: tab-separated, `name`, `sequence`, `stabilityscore`."""
-    for row, where in read_table(path, "\t", ("name", "sequence", "stabilityscore"), quoting=False):
-        yield Record(f"{path.stem}-{row['name']}", row["sequence"], row["stabilityscore"], where)
+    for row, place in read_table(path, "\t", ("name", "sequence", "stabilityscore"), quoting=False):
+        yield Record(f"{path.stem}-{row['name']}", row["sequence"], row["stabilityscore"], place)
 
 
 def _plus(folder: str, compartments: bool = False, published: Mapping[str, int] | None = None) -> Form:

@@ -15,7 +15,7 @@ class Record(NamedTuple):
     """One item as a raw file has it.
 
     Args:
-        where: file and line, or record, for messages.
+        place: file and line, or record, for messages.
         label: as it is written in the file; a target of a regression too.
         group: items of one group belong together (a chromosome, a piece, a family); None where nothing tells.
         second: the second sequence of a pair.
@@ -25,7 +25,7 @@ class Record(NamedTuple):
     id: str
     sequence: str
     label: str
-    where: str
+    place: str
     group: str | None = None
     second: str | None = None
     part: str | None = None
@@ -44,11 +44,11 @@ def checked(records: Iterable[Record], task: Task, names: Mapping[str, str] | No
     seen: set[str] = set()
     for record in records:
         if record.id in seen:
-            raise ValueError(f"{record.where}: id {record.id!r} occurs a second time; ids are unique")
+            raise ValueError(f"{record.place}: id {record.id!r} occurs a second time; ids are unique")
         seen.add(record.id)
-        row: dict[str, Any] = {"id": record.id, "sequence": checked_sequence(record.sequence, task, record.where)}
+        row: dict[str, Any] = {"id": record.id, "sequence": checked_sequence(record.sequence, task, record.place)}
         if task.pair:
-            row["second_sequence"] = checked_sequence(record.second or "", task, record.where)
+            row["second_sequence"] = checked_sequence(record.second or "", task, record.place)
         row["label"] = _label(record, task, names)
         row["group"] = record.group
         row["part"] = record.part
@@ -57,11 +57,11 @@ def checked(records: Iterable[Record], task: Task, names: Mapping[str, str] | No
         raise ValueError(f"{task.name}: the files hold no record")
 
 
-def checked_sequence(sequence: str, task: Task, where: str) -> str:
+def checked_sequence(sequence: str, task: Task, place: str) -> str:
     """The sequence as it is stored: blanks around it gone, in upper case where case means nothing."""
     sequence = sequence.strip()
     if not sequence:
-        raise ValueError(f"{where}: the sequence is empty")
+        raise ValueError(f"{place}: the sequence is empty")
     discipline = DISCIPLINES.get(task.discipline)
     if discipline is None:
         return sequence
@@ -73,7 +73,7 @@ def checked_sequence(sequence: str, task: Task, where: str) -> str:
     if foreign:
         symbol = min(foreign, key=parts.index)
         raise ValueError(
-            f"{where}: {symbol!r} at position {parts.index(symbol)} of the sequence is not in the "
+            f"{place}: {symbol!r} at position {parts.index(symbol)} of the sequence is not in the "
             f"{discipline.name} alphabet: {discipline.alphabet()}"
         )
     sequence = discipline.separator.join(parts)
@@ -85,17 +85,17 @@ def _label(record: Record, task: Task, names: Mapping[str, str] | None) -> str |
     if task.labels is None:
         value = to_number(label)
         if value is None:
-            raise ValueError(f"{record.where}: the target is {label!r}; allowed: a finite number{hint(label)}")
+            raise ValueError(f"{record.place}: the target is {label!r}; allowed: a finite number{hint(label)}")
         return value
     if not label:
-        raise ValueError(f"{record.where}: no label; allowed: {', '.join(names or task.labels)}")
+        raise ValueError(f"{record.place}: no label; allowed: {', '.join(names or task.labels)}")
     if task.multi_label:
-        own = split_labels(label, record.where)
-        for name in own:
+        labels = split_labels(label, record.place)
+        for name in labels:
             if name not in task.labels:
-                raise ValueError(f"{record.where}: label {name!r}; allowed: {', '.join(task.labels)}")
-        return LABEL_SEPARATOR.join(own)
+                raise ValueError(f"{record.place}: label {name!r}; allowed: {', '.join(task.labels)}")
+        return LABEL_SEPARATOR.join(labels)
     name = label if names is None else names.get(label, label)
     if name not in task.labels:
-        raise ValueError(f"{record.where}: label {label!r}; allowed: {', '.join(names or task.labels)}")
+        raise ValueError(f"{record.place}: label {label!r}; allowed: {', '.join(names or task.labels)}")
     return name

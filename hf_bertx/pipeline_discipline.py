@@ -154,19 +154,19 @@ class DisciplineClassificationPipeline(Pipeline):
 
 def _raw(sequences: Iterable[Any]) -> Iterator[InputRecord]:
     for number, sequence in enumerate(sequences):
-        where = f"sequence {number}"
+        place = f"sequence {number}"
         if isinstance(sequence, dict):
             if not {"text"} <= set(sequence) <= {"text", "text_pair"}:
-                raise ValueError(f"{where}: has {', '.join(map(str, sequence))}; allowed: text, and text_pair")
+                raise ValueError(f"{place}: has {', '.join(map(str, sequence))}; allowed: text, and text_pair")
             sequence = (sequence["text"], *([] if sequence.get("text_pair") is None else [sequence["text_pair"]]))
         parts = (sequence,) if isinstance(sequence, str) else sequence
         if not isinstance(parts, tuple) or len(parts) > 2 or not all(isinstance(part, str) for part in parts):
             kind = type(sequence).__name__
-            raise ValueError(f"{where}: {kind}; allowed: a string, a pair of strings, or a Path of one file")
+            raise ValueError(f"{place}: {kind}; allowed: a string, a pair of strings, or a Path of one file")
         first, *second = (part.strip() for part in parts)
         if not first or "" in second:
-            raise ValueError(f"{where}: the sequence is empty")
-        yield InputRecord(str(number), first, where, *second)
+            raise ValueError(f"{place}: the sequence is empty")
+        yield InputRecord(str(number), first, place, *second)
 
 
 PIPELINE_REGISTRY.register_pipeline(

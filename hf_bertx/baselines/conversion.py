@@ -149,7 +149,7 @@ def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-def check_tensors(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], model: str, where: Path) -> None:
+def check_tensors(actual: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], model: str, place: Path) -> None:
     """Holds names and shapes to those of a model.
 
     Raises:
@@ -159,9 +159,9 @@ def check_tensors(actual: dict[str, torch.Tensor], expected: dict[str, torch.Ten
     words = [f"lacks {missing[0]!r} ({len(missing)} in all)"] if missing else []
     words += [f"has {unknown[0]!r} ({len(unknown)} in all), which is not the model's"] if unknown else []
     if words:
-        raise ValueError(f"{where}: other names than those of {model}: it {' and '.join(words)}")
+        raise ValueError(f"{place}: other names than those of {model}: it {' and '.join(words)}")
     for name, value in expected.items():
         if value.shape != actual[name].shape:
             raise ValueError(
-                f"{where}: {name!r} has the shape {tuple(actual[name].shape)}; that of {model} is {tuple(value.shape)}"
+                f"{place}: {name!r} has the shape {tuple(actual[name].shape)}; that of {model} is {tuple(value.shape)}"
             )

@@ -159,12 +159,12 @@ def _fit_labels(
         return answers, labels.shape[1]
     scaled, size = _scaled(baseline, matrices), 0
     answers = [np.empty((matrix.shape[0], labels.shape[1])) for matrix in matrices[1:]]
-    for number, own in enumerate(labels.T):
-        if own.min() == own.max():
+    for number, has_label in enumerate(labels.T):
+        if has_label.min() == has_label.max():
             for answer in answers:
-                answer[:, number] = LOG_ZERO if own[0] == 0 else -LOG_ZERO
+                answer[:, number] = LOG_ZERO if has_label[0] == 0 else -LOG_ZERO
             continue
-        model = LogisticRegression(C=candidate["C"], max_iter=_STEPS).fit(scaled[0], own)
+        model = LogisticRegression(C=candidate["C"], max_iter=_STEPS).fit(scaled[0], has_label)
         size += model.coef_.size + 1
         for answer, matrix in zip(answers, scaled[1:], strict=True):
             answer[:, number] = model.decision_function(matrix)

@@ -57,7 +57,7 @@ def _add_build(verbs: Any) -> None:
 
 
 def _add_own(building: argparse.ArgumentParser) -> None:
-    own = building.add_argument_group("with --from")
+    group = building.add_argument_group("with --from")
     for name, what in (
         ("validation_file", "by default drawn from FILE: 200 items or 5%%, whichever is more; 15%% of a small file"),
         ("test_file", "by default drawn in the same way"),
@@ -75,14 +75,14 @@ def _add_own(building: argparse.ArgumentParser) -> None:
         ("metric", "what runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson"),
         ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
     ):
-        own.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
-    own.add_argument(
+        group.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
+    group.add_argument(
         "--similarity_threshold",
         type=float,
         metavar="SHARE",
         help="without groups: sequences that share this fraction of their k-mers, or more, are a group, e.g. 0.5",
     )
-    own.add_argument(
+    group.add_argument(
         "--skip_unreadable", action="store_const", const=True, help="leave out MIDI files that cannot be read"
     )
 
@@ -109,16 +109,16 @@ def _data_build(arguments: argparse.Namespace) -> None:
     from ..data.targets import sentence
     from ..data.task_data import OWN_ARGUMENTS
 
-    own = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
+    options = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
     name = arguments.task
-    if "train_file" in own:
+    if "train_file" in options:
         name = name or Path(arguments.train_file).name.partition(".")[0]
         for option, value, default in (("raw_dir", arguments.raw_dir, None), ("strict", arguments.strict, False),
                                        ("split", arguments.split, "paper")):  # fmt: skip
             if value != default:
                 raise ValueError(f"--{option} is of the tasks of the paper, and has no effect on --from FILE")
-    elif own:
-        raise ValueError(f"--{next(iter(own))} describes data of your own: name its file with --from FILE")
+    elif options:
+        raise ValueError(f"--{next(iter(options))} describes data of your own: name its file with --from FILE")
     elif name is None:
         raise ValueError(f"no task is named; one of: {', '.join(TASKS)}")
     else:
@@ -131,7 +131,7 @@ def _data_build(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         strict=arguments.strict,
         tokenized=arguments.tokenized,
-        builder_options=own,
+        builder_options=options,
     )
     for config in counts:
         contents = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]

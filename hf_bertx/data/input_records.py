@@ -30,7 +30,7 @@ class InputRecord(NamedTuple):
     """A raw sequence.
 
     Args:
-        where: file and line, or record, for messages.
+        place: file and line, or record, for messages.
         second: the second sequence of a pair.
         piece: what the sequence is a segment of; segments of a piece vote. In training data the group, which is not
             divided.
@@ -39,7 +39,7 @@ class InputRecord(NamedTuple):
 
     id: str
     sequence: str
-    where: str
+    place: str
     second: str | None = None
     piece: str | None = None
     label: str | None = None
@@ -118,7 +118,7 @@ def _check_ids(path: Path, hashes: array[int], records: Iterator[InputRecord]) -
     for record in records:
         if record.id in seen:
             cut = "; an id ends at the first blank of a header" if ending_of(path) in FASTA_ENDINGS else ""
-            raise ValueError(f"{record.where}: id {record.id!r} occurs a second time; ids are unique{cut}")
+            raise ValueError(f"{record.place}: id {record.id!r} occurs a second time; ids are unique{cut}")
         if hash(record.id) in suspects:
             seen.add(record.id)
 
@@ -171,13 +171,13 @@ def _records(path: Path, columns: Columns, labels: Labels | None, noted: Counter
 
 
 def _read_fasta(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
-    for number, (header, text, where) in enumerate(read_fasta(path)):
+    for number, (header, text, place) in enumerate(read_fasta(path)):
         name = (header.split() or [f"{path.stem}-{number}"])[0]
         if not header:
             noted[_NUMBERED.format("id")] += 1
         label = None
         if labels is not None and labels.file is None:
-            label = labels.of_header(header, where)
+            label = labels.of_header(header, place)
             if labels.pattern and " SET=" in header:
                 noted["headers with SET=, which is not read (give each split a file of its own)"] += 1
         elif labels is not None:
@@ -185,15 +185,15 @@ def _read_fasta(path: Path, columns: Columns, labels: Labels | None, noted: Coun
             if label is None:
                 noted[f"records left out that {labels.file.name} does not list"] += 1  # type: ignore[union-attr]
                 continue
-        yield InputRecord(name, sequence_of(text, "the sequence", where), where, label=label)
+        yield InputRecord(name, sequence_of(text, "the sequence", place), place, label=label)
 
 
 def _read_lines(path: Path) -> Iterator[InputRecord]:
     with open_text(path, newline="") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                where = f"{path}, line {number}"
-                yield InputRecord(f"{path.stem}-{number}", sequence_of(line.strip(), "the sequence", where), where)
+                place = f"{path}, line {number}"
+                yield InputRecord(f"{path.stem}-{number}", sequence_of(line.strip(), "the sequence", place), place)
 
 
 def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
@@ -206,23 +206,23 @@ def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Count
         twice = max(roles, key=roles.count)
         raise ValueError(f"{path}: the column {twice!r} is named for two purposes; allowed: one")
     unread: set[str] = set()
-    for number, (row, where) in enumerate(read_rows(path, [column for column in needed if column], optional)):
+    for number, (row, place) in enumerate(read_rows(path, [column for column in needed if column], optional)):
         if not number:
             lower = {column.strip().lower(): column for column in row}
             unread = {lower[wanted] for wanted in optional if wanted not in row and wanted in lower}
-        own_id = name_of(row.get(name), repr(name), where)
+        own_id = name_of(row.get(name), repr(name), place)
         if own_id is None and name in row:
             noted[_NUMBERED.format(name)] += 1
-        group = name_of(row.get(piece), repr(piece), where) if piece else None
+        group = name_of(row.get(piece), repr(piece), place) if piece else None
         if piece and group is None and piece in row:
             noted[f"records without {piece!r}, each of which is alone"] += 1
         yield InputRecord(
             f"{path.stem}-{number}" if own_id is None else own_id,
-            sequence_of(row[sequence], repr(sequence), where),
-            where,
-            sequence_of(row[second], repr(second), where) if second else None,
+            sequence_of(row[sequence], repr(sequence), place),
+            place,
+            sequence_of(row[second], repr(second), place) if second else None,
             group,
-            None if labels is None else label_of(row[labels.name], where),
+            None if labels is None else label_of(row[labels.name], place),
         )
     for column in sorted(unread):
         noted[f"column {column!r} not read, --{column.strip().lower()}_column names it; records"] = number + 1

@@ -18,7 +18,7 @@ def label_array(labels: Sequence[Any], task: Task) -> np.ndarray:
     return label_rows(labels, task.labels or ()) if task.multi_label else np.asarray(labels)
 
 
-def split_labels(label: str, where: str) -> list[str]:
+def split_labels(label: str, place: str) -> list[str]:
     """The labels of an item, each once, in order.
 
     Raises:
@@ -26,7 +26,7 @@ def split_labels(label: str, where: str) -> list[str]:
     """
     parts = [part.strip() for part in label.split(LABEL_SEPARATOR)]
     if "" in parts:
-        raise ValueError(f"{where}: the label {label!r} has an empty part; allowed: names divided by ;")
+        raise ValueError(f"{place}: the label {label!r} has an empty part; allowed: names divided by ;")
     return list(dict.fromkeys(parts))
 
 
@@ -43,8 +43,8 @@ def label_rows(labels: Iterable[str], names: Sequence[str]) -> np.ndarray:
     number = {name: i for i, name in enumerate(names)}
     listed = [split_labels(label, f"item {row}") for row, label in enumerate(labels)]
     rows: np.ndarray = np.zeros((len(listed), len(names)), dtype=np.float32)
-    for row, own in enumerate(listed):
-        for name in own:
+    for row, names_of_item in enumerate(listed):
+        for name in names_of_item:
             if name not in number:
                 raise ValueError(f"item {row}: label {name!r}; allowed: {', '.join(names)}")
             rows[row, number[name]] = 1
@@ -57,4 +57,4 @@ def joined_labels(given: np.ndarray, names: Sequence[str]) -> str:
     Args:
         given: whether each label is, of shape `(labels,)`.
     """
-    return LABEL_SEPARATOR.join(name for name, own in zip(names, given, strict=True) if own)
+    return LABEL_SEPARATOR.join(name for name, is_given in zip(names, given, strict=True) if is_given)

@@ -50,7 +50,7 @@ class Labels:
     def name(self) -> str:
         return self.column or "label"
 
-    def of_header(self, header: str, where: str) -> str:
+    def of_header(self, header: str, place: str) -> str:
         """The label in a FASTA header: what the pattern encloses, `label=...`, or the second word.
 
         Raises:
@@ -59,9 +59,9 @@ class Labels:
         if self.pattern is not None:
             match = re.search(self.pattern, header)
             if match is None or match[1] is None:
-                raise ValueError(f"{where}: header {header[:40]!r} holds no label; allowed: a match of {self.pattern}")
-            return label_of(match[1], where)
-        return label_of(_named_label(header, where), where)
+                raise ValueError(f"{place}: header {header[:40]!r} holds no label; allowed: a match of {self.pattern}")
+            return label_of(match[1], place)
+        return label_of(_named_label(header, place), place)
 
     def of_name(self, name: str, names: Sequence[str], normal: bool = False) -> str | None:
         """The label of a record or MIDI file in the labels file; None where the file does not list it.
@@ -72,29 +72,29 @@ class Labels:
         """
         if not self._rows:
             self._read(names, normal)
-        label, where = self._rows.get(name, ("", ""))
-        if not where:
+        label, place = self._rows.get(name, ("", ""))
+        if not place:
             return None
         self._used.add(name)
-        return label_of(label, where)
+        return label_of(label, place)
 
     def _read(self, names: Sequence[str], normal: bool) -> None:
         assert self.file is not None
         if not self.file.exists():
             raise FileNotFoundError(f"--labels_file {self.file}: no such file")
         key = ""
-        for row, where in read_rows(self.file, (self.name,), names):
+        for row, place in read_rows(self.file, (self.name,), names):
             if not key:
                 key = next((name for name in names if name in row), "")
                 if not key:
                     raise ValueError(f"{self.file}: {no_column(names[0], row)}")
-            name = name_of(row.get(key), key, where)
+            name = name_of(row.get(key), key, place)
             if name is None:
-                raise ValueError(f"{where}: {key!r} is empty; allowed: the name of a record or file")
-            name = _normal(name, where) if normal else name
+                raise ValueError(f"{place}: {key!r} is empty; allowed: the name of a record or file")
+            name = _normal(name, place) if normal else name
             if name in self._rows:
-                raise ValueError(f"{where}: {name!r} occurs a second time, after {self._rows[name][1]}")
-            self._rows[name] = (row[self.name], where)
+                raise ValueError(f"{place}: {name!r} occurs a second time, after {self._rows[name][1]}")
+            self._rows[name] = (row[self.name], place)
         if not self._rows:
             raise ValueError(f"{self.file}: no record")
 
@@ -108,17 +108,17 @@ class Labels:
         Raises:
             ValueError: the labels file lists a record or a MIDI file that is not there.
         """
-        for name, (_, where) in self._rows.items():
+        for name, (_, place) in self._rows.items():
             if name not in self._used:
                 near = difflib.get_close_matches(name, list(files), n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 among = ", ".join(map(str, places))
                 if Path(name).suffix.lower() in (".mid", ".midi"):
-                    raise ValueError(f"{where}: the piece's file {name} is not below {among}{hint}")
-                raise ValueError(f"{where}: no record of {among} has the id {name!r}{hint}")
+                    raise ValueError(f"{place}: the piece's file {name} is not below {among}{hint}")
+                raise ValueError(f"{place}: no record of {among} has the id {name!r}{hint}")
 
 
-def _normal(name: str, where: str) -> str:
+def _normal(name: str, place: str) -> str:
     """A path below a folder with slashes alone.
 
     Raises:
@@ -126,23 +126,23 @@ def _normal(name: str, where: str) -> str:
     """
     path = os.path.normpath(name.replace("\\", "/"))
     if path.startswith(("/", "..")) or re.match(r"[A-Za-z]:", path):
-        raise ValueError(f"{where}: {name!r} points outside the folder of the pieces; allowed: a path below it")
+        raise ValueError(f"{place}: {name!r} points outside the folder of the pieces; allowed: a path below it")
     return path
 
 
-def _named_label(header: str, where: str) -> str:
+def _named_label(header: str, place: str) -> str:
     def refuse(why: str) -> ValueError:
         keys = [key for key in re.findall(rf"(?:^|\s)({_KEY})", header) if key not in ("SET=", "label=")]
         pattern = "label=(.+)" if match else f"{keys[-1]}(\\S+)" if keys else r"^\S+ (.+)"
         return ValueError(
-            f"{where}: header {header[:60]!r} {why}; say where the label is: --label_pattern '{pattern}'"
+            f"{place}: header {header[:60]!r} {why}; say where the label is: --label_pattern '{pattern}'"
         )
 
     match = _NAMED.search(header)
     words = header.split()
     if not words or (match is None and len(words) < 2):
         raise ValueError(
-            f"{where}: header {header[:40]!r} holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file"
+            f"{place}: header {header[:40]!r} holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file"
         )
     if match is not None:
         label = match[1].strip('"')

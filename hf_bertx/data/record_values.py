@@ -16,46 +16,46 @@ MISSING = frozenset(
 _MISSING_SEQUENCES = frozenset(map(str.casefold, MISSING))
 
 
-def sequence_of(value: Any, name: str, where: str) -> str:
+def sequence_of(value: Any, name: str, place: str) -> str:
     """The text of a sequence, without the blanks around it.
 
     Raises:
         ValueError: it is empty, a missing value, or not a string.
     """
     if _blank(value):
-        raise ValueError(f"{where}: the sequence is empty")
+        raise ValueError(f"{place}: the sequence is empty")
     # `none` may be the name of a class, but is hardly a sequence
     if _missing(value) or (isinstance(value, str) and value.strip().casefold() in _MISSING_SEQUENCES):
-        raise ValueError(f"{where}: {name} is {value!r}, a missing value; allowed: a sequence")
+        raise ValueError(f"{place}: {name} is {value!r}, a missing value; allowed: a sequence")
     if not isinstance(value, str):
-        raise ValueError(f"{where}: {name} is {_shown(value)}; allowed: a string")
-    return _whole(value, name, where)
+        raise ValueError(f"{place}: {name} is {_shown(value)}; allowed: a string")
+    return _whole(value, name, place)
 
 
-def label_of(value: Any, where: str) -> str:
+def label_of(value: Any, place: str) -> str:
     """A label as text: a class, or a target, a number of a file in plain decimal form.
 
     Raises:
         ValueError: it is empty, a missing value, a list, or no text, number or truth value.
     """
     if _blank(value):
-        raise ValueError(f"{where}: the record has no label")
+        raise ValueError(f"{place}: the record has no label")
     if _missing(value):
         raise ValueError(
-            f"{where}: the label is {value!r}, a missing value; leave the record out, or give the class another name"
+            f"{place}: the label is {value!r}, a missing value; leave the record out, or give the class another name"
         )
     if isinstance(value, (list, tuple, set)):
-        raise ValueError(f"{where}: the label is {_shown(value)}; write several labels as one text, a;b")
+        raise ValueError(f"{place}: the label is {_shown(value)}; write several labels as one text, a;b")
     if isinstance(value, float) and math.isinf(value):
-        raise ValueError(f"{where}: the label is {value}; allowed: a finite number")
+        raise ValueError(f"{place}: the label is {value}; allowed: a finite number")
     if isinstance(value, (float, Decimal)):
         return format(Decimal(repr(value)) if isinstance(value, float) else value, "f")
     if not isinstance(value, (str, int)):
-        raise ValueError(f"{where}: the label is {_shown(value)}; allowed: a string, a number, true or false")
-    return _whole(str(value), "the label", where)
+        raise ValueError(f"{place}: the label is {_shown(value)}; allowed: a string, a number, true or false")
+    return _whole(str(value), "the label", place)
 
 
-def name_of(value: Any, name: str, where: str) -> str | None:
+def name_of(value: Any, name: str, place: str) -> str | None:
     """An id, a group or a piece as text; None where there is none.
 
     Raises:
@@ -64,8 +64,8 @@ def name_of(value: Any, name: str, where: str) -> str | None:
     if _blank(value) or _missing(value):
         return None
     if not isinstance(value, (str, int, float)):
-        raise ValueError(f"{where}: {name} is {_shown(value)}; allowed: a string or a number")
-    return _whole(str(value), name, where)
+        raise ValueError(f"{place}: {name} is {_shown(value)}; allowed: a string or a number")
+    return _whole(str(value), name, place)
 
 
 def _blank(value: Any) -> bool:
@@ -78,12 +78,12 @@ def _missing(value: Any) -> bool:
     return isinstance(value, (float, Decimal)) and math.isnan(value)
 
 
-def _whole(text: str, name: str, where: str) -> str:
+def _whole(text: str, name: str, place: str) -> str:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise ValueError(
-            f"{where}: {name} holds {text[error.start]!r}, half a character of UTF-16; allowed: text"
+            f"{place}: {name} holds {text[error.start]!r}, half a character of UTF-16; allowed: text"
         ) from None
     return text.strip()
 

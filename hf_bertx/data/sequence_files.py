@@ -33,7 +33,7 @@ def no_column(name: str, columns: Iterable[str]) -> str:
 
 
 def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yields `(header without >, sequence, where)`; a sequence may span lines.
+    """Yields `(header without >, sequence, place)`; a sequence may span lines.
 
     Not `load_dataset("fasta")`: it came after datasets 4.0 and tells no line of a bad record.
     """
@@ -61,7 +61,7 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
 def read_rows(
     path: Path, columns: Iterable[str], optional: Iterable[str] = ()
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields `(row by column name, where)` of a CSV, TSV, JSON-lines or Parquet file, by its ending.
+    """Yields `(row by column name, place)` of a CSV, TSV, JSON-lines or Parquet file, by its ending.
 
     Args:
         columns: names that every record has to have.
@@ -102,7 +102,7 @@ def read_table(
     strict: bool = False,
     optional: Iterable[str] = (),
 ) -> Iterator[tuple[dict[str, str], str]]:
-    """Yields `(row by column name, where)` of a table with a header line.
+    """Yields `(row by column name, place)` of a table with a header line.
 
     Args:
         columns: names that the header has to have. Their fields, and those of `optional`, may not span lines.
@@ -173,7 +173,7 @@ def _check_lines(row: list[str], used: list[int], header: list[str], delimiter: 
 
 
 def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields `(object, where)` of a JSON-lines file, or of a file that is one JSON list (TAPE's form)."""
+    """Yields `(object, place)` of a JSON-lines file, or of a file that is one JSON list (TAPE's form)."""
     columns = list(columns)
     with open_text(path, newline="") as file:
         begin = file.read(1)
@@ -188,13 +188,13 @@ def read_json_lines(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[s
                 for n, line in enumerate(file, start=1)
                 if line.strip()
             )
-        for row, where in rows:
+        for row, place in rows:
             if not isinstance(row, dict):
-                raise ValueError(f"{where}: {str(row)[:20]!r}; allowed: an object with names")
+                raise ValueError(f"{place}: {str(row)[:20]!r}; allowed: an object with names")
             for column in columns:
                 if column not in row:
-                    raise ValueError(f"{where}: {no_column(column, row).replace('column ', '', 1)}")
-            yield row, where
+                    raise ValueError(f"{place}: {no_column(column, row).replace('column ', '', 1)}")
+            yield row, place
 
 
 def parse_json(line: str, path: Path, number: int) -> Any:
@@ -222,7 +222,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yields `(row, where)` of a Parquet file, a batch in memory at a time."""
+    """Yields `(row, place)` of a Parquet file, a batch in memory at a time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -50,13 +50,13 @@ def hint(label: str) -> str:
     return f" of at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
 
 
-def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapping[str, str] | None = None) -> str:
+def problem_of(labels: Counter[str], asked: str | None, place: str, places: Mapping[str, str] | None = None) -> str:
     """`regression` where every label is a number in plain decimal form and one has a point, else `classification`.
 
     Args:
         labels: those of the training items, and how many items have each.
         asked: what the user says it is; nothing is guessed then.
-        where: the training file, for the message.
+        place: the training file, for the message.
         places: where each label stands first.
 
     Raises:
@@ -65,7 +65,7 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
     """
     if asked is not None and asked not in PROBLEMS:
         raise ValueError(f"--problem is {asked!r}; allowed: {', '.join(PROBLEMS)}")
-    at = places or dict.fromkeys(labels, where)
+    at = places or dict.fromkeys(labels, place)
     problem = asked or _guess(labels, at)
     if problem == "regression":
         bad = next((label for label in labels if to_number(label) is None), None)
@@ -74,10 +74,10 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
         return problem
     if problem == "multi_label":
         if len({part for label in labels for part in split_labels(label, at[label])}) < 2:
-            raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two labels or more")
+            raise ValueError(f"{place}: every record has the label {min(labels)!r}; a task needs two labels or more")
         return problem
     if len(labels) < 2:
-        raise ValueError(f"{where}: every record has the label {min(labels)!r}; a task needs two classes or more")
+        raise ValueError(f"{place}: every record has the label {min(labels)!r}; a task needs two classes or more")
     several = _several_labels(labels) if asked is None else None
     if several is not None:
         raise ValueError(
@@ -86,7 +86,7 @@ def problem_of(labels: Counter[str], asked: str | None, where: str, places: Mapp
         )
     if len(labels) == sum(labels.values()) > 2:
         raise ValueError(
-            f"{where}: {len(labels)} classes for {len(labels)} records, no two have the same label; pass --problem "
+            f"{place}: {len(labels)} classes for {len(labels)} records, no two have the same label; pass --problem "
             "regression if labels are numbers, or another --label_column"
         )
     return problem
@@ -187,8 +187,8 @@ def balances(splits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
         splits: each a `datasets.Dataset` with the column `label`.
     """
     balance_of = {part: _balance(rows) for part, rows in splits.items()}
-    names = list(dict.fromkeys(name for own in balance_of.values() for name in own))
-    return {part: {name: own.get(name, 0) for name in names} for part, own in balance_of.items()}
+    names = list(dict.fromkeys(name for balance in balance_of.values() for name in balance))
+    return {part: {name: balance.get(name, 0) for name in names} for part, balance in balance_of.items()}
 
 
 def _balance(rows: Any) -> dict[str, float]:
@@ -219,24 +219,27 @@ def understood(
     """
     problem = PROBLEMS[2 if multi_label else 0 if classification else 1]
     summary: dict[str, Any] = {"problem": problem, "items": dict(counts)}
-    doubted = [_doubt(part, counts[part], own, classification) for part, own in balances.items()]
+    doubted = [_doubt(part, counts[part], balance, classification) for part, balance in balances.items()]
     if any(doubted):
         summary["doubts"] = [doubt for doubt in doubted if doubt]
     if classification:
-        names = dict.fromkeys(name for own in balances.values() for name in own)
-        totals = {name: sum(int(own.get(name, 0)) for own in balances.values()) for name in names}
+        names = dict.fromkeys(name for balance in balances.values() for name in balance)
+        totals = {name: sum(int(balance.get(name, 0)) for balance in balances.values()) for name in names}
         return {**summary, "classes": dict(sorted(totals.items(), key=lambda pair: -pair[1]))}
     mean = sum(balances[part]["mean"] * items for part, items in counts.items()) / sum(counts.values())
-    low, high = min(own["min"] for own in balances.values()), max(own["max"] for own in balances.values())
+    low, high = (
+        min(balance["min"] for balance in balances.values()),
+        max(balance["max"] for balance in balances.values()),
+    )
     return {**summary, "target": {"min": low, "max": high, "mean": float(f"{mean:.6g}")}}
 
 
-def _doubt(part: str, items: int, own: Mapping[str, float], classification: bool) -> str:
+def _doubt(part: str, items: int, balance: Mapping[str, float], classification: bool) -> str:
     """What a split lacks: a class without an item, targets that differ."""
     part = "training" if part == "train" else part
     if not classification:
-        return f"all {part} targets are {own['min']:g}" if items > 1 and own["min"] == own["max"] else ""
-    absent = [name for name, count in own.items() if not count]
+        return f"all {part} targets are {balance['min']:g}" if items > 1 and balance["min"] == balance["max"] else ""
+    absent = [name for name, count in balance.items() if not count]
     shown = ", ".join(map(repr, absent[:_NAMED])) + (f" and {len(absent) - _NAMED} more" if absent[_NAMED:] else "")
     return f"no {part} item of {'class' if len(absent) == 1 else 'the classes'} {shown}" if absent else ""
 

@@ -111,7 +111,7 @@ def own_task(
     longest: int,
     pair: bool,
     votes: bool,
-    where: str,
+    place: str,
     problem: str | None = None,
     metric: str | None = None,
     places: Mapping[str, str] | None = None,
@@ -121,7 +121,7 @@ def own_task(
     Args:
         labels: those of the training items, as they are written, and how many items have each; or the labels alone.
         longest: symbols of the longest item of all files, of both its sequences if it has two.
-        where: the training file, for the message.
+        place: the training file, for the message.
         problem: `classification` or `regression`; None guesses by the labels.
         metric: what the best weights are chosen by, and what is reported first.
         places: where each label stands first, for the message.
@@ -131,12 +131,12 @@ def own_task(
             fit them.
     """
     counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
-    kind = problem_of(counted, problem, where, places)
+    kind = problem_of(counted, problem, place, places)
     regression, several = kind == "regression", kind == "multi_label"
     if several and votes:
-        raise ValueError(f"{where}: segments of a piece vote on one label; --problem multi_label is for other data")
+        raise ValueError(f"{place}: segments of a piece vote on one label; --problem multi_label is for other data")
     if several:
-        counted = Counter(part for label in counted for part in split_labels(label, where))
+        counted = Counter(part for label in counted for part in split_labels(label, place))
     numbers = {label: to_number(label) for label in counted}
     by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
     order = sorted(counted, key=by_value)
@@ -205,7 +205,7 @@ def evaluation_subset(rows: Dataset, count: int | None) -> Dataset:
     return rows.select(sorted(taken))
 
 
-def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
+def _checked(rows: Dataset, task: Task, place: str) -> Dataset:
     needed = [
         "id",
         "sequence",
@@ -215,42 +215,42 @@ def _checked(rows: Dataset, task: Task, where: str) -> Dataset:
     ]
     for column in needed:
         if column not in rows.column_names:
-            raise ValueError(f"{where}: no column {column!r}; a row of {task.name} has {', '.join(needed)}")
+            raise ValueError(f"{place}: no column {column!r}; a row of {task.name} has {', '.join(needed)}")
     if not len(rows):
-        raise ValueError(f"{where}: no rows")
+        raise ValueError(f"{place}: no rows")
     labels = rows.with_format("numpy")["label"][:]
     if task.labels is None:
         bad = np.flatnonzero(~np.isfinite(np.asarray(labels, dtype=float)))
         if len(bad):
-            raise ValueError(f"{where}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")
+            raise ValueError(f"{place}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")
         return rows
     if task.multi_label:
         label_rows(rows["label"][:], task.labels)
         return rows
     feature = rows.features["label"]
     if isinstance(feature, ClassLabel) and tuple(feature.names) != task.labels:
-        raise ValueError(f"{where}: classes are {', '.join(feature.names)}; {task.name} has {', '.join(task.labels)}")
+        raise ValueError(f"{place}: classes are {', '.join(feature.names)}; {task.name} has {', '.join(task.labels)}")
     if not isinstance(feature, ClassLabel):
-        rows = _named_labels(rows, task.labels, where)
+        rows = _named_labels(rows, task.labels, place)
         labels = rows.with_format("numpy")["label"][:]
     bad = np.flatnonzero((labels < 0) | (labels >= len(task.labels)))
     if len(bad):
         raise ValueError(
-            f"{where}, id {rows[int(bad[0])]['id']!r}: label {labels[bad[0]]} is not one of {task.labels}"
+            f"{place}, id {rows[int(bad[0])]['id']!r}: label {labels[bad[0]]} is not one of {task.labels}"
         )
     return rows
 
 
-def _named_labels(rows: Dataset, names: tuple[str, ...], where: str) -> Dataset:
+def _named_labels(rows: Dataset, names: tuple[str, ...], place: str) -> Dataset:
     """Integer or string labels as a `ClassLabel` of the task's names."""
     feature = ClassLabel(names=list(names))
     if rows.features["label"].dtype in ("string", "large_string"):
         unknown = next((row for row in rows if row["label"] not in names), None)
         if unknown is not None:
-            raise ValueError(f"{where}, id {unknown['id']!r}: label {unknown['label']!r} is not one of {names}")
+            raise ValueError(f"{place}, id {unknown['id']!r}: label {unknown['label']!r} is not one of {names}")
     elif not rows.features["label"].dtype.startswith(("int", "uint")):
         raise ValueError(
-            f"{where}: labels are {rows.features['label'].dtype}; allowed: {', '.join(names)} or their numbers"
+            f"{place}: labels are {rows.features['label'].dtype}; allowed: {', '.join(names)} or their numbers"
         )
     return rows.cast_column("label", feature)
 

@@ -66,7 +66,7 @@ def embed(
         np.add.at(mean, owners, each)
         mean /= np.bincount(owners)[:, None]
         for record, values in zip(chunk, mean, strict=True):
-            check_finite(values, record.where)
+            check_finite(values, record.place)
         yield chunk, mean
 
 

@@ -98,10 +98,10 @@ class SequenceClassifier:
         self.precision = fast if precision == "auto" else precision
         self.model = speed_up_prediction(model, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
-        own = isinstance(self.tokenizer, DisciplineTokenizer)
+        of_discipline = isinstance(self.tokenizer, DisciplineTokenizer)
         symbols, overlap = (getattr(model.config, f"window_{name}", None) for name in ("symbols", "overlap"))
-        self.windows = Windows(symbols, overlap or 0) if own and symbols is not None else None
-        self._letters_apart = not own and self.discipline != "text" and reads_letters_apart(self.tokenizer)
+        self.windows = Windows(symbols, overlap or 0) if of_discipline and symbols is not None else None
+        self._letters_apart = not of_discipline and self.discipline != "text" and reads_letters_apart(self.tokenizer)
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
         self.tokens_a_batch = tokens_a_batch or (_GPU_TOKENS_A_BATCH if on_gpu else TOKENS_A_BATCH)
@@ -174,7 +174,7 @@ class SequenceClassifier:
                 logits = mean_answers(each, owners, self.regression, self.multi_label)
                 windows, room = np.bincount(owners), max(room, int(counts.max()))
             for record, answer in zip(chunk, logits, strict=True):
-                check_finite(answer, record.where)
+                check_finite(answer, record.place)
             yield Chunk(chunk, logits, np.maximum(counts - room, 0), windows)
 
     def readings(self, chunk: Sequence[InputRecord]) -> tuple[list[InputRecord], np.ndarray]:
@@ -192,7 +192,7 @@ class SequenceClassifier:
         sure = [pair for pair in doubts if all_doubtful or len(pair[0].sequence) >= _SURE or pair[1] == NO_RESIDUE]
         if sure:
             (record, doubt), count = sure[0], len(sure)
-            logger.warning(f"{count} of {len(chunk)} records are unlikely {self.discipline}: {doubt} ({record.where})")
+            logger.warning(f"{count} of {len(chunk)} records are unlikely {self.discipline}: {doubt} ({record.place})")
         return bool(sure)
 
     def room(self, chunk: Sequence[InputRecord]) -> int:
@@ -209,7 +209,7 @@ class SequenceClassifier:
         check_form(chunk, getattr(self.model.config, "reads_pairs", None))
         for record in chunk:
             if (letters := len(record.sequence) + len(record.second or "")) > MOST_LETTERS:
-                raise ValueError(f"{record.where}: {letters:,} letters; a record may have {MOST_LETTERS:,}")
+                raise ValueError(f"{record.place}: {letters:,} letters; a record may have {MOST_LETTERS:,}")
         columns = self._columns(chunk)
         if not isinstance(self.tokenizer, DisciplineTokenizer):
             encoded = self.tokenizer(*columns, add_special_tokens=False, verbose=False).input_ids
@@ -218,8 +218,8 @@ class SequenceClassifier:
             return np.sum([self.tokenizer.count_symbols(column) for column in columns], axis=0)
         except UnknownSymbolError as error:
             record = chunk[error.row or 0]
-            name = "" if not record.id or record.where.endswith(f" {record.id}") else f", id {record.id!r}"
-            raise ValueError(f"{record.where}{name}: {error.reason}") from None
+            name = "" if not record.id or record.place.endswith(f" {record.id}") else f", id {record.id!r}"
+            raise ValueError(f"{record.place}{name}: {error.reason}") from None
 
     def _classify(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         return self.model(**inputs).logits
@@ -272,13 +272,13 @@ class SequenceClassifier:
         return inputs
 
 
-def check_finite(logits: np.ndarray, where: str) -> None:
+def check_finite(logits: np.ndarray, place: str) -> None:
     """Raises:
     ValueError: a logit is nan or infinite.
     """
     if not np.isfinite(logits).all():
         raise ValueError(
-            f"{where}: the model answers {', '.join(f'{logit:g}' for logit in logits.tolist())}; its weights are "
+            f"{place}: the model answers {', '.join(f'{logit:g}' for logit in logits.tolist())}; its weights are "
             "damaged, or too large for this precision"
         )
 

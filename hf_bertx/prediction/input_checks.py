@@ -43,6 +43,6 @@ def check_form(chunk: Sequence[InputRecord], pairs: bool | None) -> None:
         if (record.second is not None) != pairs:
             was, reads = ("a single sequence", "pairs") if pairs else ("a pair", "single sequences")
             raise ValueError(
-                f"{record.where}: {was}, and the model reads {reads}; give second sequences (a table's "
+                f"{record.place}: {was}, and the model reads {reads}; give second sequences (a table's "
                 "--second_sequence_column, a pipeline's `text_pair`) to a model of pairs, and to no other"
             )

@@ -106,11 +106,11 @@ def _check(classifier: SequenceClassifier, record: InputRecord, mutants: int) ->
     symbols, room = int(classifier.count([record])[0]), classifier.room([record])
     if symbols > room and classifier.windows is None:
         raise ValueError(
-            f"{record.where}: {symbols} symbols, and the model reads {room}; a mutation of what comes after changes "
+            f"{record.place}: {symbols} symbols, and the model reads {room}; a mutation of what comes after changes "
             "nothing: cut the sequence to the part that matters"
         )
     if mutants > MOST_MUTANTS:
-        raise ValueError(f"{record.where}: {mutants:,} mutants; allowed: {MOST_MUTANTS:,} of a sequence")
+        raise ValueError(f"{record.place}: {mutants:,} mutants; allowed: {MOST_MUTANTS:,} of a sequence")
 
 
 def _scored(
@@ -155,12 +155,12 @@ def draw(mutations: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> 
         shown: np.ndarray = np.full((len(mutations.rows), len(lines[0])), np.nan)
         shown[:, : len(places)] = changes[:, list(places)]
         image = axis.imshow(shown, cmap="RdBu", vmin=-largest, vmax=largest, aspect="equal", interpolation="nearest")
-        own = [
+        dots = [
             (x, mutations.rows.index(letter))
             for x, p in enumerate(places)
             if (letter := mutations.sequence[p]) in mutations.rows
         ]
-        axis.scatter([x for x, _ in own], [y for _, y in own], s=4, color="0.35", linewidths=0)
+        axis.scatter([x for x, _ in dots], [y for _, y in dots], s=4, color="0.35", linewidths=0)
         axis.set_yticks(range(len(mutations.rows)), mutations.rows, fontsize=7, family="monospace")
         axis.set_xticks(range(len(places)), [mutations.sequence[p] for p in places], fontsize=7, family="monospace")
         axis.tick_params(length=0, pad=2)

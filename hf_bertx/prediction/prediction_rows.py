@@ -88,8 +88,8 @@ def votes(classifier: SequenceClassifier, parts: list[Path]) -> tuple[list[str],
     """The name that each record votes under, and what the segments of each name voted; the mean of a regression."""
     pieces: list[str | None] = []
     answers = []
-    for _, own, _, _, logits in read_parts(parts):
-        pieces += own
+    for _, each, _, _, logits in read_parts(parts):
+        pieces += each
         answers.append(logits[:, 0].astype(np.float64) if classifier.regression else logits.argmax(axis=1))
     names, answered = names_of_pieces(pieces), np.concatenate(answers)
     if not classifier.regression:
@@ -97,7 +97,7 @@ def votes(classifier: SequenceClassifier, parts: list[Path]) -> tuple[list[str],
     values: dict[str, list[float]] = {}
     for name, value in zip(names, answered.tolist(), strict=True):
         values.setdefault(name, []).append(value)
-    return names, {name: {"piece_value": float(np.mean(own)), "segments": len(own)} for name, own in values.items()}
+    return names, {name: {"piece_value": float(np.mean(each)), "segments": len(each)} for name, each in values.items()}
 
 
 def piece_votes(labels: list[str], predicted: np.ndarray, pieces: list[str]) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def rows(
         names: what each record votes under, with its `pieces`; empty where nothing votes.
     """
     labels, voters = classifier.labels, iter(names)
-    for ids, own, cut, windows, logits in read_parts(parts):
+    for ids, piece_names, cut, windows, logits in read_parts(parts):
         scores = classifier.probabilities(logits) if labels else logits
         for i, name in enumerate(ids):
             row: dict[str, Any] = {"id": name}
@@ -162,7 +162,7 @@ def rows(
             if classifier.windows is not None:
                 row["windows"] = windows[i]
             if pieces:
-                row |= {"piece": own[i], **pieces[next(voters)]}
+                row |= {"piece": piece_names[i], **pieces[next(voters)]}
             yield row
 
 

@@ -96,15 +96,15 @@ def read_rows(source: Source) -> Iterator[dict[str, Any]]:
         lines = _dataset_lines(source)
     elif source.discipline is not None:
         columns = Columns(sequence=None if source.column == "sequence" else source.column)  # FASTA has no columns
-        lines = ((r.sequence, True, r.where) for path in source.paths for r in read_input(path, columns))
+        lines = ((r.sequence, True, r.place) for path in source.paths for r in read_input(path, columns))
     else:
         lines = _text_lines(source)
-    for text, begins, where in lines:
+    for text, begins, place in lines:
         start = 0
         while start < len(text):  # cut at blanks, where it is long and has some
             end = start + _LONGEST
             end = end if end >= len(text) else text.rfind(" ", start, end) + 1 or end
-            yield {"text": text[start:end].strip(), "begins": begins and start == 0, "where": where}
+            yield {"text": text[start:end].strip(), "begins": begins and start == 0, "where": place}
             start = end
 
 
@@ -128,13 +128,13 @@ def _dataset_lines(source: Source) -> Iterator[tuple[str, bool, str]]:
     files = {"data_files": {source.split: list(source.files)}} if source.files else {}
     rows = load_dataset(source.dataset, source.configuration, split=source.split, streaming=True, **files)
     for number, row in enumerate(rows):
-        where = f"data set {source.dataset}, row {number}"
+        place = f"data set {source.dataset}, row {number}"
         if source.column not in row:
-            raise ValueError(f"{where}: no column {source.column!r}; it has {', '.join(map(repr, row))}")
+            raise ValueError(f"{place}: no column {source.column!r}; it has {', '.join(map(repr, row))}")
         if not isinstance(row[source.column], str):
-            raise ValueError(f"{where}: {source.column!r} is not text")
+            raise ValueError(f"{place}: {source.column!r} is not text")
         lines = [line.strip() for line in row[source.column].splitlines() if line.strip()]
-        yield from ((line, n == 0, where) for n, line in enumerate(lines))
+        yield from ((line, n == 0, place) for n, line in enumerate(lines))
 
 
 class _Blocks:
@@ -153,7 +153,7 @@ class _Blocks:
         try:
             ids = self.tokenizer(rows["text"], **_IDS_ALONE)["input_ids"]
         except UnknownSymbolError as error:
-            raise ValueError(f"{rows['where'][error.row or 0]}: {error.reason}") from None
+            raise ValueError(f"{rows['place'][error.row or 0]}: {error.reason}") from None
         cls, sep = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
         for row, begins in zip(ids, rows["begins"], strict=True):
             new = [sep, *row] if begins and self.documents else row

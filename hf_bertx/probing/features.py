@@ -110,7 +110,7 @@ class FeatureCache:
             places.setdefault(key, []).append(i)
         chunks = list(self._holding(places))
         held = {key for chunk_keys, _ in chunks for key in chunk_keys}
-        missing = [own[0] for key, own in places.items() if key not in held]
+        missing = [same[0] for key, same in places.items() if key not in held]
         for start in self._shown(range(0, len(missing), _CHUNK), progress):
             part = missing[start : start + _CHUNK]
             part_keys = [keys[i] for i in part]

@@ -27,7 +27,7 @@ class _HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescrip
         return action.help if known else super()._get_help_string(action)
 
 
-def sections_of(own: type, begin: dict[str, str], common: Sections, hidden: Collection[str]) -> Sections:
+def sections_of(arguments: type, begin: dict[str, str], common: Sections, hidden: Collection[str]) -> Sections:
     """The sections of a help: the fields of a dataclass of ours, then those of `TrainingArguments`.
 
     Args:
@@ -37,7 +37,7 @@ def sections_of(own: type, begin: dict[str, str], common: Sections, hidden: Coll
     """
     sections: Sections = {}
     title = ""
-    for f in fields(own):
+    for f in fields(arguments):
         title = begin.get(f.name, title)
         sections.setdefault(title, {})[f.name] = ""
     for title, names in common.items():

@@ -170,8 +170,8 @@ def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[R
         if build_own is None:
             raise ValueError("--train_file: this command does not build data; use train.py")
         name = run.task if "task" in given else Path(run.train_file or "").name.partition(".")[0]
-        own = build_own(name, Path(training.output_dir or "runs") / "data", options.values(OWN_ARGUMENTS))
-        task, run.data_dir = own.task, str(own.folder)
+        built = build_own(name, Path(training.output_dir or "runs") / "data", options.values(OWN_ARGUMENTS))
+        task, run.data_dir = built.task, str(built.folder)
     if "num_train_epochs" not in given:
         training.num_train_epochs = protocol.train_epochs(task)
     training.include_num_input_tokens_seen = "non_padding"  # the parser reads this field as a boolean only

@@ -179,7 +179,7 @@ class RunSpec:
         if self.protocol == PROBE:
             return {**_OF_A_PROBE, **self.overrides}
         protocol, task = get_protocol(self.protocol), get_task(self.task)
-        own: dict[str, Any] = {
+        of_protocol: dict[str, Any] = {
             "global_batch_size": protocol.global_batch_size,
             "attention_dropout": protocol.attention_dropout,
             "learning_rate": protocol.learning_rate(get_arm(self.arm), task),
@@ -190,8 +190,8 @@ class RunSpec:
             "restarts": protocol.restarts,
         }
         if Path(self.backbone).expanduser().is_dir():
-            own["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
-        return {**_DEFAULTS, **LEFT_OUT, **protocol.training, **own, **self.overrides}
+            of_protocol["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
+        return {**_DEFAULTS, **LEFT_OUT, **protocol.training, **of_protocol, **self.overrides}
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with the folder that the run writes to relative to the root of all runs."""

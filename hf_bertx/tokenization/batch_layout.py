@@ -23,8 +23,8 @@ class Rows:
     def special(self) -> np.ndarray:
         """1 for special tokens, 0 for symbols, shape `(tokens,)`."""
         marks: np.ndarray = np.zeros(len(self.codes), dtype=np.int64)
-        for where in self.specials:
-            marks[where] = 1
+        for place in self.specials:
+            marks[place] = 1
         return marks
 
 
@@ -49,10 +49,10 @@ def fill_template(items: list[list[Any]], columns: list[tuple[np.ndarray, np.nda
         at += length
     for item, kind, start, length in parts_at:
         # one sequence takes all that no special token takes: a mask is an eighth of the memory of indices
-        where = free if len(parts_at) == 1 else spans(start, length)
-        rows.codes[where] = parts[item][0]
+        place = free if len(parts_at) == 1 else spans(start, length)
+        rows.codes[place] = parts[item][0]
         if kind and isinstance(rows.types, np.ndarray):
-            rows.types[where] = kind
+            rows.types[place] = kind
     return rows
 
 
