@@ -4,8 +4,7 @@
 
 Ours is `bertx data build dna-h3` and `bertx train --quick`, each in a process of its own: as it comes, and with as few
 training items as the goal needs and no plain baselines. The peer is the `Trainer` of the example script on the same
-letters: it is tested every 50 steps until it reaches the goal or its minutes are over, and only its training steps
-count. Where it does not get there its seconds are a lower bound.
+letters, tested every 50 steps until it reaches the goal or its minutes are over (then its seconds are a lower bound).
 """
 
 from __future__ import annotations
@@ -44,8 +43,7 @@ def ours(raw_dir: str, options: str, folder: Path) -> dict[str, Any]:
     for order in (build, [*train, "--output_dir", str(folder / "runs"), *shlex.split(options)]):
         subprocess.run([sys.executable, "-m", "hf_bertx.cli", *order], check=True)
     seconds = time.perf_counter() - started
-    (record,) = (folder / "runs" / "probe").rglob("run.json")
-    run = Run.open_finished(record.parent)
+    run = Run.open_finished(next((folder / "runs" / "probe").rglob("run.json")).parent)
     return {"seconds": round(seconds, 1), "accuracy": {name: found["accuracy"] for name, found in run.scores.items()}}
 
 
@@ -83,14 +81,10 @@ def peer(data_dir: Path, goal: float, minutes: float, folder: Path) -> dict[str,
 def measure(options: argparse.Namespace) -> dict[str, Any]:
     be_quiet()
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        figures: dict[str, Any] = {"goal": options.goal, "options": options.options}
-        for key, more in (("ours", ""), ("few_items", _FEW)):
-            found = ours(options.raw_dir, f"{options.options} {more}", folder / key)
-            print(f"{key}: {found['seconds']} s, accuracy {found['accuracy']}", flush=True)
-            figures[key] = found
-        reached = [key for key in ("few_items", "ours") if figures[key]["accuracy"]["test"] >= options.goal]
-        figures["reached"] = figures[reached[0]] if reached else None
+        folder, ways = Path(name), {"few_items": _FEW, "ours": ""}
+        figures = {way: ours(options.raw_dir, f"{options.options} {more}", folder / way) for way, more in ways.items()}
+        reached = next((each for each in figures.values() if each["accuracy"]["test"] >= options.goal), None)
+        figures |= {"goal": options.goal, "options": options.options, "reached": reached}
         figures["fast_bfloat16"] = fast_bfloat16(True)
         if options.peer_minutes:
             use_processor(usable_cores(), use_cpu=True)

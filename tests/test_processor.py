@@ -76,7 +76,9 @@ def test_threads_bound_every_library_that_computes() -> None:
         "before = used(); use_processor(1, use_cpu=True); print(before, used())"
     )
     two = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "2")
-    assert python(code, **two) == "[('blas', 2), ('openmp', 2)] [('blas', 1), ('openmp', 1)]"
+    before, after = python(code, **two).split("] [")
+    assert "('openmp', 2)" in before  # OpenBLAS starts no more threads than there are cores
+    assert after == "('blas', 1), ('openmp', 1)]"
 
 
 def test_a_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
 from ..report.statistics import RESAMPLES, item_interval
 from ..runs.arguments import Options
-from ..runs.run import Run
+from ..runs.run import Run, drawn_together
 from ..runs.spec import RunSpec
 from ..study.execution import StudyContext, execute_in_order, missing, write_plan
 from ..study.plan import Study
@@ -107,8 +107,10 @@ def _row(name: str, runs: list[Run], task: Task) -> dict[str, Any]:
     folds = [run.score("test", task.metric) for run in runs]
     predicted = [predictions for run in runs if (predictions := run.predictions("test")) is not None]
     truth, answers = (np.concatenate(parts) for parts in zip(*(p.answers(task)[1:] for p in predicted), strict=True))
-    groups = tuple(itertools.chain(*(p.drawn_together(task) or p.answers(task)[0] for p in predicted)))
-    together = {"groups": count} if (count := len(set(groups))) < len(truth) else {}
+    ids = tuple(itertools.chain(*(p.ids for p in predicted)))
+    known = itertools.chain(*(p.groups or [None] * len(p.ids) for p in predicted))
+    groups = None if task.votes else drawn_together(ids, tuple(known))
+    together = {} if groups is None else {"groups": len(set(groups))}
     interval = item_interval(resampled_scores(task.metric, truth, answers[None], RESAMPLES, groups=groups)[:, 0])
     pooled = metrics.compute(task.metric, answers, truth)
     items = {
