@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,12 +95,13 @@ class Predictions:
 
 
 def drawn_together(ids: Sequence[str], groups: Sequence[str | None] | None) -> tuple[str, ...] | None:
-    """The group of each item; one without a group is alone. None if no items share a group, or if there are fewer than
-    20, which are too few for a bootstrap over groups."""
+    """The group of each item; one without a group is alone. None if no items share a group, or if the effective number
+    of groups, `(sum n)^2 / sum n^2` over their sizes (Kish 1965), is below 20, too few for a bootstrap over groups."""
     if groups is None:
         return None
     named = tuple(f"alone: {key}" if group is None else group for key, group in zip(ids, groups, strict=True))
-    return named if FEWEST_GROUPS <= len(set(named)) < len(named) else None
+    effective = len(named) ** 2 / sum(size**2 for size in Counter(named).values())
+    return named if FEWEST_GROUPS <= effective < len(named) else None
 
 
 def same_items(ids: Sequence[str], others: Sequence[str]) -> bool:

@@ -48,12 +48,14 @@ def test_an_archived_run_keeps_its_score(tmp_path: Path, task: str, probe: bool,
     assert (first.answers(Run.open(folder).task)[2] == second.answers(Run.open(kept).task)[2]).all()
 
 
-@pytest.mark.parametrize(("groups", "kept"), [(40, 40), (19, None), (160, None)])
+@pytest.mark.parametrize(("groups", "kept"), [(40, 40), (19, None), (160, None), (-40, None)])
 def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups: int, kept: int | None) -> None:
     root, other = tmp_path / "runs", tmp_path / "other"
     folder = make_run(root, "dna-h3", "bert", 0)
     path = folder / run_files.TEST_PREDICTIONS
-    table = pq.read_table(path).append_column("group", pa.array([f"chr{i % groups}" for i in range(160)]))
+    # the last case: one large group and many alone, which are 4 groups in effect
+    names = [f"chr{i % groups}" if groups > 0 else "chr0" if i < 80 else None for i in range(160)]
+    table = pq.read_table(path).append_column("group", pa.array(names))
     pq.write_table(table, path)
     results = run_files.read_json(folder / run_files.RESULTS)
     RunWriter(folder).results(results)
