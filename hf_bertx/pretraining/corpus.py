@@ -87,7 +87,7 @@ class Source:
 
 
 def read_rows(source: Source) -> Iterator[dict[str, Any]]:
-    """Yields `text`, whether it `begins` a document, and `where` it was read, one line or sequence at a time.
+    """Yields `text`, whether it `begins` a document, and the `place` it was read at, one line or sequence at a time.
 
     Raises:
         ValueError: a file that holds no text or cannot be read, a column that is missing.
@@ -104,7 +104,7 @@ def read_rows(source: Source) -> Iterator[dict[str, Any]]:
         while start < len(text):  # cut at blanks, where it is long and has some
             end = start + _LONGEST
             end = end if end >= len(text) else text.rfind(" ", start, end) + 1 or end
-            yield {"text": text[start:end].strip(), "begins": begins and start == 0, "where": place}
+            yield {"text": text[start:end].strip(), "begins": begins and start == 0, "place": place}
             start = end
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import metrics
 from ..arms import BASELINE
-from ..runs.run import Run, same_items
+from ..runs.run import Run, drawn_together, same_items
 from ..tasks import TASKS
 from . import statistics
 from .cells import COLUMN, LITTLE, Cell, lowest_score
@@ -171,7 +171,7 @@ def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
     answers = []
     for run, each in zip(cell.runs, predictions, strict=True):
         ids, truth, given = each.answers(task)
-        items[:] = items or [(run, ids, truth, each.drawn_together(task))]
+        items[:] = items or [(run, ids, truth, drawn_together(run, each.ids, each.groups))]
         other, their_ids, their_truth, groups = items[0]
         if not same_items(ids, their_ids) or not np.array_equal(truth, their_truth):
             raise ValueError(

@@ -76,10 +76,6 @@ class Predictions:
                 f"{path}: not a whole file of predictions ({reason}); remove the folder to run again"
             ) from None
 
-    def drawn_together(self, task: Task) -> tuple[str, ...] | None:
-        """The group of each item that [`answers`] gives, where a bootstrap draws groups; see [`drawn_together`]."""
-        return None if task.votes else drawn_together(self.ids, self.groups)
-
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
         """Ids, truth and predictions of items or, if the task votes, of pieces: the input of a metric."""
         if task.multi_label:
@@ -94,10 +90,14 @@ class Predictions:
         return tuple(voted), np.array([truth[piece] for piece in voted]), np.array(list(voted.values()))
 
 
-def drawn_together(ids: Sequence[str], groups: Sequence[str | None] | None) -> tuple[str, ...] | None:
-    """The group of each item; one without a group is alone. None if no items share a group, or if the effective number
-    of groups, `(sum n)^2 / sum n^2` over their sizes (Kish 1965), is below 20, too few for a bootstrap over groups."""
-    if groups is None:
+def drawn_together(run: Run, ids: Sequence[str], groups: Sequence[str | None] | None) -> tuple[str, ...] | None:
+    """The group of each test item, if the split keeps groups apart; an item without a group is alone.
+
+    None if no items share a group, or if the effective number of groups, `(sum n)^2 / sum n^2` over their sizes (Kish
+    1965), is below 20: too few for a bootstrap over groups.
+    """
+    apart = run.specification["split"] == "grouped" or not run.task.hosted
+    if groups is None or run.task.votes or not apart:
         return None
     named = tuple(f"alone: {key}" if group is None else group for key, group in zip(ids, groups, strict=True))
     effective = len(named) ** 2 / sum(size**2 for size in Counter(named).values())

@@ -11,7 +11,7 @@ from .. import metrics, run_files
 from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
 from ..report.statistics import RESAMPLES, compare, drawn_from, item_interval
-from ..runs.run import Run
+from ..runs.run import Run, drawn_together
 from ..runs.writer import RunWriter
 from .candidates import BASELINE, Candidate
 
@@ -81,7 +81,7 @@ def _answers(candidates: Sequence[Candidate], split: str) -> tuple[np.ndarray, n
         predictions = candidate.run.predictions(split)
         assert predictions is not None  # the run is finished
         ids, truth, answers = predictions.answers(candidate.run.task)
-        groups = predictions.drawn_together(candidate.run.task)
+        groups = drawn_together(candidate.run, predictions.ids, predictions.groups)
         group_of = group_of or (None if groups is None else dict(zip(ids, groups, strict=True)))
         by_candidate.append((dict(zip(ids, truth, strict=True)), dict(zip(ids, answers, strict=True))))
     common = [key for key in by_candidate[0][0] if all(key in truth for truth, _ in by_candidate)]

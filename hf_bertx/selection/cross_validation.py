@@ -109,7 +109,7 @@ def _row(name: str, runs: list[Run], task: Task) -> dict[str, Any]:
     truth, answers = (np.concatenate(parts) for parts in zip(*(p.answers(task)[1:] for p in predicted), strict=True))
     ids = tuple(itertools.chain(*(p.ids for p in predicted)))
     known = itertools.chain(*(p.groups or [None] * len(p.ids) for p in predicted))
-    groups = None if task.votes else drawn_together(ids, tuple(known))
+    groups = drawn_together(runs[0], ids, tuple(known))
     together = {} if groups is None else {"groups": len(set(groups))}
     interval = item_interval(resampled_scores(task.metric, truth, answers[None], RESAMPLES, groups=groups)[:, 0])
     pooled = metrics.compute(task.metric, answers, truth)

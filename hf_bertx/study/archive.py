@@ -68,14 +68,15 @@ def _contents(folder: Path) -> dict[str, bytes]:
     contents = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
     results = json.loads(contents[run_files.RESULTS])
     results["files"] = {name: stated for name, stated in results.get("files", {}).items() if name in KEPT}
-    task = Run.open(folder).task
+    run = Run.open(folder)
+    task = run.task
     decisions = "chosen" in results and not task.regression
     if "chosen" in results:
         contents.pop(run_files.VALIDATION_PREDICTIONS, None)
         results["files"].pop(run_files.VALIDATION_PREDICTIONS, None)
     for name in (run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS):
         if name in contents and (decisions or _unlicensed(task)):
-            contents[name] = _compact(contents[name], decisions, task)
+            contents[name] = _compact(contents[name], decisions, run)
             digest = hashlib.sha256(contents[name]).hexdigest()
             results["files"][name] = {"size": len(contents[name]), "sha256": digest}
     contents[run_files.RESULTS] = json.dumps(results, indent=2, ensure_ascii=False).encode()
@@ -86,13 +87,13 @@ def _unlicensed(task: Task) -> bool:
     return task.name in TASKS and task.license is None
 
 
-def _compact(content: bytes, decisions: bool, task: Task) -> bytes:
+def _compact(content: bytes, decisions: bool, run: Run) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(io.BytesIO(content))
+    table, task = pq.read_table(io.BytesIO(content)), run.task
     if not task.votes and "group" in table.column_names:
-        groups = drawn_together(table["id"].to_pylist(), table["group"].to_pylist())
+        groups = drawn_together(run, table["id"].to_pylist(), table["group"].to_pylist())
         table = table.drop_columns(["group"])
         if groups is not None:
             known = {group: f"{ROW}{i}" for i, group in enumerate(dict.fromkeys(groups))}

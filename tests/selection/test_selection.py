@@ -173,7 +173,7 @@ def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
 def test_intervals_of_a_comparison_are_over_groups(tmp_path: Path) -> None:
     made = []
     for seed, (kind, name, skill) in enumerate([(PROBE, "model", 2.0), (BASELINE, "other", 0.4)]):
-        run = Run.open(make_run(tmp_path, seed=seed, skill=skill, items=40))
+        run = Run.open(make_run(tmp_path, seed=seed, skill=skill, items=40, split="grouped"))
         for split in ("validation", "test"):
             ids = [f"{i}-{copy}" for i in range(40) for copy in range(3)]
             answers = np.random.default_rng(seed).random(40) < (0.9 if kind == PROBE else 0.5)

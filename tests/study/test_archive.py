@@ -51,7 +51,7 @@ def test_an_archived_run_keeps_its_score(tmp_path: Path, task: str, probe: bool,
 @pytest.mark.parametrize(("groups", "kept"), [(40, 40), (19, None), (160, None), (-40, None)])
 def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups: int, kept: int | None) -> None:
     root, other = tmp_path / "runs", tmp_path / "other"
-    folder = make_run(root, "dna-h3", "bert", 0)
+    folder = make_run(root, "dna-h3", "bert", 0, split="grouped")
     path = folder / run_files.TEST_PREDICTIONS
     # the last case: one large group and many alone, which are 4 groups in effect
     names = [f"chr{i % groups}" if groups > 0 else "chr0" if i < 80 else None for i in range(160)]
@@ -59,7 +59,7 @@ def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups:
     pq.write_table(table, path)
     results = run_files.read_json(folder / run_files.RESULTS)
     RunWriter(folder).results(results)
-    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task="dna-h3", seed=0)])
+    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task="dna-h3", seed=0, split="grouped")])
     read_archive(tmp_path / "a.tar.xz", other)
     archived = Run.open(other / folder.relative_to(root))
     (cell,), (same,) = (make_cells([run]) for run in (Run.open(folder), archived))
