@@ -21,7 +21,7 @@ from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
 from .records import Record
-from .splits import TEST, TRAIN, VALIDATION, fold_split, grouped_split, held_out, stratified_split
+from .splits import TEST, TRAIN, VALIDATION, balanced_grouped_split, fold_split, held_out, stratified_split
 
 _MOST_OF_ONE = 0.8  # share of records in one class above which accuracy says little
 
@@ -221,19 +221,19 @@ class Own(DisciplineBuilder):
 
     def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> Sequence[str]:
         groups, config = self._groups(keys, sequences), self.config
-        how = f"drawn at random, {'classes' if self.task.labels else 'targets'} in proportion"
+        regression, how = self.task.labels is None, "drawn at random"
         if groups is not None:
             how = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
+        how += f", {'targets' if regression else 'classes'} in proportion"
         try:
             if config.fold is not None and config.folds is not None:
                 self.note(f"test: fold {config.fold} of {config.folds}, {how}; validation: a tenth of the rest")
-                regression = self.task.labels is None
                 return fold_split(labels, groups, config.folds, config.fold, config.seed, regression)
             wanted = held_out(len(keys))
             self.note(f"{', '.join(parts[1:])}: {wanted / len(keys):.0%} each of the training file, {how}")
             if groups is None:
                 return stratified_split(labels, config.seed, parts)
-            return grouped_split(groups, config.seed, parts, wanted)
+            return balanced_grouped_split(labels, groups, config.seed, parts, wanted, regression)
         except ValueError as error:
             files = "" if config.fold else "; give --validation_file and --test_file"
             raise ValueError(f"{config.train_file}: {error}{files}") from None

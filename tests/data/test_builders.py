@@ -24,7 +24,13 @@ from dataset_scripts.dna import Dna, chromosome
 from dataset_scripts.glue import Glue
 from dataset_scripts.music import Music
 from dataset_scripts.protein import Protein
-from dataset_scripts.splits import grouped_split, held_out, random_split, stratified_split
+from dataset_scripts.splits import (
+    balanced_grouped_split,
+    grouped_split,
+    held_out,
+    random_split,
+    stratified_split,
+)
 from hf_bertx.cli import main
 from hf_bertx.tasks import get_task
 
@@ -602,6 +608,26 @@ def test_grouped_split_never_parts_a_group() -> None:
     assert grouped_split(groups, seed=1) != chosen
     with pytest.raises(ValueError, match=r"^2 groups cannot be divided into train, validation, test$"):
         grouped_split(["a", "b", "b"])
+
+
+@pytest.mark.parametrize("regression", [False, True])
+def test_groups_of_own_data_are_drawn_with_classes_in_proportion(regression: bool) -> None:
+    draw = random.Random(1)
+    groups = [f"g{n}" for n in range(60) for _ in range(draw.randint(1, 9))]
+    of_group = {group: draw.random() for group in groups}  # all rows of a group are alike
+    labels = [of_group[group] if regression else int(of_group[group] < 0.3) for group in groups]
+    overall = float(np.mean(labels))
+    for seed in range(3):
+        chosen = balanced_grouped_split(labels, groups, seed, ("train", "validation", "test"), 45, regression)
+        assert len({(group, part) for group, part in zip(groups, chosen, strict=True)}) == 60  # no group is parted
+        for part in ("validation", "test"):
+            rows = [label for label, own in zip(labels, chosen, strict=True) if own == part]
+            assert 45 <= len(rows) <= 68
+            assert abs(float(np.mean(rows)) - overall) < 0.1  # of one draw it is up to 0.4
+    assert (
+        len({tuple(balanced_grouped_split(labels, groups, seed, ("a", "b"), 45, regression)) for seed in range(3)})
+        == 3
+    )
 
 
 def test_too_few_groups_of_a_paper_task_name_another_split(tmp_path: Path) -> None:
