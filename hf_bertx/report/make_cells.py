@@ -141,8 +141,8 @@ def _interval(cell: Cell) -> Interval | None:
         return statistics.seed_interval(cell.scores, lowest_score(cell.task))
     if cell.resampled is None or cell.truth is None:
         return None
-    _, over = statistics.drawn_from(len(cell.truth), cell.groups)
-    return statistics.item_interval(cell.resampled[:, 0], over)
+    count, over = statistics.drawn_from(len(cell.truth), cell.groups)
+    return statistics.item_interval(cell.resampled[:, 0], over, count if cell.task.metric == "accuracy" else None)
 
 
 def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:

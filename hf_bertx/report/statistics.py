@@ -55,12 +55,18 @@ def ratio_interval(numerators: Sequence[float], denominators: Sequence[float]) -
     return float((b - half) / a), float((b + half) / a)
 
 
-def item_interval(resampled: np.ndarray, over: str = "test items") -> Interval:
+def item_interval(resampled: np.ndarray, over: str = "test items", trials: int | None = None) -> Interval:
     """The 95% percentile interval over test items, of one run's or a mean's scores on resamples, `(resamples,)`.
 
     It is about other test items with these weights.
+
+    Args:
+        trials: of an accuracy, the number of items or groups. If all or none are right, all resamples are alike, and
+            the interval is Clopper and Pearson's.
     """
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if trials is not None and low == high and high in (0.0, 1.0):
+        low, high = stats.binomtest(int(high * trials), trials).proportion_ci(LEVEL)
     return Interval(float(low), float(high), over)
 
 

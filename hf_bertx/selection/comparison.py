@@ -39,7 +39,7 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     test, resampled = _scores(metric, truth, answers), resampled_scores(metric, truth, answers, RESAMPLES, 0, groups)
     rows = []
     for i, candidate in enumerate(candidates):
-        interval = item_interval(resampled[:, i])
+        interval = item_interval(resampled[:, i], over, drawn if metric == "accuracy" else None)
         row = {"name": candidate.name, "kind": candidate.kind, "validation": validation[i], "test": test[i]}
         rows.append({**row, "low": interval.low, "high": interval.high})
     models = [i for i, candidate in enumerate(candidates) if candidate.kind != BASELINE]

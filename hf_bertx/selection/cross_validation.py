@@ -19,7 +19,7 @@ from ..data.task_data import OWN_ARGUMENTS
 from ..launch import OF_THE_COMMAND, build_own
 from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
-from ..report.statistics import RESAMPLES, item_interval
+from ..report.statistics import RESAMPLES, drawn_from, item_interval
 from ..runs.arguments import Options
 from ..runs.run import Run, drawn_together
 from ..runs.spec import RunSpec
@@ -110,15 +110,12 @@ def _row(name: str, runs: list[Run], task: Task) -> dict[str, Any]:
     ids = tuple(itertools.chain(*(p.ids for p in predicted)))
     known = itertools.chain(*(p.groups or [None] * len(p.ids) for p in predicted))
     groups = drawn_together(runs[0], ids, tuple(known))
-    together = {} if groups is None else {"groups": len(set(groups))}
-    interval = item_interval(resampled_scores(task.metric, truth, answers[None], RESAMPLES, groups=groups)[:, 0])
+    count, over = drawn_from(len(truth), groups)
+    resampled = resampled_scores(task.metric, truth, answers[None], RESAMPLES, groups=groups)[:, 0]
+    interval = item_interval(resampled, over, count if task.metric == "accuracy" else None)
     pooled = metrics.compute(task.metric, answers, truth)
-    items = {
-        "items": len(truth),
-        **together,
-        "folds": folds,
-        "mean": float(np.mean([score or 0.0 for score in folds])),
-    }
+    items = {"items": len(truth), **({} if groups is None else {"groups": count}), "folds": folds}
+    items["mean"] = float(np.mean([score or 0.0 for score in folds]))
     return {"name": name, **items, "all": pooled, "low": interval.low, "high": interval.high}
 
 

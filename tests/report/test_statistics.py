@@ -115,6 +115,15 @@ def test_interval_over_items_is_that_of_a_proportion() -> None:
     assert interval.over == "test items"
 
 
+@pytest.mark.parametrize(("right", "low", "high"), [(30, 0.8843, 1.0), (0, 0.0, 0.1157)])
+def test_a_perfect_accuracy_has_the_interval_of_a_proportion(right: int, low: float, high: float) -> None:
+    truth = np.ones(30, int)
+    drawn = resampled_scores("accuracy", truth, (np.arange(30) < right)[None].astype(int), 500)[:, 0]
+    interval = item_interval(drawn, trials=30)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-4)  # Clopper and Pearson 1934
+    assert item_interval(drawn).low == item_interval(drawn).high  # of other metrics it is not known
+
+
 def compared(
     truth: np.ndarray, first: np.ndarray, second: np.ndarray, paired: bool, resamples: int = 2000
 ) -> Comparison:
