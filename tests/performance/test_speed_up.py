@@ -300,6 +300,17 @@ def test_an_id_outside_the_used_rows_is_read_but_never_trained() -> None:
     torch.testing.assert_close(embedding.eval()(ids), full(ids) + moved)
 
 
+def test_fast_dropout_in_a_compiled_model_is_the_stock_one() -> None:
+    compiled = torch.compile(FastDropout(0.3), backend="aot_eager", fullgraph=True)
+    states = torch.ones(200, 200, requires_grad=True)
+    out = compiled(states)
+    out.sum().backward()
+    torch._dynamo.reset()
+    assert abs((out == 0).float().mean().item() - 0.3) < 0.01
+    assert states.grad is not None
+    assert torch.equal(states.grad, out.detach())
+
+
 def test_fast_dropout_keeps_rate_and_mean_and_its_mask() -> None:
     states = torch.ones(101, 1001, requires_grad=True)
     torch.manual_seed(4)
