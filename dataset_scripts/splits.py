@@ -120,7 +120,7 @@ def balanced_grouped_split(
 def _strata(labels: Sequence[Any], regression: bool) -> np.ndarray:
     """Classes, or the fifth of the range that each target is in."""
     values = np.asarray(labels)
-    return np.searchsorted(np.quantile(values, [0.2, 0.4, 0.6, 0.8]), values) if regression else values
+    return np.asarray(np.searchsorted(np.quantile(values, [0.2, 0.4, 0.6, 0.8]), values)) if regression else values
 
 
 def fold_split(
