@@ -59,7 +59,7 @@ def test_it_finds_every_archived_run_that_collapsed_and_no_other() -> None:
     # of those that collapsed three have a lower loss: at the lowest rate of a search they are still learning. Of the
     # others a few have the loss of the constant answer, but their answers differ, above all of `re_emb` on text
     assert (counted[True, True], counted[True, False], counted[False, True]) == (57, 3, 15)
-    assert counted[False, False] >= 388
+    assert counted[False, False] >= 397
 
 
 @pytest.mark.parametrize(("learns", "rate"), [(True, 1e-2), (False, 1e-7)])
