@@ -98,8 +98,8 @@ class Own(DisciplineBuilder):
             if self.config.discipline not in (*DISCIPLINES, "text"):
                 known = ", ".join((*DISCIPLINES, "text"))
                 given = self.config.discipline
-                problem_text = f"is {given!r}" if given else "is missing"
-                raise ValueError(f"--discipline {problem_text}; allowed: {known}")
+                given_text = f"is {given!r}" if given else "is missing"
+                raise ValueError(f"--discipline {given_text}; allowed: {known}")
             for path in self._given.values():
                 if not path.exists():
                     raise FileNotFoundError(f"{path}: no such file or folder")
@@ -192,7 +192,7 @@ class Own(DisciplineBuilder):
         return self.forms[0], {part: [path] for part, path in self._given.items()}
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:
-        """The checked rows of a part; those of the training file with the groups that were found, once they are."""
+        """The checked rows of a part; rows of the training file with their groups of similar sequences, once found."""
         similar = self._similar if part == TRAIN else None
         for row in super().rows(part):
             yield row if similar is None else {**row, "group": similar[row["id"]]}

@@ -110,15 +110,16 @@ def balanced_grouped_split(
     whole = np.bincount(numbers) / len(numbers)
 
     def imbalance(chosen: list[str]) -> float:
-        of_parts = [numbers[np.array(chosen) == part] for part in parts[1:]]
-        shares = [np.bincount(held, minlength=len(whole)) / max(len(held), 1) for held in of_parts]
+        part_of = np.array(chosen)
+        of_parts = [numbers[part_of == part] for part in parts[1:]]
+        shares = [np.bincount(held, minlength=len(whole)) / len(held) for held in of_parts]
         return max(float(np.abs(share - whole).sum()) for share in shares)
 
     return min((grouped_split(groups, seed * _DRAWS + i, parts, wanted) for i in range(_DRAWS)), key=imbalance)
 
 
 def _strata(labels: Sequence[Any], regression: bool) -> np.ndarray:
-    """Classes, or the fifth of the range that each target is in."""
+    """Classes, or the fifth of the targets, in ascending order, that each is in."""
     values = np.asarray(labels)
     return np.asarray(np.searchsorted(np.quantile(values, [0.2, 0.4, 0.6, 0.8]), values)) if regression else values
 

@@ -26,7 +26,7 @@ def _correlation(name: str) -> Metric:
     """0.0 if one side is constant: a model that always gives the same answer ranks nothing."""
 
     def measured(predictions: np.ndarray, references: np.ndarray) -> float:
-        from scipy import stats  # 0.0 as above
+        from scipy import stats  # imported late, as above
 
         if len(predictions) < 2 or np.ptp(predictions) == 0 or np.ptp(references) == 0:
             return 0.0

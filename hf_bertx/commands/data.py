@@ -134,8 +134,8 @@ def _data_build(arguments: argparse.Namespace) -> None:
         builder_options=options,
     )
     for config in counts:
-        contents = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]
-        print(f"{arguments.output / config}: {sentence(contents)}")
+        summary = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]
+        print(f"{arguments.output / config}: {sentence(summary)}")
     print(f'load_dataset("{arguments.output}", "{next(iter(counts))}")')
 
 

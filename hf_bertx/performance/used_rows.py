@@ -1,4 +1,4 @@
-"""Training only the word embeddings that the training items use: a DNA run uses 8 of BERT's 30,522."""
+"""Training only the word embeddings that the training items use."""
 
 from __future__ import annotations
 

@@ -71,13 +71,13 @@ def attribute(
         verbose=False,
     )
     ids = encoded["input_ids"].to(classifier.model.device)
-    place = torch.nonzero(encoded["special_tokens_mask"][0] == 0)[:, 0]
+    positions = torch.nonzero(encoded["special_tokens_mask"][0] == 0)[:, 0]
     with torch.inference_mode():
         logits = classifier.model(input_ids=ids).logits[0].float().cpu().numpy()
     check_finite(logits, "the sequence")
     number = _number(classifier, target, logits)
-    values = (_by_occlusion if method == METHODS[0] else _by_gradient)(classifier, ids, place, number, logits)
-    symbols = [tokenizer.convert_ids_to_tokens(i) for i in ids[0, place].tolist()]
+    values = (_by_occlusion if method == METHODS[0] else _by_gradient)(classifier, ids, positions, number, logits)
+    symbols = [tokenizer.convert_ids_to_tokens(i) for i in ids[0, positions].tolist()]
     return Attribution(symbols, values, "value" if classifier.regression else classifier.labels[number], logits)
 
 
@@ -90,24 +90,24 @@ def _number(classifier: SequenceClassifier, target: str | None, logits: np.ndarr
 
 
 def _by_gradient(
-    classifier: SequenceClassifier, ids: torch.Tensor, place: torch.Tensor, number: int, logits: np.ndarray
+    classifier: SequenceClassifier, ids: torch.Tensor, positions: torch.Tensor, number: int, logits: np.ndarray
 ) -> np.ndarray:
     embedded = classifier.model.get_input_embeddings()(ids).detach().requires_grad_()
     logit = classifier.model(inputs_embeds=embedded).logits[0, number]
     (gradient,) = torch.autograd.grad(logit, embedded)
-    return (gradient * embedded).sum(-1)[0, place].detach().float().cpu().numpy()
+    return (gradient * embedded).sum(-1)[0, positions].detach().float().cpu().numpy()
 
 
 def _by_occlusion(
-    classifier: SequenceClassifier, ids: torch.Tensor, place: torch.Tensor, number: int, logits: np.ndarray
+    classifier: SequenceClassifier, ids: torch.Tensor, positions: torch.Tensor, number: int, logits: np.ndarray
 ) -> np.ndarray:
     mask = classifier.tokenizer.mask_token_id
     if mask is None:
         raise ValueError("the tokenizer has no mask token to put in a symbol's place; allowed: gradient x input")
-    hidden = ids.repeat(len(place), 1)  # (symbols, length)
-    hidden[torch.arange(len(place)), place] = mask
-    left: np.ndarray = np.empty(len(place), dtype=np.float32)
+    hidden = ids.repeat(len(positions), 1)  # (symbols, length)
+    hidden[torch.arange(len(positions)), positions] = mask
+    left: np.ndarray = np.empty(len(positions), dtype=np.float32)
     with torch.inference_mode(), one_thread_each():
-        for batch in length_batches(np.full(len(place), ids.shape[1]), classifier.tokens_a_batch):
+        for batch in length_batches(np.full(len(positions), ids.shape[1]), classifier.tokens_a_batch):
             left[batch] = classifier.model(input_ids=hidden[torch.as_tensor(batch)]).logits[:, number].float().cpu()
     return logits[number] - left
