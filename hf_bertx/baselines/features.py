@@ -66,12 +66,12 @@ def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
     return tokenizer(list(sequences), **to, return_tensors="np", verbose=False).input_ids
 
 
-def count_cut(task: Task, sequences: Sequence[str]) -> int:
-    """How many sequences have more symbols than [`symbol_ids`] keeps."""
+def count_cut(task: Task, columns: Sequence[Sequence[str]]) -> int:
+    """How many items have a sequence with more symbols than [`symbol_ids`] keeps."""
     longest = longest_sequence(task)
     tokenizer = symbol_tokenizer(task.discipline, longest)
-    _, lengths = tokenizer.encode_flat(list(sequences), add_special_tokens=False, verbose=False)
-    return int((lengths > longest).sum())
+    read = (tokenizer.encode_flat(list(column), add_special_tokens=False, verbose=False) for column in columns)
+    return int(np.any([lengths > longest for _, lengths in read], axis=0).sum())
 
 
 def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:

@@ -5,7 +5,7 @@ Classifiers answer with log-probabilities. A class without a training item gets 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,15 +92,24 @@ def _matrices(baseline: Baseline, task: Task, size: dict[str, int], train: Items
         ngrams = NgramFeatures(task, size["longest_ngram"]).fit(train.columns)
         matrices: list[Any] = [ngrams.transform(part.columns) for part in parts]
     else:
-        ids = [symbol_ids(task, part.columns[0]) for part in parts]
-        common = COMMON_SYMBOLS[task.discipline]
-        if "longest_kmer" in size:
-            matrices = [kmer_counts(part, size["longest_kmer"], common) for part in ids]
-        elif baseline.name.startswith("onehot"):
-            matrices = [one_hot(part, common) for part in ids]
-        else:
-            matrices = [dipeptide_deviation(part) for part in ids]
+        features = _symbol_features(baseline, task, size)
+        # of a pair: the features of both sequences, side by side
+        matrices = [_beside([features(symbol_ids(task, column)) for column in part.columns]) for part in parts]
     return _neighbours(matrices, max(baseline.values(task)["neighbours"])) if baseline.name == "nearest" else matrices
+
+
+def _symbol_features(baseline: Baseline, task: Task, size: dict[str, int]) -> Callable[[np.ndarray], Any]:
+    """The features of one sequence each, from ids of shape `(items, positions)`."""
+    common = COMMON_SYMBOLS[task.discipline]
+    if "longest_kmer" in size:
+        return lambda ids: kmer_counts(ids, size["longest_kmer"], common)
+    if baseline.name.startswith("onehot"):
+        return lambda ids: one_hot(ids, common)
+    return dipeptide_deviation
+
+
+def _beside(matrices: list[Any]) -> Any:
+    return sparse.hstack(matrices, format="csr") if sparse.issparse(matrices[0]) else np.hstack(matrices)
 
 
 def _neighbours(matrices: list[Any], most: int) -> list[np.ndarray]:

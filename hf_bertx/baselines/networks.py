@@ -139,7 +139,12 @@ def as_written(rows: Dataset, tokenizer: Any) -> Dataset:
     """Rows with blanks between the letters, where the tokenizer knows a letter alone but not in a word."""
     if isinstance(tokenizer, DisciplineTokenizer) or not reads_letters_apart(tokenizer):
         return rows
-    return rows.map(lambda row: {"sequence": " ".join(row["sequence"])}, load_from_cache_file=False, desc="Spacing")
+    names = [name for name in ("sequence", "second_sequence") if name in rows.column_names]
+
+    def spaced(row: dict[str, Any]) -> dict[str, str]:
+        return {name: " ".join(row[name]) for name in names}
+
+    return rows.map(spaced, load_from_cache_file=False, desc="Spacing")
 
 
 def _plain_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:

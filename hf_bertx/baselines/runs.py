@@ -135,7 +135,7 @@ def _fit_plain(baseline: Baseline, task: Task, rows: dict[str, Dataset]) -> Fitt
     others = [name for name in items if name != "train"]
     answers, parameters = fit_plain(baseline, task, chosen, items["train"], [items[name] for name in others])
     whole = baseline.name == "majority" or "longest_ngram" in chosen  # no sequence is cut
-    cut = {} if whole else {name: count_cut(task, part.columns[0]) for name, part in items.items()}
+    cut = {} if whole else {name: count_cut(task, part.columns) for name, part in items.items()}
     return Fitted(dict(zip(others, answers, strict=True)), chosen, tried, parameters, {"cut": cut})
 
 

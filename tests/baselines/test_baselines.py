@@ -22,6 +22,7 @@ from hf_bertx.arms import BASELINE
 from hf_bertx.baselines import BASELINES, baselines_for, get_baseline, run_baseline
 from hf_bertx.baselines.features import (
     NgramFeatures,
+    count_cut,
     dipeptide_deviation,
     kmer_codes,
     kmer_counts,
@@ -216,6 +217,28 @@ def test_a_regression_on_proteins(tmp_path: Path) -> None:
     assert scores["kmer-ridge"] > 0.98
     assert scores["onehot-ridge"] > 0.98
     assert scores["nearest"] == 1.0  # each item's nearest is itself: the test items are the training items here
+
+
+@pytest.mark.parametrize("name", ["kmer-logistic", "onehot-logistic", "dde-logistic", "nearest"])
+def test_both_sequences_of_a_pair_are_read(name: str, tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    second = ["".join(generator.choice(list("ACDW" if i % 2 else "EFGH"), 20)) for i in range(60)]
+    columns = {
+        "id": [f"p{i}" for i in range(60)],
+        "sequence": ["ACDEFGHIKL"] * 60,  # says nothing
+        "second_sequence": second,
+        "label": ["yes" if i % 2 else "no" for i in range(60)],
+    }
+    task = own_task("pairs", "protein", {"yes", "no"}, 30, True, False, "here")
+    data = write(tmp_path / "data" / "rows", columns)
+    folder = recorded(data, task)
+    run = run_baseline(RunSpec.of_baseline(name, folder), data, root=tmp_path / "runs")
+    assert json.loads((run / "results.json").read_text())["metrics"]["test"]["accuracy"] == 1.0
+
+
+def test_items_with_a_cut_sequence_are_counted() -> None:
+    task = replace(get_task("protein-localization"), pair=True, max_length=6)
+    assert count_cut(task, (["AAAAA", "A", "AAAAA"], ["A", "A", "AAAAA"])) == 2
 
 
 def test_music_votes_over_the_segments_of_a_piece(tmp_path: Path) -> None:

@@ -315,8 +315,9 @@ def test_an_encoder_reads_letters_by_its_own_tokenizer(residue_bert: Path, prote
     from datasets import Dataset
 
     tokenizer = AutoTokenizer.from_pretrained(residue_bert)
-    rows = Dataset.from_dict({"sequence": ["ACDK"]})
-    assert as_written(rows, tokenizer)["sequence"][:] == ["A C D K"]
+    rows = Dataset.from_dict({"sequence": ["ACDK"], "second_sequence": ["KD"]})
+    spaced = as_written(rows, tokenizer)
+    assert [spaced[name][:] for name in ("sequence", "second_sequence")] == [["A C D K"], ["K D"]]
     assert as_written(rows, plus_tokenizer(20))["sequence"][:] == ["ACDK"]
     folder = run_baseline(spec_of(f"encoder:{residue_bert}", proteins), proteins, root=tmp_path, epochs=1)
     results = json.loads((folder / "results.json").read_text())
