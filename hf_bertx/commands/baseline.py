@@ -8,9 +8,6 @@ from typing import Any
 
 from ..tasks import TASKS, get_task
 
-_USUAL: dict[str, Any] = {"names": [], "task": "dna-splice", "split": "paper", "seed": 0, "fraction": 1.0}
-_USUAL |= {**dict.fromkeys(("data_dir", "max_eval_items", "epochs")), "runs": Path("runs")}
-
 
 def add(verbs: Any) -> None:
     running = verbs.add_parser(
@@ -36,7 +33,7 @@ def add(verbs: Any) -> None:
     running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
     running.add_argument("--epochs", type=float, metavar="N", help="of a network, in place of its recipe's")
     running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
-    running.set_defaults(act=_baseline)
+    running.set_defaults(act=lambda arguments: _baseline(arguments, running))
 
     converting = verbs.add_parser(
         "convert",
@@ -49,14 +46,15 @@ def add(verbs: Any) -> None:
     converting.set_defaults(act=_convert)
 
 
-def _baseline(arguments: argparse.Namespace) -> None:
+def _baseline(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
     from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline
     from ..processor import keep_freed_memory
     from ..run_files import RESULTS, read_json
     from ..runs.spec import RunSpec
 
     if arguments.list:
-        stray = next((name for name, usual in _USUAL.items() if getattr(arguments, name) != usual), None)
+        given = (name for name, value in vars(arguments).items() if value not in ([], parser.get_default(name)))
+        stray = next((name for name in given if name not in ("verb", "list")), None)
         if stray is not None:
             raise ValueError(f"--list has no use for {stray if stray == 'names' else '--' + stray}; leave it out")
         for baseline in (*BASELINES.values(), *map(get_baseline, ("plus-tfm:FOLDER", "encoder:SOURCE"))):
