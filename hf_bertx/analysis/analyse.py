@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
+from scipy.optimize import linear_sum_assignment
 
 from ..data.tokenized_data import tokenize
 from ..runs.order import versions
@@ -150,7 +151,7 @@ def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     flat_a, flat_b = (maps.reshape(-1, *maps.shape[2:]) for maps in (a, b))
     rows = [similarity.head_divergences(flat_a[[i]], flat_b) for i in progress(range(len(flat_a)), "heads")]
     divergences = np.concatenate(rows)
-    heads_a, heads_b = np.array(similarity.match_heads(divergences)).T
+    heads_a, heads_b = linear_sum_assignment(divergences)  # the least sum; of unequal numbers of heads some stay alone
     matched = divergences[heads_a, heads_b]
     # layer and head, each from 1
     place_a, place_b = (

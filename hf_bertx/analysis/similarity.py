@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 from scipy.special import entr
 
 # Of the largest singular value: what lies below is rounding of float32, or the zero sum of a LayerNorm without scale.
@@ -157,14 +156,6 @@ def head_divergences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     entropies = [entr(maps).sum(axis=2, dtype=np.float64).mean(axis=1) for maps in (a, b)]
     mixed = np.array([[entr((x + y) / 2).sum(axis=1, dtype=np.float64).mean() for y in b] for x in a])
     return np.clip((mixed - (entropies[0][:, None] + entropies[1][None, :]) / 2) / np.log(2), 0.0, 1.0)
-
-
-def match_heads(divergences: np.ndarray) -> list[tuple[int, int]]:
-    """One head of the other side for each head, so that the sum of divergences is least; by head of `a`.
-
-    Where one side has more heads, the rest of them stays without a partner.
-    """
-    return [(int(i), int(j)) for i, j in zip(*linear_sum_assignment(divergences), strict=True)]
 
 
 def pair_cosines(inner: np.ndarray) -> np.ndarray:
