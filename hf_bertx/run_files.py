@@ -27,6 +27,8 @@ ADAPTER = "adapter"  # only for LoRA, beside the merged model
 TRACKER = "tracker"  # TensorBoard's files, with `--report_to tensorboard`
 FAILURE = "failure.json"  # why the last try failed; gone once the run is finished
 CHECKPOINTS = "checkpoints"
+PRETRAINING = "pretraining.json"  # the order of a pre-training, beside its folders step-0, step-600, ...
+PLANS = "studies"  # folder below all runs with a JSON file for each planned study
 RECORDED = (MODEL, ADAPTER, TEST_PREDICTIONS, VALIDATION_PREDICTIONS, LOG)  # results.json has their digests
 CARD = "README.md"  # of a model; it is written again when other seeds finish, so no digest covers it
 

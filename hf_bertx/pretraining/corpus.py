@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,13 +172,20 @@ class _Blocks:
 
 
 def pack(
-    source: Source, tokenizer: Any, length: int, folder: Path, next_sentence: bool = False, seed: int = 0
+    source: Source,
+    tokenizer: Any,
+    length: int,
+    folder: Path,
+    next_sentence: bool = False,
+    seed: int = 0,
+    accept: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> tuple[Dataset, dict[str, Any]]:
     """Tokenizes text once into blocks below `folder`; a second call with the same arguments reads them.
 
     Args:
         length: tokens of a block, special tokens included. Every block is full.
         next_sentence: blocks are pairs `[CLS] A [SEP] B [SEP]`, drawn once: B follows A, or is of another document.
+        accept: raises ValueError for a record that `folder` must not get; it then stays as it is.
 
     Returns:
         Rows of `input_ids`, shape `(length,)`, and the number of the `block`, with `token_type_ids` and
@@ -198,6 +205,7 @@ def pack(
             blocks, record = _blocks(source, tokenizer, length - (3 if next_sentence else 2), scratch)
             if next_sentence:
                 blocks = _pairs(blocks, tokenizer, seed, scratch, source.name)
+            accept(record)
 
             def write(path: Path) -> None:
                 blocks.remove_columns("document").save_to_disk(path)

@@ -32,10 +32,9 @@ from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD
 from .corpus import Source, pack, read_rows
 from .masking import SeededMasking
-from .modeling import model_class, new_config, save_stock
+from .modeling import check_shape, model_class, new_config, save_stock
 from .vocabulary import build_tokenizer, train_vocabulary
 
-RECORD = "pretraining.json"  # arguments, text, steps; written at the start
 _HYPERPARAMETERS = (
     "max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 "
     "adam_epsilon max_grad_norm optim seed data_seed"
@@ -109,16 +108,22 @@ def pretrain(options: PretrainingArguments, args: TrainingArguments) -> Path:
 
 
 def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path, state: PartialState) -> Path:
-    steps = checkpoint_steps(options.checkpoint_steps, args.max_steps)
-    texts = sources(options)
+    steps, texts = checkpoint_steps(options.checkpoint_steps, args.max_steps), sources(options)
     for text in texts:
         _ = text is None or text.key()  # so that a missing file is an error before anything is replaced
-    name = options.backbone or options.vocabulary_from or "minilm-l6"
-    saved = (
-        None if options.vocabulary_size is not None else load(resolve_backbone(name), AutoTokenizer.from_pretrained)
-    )
-    if not options.resume and state.is_main_process:
-        _clear(root)
+    set_batch_size(args, options.global_batch_size)
+    order = _order(options, args, steps)
+    if options.resume:
+        _check_order(root, order)
+    saved = model = None
+    if options.vocabulary_size is not None:
+        model_class(options.model_type, options.next_sentence)
+        check_shape(options.layers, options.hidden_size)
+    else:
+        name = options.backbone or options.vocabulary_from or "minilm-l6"
+        saved = load(resolve_backbone(name), AutoTokenizer.from_pretrained)
+        if not (options.resume and (root / run_files.RESULTS).is_file()):
+            model = _model(options, saved, args.seed)
     with state.main_process_first():
         saved = saved or _trained_tokenizer(options, texts[0], root / "tokenizer")
         used = saved
@@ -128,12 +133,10 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
             )
             made = {"discipline": options.discipline, "assignment": options.assignment, "kmer": options.kmer}
             saved.init_kwargs[PRETRAINED_ON] = made
-        pairs = (options.next_sentence, args.seed)
-        packed = [
-            (None, None) if text is None else pack(text, used, options.sequence_length, root / folder, *pairs)
-            for text, folder in zip(texts, _BLOCKS, strict=True)
-        ]
-    order = _order(options, args, steps)
+        masks = [SeededMasking(used, options.mask_rate, options.whole_words, args.seed) for _ in texts]
+        packed = _packed(options, texts, used, root, args.seed)
+        if not options.resume and state.is_main_process:  # nothing is refused from here on
+            _clear(root, options, texts)
     order |= {"vocabulary_entries": len(used), "text": packed[0][1], "validation_text": packed[1][1]}
     _check_order(root, order)
     state.wait_for_everyone()
@@ -142,10 +145,10 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
         logger.warning(f"skipped: {root} holds this pre-training, finished")
         return last
     series = _Series(root, steps, saved, DTYPES[options.checkpoint_dtype])
-    set_seed(args.seed)
-    trainer = _trainer(options, args, _model(options, saved), used, [blocks for blocks, _ in packed], series)
+    model = _model(options, saved, args.seed) if model is None else model
+    trainer = _trainer(args, model, masks, [blocks for blocks, _ in packed], series)
     if state.is_main_process:
-        run_files.write_json(root / RECORD, {**order, "versions": versions(), "machine": machine()})
+        run_files.write_json(root / run_files.PRETRAINING, {**order, "versions": versions(), "machine": machine()})
     checkpoint = run_checkpoints.last_complete_checkpoint(root / run_files.CHECKPOINTS, logger.warning)
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
@@ -157,10 +160,9 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
 
 
 def _trainer(
-    options: PretrainingArguments,
     args: TrainingArguments,
     model: Any,
-    tokenizer: Any,
+    masks: Sequence[SeededMasking],
     blocks: Sequence[Dataset | None],
     series: _Series,
 ) -> _MaskedLMTrainer:
@@ -168,31 +170,50 @@ def _trainer(
 
     speed_up_training(model)
     args.output_dir = str(series.root / run_files.CHECKPOINTS)
-    set_batch_size(args, options.global_batch_size)
     args.save_strategy = SaveStrategy.STEPS
     args.eval_strategy = IntervalStrategy.NO if blocks[1] is None else IntervalStrategy.STEPS
     args.eval_steps = args.eval_steps or max(1, args.max_steps // 20)
-    masking, record = (tokenizer, options.mask_rate, options.whole_words, args.seed), series.root / run_files.LOG
+    record = series.root / run_files.LOG
     trainer = _MaskedLMTrainer(
         model=model,
         args=args,
         train_dataset=blocks[0],
         eval_dataset=blocks[1],
-        data_collator=SeededMasking(*masking),
+        data_collator=masks[0],
         callbacks=[LastStepCallback(), ThroughputCallback(), RunRecordCallback(record), series],
     )
-    series.trainer, trainer.eval_masking = trainer, SeededMasking(*masking)
+    series.trainer, trainer.eval_masking = trainer, masks[1]
     return trainer
 
 
-def _clear(root: Path) -> None:
-    """Removes the files of a pre-training from a folder, and no others."""
-    if not (root / RECORD).is_file():
+def _packed(
+    options: PretrainingArguments, texts: Sequence[Source | None], tokenizer: Any, root: Path, seed: int
+) -> list[tuple[Dataset | None, dict[str, Any] | None]]:
+    """Blocks of each text and their record. Those of a pre-training of other text stay, and are refused."""
+
+    def accept(name: str, record: dict[str, Any]) -> None:
+        if options.resume:
+            _check_order(root, {"arguments": {}, name: record})
+
+    args = (tokenizer, options.sequence_length)
+    pairs = (options.next_sentence, seed)
+    return [
+        (None, None) if text is None else pack(text, *args, root / folder, *pairs, partial(accept, name))
+        for text, folder, name in zip(texts, _BLOCKS, ("text", "validation_text"), strict=True)
+    ]
+
+
+def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | None]) -> None:
+    """Removes the files of the pre-training before this one from a folder, and no others."""
+    if not (root / run_files.PRETRAINING).is_file():
         return
-    blocks = (root / name for name in _BLOCKS if (root / name / BLOCKS_RECORD).is_file())
-    for folder in (*root.glob("step-*"), root / run_files.CHECKPOINTS, root / "tokenizer", *blocks):
+    of_blocks = [root / name for name, text in zip(_BLOCKS, texts, strict=True) if text is None]
+    unused = [folder for folder in of_blocks if (folder / BLOCKS_RECORD).is_file()]
+    if options.vocabulary_size is None and (root / "tokenizer" / _VOCABULARY).is_file():
+        unused.append(root / "tokenizer")
+    for folder in (*root.glob("step-*"), root / run_files.CHECKPOINTS, *unused):
         shutil.rmtree(folder, ignore_errors=True)
-    for name in (run_files.RESULTS, run_files.LOG, RECORD):
+    for name in (run_files.RESULTS, run_files.LOG, run_files.PRETRAINING):
         (root / name).unlink(missing_ok=True)
 
 
@@ -201,7 +222,8 @@ def _trained_tokenizer(options: PretrainingArguments, source: Source, folder: Pa
     size = options.vocabulary_size or 0
     asked = {"size": size, "text": source.key()}
     kept = (folder / _VOCABULARY).is_file() and run_files.read_json(folder / _VOCABULARY) == asked
-    if not kept and not (folder.parent / RECORD).is_file():  # with a record, orders are compared first
+    # with a record the text is compared with it
+    if not kept and not (options.resume and (folder.parent / run_files.PRETRAINING).is_file()):
 
         def write(path: Path) -> None:
             vocabulary = train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size)
@@ -213,7 +235,8 @@ def _trained_tokenizer(options: PretrainingArguments, source: Source, folder: Pa
     return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
-def _model(options: PretrainingArguments, tokenizer: Any) -> Any:
+def _model(options: PretrainingArguments, tokenizer: Any, seed: int) -> Any:
+    set_seed(seed)
     if options.backbone is None:
         size = (options.layers, options.hidden_size, options.sequence_length, options.dropout)
         return model_class(options.model_type, options.next_sentence)(new_config(options.model_type, tokenizer, *size))
@@ -246,9 +269,9 @@ def _order(options: PretrainingArguments, args: TrainingArguments, steps: list[i
 
 
 def _check_order(root: Path, order: dict[str, Any]) -> None:
-    if not (root / RECORD).is_file():
+    if not (root / run_files.PRETRAINING).is_file():
         return
-    new, old = ({**each["arguments"], **each} for each in (order, run_files.read_json(root / RECORD)))
+    new, old = ({**each["arguments"], **each} for each in (order, run_files.read_json(root / run_files.PRETRAINING)))
     different = [
         f"{name} is {old[name]!r} there, {new[name]!r} asked"
         for name in new

@@ -267,6 +267,39 @@ def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbon
     assert (out / "notes.txt").is_file()
 
 
+def held(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "more", "message"),
+    [
+        ("--vocabulary_from", ["--no_resume", "--hidden_size", "100"], "hidden size 100"),
+        ("--vocabulary_size", ["--no_resume", "--hidden_size", "100"], "hidden size 100"),
+        ("--vocabulary_size", ["--no_resume", "--model_type", "albert", "--next_sentence", "1"], "BERT's objective"),
+        ("--vocabulary_from", ["--no_resume", "--train_files", "SHORT"], "fewer than the 30 tokens of one block"),
+        ("--vocabulary_from", ["--no_resume", "--whole_words", "1"], "marks continuations with ##"),
+        ("--vocabulary_from", ["--train_files", "OTHER"], "holds another pre-training: text is"),
+        ("--vocabulary_size", ["--train_files", "OTHER"], "holds another pre-training: text is"),
+        ("--vocabulary_from", ["--sequence_length", "16"], "sequence_length is 32 there, 16 asked"),
+    ],
+)
+def test_what_is_refused_leaves_a_finished_series_alone(
+    text: Path, tiny_backbone: Path, tmp_path: Path, vocabulary: str, more: list[str], message: str
+) -> None:
+    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
+    place = told.index("--vocabulary_from")
+    told[place : place + 2] = [vocabulary, "300" if vocabulary == "--vocabulary_size" else str(tiny_backbone)]
+    out = here(told)
+    before = held(out)
+    (tmp_path / "short.txt").write_text("word1 word2\n")
+    (tmp_path / "other.txt").write_text(text.read_text().replace("word1 ", "word2 "))
+    named = {name: str(tmp_path / f"{name.lower()}.txt") for name in ("SHORT", "OTHER")}
+    with pytest.raises(ValueError, match=message):
+        here([*told, *(named.get(part, part) for part in more)])
+    assert held(out) == before
+
+
 def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_path: Path) -> None:
     told = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
     place = told.index("--vocabulary_from")
