@@ -54,6 +54,7 @@ def _size(text: str) -> int | str:
 
 def _probe(arguments: argparse.Namespace) -> None:
     from ..probing.runs import run_probes
+    from ..probing.seeds import LEFT_OUT, without_repeats
     from ..processor import quiet_loading
     from ..run_files import RESULTS, read_json
     from ..runs.spec import RunSpec
@@ -63,9 +64,13 @@ def _probe(arguments: argparse.Namespace) -> None:
     named = {name: getattr(arguments, name) for name in ("task", "backbone", "split", "layers", "permute_labels")}
     named |= {name: getattr(arguments, name) for name in ("save_model", "kmer", "window", "overlap", "class_weights")}
     named |= {"max_eval_items": arguments.max_test_items, "plan": plan}
-    for seed, arm in itertools.product(arguments.seed, arguments.arm):
-        specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for size in arguments.items]
-        for folder in run_probes(specs, arguments.data_dir, arguments.runs, arguments.cache, arguments.threads):
+    asked = itertools.product(arguments.seed, arguments.arm, arguments.items)
+    specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for seed, arm, size in asked]
+    kept = without_repeats(specs)
+    if len(kept) < len(specs):
+        print(f"{len(specs) - len(kept)} {LEFT_OUT}", flush=True)
+    for (arm, seed), alike in itertools.groupby(kept, key=lambda spec: (spec.arm, spec.seed)):
+        for folder in run_probes(list(alike), arguments.data_dir, arguments.runs, arguments.cache, arguments.threads):
             results = read_json(folder / RESULTS)
             chosen = results["chosen"]
             scores = results["metrics"][results["test_split"]]

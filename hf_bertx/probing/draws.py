@@ -8,9 +8,9 @@ from datasets import Dataset
 from ..data.task_data import TaskData, evaluation_subset
 from ..runs.spec import ALL
 from ..tasks import Task
+from .seeds import POOL
 
 MAX_SELECTION_ITEMS = 1000
-_POOL = 3000  # smaller draws come from one pool of this size, so that few features are computed
 _POOL_SEED = 20210707
 
 
@@ -35,11 +35,16 @@ def count(size: int | str, available: int, task: str) -> int:
 
 
 def draw(available: int, count: int, seed: int) -> list[int]:
-    """Row numbers of a draw: up to `_POOL` of them are drawn by `seed` from one pool for all seeds."""
+    """Row numbers of a draw, which contains the smaller draws of its seed.
+
+    All seeds share a pool: smaller draws come from it, larger ones hold it and more rows; both are drawn by `seed`.
+    """
     order = np.random.Generator(np.random.PCG64(_POOL_SEED)).permutation(available)
-    if count < _POOL < available:
-        pool = order[:_POOL]
-        order = pool[np.random.Generator(np.random.PCG64(seed)).permutation(_POOL)]
-    elif count < available <= _POOL:
-        order = np.random.Generator(np.random.PCG64(seed)).permutation(available)
+    by_seed = np.random.Generator(np.random.PCG64(seed))
+    if count < POOL < available:
+        order = order[:POOL][by_seed.permutation(POOL)]
+    elif POOL < count < available:
+        order = np.concatenate([order[:POOL], order[POOL:][by_seed.permutation(available - POOL)]])
+    elif count < available <= POOL:
+        order = by_seed.permutation(available)
     return order[:count].tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 from transformers.utils import logging
 
 from .. import run_files
@@ -79,9 +81,9 @@ def extract(
 class FeatureCache:
     """A cache of single items' features on disk, keyed by the item and everything that features depend on.
 
-    A cache is a folder. `chunk-N.npy` holds the features of some items, float16 of shape
-    `(items, layers + 1, 2, hidden)`; `chunk-N.json` holds their keys and the sha256 of the other file. A chunk whose
-    file has changed is not used; its items are computed again.
+    A cache is a folder. `chunk-NAME.npy` holds the features of some items, float16 of shape
+    `(items, layers + 1, 2, hidden)`; `chunk-NAME.json` holds their keys and the sha256 of the other file. A chunk
+    whose file has changed is not used; its items are computed again. Processes may share a cache: names are unique.
 
     Args:
         root: the folder of all caches.
@@ -111,7 +113,8 @@ class FeatureCache:
         chunks = list(self._holding(places))
         held = {key for chunk_keys, _ in chunks for key in chunk_keys}
         missing = [same[0] for key, same in places.items() if key not in held]
-        for start in self._shown(range(0, len(missing), _CHUNK), progress):
+        starts = range(0, len(missing), _CHUNK)
+        for start in tqdm(starts, desc="Features", unit=f"x {_CHUNK} items", disable=None if progress else True):
             part = missing[start : start + _CHUNK]
             part_keys = [keys[i] for i in part]
             chunks.append((part_keys, self._write(part_keys, compute(part))))
@@ -129,19 +132,22 @@ class FeatureCache:
     def _holding(self, places: dict[str, list[int]]) -> Iterator[tuple[list[str], Path]]:
         """The chunks that hold one of these keys and are as they were written."""
         for record in sorted(self.folder.glob("chunk-*.json")):
-            path, held = record.with_suffix(".npy"), run_files.read_json(record)
+            path = record.with_suffix(".npy")
+            try:
+                held = run_files.read_json(record)
+            except ValueError:  # removed by another process, or damaged: its items are computed again
+                continue
             if not any(key in places for key in held["items"]):
                 continue
             if path.is_file() and run_files.sha256(path) == held["sha256"]:
                 yield held["items"], path
                 continue
             logger.warning(f"{path}: missing or changed since it was written; its items are computed again")
-            record.unlink()
+            record.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 
     def _write(self, keys: list[str], features: np.ndarray) -> Path:
-        numbers = [int(path.stem.rpartition("-")[2]) for path in self.folder.glob("chunk-*.npy")]
-        path = self.folder / f"chunk-{max(numbers, default=-1) + 1:05d}.npy"
+        path = self.folder / f"chunk-{uuid.uuid4().hex}.npy"  # another process writes to the same folder
 
         def save(temporary: Path) -> None:
             with temporary.open("wb") as file:
@@ -150,12 +156,6 @@ class FeatureCache:
         run_files.write_whole(path, save)
         run_files.write_json(path.with_suffix(".json"), {"sha256": run_files.sha256(path), "items": keys})
         return path
-
-    @staticmethod
-    def _shown(steps: Sequence[int], progress: bool) -> Any:
-        from tqdm import tqdm
-
-        return tqdm(steps, desc="Features", unit=f"x {_CHUNK} items", disable=None if progress else True)
 
 
 def item_keys(columns: Mapping[str, Sequence[Sequence[int]]]) -> list[str]:

@@ -14,6 +14,7 @@ from ..tasks import Task
 from .encoder import VERSION, precision
 from .features import POOLINGS
 from .heads import ALPHAS
+from .seeds import POOL
 
 OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
 
@@ -23,10 +24,16 @@ def poolings(spec: RunSpec) -> tuple[str, ...]:
     return (OF_A_MODEL,) if spec.overrides.get("save_model") else POOLINGS
 
 
-def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int) -> dict[str, Any]:
-    """The content of `run.json` for a probe of `number` training items."""
+def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int, available: int) -> dict[str, Any]:
+    """The content of `run.json` for a probe of `number` of the `available` training items."""
     asked = spec.hyperparameters()
-    chosen = {"train_items": number, "layers": asked["layers"], "permute_labels": asked["permute_labels"]}
+    chosen: dict[str, Any] = {
+        "train_items": number,
+        "layers": asked["layers"],
+        "permute_labels": asked["permute_labels"],
+    }
+    if POOL < number < available:
+        chosen["filled_by_seed"] = True  # older runs of these sizes drew the same items for every seed
     chosen |= {} if asked["class_weights"] is None else {"class_weights": asked["class_weights"]}
     head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(poolings(spec)), "version": VERSION}
     rare = {"kmer": spec.kmer, "window": spec.window, "overlap": spec.window and (spec.overlap or 0)}

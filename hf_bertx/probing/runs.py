@@ -181,7 +181,7 @@ def _unfinished(
     todo = []
     for spec in specs:
         number, folder = count(spec.hyperparameters()["items"], available, spec.task), spec.folder(root)
-        order = probe_order(spec, task, arm, data, number)
+        order = probe_order(spec, task, arm, data, number, available)
         if (folder / run_files.RUN).is_file():
             check_same(folder, order, "another --runs, or remove that folder")
         if (folder / run_files.RESULTS).is_file():

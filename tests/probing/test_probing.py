@@ -1,5 +1,6 @@
 """Probes: features of frozen encoders, their cache, closed-form heads, run folders."""
 
+import itertools
 import json
 import re
 import shutil
@@ -22,10 +23,12 @@ from hf_bertx.cli import main
 from hf_bertx.disciplines import DNA
 from hf_bertx.metrics import balanced_weights
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.probing.draws import draw
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
 from hf_bertx.probing.heads import ALPHAS, Head, fit_head
 from hf_bertx.probing.pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
 from hf_bertx.probing.runs import run_probes
+from hf_bertx.probing.seeds import LEFT_OUT, without_repeats
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
@@ -96,12 +99,76 @@ def test_a_cache_computes_each_item_once_and_sees_changes(tmp_path: Path) -> Non
     assert cache.features(["x", "y", "x"], compute).ravel().tolist() == [0, 1, 0]
     assert cache.features(["y", "z"], compute).ravel().tolist() == [1, 1]
     assert asked == [0, 1, 1]
-    chunk = sorted(cache.folder.glob("*.npy"))[0]
+    chunk = min(cache.folder.glob("*.npy"), key=lambda path: path.stat().st_mtime_ns)
     chunk.write_bytes(chunk.read_bytes()[:-1] + b"?")
     cache.features(["x"], compute)
     assert asked == [0, 1, 1, 0]
     FeatureCache(tmp_path, {"weights": "b"}).features(["y"], compute)  # of other weights: another cache
     assert asked == [0, 1, 1, 0, 0]
+
+
+def test_processes_share_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = (FeatureCache(tmp_path, {"weights": "a"}) for _ in range(2))
+    save = np.save
+
+    def values(value: float) -> Any:
+        return lambda places: np.full((len(places), 1, 1, 1), value, dtype=np.float16)
+
+    def slow_save(file: Any, features: np.ndarray, **options: Any) -> None:
+        monkeypatch.setattr(np, "save", save)
+        theirs.features(["y"], values(2))  # another process writes its chunk before ours has its place
+        save(file, features, **options)
+
+    monkeypatch.setattr(np, "save", slow_save)
+    assert ours.features(["x"], values(1)).ravel().tolist() == [1]
+    assert ours.features(["y", "x"], values(np.nan)).ravel().tolist() == [2, 1]
+
+
+def test_draws_of_a_seed_contain_the_smaller_ones() -> None:
+    many, pool = 20_000, 3000
+    drawn = [{size: draw(many, size, seed) for size in (100, 1000, pool, 5000, many)} for seed in (0, 1)]
+    for of_seed in drawn:
+        nested = list(map(set, of_seed.values()))
+        assert all(small < large for small, large in itertools.pairwise(nested))
+        assert [len(each) for each in nested] == list(of_seed)
+    assert [size for size in drawn[0] if drawn[0][size] == drawn[1][size]] == [pool, many]
+    assert drawn[0][pool] == drawn[0][many][:pool]
+    assert set(drawn[0][1000]) < set(drawn[1][pool])  # all seeds share the pool
+
+
+@pytest.mark.parametrize(
+    ("more", "seeds"),
+    [
+        ({"items": "all"}, [0]),
+        ({"items": 3000}, [0]),
+        ({"items": 3000, "arm": "unused"}, [0]),
+        ({"items": "all", "task": "glue-rte", "arm": "shift_1000"}, [0]),
+        ({"items": 5000}, [0, 1, 2]),
+        ({"items": 1000}, [0, 1, 2]),
+        ({"items": "all", "arm": "rand"}, [0, 1, 2]),
+        ({"items": "all", "arm": "random_tokens"}, [0, 1, 2]),
+        ({"items": "all", "task": "glue-rte", "arm": "random_shift"}, [0, 1, 2]),
+        ({"items": "all", "permute_labels": True}, [0, 1, 2]),
+    ],
+)
+def test_a_seed_that_draws_nothing_is_not_run(more: dict[str, Any], seeds: list[int]) -> None:
+    specs = [RunSpec.of_probe(seed=seed, **more) for seed in range(3)]
+    assert [spec.seed for spec in without_repeats(specs)] == seeds
+
+
+def test_seeds_that_are_left_out_are_said(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    told = f"--backbone {tiny_backbone} --runs {tmp_path} --arm bert rand --items all --seed 0 1 --layers 0".split()
+    assert main(["probe", *told]) == 0
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first == f"1 {LEFT_OUT}"
+    assert [line.partition(" items")[0] for line in others] == ["bert, seed 0, 2871", "rand, seed 0, 2871",
+                                                                "rand, seed 1, 2871"]  # fmt: skip
+    study = tmp_path / "mine.yaml"
+    study.write_text(STUDY.format(plan="ab" * 32, backbone=tiny_backbone).replace("seeds: [0]", "seeds: [0, 1]"))
+    assert main(["study", str(study), "--runs", str(tmp_path / "runs"), "--dry_run"]) == 0
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "study mine: 7 runs, 0 finished, 7 to do", f"1 {LEFT_OUT}"
+    ]  # fmt: skip
 
 
 def test_items_are_known_by_their_tokens() -> None:
