@@ -39,9 +39,9 @@ def add(verbs: Any) -> None:
     )
     study.add_argument("--time_limit", metavar="TIME", type=_seconds, help="e.g. 9m or 3h30m: shortly before it, no "
                        "run is started, and those that run save a checkpoint and stop; exit status 75")  # fmt: skip
-    study.add_argument("--archive", metavar="FILE.tar.xz", type=Path, help="holds all finished runs, without weights; "
-                       "written again, whole or not at all, as runs finish (in a tenth of the time at most) "
-                       "and at the end")  # fmt: skip
+    study.add_argument("--archive", metavar="FILE.tar.xz", type=Path, help="holds all runs that finished or failed, "
+                       "without weights; written again, whole or not at all, as runs end (in a tenth of the time at "
+                       "most) and at the end")  # fmt: skip
     study.add_argument("--from_archive", metavar="FILE.tar.xz", type=Path, help="go on from such a file: its runs "
                        "count as finished")  # fmt: skip
     study.add_argument("--dry_run", action="store_true", help="print what would run, and how long it takes here")

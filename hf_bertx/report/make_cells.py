@@ -182,7 +182,7 @@ def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
     truth = items[0][2]
     constant = [metrics.constant_answer(truth, given, task.regression) for given in answers]
     calibration = None
-    if not task.regression and not cell.is_probe:
+    if not task.regression and not cell.is_probe and not any(each.decided for each in predictions):
         logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))
         calibration = metrics.calibration(logits, labels)
     return replace(

@@ -12,9 +12,6 @@ from .. import run_files
 from ..runs.run import SPECIFICATION, Run, checked_format
 from .formatting import arm_rank
 
-STUDIES = "studies"
-PRETRAINING = "pretraining.json"  # in a folder that `bertx pretrain` wrote
-
 
 @dataclass(frozen=True)
 class Planned:
@@ -105,7 +102,7 @@ def _run_folders(root: Path) -> Iterator[tuple[Path, set[str]]]:
     files = {run_files.RUN, run_files.RESULTS, run_files.FAILURE, run_files.LOG}
     for path, folders, names in os.walk(root):
         folders.sort()
-        if PRETRAINING in names:  # a pre-training has a log and results, but is no run of a task
+        if run_files.PRETRAINING in names:  # a pre-training has a log and results, but is no run of a task
             folders.clear()
         elif held := files & set(names):
             folders.clear()
@@ -122,7 +119,7 @@ def _read_failure(folder: Path, specification: dict[str, Any]) -> Failure:
 
 
 def _planned(root: Path) -> Iterator[Planned]:
-    for path in sorted((root / STUDIES).glob("*.json")):
+    for path in sorted((root / run_files.PLANS).glob("*.json")):
         study = checked_format(path, run_files.read_json(path))
         for i, run in enumerate(study.get("runs", [])):
             try:

@@ -27,8 +27,6 @@ _OF_FINISHED = {
     run_files.RESULTS: ("metrics", "test_split", "counts", "train_items", "train_seconds"),
 }
 _COMPUTED_WITH = "precision"  # seeds of a cell may be computed on different machines, in different precisions
-
-
 FEWEST_GROUPS = 20  # for a bootstrap over groups
 ROW = "#"  # archives have `#0`, `#1`, ... instead of ids for data without a licence
 DECISION = "decision"  # and only the predicted class of a probe
@@ -41,15 +39,16 @@ class Predictions:
     Args:
         ids: of the items, in the order of the other fields.
         labels: class numbers, or targets in the units of the data, of shape `(items,)`.
-        logits: of shape `(items, classes)`, or `(items, 1)` for a regression. Where an archive kept decisions alone, a
-            logit is 1 for the class that was chosen and 0 for the others.
+        logits: of shape `(items, classes)`, or `(items, 1)` for a regression.
         groups: of each item, where the data has them; where the task votes, the piece. Else None.
+        decided: an archive kept decisions alone: a logit is 1 for the class that was chosen and 0 for the others.
     """
 
     ids: tuple[str, ...]
     labels: np.ndarray
     logits: np.ndarray
     groups: tuple[str | None, ...] | None
+    decided: bool = False
 
     @classmethod
     def read(cls, path: Path) -> Predictions:
@@ -63,13 +62,14 @@ class Predictions:
 
         try:
             table = pq.read_table(path)
-            if DECISION in table.column_names:
+            if decided := DECISION in table.column_names:
                 logits = np.eye(int(table.schema.metadata[b"classes"]))[table[DECISION].to_numpy()]
             else:
                 values = table["logits"].combine_chunks()
                 logits = values.flatten().to_numpy(zero_copy_only=False).reshape(len(table), -1)
             groups = tuple(table["group"].to_pylist()) if "group" in table.column_names else None
-            return cls(tuple(map(str, table["id"].to_pylist())), table["label"].to_numpy(), logits, groups)
+            ids = tuple(map(str, table["id"].to_pylist()))
+            return cls(ids, table["label"].to_numpy(), logits, groups, decided)
         except (pa.ArrowException, KeyError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(

@@ -162,7 +162,7 @@ class RunSpec:
         varied += f", {self.variant}" if self.variant else ""
         return f"{task_name(self.task)} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"
 
-    def arguments(self, root: Path, data_dir: Path | None = None) -> list[str]:
+    def arguments(self, root: Path, data_dir: str | Path | None = None) -> list[str]:
         """The command line of `train.py` for this run."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
         values |= {**self.overrides, "output_dir": root, "data_dir": data_dir}

@@ -1,4 +1,4 @@
-"""Archives: the finished runs of a study in one file, without weights."""
+"""Archives: the runs of a study that finished or failed in one file, without weights."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import lzma
+import shutil
 import tarfile
 from collections.abc import Iterable
 from functools import partial
@@ -14,13 +15,14 @@ from pathlib import Path, PurePosixPath
 from filelock import FileLock
 
 from .. import run_files
+from ..protocols import PROBE
 from ..runs.run import DECISION, ROW, Run, drawn_together
 from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task
-from .plan import PLANS
 
 TOP = "runs"  # the folder that all paths in the file begin with
 KEPT = (run_files.RUN, run_files.LOG, run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS, run_files.RESULTS)
+_OF_FAILED = (run_files.RUN, run_files.FAILURE)
 _LOCKS = ".locks"
 _ENDING = ".tar.xz"
 
@@ -32,13 +34,14 @@ def check_name(archive: Path) -> None:
 
 
 def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
-    """Writes the finished ones of the runs, and the plans beside them, to a `.tar.xz`, whole or not at all.
+    """Writes the runs that finished or failed, and the plans beside them, to a `.tar.xz`, whole or not at all.
 
     A run's weights, adapter and checkpoints stay out, and out of the list of files in its `results.json`, so that the
-    unpacked run counts as finished and whole. Processes that share a study may call it at the same time.
+    unpacked run counts as finished and whole. Of a failed run it holds the order and the error. Processes that share
+    a study may call it at the same time.
 
     Returns:
-        How many runs the file holds.
+        How many finished runs the file holds.
     """
     archive.parent.mkdir(parents=True, exist_ok=True)
     lock = root / _LOCKS / f"{archive.name}.lock"  # with the runs' locks, not in the archive's folder
@@ -49,9 +52,9 @@ def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
 
         def write(path: Path) -> None:
             with tarfile.open(path, "w:xz", preset=1) as tar:
-                for plan in sorted((root / PLANS).glob("*.json")):
+                for plan in sorted((root / run_files.PLANS).glob("*.json")):
                     _add(tar, plan.relative_to(root), plan.read_bytes())
-                for folder in finished:
+                for folder in folders:
                     for name, content in _contents(folder).items():
                         _add(tar, folder.relative_to(root) / name, content)
 
@@ -60,18 +63,21 @@ def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    """The files of a run that go into an archive, and their digests in `results.json`.
+    """The files of a run that go into an archive, and their digests in `results.json`; none of an unfinished run.
 
     A ridge's margins are no probabilities, so of a probe of classes the archive holds the decisions on test. Ids of
     published data without a licence become row numbers: nothing of such data is published again.
     """
+    if not (folder / run_files.RESULTS).is_file():
+        names = _OF_FAILED if (folder / run_files.FAILURE).is_file() else ()
+        return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
     contents = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
     results = json.loads(contents[run_files.RESULTS])
     results["files"] = {name: stated for name, stated in results.get("files", {}).items() if name in KEPT}
     run = Run.open(folder)
-    task = run.task
-    decisions = "chosen" in results and not task.regression
-    if "chosen" in results:
+    task, probe = run.task, run.specification["protocol"] == PROBE
+    decisions = probe and not task.regression and not task.multi_label
+    if probe:
         contents.pop(run_files.VALIDATION_PREDICTIONS, None)
         results["files"].pop(run_files.VALIDATION_PREDICTIONS, None)
     for name in (run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS):
@@ -117,8 +123,14 @@ def _add(tar: tarfile.TarFile, path: Path, content: bytes) -> None:
     tar.addfile(entry, io.BytesIO(content))
 
 
-def read_archive(archive: Path, root: Path) -> int:
-    """Puts the runs of an archive below `root`; a file that is there already stays as it is.
+def read_archive(archive: Path, root: Path, failed: bool = True) -> int:
+    """Puts the runs of an archive below `root`.
+
+    A finished run takes the place of one that was begun there and is not finished, whose files all go. What
+    else is there stays as it is, also a run that a process is training.
+
+    Args:
+        failed: whether to put the order and the error of failed runs there, for a report.
 
     Returns:
         How many finished runs were added.
@@ -135,14 +147,39 @@ def read_archive(archive: Path, root: Path) -> int:
         raise ValueError(f"{archive}: no such file") from None
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{archive}: not a whole archive of runs ({' '.join(str(error).split())})") from None
+    folders: dict[Path, dict[str, bytes]] = {}
+    for place, content in contents.items():
+        folders.setdefault(place.parent, {})[place.name] = content
     added = 0
-    # results.json last: a folder that has it holds a finished run
-    for place in sorted(contents, key=lambda place: place.name == run_files.RESULTS):
-        path = root / place
-        if not path.exists():
-            added += path.name == run_files.RESULTS
-            run_files.write_whole(path, partial(_write, contents[place]))
+    for place, files in sorted(folders.items()):  # a run before the folders in it
+        if run_files.RESULTS in files:
+            added += _put_finished(root / place, files)
+        elif run_files.FAILURE not in files:
+            _put(root / place, {name: files[name] for name in files if not (root / place / name).exists()})
+        elif failed and not (root / place).exists():
+            _put(root / place, files)
     return added
+
+
+def _put_finished(folder: Path, files: dict[str, bytes]) -> bool:
+    """Writes a finished run; False where there is one already, or a process is training it."""
+    if not folder.is_dir():
+        _put(folder, files)
+        return True
+    try:
+        with run_files.locked(folder):
+            if (folder / run_files.RESULTS).is_file():
+                return False
+            shutil.rmtree(folder)
+            _put(folder, files)
+    except run_files.LockedRunError:
+        return False
+    return True
+
+
+def _put(folder: Path, files: dict[str, bytes]) -> None:
+    for name in sorted(files, key=lambda name: name == run_files.RESULTS):  # last: it says that the run is finished
+        run_files.write_whole(folder / name, partial(_write, files[name]))
 
 
 def _write(content: bytes, path: Path) -> None:

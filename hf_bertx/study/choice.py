@@ -20,7 +20,7 @@ CHOICES = "choices"  # folder below the runs
 
 @dataclass(frozen=True)
 class Choice:
-    """What a grid gave for one task, backbone, arm and fraction.
+    """What a grid gave for one task, backbone, arm, fraction, protocol and split.
 
     Args:
         by: `validation` and the metric, or `train_loss`.
@@ -33,6 +33,8 @@ class Choice:
     backbone: str
     arm: str
     fraction: float
+    protocol: str
+    split: str
     by: str
     points: dict[str, list[float]]
     chosen: str | None
@@ -42,7 +44,8 @@ class Choice:
         """The choice in one line of a terminal."""
         so_far = "" if self.complete else " so far"
         means = ", ".join(f"{variant} {statistics.mean(v):.4f}" for variant, v in self.points.items() if v)
-        return f"best{so_far} by {self.by}: {self.task} {self.backbone} {self.arm}: {self.chosen} ({means})"
+        of = f"{self.task} {self.backbone} {self.arm}, {self.protocol}, {self.split}"
+        return f"best{so_far} by {self.by}: {of}: {self.chosen} ({means})"
 
 
 def choose(study: Study, root: Path) -> list[Choice]:
@@ -55,7 +58,7 @@ def choose(study: Study, root: Path) -> list[Choice]:
     for run in study.runs:
         if run.protocol == PROBE:  # training sizes of a probe are not a grid
             continue
-        cells[run.task, run.backbone, run.arm, run.fraction, run.kmer].append(run)
+        cells[run.task, run.backbone, run.arm, run.fraction, run.protocol, run.data_split, run.kmer].append(run)
     return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]
 
 
@@ -74,6 +77,8 @@ def _choice(runs: list[RunSpec], choose_by: str, root: Path) -> Choice:
         first.backbone,
         first.arm,
         first.fraction,
+        first.protocol,
+        first.data_split,
         "train_loss" if choose_by == "train_loss" else f"validation {metric}",
         points,
         best(means, key=lambda variant: means[variant]) if means else None,

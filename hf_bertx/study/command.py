@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import run_files
+from ..probing.seeds import LEFT_OUT
 from ..runs.spec import RunSpec
 from ..runs.time_limit import DEADLINE, deadline
 from .archive import check_name, read_archive, write_archive
@@ -52,8 +53,8 @@ def run_study(
         workers: runs at once.
         series: a folder of checkpoints that takes the place of the study's own series.
         time_limit: in seconds. Shortly before it no run is started, and those that run save a checkpoint and stop.
-        archive: a `.tar.xz` that holds all finished runs, without weights; it is written again as runs finish, in a
-            tenth of the time at most.
+        archive: a `.tar.xz` that holds all runs that finished or failed, without weights; it is written again as
+            runs end, in a tenth of the time at most.
         from_archive: such a file, whose runs are put into the folder of the runs first.
 
     Returns:
@@ -67,14 +68,14 @@ def run_study(
         if file is not None:
             check_name(file)
     if from_archive is not None:
-        print(f"{read_archive(from_archive, context.root)} finished runs added from {from_archive}")
+        print(f"{read_archive(from_archive, context.root, failed=False)} finished runs added from {from_archive}")
     if time_limit is not None:
         os.environ[DEADLINE] = str(time.time() + time_limit - min(_RESERVE, time_limit / 10))
     todo = missing(study, context)
     progress = _Progress(study, len(todo), context.root, archive)
     if os.environ.get(_WORKER) == "1":  # a worker process; the first process prints and writes the plan
         return _status(execute_in_order(todo, context, progress))
-    print(f"study {study.name}: {len(study.runs)} runs, {len(study.runs) - len(todo)} finished, {len(todo)} to do")
+    _print_counts(study, len(todo))
     if dry_run:
         _print_estimate(study, todo, context, workers or 1)
         return 0
@@ -93,6 +94,13 @@ def run_study(
     for choice in write_choices(study, context.root):
         print(choice.line())
     return status
+
+
+def _print_counts(study: Study, left: int) -> None:
+    planned = len(study.runs)
+    print(f"study {study.name}: {planned} runs, {planned - left} finished, {left} to do")
+    if study.left_out:
+        print(f"{study.left_out} {LEFT_OUT}")
 
 
 def _run_workers(
@@ -137,25 +145,26 @@ class _Progress:
     def __init__(self, study: Study, count: int, root: Path, archive: Path | None) -> None:
         self.study, self.root, self.archive = study, root, archive
         self.count, self.done, self.begun = count, 0, time.perf_counter()
-        self._archived, self._next = -1, 0.0  # number of archived runs; earliest time of the next write
+        self._archived: list[bool] | None = None  # which files of runs there were at the last write
+        self._next = 0.0  # earliest time of the next write
 
     def archive_runs(self, at_once: bool = False) -> None:
-        """Writes the archive again if runs were finished since; unless `at_once`, in a tenth of the time at most."""
+        """Writes the archive again if runs ended since; unless `at_once`, in a tenth of the time at most."""
         begun = time.perf_counter()
         if self.archive is None or (begun < self._next and not at_once):
             return
-        finished = sum((run.folder(self.root) / run_files.RESULTS).is_file() for run in self.study.runs)
-        if finished != self._archived:
+        names = (run_files.RESULTS, run_files.FAILURE)
+        settled = [(run.folder(self.root) / name).is_file() for run in self.study.runs for name in names]
+        if settled != self._archived:
             write_archive(self.archive, self.root, self.study.runs)
-        self._archived, ended = finished, time.perf_counter()
+        self._archived, ended = settled, time.perf_counter()
         self._next = ended + 9 * (ended - begun)
 
     def __call__(self, outcome: Outcome) -> None:
         self.done += 1
         if outcome.state in ("left", "there"):
             return
-        if outcome.state == "finished":
-            self.archive_runs()
+        self.archive_runs()
         left = (time.perf_counter() - self.begun) / self.done * (self.count - self.done)
         what = outcome.error if outcome.state == "failed" else _duration(outcome.seconds)
         width = len(str(self.count))

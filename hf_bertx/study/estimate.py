@@ -75,9 +75,8 @@ def _expected_seconds(run: RunSpec, context: StudyContext, timed: dict[tuple, fl
     from ..data.task_data import load_task_data
 
     task, values = get_task(run.task), run.hyperparameters()
-    data_dir = context.data_dir(run.task)
     try:
-        data = load_task_data(task, run.data_split, None if data_dir is None else str(data_dir))
+        data = load_task_data(task, run.data_split, context.data_dir(run.task))
         batch = int(values["global_batch_size"])
         size = (
             run.backbone,

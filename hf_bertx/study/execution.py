@@ -26,7 +26,7 @@ from ..runs.spec import LEFT_OUT, RunSpec
 from ..runs.time_limit import TimeLimitReached, deadline
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
-from .plan import FORMAT, PLANS, Study
+from .plan import FORMAT, Study
 
 _LOCKS = ".locks"
 _POLL = 2.0  # seconds between checks of other processes' runs
@@ -66,12 +66,11 @@ class StudyContext:
     threads: int | None = None
     launch: str | None = None
 
-    def data_dir(self, task: str) -> Path | None:
+    def data_dir(self, task: str) -> str | None:
         rows = rows_folder(task)
-        if rows is not None:
-            return Path(rows)
-        folder = None if self.data is None else self.data / task
-        return folder if folder is not None and folder.is_dir() else None
+        if rows is not None or self.data is None:
+            return rows
+        return str(self.data / task) if (self.data / task).is_dir() else None
 
 
 def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> bool:
@@ -114,13 +113,13 @@ def write_plan(study: Study, root: Path) -> None:
     Raises:
         ValueError: the folder's plans were written in another format.
     """
-    for path in sorted((root / PLANS).glob("*.json")):
+    for path in sorted((root / run_files.PLANS).glob("*.json")):
         file_format = run_files.read_json(path).get("format")
         if file_format != FORMAT:
             raise ValueError(f"{path}: format {file_format!r}, this version writes {FORMAT}; choose another --runs")
     runs = [run.to_json() for run in study.runs]
     plan = {"format": FORMAT, "study": study.name, "about": study.about, "choose_by": study.choose_by, "runs": runs}
-    run_files.write_json(root / PLANS / f"{study.name}.json", plan)
+    run_files.write_json(root / run_files.PLANS / f"{study.name}.json", plan)
 
 
 def missing(study: Study, context: StudyContext) -> list[RunSpec]:
@@ -141,9 +140,8 @@ def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
     """The fingerprint of the current data; None without it, so that finished studies can be listed."""
     from ..data.task_data import load_task_data
 
-    data_dir = context.data_dir(task)
     try:
-        return load_task_data(get_task(task), split, None if data_dir is None else str(data_dir)).fingerprint
+        return load_task_data(get_task(task), split, context.data_dir(task)).fingerprint
     except FileNotFoundError:
         return None
 
@@ -199,8 +197,7 @@ def execute(run: RunSpec, context: StudyContext) -> Outcome:
 
 
 def _train(run: RunSpec, context: StudyContext) -> None:
-    folder = context.data_dir(run.task)
-    data_dir = None if folder is None else str(folder)
+    data_dir = context.data_dir(run.task)
     if run.arm == BASELINE:
         from threadpoolctl import threadpool_limits
 
@@ -214,7 +211,7 @@ def _train(run: RunSpec, context: StudyContext) -> None:
 
         run_probes([run], data_dir, context.root, threads=context.threads)
         return
-    arguments = run.arguments(context.root, folder)
+    arguments = run.arguments(context.root, data_dir)
     if context.threads is not None:
         arguments += ["--threads", str(context.threads)]
     if context.launch is not None:

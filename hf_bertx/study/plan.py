@@ -14,6 +14,7 @@ from ..backbones import resolve_backbone
 from ..baselines import baselines_for, get_baseline
 from ..data.text_files import read_yaml
 from ..disciplines import get_discipline
+from ..probing.seeds import without_repeats
 from ..protocols import PROBE, get_protocol
 from ..registry import unknown
 from ..runs.spec import RunSpec
@@ -22,7 +23,6 @@ from ..tasks import TASKS, built_folder, get_task
 from .series import last_of, read_series, uncut_positions
 
 NAMED = Path(__file__).parent.parent / "studies"
-PLANS = "studies"  # folder below the runs with a JSON file for each planned study
 FORMAT = 1
 # Arguments of train.py that a study may override: those that a run records, or that do not affect results.
 OVERRIDES = (
@@ -48,12 +48,14 @@ class Study:
     Args:
         choose_by: how the best of a grid is found: the `validation` score, or the `train_loss` at the end, where the
             paper tests on the validation set. Never the test set.
+        left_out: further seeds of probes that do not depend on it; see [`without_repeats`].
     """
 
     name: str
     about: str
     runs: tuple[RunSpec, ...]
     choose_by: str = "validation"
+    left_out: int = 0
 
 
 def named_studies() -> dict[str, str]:
@@ -110,7 +112,8 @@ def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
         if not (isinstance(plan, str) and re.fullmatch("[0-9a-f]{64}", plan)):
             raise ValueError(f"plan is {plan!r}; give the sha256 of the plan's file, 64 hexadecimal digits")
         runs = [replace(run, plan=plan) for run in runs]
-    return Study(name, str(content.get("about", "")).strip(), _distinct(runs), choose_by)
+    kept = _distinct(without_repeats(runs))
+    return Study(name, str(content.get("about", "")).strip(), kept, choose_by, len(_distinct(runs)) - len(kept))
 
 
 def _backbones(content: dict[str, Any]) -> list[str]:

@@ -39,7 +39,7 @@ def execute_on_ray(
     remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}
-    room = workers or max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1) // (context.threads or 1)))
+    room = workers or concurrent_runs(ray.cluster_resources(), context.threads)
     while queue or running:
         while queue and len(running) < room:
             run = queue.pop(0)
@@ -49,6 +49,12 @@ def execute_on_ray(
         outcomes.append(outcome)
         report(outcome)
     return outcomes
+
+
+def concurrent_runs(resources: dict[str, float], threads: int | None) -> int:
+    """How many runs a cluster has room for at once: one a GPU, or without GPUs one for each `threads` cores."""
+    gpus = int(resources.get("GPU", 0))
+    return gpus or max(1, int(resources.get("CPU", 1) // (threads or 1)))
 
 
 def _execute_waiting(run: RunSpec, context: StudyContext, until: str) -> Outcome:

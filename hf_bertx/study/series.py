@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..backbones import pretraining_step, resolve_backbone
+from ..run_files import PRETRAINING
 
-RECORD = "pretraining.json"  # what pretrain.py leaves beside the folders step-0, step-600, ...
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
@@ -71,16 +71,16 @@ def uncut_positions(backbone: str) -> int | None:
 def _of_folder(series: str) -> list[str]:
     _refuse_pickle(series)
     folder = Path(series).expanduser()
-    if not (folder / RECORD).is_file():
-        what = f"it holds no {RECORD}" if folder.is_dir() else "no such folder"
+    if not (folder / PRETRAINING).is_file():
+        what = f"it holds no {PRETRAINING}" if folder.is_dir() else "no such folder"
         raise ValueError(f"{series} is no series: {what}; {_FORMS}")
-    steps = _named_values(folder / RECORD).get("checkpoint_steps")
+    steps = _named_values(folder / PRETRAINING).get("checkpoint_steps")
     if not isinstance(steps, list) or len(steps) < 2 or not all(type(step) is int and step >= 0 for step in steps):
-        raise ValueError(f"{folder / RECORD} gives no checkpoint_steps, a list of two steps or more")
+        raise ValueError(f"{folder / PRETRAINING} gives no checkpoint_steps, a list of two steps or more")
     missing = [f"step-{step}" for step in sorted(steps) if not (folder / f"step-{step}").is_dir()]
     if missing:
         raise ValueError(
-            f"{series} is not whole: {RECORD} lists {len(steps)} checkpoints, {len(missing)} of them missing: "
+            f"{series} is not whole: {PRETRAINING} lists {len(steps)} checkpoints, {len(missing)} of them missing: "
             f"{', '.join(missing)}; let pretrain.py go on to its end, or list those that are there under `series:`"
         )
     return [(folder / f"step-{step}").as_posix() for step in sorted(set(steps))]

@@ -1,42 +1,55 @@
-"""What an archive of runs keeps: decisions of probes, row numbers in place of ids of unlicensed data."""
+"""What an archive of runs keeps: decisions of probes, row numbers in place of ids of unlicensed data, failures."""
 
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_runs import make_run
+from made_runs import make_failure, make_run
 
 from hf_bertx import run_files
+from hf_bertx.arms import BASELINE
+from hf_bertx.protocols import PROBE
 from hf_bertx.report.make_cells import make_cells
+from hf_bertx.report.records import read_runs
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.runs.writer import RunWriter
-from hf_bertx.study.archive import read_archive, write_archive
+from hf_bertx.study.archive import KEPT, read_archive, write_archive
 
 
-def as_probe(folder: Path) -> None:
-    results = run_files.read_json(folder / run_files.RESULTS)
-    run_files.write_json(folder / run_files.RESULTS, results | {"chosen": {"layer": 1}})
+def of_protocol(root: Path, task: str, protocol: str) -> tuple[Path, RunSpec]:
+    """A finished run, and what a study calls it."""
+    if protocol == BASELINE:
+        folder = make_run(root, task, BASELINE, backbone="kmer-logistic", protocol=protocol)
+        spec = RunSpec.of_baseline("kmer-logistic", task)
+    else:
+        folder, spec = make_run(root, task, protocol=protocol), RunSpec(task, protocol=protocol, seed=0)
+    if protocol != "recommended":
+        results = run_files.read_json(folder / run_files.RESULTS)
+        run_files.write_json(folder / run_files.RESULTS, results | {"chosen": {}, "tried": []})
+    return folder, spec
 
 
 @pytest.mark.parametrize(
-    ("task", "probe", "first_id", "logits"),
+    ("task", "protocol", "first_id", "decided"),
     [
-        ("dna-splice", False, "item-0", False),
-        ("dna-splice", True, "item-0", True),
-        ("dna-h3", False, "#0", False),
-        ("dna-h3", True, "#0", True),
-        ("protein-fluorescence", True, "#0", False),
-        ("music-maestro-v1", True, "item-0", True),
+        ("dna-splice", "recommended", "item-0", False),
+        ("dna-splice", PROBE, "item-0", True),
+        ("dna-splice", BASELINE, "item-0", False),
+        ("dna-h3", "recommended", "#0", False),
+        ("dna-h3", PROBE, "#0", True),
+        ("dna-h3", BASELINE, "#0", False),
+        ("protein-fluorescence", PROBE, "#0", False),
+        ("music-maestro-v1", PROBE, "item-0", True),
     ],
 )
-def test_an_archived_run_keeps_its_score(tmp_path: Path, task: str, probe: bool, first_id: str, logits: bool) -> None:
+def test_an_archived_run_keeps_its_score(
+    tmp_path: Path, task: str, protocol: str, first_id: str, decided: bool
+) -> None:
     root, other = tmp_path / "runs", tmp_path / "other"
-    folder = make_run(root, task, "bert", 0)
-    if probe:
-        as_probe(folder)
-    assert write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task=task, seed=0)]) == 1
+    folder, spec = of_protocol(root, task, protocol)
+    assert write_archive(tmp_path / "a.tar.xz", root, [spec]) == 1
     assert read_archive(tmp_path / "a.tar.xz", other) == 1
     kept = other / folder.relative_to(root)
     run_files.check_run(kept)
@@ -44,8 +57,71 @@ def test_an_archived_run_keeps_its_score(tmp_path: Path, task: str, probe: bool,
     assert first is not None
     assert second is not None
     assert second.ids[0] == first_id if not first.groups else "piece" in second.groups[0]
-    assert (set(second.logits.flatten()) == {0, 1}) is logits
+    assert (set(second.logits.flatten()) == {0, 1}) is second.decided is decided
     assert (first.answers(Run.open(folder).task)[2] == second.answers(Run.open(kept).task)[2]).all()
+    (cell,), (same,) = (make_cells([Run.open(path)], resamples=10) for path in (folder, kept))
+    assert cell.calibration == same.calibration
+
+
+def test_decisions_of_older_archives_have_no_calibration(tmp_path: Path) -> None:
+    folder, spec = of_protocol(tmp_path / "runs", "dna-splice", PROBE)
+    write_archive(tmp_path / "a.tar.xz", tmp_path / "runs", [spec])
+    read_archive(tmp_path / "a.tar.xz", tmp_path / "other")
+    kept = tmp_path / "other" / folder.relative_to(tmp_path / "runs")
+    order = run_files.read_json(kept / run_files.RUN)
+    order["specification"] |= {"protocol": BASELINE, "arm": BASELINE}  # of baselines they kept decisions alone, too
+    run_files.write_json(kept / run_files.RUN, order)
+    (cell,) = make_cells([Run.open(kept)], resamples=10)
+    assert (cell.calibration, cell.answers is None) == (None, False)
+
+
+def test_an_archive_keeps_the_logits_of_several_labels(tmp_path: Path) -> None:
+    folder, spec = of_protocol(tmp_path / "runs", "dna-splice", PROBE)
+    order = run_files.read_json(folder / run_files.RUN)
+    order["task"] |= {"multi_label": True, "metric": "micro_f1"}
+    run_files.write_json(folder / run_files.RUN, order)
+    table = pq.read_table(folder / run_files.TEST_PREDICTIONS)
+    table = table.set_column(1, "label", pa.array(["EI;N"] * len(table)))
+    pq.write_table(table, folder / run_files.TEST_PREDICTIONS)
+    RunWriter(folder).results(run_files.read_json(folder / run_files.RESULTS))
+    write_archive(tmp_path / "a.tar.xz", tmp_path / "runs", [spec])
+    read_archive(tmp_path / "a.tar.xz", tmp_path / "other")
+    kept = pq.read_table(tmp_path / "other" / folder.relative_to(tmp_path / "runs") / run_files.TEST_PREDICTIONS)
+    assert kept["logits"] == table["logits"]
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_finished_run_takes_the_place_of_a_killed_one(tmp_path: Path, training: bool) -> None:
+    root, other = tmp_path / "runs", tmp_path / "other"
+    folder = make_run(root)
+    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(seed=0)])
+    killed = make_run(other, skill=0.1, finished=False)
+    make_failure(killed)
+    (killed / run_files.CHECKPOINTS / "checkpoint-1").mkdir(parents=True)
+    with run_files.locked(killed if training else tmp_path / "another"):
+        assert read_archive(tmp_path / "a.tar.xz", other) == int(not training)
+    if training:  # another process has it
+        assert not (killed / run_files.RESULTS).exists()
+        return
+    run_files.check_run(killed)
+    assert (killed / run_files.LOG).read_bytes() == (folder / run_files.LOG).read_bytes()
+    assert {path.name for path in killed.iterdir()} <= set(KEPT)
+
+
+def test_an_archive_says_which_runs_failed(tmp_path: Path) -> None:
+    root = tmp_path / "runs"
+    make_run(root)
+    make_failure(make_run(root, seed=1, finished=False), "RuntimeError: out of memory")
+    make_run(root, seed=2, finished=False)
+    assert write_archive(tmp_path / "a.tar.xz", root, [RunSpec(seed=seed) for seed in range(4)]) == 1
+    read_archive(tmp_path / "a.tar.xz", tmp_path / "other")
+    runs = read_runs(tmp_path / "other")
+    assert [(failure.error, failure.specification["seed"]) for failure in runs.failures] == [
+        ("RuntimeError: out of memory", 1)
+    ]
+    assert len(runs.records) == 2
+    read_archive(tmp_path / "a.tar.xz", tmp_path / "again", failed=False)  # a study tries it again, from the start
+    assert len(read_runs(tmp_path / "again").records) == 1
 
 
 @pytest.mark.parametrize(("groups", "kept"), [(40, 40), (19, None), (160, None), (-40, None)])

@@ -22,6 +22,7 @@ from hf_bertx.study.choice import choose
 from hf_bertx.study.estimate import estimate, measured_seconds
 from hf_bertx.study.execution import StudyContext, is_finished, missing, write_plan
 from hf_bertx.study.plan import NAMED, load_study, named_studies
+from hf_bertx.study.ray_cluster import concurrent_runs
 from hf_bertx.tasks import TASKS
 
 
@@ -325,6 +326,30 @@ def test_the_best_point_of_a_grid_is_chosen_without_the_test_set(tiny_backbone: 
     (by_loss,) = choose(replace(study, choose_by="train_loss"), root)
     assert by_loss.chosen == "learning_rate=0.01"
     assert choose(load_study(small(tmp_path, tiny_backbone)), root) == []
+
+
+def test_a_grid_is_chosen_from_for_each_protocol_and_split(tiny_backbone: Path, tmp_path: Path) -> None:
+    parts = [{}, {"protocol": "paper"}, {"split": "authors"}]
+    more = {"arms": ["rand"], "grid": {"learning_rate": [1e-4, 1e-3]}, "parts": parts}
+    choices = choose(load_study(small(tmp_path, tiny_backbone, **more)), tmp_path)
+    assert [(each.protocol, each.split, list(each.points)) for each in choices] == [
+        (protocol, split, ["learning_rate=0.0001", "learning_rate=0.001"])
+        for protocol, split in (("recommended", "paper"), ("paper", "paper"), ("recommended", "authors"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("resources", "threads", "runs"),
+    [
+        ({"GPU": 4.0, "CPU": 16.0}, 8, 4),
+        ({"GPU": 4.0, "CPU": 16.0}, None, 4),
+        ({"CPU": 16.0}, 8, 2),
+        ({"CPU": 16.0}, None, 16),
+        ({"CPU": 4.0}, 8, 1),
+    ],
+)
+def test_runs_at_once_on_a_cluster(resources: dict[str, float], threads: int | None, runs: int) -> None:
+    assert concurrent_runs(resources, threads) == runs
 
 
 _ON_RAY = """
