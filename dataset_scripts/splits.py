@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,33 +68,49 @@ def grouped_split(
     """The part of each row such that rows of one group never part.
 
     Groups are taken in random order for each held-out part until it has `wanted` rows, by default 5% of all; a group
-    that would make it half as large again is passed over. Groups differ in size, so the shares are near that.
+    that would make it half as large again is passed over. Groups differ in size, so the shares are near that. Where no
+    group would be left for the first part, half as many rows are wanted, and so on.
 
     Raises:
         ValueError: fewer groups than parts.
     """
+    return next(_draws(groups, [seed], parts, _SHARE * len(groups) if wanted is None else wanted))
+
+
+def _draws(groups: Sequence[str], seeds: Iterable[int], parts: Sequence[str], wanted: float) -> Iterator[list[str]]:
+    """What [`grouped_split`] draws with each seed. Draws that leave the first part empty are left out; if all do, half
+    as many rows are wanted."""
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
     if len(members) < len(parts):
         raise ValueError(f"{len(members)} groups cannot be divided into {', '.join(parts)}")
+    drawn = False
+    while not drawn:
+        for seed in seeds:
+            chosen = _drawn(members, seed, parts, wanted)
+            if parts[0] in chosen:
+                drawn = True
+                yield chosen
+        wanted /= 2
+
+
+def _drawn(members: Mapping[str, list[int]], seed: int, parts: Sequence[str], wanted: float) -> list[str]:
     order = list(members)
     random.Random(seed).shuffle(order)
-    chosen = [parts[0]] * len(groups)
-    wanted = _SHARE * len(groups) if wanted is None else wanted
+    chosen = [parts[0]] * sum(map(len, members.values()))
     for part in parts[:0:-1]:
-        smallest = min(len(members[group]) for group in order)
-        taken = 0
-        for group in list(order):
+        smallest = min((len(members[group]) for group in order), default=0)
+        taken, left = 0, list[str]()
+        for group in order:
             size = len(members[group])
-            if taken >= wanted:
-                break
-            if taken + size > _OVERSHOOT * wanted and (taken or size > smallest):
+            if taken >= wanted or (taken + size > _OVERSHOOT * wanted and (taken or size > smallest)):
+                left.append(group)
                 continue
-            order.remove(group)
             taken += size
             for row in members[group]:
                 chosen[row] = part
+        order = left
     return chosen
 
 
@@ -115,7 +131,7 @@ def balanced_grouped_split(
         shares = [np.bincount(held, minlength=len(whole)) / len(held) for held in of_parts]
         return max(float(np.abs(share - whole).sum()) for share in shares)
 
-    return min((grouped_split(groups, seed * _DRAWS + i, parts, wanted) for i in range(_DRAWS)), key=imbalance)
+    return min(_draws(groups, range(seed * _DRAWS, (seed + 1) * _DRAWS), parts, wanted), key=imbalance)
 
 
 def _strata(labels: Sequence[Any], regression: bool) -> np.ndarray:
@@ -125,9 +141,16 @@ def _strata(labels: Sequence[Any], regression: bool) -> np.ndarray:
 
 
 def fold_split(
-    labels: Sequence[Any], groups: Sequence[str] | None, folds: int, fold: int, seed: int, regression: bool
+    labels: Sequence[Any],
+    groups: Sequence[str] | None,
+    folds: int,
+    fold: int,
+    seed: int,
+    regression: bool,
+    multi_label: bool = False,
 ) -> list[str]:
-    """The part of each row in a fold of a cross-validation: the fold is tested on, a tenth of the rest is validation.
+    """The part of each row in a fold of a cross-validation: the fold is tested on, a tenth of the rest is validation;
+    more of it where no class has ten rows.
 
     Every row is tested in exactly one fold. Rows of one group never part; classes, or fifths of the targets, have
     nearly the same share in all parts.
@@ -137,30 +160,38 @@ def fold_split(
         groups: None: each row is a group of its own.
         folds: how many there are.
         fold: from 1 on.
+        multi_label: combinations of labels that fewer rows, or groups, than folds have are drawn as one class.
 
     Raises:
-        ValueError: a class with fewer rows, or groups, than folds.
+        ValueError: a class with fewer rows, or groups, than folds; too few rows, or groups, for three parts.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     names = np.asarray(groups if groups is not None else range(len(labels)))
-    strata = _strata(labels, regression)
-    for stratum in [] if regression else np.unique(strata):
-        count, unit = len(np.unique(names[strata == stratum])), "records" if groups is None else "groups"
-        if count < folds:
-            raise ValueError(f"class {stratum!s} has {count} {unit}; --folds is {folds}, allowed: at most {count}")
-    if len(np.unique(names)) < folds:
-        raise ValueError(f"{len(np.unique(names))} groups; --folds is {folds}, allowed: at most as many")
+    strata, unit = _strata(labels, regression), "records" if groups is None else "groups"
+    counts = {stratum: len(np.unique(names[strata == stratum])) for stratum in np.unique(strata).tolist()}
+    rare = {} if regression else {stratum: count for stratum, count in counts.items() if count < folds}
+    if rare and not multi_label:
+        stratum, count = next(iter(rare.items()))
+        raise ValueError(f"class {stratum} has {count} {unit}; --folds is {folds}, allowed: at most {count}")
+    strata = np.array(["" if stratum in rare else str(stratum) for stratum in strata.tolist()]) if rare else strata
+    every, fewest = len(np.unique(names)), max(folds, 3)
+    if every < fewest:
+        raise ValueError(f"{every} {unit}; --folds {folds} needs {fewest} or more")
 
     def divide(rows: np.ndarray, count: int) -> list[tuple[np.ndarray, np.ndarray]]:
         kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+        classes = strata[rows]
+        if np.unique(classes, return_counts=True)[1].max() < count:  # too few of each to be divided
+            classes = np.zeros(len(rows), int)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of classes that are rarer than the folds of validation
-            parts = kind(count, shuffle=True, random_state=seed).split(rows, strata[rows], names[rows])
+            parts = kind(count, shuffle=True, random_state=seed).split(rows, classes, names[rows])
             return [(rows[train], rows[test]) for train, test in parts]
 
     rest, tested = divide(np.arange(len(labels)), folds)[fold - 1]
-    _, held = divide(rest, min(10, len(np.unique(names[rest]))))[0]
+    largest = int(np.unique(strata[rest], return_counts=True)[1].max())
+    _, held = divide(rest, min(10, len(np.unique(names[rest])), max(largest, 2)))[0]
     chosen: np.ndarray = np.full(len(labels), TRAIN, dtype=object)
     chosen[tested], chosen[held] = TEST, VALIDATION
     return chosen.tolist()

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 from .hashed_windows import NOTATIONS, Notation, window_hashes
 
 _SKETCH = 64  # smallest number of k-mers in a sketch, if the sequence has that many
-_BLOCK = 1_000  # items whose neighbours are in memory at once
 _LARGEST_HASH = float(2**64)
 
 
@@ -36,37 +34,78 @@ def similar_groups(sequences: Sequence[str], discipline: str, threshold: float) 
     notation = NOTATIONS.get(discipline)
     if notation is None or discipline == "text":
         raise ValueError(f"--similarity_threshold: sequences of {discipline} are not compared; name a --group_column")
-    sketches = _sketches(sequences, notation)
-    sizes = np.maximum(np.diff(sketches.indptr), 1)
-    items, transposed = len(sequences), sketches.T.tocsr()
-    first, second = [], []
-    for start in range(0, items, _BLOCK):
-        shared = (sketches[start : start + _BLOCK] @ transposed).tocoo()
-        rows = shared.row + start
-        alike = shared.data >= threshold * np.minimum(sizes[rows], sizes[shared.col])
-        first.append(rows[alike])
-        second.append(shared.col[alike])
-    links = (np.concatenate(first), np.concatenate(second))
-    graph = csr_array((np.ones(len(links[0]), bool), links), shape=(items, items))
-    return [f"similar-{number}" for number in connected_components(graph, directed=False)[1]]
+    return [f"similar-{number}" for number in _linked(_sketches(sequences, notation), threshold)]
+
+
+def _linked(sketches: csr_array, threshold: float) -> np.ndarray:
+    """The number of each item's group, of shape `(items,)`; groups are numbered in the order of their first items.
+
+    A group grows from its first item, and only items without a group are compared, so that links are never kept and
+    items that are all alike are compared once. Of two linked items, the one with fewer k-mers shares at least one of
+    its rarest: all but the required share, and one more. Only pairs with such a k-mer are counted. The groups are
+    those of all pairs; a k-mer that nearly all items hold, as of a primer, makes no pairs, as long as an item holds
+    fewer of them than the required share.
+
+    Args:
+        sketches: as of [`_sketches`].
+
+    Source: Chaudhuri et al. 2006, "A Primitive Operator for Similarity Joins in Data Cleaning" (prefix filter).
+    """
+    sizes = np.diff(sketches.indptr)
+    rarest = sizes - np.ceil(threshold * sizes).astype(np.int64) + 1  # k-mers of each item that have to be looked for
+    place = np.arange(sketches.nnz) - np.repeat(sketches.indptr[:-1], sizes)
+    early = place < np.repeat(rarest, sizes)
+    pointers = np.concatenate([[0], np.cumsum(rarest)])
+    prefixes = csr_array((sketches.data[early], sketches.indices[early], pointers), shape=sketches.shape)
+    groups: np.ndarray = np.full(len(sizes), -1)
+    wanted: np.ndarray = np.zeros(sketches.shape[1], np.int32)
+    left, free, waiting, number = np.arange(0), len(sizes), list[int](), -1
+    for start in range(len(sizes)):
+        if groups[start] >= 0:
+            continue
+        number += 1
+        groups[start], waiting, free = number, [start], free - 1
+        while waiting and free:
+            if 2 * free < len(left) or not len(left):
+                left = np.flatnonzero(groups < 0)
+                holders, holders_early = sketches[left].T.tocsr(), prefixes[left].T.tocsr()
+            item = waiting.pop()
+            kmers = sketches.indices[sketches.indptr[item] : sketches.indptr[item + 1]]
+            near = [holders[kmers[: rarest[item]]].indices, holders_early[kmers].indices]
+            others = np.unique(left[np.concatenate(near)])
+            others = others[groups[others] < 0]
+            if not len(others):
+                continue
+            wanted[kmers] = 1
+            shared = sketches[others] @ wanted
+            wanted[kmers] = 0
+            linked = others[shared >= threshold * np.minimum(sizes[item], sizes[others])]
+            groups[linked] = number
+            waiting += linked.tolist()
+            free -= len(linked)
+    return groups
 
 
 def _sketches(sequences: Sequence[str], notation: Notation) -> csr_array:
-    """Which item has which k-mer of the sketch: ones, of shape `(items, k-mers)`. A sequence shorter than a k-mer is
-    one k-mer."""
+    """Which item has which k-mer of the sketch: ones, of shape `(items, k-mers)`; the k-mers that fewest items have
+    come first. A sequence shorter than a k-mer is one k-mer. A sketch has at least the lowest hash of its sequence."""
     hashes = [_hashes(sequence, notation) for sequence in sequences]
     fewest = float(np.quantile([len(each) for each in hashes], 0.05))
     share = min(1.0, _SKETCH / max(fewest, 1.0))
     if share < 1.0:
-        hashes = [each[each < share * _LARGEST_HASH] for each in hashes]
-    known, columns = np.unique(np.concatenate(hashes), return_inverse=True)
+        hashes = [each[: max(1, int(np.searchsorted(each, share * _LARGEST_HASH)))] for each in hashes]
+    _, columns, holders = np.unique(np.concatenate(hashes), return_inverse=True, return_counts=True)
+    ranks = np.argsort(np.argsort(holders, kind="stable"), kind="stable")
     lengths = np.fromiter(map(len, hashes), np.int64, len(hashes))
     pointers = np.concatenate([[0], np.cumsum(lengths)])
     ones: np.ndarray = np.ones(len(columns), np.int32)
-    return csr_array((ones, columns.ravel(), pointers), shape=(len(hashes), len(known)))
+    table = csr_array((ones, ranks[columns.ravel()], pointers), shape=(len(hashes), len(holders)))
+    table.sort_indices()
+    return table
 
 
 def _hashes(sequence: str, notation: Notation) -> np.ndarray:
+    """The hashes of a sequence's k-mers, each once, the lowest first."""
     k, split = notation.k, notation.split
     if split is None:
         codes = np.frombuffer(sequence.upper().encode("utf-32-le"), np.uint32).astype(np.uint64)

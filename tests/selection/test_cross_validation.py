@@ -1,7 +1,9 @@
 """`--folds` and `--similarity_threshold`: folds, groups of near copies, and a whole cross-validation."""
 
 import random
+import tracemalloc
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +68,72 @@ def test_short_sequences_and_notes_have_groups_too() -> None:
     assert len(set(similar_groups([notes, notes, "60 64 67"], "music", 0.9))) == 2
     with pytest.raises(ValueError, match="sequences of text are not compared; name a --group_column"):
         similar_groups(["a b"], "text", 0.5)
+
+
+def test_short_copies_are_a_group_among_long_sequences() -> None:
+    long, short = ([drawn("ACGT", n, n + seed) for seed in range(count)] for n, count in ((1000, 200), (20, 4)))
+    groups = similar_groups([*long, *short, *short], "dna", 0.5)
+    assert groups[200:204] == groups[204:]
+    assert len(set(groups)) == 204
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.4, 0.8, 1.0])
+def test_groups_are_those_of_all_pairs(threshold: float) -> None:
+    draw = random.Random(3)
+    originals = [drawn("ACGT", draw.randint(12, 60), seed) for seed in range(60)]
+    cut = [each[draw.randint(0, 20) :] + drawn("ACGT", 12, seed) for seed, each in enumerate(originals)]
+    sequences = [*originals, *cut, *(a + b for a, b in zip(originals[::5], cut[1::5], strict=True))]
+    kmers = [{each[i : i + 12] for i in range(len(each) - 11)} for each in sequences]
+    number = list(range(len(sequences)))
+    for a, b in combinations(range(len(sequences)), 2):
+        if len(kmers[a] & kmers[b]) >= threshold * min(len(kmers[a]), len(kmers[b])):
+            number = [number[a] if n == number[b] else n for n in number]
+    groups = similar_groups(sequences, "dna", threshold)
+    assert [groups.index(name) for name in groups] == [number.index(n) for n in number]
+    assert list(dict.fromkeys(groups)) == [f"similar-{n}" for n in range(len(set(number)))]
+
+
+@pytest.mark.parametrize("shared", ["nearly all of a protein", "a primer"])
+def test_memory_does_not_grow_with_the_pairs(shared: str) -> None:
+    items = 1500
+    if shared == "a primer":
+        discipline, expected = "dna", items
+        sequences = [drawn("ACGT", 20, 1) + drawn("ACGT", 60, seed) for seed in range(2, items + 2)]
+    else:
+        discipline, expected, protein = "protein", 1, drawn("ACDEFGHIKLMNPQRSTVWY", 200, 1)
+        sequences = [f"{protein[: n % 200]}{'AC'[n % 2]}{protein[n % 200 + 1 :]}" for n in range(items)]
+    tracemalloc.start()
+    groups = similar_groups(sequences, discipline, 0.5)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(set(groups)) == expected
+    assert peak < 25e6
+
+
+@pytest.mark.parametrize(
+    ("labels", "folds", "kind"),
+    [
+        ([f"c{n % 20}" for n in range(200)], 5, ""),  # 8 of each class are left of a fold
+        ([float(n) for n in range(50)], 5, "regression"),
+        ([float(n) for n in range(30)], 10, "regression"),  # 6 in each fifth
+        (["a", "b"] * 2, 2, ""),
+        (["a;b", "c", *["a", "b;c"] * 20], 5, "multi_label"),
+        ([f"a;l{n}" for n in range(12)], 3, "multi_label"),
+    ],
+)
+def test_folds_of_small_classes_have_all_three_parts(labels: list, folds: int, kind: str) -> None:
+    tested = Counter[int]()
+    for fold in range(1, folds + 1):
+        chosen = fold_split(labels, None, folds, fold, 1, kind == "regression", kind == "multi_label")
+        assert set(chosen) == {"train", "validation", TEST}
+        tested.update(row for row, part in enumerate(chosen) if part == TEST)
+    assert set(tested.values()) == {1}
+    assert len(tested) == len(labels)
+
+
+def test_two_groups_are_too_few_for_folds() -> None:
+    with pytest.raises(ValueError, match="2 groups; --folds 2 needs 3 or more"):
+        fold_split([1.5, 2.5, 3.5], ["g", "g", "h"], 2, 1, 0, regression=True)
 
 
 @pytest.fixture
