@@ -154,6 +154,11 @@ def fold(text: str) -> str:
     return "".join(upper if (upper := letter.upper()).lower() == letter else letter for letter in text)
 
 
+def separator_of(discipline: str) -> str:
+    """What stands between two symbols in raw text; a blank between the words of text."""
+    return " " if discipline == "text" else DISCIPLINES[discipline].separator if discipline in DISCIPLINES else ""
+
+
 def get_discipline(discipline: str | Discipline, kmer: int | None = None) -> Discipline:
     """The built-in discipline of that name; a `Discipline` is returned as it is.
 

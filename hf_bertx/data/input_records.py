@@ -69,13 +69,18 @@ def is_music(path: Path) -> bool:
 
 
 def read_input(
-    path: Path, columns: Columns | None = None, labels: Labels | None = None, counts: Counter[str] | None = None
+    path: Path,
+    columns: Columns | None = None,
+    labels: Labels | None = None,
+    counts: Counter[str] | None = None,
+    separator: str = "",
 ) -> Iterator[InputRecord]:
     """Yields the records of a file, one in memory at a time; of a MIDI file its segments of 128 notes.
 
     Args:
         labels: where the labels are; None where they are not read.
         counts: collects repairs and omissions with their counts; by default they are logged as a warning.
+        separator: between the lines of a FASTA sequence; see [`disciplines.separator_of`].
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -88,13 +93,13 @@ def read_input(
     noted: Counter[str] = Counter()
     _check_options(path, columns, labels)
     hashes = array("q")  # 8 bytes an id: memory hardly grows with the file
-    for record in _records(path, columns, labels, noted):
+    for record in _records(path, columns, labels, noted, separator):
         hashes.append(hash(record.id))
         yield record
     if not hashes:
         raise ValueError(f"{path}: no record")
     if not is_music(path):
-        _check_ids(path, hashes, _records(path, columns, labels, Counter()))
+        _check_ids(path, hashes, _records(path, columns, labels, Counter(), separator))
     if counts is not None:
         counts.update(noted)
     elif noted:
@@ -156,12 +161,14 @@ def _check_options(path: Path, columns: Columns, labels: Labels | None) -> None:
             raise ValueError(f"{path}: {option}{shown} has no effect on {form}; allowed: {allowed}")
 
 
-def _records(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
+def _records(
+    path: Path, columns: Columns, labels: Labels | None, noted: Counter[str], separator: str
+) -> Iterator[InputRecord]:
     ending = ending_of(path)
     if path.is_dir() or (ending in MIDI_ENDINGS and labels is None):
         return _read_midi(path, columns, labels, noted)
     if ending in FASTA_ENDINGS:
-        return _read_fasta(path, columns, labels, noted)
+        return _read_fasta(path, columns, labels, noted, separator)
     if ending in _ROWS:
         return _read_rows(path, columns, labels, noted)
     if ending == ".txt" and labels is None:
@@ -170,8 +177,10 @@ def _records(path: Path, columns: Columns, labels: Labels | None, noted: Counter
     raise ValueError(f"{path}: ending {ending!r}; allowed: {endings}, or a folder of MIDI files")
 
 
-def _read_fasta(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
-    for number, (header, text, place) in enumerate(read_fasta(path)):
+def _read_fasta(
+    path: Path, columns: Columns, labels: Labels | None, noted: Counter[str], separator: str
+) -> Iterator[InputRecord]:
+    for number, (header, text, place) in enumerate(read_fasta(path, separator)):
         name = (header.split() or [f"{path.stem}-{number}"])[0]
         if not header:
             noted[_NUMBERED.format("id")] += 1

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from ..registry import first_line
 from .text_files import ending_of, open_text
 
 FASTA_ENDINGS = (".fasta", ".fa", ".fna", ".faa")
@@ -32,8 +33,8 @@ def no_column(name: str, columns: Iterable[str]) -> str:
     return f"no column {name!r}; it has {', '.join(columns)}{hint}"
 
 
-def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Yields `(header without >, sequence, place)`; a sequence may span lines.
+def read_fasta(path: Path, separator: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yields `(header without >, sequence, place)`; a sequence may span lines, which `separator` joins.
 
     Not `load_dataset("fasta")`: it came after datasets 4.0 and tells no line of a bad record.
     """
@@ -45,7 +46,7 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
             line = line.strip()
             if line.startswith(">"):
                 if header is not None:
-                    yield header, "".join(parts), f"{path}, line {at}"
+                    yield header, separator.join(parts), f"{path}, line {at}"
                 header, parts, at = line[1:].strip(), [], number
             elif line:
                 if header is None:
@@ -55,7 +56,7 @@ def read_fasta(path: Path) -> Iterator[tuple[str, str, str]]:
                 parts.append(line)
     if header is None:
         raise ValueError(f"{path}: no record; a FASTA file has lines that begin with >")
-    yield header, "".join(parts), f"{path}, line {at}"
+    yield header, separator.join(parts), f"{path}, line {at}"
 
 
 def read_rows(
@@ -234,7 +235,7 @@ def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str,
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a Parquet file ({_first_line(error)})") from None
+        raise ValueError(f"{path}: not a Parquet file ({first_line(error).rstrip('.')})") from None
     for column in columns:
         if column not in names:
             raise ValueError(f"{path}: {no_column(column, names)}")
@@ -248,13 +249,11 @@ def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str,
             batch = next(batches, None)
             rows = [] if batch is None else batch.to_pylist()
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise ValueError(f"{path}, row {number} or after: a damaged Parquet file ({_first_line(error)})") from None
+            raise ValueError(
+                f"{path}, row {number} or after: a damaged Parquet file ({first_line(error).rstrip('.')})"
+            ) from None
         if batch is None:
             return
         for row in rows:
             yield row, f"{path}, row {number}"
             number += 1
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
