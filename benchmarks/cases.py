@@ -59,11 +59,11 @@ def task_rows(case: Case, data_dir: str, count: int) -> tuple[TaskData, str]:
         train = rows.select([n % len(rows) for n in range(count)]).flatten_indices(keep_in_memory=True)
         rest = data.splits["validation"].select(range(min(VALIDATION_ROWS, len(data.splits["validation"]))))
         splits = {"train": train, "validation": rest, "test": rest}
-        return TaskData(splits, data.origin, data.fingerprint, 0), f"real sequences of {case.task}"
+        return TaskData(task, splits, data.origin, data.fingerprint, 0), f"real sequences of {case.task}"
     rows = _random_rows(case, count + VALIDATION_ROWS)
     rest = rows.select(range(count, count + VALIDATION_ROWS))
     splits = {"train": rows.select(range(count)), "validation": rest, "test": rest}
-    return TaskData(splits, "drawn", "drawn with seed 0", 0), f"random sequences of {case.symbols} symbols"
+    return TaskData(task, splits, "drawn", "drawn with seed 0", 0), f"random sequences of {case.symbols} symbols"
 
 
 def _random_rows(case: Case, count: int) -> Dataset:

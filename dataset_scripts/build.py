@@ -105,7 +105,7 @@ def _record(
     source = f"--from {builder.files[TRAIN][0].name}" if is_own else f"--split {config}"
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
-    summary = understood(counts, balance := balances(splits), task.labels is not None, task.multi_label)
+    summary = understood(counts, balance := balances(splits), task)
     return {
         "config": config,
         "task": asdict(task),

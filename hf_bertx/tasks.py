@@ -12,7 +12,7 @@ from typing import Any
 
 from .registry import unknown
 
-_BUILDS = "builds"  # folder of a built data set with a record a configuration
+BUILDS = "builds"  # folder of a data set with a record of each configuration's build, as JSON
 PAPER = "Kao and Lee 2021"
 # Table 2's columns in the paper's order; Table 1 of the appendix for GLUE. Values x 100 as printed.
 _TABLE_2 = f"{PAPER}, Table 2 (test)"
@@ -264,7 +264,7 @@ def get_task(name: str) -> Task:
     """
     folder = built_folder(name)
     if folder is not None:
-        path = sorted((folder / _BUILDS).glob("*.json"))[0]
+        path = sorted((folder / BUILDS).glob("*.json"))[0]
         try:
             return Task.from_dict(json.loads(path.read_text(encoding="utf-8"))["task"])
         except (ValueError, KeyError, TypeError):
@@ -277,7 +277,7 @@ def get_task(name: str) -> Task:
 def built_folder(name: str) -> Path | None:
     """The folder of a built data set that stands for a task; None for the name of a task."""
     folder = Path(name).expanduser()
-    return folder if name not in TASKS and any((folder / _BUILDS).glob("*.json")) else None
+    return folder if name not in TASKS and any((folder / BUILDS).glob("*.json")) else None
 
 
 def task_name(name: str) -> str:

@@ -20,10 +20,10 @@ from transformers.utils import logging
 
 from .. import run_files
 from ..registry import first_line
-from ..tasks import TASKS, Task
+from ..tasks import BUILDS, TASKS, Task
 
 logger = logging.get_logger(__name__)
-BUILDS = "builds"  # folder of a data set with a record of each configuration's build, as JSON
+_ONE_SPLIT = ("paper", "authors")  # what protocols call the split of a user's own data
 _EMBEDDED = Path(__file__).parent
 _RECORD = (
     "config task about counts balance leaks leak_sentences command source notes made_from tokenizer versions files"
@@ -172,11 +172,13 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
 
 
 def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRows:
-    if not task.hosted and not (folder / split).is_dir() and (folder / "default").is_dir():
+    alone = (folder.parent / BUILDS / f"{folder.name}.json").is_file()  # a configuration of a built data set
+    top = folder.parent if alone else folder
+    if not task.hosted and split in _ONE_SPLIT and not (top / split).is_dir() and (top / "default").is_dir():
         split = "default"  # the configuration of a user's own data
-    if (folder / BUILDS).is_dir() and not (folder / split).is_dir():
-        raise FileNotFoundError(_no_split(task, split, folder))
-    rows = folder / split if (folder / split).is_dir() else folder
+    rows = top / split if not alone and (top / split).is_dir() else folder
+    if (alone or (folder / BUILDS).is_dir()) and rows != top / split:
+        raise FileNotFoundError(_no_split(task, split, folder, [folder.name] if alone else None))
     leaks: list[str] = []
     # a data set's folder has the rows of each record beside it; any other may be called `builds` too
     if any((rows.parent / path.stem).is_dir() for path in (rows.parent / BUILDS).glob("*.json")):
@@ -213,9 +215,9 @@ def _commit(rows: DatasetDict) -> str | None:
     return name if re.fullmatch("[0-9a-f]{40}", name) else None
 
 
-def _no_split(task: Task, split: str, folder: Path) -> str:
-    held = ", ".join(sorted(path.stem for path in (folder / BUILDS).glob("*.json")))
-    return (
-        f"task {task.name}: {folder} has no split {split!r}; it has {held}. What to do: "
-        f"`bertx data build {task.name} --split {split} --output DIR`, then --data_dir DIR"
-    )
+def _no_split(task: Task, split: str, folder: Path, held: list[str] | None) -> str:
+    held = held or sorted(path.stem for path in (folder / BUILDS).glob("*.json"))
+    advice = f"`bertx data build {task.name} --split {split} --output DIR`, then --data_dir DIR"
+    if not task.hosted:
+        advice = "leave --split out" if "default" in held else "name one of them with --split"
+    return f"task {task.name}: {folder} has no split {split!r}; it has {', '.join(held)}. What to do: {advice}"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..tasks import Task
 from .labels import split_labels
 
 PROBLEMS = ("classification", "regression", "multi_label")
@@ -201,12 +202,7 @@ def _balance(rows: Any) -> dict[str, float]:
     return {name: float(f"{getattr(labels.astype(float), name)():.6g}") for name in ("mean", "min", "max")}
 
 
-def understood(
-    counts: Mapping[str, int],
-    balances: Mapping[str, Mapping[str, float]],
-    classification: bool,
-    multi_label: bool = False,
-) -> dict[str, Any]:
+def understood(counts: Mapping[str, int], balances: Mapping[str, Mapping[str, float]], task: Task) -> dict[str, Any]:
     """What a data set was understood to be, JSON-ready.
 
     Args:
@@ -217,7 +213,8 @@ def understood(
         `problem`, `items` by split, `classes` (items of each, most first) or `target` (min, max and mean), and, where
         there are some, `doubts`: a sentence each.
     """
-    problem = PROBLEMS[2 if multi_label else 0 if classification else 1]
+    classification = not task.regression
+    problem = PROBLEMS[2 if task.multi_label else 0 if classification else 1]
     summary: dict[str, Any] = {"problem": problem, "items": dict(counts)}
     doubted = [_doubt(part, counts[part], balance, classification) for part, balance in balances.items()]
     if any(doubted):

@@ -13,6 +13,7 @@ import numpy as np
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers.utils import logging
 
+from ..metrics import names_of_pieces
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
 from .labels import label_rows, split_labels
@@ -39,6 +40,7 @@ class TaskData:
     """The rows of a task, checked.
 
     Args:
+        task: whose rows they are.
         splits: `train`, `validation` and `test` with the columns `id`, `sequence`, `label` and, where the task has
             them, `second_sequence` and `group`. A task that is tested on its validation set has both under one name.
         origin: where the rows are from.
@@ -48,6 +50,7 @@ class TaskData:
         revision: the commit of the Hub that the rows are from; None for a folder.
     """
 
+    task: Task
     splits: dict[str, Dataset]
     origin: str
     fingerprint: str
@@ -57,9 +60,7 @@ class TaskData:
 
     def understood(self) -> dict[str, Any]:
         """What the rows were understood to be; see [`targets.understood`]."""
-        counts = {part: len(rows) for part, rows in self.splits.items()}
-        feature = self.splits["train"].features["label"]
-        return understood(counts, balances(self.splits), feature.dtype != "float32", feature.dtype == "string")
+        return understood({part: len(rows) for part, rows in self.splits.items()}, balances(self.splits), self.task)
 
     def say(self, tell: Callable[[str], None] | None = None) -> None:
         """Describes the rows in one line; by default in the log, once for each process."""
@@ -95,7 +96,7 @@ def load_task_data(
     logger.info("task %s: %s from %s", task.name, _counts(splits), origin)
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
-    return TaskData(splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
+    return TaskData(task, splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
 
 
 def check_split(split: str) -> None:
@@ -107,7 +108,7 @@ def check_split(split: str) -> None:
 def own_task(
     name: str,
     discipline: str,
-    labels: Counter[str] | set[str],
+    labels: Counter[str],
     longest: int,
     pair: bool,
     votes: bool,
@@ -119,7 +120,7 @@ def own_task(
     """A task of a user's own data: a regression when every label is a number and one has a decimal point.
 
     Args:
-        labels: those of the training items, as they are written, and how many items have each; or the labels alone.
+        labels: those of the training items, as they are written, and how many items have each.
         longest: symbols of the longest item of all files, of both its sequences if it has two.
         place: the training file, for the message.
         problem: `classification` or `regression`; None guesses by the labels.
@@ -130,16 +131,15 @@ def own_task(
         ValueError: labels that could be either, fewer than two classes, or as many as items; a metric that does not
             fit them.
     """
-    counted = labels if isinstance(labels, Counter) else Counter(dict.fromkeys(labels, 2))
-    kind = problem_of(counted, problem, place, places)
+    kind = problem_of(labels, problem, place, places)
     regression, several = kind == "regression", kind == "multi_label"
     if several and votes:
         raise ValueError(f"{place}: segments of a piece vote on one label; --problem multi_label is for other data")
     if several:
-        counted = Counter(part for label in counted for part in split_labels(label, place))
-    numbers = {label: to_number(label) for label in counted}
+        labels = Counter(part for label in labels for part in split_labels(label, place))
+    numbers = {label: to_number(label) for label in labels}
     by_value = None if None in numbers.values() else lambda label: (numbers[label], label)
-    order = sorted(counted, key=by_value)
+    order = sorted(labels, key=by_value)
     known = TARGET_METRICS if regression else LABEL_METRICS if several else CLASS_METRICS
     if metric is not None and metric not in known:
         raise ValueError(f"--metric is {metric!r}; allowed for {kind}: {', '.join(known)}")
@@ -182,7 +182,7 @@ def subset(rows: Dataset, fraction: float, seed: int) -> Dataset:
 def evaluation_subset(rows: Dataset, count: int | None) -> Dataset:
     """At most so many random rows, the same ones for every arm and seed; where rows have groups, whole groups.
 
-    A group that does not fit any more is left out; the first one is always in.
+    A group that does not fit any more is left out; the first one is always in. A row without a group is alone.
 
     Raises:
         ValueError: a count below 1.
@@ -195,7 +195,7 @@ def evaluation_subset(rows: Dataset, count: int | None) -> Dataset:
     if "group" not in rows.column_names:
         return rows.select(sorted(order(len(rows))[:count].tolist()))
     members: dict[str, list[int]] = {}
-    for row, group in enumerate(rows["group"][:]):
+    for row, group in enumerate(names_of_pieces(rows["group"][:])):
         members.setdefault(group, []).append(row)
     names = list(members)
     taken: list[int] = []
@@ -220,6 +220,8 @@ def _checked(rows: Dataset, task: Task, place: str) -> Dataset:
         raise ValueError(f"{place}: no rows")
     labels = rows.with_format("numpy")["label"][:]
     if task.labels is None:
+        if rows.features["label"].dtype in ("string", "large_string"):
+            raise ValueError(f"{place}: targets are {rows.features['label'].dtype}; allowed: numbers")
         bad = np.flatnonzero(~np.isfinite(np.asarray(labels, dtype=float)))
         if len(bad):
             raise ValueError(f"{place}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")

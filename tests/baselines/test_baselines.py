@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -206,7 +207,7 @@ def test_a_regression_on_proteins(tmp_path: Path) -> None:
         "sequence": sequences,
         "label": [sequence.count("W") / 30 for sequence in sequences],
     }
-    task = own_task("wtasks", "protein", {"0.1", "0.25"}, 30, False, False, "here")
+    task = own_task("wtasks", "protein", Counter({"0.1": 2, "0.25": 2}), 30, False, False, "here")
     data = write(tmp_path / "data" / "rows", columns)
     folder = recorded(data, task)
     scores = {}

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -274,7 +275,7 @@ def proteins(tmp_path_factory: pytest.TempPathFactory) -> str:
     }
     for part in ("train", "validation", "test"):
         pq.write_table(pa.table(columns), folder / f"{part}.parquet")
-    recorded(str(folder), own_task("lysine", "protein", {"0", "1"}, 20, False, False, "here"))
+    recorded(str(folder), own_task("lysine", "protein", Counter("0011"), 20, False, False, "here"))
     return str(folder)
 
 

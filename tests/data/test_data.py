@@ -8,7 +8,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 
 from dataset_scripts.dna import read_splice
 from dataset_scripts.records import checked
-from hf_bertx.data.task_data import load_task_data, subset
+from hf_bertx.data.task_data import evaluation_subset, load_task_data, subset
 from hf_bertx.disciplines import DNA
 from hf_bertx.tasks import TASKS
 
@@ -89,6 +89,7 @@ def test_own_folder_with_class_names_as_text(tmp_path: Path) -> None:
         ("dna-splice", {"label": [0.5, 1.0]}, "labels are float64"),
         ("dna-splice", {"sequence": None}, "no column 'sequence'"),
         ("protein-stability", {"label": [1.0, float("nan")]}, "id 'b': the target is nan"),
+        ("protein-stability", {"label": ["1.5", "2"]}, "targets are string; allowed: numbers"),
         ("music-maestro-v1", {"label": [0, 1]}, "no column 'group'"),
         ("glue-rte", {"label": [0, 1]}, "no column 'second_sequence'"),
     ],
@@ -123,3 +124,31 @@ def test_subset_is_seeded() -> None:
     assert subset(rows, 1.0, seed=1) is rows
     with pytest.raises(ValueError, match="fraction is 0; allowed"):
         subset(rows, 0, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("groups", "count", "drawn"),
+    [
+        ([None] * 100, 30, 30),
+        ([f"g{n}" for n in range(100)], 30, 30),
+        ([None] * 60 + [f"g{n // 4}" for n in range(40)], 50, 50),
+        ([f"g{n // 40}" for n in range(100)], 50, 40),  # the first group drawn, and no other fits
+    ],
+)
+def test_a_row_without_a_group_is_drawn_alone(groups: list[str | None], count: int, drawn: int) -> None:
+    rows = evaluation_subset(Dataset.from_dict({"id": list(map(str, range(100))), "group": groups}), count)
+    assert len(rows) == drawn
+    of_group, whole = Counter(rows["group"][:]), Counter(groups)
+    assert all(of_group[group] == whole[group] for group in of_group if group is not None)
+    if len(whole) == 1:
+        alone = Dataset.from_dict({"id": list(map(str, range(100)))})
+        assert rows["id"][:] == evaluation_subset(alone, count)["id"][:]
+
+
+@pytest.mark.parametrize("labels", [[1.5, 2.25, 9.0], [1, 2, 9]])
+def test_targets_of_any_numbers_are_a_regression(tmp_path: Path, labels: list) -> None:
+    columns = {"id": ["a", "b", "c"], "sequence": ["AC", "GG", "AA"], "label": labels}
+    data = load_task_data(TASKS["protein-stability"], data_dir=save(dataset(**columns), tmp_path))
+    summary = data.understood()
+    assert summary["problem"] == "regression"
+    assert summary["target"] == {"min": labels[0], "max": 9.0, "mean": 4.25 if labels[0] == 1.5 else 4.0}

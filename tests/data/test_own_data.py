@@ -3,6 +3,8 @@
 import json
 import random
 import sys
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -21,6 +23,11 @@ from hf_bertx.tasks import TASKS
 def train(folder: Path, backbone: Path, *argv: str) -> CompletedProcess:
     told = ["--backbone", backbone, "--max_steps", 4, "--baselines", "none", "--probe_items", 0]  # see tests/selection
     return run_python(ROOT / "train.py", *told, *argv, cwd=folder)
+
+
+def twice(labels: Iterable[str]) -> Counter[str]:
+    """Two items of each label."""
+    return Counter(dict.fromkeys(labels, 2))
 
 
 def write_fasta(path: Path, n: int) -> None:
@@ -113,12 +120,12 @@ def test_a_wrong_file_is_one_line(
     ],
 )
 def test_what_makes_classes_and_what_a_regression(labels: set[str], classes: tuple[str, ...] | None) -> None:
-    assert own_task("mine", "dna", labels, 10, False, False, "file").labels == classes
+    assert own_task("mine", "dna", twice(labels), 10, False, False, "file").labels == classes
 
 
 def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
-    assert own_task("mine", "text", {"a", "b"}, 4, False, False, "file").max_length == 512  # words, not tokens
-    assert own_task("mine", "dna", {"a", "b"}, 2000, False, False, "file").max_length == 512
+    assert own_task("mine", "text", twice("ab"), 4, False, False, "file").max_length == 512  # words, not tokens
+    assert own_task("mine", "dna", twice("ab"), 2000, False, False, "file").max_length == 512
     rows = "".join(f"{'ACDE' * 5},{'FGHI' * 3},{'xy'[i % 2]}\n" for i in range(60))
     (tmp_path / "pairs.csv").write_text("sequence,partner,label\n" + rows)
     told = {"train_file": str(tmp_path / "pairs.csv"), "discipline": "protein", "second_sequence_column": "partner"}
@@ -129,4 +136,4 @@ def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
 def test_one_word_among_many_numbers_is_an_error_not_a_class() -> None:
     labels = {"missing", *(f"{i / 10:.1f}" for i in range(20))}
     with pytest.raises(ValueError, match="label 'missing' is not a number, and most others are"):
-        own_task("mine", "dna", labels, 10, False, False, "file")
+        own_task("mine", "dna", twice(labels), 10, False, False, "file")
