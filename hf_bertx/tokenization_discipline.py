@@ -279,19 +279,18 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         items = self.template["single" if token_ids_1 is None else "pair"]
         return list(chain.from_iterable(parts[item] or [] if isinstance(item, str) else [item] for item, _ in items))
 
-    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> tuple[str, ...]:
-        """Saves `tokenizer_config.json` and `tokenizer.json`; both this class and plain `AutoTokenizer` load them."""
-        files = super().save_pretrained(save_directory, *args, **kwargs)
-        path = Path(save_directory) / "tokenizer_config.json"
-        # transformers 4.57 and 5 both know this class; they refuse or guess when they find ours (or TokenizersBackend)
-        text = path.read_text(encoding="utf-8")
-        path.write_text(text.replace('"DisciplineTokenizer"', '"PreTrainedTokenizerFast"'), encoding="utf-8")
-        return files
-
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
-        name = f"{filename_prefix}-tokenizer.json" if filename_prefix else "tokenizer.json"
-        path = Path(save_directory) / name
+        """Saves `tokenizer.json`, which plain `AutoTokenizer` loads, and names its class in `tokenizer_config.json`.
+
+        `save_pretrained` calls this after it wrote that file and before it uploads any.
+        """
+        prefix = f"{filename_prefix}-" if filename_prefix else ""
+        path, config = (Path(save_directory) / f"{prefix}{name}.json" for name in ("tokenizer", "tokenizer_config"))
         self.to_tokenizers().save(str(path))
+        if config.is_file():
+            # transformers refuses, or guesses, when it finds our class (or TokenizersBackend)
+            text = config.read_text(encoding="utf-8")
+            config.write_text(text.replace('"DisciplineTokenizer"', '"PreTrainedTokenizerFast"'), encoding="utf-8")
         return (str(path),)
 
     def to_tokenizers(self) -> Tokenizer:

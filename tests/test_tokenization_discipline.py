@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoTokenizer, BertConfig, BertModel
+from transformers import AutoTokenizer, BertConfig, BertModel, tokenization_utils_base
 
 from hf_bertx.backbones import resolve_backbone
 from hf_bertx.disciplines import DISCIPLINES, DNA, Discipline
@@ -292,3 +293,21 @@ def test_tokenizing_changes_nothing_of_the_process(dna: DisciplineTokenizer) -> 
     finally:
         gc.enable()
         gc.callbacks.pop()
+
+
+def test_what_is_uploaded_is_what_plain_transformers_loads(
+    dna: DisciplineTokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploaded: list[str] = []
+
+    def upload(self: DisciplineTokenizer, folder: Path, *args: Any, **kwargs: Any) -> None:
+        uploaded.append(json.loads((Path(folder) / "tokenizer_config.json").read_text())["tokenizer_class"])
+
+    created = SimpleNamespace(create_repo=lambda *args, **kwargs: SimpleNamespace(repo_id="owner/name"))
+    monkeypatch.setattr(tokenization_utils_base, "hf_api", lambda: created)
+    monkeypatch.setattr(DisciplineTokenizer, "_upload_modified_files", upload)
+    dna.save_pretrained(tmp_path / "pushed", push_to_hub=True)
+    assert uploaded == ["PreTrainedTokenizerFast"]
+    dna.save_pretrained(tmp_path / "named", filename_prefix="x")
+    names = [path.name for path in sorted((tmp_path / "named").iterdir())]
+    assert names == ["x-tokenizer.json", "x-tokenizer_config.json"]
