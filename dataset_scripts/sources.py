@@ -18,6 +18,7 @@ from datasets.utils.file_utils import hash_url_to_filename
 from filelock import FileLock
 
 from hf_bertx.data.text_files import check_expansion
+from hf_bertx.registry import first_line
 from hf_bertx.tasks import Task
 
 _ARCHIVES = (".zip", ".tar.gz")
@@ -207,8 +208,7 @@ def _fetch(source: Source, task: Task, dl_manager: datasets.DownloadManager) -> 
             _go_on(address, str(dl_manager.download_config.cache_dir))
             path = Path(str(dl_manager.download(address)))
         except Exception as error:  # back ends raise different exceptions; after any, the next address is tried
-            first_line = (str(error).strip().splitlines() or [""])[0]
-            reasons[address] = f"{address}: {type(error).__name__} {first_line}".rstrip()
+            reasons[address] = f"{address}: {type(error).__name__} {first_line(error)}"
             continue
         digest = checksum(path, source.checksum)
         if digest != source.checksum:

@@ -97,7 +97,7 @@ def disk_is_full(error: BaseException | None) -> bool:
     return False
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, then puts it in place in one step."""
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -122,7 +122,7 @@ def write_json(path: Path, value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     except ValueError as error:
         raise ValueError(f"{path}: {_not_finite(value) or error}; allowed: finite numbers") from None
-    write_whole(path, lambda temporary: _write_text(temporary, text))
+    write_text(path, text)
 
 
 def _not_finite(value: Any, name: str = "") -> str | None:
@@ -135,11 +135,7 @@ def _not_finite(value: Any, name: str = "") -> str | None:
 
 def write_text(path: Path, text: str) -> None:
     """Text in UTF-8, whole or not at all."""
-    write_whole(path, lambda temporary: _write_text(temporary, text))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -22,8 +22,7 @@ def encode(
     rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
 ) -> tuple[dict[str, list[list[int]]], np.ndarray]:
     """`input_ids` and what else the model reads, cut to the task's `max_length`; and labels of shape `(rows,)`."""
-    encoded = _encode({name: rows[name][:] for name in rows.column_names}, tokenizer, task, add_special_tokens)
-    return dict(encoded), _labels(rows, task)
+    return dict(_encode(rows, tokenizer, task, add_special_tokens)), _labels(rows, task)
 
 
 def _labels(rows: Dataset, task: Task) -> np.ndarray:
@@ -39,8 +38,7 @@ def encode_flat(
     if not isinstance(tokenizer, DisciplineTokenizer):
         encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
         return *flattened(encoded), labels
-    texts = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
-    length = min(task.max_length, tokenizer.model_max_length)
+    texts, length = _columns(rows), min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
     flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, True, length, verbose=False)
     return flat, lengths, _labels(rows, task)
@@ -52,7 +50,7 @@ def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool
     return Dataset.from_dict({**encoded, "labels": labels.tolist()})
 
 
-def _encode(rows: dict[str, list[Any]], tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
+def _encode(rows: Any, tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
     length = min(task.max_length, tokenizer.model_max_length)
     special: dict[str, Any] = {"add_special_tokens": add_special_tokens, "verbose": False}
     return tokenizer(*_columns(rows), truncation=True, max_length=length, **special)
