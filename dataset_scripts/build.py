@@ -17,14 +17,15 @@ import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from hf_bertx import __version__, run_files
-from hf_bertx.data.data_copies import BUILDS, built_files, read_record
+from hf_bertx.data.data_copies import built_files, read_record
 from hf_bertx.data.leaks import leak_report
 from hf_bertx.data.targets import balances, understood
+from hf_bertx.data.task_data import SPLITS
 from hf_bertx.publishing.cards import write_dataset_card
 from hf_bertx.runs.training_options import check_values
-from hf_bertx.tasks import TASKS, Task, get_task
+from hf_bertx.tasks import BUILDS, TASKS, Task, get_task
 
-from .builder import SPLITS, DisciplineBuilder
+from .builder import DisciplineBuilder
 from .dna import Dna
 from .glue import Glue
 from .music import Music
@@ -87,7 +88,7 @@ def build_dataset(
             config_name=name, task=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
         )
         splits = _write_rows(builder, new / config, Path(cache))
-        records = [_record(builder, splits, config, seed)]
+        records = [_record(builder, splits, config)]
         if tokenized is not None:
             records.append(_tokenize(splits, builder.task, tokenized, seed, records[0], new))
         for made in records:
@@ -97,25 +98,22 @@ def build_dataset(
     return {made["config"]: made["counts"] for made in records}
 
 
-def _record(
-    builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], config: str, seed: int
-) -> dict[str, Any]:
+def _record(builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], config: str) -> dict[str, Any]:
     """The record of a build, for `builds/CONFIG.json`."""
-    task, is_own = builder.task, isinstance(builder, Own)
-    source = f"--from {builder.files[TRAIN][0].name}" if is_own else f"--split {config}"
+    task = builder.task
     report = _leaks(splits, task)
     counts = {part: len(rows) for part, rows in splits.items()}
     summary = understood(counts, balance := balances(splits), task)
     return {
         "config": config,
         "task": asdict(task),
-        "about": "The user's own files." if is_own else _ABOUT[config],
+        "about": _ABOUT.get(config, "The user's own files."),
         "counts": counts,
         "balance": balance,
         "understood": summary,
         "leaks": None if report is None else report.to_dict(),
         "leak_sentences": [] if report is None else report.sentences(),
-        "command": f"bertx data build {task.name} {source} --seed {seed}",
+        "command": builder.command,
         "source": builder.provenance(),
         "notes": [*builder.notes, *summary.get("doubts", ())],
         "made_from": None,
@@ -221,7 +219,10 @@ def _tokenize(
     )
 
     backbone, _, assignment = asked.partition(":")
-    assignment, text = assignment or "frequent", task.discipline == "text"
+    text = task.discipline == "text"
+    if text and assignment:
+        raise ValueError(f"--tokenized {asked}: text has no symbols to assign; allowed: {backbone}")
+    assignment = assignment or "frequent"
     tokenizer = tokenizer_for(task, backbone, assignment, seed)
     seeded = ("", "") if assignment != "random" else (f"-seed-{seed}", f", seed={seed}")
     name = backbone.strip("/").rpartition("/")[2] + ("" if text else f"-{assignment}{seeded[0]}")

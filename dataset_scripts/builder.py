@@ -22,7 +22,6 @@ from .records import Record, checked
 from .splits import SEED, TEST, TRAIN, VALIDATION, grouped_split, random_split
 
 logger = datasets.utils.logging.get_logger(__name__)
-SPLITS = ("paper", "authors", "grouped")
 ALL = "all"  # part for files that are not split into training, validation and test
 Reader = Callable[[Path], Iterator[Record]]
 
@@ -90,6 +89,11 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         return get_task(self.config.task)
 
     @property
+    def command(self) -> str:
+        """What builds the same data again."""
+        return f"bertx data build {self.task.name} --split {self.config.split} --seed {self.config.seed}"
+
+    @property
     def forms(self) -> tuple[Form, ...]:
         """The forms of the task's files, the first one found is read."""
         return self.FORMS[self.config.task]
@@ -137,8 +141,6 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
     def choose(self) -> dict[str, Sequence[str]]:
         """For each part of the files, the split that each of its records goes to, in the order of reading."""
         split, form = self.config.split, self.form
-        if split not in SPLITS:
-            raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
         rows = {part: list(self._keys(part)) for part in self.files}
         if split == "grouped" and not form.groups_hold:
             if not form.ids_tell_groups:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,8 @@ from hf_bertx.data.midi_files import files_below
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.similar_groups import similar_groups
 from hf_bertx.data.targets import doubts
-from hf_bertx.data.task_data import own_task
-from hf_bertx.disciplines import DISCIPLINES
+from hf_bertx.data.task_data import OWN_ARGUMENTS, own_task
+from hf_bertx.disciplines import DISCIPLINES, separator_of
 from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
@@ -44,6 +46,7 @@ class OwnConfig(BuildConfig):
         metric: what runs are selected by and report first; by default accuracy or spearman.
         similarity_threshold: where records have no groups, sequences that share as many of their k-mers are a group.
         folds: divide the training file by `fold` of a cross-validation in so many; it is the test split.
+        license: of the data, as the Hub writes it: `cc-by-4.0`.
     """
 
     train_file: str = ""
@@ -63,6 +66,7 @@ class OwnConfig(BuildConfig):
     similarity_threshold: float | None = None
     folds: int | None = None
     fold: int | None = None
+    license: str | None = None
 
 
 @dataclass
@@ -85,31 +89,20 @@ class Own(DisciplineBuilder):
 
     @property
     def _given(self) -> dict[str, Path]:
-        named = {
-            TRAIN: self.config.train_file,
-            VALIDATION: self.config.validation_file,
-            TEST: self.config.test_file,
-        }
+        config = self.config
+        named = {TRAIN: config.train_file, VALIDATION: config.validation_file, TEST: config.test_file}
         return {part: Path(path).expanduser() for part, path in named.items() if path}
 
     @property
     def task(self) -> Task:
         if self._own_task is None:
-            if self.config.discipline not in (*DISCIPLINES, "text"):
-                known = ", ".join((*DISCIPLINES, "text"))
-                given = self.config.discipline
-                given_text = f"is {given!r}" if given else "is missing"
-                raise ValueError(f"--discipline {given_text}; allowed: {known}")
-            for path in self._given.values():
-                if not path.exists():
-                    raise FileNotFoundError(f"{path}: no such file or folder")
-            real = {path.resolve() for path in self._given.values()}
-            if len(real) < len(self._given):
-                raise ValueError(f"one file is given for two of {', '.join(self._given)}; each needs its own")
+            self._check_options()
             train = self._given[TRAIN]
             self._pieces: dict[Path, list[Record]] = {}
             self._scanned = self._scan()
-            self._own_task = own_task(
+            if self._scanned.grouped and self.config.similarity_threshold is not None:
+                raise ValueError(f"{train}: its records have groups; leave --similarity_threshold out")
+            built = own_task(
                 self.config.task,
                 self.config.discipline,
                 self._scanned.labels,
@@ -121,8 +114,9 @@ class Own(DisciplineBuilder):
                 metric=self.config.metric,
                 places=self._scanned.places,
             )
-            problem = "regression" if self._own_task.regression else "classification"
-            several = self._own_task.multi_label
+            self._own_task = replace(built, license=self.config.license)
+            regression, several = self._own_task.regression, self._own_task.multi_label
+            problem = "regression" if regression else "classification"
             for doubt in [] if several else doubts(self._scanned.labels, problem, self.config.problem):
                 self.note(f"{train.name}: {doubt}")
             (name, most), items = self._scanned.labels.most_common(1)[0], self._scanned.labels.total()
@@ -132,6 +126,28 @@ class Own(DisciplineBuilder):
                     "--metric balanced_accuracy and --class_weights balanced"
                 )
         return self._own_task
+
+    def _check_options(self) -> None:
+        """Refuses what cannot be done, or would not be used, before any file is read."""
+        config, given = self.config, self._given
+        if config.discipline not in (*DISCIPLINES, "text"):
+            stated = f"is {config.discipline!r}" if config.discipline else "is missing"
+            raise ValueError(f"--discipline {stated}; allowed: {', '.join((*DISCIPLINES, 'text'))}")
+        for path in given.values():
+            if not path.exists():
+                raise FileNotFoundError(f"{path}: no such file or folder")
+        if len({path.resolve() for path in given.values()}) < len(given):
+            raise ValueError(f"one file is given for two of {', '.join(given)}; each needs its own")
+        if config.license is not None and not re.fullmatch("[a-z0-9][a-z0-9.+-]*", config.license):
+            raise ValueError(f"--license is {config.license!r}; allowed: the Hub's name of a license, as cc-by-4.0")
+        if config.similarity_threshold is not None:
+            asked = f"--similarity_threshold is {config.similarity_threshold}"
+            if config.second_sequence_column is not None:
+                raise ValueError(f"{asked}, and pairs are not compared; name a --group_column")
+            if len(given) == 3:
+                raise ValueError(
+                    f"{asked}, and with --validation_file and --test_file nothing is drawn; leave one out"
+                )
 
     def _read(self, path: Path, labels: Labels | None = None, counts: Counter[str] | None = None) -> Iterator[Record]:
         """The records of a file. MIDI files are read once and kept: reading takes long, and segments are small."""
@@ -147,8 +163,9 @@ class Own(DisciplineBuilder):
             config.skip_unreadable,
         )
         labels = labels or self._labels()
+        noted = Counter[str]() if counts is None else counts
         kept: list[Record] = []
-        for item in read_input(path, columns, labels, Counter() if counts is None else counts):
+        for item in read_input(path, columns, labels, noted, separator_of(config.discipline)):
             assert item.label is not None
             record = Record(item.id, item.sequence, item.label, item.place, item.piece, item.second)
             if path.is_dir():
@@ -211,41 +228,41 @@ class Own(DisciplineBuilder):
         drawn = (TRAIN, *(part for part in (VALIDATION, TEST) if part not in keys))
         if len(drawn) > 1:
             chosen[TRAIN] = self._draw(keys[TRAIN], drawn, labels, sequences)
-            empty = [part for part in drawn if part not in chosen[TRAIN]]
-            if empty:
-                raise ValueError(
-                    f"{self.config.train_file}: {len(keys[TRAIN])} records are too few to draw {', '.join(empty)} "
-                    "from; give --validation_file and --test_file"
-                )
         return chosen
 
-    def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> Sequence[str]:
-        groups, config = self._groups(keys, sequences), self.config
-        regression, how = self.task.labels is None, "drawn at random"
+    def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> list[str]:
+        config, task, groups, how = self.config, self.task, self._groups(keys, sequences), "drawn at random"
         if groups is not None:
             how = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
-        how += f", {'targets' if regression else 'classes'} in proportion"
+        how += f", {'targets' if task.regression else 'classes'} in proportion"
         try:
             if config.fold is not None and config.folds is not None:
-                self.note(f"test: fold {config.fold} of {config.folds}, {how}; validation: a tenth of the rest")
-                return fold_split(labels, groups, config.folds, config.fold, config.seed, regression)
-            wanted = held_out(len(keys))
-            self.note(f"{', '.join(parts[1:])}: {wanted / len(keys):.0%} each of the training file, {how}")
-            if groups is None:
-                return stratified_split(labels, config.seed, parts)
-            return balanced_grouped_split(labels, groups, config.seed, parts, wanted, regression)
+                folds = config.folds, config.fold, config.seed
+                chosen = fold_split(labels, groups, *folds, task.regression, task.multi_label)
+            elif groups is None:
+                chosen = stratified_split(labels, config.seed, parts)
+            else:
+                wanted = held_out(len(keys))
+                chosen = balanced_grouped_split(labels, groups, config.seed, parts, wanted, task.regression)
+            empty = [part for part in parts if part not in chosen]
+            if empty:
+                raise ValueError(f"{len(keys)} records are too few to draw {', '.join(empty)} from")
         except ValueError as error:
             files = "" if config.fold else "; give --validation_file and --test_file"
             raise ValueError(f"{config.train_file}: {error}{files}") from None
+        counts = Counter(chosen)
+        if config.fold is not None:
+            share = counts[VALIDATION] / (counts[VALIDATION] + counts[TRAIN])
+            self.note(f"test: fold {config.fold} of {config.folds}, {how}; validation: {share:.0%} of the rest")
+        else:
+            shares = ", ".join(f"{part} {counts[part] / len(keys):.0%}" for part in parts[1:])
+            self.note(f"{shares} of the training file, {how}")
+        return chosen
 
     def _groups(self, keys: list[Key], sequences: list[str]) -> list[str] | None:
         """The group of each record; None where there is none."""
         threshold = self.config.similarity_threshold
         if self._scanned.grouped:
-            if threshold is not None:
-                raise ValueError(
-                    f"{self.config.train_file}: its records have groups; leave --similarity_threshold out"
-                )
             return [key.group or f"alone: {key.id}" for key in keys]
         if threshold is None:
             return None
@@ -255,10 +272,25 @@ class Own(DisciplineBuilder):
         self._similar = dict(zip((key.id for key in keys), groups, strict=True))
         return groups
 
+    @property
+    def command(self) -> str:
+        """What builds the data again, from files of the same names. Folds are built by `bertx train` alone."""
+        config, words = self.config, list[str]()
+        for name in (*OWN_ARGUMENTS, "license"):
+            value = getattr(config, name)
+            if value in (None, False):
+                continue
+            words.append(f"--{name}")
+            if value is not True:
+                words.append(Path(value).expanduser().resolve().name if name.endswith("_file") else str(value))
+        if config.fold is not None:
+            return shlex.join(["bertx", "train", "--task", self.task.name, *words, "--folds", str(config.folds)])
+        words[0] = "--from"
+        return shlex.join(["bertx", "data", "build", self.task.name, *words, "--seed", str(config.seed)])
+
     def provenance(self) -> dict[str, Any]:
-        folders = [path for path in self._given.values() if path.is_dir()]
-        if folders:
-            self.files = {
-                part: files_below(paths[0]) if paths[0].is_dir() else paths for part, paths in self.files.items()
-            }
+        files = {part: files_below(path) if path.is_dir() else [path] for part, path in self._given.items()}
+        if self.config.labels_file is not None:
+            files["labels"] = [Path(self.config.labels_file).expanduser()]
+        self.files = files
         return super().provenance()

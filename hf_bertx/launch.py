@@ -166,11 +166,13 @@ def _content(options: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     for option, value in sorted(options.items()):
         digest.update(f"{option}={value}\n".encode())
-        path = Path(str(value))
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in files if option.endswith("_file") else ():
+        if not option.endswith("_file"):
+            continue
+        path = Path(str(value)).expanduser()
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             if file.is_file():
-                digest.update(f"{file.name} {run_files.sha256(file)}\n".encode())
+                name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+                digest.update(f"{name} {run_files.sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

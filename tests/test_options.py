@@ -31,7 +31,8 @@ _INPUT = (
 _OWN_DATA = (
     "--validation_file {held}; --test_file {held}; --discipline protein; --problem regression; --metric mcc; "
     "--sequence_column other; --second_sequence_column other; --label_column class; --id_column name; "
-    "--group_column family; --label_pattern (.); --labels_file {held}; --skip_unreadable; --similarity_threshold 0.3"
+    "--group_column family; --label_pattern (.); --labels_file {held}; --skip_unreadable; "
+    "--similarity_threshold 0.3; --license mit"
 )
 ORDERS: dict[str, tuple[str, str]] = {
     "bertx tasks": ("", "--format json"),

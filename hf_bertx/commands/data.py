@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..registry import beside
-from ..tasks import TASKS, get_task
+from ..tasks import BUILDS, TASKS, get_task
 
 
 def add(verbs: Any) -> None:
@@ -74,6 +74,7 @@ def _add_own(building: argparse.ArgumentParser) -> None:
         ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
         ("metric", "what runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson"),
         ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
+        ("license", "of the data, as the Hub writes it: cc-by-4.0; data without one is not published"),
     ):
         group.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
     group.add_argument(
@@ -105,12 +106,12 @@ def _data_build(arguments: argparse.Namespace) -> None:
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
     from .. import run_files
-    from ..data.data_copies import BUILDS
     from ..data.targets import sentence
     from ..data.task_data import OWN_ARGUMENTS
 
-    options = {name: getattr(arguments, name) for name in OWN_ARGUMENTS if getattr(arguments, name) is not None}
-    name = arguments.task
+    given = {name: getattr(arguments, name) for name in (*OWN_ARGUMENTS, "license")}
+    options = {name: value for name, value in given.items() if value is not None}
+    name, output = arguments.task, arguments.output.expanduser()
     if "train_file" in options:
         name = name or Path(arguments.train_file).name.partition(".")[0]
         for option, value, default in (("raw_dir", arguments.raw_dir, None), ("strict", arguments.strict, False),
@@ -125,7 +126,7 @@ def _data_build(arguments: argparse.Namespace) -> None:
         get_task(name)
     counts = build_dataset(
         name,
-        arguments.output,
+        output,
         raw_dir=arguments.raw_dir,
         split=arguments.split,
         seed=arguments.seed,
@@ -134,16 +135,16 @@ def _data_build(arguments: argparse.Namespace) -> None:
         builder_options=options,
     )
     for config in counts:
-        summary = run_files.read_json(arguments.output / BUILDS / f"{config}.json")["understood"]
-        print(f"{arguments.output / config}: {sentence(summary)}")
-    print(f'load_dataset("{arguments.output}", "{next(iter(counts))}")')
+        summary = run_files.read_json(output / BUILDS / f"{config}.json")["understood"]
+        print(f"{output / config}: {sentence(summary)}")
+    print(f'load_dataset("{output}", "{next(iter(counts))}")')
 
 
 def _data_leaks(arguments: argparse.Namespace) -> None:
-    from ..data.data_copies import BUILDS, check_build, configurations, load_rows
+    from ..data.data_copies import check_build, configurations, load_rows
     from ..data.leaks import leak_report
 
-    folder, config, discipline = Path(arguments.dataset), arguments.config, arguments.discipline
+    folder, config, discipline = Path(arguments.dataset).expanduser(), arguments.config, arguments.discipline
     if (folder / BUILDS).is_dir():
         held = configurations(folder)
         if config is not None and config not in held:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 import re
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from dataset_scripts.music import Music
 from dataset_scripts.protein import Protein
 from dataset_scripts.splits import (
     balanced_grouped_split,
+    fold_split,
     grouped_split,
     held_out,
     random_split,
@@ -35,6 +37,7 @@ from hf_bertx.cli import main
 from hf_bertx.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("train", "validation", "test")
 Row = tuple[Any, ...]
 
 
@@ -630,6 +633,39 @@ def test_groups_of_own_data_are_drawn_with_classes_in_proportion(regression: boo
     )
 
 
+@pytest.mark.parametrize(
+    ("sizes", "wanted", "parts"),
+    [
+        ([880] + [1] * 120, 150, [880, 45, 75]),  # 150 for test would take all groups but the large one
+        ([1, 1, 998], 150, [998, 1, 1]),
+        ([400, 300, 300], 150, [400, 300, 300]),
+    ],
+)
+def test_a_large_group_is_for_training(sizes: list[int], wanted: float, parts: list[int]) -> None:
+    groups = [f"g{n}" for n, size in enumerate(sizes) for _ in range(size)]
+    labels = [n % 2 for n in range(len(groups))]
+    for chosen in (
+        grouped_split(groups, 3, wanted=wanted),
+        balanced_grouped_split(labels, groups, 3, PARTS, wanted, False),
+    ):
+        assert [chosen.count(part) for part in PARTS] == parts
+
+
+DRAWN = {"grouped": "1d335fbaf20ec23c", "balanced": "f7ed4f92aafaa495", "fold": "dc305151170ac19d"}
+
+
+def test_splits_that_were_drawn_before_stay_the_same() -> None:
+    draw = random.Random(5)
+    groups = [f"g{draw.randrange(90)}" for _ in range(700)]
+    labels = [draw.choice("aab") for _ in groups]
+    made = {
+        "grouped": grouped_split(groups, 7),
+        "balanced": balanced_grouped_split(labels, groups, 7, PARTS, held_out(700), False),
+        "fold": fold_split(labels, groups, 5, 2, 7, False) + fold_split(labels, None, 5, 2, 7, False),
+    }
+    assert {name: hashlib.sha256(" ".join(chosen).encode()).hexdigest()[:16] for name, chosen in made.items()} == DRAWN
+
+
 def test_too_few_groups_of_a_paper_task_name_another_split(tmp_path: Path) -> None:
     windows = "".join(f"EI, A-{n}, ACGT{'GT'[n % 2]}\n" for n in range(20))  # a window's group is its sequence
     raw = write(tmp_path / "raw", {"splice.data": windows})
@@ -804,6 +840,17 @@ def test_a_tokenized_pair_has_token_types(tmp_path: Path, tiny_backbone: Path) -
     assert row == {"input_ids": [101, 973, 102, 974, 102], "token_type_ids": [0, 0, 0, 1, 1], "labels": 1}
 
 
+def test_text_has_no_assignment(tmp_path: Path, tiny_backbone: Path) -> None:
+    task, files, _ = FORMS["RTE"]
+    raw = write(tmp_path / "raw", files)
+    message = re.escape(
+        f"--tokenized {tiny_backbone}:nonsense: text has no symbols to assign; allowed: {tiny_backbone}"
+    )
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        build_dataset(task, tmp_path / "out", raw_dir=raw, tokenized=f"{tiny_backbone}:nonsense")
+    assert not (tmp_path / "out").exists()
+
+
 # --- rebuilding ------------------------------------------------------------------------------------------------------
 
 
@@ -864,7 +911,7 @@ def test_own_data_of_every_kind_gives_the_same_rows(tmp_path: Path, file: str) -
     assert load(tmp_path / "out")["train"].features["label"].names == ["no", "yes"]
     card = (tmp_path / "out" / "README.md").read_text()
     assert "2 classes of the user's own dna data." in card
-    assert "No licence is stated: state one before you publish this data." in card
+    assert "No licence is stated: build the data again with `--license` before you publish it." in card
     assert "None" not in card
 
 
@@ -890,7 +937,7 @@ def test_own_parts_columns_and_groups(tmp_path: Path) -> None:
     assert found["test"] == [("held-0", "ACGT", "no", "other"), ("held-1", "AC", "yes", None)]
     assert [len(found["train"]), len(found["validation"])] == [34, 6]
     assert not {row[3] for row in found["train"]} & {row[3] for row in found["validation"]}
-    assert "validation: 15% each of the training file, drawn by group" in (tmp_path / "out" / "README.md").read_text()
+    assert "validation 15% of the training file, drawn by group" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_own_groups_divide_one_file(tmp_path: Path) -> None:
@@ -960,3 +1007,70 @@ def test_the_command_says_how_to_load_what_it_made(tmp_path: Path, capsys: pytes
         f'load_dataset("{out}", "paper")\n'
     )
     assert rows(load_dataset(str(out), "paper", cache_dir=str(tmp_path / "hf"))) == FORMS["GUE"][2]
+
+
+CARD_ORDERS: dict[str, tuple[dict[str, Any], str]] = {
+    "a table": (
+        {
+            "x.csv": "name,dna,kind,family\n"
+            + "".join(f"{i},{s},{label},f{n % 20}\n" for n, (i, s, label) in enumerate(OWN))
+        },
+        "bertx data build mine --from x.csv --discipline dna --sequence_column dna --label_column kind "
+        "--id_column name --group_column family --license cc-by-4.0 --seed 5",
+    ),
+    "a labels file": (
+        {
+            "x.fasta": "".join(f">{i}\n{s}\n" for i, s, _ in OWN),
+            "labels.csv": "id,label\n" + "".join(f"{i},{label}\n" for i, _, label in OWN),
+        },
+        "bertx data build mine --from x.fasta --discipline dna --labels_file labels.csv --similarity_threshold 0.5 "
+        "--seed 100",
+    ),
+    "parts and a pattern": (
+        {f"{name}.fa": "".join(f">{i} is {label}\n{s}\n" for i, s, label in OWN) for name in ("x", "v")},
+        "bertx data build mine --from x.fa --validation_file v.fa --discipline dna --label_pattern 'is (.+)' "
+        "--seed 100",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", CARD_ORDERS)
+def test_the_command_of_a_card_builds_the_data_again(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, command = CARD_ORDERS[kind]
+    monkeypatch.chdir(write(tmp_path / "raw", files))
+    argv = shlex.split(command)[1:]
+    absolute = [str(Path(word).resolve()) if word in files else word for word in argv]
+    made = []
+    for name, words in (("a", absolute), ("b", argv)):
+        assert main([*words, "--output", str(tmp_path / name / "out")]) == 0
+        record = json.loads((tmp_path / name / "out" / "builds" / "default.json").read_text())
+        assert record["command"] == command
+        assert {file["file"] for file in record["source"]["files"]} == set(files)
+        made.append((record["files"], record["source"]))
+    assert made[0] == made[1]
+    card = DatasetCard.load(tmp_path / "a" / "out" / "README.md")
+    assert card.data.license == ("cc-by-4.0" if "--license" in argv else "other")
+    assert ("No licence is stated" in card.text) is ("--license" not in argv)
+
+
+def test_the_card_of_a_fold_names_the_command_that_made_it(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", {"x.csv": OWN_FILES["x.csv"]})
+    told = {"train_file": str(raw / "x.csv"), "discipline": "dna", "folds": 3, "fold": 2}
+    build_dataset("mine", tmp_path / "out", builder_options=told)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Made by `bertx train --task mine --train_file x.csv --discipline dna --folds 3` (" in card
+    assert "Note: test: fold 2 of 3, drawn at random, classes in proportion; validation: 11% of the rest" in card
+
+
+def test_the_card_says_what_was_held_out(tmp_path: Path) -> None:
+    sizes = {"a": 16, "b": 12, "c": 12}
+    names = [name for name, size in sizes.items() for _ in range(size)]
+    text = "sequence,label,group\n" + "".join(
+        f"{s},{label},{name}\n" for (_, s, label), name in zip(OWN, names, strict=True)
+    )
+    found = own(tmp_path, {"x.csv": text}, train_file="x.csv")
+    assert [len(part) for part in found.values()] == [16, 12, 12]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "validation 30%, test 30% of the training file, drawn by group, classes in proportion" in card

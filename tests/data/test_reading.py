@@ -380,17 +380,29 @@ def test_what_may_be_misunderstood_is_said(labels: list[str], problem: str, doub
 
 
 def test_what_was_understood_is_one_line() -> None:
-    items = {"train": 40, "test": 5}
-    classes = understood(items, {"train": {"a": 18, "b": 18, "NA": 4}, "test": {"a": 2, "b": 0, "NA": 3}}, True)
+    items, splice, stability = {"train": 40, "test": 5}, get_task("dna-splice"), get_task("protein-stability")
+    classes = understood(items, {"train": {"a": 18, "b": 18, "NA": 4}, "test": {"a": 2, "b": 0, "NA": 3}}, splice)
     assert sentence(classes) == "3 classes: a (20), b (18), NA (7); 40 train, 5 test; no test item of class 'b'"
     targets = {"train": {"mean": 57.5, "min": 11.0, "max": 90.0}, "test": {"mean": 53.0, "min": 12.0, "max": 103.0}}
-    assert sentence(understood(items, targets, False)) == "regression, 11 to 103, mean 57; 40 train, 5 test"
+    assert sentence(understood(items, targets, stability)) == "regression, 11 to 103, mean 57; 40 train, 5 test"
     many = understood({"train": 30, "test": 1}, {"train": {f"c{n}": 1 for n in range(30)}, "test": {"c0": 1} | {
-        f"c{n}": 0 for n in range(1, 30)}}, True)  # fmt: skip
+        f"c{n}": 0 for n in range(1, 30)}}, splice)  # fmt: skip
     assert "c19 (1) and 10 more; 30 train" in sentence(many)
     assert sentence(many).endswith("; no test item of the classes 'c1', 'c2', 'c3', 'c4', 'c5' and 24 more")
     same = {"train": {"mean": 1.5, "min": 1.5, "max": 1.5}, "test": {"mean": 2.0, "min": 2.0, "max": 2.0}}
-    assert understood({"train": 9, "test": 1}, same, False)["doubts"] == ["all training targets are 1.5"]
+    assert understood({"train": 9, "test": 1}, same, stability)["doubts"] == ["all training targets are 1.5"]
+
+
+@pytest.mark.parametrize(
+    ("discipline", "lines", "joined"),
+    [("dna", "AC\nGT", "ACGT"), ("text", "hello world\nagain", "hello world again"), ("music", "1\n2 3", "1 2 3")],
+)
+def test_lines_of_a_sequence_are_joined_as_its_symbols_are(
+    tmp_path: Path, discipline: str, lines: str, joined: str
+) -> None:
+    path = write(tmp_path, "x.fasta", "".join(f">s{n} {'ab'[n % 2]}\n{lines}\n" for n in range(40)))
+    build(tmp_path, train_file=str(path), discipline=discipline)
+    assert set(datasets.load_dataset(str(tmp_path / "out"), split="train")["sequence"]) == {joined}
 
 
 # --- builds ---
@@ -480,6 +492,19 @@ def test_texts_that_are_cut_are_counted() -> None:
         ({"skip_unreadable": True}, "--skip_unreadable has no effect on a .csv file"),
         ({"label_pattern": "("}, "--label_pattern '(' is no regular expression"),
         ({"problem": "regression"}, "the target is 'a'; allowed: a finite number"),
+        ({"license": "CC BY 4.0"}, "--license is 'CC BY 4.0'; allowed: the Hub's name of a license, as cc-by-4.0"),
+        (
+            {"similarity_threshold": 0.5, "validation_file": "y.csv", "test_file": "z.csv"},
+            "--similarity_threshold is 0.5, and with --validation_file and --test_file nothing is drawn; leave one out",
+        ),
+        (
+            {"similarity_threshold": 0.5, "second_sequence_column": "family"},
+            "--similarity_threshold is 0.5, and pairs are not compared; name a --group_column",
+        ),
+        (
+            {"similarity_threshold": 0.5, "group_column": "family"},
+            "x.csv: its records have groups; leave --similarity_threshold out",
+        ),
     ],
 )
 def test_an_option_of_own_data_is_used_or_refused(
@@ -487,6 +512,8 @@ def test_an_option_of_own_data_is_used_or_refused(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     content = "id,sequence,label,family\n" + rows(60, lambda i: "ab"[i % 2], ",f")
+    for name in ("y.csv", "z.csv"):
+        write(tmp_path, name, content)
     with pytest.raises(ValueError) as caught:  # noqa: PT011
         build(tmp_path, train_file=str(write(tmp_path, "x.csv", content)), **options)
     assert message in str(caught.value)

@@ -1,23 +1,28 @@
 """A folder that `bertx data build` made is a task: train, study and baseline take it by its path."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import yaml
+from conftest import ROOT
+from raw_files import midi
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import load_task_data
+from hf_bertx.launch import _content, build_own
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import get_task, rows_folder, task_name
 
+SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"
 SHORT = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1".split()
 
 
-def build(folder: Path, labels: str) -> Path:
+def build(folder: Path, labels: str, file: Path | None = None) -> Path:
     items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{labels[i % 2]}" for i in range(60))
-    file = folder.with_name("mine.csv")
+    file = file or folder.with_name("mine.csv")
     file.write_text("id,sequence,label\n" + "\n".join(items) + "\n")
     argv = ["promoters", "--from", str(file), "--discipline", "dna", "--output", str(folder)]
     assert main(["data", "build", *argv]) == 0
@@ -43,6 +48,53 @@ def test_rows_of_a_users_own_are_looked_for_where_they_can_be(built: Path) -> No
     assert load_task_data(task, data_dir=str(built)).splits["train"].num_rows == 42
     with pytest.raises(FileNotFoundError, match=r"its data is of your own; name the folder with --data_dir"):
         load_task_data(task)  # nothing is asked of a Hub
+
+
+@pytest.mark.parametrize("split", ["grouped", "fold-3"])
+def test_a_split_that_the_data_does_not_have_is_refused(
+    built: Path, split: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task, advice = get_task(str(built)), r"it has default\. What to do: leave --split out$"
+    for folder in (built, built / "default"):
+        with pytest.raises(FileNotFoundError, match=f"^task promoters: .* has no split '{split}'; {advice}"):
+            load_task_data(task, split, str(folder))
+        assert load_task_data(task, "authors", str(folder)).splits["train"].num_rows == 42  # of that protocol
+    argv = ["--task", str(built), "--split", split, "--runs", str(built.parent / "runs")]
+    assert main(["baseline", "majority", *argv]) == 2
+    assert f"has no split '{split}'" in capsys.readouterr().err
+    grouped = built.parent / "dna-splice" / "grouped"
+    shutil.copytree(SPLICE, grouped.parent)
+    with pytest.raises(FileNotFoundError, match="has no split 'paper'; it has grouped"):
+        load_task_data(get_task("dna-splice"), data_dir=str(grouped))
+    assert load_task_data(get_task("dna-splice"), "grouped", str(grouped)).splits["test"].num_rows == 162
+
+
+def test_a_home_folder_is_found_by_its_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    built = build(Path("~/promoters"), "ab", file=tmp_path / "mine.csv")
+    assert capsys.readouterr().out.startswith(f"{tmp_path / 'promoters' / 'default'}: 2 classes")
+    assert not built.exists()
+    assert main(["data", "leaks", "~/promoters"]) == 0
+    names = set()
+    for labels in ("ab", "cd"):  # another file of the same name
+        build(tmp_path / "other", labels, file=tmp_path / "mine.csv")
+        own = build_own("mine", tmp_path / "data", {"train_file": "~/mine.csv", "discipline": "dna"})
+        names.add(own.folder.parent.name)
+    assert len(names) == 2
+
+
+def test_pieces_that_change_their_folder_are_other_data(tmp_path: Path) -> None:
+    names = set()
+    for n in range(2):  # the folder's name is the label
+        for piece in range(4):
+            path = tmp_path / "midi" / ("a" if piece < 2 - n else "b") / f"{piece}.mid"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(midi(*range(60, 70 + piece)))
+        names.add(_content({"train_file": str(tmp_path / "midi")}))
+        shutil.rmtree(tmp_path / "midi")
+    assert len(names) == 2
 
 
 def test_every_verb_takes_the_folder(
