@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .predict import add_input, input_columns
+from .predict import add_input, classifier_of, input_columns
 
 
 def add(verbs: Any) -> None:
@@ -31,18 +31,11 @@ def add(verbs: Any) -> None:
 
 
 def _embed(arguments: argparse.Namespace) -> None:
-
     from ..prediction.embedding import EMBEDDING_ENDINGS, embed_file
-    from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output
-    from ..processor import keep_freed_memory, quiet_loading
 
     check_output(arguments.output, arguments.overwrite, arguments.file, EMBEDDING_ENDINGS)
-    keep_freed_memory()  # before there are threads
-    quiet_loading()
-    classifier = SequenceClassifier.from_pretrained(
-        arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
-    )
+    classifier = classifier_of(arguments)
     columns = input_columns(arguments)
     records, size = embed_file(classifier, arguments.file, arguments.output, columns, arguments.layer, arguments.pool)
     print(f"{arguments.output}: {records} records, {size} numbers each; {classifier.precision}")

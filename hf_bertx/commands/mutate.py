@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .predict import add_input, input_columns
+from .predict import add_input, classifier_of, input_columns
 
 
 def add(verbs: Any) -> None:
@@ -35,21 +35,11 @@ def add(verbs: Any) -> None:
 
 
 def _mutate(arguments: argparse.Namespace) -> None:
-
     from ..data.input_records import read_input
-    from ..prediction.inference import SequenceClassifier
-    from ..prediction.mutations import TABLE, Mutations, effects, mutate, write_mutations
-    from ..processor import keep_freed_memory, quiet_loading
+    from ..prediction.mutations import Mutations, check_folder, effects, mutate, write_mutations
 
-    folder = arguments.output
-    if folder.exists() and not (arguments.overwrite and (folder / TABLE).is_file()):
-        replaced = "--overwrite replaces it" if (folder / TABLE).is_file() else "allowed: a new folder"
-        raise ValueError(f"{folder}: is there already; {replaced}")
-    keep_freed_memory()  # before there are threads
-    quiet_loading()
-    classifier = SequenceClassifier.from_pretrained(
-        arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
-    )
+    check_folder(arguments.output, arguments.overwrite)
+    classifier = classifier_of(arguments)
     records = read_input(arguments.file, input_columns(arguments))
 
     def printed() -> Iterator[Mutations]:
@@ -57,5 +47,5 @@ def _mutate(arguments: argparse.Namespace) -> None:
             print(f"{each.record.id}: {each.target} {each.score:.3f}; {', '.join(effects(each))}", flush=True)
             yield each
 
-    sequences, mutants = write_mutations(printed(), folder)
-    print(f"{folder}: {mutants} mutants of {sequences} sequences; {classifier.precision}")
+    sequences, mutants = write_mutations(printed(), arguments.output)
+    print(f"{arguments.output}: {mutants} mutants of {sequences} sequences; {classifier.precision}")

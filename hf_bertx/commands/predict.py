@@ -36,7 +36,7 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz, .parquet, "
+        help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz; .parquet; "
         ".mid, or a folder of MIDI files; a record may have 10,000,000 letters",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
@@ -68,22 +68,25 @@ def input_columns(arguments: argparse.Namespace) -> Any:
     )
 
 
+def classifier_of(arguments: argparse.Namespace) -> Any:
+    """The classifier that the options of [`add_input`] name."""
+    from ..prediction.inference import SequenceClassifier
+    from ..processor import keep_freed_memory, quiet_loading
+
+    keep_freed_memory()  # before there are threads
+    quiet_loading()
+    return SequenceClassifier.from_pretrained(
+        arguments.model, precision=arguments.precision, threads=arguments.threads, batch_size=arguments.batch_size
+    )
+
+
 def _predict(arguments: argparse.Namespace) -> None:
     from tqdm import tqdm
 
-    from ..prediction.inference import SequenceClassifier
     from ..prediction.prediction_files import check_output, predict_file
-    from ..processor import keep_freed_memory, quiet_loading
 
     check_output(arguments.output, arguments.overwrite, arguments.file)
-    keep_freed_memory()  # before there are threads
-    quiet_loading()
-    classifier = SequenceClassifier.from_pretrained(
-        arguments.model,
-        precision=arguments.precision,
-        threads=arguments.threads,
-        batch_size=arguments.batch_size,
-    )
+    classifier = classifier_of(arguments)
     columns = input_columns(arguments)
     with tqdm(unit=" records", disable=None, dynamic_ncols=True) as bar:
 

@@ -8,6 +8,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+_NEEDS_MERGE = "--onnx exports the whole model, and this run has an adapter; pass --merge too, or leave --onnx out"
+
 
 def add(verbs: Any) -> None:
     publishing = verbs.add_parser(
@@ -90,7 +92,7 @@ def _publish_model(arguments: argparse.Namespace) -> None:
     if arguments.merge and arguments.run.is_dir() and not (arguments.run / ADAPTER).is_dir():
         raise ValueError(f"{arguments.run}: --merge has no effect, the run has no adapter; leave it out")
     if arguments.onnx and (arguments.run / ADAPTER).is_dir() and not arguments.merge:
-        raise ValueError(f"{arguments.run}: --onnx exports the whole model; pass --merge too, or leave --onnx out")
+        raise ValueError(f"{arguments.run}: {_NEEDS_MERGE}")
     if arguments.onnx and not arguments.dry_run:
         _export(arguments)
     print(publish_model(arguments.run, arguments.repo_id, _upload(arguments), arguments.merge))
@@ -105,7 +107,11 @@ def _publish_dataset(arguments: argparse.Namespace) -> None:
 def _publish_study(arguments: argparse.Namespace) -> None:
     from ..publishing.onnx_export import export_once
     from ..publishing.publish import publish_study
+    from ..run_files import ADAPTER
 
+    if arguments.onnx and not arguments.merge:
+        for adapter in sorted(arguments.runs.rglob(ADAPTER)):
+            raise ValueError(f"{adapter.parent}: {_NEEDS_MERGE}")
     prepare = export_once if arguments.onnx and not arguments.dry_run else None
     upload, namespace = _upload(arguments), arguments.namespace
     for done in publish_study(arguments.runs, namespace, upload, arguments.all_seeds, arguments.merge, prepare):

@@ -38,11 +38,12 @@ def speed_up_prediction(model: Any, dtype: torch.dtype | None = None) -> Any:
     The copy reads the model's own weights, so it needs no memory for weights of the same type and device.
 
     Args:
-        dtype: the type that the copy computes in; by default the model's own.
+        dtype: the type that the copy computes in; by default the model's own. The layer of the logits keeps its own:
+            values of a regression near 57 would be 0.25 apart in bfloat16.
     """
     faster = _copy_with_shared_weights(model).eval()
     if dtype is not None:
-        faster = faster.to(dtype)
+        faster = _in_type(faster, dtype)
     compute_first_position_only(faster)
     use_cpu_attention(faster)
     if faster.device.type == "cpu":
@@ -60,6 +61,26 @@ def restore(model: Any) -> None:
     if model.config._attn_implementation == NAME:
         model.set_attn_implementation("sdpa")
     restore_all_embeddings(model)
+
+
+class _LinearOfItsType(torch.nn.Linear):
+    """A linear layer that takes inputs of another type than its weights'."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return super().forward(input.to(self.weight.dtype))
+
+
+def _in_type(model: Any, dtype: torch.dtype) -> Any:
+    """The model in another type, all but the layer of the logits; an encoder alone has none."""
+    last = [module for module in model.modules() if type(module) is torch.nn.Linear][-1:]
+    heads = [layer for layer in last if layer.out_features == model.config.num_labels and layer.weight.dtype != dtype]
+    kept = [(layer, name, weight) for layer in heads for name, weight in layer.named_parameters()]
+    kept = [(layer, name, torch.nn.Parameter(weight.detach(), weight.requires_grad)) for layer, name, weight in kept]
+    model = model.to(dtype)
+    for layer, name, weight in kept:
+        setattr(layer, name, weight)
+        layer.__class__ = _LinearOfItsType
+    return model
 
 
 def _copy_with_shared_weights(model: Any) -> Any:

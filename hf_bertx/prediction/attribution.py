@@ -26,7 +26,7 @@ class Attribution:
         symbols: those that the model read.
         values: positive where a symbol speaks for the class, shape `(symbols,)`.
         target: the class's name; `value` for a regression.
-        logits: of the whole sequence, shape `(classes,)`.
+        logits: of what was read, shape `(classes,)`: of a sequence of several windows, of the first.
     """
 
     symbols: list[str]

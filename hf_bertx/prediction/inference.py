@@ -32,6 +32,7 @@ logger = logging.get_logger(__name__)
 TOKENS_A_BATCH = 2048
 _GPU_TOKENS_A_BATCH = 65536
 _SURE = 10  # letters; a shorter sequence may look like another discipline's by chance
+_OF_DISCIPLINE = ("alphabet", "symbol_ids", "special_ids", "template", "backbone_vocab_size")
 MOST_LETTERS = 10_000_000  # a longer record would fill the memory, and a model reads hundreds of letters
 
 
@@ -288,4 +289,7 @@ def as_discipline_tokenizer(tokenizer: Any) -> Any:
     record = getattr(tokenizer, "init_kwargs", {})
     if isinstance(tokenizer, DisciplineTokenizer) or "symbol_ids" not in record:
         return tokenizer
-    return DisciplineTokenizer.from_pretrained(tokenizer.name_or_path)
+    named = {name: record[name] for name in (*_OF_DISCIPLINE, "truncation_keeps", "assignment") if name in record}
+    for name in ("model_max_length", "padding_side", "truncation_side", "name_or_path"):
+        named[name] = getattr(tokenizer, name)
+    return DisciplineTokenizer(**named, **tokenizer.special_tokens_map)

@@ -9,6 +9,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,7 +23,7 @@ from ..tokenization_discipline import DisciplineTokenizer
 from .inference import SequenceClassifier
 
 DELETION = "-"
-TABLE = "mutations.csv"
+TABLE, _HEAT_MAPS = "mutations.csv", "heat-map-*.png"
 MOST_MUTANTS = 200_000  # of a sequence: 10,000 residues
 _A_LINE = 80  # positions of a heat map
 
@@ -178,6 +179,23 @@ def draw(mutations: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> 
     figure.savefig(path, format="png", dpi=150)
 
 
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Checks that [`write_mutations`] would replace nothing but what it wrote itself.
+
+    Raises:
+        ValueError: the folder is there, and may not be replaced, or holds something else.
+    """
+    if not folder.exists():
+        return
+    if not (folder / TABLE).is_file():
+        raise ValueError(f"{folder}: is there already; allowed: a new folder")
+    if not overwrite:
+        raise ValueError(f"{folder}: is there already; --overwrite replaces it")
+    others = [path for path in folder.iterdir() if path.name != TABLE and not fnmatch(path.name, _HEAT_MAPS)]
+    if others:
+        raise ValueError(f"{min(others)}: is no result of `bertx mutate`, and would be lost; name another --output")
+
+
 def write_mutations(scored: Iterable[Mutations], folder: Path) -> tuple[int, int]:
     """Writes `mutations.csv` and a heat map a sequence, `heat-map-1-ID.png`, into a folder, whole or not at all.
 
@@ -190,10 +208,11 @@ def write_mutations(scored: Iterable[Mutations], folder: Path) -> tuple[int, int
         with (temporary / TABLE).open("w", encoding="utf-8", newline="") as file:
             table = csv.writer(file, lineterminator="\n")
             for number, mutations in enumerate(scored, start=1):
-                rows = list(mutations.table())
+                safe = {"id": spreadsheet_safe(mutations.record.id), "target": spreadsheet_safe(mutations.target)}
+                rows = [{**row, **safe} for row in mutations.table()]
                 if rows and not counts[1]:
                     table.writerow(rows[0])
-                table.writerows([{**row, "id": spreadsheet_safe(row["id"])}[name] for name in row] for row in rows)
+                table.writerows(row.values() for row in rows)
                 draw(mutations, temporary / heat_map_name(number, mutations.record.id))
                 counts[:] = number, counts[1] + len(rows)
 

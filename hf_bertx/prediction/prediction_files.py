@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
 from ..data.input_records import Columns, InputRecord, is_music, read_input, said
+from ..data.midi_files import files_below
 from .batches import in_chunks
 from .inference import SequenceClassifier
 from .prediction_rows import count_cut, part_name, rows, said_answers, votes, whole_parts, write_part, write_rows
@@ -168,10 +169,9 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
     """
     digest = hashlib.sha256()
     if is_music(path):
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-                digest.update(f"{name}\x1f{file.stat().st_size}\x1e".encode() + file.read_bytes())
+        for file in files_below(path) if path.is_dir() else [path]:
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            digest.update(f"{name}\x1f{file.stat().st_size}\x1e".encode() + file.read_bytes())
         return None, digest.hexdigest()
     total = 0
     for chunk in in_chunks(read_input(path, columns, counts=Counter())):  # repairs are reported once, at the end

@@ -30,6 +30,14 @@ _EXAMPLES = {
     "text": "A man is playing a guitar.",
 }
 _SECOND_EXAMPLE = "Somebody makes music."
+# What an arm keeps of a text model, as a card says it.
+_STARTED = {
+    "pretrained": "",
+    "random": " with random weights",
+    "re_emb": " with random word embeddings",
+    "random_body": " of which only the embeddings were kept",
+    "shuffled": " with the entries of each weight matrix permuted",
+}
 # Settings of the paper's protocol, and how a card describes a difference from each.
 _COMPARED = {
     "learning_rate": "learning rate {ours:g} in place of {paper:g}",
@@ -74,6 +82,7 @@ def run_name(order: dict[str, Any]) -> str:
         usual = {"arm": "bert", "protocol": "recommended", **usual}
     parts += [str(s[name]) for name, value in usual.items() if s.get(name) not in (None, value)]
     parts += [f"{s['kmer']}-mers"] if s.get("kmer") else []
+    parts += [f"{name}-{s[name]}" for name in ("window", "overlap") if s.get(name)]
     parts += [] if s["fraction"] == 1 else [f"fraction-{s['fraction']:g}"]
     # the Hub takes letters, digits, _, - and ., and neither -- nor ..
     return re.sub(r"-{2,}", "-", re.sub(r"[^\w.-]|\.{2,}", "-", "-".join(parts), flags=re.ASCII)).strip("-.")
@@ -162,11 +171,15 @@ def token_map(folder: Path, task: Task) -> list[str]:
     """
     if task.discipline == "text":
         return []
-    saved = run_files.read_json(folder / run_files.MODEL / "tokenizer_config.json")
+    saved = _tokenizer_config(folder)
     pairs = list(zip(saved["alphabet"]["symbols"], saved["symbol_ids"], strict=True))
     more = len(pairs) - _SHOWN_SYMBOLS
     shown = [f"`{symbol}` {number}" for symbol, number in pairs[:_SHOWN_SYMBOLS]]
     return [*shown, f"and {more} more in `tokenizer.json`"] if more > 0 else shown
+
+
+def _tokenizer_config(folder: Path) -> dict[str, Any]:
+    return run_files.read_json(folder / run_files.MODEL / "tokenizer_config.json")
 
 
 def examples(task: Task) -> list[str]:
@@ -216,24 +229,34 @@ def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
 def facts(run: Run) -> dict[str, Any]:
     """The values of a model card's template."""
     s, task, results = run.specification, run.task, run.results or {}
-    arm, backbone = ARMS[s["arm"]], known_backbone(s["backbone"])
+    arm = ARMS[s["arm"]]
     return {
-        **shared_facts(run, backbone),
-        "arm": arm,
+        **encoder_facts(run),
         "protocol": get_protocol(s["protocol"]),
-        "backbone": backbone,
-        "backbone_name": backbone_name(run.order),
         "paper": task.published_score(arm.paper_row) if arm.paper_row else None,
         "ours": round(100 * run.scores[task.test_split][task.metric], 1),
         "differences": differences_from_paper(run),
         "optimization": optimization(run),
-        "examples": examples(task),
         "rows": score_rows(run),
         "seeds": [each.specification["seed"] for each in run.seeds()],
         "epoch_losses": [round(loss, 3) for loss in run.epoch_losses()],
-        "leaks": run.order["data_leaks"],
-        "token_map": token_map(run.folder, task),
         "calibration": results.get("calibration"),
+    }
+
+
+def encoder_facts(run: Run) -> dict[str, Any]:
+    """Values that the templates of fine-tuned encoders and of probes share."""
+    arm, backbone = ARMS[run.specification["arm"]], known_backbone(run.specification["backbone"])
+    return {
+        **shared_facts(run, backbone),
+        "arm": arm,
+        "started": _STARTED[arm.start],
+        "backbone": backbone,
+        "backbone_name": backbone_name(run.order),
+        "examples": examples(run.task),
+        "longest": _tokenizer_config(run.folder)["model_max_length"],
+        "leaks": run.order["data_leaks"],
+        "token_map": token_map(run.folder, run.task),
     }
 
 

@@ -24,7 +24,7 @@ from ..registry import beside, first_line
 from ..runs.run import Run
 from ..tasks import Task
 from . import card_facts
-from .compared import compared_lines, probe_facts
+from .compared import compared_lines
 
 
 def model_card(
@@ -39,7 +39,7 @@ def model_card(
     Args:
         repo_id: where it is published; without, the card stands beside the weights in their folder.
         adapter: the card of the run's adapter in place of its whole model.
-        onnx: what [`onnx_export.export`] measured, where an ONNX file stands beside the weights.
+        onnx: what [`onnx_export.export_once`] measured, where an ONNX file stands beside the weights.
         picture: whether `loss_curve.png` stands beside the card.
 
     Raises:
@@ -54,7 +54,8 @@ def model_card(
         "source": repo_id or ".",  # the model's folder, until it is published
     }
     if run.specification["protocol"] == PROBE:
-        return _template("probe_card.md").render(**probe_facts(run), **shared)
+        facts = card_facts.encoder_facts(run)
+        return _template("probe_card.md").render(**facts, compared=compared_lines(run), **shared)
     if run.specification["arm"] == BASELINE:
         return _template("baseline_card.md").render(**card_facts.baseline_facts(run), **shared)
     return _template("model_card.md").render(
@@ -63,11 +64,18 @@ def model_card(
         **shared,
         adapter=adapter,
         base_model=card_facts.base_model(run.order),
-        # the adapter's file names its base, but not the classes
-        head="num_labels=1" if run.task.labels is None else f"id2label={dict(enumerate(run.task.labels))}",
+        head=_head(run.task),
         onnx=onnx,
         picture=picture,
     )
+
+
+def _head(task: Task) -> str:
+    """Arguments of `from_pretrained` for an adapter, whose files name its base, but not the classes."""
+    if task.labels is None:
+        return 'num_labels=1, problem_type="regression"'
+    kind = ', problem_type="multi_label_classification"' if task.multi_label else ""
+    return f"id2label={dict(enumerate(task.labels))}{kind}"
 
 
 @cache

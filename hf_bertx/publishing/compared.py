@@ -1,13 +1,8 @@
-"""Parts of a card: facts of a probe, and the candidates that a model was chosen from."""
+"""A part of a card: the candidates that a model was chosen from."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..arms import ARMS
-from ..backbones import known_backbone
 from ..runs.run import Run
-from . import card_facts
 
 
 def drawn_items(items: int, groups: int | None) -> str:
@@ -28,18 +23,3 @@ def compared_lines(run: Run) -> list[str]:
         lines.append(f"| {name} | {row['validation']:.3f} | {interval} |")
     sentences = [compared["sentence"]] if "sentence" in compared else []
     return [*lines, "", " ".join([*sentences, "Bold is the model that validation chose."])]
-
-
-def probe_facts(run: Run) -> dict[str, Any]:
-    """The values of a probe card's template."""
-    backbone = known_backbone(run.specification["backbone"])
-    return {
-        **card_facts.shared_facts(run, backbone),
-        "arm": ARMS[run.specification["arm"]],
-        "backbone": backbone,
-        "backbone_name": card_facts.backbone_name(run.order),
-        "example": card_facts.examples(run.task),
-        "leaks": run.order.get("data_leaks", []),
-        "token_map": card_facts.token_map(run.folder, run.task),
-        "compared": compared_lines(run),
-    }

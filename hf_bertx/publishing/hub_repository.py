@@ -6,7 +6,6 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from fnmatch import fnmatch
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants
@@ -15,7 +14,7 @@ from huggingface_hub.utils import logging
 
 from ..hub_answers import advice, status_of
 from ..registry import first_line
-from .repository_files import REPLACED, Files
+from .repository_files import Files, of_an_upload
 
 _TRIES = 5  # tries, if somebody else commits at the same time
 _STALE = 412  # HTTP status of a commit whose parent is outdated
@@ -79,7 +78,7 @@ class HubRepository:
         for _ in range(_TRIES):
             head = self.head()
             present = self.api.list_repo_files(**self.address, revision=head)
-            stale = [n for n in present if n not in files and any(fnmatch(n, p) for p in REPLACED[self.kind])]
+            stale = [name for name in present if name not in files and of_an_upload(self.kind, name, present)]
             operations = [CommitOperationAdd(path_in_repo=n, path_or_fileobj=content) for n, content in files.items()]
             try:
                 return self.api.create_commit(
@@ -114,8 +113,8 @@ class HubRepository:
 
 
 @contextmanager
-def in_one_line(repo_id: str, user: str | None = None) -> Iterator[None]:
-    """Errors of the Hub's client as one line that says what to do."""
+def in_one_line(repo_id: str, user: str | None = None, state: str = "was not published") -> Iterator[None]:
+    """Errors of the Hub's client as one line that says what the repository's state is, and what to do."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()  # the client warns of each try; the last answer is in the error
     try:
@@ -130,10 +129,12 @@ def in_one_line(repo_id: str, user: str | None = None) -> Iterator[None]:
             reason = f"the token of {user} may not write there; name a repository of your own, or get a token with "
             reason += "the right to write"
         elif status is None:  # no answer, or a large file's upload broke off
-            reason = f"{reason} ({first_line(error.__cause__ or error)}). The repository is unchanged; run the same "
-            reason += "command again"
+            reason = (
+                f"{reason} ({first_line(error.__cause__ or error)}). Run the same command again: a commit is whole "
+            )
+            reason += "or not there"
         reason = reason or f"{constants.ENDPOINT} answered {status}: {first_line(error)}"
         kind = PermissionError if status in (401, 403) else ConnectionError
-        raise kind(f"{repo_id} was not published: {reason}") from None
+        raise kind(f"{repo_id} {state}: {reason}") from None
     finally:
         logging.set_verbosity(verbosity)

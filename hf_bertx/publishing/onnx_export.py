@@ -31,11 +31,6 @@ def export_once(folder: Path) -> dict[str, Any]:
     record = folder / ONNX / ONNX_RECORD
     if record.is_file() and weights.is_file() and record.stat().st_mtime_ns >= weights.stat().st_mtime_ns:
         return run_files.read_json(record)
-    return export(folder)
-
-
-def export(folder: Path) -> dict[str, Any]:
-    """Exports and compares in any case; see [`export_once`]."""
     try:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's exporter is written in it

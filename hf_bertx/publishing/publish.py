@@ -17,7 +17,17 @@ from ..runs.run import Run
 from .card_facts import run_name
 from .cards import built_task
 from .hub_repository import HubRepository, PatientApi, in_one_line
-from .repository_files import CARD, Files, dataset_files, listing, model_files, readable, size, space_files
+from .repository_files import (
+    CARD,
+    Files,
+    dataset_files,
+    listing,
+    model_files,
+    readable,
+    size,
+    space_files,
+    weights_folder,
+)
 
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
 _BINARY = (".safetensors", ".parquet", ".onnx", ".png")
@@ -43,13 +53,17 @@ class Upload:
     dry_run: bool = False
     token: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.tag is not None and self.create_pr:
+            raise ValueError(f"tag is {self.tag}, and the commit is only proposed: a pull request has no tag")
+
 
 def publish_model(folder: Path, repo_id: str, upload: Upload, merge: bool = False) -> str:
     """Publishes a finished run: weights, tokenizer, card, results and loss curve. Returns what was done, in words.
 
     Raises:
         ValueError: the run cannot be published as it is; nothing was sent.
-        OSError: the Hub refused or did not answer; the repository is unchanged. The message says why.
+        OSError: the Hub refused or did not answer; a commit is whole or not there. The message says why.
     """
     files = model_files(folder, repo_id, merge)
     return _send(files, repo_id, "model", upload, "Model, tokenizer and card of a run of hf_bertx")
@@ -98,16 +112,21 @@ def publish_study(
 ) -> Iterator[str]:
     """Publishes the finished runs below a folder, one repository a cell, under stable names. Yields what was done.
 
-    `main` holds the run of the lowest seed, so that no score chooses it; its card has the mean over all seeds.
+    `main` holds the run of the lowest seed, so that no score chooses it; its card has the mean over all seeds. Runs
+    without weights, such as plain baselines, are left out, and the first line names them.
 
     Args:
         all_seeds: publish every other seed too, on the branch `seed-N` of the same repository.
         prepare: called with a run's folder before it is published, e.g. an export.
 
     Raises:
-        ValueError: no finished run, or two cells of one name; nothing was sent. OSError: as of [`publish_model`].
+        ValueError: no finished run with weights, or two cells of one name; nothing was sent. OSError: as of
+            [`publish_model`].
     """
-    for name, runs in _study_repositories(root).items():
+    named, without = _study_repositories(root, merge)
+    if without:
+        yield f"left out, for they hold no weights: {', '.join(map(str, without))}"
+    for name, runs in named.items():
         for i, run in enumerate(runs if all_seeds else runs[:1]):
             if prepare is not None:
                 prepare(run.folder)
@@ -115,18 +134,26 @@ def publish_study(
             yield publish_model(run.folder, f"{namespace}/{name}", branch, merge)
 
 
-def _study_repositories(root: Path) -> dict[str, list[Run]]:
-    """The finished runs below a folder by the name of their repository, in the order of their seeds.
+def _study_repositories(root: Path, merge: bool) -> tuple[dict[str, list[Run]], list[Path]]:
+    """The finished runs below a folder by the name of their repository, in the order of their seeds; and the folders
+    of those without weights.
 
     Raises:
-        ValueError: no finished run, or two runs of one name and seed that differ in something else.
+        ValueError: no finished run with weights, or two runs of one name and seed that differ in something else.
     """
     named: dict[str, list[Run]] = {}
+    without: list[Path] = []
     for run in collect_runs(root):
-        if run.results is not None:
-            named.setdefault(run_name(run.order), []).append(run)
+        if run.results is None:
+            continue
+        try:
+            weights_folder(run.folder, merge)
+        except ValueError:
+            without.append(run.folder)
+            continue
+        named.setdefault(run_name(run.order), []).append(run)
     if not named:
-        raise ValueError(f"{root}: no run below it is finished")
+        raise ValueError(f"{root}: no run below it is finished and holds weights")
     for name, runs in named.items():
         for one, other in pairwise(runs):
             if one.specification["seed"] == other.specification["seed"]:
@@ -134,7 +161,7 @@ def _study_repositories(root: Path) -> dict[str, list[Run]]:
                     f"{one.folder} and {other.folder} would both be {name}: publish one of them by hand, with "
                     "`bertx publish model RUN REPO_ID`"
                 )
-    return named
+    return named, without
 
 
 def signed_in(repo_id: str, upload: Upload) -> str:
@@ -173,8 +200,9 @@ def _send(files: Files, repo_id: str, kind: str, upload: Upload, message: str, s
         address = repository.create(upload.private, upload.tag, sdk)
         old = repository.head()
         commit = repository.commit(files, message, upload.create_pr)
-        if commit.pr_url is not None:
-            return f"proposed {commit.pr_url}: {total}"
+    if commit.pr_url is not None:
+        return f"proposed {commit.pr_url}: {total}"
+    with in_one_line(repo_id, user, f"holds commit {commit.oid[:12]}, but its tag is missing"):
         tag = None if upload.create_pr else repository.tag(commit.oid, upload.tag)
     tagged = f", tagged {tag}" if tag else ""
     if commit.oid == old:

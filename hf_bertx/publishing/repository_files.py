@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -25,15 +26,37 @@ ONNX = "onnx"  # folder of a run, and of its repository
 ONNX_RECORD = "export.json"  # in it: what was measured of the exported file
 # Files of weights, configs and tokenizers. Pickles (`training_args.bin`, `optimizer.pt`) are left out.
 _MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.txt", "*.model", "*.jinja")
-# Files of a previous upload that a new one deletes. Everything else in the repository is left alone.
-REPLACED = {
-    "model": tuple(
-        f"*.safetensors *.safetensors.index.json adapter_config.json config.json tokenizer*.json vocab.* merges.txt "
-        f"spiece.model special_tokens_map.json added_tokens.json {PICTURE} {ONNX}/*".split()
-    ),
-    "dataset": ("*.parquet", f"{BUILDS}/*.json"),
-    "space": (),
-}
+_OF_A_MODEL = (
+    f"*.safetensors *.safetensors.index.json adapter_config.json config.json tokenizer*.json vocab.* merges.txt "
+    f"spiece.model special_tokens_map.json added_tokens.json {PICTURE} {ONNX}/*".split()
+)
+
+
+def of_an_upload(kind: str, name: str, present: Sequence[str]) -> bool:
+    """Whether a file of a repository comes from an upload of this kind, so that the next one without it deletes it.
+
+    Args:
+        present: all files of the repository.
+    """
+    folder, _, file = name.rpartition("/")
+    if kind == "model":
+        return any(fnmatch(name, pattern) and name.count("/") == pattern.count("/") for pattern in _OF_A_MODEL)
+    if kind == "dataset":
+        built = file.endswith(".parquet") and f"{BUILDS}/{folder}.json" in present
+        return built or (folder == BUILDS and file.endswith(".json"))
+    return False
+
+
+def weights_folder(run: Path, merge: bool = False) -> Path:
+    """The folder of a run's weights: its adapter, if it has one and it is not to be merged, or its whole model.
+
+    Raises:
+        ValueError: it holds no weights.
+    """
+    folder = run / (run_files.ADAPTER if (run / run_files.ADAPTER).is_dir() and not merge else run_files.MODEL)
+    if not any(folder.glob("*.safetensors")):
+        raise ValueError(f"{run}: the folder {folder.name} holds no weights; train the run again to publish it")
+    return folder
 
 
 def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
@@ -47,10 +70,8 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
             a folder of this machine. OSError: the model or its tokenizer does not load.
     """
     run = Run.open_finished(folder)
-    adapter = (folder / run_files.ADAPTER).is_dir() and not merge
-    weights = folder / (run_files.ADAPTER if adapter else run_files.MODEL)
-    if not any(weights.glob("*.safetensors")):
-        raise ValueError(f"{folder}: the folder {weights.name} holds no weights; train the run again to publish it")
+    weights = weights_folder(folder, merge)
+    adapter = weights.name == run_files.ADAPTER
     _check_loads(folder, weights, card_facts.examples(run.task))
     files: Files = {path.name: path for path in sorted(weights.iterdir()) if _is_published(path.name)}
     if adapter:

@@ -26,8 +26,8 @@ from huggingface_hub import HfApi
 
 from hf_bertx.data.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
 from hf_bertx.hub_answers import advice
-from hf_bertx.prediction.attribution import METHODS, Attribution, attribute
-from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.prediction.attribution import METHODS, attribute
+from hf_bertx.prediction.inference import Chunk, SequenceClassifier
 from hf_bertx.prediction.loading import find_model
 from hf_bertx.prediction.mutations import draw, mutate
 from hf_bertx.prediction.prediction_rows import piece_votes
@@ -117,10 +117,22 @@ def check_upload(path: Path) -> None:
 def _of_sequence(classifier: SequenceClassifier, sequence: str, method: str) -> str:
     if method == MUTATIONS:
         return _of_mutations(classifier, sequence)
-    attribution = attribute(classifier, sequence, method)
-    cut = int(classifier.count([InputRecord("", sequence, "the sequence")])[0]) - len(attribution.symbols)
-    head = page.head(_headline(classifier, attribution))
-    return head + _scores(classifier, attribution) + page.coloured(attribution, method, cut)
+    (chunk,) = classifier.predict([InputRecord("", sequence, "the sequence")])
+    logits = chunk.logits[0]
+    if classifier.regression:
+        head = page.head(f"{logits[0]:.4g}")
+        scores = page.note("A value in the units of the data that the model was trained on.")
+    else:
+        head = page.head(classifier.labels[int(logits.argmax())])
+        scores = page.bars(dict(zip(classifier.labels, classifier.probabilities(logits).tolist(), strict=True)))
+    return head + scores + _coloured(classifier, chunk, method)
+
+
+def _coloured(classifier: SequenceClassifier, chunk: Chunk, method: str) -> str:
+    """What the symbols of a chunk's first record contributed to its answer."""
+    target = None if classifier.regression else classifier.labels[int(chunk.logits[0].argmax())]
+    attribution = attribute(classifier, chunk.records[0].sequence, method, target)
+    return page.coloured(attribution, method, int(chunk.cut[0]), int(chunk.windows[0]))
 
 
 def _of_mutations(classifier: SequenceClassifier, sequence: str) -> str:
@@ -132,33 +144,22 @@ def _of_mutations(classifier: SequenceClassifier, sequence: str) -> str:
     return page.head(f"{mutations.target} {mutations.score:.3g}") + page.picture(picture.getvalue())
 
 
-def _headline(classifier: SequenceClassifier, attribution: Attribution) -> str:
-    return f"{attribution.logits[0]:.4g}" if classifier.regression else attribution.target
-
-
-def _scores(classifier: SequenceClassifier, attribution: Attribution) -> str:
-    if classifier.regression:
-        return page.note("A value in the units of the data that the model was trained on.")
-    return page.bars(dict(zip(classifier.labels, classifier.probabilities(attribution.logits).tolist(), strict=True)))
-
-
 def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
     records = list(islice(read_input(path), MOST_RECORDS + 1))
     more = len(records) > MOST_RECORDS
     rows, pieces, predicted = [], [], []
-    for chunk in classifier.predict(records[:MOST_RECORDS]):
+    chunks = list(classifier.predict(records[:MOST_RECORDS]))
+    for chunk in chunks:
         for record, logits in zip(chunk.records, chunk.logits, strict=True):
             best = int(logits.argmax())
             pieces.append(record.piece or "")
             predicted.append(best)
             score = f"{logits[0]:.4g}" if classifier.regression else f"{classifier.probabilities(logits)[best]:.3f}"
             rows.append((record.id, "" if classifier.regression else classifier.labels[best], score))
-    first = attribute(classifier, records[0].sequence, METHODS[0] if method == MUTATIONS else method)
     title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"
     if is_music(path) and not classifier.regression:
         (won,) = piece_votes(classifier.labels, _array(predicted), pieces).values()
         title = f"{won['piece_label']}: {won['votes']} of {won['segments']} segments of {path.name}"
-    cut = int(classifier.count(records[:1])[0]) - len(first.symbols)
     limit = page.note(f"The first {MOST_RECORDS} records; `bertx predict` reads all.") if more else ""
     below = page.note(f"Below, the first of them, {records[0].id}.") if len(rows) > 1 else ""
     return (
@@ -166,7 +167,7 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
         + page.table(rows)
         + limit
         + below
-        + page.coloured(first, METHODS[0] if method == MUTATIONS else method, cut)
+        + _coloured(classifier, chunks[0], METHODS[0] if method == MUTATIONS else method)
     )
 
 

@@ -96,8 +96,8 @@ def picture(png: bytes) -> str:
     )
 
 
-def coloured(attribution: Attribution, method: str, cut: int) -> str:
-    """The sequence, each symbol in the colour and strength of what it contributed."""
+def coloured(attribution: Attribution, method: str, cut: int, windows: int = 1) -> str:
+    """The sequence, or its first window, each symbol in the colour and strength of what it contributed."""
     words = max(map(len, attribution.symbols)) > 1
     strongest = float(np.abs(attribution.values).max()) or 1.0
     kind = "words" if words else "letters"
@@ -115,6 +115,8 @@ def coloured(attribution: Attribution, method: str, cut: int) -> str:
         else "how far the score before softmax falls when the symbol is masked"
     )
     left_out = f" The last {cut} symbols were not read: the model reads {len(attribution.symbols)}." if cut > 0 else ""
+    if windows > 1:
+        left_out = f" The answer is the mean of {windows} windows; these are the symbols of the first."
     return (
         f'<p class="bx-sub">What contributed to “{escape(attribution.target)}”'
         f'<span class="bx-key" style="background:rgb{_FOR}"></span>for'

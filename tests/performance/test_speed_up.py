@@ -223,8 +223,18 @@ def test_prediction_leaves_the_model_of_its_caller_alone(model_type: str, dtype:
         assert tensor is before[name][0]
         assert torch.equal(tensor, before[name][1])
     pairs = list(zip(model.parameters(), faster.parameters(), strict=True))
-    assert all((a.data_ptr() == b.data_ptr()) == (dtype is None) and a is not b for a, b in pairs)
+    assert all((a.data_ptr() == b.data_ptr()) == (a.dtype == b.dtype) and a is not b for a, b in pairs)
     assert all(parameter.grad is not None for parameter in model.parameters()) or learned(model)
+
+
+def test_values_far_from_zero_stay_apart_in_bfloat16() -> None:
+    model = model_of(num_labels=1).eval()
+    ids = torch.randint(5, 120, (64, 20))
+    with torch.inference_mode():
+        model.classifier.bias.fill_(57.0)
+        exact, found = (m(input_ids=ids).logits for m in (model, speed_up_prediction(model, torch.bfloat16)))
+    assert (found.dtype, len(found.unique())) == (torch.float32, len(exact.unique()))
+    torch.testing.assert_close(found, exact, rtol=0, atol=0.3)
 
 
 def test_a_copy_for_prediction_follows_later_training() -> None:

@@ -91,6 +91,14 @@ def test_a_folder_of_something_else_is_not_replaced(model: Path, tmp_path: Path,
     assert "kept: is there already; allowed: a new folder" in error
 
 
+def test_only_an_earlier_result_is_replaced(model: Path, tmp_path: Path, refusal: Any) -> None:
+    output = tmp_path / "out"
+    mutate(model, tmp_path, ["AC"])
+    file, more = fasta(output / "in.fasta", ["AC"]), ["--output", output, "--overwrite"]
+    assert "in.fasta: is no result of `bertx mutate`, and would be lost" in refusal(main, "mutate", model, file, *more)
+    assert main(["mutate", str(model), str(file.rename(tmp_path / "in.fasta")), *map(str, more)]) == 0
+
+
 def test_a_table_has_its_header_where_the_first_sequence_has_no_mutant(tmp_path: Path) -> None:
     scores = np.full((1, 1), 0.5)
     made = [Mutations(InputRecord(letter, letter, "x"), letter, ("A",), scores, 0.4, "EI") for letter in "AC"]

@@ -212,6 +212,20 @@ def test_segments_of_a_midi_folder_vote(music_model: Path, tmp_path: Path, capsy
         assert row["score_Bach"] == pytest.approx(plain["Bach"], abs=2e-6)
 
 
+def test_an_output_beside_its_midi_files_can_go_on(music_model: Path, tmp_path: Path) -> None:
+    midi(tmp_path / "one.mid", 300, seed=1)
+    classifier, output = SequenceClassifier.from_pretrained(music_model), tmp_path / "out.csv"
+
+    def stop(done: int, total: int | None) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(classifier, tmp_path, output, progress=stop)
+    (tmp_path / "notes.txt").write_text("not a MIDI file")
+    assert predict_file(classifier, tmp_path, output).resumed_at == 3
+
+
 def test_a_column_of_pieces_votes_and_a_regression_takes_the_mean(protein_model: Path, tmp_path: Path) -> None:
     rows = sequences(4, "LAGV")
     (tmp_path / "in.csv").write_text(

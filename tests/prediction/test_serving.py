@@ -13,17 +13,19 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
 from scipy.special import expit, softmax
-from transformers import pipeline
+from transformers import AutoTokenizer, pipeline
 
 import hf_bertx.pipeline_discipline  # noqa: F401  registers the pipeline
 from hf_bertx.arms import ARMS
 from hf_bertx.cli import main
 from hf_bertx.disciplines import get_discipline
+from hf_bertx.prediction.inference import as_discipline_tokenizer
 from hf_bertx.protocols import PROTOCOLS
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import run
 from hf_bertx.tasks import TASKS, Task
 from hf_bertx.tokenization.windows import Windows
+from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 SYMBOLS = {"dna": list("ACGTN"), "protein": list("LAGVESIKRDTPNQFYMHCW"), "music": [str(n) for n in range(128)]}
 # form -> task; each is cut to 40 tokens (k-mers to 12), and some sequences are longer
@@ -156,3 +158,16 @@ def test_predict_and_pipelines_give_the_scores_of_the_run(
 def test_every_arm_and_protocol_is_served() -> None:
     assert {arm for _, _, arm in CASES} == set(ARMS)
     assert {(protocol, form) for protocol, form, _ in CASES} >= {(p, f) for p in PROTOCOLS for f in FORMS}
+
+
+def test_a_loaded_tokenizer_keeps_its_token_map(tiny_backbone: Path, tmp_path: Path) -> None:
+    """Whatever stands under its name now: another revision may have another map."""
+    one, other = (DisciplineTokenizer.from_backbone(tiny_backbone, "dna", "random", seed=seed) for seed in (0, 1))
+    one.model_max_length = 30
+    one.save_pretrained(tmp_path)
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    other.save_pretrained(tmp_path)
+    ours = as_discipline_tokenizer(plain)
+    assert ours("ACGTN").input_ids == one("ACGTN").input_ids != other("ACGTN").input_ids
+    assert ours.model_max_length == 30
+    assert ours.special_tokens_map == one.special_tokens_map

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import ROOT
 from huggingface_hub import DatasetCard, ModelCard
+from transformers import AutoTokenizer
 
 from hf_bertx import DisciplineTokenizer, run_files
 from hf_bertx.backbones import resolve_backbone
@@ -30,9 +31,12 @@ def with_tokenizer(archive: str, run: str, target: Path, discipline: str) -> Pat
     """A real run of results/, which keeps no model, with the tokenizer that it had."""
     read_archive(ROOT / "results" / archive / "runs.tar.xz", target.parent / "unpacked")
     shutil.copytree(target.parent / "unpacked" / run, target)
-    if discipline != "text":
-        source = resolve_backbone("minilm-l6").source
-        DisciplineTokenizer.from_backbone(source, discipline).save_pretrained(target / run_files.MODEL)
+    source, longest = resolve_backbone("minilm-l6").source, Run.open_finished(target).task.max_length
+    if discipline == "text":
+        tokenizer = AutoTokenizer.from_pretrained(source, model_max_length=longest)
+    else:
+        tokenizer = DisciplineTokenizer.from_backbone(source, discipline, model_max_length=longest)
+    tokenizer.save_pretrained(target / run_files.MODEL)
     return target
 
 
@@ -95,6 +99,17 @@ def test_the_dataset_card_too() -> None:
     assert 'load_dataset("owner/splice"' in text
 
 
+def test_a_card_says_what_was_kept_of_the_text_model(golden: dict[str, Path]) -> None:
+    order = json.loads((golden["dna"] / run_files.RUN).read_text())
+    change(golden["dna"] / run_files.RUN, specification={**order["specification"], "arm": "shuffled"})
+    assert "A text model with the entries of each weight matrix permuted, fine-tuned on" in model_card(golden["dna"])
+
+
+def test_an_adapter_names_what_its_files_do_not(golden: dict[str, Path]) -> None:
+    assert 'from_pretrained(".", num_labels=1, problem_type="regression")' in model_card(golden["text"], adapter=True)
+    assert "from_pretrained(\".\", id2label={0: 'EI', 1: 'IE', 2: 'N'})" in model_card(golden["dna"], adapter=True)
+
+
 def test_several_seeds_have_an_interval_and_one_has_none(golden: dict[str, Path]) -> None:
     assert "no interval can be given" in model_card(golden["dna"])
     root = golden["dna"].parent
@@ -136,6 +151,7 @@ def test_the_papers_number_stands_beside_what_was_done_otherwise(golden: dict[st
     [
         ("minilm-l6", {}, "minilm-l6-dna-splice"),
         ("minilm-l6", {"arm": "re_emb", "protocol": "paper"}, "minilm-l6-dna-splice-re_emb-paper"),
+        ("minilm-l6", {"window": 40, "overlap": 8}, "minilm-l6-dna-splice-window-40-overlap-8"),
         ("google/bert_a@abc", {"split": "grouped", "fraction": 0.01}, "bert_a-dna-splice-grouped-fraction-0.01"),
         ("/home/me/my model--2", {}, "my-model-2-dna-splice"),
     ],

@@ -118,7 +118,7 @@ def test_published_models_and_data_load_without_hf_bertx(
     hub.die_after_bytes = 1000
     line = user.refused("model", str(third), names[0])
     assert hub.dead
-    assert "The repository is unchanged; run the same command again" in line
+    assert "Run the same command again: a commit is whole or not there" in line
     hub.start()
     assert hub.files(names[0]) == before
     assert user.published("model", str(third), names[0]).endswith("tagged v3")

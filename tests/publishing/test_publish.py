@@ -131,11 +131,12 @@ def test_files_of_an_earlier_upload_go_others_stay(run_copy: Path, publish: Publ
     repository = hub.repository("bertx/tiny")
     head = repository.find("main")
     assert head is not None
-    repository.add("main", "by hand", {**head.files, "drawing.svg": File(b"<svg/>", False)})
+    theirs = {name: File(b"theirs", False) for name in ("drawing.svg", "gguf/extra.safetensors")}
+    repository.add("main", "by hand", {**head.files, **theirs})
     shutil.rmtree(run_copy / "onnx")
     publish("model", str(run_copy), "bertx/tiny")
     files = hub.files("bertx/tiny")
-    assert "drawing.svg" in files
+    assert set(theirs) <= set(files)
     assert not [name for name in files if name.startswith("onnx/")]
     assert "ONNX" not in files["README.md"].decode()
 
@@ -158,7 +159,7 @@ def test_a_broken_upload_goes_on_without_sending_twice(run_copy: Path, publish: 
     hub.die_before_commit = True
     code, _, error = publish("model", str(run_copy), "bertx/tiny")
     assert (code, "does not answer" in error) == (2, True)
-    assert error.endswith("The repository is unchanged; run the same command again")
+    assert error.endswith("Run the same command again: a commit is whole or not there")
     assert list(hub.repository("bertx/tiny").find("main").files) == [".gitattributes"]  # type: ignore[union-attr]
     hub.requests.clear()
     hub.start()
@@ -236,6 +237,15 @@ def test_branches_and_tags(app: Path, publish: Publish, hub: HubServer) -> None:
     assert repository.branches["trial"] != repository.branches["main"] == repository.tags["paper"]
 
 
+def test_a_commit_whose_tag_fails_is_named(app: Path, publish: Publish, hub: HubServer) -> None:
+    assert "a pull request has no tag" in publish("space", str(app), "bertx/demo", "--tag", "x", "--create_pr")[2]
+    hub.refusals.append(["/tag/", 409, None, 1])
+    code, _, error = publish("space", str(app), "bertx/demo")
+    head = hub.repository("bertx/demo", "space").branches["main"]
+    assert (code, f"bertx/demo holds commit {head[:12]}, but its tag is missing: " in error) == (2, True)
+    assert publish("space", str(app), "bertx/demo")[1].endswith("tagged v1")
+
+
 def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     root = run_copy.parent
     order = json.loads((run_copy / run_files.RUN).read_text())
@@ -244,8 +254,13 @@ def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubSer
         changed(root / folder / run_files.RUN, specification={**order["specification"], **values})
     shutil.copytree(run_copy, root / "unfinished")
     (root / "unfinished" / run_files.RESULTS).unlink()
+    bare = Path(shutil.copytree(run_copy, root / "bare"))
+    shutil.rmtree(bare / run_files.MODEL)
+    changed(bare / run_files.RUN, specification={**order["specification"], "arm": "random_body"})
     code, out, error = publish("study", str(root), "--namespace", "owner")
     assert code == 0, error
+    first, _, out = out.partition("\n")
+    assert first == f"left out, for they hold no weights: {bare}"
     name = f"owner/{Path(order['specification']['backbone']).name}-dna-splice"
     assert [line.split()[1] for line in out.splitlines()] == [f"{hub.url}/{name}:", f"{hub.url}/{name}-re_emb:"]
     card = hub.files(name)["README.md"].decode()

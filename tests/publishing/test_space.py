@@ -18,6 +18,9 @@ from conftest import ROOT
 from python_processes import run_python
 from saved_models import classes, midi, saved
 
+from hf_bertx.data.input_records import InputRecord
+from hf_bertx.prediction.inference import SequenceClassifier
+
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'hf-bertx[space]'")
 FOLDER = ROOT / "spaces" / "demo"
 ROW = "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG"
@@ -49,6 +52,16 @@ def test_an_answer_has_every_label_and_every_symbol(app: Any, model: Path) -> No
         assert html.count('title="') == 60
         assert f"By {method}:" in html
     assert "The last 74 symbols were not read: the model reads 126." in ask(app, model, "A" * 200)
+
+
+def test_the_answer_is_of_all_windows(app: Any, tiny_backbone: Path, tmp_path: Path) -> None:
+    fields = {**classes("EI", "IE", "N"), "window_symbols": 20, "window_overlap": 0}
+    windowed = saved(tiny_backbone, tmp_path / "windowed", "dna", **fields)
+    classifier = SequenceClassifier.from_pretrained(windowed, precision="float32")
+    (chunk,) = classifier.predict([InputRecord("", ROW, "")])
+    html = ask(app, windowed, ROW)
+    assert all(f"{score:.3f}" in html for score in classifier.probabilities(chunk.logits[0]))
+    assert "The answer is the mean of 3 windows; these are the symbols of the first." in html
 
 
 def test_every_mutation_is_drawn(app: Any, model: Path) -> None:

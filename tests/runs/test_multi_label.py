@@ -17,6 +17,7 @@ from hf_bertx.data.labels import label_rows
 from hf_bertx.launch import main
 from hf_bertx.metrics import mean_answers
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.resampling import resampled_scores
 from hf_bertx.runs.run import Run
 
@@ -102,6 +103,7 @@ def test_card_and_report_take_several_labels(run: Run, tmp_path: Path) -> None:
     card = (run.model_dir / "README.md").read_text(encoding="utf-8")
     assert 'top_k=None, function_to_apply="sigmoid")' in card
     assert "Read as 3 labels, several an item: " in card
+    assert ', problem_type="multi_label_classification")' in model_card(run.folder, adapter=True)
     assert bertx(["report", str(run.folder), "--output", str(tmp_path / "report")]) == 0
     table = (tmp_path / "report" / "runs.csv").read_text(encoding="utf-8")
     assert "places" in table
