@@ -28,7 +28,8 @@ class Cell:
 
     Args:
         differs: what sets the cell apart from others of its arm, e.g. `{"learning_rate": 1e-4}`.
-        chosen: whether it represents its arm in tables and figures: the only one, or the best on validation.
+        chosen: whether it represents its arm in tables and figures: the only one, or the best on validation;
+            never one of permuted labels.
         runs: finished runs by seed; `others` are unfinished or failed.
         scores: of the task's metric on the test items, a fraction, one a run.
         interval: of the mean; over seeds where there are several, else over test items, else None.
@@ -99,6 +100,11 @@ class Cell:
         return self.specification["protocol"] == PROBE
 
     @property
+    def is_check(self) -> bool:
+        """Whether its training labels were permuted; its scores have to be at chance and stand for no arm."""
+        return permuted(self.specification)
+
+    @property
     def method(self) -> str:
         """How it was scored: `fine-tuned`; `probe, 1,000 items`."""
         return method_name(self.specification["protocol"], self.specification.get("items"))
@@ -112,6 +118,11 @@ class Cell:
     def name(self) -> str:
         """The arm, or which baseline."""
         return self.specification["backbone" if self.is_baseline else "arm"]
+
+
+def permuted(specification: dict[str, Any]) -> bool:
+    """Whether a probe was fitted to permuted labels."""
+    return bool((specification.get("hyperparameters") or {}).get("permute_labels"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..arms import BASELINE
 from ..runs.run import Run, drawn_together, same_items
 from ..tasks import TASKS
 from . import statistics
-from .cells import COLUMN, LITTLE, Cell, lowest_score
+from .cells import COLUMN, LITTLE, Cell, lowest_score, permuted
 from .formatting import grouped
 from .resampling import resampled_scores
 from .statistics import Interval
@@ -36,12 +36,16 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     groups = grouped(records, lambda record: record.cell).values()
     for runs in groups:
         _check_alike(runs)
-    siblings = grouped(groups, lambda runs: tuple(runs[0].specification.get(name) for name in ("arm", *COLUMN)))
+    siblings = grouped(groups, lambda runs: (permuted(runs[0].specification), *_arm_in_column(runs[0])))
     cells = [cell for alike in siblings.values() for cell in _choose([_cell(runs, alike) for runs in alike])]
     cells = _mark_largest(cells)
     place = {name: i for i, name in enumerate(TASKS)}
     cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
     return _with_predictions(cells, resamples)
+
+
+def _arm_in_column(run: Run) -> tuple:
+    return tuple(run.specification.get(name) for name in ("arm", *COLUMN))
 
 
 def _mark_largest(cells: list[Cell]) -> list[Cell]:
@@ -90,14 +94,15 @@ def flat_specification(record: Run) -> dict[str, Any]:
 def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
     first, task = flat_specification(runs[0]), runs[0].task
     others = [flat_specification(sibling[0]) for sibling in siblings]
+    check = permuted(runs[0].specification)
     names = dict.fromkeys(name for other in others for name in other if other.get(name) != first.get(name))
     done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
     validation = [value for run in done if (value := _validation(run)) is not None]
     return Cell(
         task=task,
         specification={name: value for name, value in runs[0].specification.items() if name != "seed"},
-        differs={name: first.get(name) for name in names},
-        chosen=len(siblings) == 1,
+        differs={name: first.get(name) for name in names} | ({"permute_labels": True} if check else {}),
+        chosen=len(siblings) == 1 and not check,
         runs=done,
         others=tuple(run for run in runs if run.results is None),
         scores=tuple(run.scores[task.test_split][task.metric] for run in done),
@@ -116,7 +121,7 @@ def _validation(run: Run) -> float | None:
 def _choose(siblings: list[Cell]) -> list[Cell]:
     """Marks the best on validation of the cells of an arm; none where the task is tested on validation."""
     known = [cell for cell in siblings if cell.validation is not None]
-    if len(siblings) == 1 or not known or siblings[0].task.test_split == "validation":
+    if len(siblings) == 1 or not known or siblings[0].is_check or siblings[0].task.test_split == "validation":
         return siblings
     best = max(known, key=lambda cell: cell.validation or 0.0)
     return [replace(cell, chosen=cell is best) for cell in siblings]

@@ -132,8 +132,8 @@ def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]
 
 
 def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
-    alike = [other for other in cells if (other.name, other.column) == (cell.name, cell.column)]
-    return cell.task.test_split == "validation" and len(alike) > 1
+    alike = [c for c in cells if (c.name, c.column) == (cell.name, cell.column) and not c.is_check]
+    return cell.task.test_split == "validation" and len(alike) > 1 and not cell.is_check
 
 
 def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str, probe: bool) -> list[PaperRow]:
