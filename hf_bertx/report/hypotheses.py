@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from .cells import LITTLE, Cell
-from .comparisons import ArmComparison
+from .comparisons import FEWEST_RUNS, ArmComparison
 from .formatting import grouped, markdown_table, percent, setup, share_of_data, short_name
+from .plateau import FEWEST_RUNS as FEWEST_ON_PLATEAU
 from .plateau import PlateauTest
 
 LEVEL = 0.05
@@ -22,6 +23,8 @@ class Hypothesis:
     """A claim about two arms.
 
     Args:
+        of_probes: the pairs of arms in probes, where they are others: a random start is the same with and without a
+            shift.
         test: `better` (the first arm scores higher), `equal` (within `MARGIN` of the second), or `sooner` (it leaves
             the plateau in fewer steps).
         little_data: only runs on 1% of the training data, and probes of 100 items.
@@ -32,28 +35,31 @@ class Hypothesis:
     pairs: tuple[tuple[str, str], ...]
     test: str = "better"
     little_data: bool = False
+    of_probes: tuple[tuple[str, str], ...] | None = None
+
+    def concerns(self, first: Cell, second: Cell) -> bool:
+        """Whether a comparison of these arms is about the claim."""
+        pairs = self.of_probes if first.is_probe and self.of_probes is not None else self.pairs
+        little = first.fraction <= LITTLE or first.specification.get("items") == 100
+        return (first.name, second.name) in pairs and (little or not self.little_data)
 
 
-_SHIFTED = (
-    ("shift_1000", "shift_1000_rand"),
-    ("random_shift", "random_shift_rand"),
-    ("shift_1000", "rand"),
-    ("random_shift", "rand"),
-)
+_PRETRAINED = (("bert", "rand"),)
+_SHIFTED = (("shift_1000", "shift_1000_rand"), ("random_shift", "random_shift_rand"))
+_SHIFTED_PROBES = (("shift_1000", "rand"), ("random_shift", "rand"))
 HYPOTHESES = (
-    Hypothesis("H1", "Pre-trained weights beat random ones.", (("bert", "rand"),)),
+    Hypothesis("H1", "Pre-trained weights beat random ones.", _PRETRAINED),
     Hypothesis("H2a", "Random embeddings on a pre-trained body lose something.", (("bert", "re_emb"),)),
     Hypothesis("H2b", "They still beat random weights.", (("re_emb", "rand"),)),
     Hypothesis("H3", "Symbols on unused entries are no better than random weights.", (("unused", "rand"),), "equal"),
+    Hypothesis("H4", "Pre-trained weights leave the loss plateau sooner.", _PRETRAINED, "sooner"),
+    Hypothesis("H5", "The advantage survives a shift of all token ids.", _SHIFTED, of_probes=_SHIFTED_PROBES),
     Hypothesis(
-        "H4",
-        "Pre-trained weights leave the loss plateau sooner.",
-        (("bert", "rand"), ("shift_1000", "shift_1000_rand")),
-        "sooner",
-    ),
-    Hypothesis("H5", "The advantage survives a shift of all token ids.", _SHIFTED),
-    Hypothesis(
-        "H6", "It survives with 1% of the data (probes: 100 items).", (("bert", "rand"), *_SHIFTED), little_data=True
+        "H6",
+        "It survives with 1% of the data (probes: 100 items).",
+        _SHIFTED,
+        little_data=True,
+        of_probes=_PRETRAINED,
     ),
     Hypothesis("H7", "Most of the gain comes early in pre-training.", ()),  # needs a series of checkpoints
     Hypothesis("structure", "The structure of the weights counts, not their statistics.", (("bert", "shuffled"),)),
@@ -83,23 +89,35 @@ class Judgement:
     def cell(self) -> Cell:
         return self.findings[0].cell
 
+    def counts(self, finding: Finding) -> bool:
+        """Whether both arms have enough runs for a verdict; other comparisons are shown alone."""
+        fewest = FEWEST_ON_PLATEAU if self.hypothesis.test == "sooner" else FEWEST_RUNS
+        return min(finding.row["first_runs"], finding.row["second_runs"]) >= fewest
+
+    @property
+    def _signs(self) -> list[int]:
+        return [finding.sign for finding in self.findings if self.counts(finding)]
+
     @property
     def short(self) -> str:
         """`holds: 8 of 16, 0 against`."""
-        agree, against = (sum(finding.sign == sign for finding in self.findings) for sign in (1, -1))
-        return f"{self.verdict}: {agree} of {len(self.findings)}, {against} against"
+        signs = self._signs
+        if not signs:
+            return f"{self.verdict}: too few runs"
+        return f"{self.verdict}: {signs.count(1)} of {len(signs)}, {signs.count(-1)} against"
 
     @property
     def verdict(self) -> str:
         """It holds if more than half of the comparisons agree and none contradicts. It does not hold if at least as
-        many contradict as agree. Otherwise it cannot be told."""
-        agree = sum(finding.sign > 0 for finding in self.findings)
-        against = sum(finding.sign < 0 for finding in self.findings)
-        if 2 * agree > len(self.findings) and not against:
+        many contradict as agree. A claim of equality holds if more than half agree, and does not hold if more than
+        half contradict. Otherwise it cannot be told."""
+        signs = self._signs
+        agree, against = signs.count(1), signs.count(-1)
+        equal = self.hypothesis.test == "equal"
+        if 2 * agree > len(signs) and (equal or not against):
             return HOLDS
-        if against and against >= agree and (self.hypothesis.test != "equal" or 2 * against > len(self.findings)):
-            return FAILS
-        return OPEN
+        fails = 2 * against > len(signs) if equal else against >= max(agree, 1)
+        return FAILS if fails else OPEN
 
 
 def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> list[Judgement]:
@@ -107,18 +125,13 @@ def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> lis
     judgements = []
     for hypothesis in HYPOTHESES:
         if hypothesis.test == "sooner":
-            findings = [_sooner(test) for test in plateau if _is_of(hypothesis, test.first.cell, test.second.cell)]
+            findings = [_sooner(test) for test in plateau if hypothesis.concerns(test.first.cell, test.second.cell)]
         else:
             found_equal = hypothesis.test == "equal"
-            findings = [_scored(t, found_equal) for t in tests if _is_of(hypothesis, t.first, t.second)]
+            findings = [_scored(t, found_equal) for t in tests if hypothesis.concerns(t.first, t.second)]
         for where, members in grouped(findings, lambda finding: _where(finding.cell)).items():
             judgements.append(Judgement(hypothesis, where, tuple(members)))
     return judgements
-
-
-def _is_of(hypothesis: Hypothesis, first: Cell, second: Cell) -> bool:
-    little = first.fraction <= LITTLE or first.specification.get("items") == 100
-    return (first.name, second.name) in hypothesis.pairs and (little or not hypothesis.little_data)
 
 
 def _where(cell: Cell) -> str:
@@ -140,9 +153,9 @@ def _scored(test: ArmComparison, equal: bool) -> Finding:
 
 def _sooner(test: PlateauTest) -> Finding:
     medians = [each.median for each in (test.first, test.second)]
-    first, second = (float("inf") if median is None else median for median in medians)
     sure = test.p_holm is not None and test.p_holm < LEVEL
-    sign = 0 if not sure else 1 if first < second else -1 if first > second else 0
+    # above 0: more of the first arm left than were expected
+    sign = 0 if not sure else 1 if (test.statistic or 0) > 0 else -1
     row = {"first_median": medians[0], "second_median": medians[1], "p_holm": test.p_holm, "tasks": test.tasks,
            "first_runs": len(test.first.left), "second_runs": len(test.second.left)}  # fmt: skip
     shown = [f"{median:g}" if median is not None else "never" for median in medians]
@@ -155,7 +168,8 @@ def hypothesis_rows(judgements: Iterable[Judgement]) -> list[dict[str, Any]]:
     """A row a comparison, with the verdict that it is part of."""
     return [
         {"hypothesis": each.hypothesis.name, "where": each.where, "verdict": each.verdict,
-         "task": finding.cell.task.name, "arms": finding.pair, "sign": finding.sign, **finding.row}
+         "task": finding.cell.task.name, "arms": finding.pair, "sign": finding.sign,
+         "counted": each.counts(finding), **finding.row}
         for each in judgements
         for finding in each.findings
     ]  # fmt: skip
@@ -165,7 +179,7 @@ def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
     """The verdicts at a glance, a row a hypothesis and a column a method, and a table of what each task says."""
     rows = [
         [each.hypothesis.name, each.where, short_name(finding.cell.task) + finding.cell.part, finding.pair,
-         finding.text, {1: "agrees", -1: "against", 0: ""}[finding.sign],
+         finding.text, {1: "agrees", -1: "against", 0: ""}[finding.sign] if each.counts(finding) else "not counted",
          f"{finding.row['first_runs']}, {finding.row['second_runs']}"]
         for each in judgements
         for finding in each.findings
@@ -195,6 +209,7 @@ NOTE = (
     "`8 of 16, 0 against`: 8 of 16 comparisons agree and none is against the claim. Agree, against: the test "
     f"corrected over tasks (Holm) is significant at {LEVEL} in that direction. H3 agrees "
     f"where the 95% interval lies within {100 * MARGIN:g} points. A hypothesis {HOLDS} if more than half of the "
-    f"comparisons agree and none is against it. It {FAILS} if at least as many are against it as agree (H3: more than "
-    "half are against it). Else it cannot be told."
+    f"comparisons agree and none is against it (H3: if more than half agree). It {FAILS} if at least as many are "
+    "against it as agree (H3: more than half are against it). Else it cannot be told. Comparisons of fewer than "
+    f"{FEWEST_RUNS} runs an arm (H4: {FEWEST_ON_PLATEAU}) are shown, not counted, and not corrected with the others."
 )

@@ -43,6 +43,7 @@ class Report:
     trajectories: list[Trajectory]
     survivals: list[Survival]
     plateau_tests: list[PlateauTest]
+    not_compared: list[str]
 
     @property
     def collapsed(self) -> list[Run]:

@@ -2,7 +2,8 @@
 
 At first a training loss is the loss of the best constant answer: the entropy of the classes, or the variance of the
 targets. A run has left this plateau at the first logged step from which on its loss stays below 95% of that. A run
-that never leaves is censored at its last logged step.
+that never leaves is censored at its last logged step. A run that collapsed and started again at a lower rate did not
+leave at its arm's rate: it is censored at the last step of its first start.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .drawing import Kind, Panel, arm_style, panel_title
 from .formatting import bracketed, grouped, markdown_table, percent, share_of_data
 from .statistics import LEVEL, Interval, holm
 
+FEWEST_RUNS = 3  # of each arm, for a test that a verdict counts
 BELOW = 0.95  # of the constant answer's loss
 PLATEAU = Kind(
     "plateau",
@@ -32,9 +34,10 @@ PLATEAU = Kind(
 _APART = 1.5  # percentage points between the curves of two arms, which would overlap otherwise
 NOTE = (
     "Left: the first logged step from which on the training loss stays below 95% of the constant answer's loss. A run "
-    "that never leaves counts as long as it was trained (censored). Median: of the Kaplan-Meier curve, empty where "
+    "that never leaves counts as long as it was trained (censored); so does a run that started again at a lower rate, "
+    "with the steps of its first start. Median: of the Kaplan-Meier curve, empty where "
     "fewer than half of the runs leave. Never: share of runs with Wilson's 95% interval. p: log-rank test, corrected "
-    "over tasks (Holm); it is approximate for a few runs an arm."
+    f"over tasks (Holm), those of {FEWEST_RUNS} runs an arm or more on their own; it is approximate for a few runs."
 )
 
 
@@ -84,9 +87,12 @@ class PlateauTest:
 
 def steps_on_plateau(record: Run) -> tuple[int, bool] | None:
     """`(step, left)` of a finished run; None where it logged no loss or does not record the constant answer's."""
-    constant, losses = (record.results or {}).get("constant_loss"), record.curve("loss")
+    results, losses = record.results or {}, record.curve("loss")
+    constant = results.get("constant_loss")
     if not constant or not losses:
         return None
+    if results.get("restarts"):
+        return results["restarts"][0]["steps"], False
     above = [i for i, (_, loss) in enumerate(losses) if loss >= BELOW * constant]
     first_below = above[-1] + 1 if above else 0
     left = first_below < len(losses)
@@ -121,7 +127,8 @@ def plateau_tests(curves: Sequence[Survival]) -> list[PlateauTest]:
 
 
 def _family(test: PlateauTest) -> tuple:
-    return test.first.cell.name, test.second.cell.name, test.first.cell.holm_family
+    enough = min(len(test.first.left), len(test.second.left)) >= FEWEST_RUNS
+    return test.first.cell.name, test.second.cell.name, enough, test.first.cell.holm_family
 
 
 def _test(first: Survival, second: Survival) -> PlateauTest:

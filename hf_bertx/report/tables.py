@@ -49,6 +49,9 @@ def _table(group: list[Run], runs: RunsFolder) -> dict[str, Any]:
 def _row(run: Run, bar: float | None) -> dict[str, Any]:
     """A run; `bar` is the best validation score of a random start."""
     s, results, task = run.specification, run.results or {}, run.task
+    reached = None if bar is None else run.first_step_at(task.metric, bar)
+    if reached is not None:  # the log is of the last start
+        reached += sum(start["steps"] for start in results.get("restarts") or ())
     arm = ARMS.get(s["arm"])
     paper = task.published_score(arm.paper_row, fraction=s["fraction"]) if arm and arm.paper_row else None
     return {
@@ -59,7 +62,7 @@ def _row(run: Run, bar: float | None) -> dict[str, Any]:
         "learning_rate": (s.get("hyperparameters") or {}).get("learning_rate"),
         "test": {name: run.score(task.test_split, name) for name in task.metrics},
         "best_validation": _best(run),
-        "steps_to_rand_best": None if bar is None else run.first_step_at(task.metric, bar),
+        "steps_to_rand_best": reached,
         "epoch_losses": [round(loss, 4) for loss in run.epoch_losses()],
         "steps": results.get("steps"),
         "train_seconds": results.get("train_seconds"),

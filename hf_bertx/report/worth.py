@@ -22,8 +22,9 @@ _PAIRS = {
     ),
 }
 NOTE = (
-    "Scores x 100 on test: mean over runs, which differ by seed. Difference: pre-trained minus random start, with its "
-    "95% interval (runs of each), bold where p < 0.05, corrected over tasks (Holm). Of one run each, the interval is "
+    "Scores x 100 on test: mean over runs, which differ by seed. Difference: pre-trained minus random start, over the "
+    "seeds that both have if there are two, with its 95% interval (runs of each), bold where p < 0.05, corrected over "
+    "tasks (Holm). Of one run each, the interval is "
     "over test items alone: another seed may differ by more. Text: token ids shifted by 1000. Baseline: the best on "
     "validation of those that were run, on all training items. The paper's difference is of BERT-base, fine-tuned."
 )

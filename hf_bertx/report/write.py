@@ -10,7 +10,7 @@ from .. import run_files
 from ..runs.run import Run
 from . import paper_tables, plateau, pretraining, statistics
 from .cells import Cell, floors, named_cell
-from .comparisons import ArmComparison, compare_arms
+from .comparisons import ArmComparison, compare_arms, not_compared
 from .figures import save_figures
 from .formatting import (
     csv_text,
@@ -55,7 +55,9 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     panels = [*worth_panels(tests), *training_panels(cells, tests), *plateau.plateau_panels(curves)]
     panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of), *answer_panels(cells, floor_of)]
     tables = paper_tables.paper_tables(cells, bottoms)
-    return Report(runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves))
+    return Report(
+        runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves), not_compared(cells)
+    )
 
 
 def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
@@ -127,6 +129,7 @@ def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[s
         "collapsed": [below(run.folder) for run in report.collapsed],
         "restarted": [below(run.folder) for run in report.restarted],
         "unfinished": [below(run.folder) for run in report.unfinished],
+        "not_compared": report.not_compared,
         "missing": [{**vars(run), "folder": below(run.folder)} for run in report.runs.missing()],
     }
 
@@ -149,6 +152,7 @@ def report_markdown(report: Report) -> str:
             f"started again {len((r.results or {})['restarts'])} times with half the rate: {below(r.folder)}"
             for r in report.restarted
         ),
+        *(f"not compared: {line}" for line in report.not_compared),
         *(f"unfinished: {below(r.folder)}" for r in report.unfinished),
         *(f"planned by {r.study}, not run: {below(r.folder)}" for r in report.runs.missing()),
     ]

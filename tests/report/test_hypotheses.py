@@ -1,5 +1,6 @@
 """Verdicts on the paper's hypotheses."""
 
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -7,12 +8,13 @@ import pytest
 from made_runs import make_run
 
 from hf_bertx.report.comparisons import compare_arms
-from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown, judge
+from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown, hypothesis_rows, judge
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.records import read_runs
 from hf_bertx.report.write import write_report
 
 BY_NAME = {hypothesis.name: hypothesis for hypothesis in HYPOTHESES}
+SHIFTED = ["shift_1000 - shift_1000_rand", "random_shift - random_shift_rand"]
 
 
 @pytest.mark.parametrize(
@@ -26,6 +28,7 @@ BY_NAME = {hypothesis.name: hypothesis for hypothesis in HYPOTHESES}
         ("H1", [0, 0, -1], "does not hold"),
         ("H1", [0, 0, 0], "cannot be told"),
         ("H3", [1, 1, 0], "holds"),
+        ("H3", [1, 1, -1], "holds"),
         ("H3", [0, -1, 0], "cannot be told"),
         ("H3", [-1, -1, 0], "does not hold"),
     ],
@@ -56,13 +59,43 @@ def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
 
 
 def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
-    for seed in range(3):
-        for arm, skill in (("bert", 3.0), ("rand", 0.5)):
-            make_run(tmp_path / "runs", arm=arm, seed=seed, skill=skill, fraction=0.01)
-            make_run(tmp_path / "runs", arm=arm, seed=seed, skill=1.0)
+    for seed, arm in itertools.product(range(3), ("shift_1000", "shift_1000_rand")):
+        make_run(tmp_path / "runs", "glue-rte", arm, seed, fraction=0.01)
+        make_run(tmp_path / "runs", "glue-rte", arm, seed)
     tests = compare_arms(make_cells(read_runs(tmp_path / "runs").records, resamples=300))
     judged = [(each.hypothesis.name, len(each.findings)) for each in judge(tests, [])]
-    assert judged == [("H1", 1), ("H1", 1), ("H6", 1)]
+    assert judged == [("H5", 1), ("H5", 1), ("H6", 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "trained", "probed"),
+    [
+        ("H1", ["bert - rand"], ["bert - rand"]),
+        ("H4", ["bert - rand"], ["bert - rand"]),
+        ("H5", SHIFTED, ["shift_1000 - rand", "random_shift - rand"]),
+        ("H6", SHIFTED, ["bert - rand"]),
+    ],
+)
+def test_arms_of_a_hypothesis_are_the_plans(name: str, trained: list[str], probed: list[str]) -> None:
+    hypothesis = BY_NAME[name]
+    assert [" - ".join(pair) for pair in hypothesis.pairs] == trained
+    assert [" - ".join(pair) for pair in hypothesis.of_probes or hypothesis.pairs] == probed
+
+
+def test_comparisons_of_single_runs_are_shown_but_not_counted(tmp_path: Path) -> None:
+    for task, seeds in (("dna-splice", 3), ("dna-h3", 3), ("dna-h4", 1)):
+        for seed, (arm, skill) in itertools.product(range(seeds), (("bert", 3.0), ("rand", 0.5))):
+            make_run(tmp_path / "runs", task, arm, seed, skill=skill)
+    tests = compare_arms(make_cells(read_runs(tmp_path / "runs").records, resamples=300))
+    assert {test.first.task.name: test.tasks for test in tests} == {"dna-splice": 2, "dna-h3": 2, "dna-h4": 1}
+    (judged,) = judge(tests, [])
+    assert (judged.short, len(judged.findings)) == ("holds: 2 of 2, 0 against", 3)
+    assert "| h4 | bert - rand | +" in hypotheses_markdown([judged])
+    assert "| not counted | 1, 1 |" in hypotheses_markdown([judged])
+    alone = Judgement(judged.hypothesis, judged.where, judged.findings[-1:])
+    assert (alone.short, [row["counted"] for row in hypothesis_rows([alone])]) == (
+        "cannot be told: too few runs", [False]
+    )  # fmt: skip
 
 
 def test_a_part_of_a_large_task_counts_beside_whole_tasks(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Steps until a run leaves the plateau: what is read from its log, curves and tests against textbook values."""
 
 import csv
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from made_runs import make_run
 
 from hf_bertx import metrics, run_files
+from hf_bertx.report.hypotheses import judge
 from hf_bertx.report.plateau import plateau_rows, plateau_tests, survivals
 from hf_bertx.report.records import read_runs
 from hf_bertx.report.write import build_report, write_report
@@ -88,6 +90,37 @@ def test_curves_shares_and_log_rank_tests(tmp_path: Path) -> None:
     run_leaving_at(tmp_path / "none", None, arm="rand")
     (test,) = plateau_tests(build_report(read_runs(tmp_path / "none"), resamples=10).survivals)
     assert (test.statistic, test.p_value, test.p_holm) == (None, None, None)
+
+
+def test_a_run_that_started_again_never_left_at_its_rate(tmp_path: Path) -> None:
+    folder = run_leaving_at(tmp_path, 20)
+    results = json.loads((folder / run_files.RESULTS).read_text())
+    starts = [{"learning_rate": rate, "steps": 500, "reason": "collapsed"} for rate in (1e-4, 5e-5)]
+    run_files.write_json(folder / run_files.RESULTS, results | {"restarts": starts})
+    (row,) = plateau_rows(survivals(build_report(read_runs(tmp_path), resamples=10).cells))
+    assert (row["steps"], row["left"]) == (">500", 0)
+
+
+@pytest.mark.parametrize(("leaving", "short"), [
+    ({"bert": 4, "rand": 0}, "holds: 1 of 1, 0 against"),
+    ({"bert": 0, "rand": 4}, "does not hold: 0 of 1, 1 against"),
+])  # fmt: skip
+def test_who_leaves_sooner_where_most_never_leave(tmp_path: Path, leaving: dict[str, int], short: str) -> None:
+    for arm, seed in itertools.product(leaving, range(10)):  # both medians are "never"
+        run_leaving_at(tmp_path, 10 if seed < leaving[arm] else None, arm=arm, seed=seed)
+    (judged,) = judge([], plateau_tests(survivals(build_report(read_runs(tmp_path), resamples=10).cells)))
+    assert (judged.hypothesis.name, judged.short) == ("H4", short)
+
+
+def test_tests_of_few_runs_are_not_counted_and_corrected_apart(tmp_path: Path) -> None:
+    for task, seeds in (("dna-splice", 3), ("dna-h3", 3), ("dna-h4", 2)):
+        for seed in range(seeds):
+            run_leaving_at(tmp_path, 10, task_name=task, arm="bert", seed=seed)
+            run_leaving_at(tmp_path, 50 + 10 * seed, task_name=task, arm="rand", seed=seed)
+    tests = plateau_tests(survivals(build_report(read_runs(tmp_path), resamples=10).cells))
+    assert {test.first.cell.task.name: test.tasks for test in tests} == {"dna-splice": 2, "dna-h3": 2, "dna-h4": 1}
+    (judged,) = judge([], tests)
+    assert (len(judged.findings), judged.short.partition(": ")[2]) == (3, "0 of 2, 0 against")
 
 
 def test_p_values_are_corrected_over_tasks(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from hf_bertx.report.formatting import csv_text, shown_backbone
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
 from hf_bertx.report.records import collect_runs, read_runs
+from hf_bertx.report.tables import tables
 from hf_bertx.report.write import Report, build_report, write_report
 
 
@@ -188,6 +189,80 @@ def test_arms_are_compared_and_corrected_over_tasks(report: Report, tmp_path: Pa
     make_run(tmp_path, arm="bert")
     make_run(tmp_path, arm="rand", fingerprint="f" * 64)  # other data
     assert compare_arms(make_cells(collect_runs(tmp_path), resamples=50)) == []
+
+
+@pytest.mark.parametrize(
+    ("seeds", "compared", "paired"),
+    [
+        ((range(5), range(3)), (3, 3), True),  # the plan: the mean of the paired differences
+        ((range(4), range(1, 4)), (3, 3), True),
+        ((range(2), range(1, 4)), (2, 3), False),  # one seed in common
+        ((range(1), range(3)), (1, 3), False),
+    ],
+)
+def test_arms_are_paired_over_the_seeds_they_share(
+    tmp_path: Path, seeds: Any, compared: tuple[int, int], paired: bool
+) -> None:
+    for arm, numbers in zip(("bert", "rand"), seeds, strict=True):
+        for seed in numbers:
+            make_run(tmp_path, arm=arm, seed=seed)
+    (test,) = compare_arms(make_cells(collect_runs(tmp_path), resamples=50))
+    assert (test.comparison.seeds, test.comparison.paired_seeds) == (compared, paired)
+    shared = set(seeds[0]) & set(seeds[1])
+    scores = [
+        np.mean([score for run, score in zip(cell.runs, cell.scores, strict=True)
+                 if not paired or run.specification["seed"] in shared])
+        for cell in (test.first, test.second)
+    ]  # fmt: skip
+    assert test.comparison.difference == pytest.approx(scores[0] - scores[1])
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "line"),
+    [
+        ({"hyperparameters": {"max_steps": 2000}}, {"hyperparameters": {"max_steps": 50}}, "max_steps is 2000 and 50"),
+        ({"specification": {"protocol_version": 1}}, {"specification": {"protocol_version": 2}},
+         "protocol_version is 1 and 2"),
+        ({"specification": {"kmer": 3}}, {}, "kmer is 3 and None"),
+        ({"hyperparameters": {"class_weights": "balanced"}}, {}, "class_weights is 'balanced' and None"),
+        ({"hyperparameters": {"class_weights": None, "learning_rate": 1e-3}}, {}, None),
+        ({"specification": {"variant": "long", "tuning": "lora", "precision": "bfloat16"}}, {}, None),
+    ],
+)  # fmt: skip
+def test_arms_that_differ_by_more_are_not_compared(tmp_path: Path, first: Any, second: Any, line: str | None) -> None:
+    make_run(tmp_path / "runs", arm="bert", **first)
+    make_run(tmp_path / "runs", arm="rand", **second)
+    report = build_report(read_runs(tmp_path / "runs"), resamples=10)
+    assert len(report.tests) == int(line is None)
+    assert report.not_compared == ([] if line is None else [f"dna-splice: bert and rand: {line}"])
+    write_report(tmp_path / "runs", tmp_path / "out")
+    for name in ("report.md", "index.html"):
+        assert ("not compared" in (tmp_path / "out" / name).read_text()) == (line is not None)
+
+
+@pytest.mark.parametrize("task", ["dna-splice", "glue-stsb"])
+def test_a_check_of_permuted_labels_stands_for_no_arm(tmp_path: Path, task: str) -> None:
+    for arm, permuted in (("bert", False), ("bert", True), ("rand", False)):
+        make_run(tmp_path, task, arm, protocol="probe", specification={"items": 1000},
+                 hyperparameters={"permute_labels": permuted})  # fmt: skip
+    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    assert [(cell.name, cell.chosen, cell.differs) for cell in cells] == [
+        ("bert", True, {}), ("bert", False, {"permute_labels": True}), ("rand", True, {})
+    ]  # fmt: skip
+    (test,) = compare_arms(cells)
+    assert (test.first, test.second) == (cells[0], cells[2])
+    (table,) = paper_tables(cells, floors(cells))
+    assert table.undecided == ()
+
+
+def test_steps_before_a_new_start_count(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, arm="bert", skill=3.0)
+    make_run(tmp_path, arm="rand", skill=0.5)
+    (before,) = tables(read_runs(tmp_path))
+    edit(folder / "results.json", lambda results: results.update(restarts=[{"steps": 500}]))
+    (after,) = tables(read_runs(tmp_path))
+    steps = [table["rows"][0]["steps_to_rand_best"] for table in (before, after)]
+    assert steps[1] == 500 + steps[0]
 
 
 def test_a_collapsed_run_is_listed_and_counted(report: Report) -> None:
