@@ -114,7 +114,12 @@ class Options:
     def values(self, names: Iterable[str]) -> dict[str, Any]:
         """The given ones of these options, by name."""
         every = {**vars(self.training), **vars(self.run)}
-        return {name: every[name] for name in names if name in self.given and every[name] is not False}
+        return {name: every[name] for name in names if name in self.given}
+
+    @property
+    def own_data(self) -> dict[str, Any]:
+        """The given options of a user's own data. Without a switch that is off, so that the data has one folder."""
+        return {name: value for name, value in self.values(OWN_ARGUMENTS).items() if value is not False}
 
 
 def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
@@ -130,9 +135,9 @@ def read_options(argv: list[str]) -> Options:
     """
     in_file, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
     first = OneLineParser((), prog="train.py", add_help=False)
-    add_use_cpu(first, in_file)
     for name, default in {"protocol": "recommended", "precision": "auto"}.items():
         first.add_argument(f"--{name}", default=in_file.get(name, default))
+    add_use_cpu(first, in_file)
     known, _ = first.parse_known_args(argv)
     protocol = get_protocol(known.protocol)
     parser = _parser(protocol, known.precision, known.use_cpu)
@@ -170,7 +175,7 @@ def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[R
         if build_own is None:
             raise ValueError("--train_file: this command does not build data; use train.py")
         name = run.task if "task" in given else Path(run.train_file or "").name.partition(".")[0]
-        built = build_own(name, Path(training.output_dir or "runs") / "data", options.values(OWN_ARGUMENTS))
+        built = build_own(name, Path(training.output_dir or "runs") / "data", options.own_data)
         task, run.data_dir = built.task, str(built.folder)
     if "num_train_epochs" not in given:
         training.num_train_epochs = protocol.train_epochs(task)

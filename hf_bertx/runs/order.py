@@ -108,35 +108,27 @@ def check_same(
     """
     recorded = run_files.read_json(folder / run_files.RUN)
     try:
-        old, new = (LEFT_OUT | _flat(_identity(each)) for each in (recorded, json.loads(json.dumps(order))))
+        old, new = (_identity(each) for each in (recorded, json.loads(json.dumps(order))))
     except (KeyError, TypeError, AttributeError):
         raise ValueError(f"{folder / run_files.RUN}: damaged; remove {folder} to run again") from None
     unknown = {"backbone_revision"} if new.get("backbone_revision") is None else set()
+    usual = {f.name: f.default for f in fields(RunArguments)}
     different = [
-        f"{name} is {old.get(name)!r} there, {value!r} asked"
-        for name, value in new.items()
-        if old.get(name) != value and name not in unknown
-    ]
-    different += [  # an option of the existing run that is not given now
-        f"{f.name} is {old[f.name]!r} there, {f.default!r} asked"
-        for f in fields(RunArguments)
-        if f.name in old and f.name not in {*new, *_ELSEWHERE}
+        f"{name} is {old.get(name, usual.get(name))!r} there, {new.get(name, usual.get(name))!r} asked"
+        for name in {**new, **old}
+        if old.get(name) != new.get(name) and name not in unknown
     ]
     if different:
         raise ValueError(f"{folder} holds a run of another specification: {'; '.join(different)}. Choose {otherwise}")
 
 
 def _identity(order: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a run's results depend on."""
-    task = {name: order["task"][name] for name in OF_TASK}
-    return {"specification": order["specification"], "data_fingerprint": order["data_fingerprint"], "task": task}
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        out |= _flat(item, f"{prefix}{key}.") if isinstance(item, dict) else {prefix + key: item}
-    return {name.removeprefix("specification.").removeprefix("hyperparameters."): item for name, item in out.items()}
+    """Everything that a run's results depend on, by name; what is None is as good as not said."""
+    specification = {**order["specification"]}
+    hyperparameters = specification.pop("hyperparameters", {})
+    task = {f"task.{name}": order["task"][name] for name in OF_TASK}
+    every = {**LEFT_OUT, **specification, **hyperparameters, "data_fingerprint": order["data_fingerprint"], **task}
+    return {name: value for name, value in every.items() if value is not None}
 
 
 def backbone_origin(spec: ResolvedRun) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -166,9 +168,8 @@ class RunSpec:
         """The command line of `train.py` for this run."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
         values |= {**self.overrides, "output_dir": root, "data_dir": data_dir}
-        return [
-            part for name, value in values.items() if value not in (None, "") for part in (f"--{name}", str(value))
-        ]
+        given = {name: value for name, value in values.items() if value not in (None, "", [])}
+        return [word for name, value in given.items() for word in (f"--{name}", *_words(value))]
 
     def hyperparameters(self) -> dict[str, Any]:
         """Hyperparameters as the run's record has them: defaults, then the protocol's, then the overrides. For a
@@ -191,7 +192,9 @@ class RunSpec:
         }
         if Path(self.backbone).expanduser().is_dir():
             of_protocol["backbone_revision"] = weights_revision(self.backbone, get_arm(self.arm).start)
-        return {**_DEFAULTS, **LEFT_OUT, **protocol.training, **of_protocol, **self.overrides}
+        # the machine decides what `auto` is, and a run records that
+        given = {name: value for name, value in self.overrides.items() if (name, value) != ("precision", "auto")}
+        return {**_DEFAULTS, **LEFT_OUT, **protocol.training, **of_protocol, **given}
 
     def to_json(self) -> dict[str, Any]:
         """The fields, with the folder that the run writes to relative to the root of all runs."""
@@ -216,3 +219,12 @@ class RunSpec:
             if name in record
         }
         return cls(**{name: record[name] for name in needed}, **optional)
+
+
+def _words(value: Any) -> list[str]:
+    """A value of an option as words of a command line: JSON for named values, a word for each item of a list."""
+    if isinstance(value, dict):
+        return [json.dumps(value)]
+    if isinstance(value, (list, tuple)):
+        return [word for item in value for word in _words(item)]
+    return [str(value.value if isinstance(value, Enum) else value)]

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import TrainingArguments
 
 from hf_bertx import run_files
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import main
-from hf_bertx.runs.arguments import OWN_ARGUMENTS, parse_arguments
+from hf_bertx.pretraining.arguments import parse_pretraining
+from hf_bertx.runs.arguments import OWN_ARGUMENTS, parse_arguments, read_options
 from hf_bertx.runs.order import check_same, run_order
+from hf_bertx.runs.spec import RunSpec
 from hf_bertx.runs.training import build_trainer
 from hf_bertx.runs.training_options import HONOURED, REFUSED, check_given
 from hf_bertx.tasks import get_task
@@ -180,6 +183,13 @@ def test_an_honoured_field_reaches_the_trainer(tiny_backbone: Path, tmp_path: Pa
 
 
 WORKERS = ["--dataloader_num_workers", "1"]
+_NEEDED = {"gradient_checkpointing_kwargs": ["--gradient_checkpointing", "1"]}
+_NEEDED |= dict.fromkeys(("dataloader_prefetch_factor", "dataloader_persistent_workers"), WORKERS)
+# Each field as a command line gives it, with what it needs.
+WORDS = {
+    name: [*_NEEDED.get(name, []), f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    for name, value in HONOURED_HERE.items()
+}
 # Fields that change no number of a run; `eval_delay` and the like choose which weights are kept, and do.
 SAME_RUN = frozenset(
     """
@@ -200,18 +210,50 @@ def test_an_honoured_field_is_part_of_a_runs_identity(tiny_backbone: Path, tmp_p
         (spec,), args = parse_arguments([*given, *more])
         return spec.folder(tmp_path), run_order(spec, args, data)
 
-    found = set()
-    needed = {"gradient_checkpointing_kwargs": ["--gradient_checkpointing", "1"]}
-    needed |= dict.fromkeys(("dataloader_prefetch_factor", "dataloader_persistent_workers"), WORKERS)
-    plain = ordered()
-    run_files.write_json(tmp_path / run_files.RUN, plain[1])
-    for name, value in HONOURED_HERE.items():
-        told = [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
-        folder, order = ordered(*needed.get(name, []), *told)
+    def is_taken_for(there: tuple[Path, dict[str, Any]], asked: tuple[Path, dict[str, Any]]) -> bool:
+        run_files.write_json(tmp_path / run_files.RUN, there[1])
         try:
-            assert folder == plain[0]
-            check_same(tmp_path, order)
-        except (AssertionError, ValueError):
-            continue
-        found.add(name)
+            check_same(tmp_path, asked[1])
+        except ValueError:
+            return False
+        return there[0] == asked[0]
+
+    found, plain = set(), ordered()
+    for name, words in WORDS.items():
+        other = ordered(*words)
+        taken = is_taken_for(plain, other), is_taken_for(other, plain)
+        assert taken[0] == taken[1], name
+        found |= {name} if taken[0] else set()
     assert found == SAME_RUN
+
+
+def test_an_option_is_passed_on_as_it_was_given(tmp_path: Path) -> None:
+    more = {"report_to": "tensorboard", "bf16": "false", "shortcuts": "false", "standardize_targets": "false"}
+    told = [(name, [f"--{name}", value]) for name, value in (*more.items(), ("report_to", "none"))]
+    for name, words in (*WORDS.items(), *told):
+        first = read_options(words)
+        again = read_options(RunSpec(overrides=first.values(first.given)).arguments(tmp_path))
+        before, after = ({**vars(each.training), **vars(each.run)} for each in (first, again))
+        assert after[name] == before[name], name
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("", (False, True)),
+        ("--fp16", (True, False)),
+        ("--fp16 false", (False, True)),
+        ("--bf16", (False, True)),
+        ("--bf16 false", (False, False)),
+        ("half.yaml", (True, False)),
+    ],
+)
+def test_fp16_and_bf16_take_the_place_of_auto(
+    words: str, expected: tuple[bool, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.chdir(tmp_path)
+    Path("half.yaml").write_text("fp16: true\n")
+    for read in (lambda argv: read_options(argv).training, lambda argv: parse_pretraining(argv)[1]):
+        training = read(words.split())
+        assert (training.fp16, training.bf16) == expected
