@@ -6,10 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch.nn import functional
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import rotate_checkpoints
 
 from ..run_files import writing
 
@@ -22,7 +25,6 @@ class RunTrainer(Trainer):
 
     _tokens: Any = 0
     make_model: Callable[[], Any]  # builds the model as it was before training
-    class_weights: Any = None  # of shape (classes,): weights of classes in the loss
     rows_on: torch.device  # device of the rows for training and prediction
 
     def whole_model(self) -> Any:
@@ -38,21 +40,6 @@ class RunTrainer(Trainer):
         model = self.make_model()
         model.load_state_dict(weights)
         return model
-
-    def compute_loss(
-        self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> Any:
-        """The model's loss, or the cross-entropy with class weights."""
-        if self.class_weights is None:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        labels = inputs["labels"]
-        _, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        logits = outputs["logits"].float()
-        weight = torch.as_tensor(self.class_weights, dtype=logits.dtype, device=logits.device)
-        loss = torch.nn.functional.cross_entropy(
-            logits, labels, weight, label_smoothing=self.args.label_smoothing_factor
-        )
-        return (loss, outputs) if return_outputs else loss
 
     def take_up(self, checkpoint: Path) -> None:
         """Loads a checkpoint of the end of training: selected weights, state and callbacks' states."""
@@ -74,8 +61,17 @@ class RunTrainer(Trainer):
         super()._load_best_model()
 
     def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        with writing(Path(self.args.output_dir or ".") / f"checkpoint-{self.state.global_step}"):
-            super()._save_checkpoint(*args, **kwargs)
+        # The stock Trainer removes older checkpoints once the new one is written, and not yet marked as whole. Here
+        # they go before, so that a killed process always leaves a whole one.
+        folder, limit = Path(self.args.output_dir or "."), self.args.save_total_limit
+        if self.args.should_save:
+            rotate_checkpoints(str(folder), limit, self.state.best_model_checkpoint, use_mtime=True)
+        self.args.save_total_limit = None
+        try:
+            with writing(folder / f"checkpoint-{self.state.global_step}"):
+                super()._save_checkpoint(*args, **kwargs)
+        finally:
+            self.args.save_total_limit = limit
 
     def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> Any:
         # the stock Trainer also drops the last items of validation and test
@@ -107,6 +103,30 @@ class RunTrainer(Trainer):
         if _internal_call:  # only in a checkpoint do all processes call this; a user's call may come from one process
             self._read_tokens()
         super().save_model(output_dir, _internal_call)
+
+
+def item_loss(smoothing: float = 0.0, class_weights: np.ndarray | None = None) -> Callable[..., torch.Tensor]:
+    """The mean loss over the items of an update, for `Trainer(compute_loss_func=...)`: however many of them are in
+    memory at once, and in however many processes.
+
+    A model's own loss is a mean over what is in memory. If an update has several such parts, the items of a smaller
+    part count more, and class weights are relative to the part.
+
+    Args:
+        smoothing: of the labels, where they are classes.
+        class_weights: of shape `(classes,)`; an item has 1 in the mean.
+    """
+
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: Any) -> torch.Tensor:
+        logits = outputs["logits"].float()
+        if labels.ndim == 2:  # of several labels an item, each counts as an item
+            total = functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum")
+        else:
+            weight = None if class_weights is None else torch.as_tensor(class_weights).to(logits)
+            total = functional.cross_entropy(logits, labels, weight, reduction="sum", label_smoothing=smoothing)
+        return total / num_items_in_batch
+
+    return loss
 
 
 def use_one_gpu(args: TrainingArguments) -> None:

@@ -32,7 +32,7 @@ from .optimizers import optimizer
 from .order import check_same, machine, run_order, versions
 from .outcome import finish
 from .schedule import count_rows, set_batch_size, set_schedule
-from .trainer import RunTrainer
+from .trainer import RunTrainer, item_loss
 from .windows import by_item, rows_of, say_lengths
 from .writer import RunWriter
 
@@ -71,6 +71,9 @@ def build_trainer(
         return metrics.score(spec.task, answers, labels, groups)
 
     labels, balanced = label_array(train_rows["label"][:], spec.task), spec.class_weights == "balanced"
+    weights = metrics.balanced_weights(labels, len(spec.task.labels or ())) if balanced else None
+    # of a regression the model's: the Trainer counts no item whose label is -100, as a target may be
+    own_loss = balanced or (args.gradient_accumulation_steps > 1 and not spec.task.regression)
     callbacks: list[TrainerCallback] = [
         LastStepCallback(),
         CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced)),
@@ -91,14 +94,13 @@ def build_trainer(
         data_collator=identity_collator,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
+        compute_loss_func=item_loss(args.label_smoothing_factor, weights) if own_loss else None,
         callbacks=callbacks,
     )
     for callback in trainer.callback_handler.callbacks:
         if getattr(callback, "logging_dir", "") is None:  # else they are deleted with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
     trainer.make_model, trainer.rows_on = make_model, rows_on
-    if balanced:
-        trainer.class_weights = metrics.balanced_weights(labels, len(spec.task.labels or ()))
     return trainer
 
 

@@ -8,11 +8,13 @@ import pytest
 import torch
 from conftest import small_config
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
 
 from hf_bertx import DisciplineTokenizer
+from hf_bertx.callbacks import RunRecordCallback
 from hf_bertx.data.device_rows import DeviceRows, flattened, identity_collator, where_rows_fit
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.runs.checkpoints import last_complete_checkpoint
 from hf_bertx.runs.trainer import RunTrainer
 
 SEQUENCES = ["ACGT", "ACGTACGTAC", "GG", "TTTTTTT", "ACGTA", "CCCCCCCC"] * 4
@@ -185,3 +187,41 @@ def test_predictions_are_in_the_order_of_the_rows_however_training_is_sampled(to
     assert found[0] == list(range(24))
     assert sorted(found[1]) == list(range(24))
     assert found[1] != found[0]  # the stock Trainer reorders them: what this is for
+
+
+class Killed(BaseException): ...
+
+
+class KillBeforeTheMarkCallback(TrainerCallback):
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 8:
+            raise Killed
+
+
+def test_a_kill_between_a_checkpoint_and_its_mark_leaves_the_one_before(tokenizer: Any, tmp_path: Path) -> None:
+    config = small_config("bert")
+    config.vocab_size = 1600
+    args = TrainingArguments(
+        output_dir=str(tmp_path / "run"),
+        max_steps=12,
+        save_steps=4,
+        save_total_limit=1,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    trainer = RunTrainer(
+        model=BertForDisciplineClassification(config),
+        args=args,
+        train_dataset=our_rows(tokenizer, SEQUENCES, LABELS),
+        data_collator=identity_collator,
+        callbacks=[KillBeforeTheMarkCallback(), RunRecordCallback(tmp_path / "log.json")],
+    )
+    with pytest.raises(Killed):
+        trainer.train()
+    last = last_complete_checkpoint(tmp_path / "run")
+    assert last is not None
+    assert last.name == "checkpoint-4"
+    trainer.pop_callback(KillBeforeTheMarkCallback)
+    trainer.train(resume_from_checkpoint=str(last))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint-8", "checkpoint-12"}

@@ -72,3 +72,13 @@ def test_a_wrong_version_is_further_away(
 ) -> None:
 
     assert (losses(backbone, tmp_path, told, weights) - long_way).abs().max() > apart
+
+
+@pytest.mark.parametrize(
+    "told", ["", "--class_weights balanced", "--class_weights balanced --label_smoothing_factor 0.1"]
+)
+def test_batches_in_parts_have_the_loss_of_whole_ones(told: str, backbone: Path, tmp_path: Path) -> None:
+    few = ["--fraction", "0.0157", *told.split()]  # 45 items: the last batch of an epoch is one of 5
+    whole = losses(backbone, tmp_path / "whole", few)
+    parts = losses(backbone, tmp_path / "parts", [*few, "--per_device_train_batch_size", "2"])
+    assert (parts - whole).abs().max() <= 1e-5
