@@ -11,19 +11,24 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import IntervalStrategy
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from . import run_files
 from .runs import checkpoints as run_checkpoints
 from .runs.time_limit import TimeLimitReached
 
 
+def _wait_for_all(args: TrainingArguments) -> None:
+    if args.world_size > 1:
+        torch.distributed.barrier()
+
+
 class RunRecordCallback(TrainerCallback):
     """Writes the log history to a JSON file at every log, and stops a run whose loss is not a number.
 
     It also marks each checkpoint once all of its files are written, so that a killed process never resumes from half
-    a checkpoint (`hf_bertx.runs.checkpoints`), and logs at the end of each epoch, so that the mean
-    training loss of an epoch is exact.
+    a checkpoint (`hf_bertx.runs.checkpoints`), and logs at the end of each epoch, so that the mean training loss of an
+    epoch is exact. An infinite gradient norm, as of a step that fp16 skips, is null in the log.
 
     Args:
         path: the JSON file.
@@ -47,17 +52,21 @@ class RunRecordCallback(TrainerCallback):
         return control
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        last = state.log_history[-1] if state.log_history else {}
+        last: dict[str, Any] = state.log_history[-1] if state.log_history else {}
         for name in ("loss", "eval_loss"):
             if name in last and not math.isfinite(last[name]):
                 raise FloatingPointError(
                     f"{name} is {last[name]} at step {state.global_step}: lower the learning rate"
                 )
+        for name, value in last.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                last[name] = None  # JSON has no other word for it
         if state.is_world_process_zero:
             run_files.write_json(self.path, state.log_history)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
+        _wait_for_all(args)  # each process writes the state of its random generators
         if state.is_world_process_zero and checkpoint.is_dir():
             run_checkpoints.mark_complete(checkpoint, state.global_step)
 
@@ -108,6 +117,7 @@ class TimeLimitCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._over:
+            _wait_for_all(args)  # the end of one process ends the others, which may still write
             raise TimeLimitReached(f"the time limit was reached at step {state.global_step}")
 
 
@@ -167,6 +177,9 @@ class LossConvergedCallback(TrainerCallback, ExportableState):
                 f"at step {state.global_step}"
             )
             control.should_training_stop = True
+            # the weights as they are now can be chosen, and a start after this step knows that it was the last
+            control.should_evaluate |= args.eval_strategy != IntervalStrategy.NO
+            control.should_save |= args.save_strategy != SaveStrategy.NO
         return control
 
 

@@ -1,6 +1,7 @@
 """The files of examples/cluster are what accelerate, SLURM and `bertx study` take."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,12 @@ def _one_of_two(rank: int, file: str, deadline: float) -> None:
     callback = TimeLimitCallback(deadline if rank else float("inf"))  # clocks differ
     callback.on_step_end(args, state, control)
     assert control.should_save
+    if rank == 0:  # still writes when the other one has written
+        time.sleep(0.5)
+        Path(f"{file}-whole").touch()
     with pytest.raises(TimeLimitReached):
         callback.on_save(args, state, control)
+    assert Path(f"{file}-whole").exists()
     torch.distributed.destroy_process_group()
 
 
