@@ -6,7 +6,7 @@ They are saved in `config.json` as a record. A plain `AutoConfig` keeps them as 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import transformers
@@ -65,6 +65,10 @@ class DisciplineConfigMixin:
         ours, stock = "ForDisciplineClassification", "ForSequenceClassification"
         self.architectures = [name.replace(ours, stock) for name in getattr(self, "architectures", None) or []]
         super().save_pretrained(*args, **kwargs)  # type: ignore[misc]
+
+
+# The fields of [`DisciplineConfigMixin`] as they are before anything is recorded.
+RECORDS: dict[str, Any] = {f.name: f.default for f in fields(DisciplineConfigMixin)}
 
 
 class BertDisciplineConfig(DisciplineConfigMixin, BertConfig):

@@ -13,8 +13,11 @@ import transformers
 from transformers import AutoConfig, BertForSequenceClassification, PreTrainedModel
 
 from .arms import STARTS
-from .configuration_discipline import DISCIPLINE_CONFIGS, BertDisciplineConfig
+from .configuration_discipline import DISCIPLINE_CONFIGS, RECORDS, BertDisciplineConfig
 from .families import FAMILIES
+
+# Where `from_pretrained` looks for files: its config has to come from there too.
+_OF_HUB = ("revision", "token", "subfolder", "cache_dir", "local_files_only", "force_download", "proxies")
 
 
 def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -> Any:
@@ -48,6 +51,11 @@ def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -
             + (f" and {len(missing) - 1} weights more" if missing[1:] else "")
         )
     return model
+
+
+def last_linear(model: Any) -> Any:
+    """The layer that gives the logits: `classifier` itself, or the last linear layer in it."""
+    return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
 
 
 class DisciplineClassificationMixin:
@@ -90,10 +98,13 @@ class DisciplineClassificationMixin:
                 (everything is), `random_body` (everything but the embedding block is), `shuffled` (the entries of
                 each matrix are permuted; vectors, such as those of LayerNorms, are kept).
             revision: of the Hub id.
-            **kwargs: fields of the config: `num_labels`, `id2label`, `problem_type`, ...
+            **kwargs: fields of the config: `num_labels`, `id2label`, `problem_type`, ...; and what the stock
+                `from_pretrained` takes of the Hub: `token`, `cache_dir`, ...
 
         Returns:
-            The model in float32; the classifier's head is random in any case. Draws come from torch's generator.
+            The model in float32. Its output layer is drawn in any case, other layers of the head where the backbone
+            lacks them: a trained pooler is kept. Draws come from torch's generator. The config records this start
+            alone, not what the backbone's says of an earlier training.
 
         Raises:
             ValueError: an unknown start, or weights that are missing or have other shapes than the config says.
@@ -101,11 +112,11 @@ class DisciplineClassificationMixin:
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
         kwargs.pop("trust_remote_code", None)  # never
-        kwargs.setdefault("started_from", f"{source}@{revision}" if revision else source)
+        started_from = f"{source}@{revision}" if revision else source
+        kwargs = {**RECORDS, "started_from": started_from, **kwargs, "reinit_embeddings": start == "re_emb"}
         if start in ("pretrained", "re_emb", "shuffled"):
-            if start == "re_emb":
-                kwargs["reinit_embeddings"] = True
             model = load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            model.draw_output()
             if start == "shuffled":
                 model.shuffle_weights()
             return model
@@ -129,6 +140,14 @@ class DisciplineClassificationMixin:
         torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)
         if embedding.padding_idx is not None:
             embedding.weight[embedding.padding_idx].zero_()
+
+    @torch.no_grad()
+    def draw_output(self) -> None:
+        """Draws the output layer anew if it was trained, which its bias tells; see [`draw_head`]."""
+        layer = last_linear(self)
+        if layer.bias is not None and layer.bias.any():
+            layer.weight.normal_(std=self.config.initializer_range)
+            layer.bias.zero_()
 
     @torch.no_grad()
     def draw_head(self, seed: int) -> None:
@@ -221,7 +240,7 @@ class AutoModelForDisciplineClassification:
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> PreTrainedModel:
         """See [`DisciplineClassificationMixin.from_pretrained`]."""
-        model_class = cls._class_of(pretrained_model_name_or_path, kwargs.get("revision"))
+        model_class = cls._class_of(pretrained_model_name_or_path, kwargs)
         return model_class.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
@@ -229,7 +248,7 @@ class AutoModelForDisciplineClassification:
         cls, source: str, start: str = "pretrained", revision: str | None = None, **kwargs: Any
     ) -> PreTrainedModel:
         """See [`DisciplineClassificationMixin.from_backbone`]."""
-        return cls._class_of(source, revision).from_backbone(source, start, revision, **kwargs)
+        return cls._class_of(source, {**kwargs, "revision": revision}).from_backbone(source, start, revision, **kwargs)
 
     @classmethod
     def from_config(cls, config: Any) -> PreTrainedModel:
@@ -240,8 +259,9 @@ class AutoModelForDisciplineClassification:
         return model_class(config)
 
     @classmethod
-    def _class_of(cls, source: Any, revision: str | None) -> Any:
-        config = AutoConfig.from_pretrained(source, revision=revision or "main", trust_remote_code=False)
+    def _class_of(cls, source: Any, settings: dict[str, Any]) -> Any:
+        of_hub = {name: settings[name] for name in _OF_HUB if settings.get(name) is not None}
+        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **of_hub)
         return cls._class_for_type(config.model_type)
 
     @staticmethod

@@ -8,12 +8,14 @@ import torch
 from conftest import broken_backbone, small_config
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
+from hf_bertx.arms import STARTS
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.configuration_discipline import BertDisciplineConfig
+from hf_bertx.configuration_discipline import RECORDS, BertDisciplineConfig
 from hf_bertx.modeling_discipline import (
     DISCIPLINE_MODELS,
     AutoModelForDisciplineClassification,
     BertForDisciplineClassification,
+    last_linear,
 )
 from hf_bertx.token_map import permutation_table, shift_table
 
@@ -73,6 +75,34 @@ def test_a_trained_pooler_is_kept(tiny_backbone: Path) -> None:
     size = model.bert.pooler.dense.weight.numel()
     assert torch.equal(head(model)[:size], before[:size])
     assert not torch.equal(head(model)[size:], before[size:])
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
+def test_a_trained_backbone_leaves_neither_answers_nor_records(tmp_path: Path, model_type: str, start: str) -> None:
+    trained = DISCIPLINE_MODELS[model_type](small_config(model_type))
+    for name, value in {"window_symbols": 50, "window_overlap": 5, "calibration_temperature": 2.0}.items():
+        setattr(trained.config, name, value)
+    trained.config.started_as, trained.config.shifted_by = "re_emb", "constant 1000"
+    with torch.no_grad():
+        for name, parameter in trained.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(1.0)
+    trained.save_pretrained(tmp_path)
+    model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path), start, num_labels=3)
+    records = {**RECORDS, "started_as": start, "started_from": str(tmp_path)}
+    assert {name: getattr(model.config, name) for name in RECORDS} == records
+    assert not last_linear(model).bias.any()
+    assert not torch.isclose(last_linear(model).weight, last_linear(trained).weight).all(dim=1).any()
+
+
+def test_a_checkpoint_is_looked_for_where_its_weights_are(tiny_backbone: Path, tmp_path: Path) -> None:
+    (tmp_path / "inside").symlink_to(tiny_backbone)
+    there = {"subfolder": "inside", "local_files_only": True}
+    for start in STARTS:
+        model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path), start, **there)
+        assert model.config.started_as == start
+    assert AutoModelForDisciplineClassification.from_pretrained(str(tmp_path), **there).config.hidden_size == 32
 
 
 @pytest.mark.parametrize("start", ["pretrained", "re_emb", "random", "random_body"])

@@ -9,8 +9,8 @@ import torch
 
 from .. import metrics
 from ..data.task_data import TaskData
+from ..modeling_discipline import last_linear
 from .arguments import ResolvedRun
-from .regression_head import last_linear
 from .trainer import RunTrainer
 from .windows import by_item, rows_of
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
+
+from ..modeling_discipline import last_linear
 
 
 class StandardizedLinear(torch.nn.Linear):
@@ -53,8 +54,3 @@ def restore_output(model: torch.nn.Module) -> None:
             layer.weight.mul_(layer.std)
             layer.bias.mul_(layer.std).add_(layer.mean)
             layer.__class__ = torch.nn.Linear
-
-
-def last_linear(model: PreTrainedModel) -> Any:
-    """The layer that gives the logits: `classifier` itself, or the last linear layer in it."""
-    return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
