@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,13 +118,15 @@ def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Se
     return METRICS[name](predicted, true)
 
 
-def names_of_pieces(pieces: Sequence[str | None]) -> list[str]:
+def names_of_pieces(pieces: Sequence[str | None], ids: Iterable[Any] | None = None) -> list[str]:
     """The piece that each segment votes for. A segment without a piece votes alone.
 
     Args:
         pieces: None or `""` for a segment that belongs to no piece.
+        ids: of the segments, after which those that vote alone are named; by default their numbers.
     """
-    return [piece or f"\0{number}" for number, piece in enumerate(pieces)]
+    alone = range(len(pieces)) if ids is None else ids
+    return [piece or f"\0{key}" for piece, key in zip(pieces, alone, strict=True)]
 
 
 def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool, multi_label: bool = False) -> np.ndarray:

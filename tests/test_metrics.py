@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hf_bertx.metrics import compute, evaluate_module, score, vote
+from hf_bertx.runs.run import Predictions
 from hf_bertx.tasks import TASKS
 
 SPLICE, MUSIC, STABILITY = TASKS["dna-splice"], TASKS["music-maestro-v1"], TASKS["protein-stability"]
@@ -91,3 +92,13 @@ def test_evaluate_loads_the_module_without_a_network() -> None:
     assert set(task.compute(predictions=[0, 1, 2], references=[0, 1, 1])) == {"accuracy", "mcc", "macro_f1"}
     with pytest.raises(ValueError, match="name a metric or a task, not 'bleu'"):
         evaluate.load(evaluate_module(), "bleu")
+
+
+def test_a_segment_without_a_piece_votes_alone_in_a_run_too() -> None:
+    logits, labels, pieces = np.eye(58)[[5, 3, 5, 7, 7]], np.array([5, 3, 5, 9, 9]), ("p", None, "p", None, "")
+    predictions = Predictions(("a", "b", "c", "d", "e"), labels, logits, pieces)
+    ids, truth, answers = predictions.answers(MUSIC)
+    assert len(ids) == 4
+    assert compute("accuracy", answers, truth) == score(MUSIC, logits, labels, pieces)["accuracy"] == 0.5
+    later = Predictions(("d", "e"), labels[3:], logits[3:], pieces[3:]).answers(MUSIC)[0]
+    assert later == ids[2:]  # of one name in each run, whichever items it looked at

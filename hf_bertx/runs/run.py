@@ -84,7 +84,7 @@ class Predictions:
         if not task.votes:
             return self.ids, self.labels, answers
         assert self.groups is not None
-        pieces = tuple(map(str, self.groups))
+        pieces = metrics.names_of_pieces(self.groups, self.ids)
         voted = metrics.vote(answers, pieces)
         truth = dict(zip(pieces, self.labels, strict=True))
         return tuple(voted), np.array([truth[piece] for piece in voted]), np.array(list(voted.values()))
