@@ -6,11 +6,11 @@ project's own measurements support. A result says which one made it.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, field
 from typing import Any
 
 from .arms import Arm
+from .registry import unknown
 from .tasks import Task
 
 LONG = 100  # tokens
@@ -157,7 +157,5 @@ def get_protocol(name: str) -> Protocol:
         ValueError: no protocol has that name; the message lists them.
     """
     if name not in PROTOCOLS:
-        near = difflib.get_close_matches(name, PROTOCOLS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown protocol {name!r}{hint} Known: {', '.join(PROTOCOLS)}")
+        raise ValueError(unknown("protocol", name, PROTOCOLS))
     return PROTOCOLS[name]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable
 from typing import Any
 
 import torch
+
+from ..registry import unknown
 
 
 class NovoGrad(torch.optim.Optimizer):
@@ -109,9 +110,7 @@ def optimizer(
             weight decay; betas for `adagrad`, which has none.
     """
     if name not in _CLASSES:
-        near = difflib.get_close_matches(name.lower(), _CLASSES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"unknown optimizer {name!r}{hint} Known: {', '.join(_CLASSES)}")
+        raise ValueError(unknown("optimizer", name, _CLASSES))
     if not (math.isfinite(learning_rate) and learning_rate > 0):
         raise ValueError(f"optimizer {name!r}: the learning rate is {learning_rate}; allowed: a number above 0")
     if not (math.isfinite(weight_decay) and weight_decay >= 0):

@@ -12,7 +12,6 @@ from transformers.utils import logging
 from ..disciplines import get_discipline
 from .arguments import ResolvedRun
 from .trainer import use_one_gpu
-from .windows import in_windows
 
 logger = logging.get_logger(__name__)
 _EVALUATIONS_AN_EPOCH = 3
@@ -22,7 +21,7 @@ def count_rows(items: Dataset, spec: ResolvedRun) -> int:
     """How many rows a run makes from items: one each, or one for each window."""
     if spec.windows is None:
         return len(items)
-    return len(in_windows(items, spec.windows, get_discipline(spec.task.discipline, spec.kmer))[1])
+    return len(spec.windows.cut(items["sequence"][:], get_discipline(spec.task.discipline, spec.kmer))[1])
 
 
 def set_batch_size(args: TrainingArguments, global_batch_size: int) -> None:

@@ -46,9 +46,8 @@ def say_lengths(task: Task, tokenizer: Any, windows: Windows | None, items: int,
 def in_windows(rows: Dataset, windows: Windows, discipline: Discipline) -> tuple[Dataset, np.ndarray]:
     """A row for each window of each row's sequence, and the row that each is of, shape `(windows,)`."""
     texts, owners = windows.cut(rows["sequence"][:], discipline)
-    columns = {name: rows[name][:] for name in rows.column_names}
-    repeated = {name: [column[i] for i in owners] for name, column in columns.items()}
-    return Dataset.from_dict({**repeated, "sequence": texts}, features=rows.features), owners
+    repeated = {**rows.select(owners).to_dict(), "sequence": texts}
+    return Dataset.from_dict(repeated, features=rows.features), owners
 
 
 def by_item(rows: DeviceRows, logits: np.ndarray, labels: np.ndarray, task: Task) -> tuple[np.ndarray, np.ndarray]:
