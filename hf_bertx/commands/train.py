@@ -19,8 +19,6 @@ def add(verbs: Any) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from ..runs.processes import end_process_group
-    from ..selection.command import train_command
+    from ..selection.command import train_and_end
 
-    train_command(arguments.arguments)
-    end_process_group()
+    train_and_end(arguments.arguments)

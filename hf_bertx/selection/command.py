@@ -28,12 +28,13 @@ Tell = Callable[[str], None]
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 2 after an error, which is printed as one line; see `run_command`."""
+    return run_command("train.py", lambda: train_and_end(sys.argv[1:] if argv is None else argv))
 
-    def act() -> None:
-        train_command(sys.argv[1:] if argv is None else argv)
-        end_process_group()
 
-    return run_command("train.py", act)
+def train_and_end(argv: list[str]) -> None:
+    """[`train_command`], and the end of the process group that it may have begun."""
+    train_command(argv)
+    end_process_group()
 
 
 def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=True)) -> Path:
@@ -53,11 +54,11 @@ def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=T
         ValueError, OSError: an order that cannot be carried out.
     """
     options = read_options(argv)
+    items, baselines = _checked(options)
     if options.run.folds is not None:
         from .cross_validation import cross_validate
 
         return cross_validate(options, tell)
-    items, baselines = _checked(options)
     say = tell if PartialState().is_main_process else lambda line: None
     prepared = prepare(options)
     plan = prepared.plans[0]

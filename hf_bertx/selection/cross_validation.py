@@ -29,7 +29,8 @@ from ..tasks import Task, get_task
 
 FOLDER = "cross_validation"  # below the runs
 PREDICTIONS, TABLE, SCORES = "predictions.parquet", "table.md", "scores.json"  # not `results.json`, which marks a run
-_NO_OVERRIDES = {*OWN_ARGUMENTS, *OF_THE_COMMAND, "output_dir", "threads", "disable_tqdm", "resume"}
+# Given options that are not passed on to the runs: they are of this command, or a study sets them itself.
+_NOT_OF_RUNS = {*OWN_ARGUMENTS, *OF_THE_COMMAND, "arm", "task", "output_dir", "threads", "disable_tqdm", "resume"}
 
 
 def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
@@ -39,8 +40,8 @@ def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
         The folder of the table, `cross_validation/TASK` below the runs.
 
     Raises:
-        ValueError: an option that cannot be used with folds, more folds than a class has items or groups, or a run
-            that failed.
+        ValueError: an option or several processes that cannot be used with folds, more folds than a class has items
+            or groups, or a run that failed.
     """
     run, root = options.run, Path(options.training.output_dir or "runs")
     if run.train_file is None:
@@ -48,8 +49,17 @@ def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
     for name in ("find_learning_rate", "probe_items", "push_to_hub", "validation_file"):
         if name in options.given:
             raise ValueError(f"--{name} cannot be used with --folds, which trains {run.folds} runs; leave one out")
+    if not run.resume:
+        raise ValueError(
+            "--no_resume cannot be used with --folds; choose another --output_dir to train all folds again"
+        )
+    if options.training.world_size > 1:
+        raise ValueError(
+            f"--folds trains one run after the other in 1 process, and this is one of {options.training.world_size}; "
+            "start it without accelerate launch or torchrun"
+        )
     name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
-    folder = str(build_own(name, root / "data", options.values((*OWN_ARGUMENTS, "folds"))).folder)
+    folder = str(build_own(name, root / "data", {**options.own_data, "folds": run.folds}).folder)
     task = get_task(folder)
     study = _study(options, folder, task)
     context = StudyContext(root, threads=run.threads)
@@ -68,7 +78,7 @@ def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
 def _study(options: Options, folder: str, task: Task) -> Study:
     """The runs of all folds: each arm, then the plain baselines, on each fold."""
     run, of_spec = options.run, {field.name for field in fields(RunSpec)} - {"overrides", "arm", "task", "split"}
-    given = options.values(sorted(options.given - _NO_OVERRIDES - {"arm", "task"}))
+    given = options.values(sorted(options.given - _NOT_OF_RUNS))
     shared = {name: value for name, value in given.items() if name in of_spec}
     overrides = {name: value for name, value in given.items() if name not in of_spec}
     seed = options.training.seed

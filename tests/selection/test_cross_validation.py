@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from transformers import TrainingArguments
 
 from dataset_scripts.splits import TEST, fold_split
 from hf_bertx import run_files
 from hf_bertx.data.similar_groups import similar_groups
 from hf_bertx.report.records import collect_runs
+from hf_bertx.runs.arguments import read_options
 from hf_bertx.runs.run import Run
 from hf_bertx.selection.command import train_command
+from hf_bertx.selection.cross_validation import _study
+from hf_bertx.tasks import get_task
 
 
 def drawn(letters: str, length: int, seed: int) -> str:
@@ -150,7 +154,7 @@ def fasta(tmp_path: Path) -> Path:
 def train(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, list[str]]:
     lines: list[str] = []
     argv = ["--backbone", str(backbone), "--output_dir", str(root), "--max_steps", "4", "--eval_steps", "2"]
-    argv += ["--logging_steps", "1", "--precision", "float32", "--disable_tqdm", "true"]
+    argv += ["--logging_steps", "1", "--precision", "auto", "--lr_scheduler_type", "cosine", "--disable_tqdm", "true"]
     if more[0] != "--task":
         argv += ["--train_file", str(fasta), "--discipline", "dna"]
     return train_command([*argv, *more], lines.append), lines
@@ -191,6 +195,8 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
             "--find_learning_rate cannot be used with --folds, which trains 2 runs",
         ),
         (("--folds", "2", "--probe_items", "9"), "--probe_items cannot be used with --folds, which trains 2 runs"),
+        (("--folds", "2", "--no_resume"), "--no_resume cannot be used with --folds; choose another --output_dir"),
+        (("--folds", "2", "--baselines", "foo"), "--baselines is 'foo'; allowed: plain, none"),
         (("--similarity_threshold", "0"), "--similarity_threshold is 0.0; allowed: more than 0, at most 1"),
         (("--similarity_threshold", "1.5"), "--similarity_threshold is 1.5; allowed: more than 0, at most 1"),
         (("--task", "dna-splice", "--folds", "2"), "--folds divides data of your own: name its file"),
@@ -199,3 +205,17 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
 def test_a_wrong_order_is_one_line(more: tuple[str, ...], message: str, fasta: Path, tiny_backbone: Path) -> None:
     with pytest.raises(ValueError, match=message):
         train(fasta, tiny_backbone, fasta.parent / "runs", *more)
+
+
+def test_folds_are_trained_in_one_process(fasta: Path, tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingArguments, "world_size", 2)
+    with pytest.raises(ValueError, match="--folds trains one run after the other in 1 process, and this is one of 2"):
+        train(fasta, tiny_backbone, fasta.parent / "runs", "--folds", "2")
+
+
+def test_options_that_are_off_reach_the_runs_of_the_folds() -> None:
+    told = "--train_file x.fasta --discipline dna --folds 2 --no_shortcuts --standardize_targets false --bf16 false"
+    options = read_options([*told.split(), "--skip_unreadable", "false"])
+    off = {"shortcuts": False, "standardize_targets": False, "bf16": False}
+    assert _study(options, "x", get_task("dna-splice")).runs[0].overrides == off
+    assert options.own_data == {"train_file": "x.fasta", "discipline": "dna"}
