@@ -18,7 +18,7 @@ from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.similar_groups import similar_groups
 from hf_bertx.data.targets import doubts
 from hf_bertx.data.task_data import OWN_ARGUMENTS, own_task
-from hf_bertx.disciplines import DISCIPLINES, separator_of
+from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
@@ -165,7 +165,7 @@ class Own(DisciplineBuilder):
         labels = labels or self._labels()
         noted = Counter[str]() if counts is None else counts
         kept: list[Record] = []
-        for item in read_input(path, columns, labels, noted, separator_of(config.discipline)):
+        for item in read_input(path, columns, labels, noted, config.discipline):
             assert item.label is not None
             record = Record(item.id, item.sequence, item.label, item.place, item.piece, item.second)
             if path.is_dir():

@@ -154,8 +154,10 @@ def fold(text: str) -> str:
     return "".join(upper if (upper := letter.upper()).lower() == letter else letter for letter in text)
 
 
-def separator_of(discipline: str) -> str:
+def separator_of(discipline: str | Discipline) -> str:
     """What stands between two symbols in raw text; a blank between the words of text."""
+    if isinstance(discipline, Discipline):
+        return discipline.separator
     return " " if discipline == "text" else DISCIPLINES[discipline].separator if discipline in DISCIPLINES else ""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
-from .data.input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music, read_input
+from .data.input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music
 from .metrics import names_of_pieces
 from .prediction.inference import SequenceClassifier, check_finite
 from .prediction.prediction_rows import piece_votes
@@ -89,7 +89,7 @@ class DisciplineClassificationPipeline(Pipeline):
         without a piece is a piece of its own.
         """
         path = Path(path)
-        answers = self._answers(read_input(path, columns), top_k=top_k)
+        answers = self._answers(self.classifier.read(path, columns), top_k=top_k)
         if not is_music(path) and (columns is None or columns.piece is None):
             for record, answer in answers:
                 yield {"id": record.id, **answer} if isinstance(answer, dict) else {"id": record.id, "labels": answer}

@@ -35,12 +35,11 @@ def add(verbs: Any) -> None:
 
 
 def _mutate(arguments: argparse.Namespace) -> None:
-    from ..data.input_records import read_input
     from ..prediction.mutations import Mutations, check_folder, effects, mutate, write_mutations
 
     check_folder(arguments.output, arguments.overwrite)
     classifier = classifier_of(arguments)
-    records = read_input(arguments.file, input_columns(arguments))
+    records = classifier.read(arguments.file, input_columns(arguments))
 
     def printed() -> Iterator[Mutations]:
         for each in mutate(classifier, records, arguments.target, arguments.letters, not arguments.no_deletions):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..disciplines import Discipline, separator_of
 from .midi_files import MIDI_ENDINGS, files_below, read_all
 from .record_labels import Labels, folder_labels
 from .record_values import label_of, name_of, sequence_of
@@ -73,14 +74,14 @@ def read_input(
     columns: Columns | None = None,
     labels: Labels | None = None,
     counts: Counter[str] | None = None,
-    separator: str = "",
+    discipline: str | Discipline | None = None,
 ) -> Iterator[InputRecord]:
     """Yields the records of a file, one in memory at a time; of a MIDI file its segments of 128 notes.
 
     Args:
         labels: where the labels are; None where they are not read.
         counts: collects repairs and omissions with their counts; by default they are logged as a warning.
-        separator: between the lines of a FASTA sequence; see [`disciplines.separator_of`].
+        discipline: joins the lines of a FASTA sequence as its symbols stand; without one nothing is between them.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -90,7 +91,7 @@ def read_input(
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file or folder")
     columns = columns or Columns()
-    noted: Counter[str] = Counter()
+    noted, separator = Counter[str](), "" if discipline is None else separator_of(discipline)
     _check_options(path, columns, labels)
     hashes = array("q")  # 8 bytes an id: memory hardly grows with the file
     for record in _records(path, columns, labels, noted, separator):

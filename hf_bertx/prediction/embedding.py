@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from .. import run_files
-from ..data.input_records import Columns, InputRecord, read_input
+from ..data.input_records import Columns, InputRecord
 from .batches import in_chunks
 from .inference import SequenceClassifier, check_finite
 
@@ -90,7 +90,7 @@ def embed_file(
     Raises:
         ValueError: as [`embed`], or bad input.
     """
-    embedded = embed(classifier, read_input(path, columns), layer, pooling)
+    embedded = embed(classifier, classifier.read(path, columns), layer, pooling)
     shape = [0, 0]
 
     def counted() -> Iterator[tuple[list[InputRecord], np.ndarray]]:

@@ -15,7 +15,7 @@ import torch
 from scipy.special import expit, softmax
 from transformers.utils import logging
 
-from ..data.input_records import InputRecord
+from ..data.input_records import Columns, InputRecord, read_input
 from ..families import usable_positions
 from ..metrics import mean_answers
 from ..runs.precision import PRECISIONS, fast_bfloat16
@@ -145,6 +145,10 @@ class SequenceClassifier:
         if isinstance(self.tokenizer, DisciplineTokenizer):
             return self.tokenizer.discipline.name
         return getattr(self.model.config, "discipline", None) or "text"
+
+    def read(self, path: Path, columns: Columns | None = None, **options: Any) -> Iterator[InputRecord]:
+        """The records of a file of the model's discipline; see [`read_input`]."""
+        return read_input(path, columns, discipline=getattr(self.tokenizer, "discipline", self.discipline), **options)
 
     def fingerprint(self) -> str:
         """sha256 over everything that predictions depend on: weights, labels, token map, precision."""

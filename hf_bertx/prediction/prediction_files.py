@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
-from ..data.input_records import Columns, InputRecord, is_music, read_input, said
+from ..data.input_records import Columns, InputRecord, is_music, said
 from ..data.midi_files import files_below
 from .batches import in_chunks
 from .inference import SequenceClassifier
@@ -93,7 +93,7 @@ def predict_file(
         done = whole_parts(stage, key)
         at = sum(count for _, count in done)
         noted: Counter[str] = Counter()
-        rest = islice(read_input(path, columns, counts=noted), at, None)
+        rest = islice(classifier.read(path, columns, counts=noted), at, None)
         new = _predict(classifier, rest, stage, key, len(done), _counter(progress, at, total))
         written = whole_parts(stage, key)
         parts, records = [part for part, _ in written], sum(count for _, count in written)
@@ -174,7 +174,7 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
             digest.update(f"{name}\x1f{file.stat().st_size}\x1e".encode() + file.read_bytes())
         return None, digest.hexdigest()
     total = 0
-    for chunk in in_chunks(read_input(path, columns, counts=Counter())):  # repairs are reported once, at the end
+    for chunk in in_chunks(classifier.read(path, columns, counts=Counter())):  # repairs are reported once, at the end
         classifier.count(chunk)
         total += len(chunk)
         for record in chunk:

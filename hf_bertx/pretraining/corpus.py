@@ -17,7 +17,6 @@ from datasets.exceptions import DatasetGenerationError
 from .. import run_files
 from ..data.input_records import Columns, read_input
 from ..data.text_files import open_text
-from ..disciplines import separator_of
 from ..tokenization_discipline import UnknownSymbolError
 
 DOCUMENTS = ("file", "blank_line", "line")
@@ -97,8 +96,7 @@ def read_rows(source: Source) -> Iterator[dict[str, Any]]:
         lines = _dataset_lines(source)
     elif source.discipline is not None:
         columns = Columns(sequence=None if source.column == "sequence" else source.column)  # FASTA has no columns
-        separator = separator_of(source.discipline)
-        records = (r for path in source.paths for r in read_input(path, columns, separator=separator))
+        records = (r for path in source.paths for r in read_input(path, columns, discipline=source.discipline))
         lines = ((r.sequence, True, r.place) for r in records)
     else:
         lines = _text_lines(source)

@@ -24,7 +24,7 @@ import gradio as gr
 import page
 from huggingface_hub import HfApi
 
-from hf_bertx.data.input_records import INPUT_ENDINGS, InputRecord, is_music, read_input
+from hf_bertx.data.input_records import INPUT_ENDINGS, InputRecord, is_music
 from hf_bertx.hub_answers import advice
 from hf_bertx.prediction.attribution import METHODS, attribute
 from hf_bertx.prediction.inference import Chunk, SequenceClassifier
@@ -145,7 +145,7 @@ def _of_mutations(classifier: SequenceClassifier, sequence: str) -> str:
 
 
 def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
-    records = list(islice(read_input(path), MOST_RECORDS + 1))
+    records = list(islice(classifier.read(path), MOST_RECORDS + 1))
     more = len(records) > MOST_RECORDS
     rows, pieces, predicted = [], [], []
     chunks = list(classifier.predict(records[:MOST_RECORDS]))

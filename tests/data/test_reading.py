@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from raw_files import parquet
+from saved_models import saved
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -27,6 +28,7 @@ from hf_bertx.data.midi_files import NOTES, files_below, read_segments
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.targets import doubts, problem_of, sentence, understood
 from hf_bertx.data.tokenized_data import encode_flat, tokens_cut
+from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.tasks import get_task
 
 CSV = "id,sequence,label\n"
@@ -398,11 +400,14 @@ def test_what_was_understood_is_one_line() -> None:
     [("dna", "AC\nGT", "ACGT"), ("text", "hello world\nagain", "hello world again"), ("music", "1\n2 3", "1 2 3")],
 )
 def test_lines_of_a_sequence_are_joined_as_its_symbols_are(
-    tmp_path: Path, discipline: str, lines: str, joined: str
+    tmp_path: Path, tiny_backbone: Path, discipline: str, lines: str, joined: str
 ) -> None:
     path = write(tmp_path, "x.fasta", "".join(f">s{n} {'ab'[n % 2]}\n{lines}\n" for n in range(40)))
     build(tmp_path, train_file=str(path), discipline=discipline)
     assert set(datasets.load_dataset(str(tmp_path / "out"), split="train")["sequence"]) == {joined}
+    if discipline != "text":
+        model = SequenceClassifier.from_pretrained(saved(tiny_backbone, tmp_path / "model", discipline))
+        assert {record.sequence for record in model.read(path)} == {joined}
 
 
 # --- builds ---
