@@ -71,16 +71,35 @@ class _LinearOfItsType(torch.nn.Linear):
 
 
 def _in_type(model: Any, dtype: torch.dtype) -> Any:
-    """The model in another type, all but the layer of the logits; an encoder alone has none."""
-    last = [module for module in model.modules() if type(module) is torch.nn.Linear][-1:]
-    heads = [layer for layer in last if layer.out_features == model.config.num_labels and layer.weight.dtype != dtype]
-    kept = [(layer, name, weight) for layer in heads for name, weight in layer.named_parameters()]
-    kept = [(layer, name, torch.nn.Parameter(weight.detach(), weight.requires_grad)) for layer, name, weight in kept]
+    """The model in another type, all but the layer of the logits; an encoder alone has none.
+
+    Where the last encoder layer averages all positions, as a probe's does, it keeps its type too, and so does the
+    pooler: the means of two items differ by less than bfloat16 can tell.
+    """
+    linear = [module for module in model.modules() if type(module) is torch.nn.Linear]
+    parts = [linear[-1]] if linear and linear[-1].out_features == model.config.num_labels else []
+    if parts and _averages_positions(model):
+        parts += [model.base_model.encoder.layer[-1], model.base_model.pooler]
+    kept = [
+        (module, name, torch.nn.Parameter(weight.detach(), weight.requires_grad))
+        for part in parts
+        for module in part.modules()
+        for name, weight in module.named_parameters(recurse=False)
+        if weight.dtype != dtype
+    ]
     model = model.to(dtype)
-    for layer, name, weight in kept:
-        setattr(layer, name, weight)
-        layer.__class__ = _LinearOfItsType
+    for module, name, weight in kept:
+        setattr(module, name, weight)
+        if type(module) is torch.nn.Linear:
+            module.__class__ = _LinearOfItsType
     return model
+
+
+def _averages_positions(model: Any) -> bool:
+    """Whether the last layer of a BERT model has queries of zero, so that a position attends to all alike."""
+    if model.config.model_type != "bert" or model.base_model.pooler is None:
+        return False
+    return not model.base_model.encoder.layer[-1].attention.self.query.weight.any()
 
 
 def _copy_with_shared_weights(model: Any) -> Any:

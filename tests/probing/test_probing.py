@@ -23,6 +23,7 @@ from hf_bertx.cli import main
 from hf_bertx.disciplines import DNA
 from hf_bertx.metrics import balanced_weights
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
+from hf_bertx.performance import speed_up_prediction
 from hf_bertx.probing.draws import draw
 from hf_bertx.probing.features import FeatureCache, extract, item_keys
 from hf_bertx.probing.heads import ALPHAS, Head, fit_head
@@ -321,6 +322,18 @@ def test_a_probe_reads_windows_and_weighs_classes(tiny_backbone: Path, tmp_path:
     assert "read in windows of so many, of which two share at least 5: 500 train, 159 validation, 160 test." in card
     assert "The features of an item are the mean of its windows'." in card
     assert "were cut" not in card
+
+
+def test_bfloat16_tells_the_means_of_a_probe_apart(tiny_backbone: Path) -> None:
+    model = BertForDisciplineClassification.from_backbone(str(tiny_backbone), num_labels=3).eval()
+    torch.manual_seed(0)
+    ids = torch.randint(200, 300, (64, 100))
+    head = Head(np.random.default_rng(0).normal(size=(3, 32)), np.zeros(3), 1.0)
+    with torch.no_grad():  # what all states share is far larger than what differs
+        model.bert.encoder.layer[0].output.LayerNorm.bias.normal_(0, 8)
+        grown = set_head(add_pooling_layer(model, 1), head)
+        exact, found = (m(input_ids=ids).logits for m in (grown, speed_up_prediction(grown, torch.bfloat16)))
+    assert ((found - exact).std(0) < 0.05 * exact.std(0)).all()
 
 
 def test_a_pooling_layer_reads_the_mean(tiny_backbone: Path) -> None:
