@@ -14,15 +14,20 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 import torch
+from file_server import FileServer
 from hub_server import HubServer
 from python_processes import run_python
 from safetensors.torch import load_file, save_file
+from saved_models import classes, saved
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer, PreTrainedTokenizerFast
 
@@ -77,16 +82,9 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, wordpiece_vocabulary
     """A BERT of 2 layers x 32 with random weights that plays the pre-trained one."""
     folder = tmp_path_factory.mktemp("tiny-bert")
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(wordpiece_vocabulary),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=64,
-        max_position_embeddings=128,
-        initializer_range=0.05,
-    )
-    BertModel(config).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes |= {"vocab_size": len(wordpiece_vocabulary), "max_position_embeddings": 128}
+    BertModel(BertConfig(**sizes, initializer_range=0.05)).save_pretrained(folder)
     tokenizer = BertTokenizer(vocab={token: i for i, token in enumerate(wordpiece_vocabulary)})
     tokenizer.model_max_length = 128
     tokenizer.save_pretrained(folder)
@@ -242,6 +240,24 @@ def user(hub: HubServer, tmp_path: Path) -> HubUser:
     return HubUser(hub, tmp_path)
 
 
+@pytest.fixture
+def server() -> Iterator[FileServer]:
+    with FileServer() as running:
+        thread = threading.Thread(target=partial(running.serve_forever, poll_interval=0.02))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The download cache of `datasets`, for this test alone, and leave to reach this machine's own addresses."""
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
+    return tmp_path / "downloads"
+
+
 @pytest.fixture(scope="session")
 def python_without_hf_bertx(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The interpreter of a fresh virtual environment that sees the installed packages, but not hf_bertx.
@@ -257,6 +273,12 @@ def python_without_hf_bertx(tmp_path_factory: pytest.TempPathFactory) -> str:
     done = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, cwd=folder)
     assert done.stdout.split() == ["True", "None"]
     return python
+
+
+@pytest.fixture(scope="session")
+def dna_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A saved model of three classes of DNA, with random weights. Not to be changed: copy it."""
+    return saved(tiny_backbone, tmp_path_factory.mktemp("dna"), "dna", **classes("EI", "IE", "N"))
 
 
 @pytest.fixture(scope="session")

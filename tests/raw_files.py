@@ -1,6 +1,8 @@
 """Files of raw data, made for a test."""
 
 import io
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -36,4 +38,27 @@ def midi_of(notes: Any) -> bytes:
     piece.instruments[0].notes = list(notes)
     written = io.BytesIO()
     piece.write(written)
+    return written.getvalue()
+
+
+def histone(items: int = 40, flipped: bool = False) -> str:
+    """The text of H3.txt: `items` short sequences, each second one positive; or the others, if `flipped`."""
+    return "".join(f">iYAL0{n:02d}W_{n}\nACGTAC{'ACGT'[n % 4]}\n{(n + flipped) % 2}\n" for n in range(items))
+
+
+def zipped(files: dict[str, Any]) -> bytes:
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return written.getvalue()
+
+
+def tarred(files: dict[str, str]) -> bytes:
+    written = io.BytesIO()
+    with tarfile.open(fileobj=written, mode="w:gz") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content.encode()))
     return written.getvalue()

@@ -1,4 +1,4 @@
-"""Small saved models, input files for them, and files damaged on purpose."""
+"""Small saved models, and input files for them."""
 
 import random
 from pathlib import Path
@@ -51,13 +51,3 @@ def midi(path: Path, notes: int, seed: int) -> Path:
 
 def predict(*argv: Any) -> int:
     return main(["predict", *map(str, argv)])
-
-
-def damage(path: Path, how: str) -> None:
-    content = path.read_bytes()
-    middle = len(content) // 2
-    if how == "gone":
-        path.unlink()
-    else:
-        path.write_bytes({"empty": b"", "cut": content[:middle], "{}": b"{}",
-                          "zeros": content[:middle] + bytes(64) + content[middle + 64 :]}[how])  # fmt: skip

@@ -1,11 +1,9 @@
-"""A campaign against silent faults: kills, damaged files, fuzzed inputs. Slow: `make campaign` runs it.
+"""A campaign against silent faults: kills and damaged files. Slow: `make campaign` runs it.
 
 Whatever happens to a process or a file, a command ends with the right result or with one line that says why not.
 """
 
 import hashlib
-import io
-import json
 import multiprocessing
 import random
 import shutil
@@ -13,47 +11,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import mido
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
+from file_damage import DAMAGES, damage
 
 from hf_bertx.cli import main
-from hf_bertx.data.input_records import read_input
 from hf_bertx.launch import main as train_main
 
 pytestmark = pytest.mark.slow
 
-KILLS, FUZZED = 30, 2000
+KILLS = 30
 SEED = 20210707
-
-DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
-    "empty": lambda content: b"",
-    "half": lambda content: content[: len(content) // 2],
-    "zeros": lambda content: content[: len(content) // 2] + bytes(64) + content[len(content) // 2 + 64 :],
-    "bit": lambda content: content[: (m := len(content) * 2 // 3)] + bytes([content[m] ^ 4]) + content[m + 1 :],
-    "braces": lambda content: b"{}",
-    "missing": lambda content: None,
-    "tail": lambda content: content[:-1],
-    "head": lambda content: content[1:],
-    "twice": lambda content: content * 2,
-    "noise": lambda content: random.Random(len(content)).randbytes(len(content)),
-}
 SIX = tuple(DAMAGES)[:6]  # where each damage costs a training
-damaged: list[Path] = []
-
-
-def damage(path: Path, how: str) -> None:
-    damaged.append(path)
-    content = DAMAGES[how](path.read_bytes())
-    if content is None:
-        path.unlink()
-    else:
-        path.write_bytes(content)
 
 
 def outcome(act: Callable[[list[str]], int], argv: list[str], capsys: pytest.CaptureFixture) -> tuple[int, str]:
@@ -214,103 +186,3 @@ def test_a_damaged_data_set_is_refused_or_read_as_it_was(tmp_path: Path, capsys:
             for argv in verbs:
                 status, _ = outcome(main, argv, capsys)
                 assert status == 2 or name.suffix != ".parquet", f"{' '.join(argv[:2])}, {name}, {how}: used"
-
-
-def test_three_hundred_files_were_damaged() -> None:
-    if not damaged:
-        pytest.skip("the tests above did not run")
-    assert len(damaged) >= 300
-
-
-# --- fuzzed inputs ---------------------------------------------------------------------------------------------------
-
-
-def inputs(rng: random.Random) -> dict[str, bytes]:
-    """A good file of each form, eight records each."""
-    items = [(f"id{n}", "".join(rng.choices("ACGT", k=rng.randint(5, 40))), "ab"[n % 2]) for n in range(8)]
-    table = [("id", "sequence", "label"), *items]
-    sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"id": [i for i, _, _ in items], "sequence": [s for _, s, _ in items]}), sink)
-    midi = mido.MidiFile()
-    track = mido.MidiTrack()
-    midi.tracks.append(track)
-    for pitch in range(40, 80):
-        track.append(mido.Message("note_on", note=pitch, velocity=64, time=10))
-        track.append(mido.Message("note_off", note=pitch, velocity=0, time=60))
-    return {
-        ".fasta": "".join(f">{i} {label}\n{s}\n" for i, s, label in items).encode(),
-        ".csv": "\n".join(",".join(row) for row in table).encode() + b"\n",
-        ".tsv": "\n".join("\t".join(row) for row in table).encode() + b"\n",
-        ".jsonl": "".join(json.dumps({"id": i, "sequence": s}) + "\n" for i, s, _ in items).encode(),
-        ".parquet": sink.getvalue().to_pybytes(),
-        ".mid": midi_bytes(midi),
-    }
-
-
-def midi_bytes(midi: mido.MidiFile) -> bytes:
-    sink = io.BytesIO()
-    midi.save(file=sink)
-    return sink.getvalue()
-
-
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    out = bytearray(content)
-    for _ in range(rng.randint(1, 3)):
-        at = rng.randrange(len(out) + 1)
-        kind = rng.randrange(5)
-        if kind == 0:
-            out[at : at + 1] = bytes([rng.randrange(256)])
-        elif kind == 1:
-            out[at:at] = rng.choice(
-                [b'"', b"'", b"\n", b"\r", b",", b"\t", b">", b"\x00", b"{", b"NA", b"\xef\xbb\xbf"]
-            )
-        elif kind == 2:
-            del out[at : at + rng.randint(1, 8)]
-        elif kind == 3:
-            out[at:at] = out[at : at + rng.randint(1, 60)]
-        else:
-            del out[at:]
-        if not out:
-            break
-    return bytes(out)
-
-
-def expected_records(text: str, ending: str) -> int | None:
-    """How many records the text has, counted in the plainest way; None where that says nothing."""
-    lines = [line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip()]
-    if ending == ".fasta":
-        return sum(line.strip().startswith(">") for line in lines)
-    blank = "," if ending == ".csv" else "\t"
-    lines = [line for line in lines if line.strip(blank + " ")]
-    return {".csv": len(lines) - 1, ".tsv": len(lines) - 1, ".jsonl": len(lines)}.get(ending)
-
-
-def fuzzed() -> Iterator[tuple[str, bytes]]:
-    rng = random.Random(SEED)
-    for _ in range(FUZZED):
-        good = inputs(rng)
-        ending = rng.choice(list(good))
-        yield ending, mutated(good[ending], rng)
-
-
-def test_fuzzed_inputs_are_read_as_they_stand_or_refused(tmp_path: Path) -> None:
-    refused = 0
-    for number, (ending, content) in enumerate(fuzzed()):
-        path = tmp_path / f"input{ending}"
-        path.write_bytes(content)
-        try:
-            records = list(read_input(path))
-        except ValueError as error:
-            refused += 1
-            line = str(error)
-            assert path.name in line, f"{number}: {line!r} does not name the file"
-            assert "\n" not in line.strip(), f"{number}: {line!r}"
-            continue
-        if ending in (".parquet", ".mid"):
-            continue
-        text = content.decode("utf-8-sig")
-        assert len(records) == expected_records(text, ending), f"{number}: {text!r} gives {records}"
-        plain = "".join(text.split())
-        for record in records:
-            assert "".join(record.sequence.split()) in plain, f"{number}: {record} is not in the file"
-    assert FUZZED // 10 < refused < FUZZED

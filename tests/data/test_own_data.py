@@ -2,13 +2,11 @@
 
 import json
 import random
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from subprocess import CompletedProcess
 
-import pytest
 from conftest import ROOT
 from python_processes import run_python
 
@@ -73,56 +71,6 @@ def test_targets_in_a_table_make_a_regression(tiny_backbone: Path, tmp_path: Pat
     assert json.loads((record.folder / "model" / "config.json").read_text())["problem_type"] == "regression"
 
 
-@pytest.mark.parametrize(
-    ("argv", "message"),
-    [
-        (("--train_file", "none.fasta", "--discipline", "dna"), "none.fasta: no such file or folder"),
-        (("--train_file", "a.fasta"), "--discipline is missing; allowed: dna, protein, music, text"),
-        (("--train_file", "a.fasta", "--discipline", "rna"), "--discipline is 'rna'; allowed: dna, protein"),
-        (("--train_file", "a.fasta", "--discipline", "dna", "--task", "dna-h3"), "give your own data another name"),
-        (("--train_file", "bad.fasta", "--discipline", "dna"), "line 1: 'E' at position 1 of the sequence is not in"),
-        (("--train_file", "one.fasta", "--discipline", "dna"), "every record has the label 'x'; a task needs two"),
-        (
-            ("--train_file", "a.fasta", "--discipline", "dna", "--metric", "auc"),
-            "--metric is 'auc'; allowed for class",
-        ),
-    ],
-)
-def test_a_wrong_file_is_one_line(
-    argv: tuple[str, ...],
-    message: str,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    import train as script
-
-    write_fasta(tmp_path / "a.fasta", 40)
-    (tmp_path / "bad.fasta").write_text(">a x\nAEC\n>b y\nACG\n")
-    (tmp_path / "one.fasta").write_text(">a x\nACC\n>b x\nACG\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train.py", *argv])
-    assert script.main() == 2
-    error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("train.py: error: ")
-    assert message in error
-    assert not list((tmp_path / "runs").rglob("run.json"))
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes"),
-    [
-        ({"b", "a"}, ("a", "b")),
-        ({"10", "9"}, ("9", "10")),
-        ({"1", "2.0"}, None),
-        ({"1E2", "2E2"}, ("1E2", "2E2")),  # plates
-        ({"1_1", "10_3"}, ("10_3", "1_1")),
-    ],
-)
-def test_what_makes_classes_and_what_a_regression(labels: set[str], classes: tuple[str, ...] | None) -> None:
-    assert own_task("mine", "dna", twice(labels), 10, False, False, "file").labels == classes
-
-
 def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
     assert own_task("mine", "text", twice("ab"), 4, False, False, "file").max_length == 512  # words, not tokens
     assert own_task("mine", "dna", twice("ab"), 2000, False, False, "file").max_length == 512
@@ -131,9 +79,3 @@ def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
     told = {"train_file": str(tmp_path / "pairs.csv"), "discipline": "protein", "second_sequence_column": "partner"}
     build_dataset("pairs", tmp_path / "built", builder_options=told)
     assert built_task(tmp_path / "built").max_length == 20 + 12 + 3
-
-
-def test_one_word_among_many_numbers_is_an_error_not_a_class() -> None:
-    labels = {"missing", *(f"{i / 10:.1f}" for i in range(20))}
-    with pytest.raises(ValueError, match="label 'missing' is not a number, and most others are"):
-        own_task("mine", "dna", twice(labels), 10, False, False, "file")

@@ -37,7 +37,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
     assert not (tmp_path / "out").exists()
 
 
-def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None:
+def test_an_honoured_option_is_not_refused() -> None:
     for name in HONOURED:
         needed = {"push_to_hub", "fsdp", "gradient_checkpointing", "activation_checkpointing", "torch_compile"}
         check_given({name, *needed})
@@ -93,6 +93,11 @@ def test_an_honoured_option_is_not_refused_alone_or_with_what_it_needs() -> None
         ("--train_file a.fasta --discipline dna --data_dir d", "--data_dir and --train_file are both given"),
         ("--train_file a.fasta --discipline dna --split grouped", "--split and --train_file are both given"),
         ("--train_file a.fasta --discipline dna", "a.fasta: no such file or folder"),
+        ("--train_file a.fasta", "--discipline is missing; allowed: dna, protein, music, text"),
+        (
+            "--train_file a.fasta --discipline dna --task dna-h3",
+            "dna-h3 is a task of the paper; give your own data an",
+        ),
         *(
             (f"--{name} x", f"--{name} describes data of your own")
             for name in OWN_ARGUMENTS
