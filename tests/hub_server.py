@@ -77,14 +77,11 @@ class Repository:
 
 
 class HubServer:
-    """The double. `start` gives its address; state outlives `stop`, so that a server can die and come back.
+    """The double. `start` gives its address; state outlives `stop`, so that a server can die and come back."""
 
-    Args:
-        accounts: token -> (name of the user, namespaces that the user may write to).
-    """
-
-    def __init__(self, accounts: dict[str, tuple[str, tuple[str, ...]]] | None = None) -> None:
-        self.accounts = accounts or {"hf_owner": ("owner", ("owner", "bertx")), "hf_other": ("other", ("other",))}
+    def __init__(self) -> None:
+        # token -> name of the user, namespaces that the user may write to
+        self.accounts = {"hf_owner": ("owner", ("owner", "bertx")), "hf_other": ("other", ("other",))}
         self.repositories: dict[tuple[str, str], Repository] = {}
         self.objects: dict[str, bytes] = {}  # LFS content by sha256
         self.requests: list[str] = []

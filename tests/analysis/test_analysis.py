@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import small_config
 from datasets import Dataset
+from file_damage import edit
 from transformers import BertConfig, BertModel, BertTokenizer
 
 from hf_bertx import run_files
@@ -234,13 +235,7 @@ def test_the_command_writes_a_table_pictures_and_json(
 
 def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
     """Changes the order of a run's folder."""
-
-    def edit(folder: Path) -> None:
-        order = json.loads((folder / run_files.RUN).read_text())
-        change(order)
-        run_files.write_json(folder / run_files.RUN, order)
-
-    return edit
+    return lambda folder: edit(folder / run_files.RUN, change)
 
 
 @pytest.mark.parametrize(

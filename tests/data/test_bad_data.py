@@ -7,24 +7,21 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import threading
-import zipfile
-from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from raw_files import midi, write
+from file_server import FileServer
+from raw_files import histone, midi, tarred, write, zipped
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.sources import SOURCES, Source, unpack
 from hf_bertx.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
-HISTONE = "".join(f">iYAL0{n:02d}W_{n}\nACGTAC{'ACGT'[n % 4]}\n{n % 2}\n" for n in range(40))
+HISTONE = histone()
 AMINO_ACIDS = "L A G V E S I K R D T P N Q F Y M H C W X B Z J U O *"
 NUCLEOTIDES = "A C G T N R Y S W K M B D H V"
 MAESTRO = "canonical_composer,canonical_title,split,year,midi_filename,audio_filename,duration\n"
@@ -78,177 +75,110 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 
 BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
     "dna-h3": {
-        "letter outside the alphabet": (
-            {"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
-            f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
-        ),
+        "letter outside the alphabet": ({"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
+            f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}"),
         "empty sequence at the end": ({"H3.txt": HISTONE + ">last\n"}, "RAW/H3.txt, line 121: the sequence is empty"),
         "empty file": ({"H3.txt": ""}, "RAW/H3.txt: the file is empty"),
-        "a record without its label's line": (
-            {"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
-            "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1",
-        ),
-        "the last record without its label": (
-            {"H3.txt": HISTONE + ">last\nACGT\n"},
-            "RAW/H3.txt, line 121: no label; allowed: 0, 1",
-        ),
-        "a repeated id": (
-            {"H3.txt": HISTONE + ">iYAL003W_3\nACGT\n0\n"},
-            "RAW/H3.txt, line 121: id 'iYAL003W_3' occurs a second time; ids are unique",
-        ),
+        "a record without its label's line": ({"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
+            "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1"),
+        "the last record without its label": ({"H3.txt": HISTONE + ">last\nACGT\n"},
+            "RAW/H3.txt, line 121: no label; allowed: 0, 1"),
+        "a repeated id": ({"H3.txt": HISTONE + ">iYAL003W_3\nACGT\n0\n"},
+            "RAW/H3.txt, line 121: id 'iYAL003W_3' occurs a second time; ids are unique"),
     },
     "protein-localization": {
-        "letter outside the alphabet of proteins": (
-            {"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
+        "letter outside the alphabet of proteins": ({"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
             f"RAW/localization_dev.fa, line 1: '4' at position 3 of the sequence is not in the protein alphabet: "
-            f"{AMINO_ACIDS}",
-        ),
-        "empty sequence": (
-            {"localization_dev.fa": ">x Nucleus-M\nMK\n>y Nucleus-M\n>z Plastid\nMM\n"},
-            "RAW/localization_dev.fa, line 3: the sequence is empty",
-        ),
-        "header without a label": (
-            {"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
-            "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL",
-        ),
-        "label never declared": (
-            {"localization_test.fa": ">x Nowhere-M\nMK\n"},
+            f"{AMINO_ACIDS}"),
+        "empty sequence": ({"localization_dev.fa": ">x Nucleus-M\nMK\n>y Nucleus-M\n>z Plastid\nMM\n"},
+            "RAW/localization_dev.fa, line 3: the sequence is empty"),
+        "header without a label": ({"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
+            "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL"),
+        "label never declared": ({"localization_test.fa": ">x Nowhere-M\nMK\n"},
             "RAW/localization_test.fa, line 1: label 'Nowhere'; allowed: Cell.membrane, Cytoplasm, "
             "Endoplasmic.reticulum, Extracellular, Golgi.apparatus, Lysosome/Vacuole, Mitochondrion, Nucleus, "
-            "Peroxisome, Plastid",
-        ),
+            "Peroxisome, Plastid"),
     },
     "glue-rte": {
-        "empty sentence": (
-            {"RTE/dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\t \tentailment\n"},
-            "RAW/RTE/dev.tsv, line 2: the sequence is empty",
-        ),
+        "empty sentence": ({"RTE/dev.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\t \tentailment\n"},
+            "RAW/RTE/dev.tsv, line 2: the sequence is empty"),
         "label of a sentence never declared": (
             {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tmaybe\n"},
-            "RAW/RTE/train.tsv, line 2: label 'maybe'; allowed: entailment, not_entailment",
-        ),
-        "a table without the column": (
-            {"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
-            "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label; did you mean 'sentence1'?",
-        ),
+            "RAW/RTE/train.tsv, line 2: label 'maybe'; allowed: entailment, not_entailment"),
+        "a table without the column": ({"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
+            "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label; did you mean 'sentence1'?"),
         "a row of too few fields": (
             {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tA\tB\n"},
-            "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4",
-        ),
+            "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4"),
     },
     "protein-fluorescence": {
-        "empty FASTA file": (
-            {"fluorescence_test.fa": "\n\n"},
-            "RAW/fluorescence_test.fa: no record; a FASTA file has lines that begin with >",
-        ),
-        "text before the first header": (
-            {"fluorescence_test.fa": "MKV\n>a 1.0\nMK\n"},
-            "RAW/fluorescence_test.fa, line 1: 'MKV' stands before any header; allowed: >ID LABEL",
-        ),
-        "a target that is NaN": (
-            {"fluorescence_dev.fa": ">a 1.0\nMK\n>b nan\nMK\n"},
-            "RAW/fluorescence_dev.fa, line 3: the target is 'nan'; allowed: a finite number",
-        ),
-        "a target that is no number": (
-            {"fluorescence_dev.fa": ">a bright\nMK\n"},
-            "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number",
-        ),
+        "empty FASTA file": ({"fluorescence_test.fa": "\n\n"},
+            "RAW/fluorescence_test.fa: no record; a FASTA file has lines that begin with >"),
+        "text before the first header": ({"fluorescence_test.fa": "MKV\n>a 1.0\nMK\n"},
+            "RAW/fluorescence_test.fa, line 1: 'MKV' stands before any header; allowed: >ID LABEL"),
+        "a target that is NaN": ({"fluorescence_dev.fa": ">a 1.0\nMK\n>b nan\nMK\n"},
+            "RAW/fluorescence_dev.fa, line 3: the target is 'nan'; allowed: a finite number"),
+        "a target that is no number": ({"fluorescence_dev.fa": ">a bright\nMK\n"},
+            "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number"),
     },
     "dna-h4": {
-        "header without a bar": (
-            {"H4/train.fna": ">a|1\nAC\n>YAL001C\nAC\n"},
-            "RAW/H4/train.fna, line 3: header 'YAL001C' holds no label; allowed: >NAME|LABEL",
-        ),
+        "header without a bar": ({"H4/train.fna": ">a|1\nAC\n>YAL001C\nAC\n"},
+            "RAW/H4/train.fna, line 3: header 'YAL001C' holds no label; allowed: >NAME|LABEL"),
     },
     "dna-splice": {
-        "class of a junction never declared": (
-            {"splice.data": "N, A, ACGT\nXX, B, ACGT\n"},
-            "RAW/splice.data, line 2: label 'XX'; allowed: EI, IE, N",
-        ),
-        "a line of too few fields": (
-            {"splice.data": "N, A, ACGT\nEI, ACGT\n"},
-            "RAW/splice.data, line 2: 2 fields; allowed: `CLASS, NAME, SEQUENCE` or 61",
-        ),
-        "no file at all": (
-            {"splice.data": None, "notes.txt": "x"},
+        "class of a junction never declared": ({"splice.data": "N, A, ACGT\nXX, B, ACGT\n"},
+            "RAW/splice.data, line 2: label 'XX'; allowed: EI, IE, N"),
+        "a line of too few fields": ({"splice.data": "N, A, ACGT\nEI, ACGT\n"},
+            "RAW/splice.data, line 2: 2 fields; allowed: `CLASS, NAME, SEQUENCE` or 61"),
+        "no file at all": ({"splice.data": None, "notes.txt": "x"},
             "RAW holds no file of dna-splice. Looked for, in any subfolder: UCI or KEEL: splice.data, splice.txt, "
-            "splice.dat; the package's: builds/paper.json",
-        ),
+            "splice.dat; the package's: builds/paper.json"),
     },
     "protein-stability": {
-        "a target in JSON that is NaN": (
-            {"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
-            "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number",
-        ),
+        "a target in JSON that is NaN": ({"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
+            "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number"),
         "a target that is infinite": (
             {"stability_test.json": '{"primary":"M","stability_score":1}\n{"primary":"M","stability_score":1e999}'},
-            "RAW/stability_test.json, line 2: the target is 'inf'; allowed: a finite number",
-        ),
-        "a target that is missing": (
-            {"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
-            "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number",
-        ),
-        "an object without its sequence": (
-            {"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},
-            "RAW/stability_valid.json, record 0: no 'primary'; it has protein, stability_score",
-        ),
-        "JSON that breaks off": (
-            {"stability_valid.json": '[{"primary": "MK",\n"stability_score": [1'},
-            "RAW/stability_valid.json, line 2: not JSON (Expecting ',' delimiter)",
-        ),
-        "JSON that is no object": (
-            {"stability_valid.json": "[1, 2]"},
-            "RAW/stability_valid.json, record 0: '1'; allowed: an object with names",
-        ),
+            "RAW/stability_test.json, line 2: the target is 'inf'; allowed: a finite number"),
+        "a target that is missing": ({"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
+            "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number"),
+        "an object without its sequence": ({"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},
+            "RAW/stability_valid.json, record 0: no 'primary'; it has protein, stability_score"),
+        "JSON that breaks off": ({"stability_valid.json": '[{"primary": "MK",\n"stability_score": [1'},
+            "RAW/stability_valid.json, line 2: not JSON (Expecting ',' delimiter)"),
+        "JSON that is no object": ({"stability_valid.json": "[1, 2]"},
+            "RAW/stability_valid.json, record 0: '1'; allowed: an object with names"),
     },
     "glue-cola": {
-        "a sentence without its fields": (
-            {"CoLA/train.tsv": "gj04\t1\t\tIt sails.\n1\tIt sails.\n"},
-            "RAW/CoLA/train.tsv, line 2: 2 fields; allowed: source, label, mark, sentence",
-        ),
-        "text that is not UTF-8": (
-            {"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
-            "RAW/CoLA/dev.tsv, line 1: not text in UTF-8 (invalid continuation byte: 0xe9)",
-        ),
+        "a sentence without its fields": ({"CoLA/train.tsv": "gj04\t1\t\tIt sails.\n1\tIt sails.\n"},
+            "RAW/CoLA/train.tsv, line 2: 2 fields; allowed: source, label, mark, sentence"),
+        "text that is not UTF-8": ({"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
+            "RAW/CoLA/dev.tsv, line 1: not text in UTF-8 (invalid continuation byte: 0xe9)"),
     },
     "music-maestro-v1": {
-        "a MIDI file that breaks off": (
-            {"validation.midi": midi(60, 64)[:-9]},
-            "RAW/validation.midi: not a whole MIDI file (it breaks off)",
-        ),
-        "a file that is not MIDI at all": (
-            {"test.midi": "<html>404 Not Found, said the server</html>"},
-            "RAW/test.midi: not a whole MIDI file (it does not begin with MThd)",
-        ),
+        "a MIDI file that breaks off": ({"validation.midi": midi(60, 64)[:-9]},
+            "RAW/validation.midi: not a whole MIDI file (it breaks off)"),
+        "a file that is not MIDI at all": ({"test.midi": "<html>404 Not Found, said the server</html>"},
+            "RAW/test.midi: not a whole MIDI file (it does not begin with MThd)"),
         "an empty MIDI file": ({"test.midi": b""}, "RAW/test.midi: not a whole MIDI file (the file is empty)"),
         "a MIDI file without a note": ({"test.midi": midi()}, "RAW/test.midi: no note"),
-        "a piece without its file": (
-            {"test.midi": None},
-            "RAW/maestro-v1.0.0.csv, line 4: the piece's file test.midi is not below RAW",
-        ),
-        "a piece outside the folder": (
-            {"maestro-v1.0.0.csv": PIECES.replace("train.midi", "../train.midi")},
-            "RAW/maestro-v1.0.0.csv, line 2: '../train.midi' points outside the folder of the CSV",
-        ),
-        "a piece in no split": (
-            {"maestro-v1.0.0.csv": PIECES.replace(",test,", ",held out,")},
-            "RAW/maestro-v1.0.0.csv, line 4: split 'held out'; allowed: train, validation, test",
-        ),
+        "a piece without its file": ({"test.midi": None},
+            "RAW/maestro-v1.0.0.csv, line 4: the piece's file test.midi is not below RAW"),
+        "a piece outside the folder": ({"maestro-v1.0.0.csv": PIECES.replace("train.midi", "../train.midi")},
+            "RAW/maestro-v1.0.0.csv, line 2: '../train.midi' points outside the folder of the CSV"),
+        "a piece in no split": ({"maestro-v1.0.0.csv": PIECES.replace(",test,", ",held out,")},
+            "RAW/maestro-v1.0.0.csv, line 4: split 'held out'; allowed: train, validation, test"),
         "a piece that occurs twice": (
             {"maestro-v1.0.0.csv": PIECES + "Frédéric Chopin,Waltz,train,2004,test.midi,x.wav,1\n"},
-            "RAW/maestro-v1.0.0.csv, line 5: 'test' occurs a second time, after RAW/maestro-v1.0.0.csv, line 4",
-        ),
+            "RAW/maestro-v1.0.0.csv, line 5: 'test' occurs a second time, after RAW/maestro-v1.0.0.csv, line 4"),
         "a composer never declared": (
             {"maestro-v1.0.0.csv": PIECES.replace("Frédéric Chopin,Waltz test", "Nobody,Waltz test")},
-            "RAW/maestro-v1.0.0.csv, line 4: label 'Nobody'; allowed: Alban Berg, Alexander Scriabin, ",
-        ),
-        "metadata without the column": (
-            {"maestro-v1.0.0.csv": PIECES.replace("canonical_composer", "composer")},
+            "RAW/maestro-v1.0.0.csv, line 4: label 'Nobody'; allowed: Alban Berg, Alexander Scriabin, "),
+        "metadata without the column": ({"maestro-v1.0.0.csv": PIECES.replace("canonical_composer", "composer")},
             "RAW/maestro-v1.0.0.csv: no column 'canonical_composer'; it has composer, canonical_title, split, year, "
-            "midi_filename, audio_filename, duration",
-        ),
+            "midi_filename, audio_filename, duration"),
     },
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("task", "name"), [(task, name) for task, cases in BAD.items() for name in cases])
@@ -275,111 +205,45 @@ def test_bad_input_is_named_and_leaves_the_build_alone(
     assert snapshot(output.parent) == before
 
 
-# files, the error, and the options if they are not the first file and `--discipline dna`
+# files, the error, and the options if they are not the first file and `--discipline dna`; see also test_reading.py
 OWN: dict[str, tuple[Any, ...]] = {
-    "a seed below 0": (
-        {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
+    "a seed below 0": ({"x.csv": "sequence,label\nAC,a\nAG,b\n"},
         "--seed is -1; allowed: 0 to 4294967295",
-        "x.csv --discipline dna --seed -1",
-    ),
-    "an undeclared discipline": (
-        {"x.csv": "sequence,label\nAC,a\nAC,b\n"},
+        "x.csv --discipline dna --seed -1"),
+    "an undeclared discipline": ({"x.csv": "sequence,label\nAC,a\nAC,b\n"},
         "--discipline is 'rna'; allowed: dna, protein, music, text",
-        "x.csv --discipline rna",
-    ),
+        "x.csv --discipline rna"),
     "no such file": ({}, "RAW/x.csv: no such file or folder", "x.csv --discipline dna"),
-    "an unknown ending": (
-        {"x.xlsx": "PK"},
+    "an unknown ending": ({"x.xlsx": "PK"},
         "RAW/x.xlsx: ending '.xlsx'; allowed: .fasta, .fa, .fna, .faa, .csv, .tsv, .jsonl, .json, .parquet, or a "
-        "folder of MIDI files",
-    ),
-    "an empty file": ({"x.csv": ""}, "RAW/x.csv: the file is empty"),
-    "no row": ({"x.csv": "sequence,label\n"}, "RAW/x.csv: no record"),
-    "no such column": (
-        {"x.csv": "seq,label\nAC,a\n"},
-        "RAW/x.csv: no column 'sequence'; it has seq, label; --sequence_column names that of your own file",
-    ),
-    "a comma that nothing quotes": (
-        {"x.csv": "sequence,label\nA fine day,a\nSo, so,b\n"},
-        "RAW/x.csv, line 3: 3 fields; the header has 2",
-        "x.csv --discipline text",
-    ),
+        "folder of MIDI files"),
+    "no such column": ({"x.csv": "seq,label\nAC,a\n"},
+        "RAW/x.csv: no column 'sequence'; it has seq, label; --sequence_column names that of your own file"),
     "an empty label": ({"x.csv": "sequence,label\nAC,a\nAC,\nAC,b\n"}, "RAW/x.csv, line 3: the record has no label"),
-    "an empty sequence": ({"x.tsv": "sequence\tlabel\nAC\ta\n\tb\n"}, "RAW/x.tsv, line 3: the sequence is empty"),
-    "a letter outside the alphabet": (
-        {"x.jsonl": '{"sequence": "AC", "label": "a"}\n{"sequence": "A!", "label": "b"}\n'},
-        f"RAW/x.jsonl, line 2: '!' at position 1 of the sequence is not in the dna alphabet: {NUCLEOTIDES}",
-    ),
-    "a pitch that is none": (
-        {"x.csv": "sequence,label\n60 64,a\n60 128,b\n"},
+    "a pitch that is none": ({"x.csv": "sequence,label\n60 64,a\n60 128,b\n"},
         "RAW/x.csv, line 3: '128' at position 1 of the sequence is not in the music alphabet: 0 1 2 3 ... 126 127 "
         "(128 symbols)",
-        "x.csv --discipline music",
-    ),
-    "a target that is NaN": (
-        {"x.csv": "sequence,label\nAC,1.5\nAC,nan\n"},
+        "x.csv --discipline music"),
+    "a target that is NaN": ({"x.csv": "sequence,label\nAC,1.5\nAC,nan\n"},
         "RAW/x.csv, line 3: the label is 'nan', a missing value; leave the record out, or give the class another name",
     ),
-    "a repeated id": (
-        {"x.csv": "id,sequence,label\ni,AC,a\ni,AG,b\n"},
-        "RAW/x.csv, line 3: id 'i' occurs a second time; ids are unique",
-    ),
-    "one class": (
-        {"x.csv": "sequence,label\nAC,a\nAG,a\n"},
-        "RAW/x.csv: every record has the label 'a'; a task needs two classes or more",
-    ),
-    "a label never declared": (
-        {"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},
+    "a label never declared": ({"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},
         "RAW/y.csv, line 2: label 'c'; allowed: a, b",
-        "x.csv --discipline dna --test_file y.csv",
-    ),
-    "a header without a label": (
-        {"x.fasta": ">a label=p\nAC\n>b\nAG\n"},
-        "RAW/x.fasta, line 3: header 'b' holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file",
-    ),
-    "a header without anything": (
-        {"x.fasta": ">a label=p\nAC\n>\nAG\n"},
-        "RAW/x.fasta, line 3: header '' holds no label; allowed: >NAME LABEL, >NAME label=LABEL or --labels_file",
-    ),
-    "a header unlike the pattern": (
-        {"x.fasta": ">a class:p\nAC\n>b label=q\nAG\n"},
+        "x.csv --discipline dna --test_file y.csv"),
+    "a header unlike the pattern": ({"x.fasta": ">a class:p\nAC\n>b label=q\nAG\n"},
         "RAW/x.fasta, line 3: header 'b label=q' holds no label; allowed: a match of class:(.)",
-        "x.fasta --discipline dna --label_pattern class:(.)",
-    ),
-    "a pattern without a group": (
-        {"x.fasta": ">a class:p\nAC\n"},
+        "x.fasta --discipline dna --label_pattern class:(.)"),
+    "a pattern without a group": ({"x.fasta": ">a class:p\nAC\n"},
         "--label_pattern 'class:.' has no group; the label is what ( ) encloses",
-        "x.fasta --discipline dna --label_pattern class:.",
-    ),
-    "a Parquet file that is none": ({"x.parquet": "sequence,label\nAC,a\n"}, "RAW/x.parquet: not a Parquet file ("),
-    "a gzip file that breaks off": (
-        {"x.csv.gz": bytes.fromhex("1f8b0800000000000003") + b"\x2b\x4e"},
-        "RAW/x.csv.gz: not a whole gzip file (",
-    ),
-    "a folder without MIDI": (
-        {"pieces/a.txt": "x"},
-        "RAW/pieces: no file that ends in .mid or .midi",
-        "pieces --discipline music",
-    ),
-    "a piece without its file": (
-        {"pieces/a.mid": midi(60), "labels.csv": "file,label\na.mid,p\nb.mid,q\n"},
+        "x.fasta --discipline dna --label_pattern class:."),
+    "a piece without its file": ({"pieces/a.mid": midi(60), "labels.csv": "file,label\na.mid,p\nb.mid,q\n"},
         "RAW/labels.csv, line 3: the piece's file b.mid is not below RAW/pieces; did you mean 'a.mid'?",
-        "pieces --discipline music --labels_file labels.csv",
-    ),
-    "a file that is not MIDI": (
-        {"pieces/p/a.mid": midi(60), "pieces/q/b.mid": "RIFF"},
-        "RAW/pieces/q/b.mid: not a whole MIDI file (",
-        "pieces --discipline music",
-    ),
-    "too few groups": (
-        {"x.csv": "sequence,label,group\nAC,a,g\nAG,b,g\nAT,a,h\n"},
-        "RAW/x.csv: 2 groups cannot be divided into train, validation, test; give --validation_file and --test_file",
-    ),
-    "too few records": (
-        {"x.csv": "sequence,label\nAC,a\nAG,b\n"},
-        "RAW/x.csv: 2 records are too few to draw validation, test from; give --validation_file and --test_file",
-    ),
-}
+        "pieces --discipline music --labels_file labels.csv"),
+    "too few groups": ({"x.csv": "sequence,label,group\nAC,a,g\nAG,b,g\nAT,a,h\n"},
+        "RAW/x.csv: 2 groups cannot be divided into train, validation, test; give --validation_file and --test_file"),
+    "too few records": ({"x.csv": "sequence,label\nAC,a\nAG,b\n"},
+        "RAW/x.csv: 2 records are too few to draw validation, test from; give --validation_file and --test_file"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -393,9 +257,7 @@ def test_bad_files_of_a_users_own_are_named(tmp_path: Path, capsys: pytest.Captu
     before = snapshot(output.parent)
     assert main(["data", "build", "mine", "--from", *given, "--output", str(output)]) == 2
     printed = capsys.readouterr().err.splitlines()
-    line = f"bertx: error: {message.replace('RAW', str(raw))}"
-    assert len(printed) == 1
-    assert printed[0].startswith(line) if line.endswith("(") else printed[0] == line
+    assert printed == [f"bertx: error: {message.replace('RAW', str(raw))}"]
     assert snapshot(output.parent) == before
 
 
@@ -416,20 +278,7 @@ def test_orders_that_cannot_be_carried_out(tmp_path: Path, capsys: pytest.Captur
     assert not any((tmp_path / "made").glob("*") if (tmp_path / "made").exists() else [])
 
 
-def test_the_command_ends_with_one_line_and_no_traceback(tmp_path: Path) -> None:
-    raw = write(tmp_path / "raw", {"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)})
-    command = [sys.executable, "-m", "hf_bertx.cli", "data", "build", "dna-h3", "--raw_dir", str(raw), "--output"]
-    ended = subprocess.run([*command, str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert ended.returncode == 2
-    assert ended.stdout == ""
-    assert ended.stderr == (
-        f"bertx: error: {raw}/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: "
-        f"{NUCLEOTIDES}\n"
-    )
-    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
-
-
-def test_a_count_unlike_the_published_one_is_a_warning_or_with_strict_an_error(
+def test_another_count_than_published_is_a_warning_or_an_error(
     tmp_path: Path, built: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     message = "dna-h3: counts of items differ from the published ones: 39 all, published 14965"
@@ -470,24 +319,6 @@ def test_a_card_that_cannot_be_written_brings_the_old_build_back(tmp_path: Path)
 
 
 # --- archives and downloads ------------------------------------------------------------------------------------------
-
-
-def zipped(files: dict[str, str]) -> bytes:
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return written.getvalue()
-
-
-def tarred(files: dict[str, str]) -> bytes:
-    written = io.BytesIO()
-    with tarfile.open(fileobj=written, mode="w:gz") as archive:
-        for name, content in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content.encode()))
-    return written.getvalue()
 
 
 @pytest.mark.parametrize("make", [zipped, tarred])
@@ -550,72 +381,16 @@ def test_a_broken_archive_is_named(tmp_path: Path, content: bytes) -> None:
         unpack(archive, tmp_path / "folder")
 
 
-@pytest.fixture
-def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The library's download cache, for this test alone, and leave to reach this machine's own addresses."""
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
-    return tmp_path / "downloads"
-
-
-class Server(ThreadingHTTPServer):
-    """Serves files by name; the next `cuts` answers stop half-way."""
-
-    files: dict[str, bytes]
-    cuts = 0
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        content = self.server.files.get(self.path)
-        if content is None:
-            self.send_error(404)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command == "HEAD":
-            return
-        if self.server.cuts:
-            self.server.cuts -= 1
-            self.wfile.write(content[: len(content) // 2])
-            self.wfile.flush()
-            self.connection.close()
-            return
-        self.wfile.write(content)
-
-    def log_message(self, *_: Any) -> None: ...
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with Server(("127.0.0.1", 0), Handler) as running:
-        running.files = {"/H3.txt": HISTONE.encode()}
-        thread = threading.Thread(target=partial(running.serve_forever, poll_interval=0.02))
-        thread.start()
-        yield running
-        running.shutdown()
-        thread.join()
-
-
-def address(server: Server, name: str) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/{name}"
-
-
-def test_a_download_that_is_cut_off_leaves_the_build_and_a_later_one_succeeds(
+def test_a_download_that_is_cut_off_leaves_the_build_alone(
     tmp_path: Path,
     built: Callable[[str], Path],
-    server: Server,
+    server: FileServer,
     downloads: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (address(server, "H3.txt"),)),))
+    server.files["H3.txt"] = HISTONE.encode()
+    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (server.address("H3.txt"),)),))
     output = built("dna-h3")
     before = snapshot(output.parent)
     order = ["data", "build", "dna-h3", "--output", str(output)]
@@ -625,7 +400,7 @@ def test_a_download_that_is_cut_off_leaves_the_build_and_a_later_one_succeeds(
     line = printed[printed.index("bertx: error: ") :].rstrip("\n")  # after what the library shows of the download
     assert "\n" not in line
     assert line.startswith(
-        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {address(server, 'H3.txt')}: ClientPayloadError "
+        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {server.address('H3.txt')}: ClientPayloadError "
     )
     assert line.endswith("What to do: put H3.txt (or another form of it) into a folder and pass --raw_dir FOLDER")
     assert snapshot(output.parent) == before
@@ -634,29 +409,6 @@ def test_a_download_that_is_cut_off_leaves_the_build_and_a_later_one_succeeds(
     server.cuts = 1  # the second attempt succeeds
     assert main(fresh) == 0
     assert snapshot(tmp_path / "out" / "paper") == snapshot(output / "paper")
-
-
-def test_a_checksum_that_differs_is_named_and_the_file_is_not_kept(
-    tmp_path: Path,
-    built: Callable[[str], Path],
-    server: Server,
-    downloads: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    good = "sha256:c8a2cb2cd9e1e4ce5bd01bde4e6f8de7e0a4e0a0c9bc3f3e4fcee2bd1ee71be3"
-    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (address(server, "H3.txt"),), good),))
-    output = built("dna-h3")
-    before = snapshot(output.parent)
-    server.files["/H3.txt"] = b"another"
-    assert main(["data", "build", "dna-h3", "--output", str(output)]) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == (
-        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {address(server, 'H3.txt')}: "
-        "sha256:ae448ac86c4e8e4dec645729708ef41873ae79c6dff84eff73360989487f08e5, expected "
-        f"{good}. What to do: put H3.txt (or another form of it) into a folder and pass --raw_dir FOLDER"
-    )
-    assert snapshot(output.parent) == before
-    assert not [path for path in downloads.rglob("*") if path.is_file() and path.read_bytes() == b"another"]
 
 
 # --- a full disk -----------------------------------------------------------------------------------------------------

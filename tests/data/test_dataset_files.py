@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from datasets import load_dataset
+from file_damage import edit
+from raw_files import histone, write
 
 from dataset_scripts.build import _staged, build_dataset
 from hf_bertx.cli import main
@@ -26,23 +28,10 @@ SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"
 AGAIN = "build the configuration paper again"
 
 
-def histone(folder: Path, flipped: bool = False, items: int = 60) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = (f">iYAL{n:03d}C_1\n{'ACGTTGCATT'[n % 7 :]}\n{(n + flipped) % 2}\n" for n in range(items))
-    (folder / "H3.txt").write_text("".join(lines))
-    return folder
-
-
 def overwrite(path: Path, at: int, data: bytes) -> None:
     content = bytearray(path.read_bytes())
     content[at : at + len(data)] = data
     path.write_bytes(content)
-
-
-def change(path: Path, edit: Callable[[dict], object]) -> None:
-    record = json.loads(path.read_text())
-    edit(record)
-    path.write_text(json.dumps(record))
 
 
 TEST, RECORD = Path("paper", "test.parquet"), Path("builds", "paper.json")
@@ -62,11 +51,11 @@ DAMAGES: dict[str, tuple[Path, Callable[[Path], object], str]] = {
     "an empty record": (RECORD, lambda p: p.write_text("{}"), f"no 'config' in it; {AGAIN}"),
     "a record cut": (RECORD, lambda p: p.write_text(p.read_text()[:99]), "not the record of a build ("),
     "a list": (RECORD, lambda p: p.write_text("[]"), f"no 'config' in it; {AGAIN}"),
-    "no task": (RECORD, lambda p: change(p, lambda r: r.update(task={})), "not the record of a build ("),
-    "no checksums": (RECORD, lambda p: change(p, lambda r: r.pop("files")), f"no 'files' in it; {AGAIN}"),
+    "no task": (RECORD, lambda p: edit(p, lambda r: r.update(task={})), "not the record of a build ("),
+    "no checksums": (RECORD, lambda p: edit(p, lambda r: r.pop("files")), f"no 'files' in it; {AGAIN}"),
     "another count": (
         RECORD,
-        lambda p: change(p, lambda r: r["counts"].update(test=161)),
+        lambda p: edit(p, lambda r: r["counts"].update(test=161)),
         "not the record of a build (its files hold ",
     ),
 }
@@ -105,9 +94,9 @@ def test_a_whole_data_set_is_read_and_published(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize("key", ["source", "versions", "balance"])
-def test_publish_refuses_a_record_that_the_card_cannot_be_made_of(tmp_path: Path, key: str) -> None:
+def test_publish_refuses_a_record_that_gives_no_card(tmp_path: Path, key: str) -> None:
     folder = Path(shutil.copytree(SPLICE, tmp_path / "splice"))
-    change(folder / RECORD, lambda record: record.update({key: {}}))
+    edit(folder / RECORD, lambda record: record.update({key: {}}))
     with pytest.raises(ValueError, match=r"builds: a record is damaged \(paper\.json, grouped\.json: .+\); build the"):
         dataset_files(folder, "owner/splice")
 
@@ -122,7 +111,8 @@ def test_damaged_rows_without_a_record_are_one_line(tmp_path: Path) -> None:
 def test_load_dataset_gives_the_new_rows_after_a_rebuild(tmp_path: Path) -> None:
     labels = []
     for place, flipped in (("a", False), ("a", True), ("b", False)):  # another folder of the same name too
-        build_dataset("dna-h3", tmp_path / place / "mine", raw_dir=histone(tmp_path / "raw", flipped))
+        raw = write(tmp_path / "raw", {"H3.txt": histone(60, flipped)})
+        build_dataset("dna-h3", tmp_path / place / "mine", raw_dir=raw)
         rows = load_dataset(str(tmp_path / place / "mine"), "paper", cache_dir=str(tmp_path / "hf"))
         labels.append(rows["train"]["label"][:])
     assert labels[0] == labels[2] == [1 - label for label in labels[1]]
@@ -161,8 +151,7 @@ print(json.dumps(found))
 
 
 def test_a_kill_leaves_one_whole_data_set_or_none(tmp_path: Path) -> None:
-    histone(tmp_path / "one")
-    histone(tmp_path / "two", flipped=True, items=80)
+    write(tmp_path, {"one/H3.txt": histone(60), "two/H3.txt": histone(80, flipped=True)})
     done = subprocess.run([sys.executable, "-c", _KILLED, tmp_path], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     (code, one), *killed = json.loads(done.stdout.splitlines()[-1])
@@ -206,7 +195,7 @@ def test_splice_is_built_without_a_network_from_the_package(tmp_path: Path) -> N
 
 
 def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
-    histone(tmp_path / "raw")
+    write(tmp_path / "raw", {"H3.txt": histone()})
     build_dataset("dna-h3", tmp_path / "out", raw_dir=tmp_path / "raw")
     (tmp_path / "out" / "notes").mkdir()
     (tmp_path / "out" / "notes" / "mine.txt").write_text("mine")

@@ -1,25 +1,20 @@
 """Original files: every task has sources and forms; they are fetched from several addresses, checked and unpacked."""
 
 import hashlib
-import io
 import re
-import tarfile
-import threading
-import zipfile
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import datasets
 import pytest
 from datasets import load_dataset
+from file_server import FileServer
+from raw_files import histone, tarred, write, zipped
 
 from dataset_scripts.build import _BUILDERS, build_dataset
 from dataset_scripts.sources import ALTERNATIVES, SOURCES, Source, checksum, download
 from hf_bertx.tasks import TASKS, get_task
 
+pytestmark = pytest.mark.usefixtures("downloads")
 H3 = get_task("dna-h3")
 
 
@@ -40,7 +35,7 @@ def test_every_task_has_sources_and_forms_of_one_builder() -> None:
     }
 
 
-def test_every_source_is_an_address_and_its_checksum_has_the_length_of_its_kind() -> None:
+def test_every_source_has_an_address_and_a_whole_checksum() -> None:
     found = [source for sources in SOURCES.values() for source in sources]
     assert len(found) == 24
     for source in found:
@@ -49,37 +44,6 @@ def test_every_source_is_an_address_and_its_checksum_has_the_length_of_its_kind(
         assert source.checksum is None or re.fullmatch(r"sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}", source.checksum)
         assert "/" not in source.file
     assert sum(source.checksum is not None for source in found) == 9
-
-
-@pytest.fixture(autouse=True)
-def downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The library's download cache, for this test alone, and leave to reach this machine's own addresses."""
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(datasets.config, "DOWNLOADED_DATASETS_PATH", tmp_path / "downloads")
-    return tmp_path / "downloads"
-
-
-class Handler(SimpleHTTPRequestHandler):
-    asked: list[str] = []
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-    def log_message(self, *_: Any) -> None: ...
-
-
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A folder, and the address at which its files are."""
-    (tmp_path / "served").mkdir()
-    Handler.asked = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "served"))) as server:
-        thread = threading.Thread(target=partial(server.serve_forever, poll_interval=0.02))
-        thread.start()
-        yield tmp_path / "served", f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
 
 
 def manager() -> datasets.DownloadManager:
@@ -99,144 +63,101 @@ def test_checksums_are_by_the_algorithm_asked_for(tmp_path: Path) -> None:
     assert checksum(path, "sha256:") == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
-def test_a_file_a_zip_and_a_tar_are_fetched_checked_and_kept(tmp_path: Path, served: tuple[Path, str]) -> None:
-    folder, address = served
-    (folder / "plain.txt").write_bytes(b"plain")
-    with zipfile.ZipFile(folder / "a.zip", "w") as archive:
-        archive.writestr("RTE/train.tsv", "of the zip")
-    with tarfile.open(folder / "b.tar.gz", "w:gz") as tar:
-        entry = tarfile.TarInfo("stability/test.json")
-        entry.size = 10
-        tar.addfile(entry, io.BytesIO(b"of the tar"))
-    sources = [
-        Source(name, (f"{address}/{name}",), sha256((folder / name).read_bytes()))
-        for name in ("plain.txt", "a.zip", "b.tar.gz")
-    ]
+def test_a_file_a_zip_and_a_tar_are_fetched_checked_and_kept(tmp_path: Path, server: FileServer) -> None:
+    server.files = {
+        "plain.txt": b"plain",
+        "a.zip": zipped({"RTE/train.tsv": "of the zip"}),
+        "b.tar.gz": tarred({"stability/test.json": "of the tar"}),
+    }
+    sources = [Source(name, (server.address(name),), sha256(content)) for name, content in server.files.items()]
     for made in ("first", "second"):
         assert download(H3, manager(), tmp_path / made, sources) == tmp_path / made
         found = {
             path.relative_to(tmp_path / made).as_posix(): path.read_text() for path in (tmp_path / made).rglob("*.*")
         }
-        assert found == {
-            "plain.txt": "plain",
-            "RTE/train.tsv": "of the zip",
-            "stability/test.json": "of the tar",
-        }
-    assert Handler.asked == ["/plain.txt", "/a.zip", "/b.tar.gz"]  # once: the second time they are at hand
+        assert found == {"plain.txt": "plain", "RTE/train.tsv": "of the zip", "stability/test.json": "of the tar"}
+    assert server.asked == [(name, 0) for name in server.files]  # once: the second time they are at hand
 
 
-def test_the_second_address_is_tried_when_the_first_fails(tmp_path: Path, served: tuple[Path, str]) -> None:
-    folder, address = served
-    (folder / "bad.txt").write_bytes(b"an error page")
-    (folder / "good.txt").write_bytes(b"right")
-    addresses = (f"{address}/none.txt", "http://127.0.0.1:9/refused.txt", f"{address}/bad.txt", f"{address}/good.txt")
-    download(H3, manager(), tmp_path / "raw", [Source("H3.txt", addresses, sha256(b"right"))])
+def test_the_second_address_is_tried_when_the_first_fails(tmp_path: Path, server: FileServer) -> None:
+    server.files = {"bad.txt": b"an error page", "good.txt": b"right"}
+    addresses = [server.address(name) for name in ("none.txt", "bad.txt", "good.txt")]
+    addresses.insert(1, "http://127.0.0.1:9/refused.txt")
+    download(H3, manager(), tmp_path / "raw", [Source("H3.txt", tuple(addresses), sha256(b"right"))])
     assert (tmp_path / "raw" / "H3.txt").read_bytes() == b"right"
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["H3.txt"]
 
 
-def test_a_source_that_is_gone_says_which_file_to_put_where(tmp_path: Path, served: tuple[Path, str]) -> None:
-    folder, address = served
-    (folder / "bad.txt").write_bytes(b"an error page")
-    source = Source("H3.txt", (f"{address}/none.txt", f"{address}/bad.txt"), "md5:900150983cd24fb0d6963f7d28e17f72")
+def test_a_source_that_is_gone_says_which_file_to_put_where(tmp_path: Path, server: FileServer) -> None:
+    server.files["bad.txt"] = b"an error page"
+    none, bad = server.address("none.txt"), server.address("bad.txt")
+    source = Source("H3.txt", (none, bad), "md5:900150983cd24fb0d6963f7d28e17f72")
     with pytest.raises(FileNotFoundError) as raised:
         download(H3, manager(), tmp_path / "raw", [source])
     message = str(raised.value)
     assert "\n" not in message
     assert message.startswith(
-        f"H3.txt of dna-h3 could not be had. Tried {address}/none.txt: FileNotFoundError {address}/none.txt; "
-        f"{address}/bad.txt: md5:{hashlib.md5(b'an error page').hexdigest()}, expected "
-        "md5:900150983cd24fb0d6963f7d28e17f72. "
+        f"H3.txt of dna-h3 could not be had. Tried {none}: FileNotFoundError {none}; "
+        f"{bad}: md5:{hashlib.md5(b'an error page').hexdigest()}, expected md5:900150983cd24fb0d6963f7d28e17f72. "
     )
     assert message.endswith("What to do: put H3.txt (or another form of it) into a folder and pass --raw_dir FOLDER")
     assert not (tmp_path / "raw" / "H3.txt").exists()
-    (folder / "bad.txt").write_bytes(b"abc")  # put right: what was wrong before was not kept
+    server.files["bad.txt"] = b"abc"  # put right: what was wrong before was not kept
     download(H3, manager(), tmp_path / "raw", [source])
     assert (tmp_path / "raw" / "H3.txt").read_bytes() == b"abc"
 
 
 def test_another_form_is_fetched_when_the_first_is_gone(
-    tmp_path: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, address = served
-    (folder / "train.fna").write_bytes(b">YAL001C_1|1\nACGT\n")
-    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (f"{address}/gone.txt",)),))
-    monkeypatch.setitem(ALTERNATIVES, "dna-h3", (Source("H3/train.fna", (f"{address}/train.fna",)),))
+    server.files["train.fna"] = b">YAL001C_1|1\nACGT\n"
+    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (server.address("gone.txt"),)),))
+    monkeypatch.setitem(ALTERNATIVES, "dna-h3", (Source("H3/train.fna", (server.address("train.fna"),)),))
     download(H3, manager(), tmp_path / "raw")
     assert (tmp_path / "raw" / "H3" / "train.fna").read_bytes() == b">YAL001C_1|1\nACGT\n"
-    (folder / "train.fna").unlink()
-    monkeypatch.setitem(ALTERNATIVES, "dna-h3", (Source("H3/test.fna", (f"{address}/test.fna",)),))
+    monkeypatch.setitem(ALTERNATIVES, "dna-h3", (Source("H3/test.fna", (server.address("test.fna"),)),))
     with pytest.raises(FileNotFoundError, match=r"^H3\.txt of dna-h3 could not be had"):
         download(H3, manager(), tmp_path / "again")
 
 
-class BreaksOff(Handler):
-    """Gives the first 300,000 bytes of 500,000 to whoever asks for all, and the rest to whoever asks for the rest."""
-
-    content = bytes(range(250)) * 2000
-    ranges: list[str | None] = []
-
-    def do_GET(self) -> None:
-        asked = self.headers["Range"]
-        self.ranges.append(asked)
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(self.content) - start))
-        self.end_headers()
-        self.wfile.write(self.content[start:] if asked else self.content[:300_000])
+def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path, server: FileServer) -> None:
+    content = bytes(range(250)) * 4000
+    server.files, server.cuts = {"big.bin": content}, 2  # of this library, then of datasets
+    source = Source("big.bin", (server.address("big.bin"),), sha256(content))
+    folder = download(H3, manager(), tmp_path / "raw", [source])
+    assert (folder / "big.bin").read_bytes() == content
+    first, second, kept = (start for _, start in server.asked)
+    assert first == second == 0 < kept <= 500_000
 
 
-def test_a_download_that_broke_off_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    BreaksOff.ranges = []
-    with ThreadingHTTPServer(("127.0.0.1", 0), BreaksOff) as server:
-        threading.Thread(target=partial(server.serve_forever, poll_interval=0.02)).start()
-        address = f"http://127.0.0.1:{server.server_address[1]}/big.bin"
-        source = Source("big.bin", (address,), sha256(BreaksOff.content))
-        folder = download(H3, manager(), tmp_path / "raw", [source])
-        server.shutdown()
-    assert (folder / "big.bin").read_bytes() == BreaksOff.content
-    kept = [int(asked.removeprefix("bytes=").rstrip("-")) for asked in BreaksOff.ranges if asked]
-    assert len(kept) == 1
-    assert 0 < kept[0] <= 300_000
-
-
-def histone() -> str:
-    return "".join(f">iYAL0{n:02d}W_{n}\nACGT{'ACGT'[n % 4]}\n{n % 2}\n" for n in range(40))
-
-
-def test_a_build_without_raw_dir_downloads_once_for_all_its_configurations(
-    tmp_path: Path, served: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+def test_configurations_share_one_download(
+    tmp_path: Path, server: FileServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, address = served
-    (folder / "H3.txt").write_text(histone())
-    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (f"{address}/H3.txt",)),))
+    server.files["H3.txt"] = histone().encode()
+    monkeypatch.setitem(SOURCES, "dna-h3", (Source("H3.txt", (server.address("H3.txt"),)),))
     counts = [build_dataset("dna-h3", tmp_path / "out", split=split) for split in ("paper", "authors")]
     assert counts == [{split: {"train": 36, "validation": 2, "test": 2}} for split in ("paper", "authors")]
-    assert Handler.asked == ["/H3.txt"]
+    assert server.asked == [("H3.txt", 0)]
     digest = hashlib.sha256(histone().encode()).hexdigest()
     assert (tmp_path / "out" / "README.md").read_text().count(f"sha256 `{digest}`") == 2
     assert len(load_dataset(str(tmp_path / "out"), "authors", cache_dir=str(tmp_path / "hf"))["train"]) == 36
 
 
-def archive(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as opened:
-        for part in ("train", "dev"):
-            opened.writestr(f"RTE/{part}.tsv", "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n")
-    return path
+RTE = zipped(
+    {f"RTE/{part}.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n" for part in ("train", "dev")}
+)
 
 
 @pytest.mark.parametrize("given", ["RTE.zip", "any_name.zip", "the folder"])
 def test_raw_dir_may_be_or_hold_the_published_archive(tmp_path: Path, given: str) -> None:
-    path = archive(tmp_path / "raw" / (given if given != "the folder" else "downloads/RTE.zip"))
+    name = given if given != "the folder" else "downloads/RTE.zip"
+    path = write(tmp_path / "raw", {name: RTE}) / name
     counts = build_dataset("glue-rte", tmp_path / "out", raw_dir=path if given != "the folder" else tmp_path / "raw")
     assert counts == {"paper": {"train": 1, "validation": 1}}
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]  # nothing is unpacked beside the user's file
 
 
 def test_an_archive_of_another_name_in_a_folder_is_left_alone(tmp_path: Path) -> None:
-    archive(tmp_path / "raw" / "something_else.zip")
-    with pytest.raises(
-        FileNotFoundError, match=r"holds no file of glue-rte\. Looked for, in any subfolder: GLUE's TSV: "
-    ):
-        build_dataset("glue-rte", tmp_path / "out", raw_dir=tmp_path / "raw")
+    raw = write(tmp_path / "raw", {"something_else.zip": RTE})
+    with pytest.raises(FileNotFoundError, match=r"holds no file of glue-rte\. Looked for, in any subfolder: GLUE's T"):
+        build_dataset("glue-rte", tmp_path / "out", raw_dir=raw)

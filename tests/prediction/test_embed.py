@@ -13,11 +13,6 @@ from transformers import AutoModel, AutoTokenizer
 from hf_bertx.cli import main
 
 
-@pytest.fixture(scope="module")
-def model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tiny_backbone, tmp_path_factory.mktemp("dna"), "dna", **classes("EI", "IE", "N"))
-
-
 def plain(model: Path, rows: list[str], layer: int, pooling: str) -> np.ndarray:
     """One sequence at a time, with transformers alone."""
     encoder, tokenizer = AutoModel.from_pretrained(model).eval(), AutoTokenizer.from_pretrained(model)
@@ -35,20 +30,20 @@ def plain(model: Path, rows: list[str], layer: int, pooling: str) -> np.ndarray:
     [([], 2, "mean"), (["--pool", "first"], 2, "first"), (["--layer", "1"], 1, "mean"), (["--layer", "0"], 0, "mean")],
 )
 def test_embeddings_are_those_of_plain_transformers(
-    model: Path, tmp_path: Path, told: list[str], layer: int, pooling: str
+    dna_model: Path, tmp_path: Path, told: list[str], layer: int, pooling: str
 ) -> None:
     rows = [*sequences(20), "A" * 300]
     file, output = fasta(tmp_path / "in.fasta", rows), tmp_path / "out.npy"
-    assert main(["embed", str(model), str(file), "--output", str(output), "--precision", "float32", *told]) == 0
+    assert main(["embed", str(dna_model), str(file), "--output", str(output), "--precision", "float32", *told]) == 0
     found = np.load(output)
     assert found.dtype == np.float32
-    assert np.abs(found - plain(model, rows, layer, pooling)).max() < 1e-4 * np.abs(found).max()
+    assert np.abs(found - plain(dna_model, rows, layer, pooling)).max() < 1e-4 * np.abs(found).max()
 
 
-def test_parquet_has_ids_and_the_same_numbers(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_parquet_has_ids_and_the_same_numbers(dna_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = fasta(tmp_path / "in.fasta", sequences(5))
     for name in ("out.npy", "out.parquet"):
-        assert main(["embed", str(model), str(file), "--output", str(tmp_path / name)]) == 0
+        assert main(["embed", str(dna_model), str(file), "--output", str(tmp_path / name)]) == 0
     table = pq.read_table(tmp_path / "out.parquet")
     assert table["id"].to_pylist() == [f"item{i}" for i in range(5)]
     assert np.array_equal(np.stack(table["embedding"].to_numpy()), np.load(tmp_path / "out.npy"))
@@ -71,7 +66,7 @@ def test_windows_are_averaged(tiny_backbone: Path, tmp_path: Path) -> None:
         (["--output", "vectors.csv"], "ending '.csv'; allowed: .parquet, .npy"),
     ],
 )
-def test_what_cannot_be_embedded(model: Path, tmp_path: Path, told: list[str], message: str, refusal: Any) -> None:
+def test_what_cannot_be_embedded(dna_model: Path, tmp_path: Path, told: list[str], message: str, refusal: Any) -> None:
     file, output = fasta(tmp_path / "in.fasta", ["ACGT"]), tmp_path / "out.npy"
-    assert message in refusal(main, "embed", model, file, "--output", output, *told)
+    assert message in refusal(main, "embed", dna_model, file, "--output", output, *told)
     assert not output.exists()

@@ -14,19 +14,14 @@ from hf_bertx.data.input_records import InputRecord
 from hf_bertx.prediction.mutations import TABLE, Mutations, write_mutations
 
 
-@pytest.fixture(scope="module")
-def model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return saved(tiny_backbone, tmp_path_factory.mktemp("dna"), "dna", **classes("EI", "IE", "N"))
-
-
 def mutate(model: Path, folder: Path, rows: list[str], *told: str) -> list[dict[str, str]]:
     argv = ["mutate", str(model), str(fasta(folder / "in.fasta", rows)), "--output", str(folder / "out")]
     assert main([*argv, "--precision", "float32", *told]) == 0
     return list(csv.DictReader((folder / "out" / TABLE).open()))
 
 
-def test_each_mutant_has_the_score_of_a_prediction(model: Path, tmp_path: Path) -> None:
-    rows = mutate(model, tmp_path, ["acgtn", "G"], "--target", "IE")
+def test_each_mutant_has_the_score_of_a_prediction(dna_model: Path, tmp_path: Path) -> None:
+    rows = mutate(dna_model, tmp_path, ["acgtn", "G"], "--target", "IE")
     assert len(rows) == 4 * 4 + 5 + 3  # N has four substitutions; the only letter of a sequence is not left out
     assert [row["from"] + row["position"] + row["to"] for row in rows[:5]] == ["A1C", "A1G", "A1T", "A1-", "C2A"]
     mutants = []
@@ -34,15 +29,15 @@ def test_each_mutant_has_the_score_of_a_prediction(model: Path, tmp_path: Path) 
         place = int(row["position"]) - 1
         mutants.append("ACGTN"[:place] + row["to"].replace("-", "") + "ACGTN"[place + 1 :])
     file = fasta(tmp_path / "mutants.fasta", [*mutants, "ACGTN"])
-    assert predict(model, file, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
+    assert predict(dna_model, file, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
     *each, own = (float(row["score_IE"]) for row in csv.DictReader((tmp_path / "out.csv").open()))
     for row, score in zip(rows, each, strict=False):
         assert abs(float(row["score"]) - score) < 1e-5
         assert abs(float(row["change"]) - (score - own)) < 1e-5
 
 
-def test_a_heat_map_is_drawn_of_each_sequence(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    mutate(model, tmp_path, ["ACGTTG" * 20, "AC"])
+def test_a_heat_map_is_drawn_of_each_sequence(dna_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    mutate(dna_model, tmp_path, ["ACGTTG" * 20, "AC"])
     for name in ("heat-map-1-item0.png", "heat-map-2-item1.png"):
         assert imread(tmp_path / "out" / name).std() > 0
     said = capsys.readouterr().out.splitlines()
@@ -70,10 +65,10 @@ def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) 
     ],
 )
 def test_what_cannot_be_mutated(
-    model: Path, tmp_path: Path, row: str, told: list[str], message: str, refusal: Any
+    dna_model: Path, tmp_path: Path, row: str, told: list[str], message: str, refusal: Any
 ) -> None:
     file, output = fasta(tmp_path / "in.fasta", [row]), tmp_path / "out"
-    assert message in refusal(main, "mutate", model, file, "--output", output, *told)
+    assert message in refusal(main, "mutate", dna_model, file, "--output", output, *told)
     assert not output.exists()
 
 
@@ -84,22 +79,24 @@ def test_a_model_of_music_has_no_letters(tiny_backbone: Path, tmp_path: Path, re
     assert "a model of music reads no letters" in error
 
 
-def test_a_folder_of_something_else_is_not_replaced(model: Path, tmp_path: Path, refusal: Any) -> None:
+def test_a_folder_of_something_else_is_not_replaced(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
     file, output = fasta(tmp_path / "in.fasta", ["AC"]), tmp_path / "kept"
     output.mkdir()
-    error = refusal(main, "mutate", model, file, "--output", output, "--overwrite")
+    error = refusal(main, "mutate", dna_model, file, "--output", output, "--overwrite")
     assert "kept: is there already; allowed: a new folder" in error
 
 
-def test_only_an_earlier_result_is_replaced(model: Path, tmp_path: Path, refusal: Any) -> None:
+def test_only_an_earlier_result_is_replaced(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
     output = tmp_path / "out"
-    mutate(model, tmp_path, ["AC"])
+    mutate(dna_model, tmp_path, ["AC"])
     file, more = fasta(output / "in.fasta", ["AC"]), ["--output", output, "--overwrite"]
-    assert "in.fasta: is no result of `bertx mutate`, and would be lost" in refusal(main, "mutate", model, file, *more)
-    assert main(["mutate", str(model), str(file.rename(tmp_path / "in.fasta")), *map(str, more)]) == 0
+    assert "in.fasta: is no result of `bertx mutate`, and would be lost" in refusal(
+        main, "mutate", dna_model, file, *more
+    )
+    assert main(["mutate", str(dna_model), str(file.rename(tmp_path / "in.fasta")), *map(str, more)]) == 0
 
 
-def test_a_table_has_its_header_where_the_first_sequence_has_no_mutant(tmp_path: Path) -> None:
+def test_a_table_has_its_header_without_a_first_mutant(tmp_path: Path) -> None:
     scores = np.full((1, 1), 0.5)
     made = [Mutations(InputRecord(letter, letter, "x"), letter, ("A",), scores, 0.4, "EI") for letter in "AC"]
     assert write_mutations(made, tmp_path / "out") == (2, 1)

@@ -1,6 +1,5 @@
 """A series of checkpoints as the backbones of a study: what is planned from it, and what is refused before it."""
 
-import json
 import pickle
 import re
 import shutil
@@ -11,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from file_damage import edit
 from safetensors.torch import load_file, save_file
 
 import hf_bertx
 from hf_bertx import run_files
-from hf_bertx.backbones import known_backbone, pretraining_series, pretraining_step, resolve_backbone
+from hf_bertx.backbones import known_backbone, resolve_backbone
 from hf_bertx.cli import main
 from hf_bertx.study.plan import load_study
 from hf_bertx.study.series import last_of, read_series
@@ -45,10 +45,6 @@ def write(folder: Path, **content: Any) -> str:
 
 def names(folder: Path) -> list[str]:
     return [f"{folder.as_posix()}/step-{step}" for step in STEPS]
-
-
-def edit(path: Path, **changes: Any) -> None:
-    run_files.write_json(path, {**json.loads(path.read_text()), **changes})
 
 
 def test_a_folder_is_a_series_of_backbones_by_step(
@@ -114,15 +110,6 @@ def test_a_folder_told_takes_the_place_of_the_files_series(series: Path) -> None
     little = [run for run in small if run.fraction == 0.01]
     assert {run.overrides["stop_at_loss"] for run in little} == {0.01}
     assert {run.overrides["max_eval_items"] for run in small} == {500}
-
-
-def test_the_steps_and_series_of_names() -> None:
-    assert pretraining_step("out/small/step-500/") == 500
-    found = [pretraining_series(n) for n in ("multiberts-seed_0-step_20k", "google/multiberts-seed_4-step_0k")]
-    assert found == ["multiberts", "multiberts"]
-    assert pretraining_series("out/step-600") == pretraining_series("out/step-0/") == "out"
-    assert pretraining_series("/a/step-1/small-seed_1/step-600") == "/a/step-1/small"
-    assert pretraining_series("mine-step_3") == "mine"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
+from file_damage import edit
 from huggingface_hub import DatasetCard, ModelCard
 from transformers import AutoTokenizer
 
@@ -40,15 +41,11 @@ def with_tokenizer(archive: str, run: str, target: Path, discipline: str) -> Pat
     return target
 
 
-def change(path: Path, **values: Any) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
 @pytest.fixture
 def golden(tmp_path: Path) -> dict[str, Path]:
     folders = {name: with_tokenizer(*run, tmp_path / name / "seed-0", name) for name, run in RUNS.items()}
     build = json.loads((ROOT / "hf_bertx" / "data" / "dna-splice" / "builds" / "paper.json").read_text())
-    change(folders["dna"] / run_files.RUN, data_leaks=build["leak_sentences"], data_revision="0" * 40)
+    edit(folders["dna"] / run_files.RUN, data_leaks=build["leak_sentences"], data_revision="0" * 40)
     return folders
 
 
@@ -60,7 +57,7 @@ def test_the_whole_card(name: str, golden: dict[str, Path]) -> None:
 
 
 def test_a_card_counts_what_was_cut(golden: dict[str, Path]) -> None:
-    change(golden["dna"] / run_files.RESULTS, cut={"train": 3, "validation": 0, "test": 1})
+    edit(golden["dna"] / run_files.RESULTS, cut={"train": 3, "validation": 0, "test": 1})
     assert "Items longer than 62 tokens were cut: 3 train, 1 test." in model_card(golden["dna"])
 
 
@@ -101,7 +98,7 @@ def test_the_dataset_card_too() -> None:
 
 def test_a_card_says_what_was_kept_of_the_text_model(golden: dict[str, Path]) -> None:
     order = json.loads((golden["dna"] / run_files.RUN).read_text())
-    change(golden["dna"] / run_files.RUN, specification={**order["specification"], "arm": "shuffled"})
+    edit(golden["dna"] / run_files.RUN, specification={**order["specification"], "arm": "shuffled"})
     assert "A text model with the entries of each weight matrix permuted, fine-tuned on" in model_card(golden["dna"])
 
 
@@ -116,11 +113,11 @@ def test_several_seeds_have_an_interval_and_one_has_none(golden: dict[str, Path]
     for seed, accuracy in ((1, 0.9), (2, 0.95)):
         other = Path(shutil.copytree(golden["dna"], root / f"seed-{seed}"))
         order, results = (json.loads((other / name).read_text()) for name in (run_files.RUN, run_files.RESULTS))
-        change(other / run_files.RUN, specification={**order["specification"], "seed": seed})
+        edit(other / run_files.RUN, specification={**order["specification"], "seed": seed})
         scores = {name: {**values, "accuracy": accuracy} for name, values in results["metrics"].items()}
-        change(other / run_files.RESULTS, metrics=scores)
+        edit(other / run_files.RESULTS, metrics=scores)
     stranger = Path(shutil.copytree(golden["dna"], root / "seed-3"))  # another data set: no seed of this cell
-    change(stranger / run_files.RUN, data_fingerprint="other")
+    edit(stranger / run_files.RUN, data_fingerprint="other")
     text = model_card(golden["dna"])
     assert "no interval can be given" not in text
     # mean of .9375, .9, .95 is .929167, its standard error .015023; t of 97.5% with 2 degrees is 4.30265
@@ -135,14 +132,14 @@ def test_the_papers_number_stands_beside_what_was_done_otherwise(golden: dict[st
     h = {**order["specification"]["hyperparameters"], "learning_rate": 1e-5, "attention_dropout": None, "patience": 3}
     h |= {"warmup_steps": 0, "max_grad_norm": 0.0}
     same = {**order["specification"], "backbone": "bert-base-uncased", "hyperparameters": h}
-    change(golden["dna"] / run_files.RUN, specification=same)
+    edit(golden["dna"] / run_files.RUN, specification=same)
     record = Run.open_finished(golden["dna"])
     draw = "another draw of the random 90/5/5 split, since the paper's is not known"
     assert card_facts.differences_from_paper(record) == [draw]
-    change(golden["dna"] / run_files.RUN, specification={**same, "split": "grouped", "fraction": 0.01})
+    edit(golden["dna"] / run_files.RUN, specification={**same, "split": "grouped", "fraction": 0.01})
     record = Run.open_finished(golden["dna"])
     assert card_facts.differences_from_paper(record) == ["the split `grouped`", "1% of the training data"]
-    change(golden["dna"] / run_files.RUN, specification={**same, "arm": "random_body", "start": "random_body"})
+    edit(golden["dna"] / run_files.RUN, specification={**same, "arm": "random_body", "start": "random_body"})
     assert "The paper reports" not in model_card(golden["dna"])  # it has no such row
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT
+from file_damage import damage, edit
 from hub_server import File, HubServer
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
-from saved_models import damage
+from raw_files import histone
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
@@ -55,14 +56,8 @@ def app(tmp_path: Path) -> Path:
     return tmp_path / "app"
 
 
-def changed(path: Path, **values: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
-
-
 def test_data_needs_a_licence_or_a_permission(tmp_path: Path, publish: Publish, hub: HubServer) -> None:
-    (tmp_path / "H3.txt").write_text(
-        "".join(f">iYAL{i:03d}C_1\nACGTACGTTGCA{'ACGT'[i % 4]}\n{i % 2}\n" for i in range(40))
-    )
+    (tmp_path / "H3.txt").write_text(histone())
     build_dataset("dna-h3", tmp_path / "built", raw_dir=tmp_path)
     for options in ((), ("--dry_run",)):
         code, _, error = publish("dataset", str(tmp_path / "built"), *options)
@@ -113,7 +108,7 @@ def test_unchanged_files_are_not_sent_again(run_copy: Path, publish: Publish, hu
     code, out, _ = publish("model", str(run_copy), "bertx/tiny")
     assert (code, out.startswith("nothing to do: "), out.endswith(", tagged v1")) == (0, True, True)
     assert not [line for line in hub.requests if line.startswith("PUT") or "/commit/" in line or "/tag/" in line]
-    changed(run_copy / "results.json", train_seconds=60.0)
+    edit(run_copy / "results.json", train_seconds=60.0)
     hub.requests.clear()
     assert publish("model", str(run_copy), "bertx/tiny")[1].endswith("tagged v2")
     assert not [line for line in hub.requests if line.startswith("PUT")]  # the weights are the same
@@ -251,12 +246,12 @@ def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubSer
     order = json.loads((run_copy / run_files.RUN).read_text())
     for folder, values in (("seed-3", {"seed": 3}), ("other", {"arm": "re_emb", "start": "re_emb"})):
         shutil.copytree(run_copy, root / folder)
-        changed(root / folder / run_files.RUN, specification={**order["specification"], **values})
+        edit(root / folder / run_files.RUN, specification={**order["specification"], **values})
     shutil.copytree(run_copy, root / "unfinished")
     (root / "unfinished" / run_files.RESULTS).unlink()
     bare = Path(shutil.copytree(run_copy, root / "bare"))
     shutil.rmtree(bare / run_files.MODEL)
-    changed(bare / run_files.RUN, specification={**order["specification"], "arm": "random_body"})
+    edit(bare / run_files.RUN, specification={**order["specification"], "arm": "random_body"})
     code, out, error = publish("study", str(root), "--namespace", "owner")
     assert code == 0, error
     first, _, out = out.partition("\n")
@@ -310,7 +305,7 @@ def test_an_incomplete_run_is_not_published(
     assert message.replace("RUN", str(run_copy)) in publish("model", str(run_copy), "bertx/tiny", "--dry_run")[2]
 
 
-@pytest.mark.parametrize("how", ["empty", "cut", "zeros", "{}", "gone"])
+@pytest.mark.parametrize("how", ["empty", "half", "zeros", "braces", "missing"])
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_a_damaged_model_is_not_published(
     name: str, how: str, run_copy: Path, publish: Publish, hub: HubServer

@@ -6,24 +6,24 @@ import re
 import shutil
 import tarfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from file_damage import damage, edit
 from made_runs import make_failure, make_run, make_study, make_study_runs
 
 from hf_bertx import run_files
 from hf_bertx.arms import ARMS
-from hf_bertx.backbones import pretraining_step
+from hf_bertx.backbones import pretraining_series, pretraining_step
 from hf_bertx.cli import main
 from hf_bertx.report.cells import floors
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
 from hf_bertx.report.figures import inline_svg
-from hf_bertx.report.formatting import csv_text, shown_backbone
+from hf_bertx.report.formatting import shown_backbone
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
 from hf_bertx.report.records import collect_runs, read_runs
@@ -43,24 +43,14 @@ def report(study: Path) -> Report:
     return build_report(read_runs(study), resamples=300)
 
 
-def edit(path: Path, change: Callable[[Any], Any]) -> None:
-    content = json.loads(path.read_text())
-    change(content)
-    run_files.write_json(path, content)
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
 @pytest.mark.parametrize(
-    ("file", "damage", "message"),
+    ("file", "how", "message"),
     [
-        ("run.json", Path.unlink, "the file is missing; a run's folder holds run.json"),
-        ("run.json", cut, "not JSON"),
-        ("results.json", cut, "remove the folder to run again"),
-        ("log_history.json", Path.unlink, "the file is missing"),
-        ("predictions_test.parquet", cut, "not a whole file of predictions"),
+        ("run.json", "missing", "the file is missing; a run's folder holds run.json"),
+        ("run.json", "half", "not JSON"),
+        ("results.json", "half", "remove the folder to run again"),
+        ("log_history.json", "missing", "the file is missing"),
+        ("predictions_test.parquet", "half", "not a whole file of predictions"),
         ("run.json", lambda p: edit(p, lambda c: c.update(format=7)), "its format is 7, this version"),
         ("run.json", lambda p: edit(p, lambda c: c["specification"].pop("arm")), "does not say 'arm'"),
         ("run.json", lambda p: edit(p, lambda c: c.pop("specification")), "it has no specification"),
@@ -72,15 +62,21 @@ def cut(path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_missing_or_wrong_file_is_one_line(
-    file: str, damage: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
+    file: str, how: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     folder = make_run(tmp_path / "runs", seed=0)
     make_run(tmp_path / "runs", seed=1, skill=0.5)
-    damage(folder / file)
+    damage(folder / file, how) if isinstance(how, str) else how(folder / file)
     assert main(["report", str(tmp_path / "runs"), "--output", str(tmp_path / "out")]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith(f"bertx: error: {folder / file}")
     assert message in line
+
+
+def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
+    for folder, message in ((tmp_path / "none", "no such folder"), (tmp_path, "holds no run")):
+        with pytest.raises(ValueError, match=message):
+            read_runs(folder)
 
 
 @pytest.mark.parametrize(
@@ -307,19 +303,21 @@ def test_the_papers_tables_stand_beside_ours(report: Report, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("name", "step", "shown"),
+    ("name", "step", "series", "shown"),
     [
-        ("multiberts-seed_0-step_20k", 20_000, "multiberts-seed_0-step_20k"),
-        ("google/multiberts-seed_4-step_2000k", 2_000_000, "google/multiberts-seed_4-step_2000k"),
-        ("/out/pretrained/step-500", 500, "step-500"),
-        ("multiberts-seed_0", None, "multiberts-seed_0"),
-        ("/home/somebody/models/mine", None, "mine"),
-        ("../models/mine", None, "mine"),
-        ("google-bert/bert-base-uncased", None, "google-bert/bert-base-uncased"),
+        ("multiberts-seed_0-step_20k", 20_000, "multiberts", "multiberts-seed_0-step_20k"),
+        ("google/multiberts-seed_4-step_0k", 0, "multiberts", "google/multiberts-seed_4-step_0k"),
+        ("/out/pretrained/step-500/", 500, "/out/pretrained", "step-500"),
+        ("/a/step-1/small-seed_1/step-600", 600, "/a/step-1/small", "step-600"),
+        ("mine-step_3", 3, "mine", "mine-step_3"),
+        ("multiberts-seed_0", None, "multiberts", "multiberts-seed_0"),
+        ("/home/somebody/models/mine", None, "/home/somebody/models/mine", "mine"),
+        ("../models/mine", None, "../models/mine", "mine"),
+        ("google-bert/bert-base-uncased", None, "google-bert/bert-base-uncased", "google-bert/bert-base-uncased"),
     ],
 )
-def test_names_of_backbones(name: str, step: int | None, shown: str) -> None:
-    assert (pretraining_step(name), shown_backbone(name)) == (step, shown)
+def test_names_of_backbones(name: str, step: int | None, series: str, shown: str) -> None:
+    assert (pretraining_step(name), pretraining_series(name), shown_backbone(name)) == (step, series, shown)
 
 
 def test_panels_follow_from_the_cells(report: Report) -> None:
@@ -453,12 +451,3 @@ def test_labels_and_names_of_a_user_are_escaped(tmp_path: Path) -> None:
     assert {row["true"] for row in rows} == {labels[0], "'=HYPERLINK(1)", labels[2]}
     assert {row["task"] for row in rows} == {"'@mine|own"}
     assert "| @mine\\|own accuracy |" in (tmp_path / "out/report.md").read_text()
-
-
-@pytest.mark.parametrize(
-    ("value", "cell"),
-    [("=1", "'=1"), ("+a", "'+a"), ("@a", "'@a"), ("-a", "'-a"), ("-0.5 0.25", "-0.5 0.25"), (-0.5, "-0.5"), (3, "3"),
-     ("a,b", '"a,b"'), (None, ""), (True, "True"), ("a=b", "a=b")],
-)  # fmt: skip
-def test_a_cell_of_a_csv_file(value: Any, cell: str) -> None:
-    assert csv_text([{"x": value, "y": 1}]) == f"x,y\n{cell},1\n"
