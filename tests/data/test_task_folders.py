@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from own_files import SHORT, dna_table
 from raw_files import midi
 
 from hf_bertx import run_files
@@ -17,13 +18,10 @@ from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import get_task, rows_folder, task_name
 
 SPLICE = ROOT / "hf_bertx" / "data" / "dna-splice"
-SHORT = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1".split()
 
 
 def build(folder: Path, labels: str, file: Path | None = None) -> Path:
-    items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{labels[i % 2]}" for i in range(60))
-    file = file or folder.with_name("mine.csv")
-    file.write_text("id,sequence,label\n" + "\n".join(items) + "\n")
+    file = dna_table(file or folder.with_name("mine.csv"), " ".join(labels), 60)
     argv = ["promoters", "--from", str(file), "--discipline", "dna", "--output", str(folder)]
     assert main(["data", "build", *argv]) == 0
     return folder

@@ -6,22 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import train_briefly
-from saved_models import predict, saved
+from own_files import own_table, train_own
+from saved_models import predict
 from scipy.special import softmax
 from transformers import pipeline
 
 from hf_bertx import RunSpec
-from hf_bertx.data.input_records import InputRecord
 from hf_bertx.disciplines import DNA, MUSIC, Discipline
 from hf_bertx.launch import main
 from hf_bertx.metrics import mean_answers
-from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
-from hf_bertx.prediction.inference import SequenceClassifier
+from hf_bertx.pipeline_discipline import TASK
 from hf_bertx.runs.run import Run
 from hf_bertx.selection.command import train_command
 from hf_bertx.tokenization.windows import Windows
-from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 TEXTS = ["ACGTTGCAGTACGTACCA" * 3, "AC", "GATTACA" * 5]
 
@@ -29,16 +26,14 @@ TEXTS = ["ACGTTGCAGTACGTACCA" * 3, "AC", "GATTACA" * 5]
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """60 records of 5 to 64 bases."""
-    path = tmp_path_factory.mktemp("rows") / "long.csv"
-    rows = (f"s{i},{'ACGT'[i % 4] * (5 + i)},{'ab'[i % 2]}" for i in range(60))
-    path.write_text("id,sequence,label\n" + "\n".join(rows) + "\n")
-    return path
+    items = (("ACGT"[i % 4] * (5 + i), "ab"[i % 2]) for i in range(60))
+    return own_table(tmp_path_factory.mktemp("rows") / "long.csv", items)
 
 
 @pytest.fixture(scope="module")
 def windowed_run(tiny_backbone: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    told = ["--train_file", str(table), "--discipline", "dna", "--window", "20", "--overlap", "5"]
-    return train_briefly(tiny_backbone, tmp_path_factory.mktemp("runs"), *told)
+    root = tmp_path_factory.mktemp("runs")
+    return train_own(tiny_backbone, root, table, "--window", "20", "--overlap", "5").folder
 
 
 @pytest.mark.parametrize(
@@ -81,44 +76,14 @@ def test_a_run_scores_items_and_says_how_many_were_split(windowed_run: Path) -> 
     assert "were cut" not in card
 
 
-def test_predictions_are_those_of_the_test(windowed_run: Path, table: Path, tmp_path: Path) -> None:
-    tested = Run.open_finished(windowed_run).predictions("test")
-    assert tested is not None
-    assert predict(windowed_run, table, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
+def test_answers_say_how_many_windows_were_read(windowed_run: Path, table: Path, tmp_path: Path) -> None:
+    assert predict(windowed_run, table, "--output", tmp_path / "out.csv") == 0
     rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out.csv").open())}
-    assert rows["s15"]["windows"] == "1"
-    assert rows["s16"]["windows"] == "2"  # 21 bases
+    assert (rows["s15"]["windows"], rows["s16"]["windows"]) == ("1", "2")  # 20 and 21 bases
     assert {row["cut"] for row in rows.values()} == {"0"}
-    served = [[float(rows[name]["score_a"]), float(rows[name]["score_b"])] for name in tested.ids]
-    assert np.abs(np.array(served) - softmax(tested.logits, axis=1)).max() < 1e-5
-
-
-def test_an_answer_is_the_mean_of_plain_answers_to_windows(windowed_run: Path) -> None:
-    model = Run.open_finished(windowed_run).model_dir
-    stock = pipeline("text-classification", model=str(model), device="cpu")
-    own = pipeline(
-        "discipline-classification", model=str(model), pipeline_class=DisciplineClassificationPipeline, device="cpu"
-    )
-    for text, answer in zip(TEXTS, own(TEXTS, top_k=None), strict=True):
-        windows, _ = Windows(20, 5).cut([text], DNA)
-        plain = [{found["label"]: found["score"] for found in row} for row in stock(windows, top_k=None)]
-        mean = {label: np.mean([row[label] for row in plain]) for label in plain[0]}
-        assert max(abs(found["score"] - mean[found["label"]]) for found in answer) < 1e-5
-        assert answer[0].get("windows", 1) == len(windows)
-
-
-def test_values_of_windows_of_kmers_are_averaged(tiny_backbone: Path, tmp_path: Path) -> None:
-    fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression", "window_symbols": 2}
-    model = saved(tiny_backbone, tmp_path / "model", "dna", **fields)
-    DisciplineTokenizer.from_backbone(str(tiny_backbone), DNA.kmers(3)).save_pretrained(model)
-    classifier = SequenceClassifier.from_pretrained(model, precision="float32")
-
-    def values(*texts: str) -> np.ndarray:
-        (chunk,) = classifier.predict([InputRecord(str(i), text, f"text {i}") for i, text in enumerate(texts)])
-        return chunk.logits[:, 0]
-
-    windows = ["ACGTTG", "CAGACG", "ACGTAC"]  # of five 3-mers; the last window ends with the sequence
-    assert abs(values("ACGTTGCAGACGTAC")[0] - values(*windows).mean()) < 1e-4
+    classify = pipeline(TASK, model=str(windowed_run / "model"), device="cpu")
+    found = [answer.get("windows", 1) for answer in classify(TEXTS)]
+    assert found == [len(Windows(20, 5).cut([text], DNA)[0]) for text in TEXTS]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from own_files import own_order, own_table, train_own
 from saved_models import predict
 from scipy.special import softmax
 from transformers import pipeline
@@ -15,7 +16,6 @@ from transformers import pipeline
 from hf_bertx.launch import main
 from hf_bertx.metrics import calibration
 from hf_bertx.runs.calibration import fit_temperature
-from hf_bertx.runs.run import Run
 
 
 def test_a_temperature_undoes_a_factor() -> None:
@@ -29,28 +29,23 @@ def test_a_temperature_undoes_a_factor() -> None:
     assert abs(fit_temperature(3 * np.repeat(logits, 2, axis=0), labels, halves) - 3) < 0.1
 
 
-def write_table(path: Path, rows: int, label: str = "") -> Path:
+LONGER = "--max_steps 40 --eval_steps 20 --learning_rate 3e-3".split()
+
+
+def noisy_table(path: Path, rows: int, label: str = "") -> Path:
     draw = random.Random(0)
-    lines = []
-    for i in range(rows):
+    items = []
+    for _ in range(rows):
         first = draw.choice("AC")
         name = label or ("ab"[first == "A"] if draw.random() < 0.7 else draw.choice("ab"))
-        lines.append(f"s{i},{first * 12}{''.join(draw.choices('ACGT', k=8))},{name}\n")
-    path.write_text("id,sequence,label\n" + "".join(lines))
-    return path
-
-
-def train(backbone: Path, root: Path, table: Path, *more: str) -> Run:
-    argv = ["--backbone", str(backbone), "--output_dir", str(root), "--train_file", str(table), "--discipline", "dna"]
-    argv += ["--max_steps", "40", "--eval_steps", "20", "--learning_rate", "3e-3", "--precision", "float32"]
-    assert main([*argv, "--disable_tqdm", "1", *more]) == 0
-    return Run.open_finished(next(root.rglob("results.json")).parent)
+        items.append((first * 12 + "".join(draw.choices("ACGT", k=8)), name))
+    return own_table(path, items)
 
 
 def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, tmp_path: Path) -> None:
-    table = write_table(tmp_path / "noisy.csv", 600)
-    plain = train(tiny_backbone, tmp_path / "plain", table)
-    made = train(tiny_backbone, tmp_path / "calibrated", table, "--calibrate")
+    table = noisy_table(tmp_path / "noisy.csv", 600)
+    plain = train_own(tiny_backbone, tmp_path / "plain", table, *LONGER)
+    made = train_own(tiny_backbone, tmp_path / "calibrated", table, *LONGER, "--calibrate")
     assert plain.results is not None
     assert made.results is not None
     found = made.results["calibration"]
@@ -88,6 +83,5 @@ def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, 
 def test_what_cannot_be_calibrated(
     rows: int, label: str, told: list[str], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
-    table = write_table(tmp_path / "table.csv", rows, label)
-    argv = ["--train_file", table, "--discipline", "dna", "--output_dir", tmp_path / "runs", *told]
-    assert message in refusal(main, "--backbone", tiny_backbone, "--calibrate", *argv)
+    table = noisy_table(tmp_path / "table.csv", rows, label)
+    assert message in refusal(main, *own_order(tiny_backbone, tmp_path / "runs", table, "--calibrate", *told))

@@ -5,16 +5,13 @@ import json
 import tarfile
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from conftest import ROOT
 from datasets import Dataset
-from safetensors.torch import load_file
+from interrupted_runs import assert_same_run, interrupt
 from stock_trainers import make_trainer
-from transformers import TrainerCallback
 
 from hf_bertx import CollapseGuardCallback, metrics
 from hf_bertx.publishing.cards import model_card
@@ -58,8 +55,9 @@ def test_it_finds_every_archived_run_that_collapsed_and_no_other() -> None:
             counted[alike, near_constant_loss(log, CONSTANT[task.name], results["steps"]) is not None] += 1
     # of those that collapsed three have a lower loss: at the lowest rate of a search they are still learning. Of the
     # others a few have the loss of the constant answer, but their answers differ, above all of `re_emb` on text
-    assert (counted[True, True], counted[True, False], counted[False, True]) == (57, 3, 15)
+    assert (counted[True, True], counted[True, False]) == (57, 3)
     assert counted[False, False] >= 397
+    assert counted[False, True] < 0.05 * counted[False, False]
 
 
 @pytest.mark.parametrize(("learns", "rate"), [(True, 1e-2), (False, 1e-7)])
@@ -81,35 +79,11 @@ def test_rows_without_labels_need_the_constant_loss(tmp_path: Path) -> None:
         trainer.train()
 
 
-class Interrupted(BaseException):
-    """As a killed process: nothing catches it."""
-
-
-class InterruptCallback(TrainerCallback):
-    """Interrupts at the given events: `(event, step)` of one start after another."""
-
-    def __init__(self, *events: tuple[str, int]) -> None:
-        self.events = list(events)
-
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("on_step_begin", "on_save", "on_train_end"):
-            return lambda args, state, control, **_: self.interrupt(name, state.global_step)
-        return super().__getattribute__(name)
-
-    def interrupt(self, event: str, step: int) -> None:
-        if self.events and self.events[0] == (event, step):
-            self.events.pop(0)
-            raise Interrupted
-
-
 def train_briefly(backbone: Path, root: Path, *more: str, events: tuple[tuple[str, int], ...] = ()) -> Run:
     argv = f"--backbone {backbone} --output_dir {root} --max_steps 100 --eval_steps 25 --seed 0".split()
     argv += ["--learning_rate", "1e-9", "--precision", "float32", "--max_eval_items", "40", "--disable_tqdm", "true"]
     (spec,), args = parse_arguments([*argv, *more])
-    interrupt = InterruptCallback(*events)
-    for _ in events:
-        with pytest.raises(Interrupted):
-            run(spec, args, (interrupt,))
+    interrupt(spec, args, *events)
     return Run.open_finished(run(spec, args))
 
 
@@ -132,12 +106,7 @@ def test_a_collapsed_run_starts_again_with_half_the_rate(tiny_backbone: Path, tm
     # in the first start; as the second one begins; as the last one has ended
     events = (("on_save", 50), ("on_train_end", 100), ("on_step_begin", 0), ("on_save", 75), ("on_train_end", 100))
     broken = train_briefly(tiny_backbone, tmp_path / "broken", events=events)
-    assert broken.results is not None
-    for name in ("metrics", "steps", "selected_step", "restarts", "collapsed", "tokens_seen", "stopped"):
-        assert whole.results[name] == broken.results[name], name
-    assert whole.curve("loss") == broken.curve("loss")
-    first, second = (load_file(each.model_dir / "model.safetensors") for each in (whole, broken))
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same_run(whole.folder, broken.folder)
 
 
 def test_without_restarts_it_says_so_alone(tiny_backbone: Path, tmp_path: Path) -> None:

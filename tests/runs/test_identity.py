@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from conftest import ROOT, train_briefly
+from file_damage import edit
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-from requests import Response
+from interrupted_runs import assert_same_run, interrupt
+from own_files import dna_table, own_order
 from safetensors.torch import load_file, save_file
 
 from hf_bertx import backbones, run_files
@@ -27,12 +30,6 @@ from hf_bertx.runs.training import build_trainer, run
 from hf_bertx.runs.tuning import merged
 
 
-def rows(labels: str, count: int = 40) -> str:
-    words = labels.split()
-    items = (f"s{i},{'ACGT'[i % 4] * 5}{'AC'[i % 2] * (i % 7 + 1)},{words[i % len(words)]}" for i in range(count))
-    return "id,sequence,label\n" + "\n".join(items) + "\n"
-
-
 class Trained:
     """Runs of `train.py` on a user's own file, in this process."""
 
@@ -40,10 +37,7 @@ class Trained:
         self.backbone, self.folder, self.capsys = backbone, folder, capsys
 
     def __call__(self, file: str, *argv: str) -> tuple[int, str]:
-        fixed = "--max_steps 2 --eval_steps 2 --logging_steps 1 --precision float32 --threads 1 --disable_tqdm 1"
-        told = ["--train_file", str(self.folder / file), "--output_dir", str(self.folder / "runs"), *fixed.split()]
-        told += ["--backbone", str(self.backbone), *([] if "--discipline" in argv else ["--discipline", "dna"])]
-        code = main([*told, *argv])
+        code = main(own_order(self.backbone, self.folder / "runs", self.folder / file, *argv))
         return code, self.capsys.readouterr().err
 
     def run(self) -> Path:
@@ -61,33 +55,26 @@ def change_weights(trained: Trained) -> None:
     save_file(weights, trained.backbone / "model.safetensors", metadata={"format": "pt"})
 
 
-def change_record(trained: Trained, name: str, value: Any) -> None:
-    path = trained.run() / run_files.RUN
-    order = json.loads(path.read_text())
-    order["specification"][name] = value
-    path.write_text(json.dumps(order))
+def change_order(trained: Trained, **values: Any) -> None:
+    edit(trained.run() / run_files.RUN, lambda order: order["specification"].update(values))
 
 
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
     ("change", "argv", "message"),
     [
-        (
-            lambda t: (t.folder / "x.csv").write_text(rows("yes no")),
-            [],
-            "task.labels is ['0', '1'] there, ['no', 'yes'",
-        ),
+        (lambda t: dna_table(t.folder / "x.csv", "yes no"), [], "task.labels is ['0', '1'] there, ['no', 'yes'"),
         (None, ["--discipline", "protein"], "task.discipline is 'dna' there, 'protein' asked"),
         (change_weights, [], "backbone_revision is 'sha256:"),
-        (lambda t: change_record(t, "protocol_version", 0), [], "protocol_version is 0 there, 2 asked"),
-        (lambda t: change_record(t, "special_tokens", False), [], "special_tokens is False there, True asked"),
+        (lambda t: change_order(t, protocol_version=0), [], "protocol_version is 0 there, 2 asked"),
+        (lambda t: change_order(t, special_tokens=False), [], "special_tokens is False there, True asked"),
         (lambda t: (t.run() / run_files.RUN).write_text("{}"), [], "run.json: damaged; remove"),
     ],
 )
 def test_another_run_is_not_skipped_or_gone_on_with(
     change: Any, argv: list[str], message: str, finished: bool, trained: Trained
 ) -> None:
-    (trained.folder / "x.csv").write_text(rows("1 0"))
+    dna_table(trained.folder / "x.csv", "1 0")
     assert trained("x.csv")[0] == 0
     if not finished:
         (trained.run() / run_files.RESULTS).unlink()
@@ -100,8 +87,7 @@ def test_another_run_is_not_skipped_or_gone_on_with(
 
 def test_two_files_of_one_name_keep_their_own_rows(trained: Trained) -> None:
     for part, labels in (("liver", "a b"), ("brain", "c d")):
-        (trained.folder / part).mkdir()
-        (trained.folder / part / "train.csv").write_text(rows(labels))
+        dna_table(trained.folder / part / "train.csv", labels)
         assert trained(f"{part}/train.csv", "--seed", "1" if part == "liver" else "2")[0] == 0
     assert len(list((trained.folder / "runs" / "data").glob("train-*"))) == 2
     assert trained("liver/train.csv", "--seed", "1", "--arm", "bert", "rand")[0] == 0
@@ -110,8 +96,8 @@ def test_two_files_of_one_name_keep_their_own_rows(trained: Trained) -> None:
     assert labels == {("bert", 1): ["a", "b"], ("bert", 2): ["c", "d"], ("rand", 1): ["a", "b"]}
 
 
-def test_a_finished_run_is_checked_and_swept_and_needs_no_writing(trained: Trained) -> None:
-    (trained.folder / "x.csv").write_text(rows("1 0"))
+def test_a_finished_run_is_checked_and_swept_not_rewritten(trained: Trained) -> None:
+    dna_table(trained.folder / "x.csv", "1 0")
     assert trained("x.csv")[0] == 0
     folder = trained.run()
     run_files.write_text(folder / "checkpoints" / "checkpoint-2" / "optimizer.pt", "left by a kill")
@@ -125,6 +111,8 @@ def test_a_finished_run_is_checked_and_swept_and_needs_no_writing(trained: Train
     code, error = trained("x.csv")
     assert code == 2
     assert "model.safetensors: damaged or changed (its sha256 is" in error.splitlines()[-1]
+    assert trained("x.csv", "--no_resume")[0] == 0  # trained again
+    run_files.check_run(folder)
 
 
 def test_a_second_process_on_a_run_gets_one_line(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -139,33 +127,16 @@ def test_a_second_process_on_a_run_gets_one_line(tiny_backbone: Path, tmp_path: 
 
 
 def test_a_run_goes_on_where_its_folder_was_moved(tiny_backbone: Path, tmp_path: Path) -> None:
-    weights = []
-    for root in (tmp_path / "whole", tmp_path / "moved"):
-        argv = ["--backbone", str(tiny_backbone), "--max_steps", "8", "--eval_steps", "2", "--learning_rate", "1e-3"]
-        (spec,), args = parse_arguments([*argv, "--output_dir", str(root)])
-        if root.name == "moved":
-            old = root.with_name("old")
-            args.output_dir = str(old)
-            run_until(spec, args, 6)
-            old.rename(root)
-            args.output_dir = str(root)
-        folder = run(spec, args)
-        weights.append(load_file(folder / "model" / "model.safetensors"))
-    assert run_files.read_json(folder / run_files.RESULTS)["resumed_from_step"] == 6
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
-def run_until(spec: Any, args: Any, step: int) -> None:
-    """A run that is interrupted once a checkpoint was written."""
-    from transformers import TrainerCallback
-
-    class Stop(TrainerCallback):
-        def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            if state.global_step == step:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run(spec, args, callbacks=(Stop(),))
+    argv = ["--backbone", str(tiny_backbone), "--max_steps", "8", "--eval_steps", "2", "--learning_rate", "1e-3"]
+    (spec,), args = parse_arguments([*argv, "--output_dir", str(tmp_path / "whole")])
+    whole = run(spec, args)
+    args.output_dir = str(tmp_path / "old")
+    interrupt(spec, args, ("on_save", 6))
+    (tmp_path / "old").rename(tmp_path / "moved")
+    args.output_dir = str(tmp_path / "moved")
+    moved = run(spec, args)
+    assert run_files.read_json(moved / run_files.RESULTS)["resumed_from_step"] == 6
+    assert_same_run(whole, moved)
 
 
 def test_a_best_checkpoint_that_is_gone_is_an_error(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -180,7 +151,7 @@ def test_a_best_checkpoint_that_is_gone_is_an_error(tiny_backbone: Path, tmp_pat
 def test_no_checkpoint_holds_a_token(tiny_backbone: Path, tmp_path: Path) -> None:
     (spec,), args = parse_arguments(["--backbone", str(tiny_backbone), "--max_steps", "4", "--eval_steps", "2"])
     args.output_dir, args.hub_token = str(tmp_path), "hf_secretword"
-    run_until(spec, args, 2)
+    interrupt(spec, args, ("on_save", 2))
     found = [path for path in tmp_path.rglob("*") if path.is_file() and b"hf_secretword" in path.read_bytes()]
     assert list(tmp_path.rglob("training_args.bin"))
     assert found == []
@@ -224,11 +195,9 @@ def test_no_code_and_no_pickle_of_a_backbone_is_loaded(
 
 
 def answer(status: int, kind: type = HfHubHTTPError) -> OSError:
-    response = Response()
-    response.status_code = status
-    cause = kind(f"{status} Client Error", response=response)
+    response = httpx.Response(status, request=httpx.Request("GET", "https://hub/x"))
     error = OSError("the client's own words")
-    error.__cause__ = cause
+    error.__cause__ = kind(f"{status} Client Error", response=response)
     return error
 
 
@@ -236,8 +205,10 @@ def answer(status: int, kind: type = HfHubHTTPError) -> OSError:
     ("cause", "advice", "tries"),
     [
         (answer(403, GatedRepoError), "the repository is gated: ask for access", 1),
+        (answer(403), "the token may not do this", 1),
         (answer(429), "limits how often it is asked (429); wait some minutes", 3),
         (answer(503), "is out of order (503); try again later", 3),
+        (OSError(28, "No space left on device", "/x/y"), "the disk is full (/x/y)", 1),
         (OSError("no route"), "no route. Otherwise name a folder", 1),
     ],
 )

@@ -16,9 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import ROOT
+from interrupted_runs import assert_same_run, interrupt
 from python_processes import PythonProcess, run_python
-from safetensors.torch import load_file
-from transformers import TrainerCallback
 
 from hf_bertx import run_files
 from hf_bertx.cli import main as bertx
@@ -27,10 +26,11 @@ from hf_bertx.launch import train_all as train_here
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
 from hf_bertx.publishing.cards import model_card
-from hf_bertx.report.write import collect_runs, markdown, read_runs, tables, write_report
+from hf_bertx.report.write import collect_runs, markdown, read_runs, tables
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.model import build_model, build_tokenizer
 from hf_bertx.runs.precision import fast_bfloat16
+from hf_bertx.runs.run import Run
 from hf_bertx.runs.schedule import set_batch_size
 from hf_bertx.runs.training import build_trainer, place_rows, run
 from hf_bertx.runs.tuning import merged
@@ -147,37 +147,22 @@ def test_a_card_with_a_missing_value_is_an_error(arms: Path, tmp_path: Path) -> 
         model_card(tmp_path)
 
 
-class Interrupted(Exception): ...
-
-
-class InterruptAtTheEnd(TrainerCallback):
-    """Ends the run after its last checkpoint, before anything is predicted."""
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        raise Interrupted
-
-
 @pytest.mark.parametrize(
     "more", ["--max_steps 8", "--stop_at_loss 9 --max_steps 80 --logging_steps 4", "--stop_at_loss 9 --eval_steps 40"]
 )
 def test_interrupted_after_the_last_step_it_trains_no_step_more(
     more: str, tiny_backbone: Path, tmp_path: Path
 ) -> None:
-    results, weights = [], []
+    folders = []
     for root in (tmp_path / "whole", tmp_path / "broken"):
         argv = arguments(tiny_backbone, root, "--logging_steps", "2", "--eval_steps", "4", *more.split())
-        (spec,), training_arguments = parse_arguments(argv)
+        (spec,), args = parse_arguments(argv)
         if root.name == "broken":
-            with pytest.raises(Interrupted):
-                run(spec, training_arguments, callbacks=(InterruptAtTheEnd(),))
-        folder = run(spec, training_arguments)
-        results.append(json.loads((folder / "results.json").read_text()))
-        weights.append(load_file(folder / "model" / "model.safetensors"))
-    whole, broken = results
-    assert broken["resumed_from_step"] == whole["steps"] < 80
-    for name in ("metrics", "steps", "selected_step", "tokens_seen", "stopped"):
-        assert whole[name] == broken[name], name
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+            interrupt(spec, args, ("on_train_end", None))
+        folders.append(run(spec, args))
+    assert_same_run(*folders)
+    results = run_files.read_json(folders[1] / run_files.RESULTS)
+    assert results["resumed_from_step"] == results["steps"] < 80
 
 
 def is_there(root: Path, name: str) -> bool:
@@ -206,21 +191,9 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
     last = train(*arguments(tiny_backbone, broken, *SHORT))
     assert last.returncode == 0, last.stderr[-3000:]
     assert "going on from checkpoint-" in last.stderr
-    a, b = folder_of(whole), folder_of(broken)
-    first, second = load_file(a / "model" / "model.safetensors"), load_file(b / "model" / "model.safetensors")
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    results = [json.loads((folder / "results.json").read_text()) for folder in (a, b)]
-    assert results[1]["resumed_from_step"] >= 36
-    for name in ("metrics", "steps", "selected_step", "tokens_seen", "stopped"):
-        assert results[0][name] == results[1][name], name
-    assert pq.read_table(a / "predictions_test.parquet").equals(pq.read_table(b / "predictions_test.parquet"))
-    curves = [
-        [(e["step"], e["loss"]) for e in json.loads((f / "log_history.json").read_text()) if "loss" in e]
-        for f in (a, b)
-    ]
-    assert curves[0] == curves[1]
-    assert len(curves[0]) == 36
+    assert run_files.read_json(folder_of(broken) / run_files.RESULTS)["resumed_from_step"] >= 36
+    assert_same_run(folder_of(whole), folder_of(broken))
+    assert len(Run.open(folder_of(whole)).curve("loss")) == 36
 
 
 @pytest.mark.parametrize(
@@ -234,7 +207,7 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
         (["--shortcuts", "false"], False),
     ],
 )
-def test_unused_rows_are_left_out_where_the_optimiser_leaves_them_alone(
+def test_unused_rows_are_left_out_where_they_would_stay(
     told: list[str], left_out: bool, tiny_backbone: Path, tmp_path: Path
 ) -> None:
     (spec,), args = parse_arguments([*arguments(tiny_backbone, tmp_path), *told])
@@ -242,7 +215,7 @@ def test_unused_rows_are_left_out_where_the_optimiser_leaves_them_alone(
     assert isinstance(trainer.model.get_input_embeddings(), UsedRowsEmbedding) == left_out
 
 
-def test_the_embeddings_that_learn_are_those_of_the_training_items(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_the_embeddings_of_the_training_items_learn(tiny_backbone: Path, tmp_path: Path) -> None:
     (spec,), args = parse_arguments(arguments(tiny_backbone, tmp_path))
     data = load_task_data(spec.task)
     trainer = build_trainer(spec, args, data, tmp_path / "run")
@@ -278,9 +251,7 @@ def test_a_model_that_is_made_again_takes_the_trained_weights(arm: str, tiny_bac
     assert all(torch.equal(first[name], second[name]) for name in first)  # rows that were not trained too
 
 
-def test_a_tracker_keeps_what_it_was_told_and_bfloat16_is_computed_in_on_a_cpu(
-    tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_a_tracker_is_kept_and_a_cpu_computes_in_bfloat16(tiny_backbone: Path, tmp_path: Path) -> None:
     curves = []
     for precision in ("float32", "bfloat16"):
         told = ("--max_steps", "4", "--logging_steps", "1", "--eval_steps", "4", "--precision", precision)
@@ -324,7 +295,7 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
     assert tokens[0] == tokens[1] == tokens[2] == 12 * 32 * 62
 
 
-def test_use_cpu_takes_what_suits_the_processor_where_there_is_a_gpu(
+def test_use_cpu_takes_what_suits_the_processor(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpu.yaml").write_text("use_cpu: true\n")
@@ -340,9 +311,7 @@ def test_use_cpu_takes_what_suits_the_processor_where_there_is_a_gpu(
         assert torch.get_num_threads() == threads, "a parser changes nothing of the process"
 
 
-def test_rows_go_to_the_gpu_unless_they_are_too_many_or_other_processes_load_them(
-    tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_go_to_the_gpu_where_they_fit(tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     data = load_task_data(get_task("dna-splice"), "paper")
     needed = 62 * 8 * sum(map(len, data.splits.values())) * 10  # bytes of which they take a tenth
@@ -371,7 +340,7 @@ def test_protocols_set_the_defaults(tiny_backbone: Path) -> None:
     assert min(tokenizer("ACGT").input_ids) >= 1000
 
 
-def test_text_tasks_shift_their_embeddings_and_keep_their_tokenizer(tiny_backbone: Path) -> None:
+def test_text_tasks_shift_embeddings_and_keep_the_tokenizer(tiny_backbone: Path) -> None:
     argv = ["--backbone", str(tiny_backbone), "--task", "glue-rte", "--arm", "shift_1000", "random_shift"]
     (shifted, permuted), _ = parse_arguments(argv)
     tokenizer = build_tokenizer(shifted)
@@ -414,15 +383,3 @@ def test_a_batch_that_cannot_be_divided() -> None:
 
     with pytest.raises(ValueError, match="global batch of 32 cannot be divided among 3 processes"):
         set_batch_size(Arguments(), 32)  # type: ignore[arg-type]
-
-
-def test_report_names_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    with pytest.raises(ValueError, match="no such folder"):
-        collect_runs(tmp_path / "none")
-    with pytest.raises(ValueError, match="holds no run"):
-        collect_runs(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json, line 1: not JSON"):
-        write_report(tmp_path, tmp_path)
-    assert bertx(["report", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("bertx: error: ")

@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from conftest import small_config
+from interrupted_runs import assert_same_run, interrupt
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, TrainerCallback
+from transformers import AutoModelForSequenceClassification
 
 from hf_bertx.arms import ARMS, Arm, get_arm
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
@@ -103,7 +104,7 @@ def test_a_frozen_run_leaves_the_body_as_it_was(tiny_backbone: Path, tmp_path: P
     assert results["counts"]["validation"] == results["counts"]["test"] == 40
 
 
-def test_a_lora_run_leaves_an_adapter_and_the_model_it_is_merged_into(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_a_lora_run_leaves_an_adapter_and_a_merged_model(tiny_backbone: Path, tmp_path: Path) -> None:
     folder = run(*order(tiny_backbone, tmp_path, "lora"))
     plain = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
     told = json.loads((folder / "adapter" / "adapter_config.json").read_text())
@@ -117,25 +118,16 @@ def test_a_lora_run_leaves_an_adapter_and_the_model_it_is_merged_into(tiny_backb
     assert not (random / "adapter").exists()  # on weights that were drawn here it would be of no use
 
 
-class _Stop(TrainerCallback):
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == 5:
-            raise KeyboardInterrupt
-
-
 @pytest.mark.parametrize("arm", ["lora_rand", "frozen_norm"])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
     whole = run(*order(tiny_backbone, tmp_path / "whole", arm))
-    with pytest.raises(KeyboardInterrupt):
-        run(*order(tiny_backbone, tmp_path / "broken", arm), callbacks=(_Stop(),))
+    interrupt(*order(tiny_backbone, tmp_path / "broken", arm), ("on_step_end", 5))
     broken = run(*order(tiny_backbone, tmp_path / "broken", arm))
     assert json.loads((broken / "results.json").read_text())["resumed_from_step"] == 4
-    first, second = (load_file(folder / "model" / "model.safetensors") for folder in (whole, broken))
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert_same_run(whole, broken)
 
 
-def test_every_arm_of_a_tuning_has_its_random_start(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_every_arm_of_a_tuning_has_its_random_start() -> None:
     tuned = [arm for arm in ARMS.values() if arm.tuning != "full" and arm.start == "pretrained"]
     assert len(tuned) == 3
     for arm in tuned:
@@ -143,7 +135,7 @@ def test_every_arm_of_a_tuning_has_its_random_start(tiny_backbone: Path, tmp_pat
         assert (control.start, control.tuning, control.assignment) == ("random", arm.tuning, arm.assignment)
 
 
-def test_an_arm_has_the_learning_rate_of_its_protocol_unless_it_is_told(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_an_arm_has_the_learning_rate_of_its_protocol(tiny_backbone: Path, tmp_path: Path) -> None:
     argv = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), "--arm", "bert", "frozen"]
     specs, _ = parse_arguments(argv)
     assert specs[0].learning_rate == RECOMMENDED.training["learning_rate"]

@@ -5,15 +5,15 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from interrupted_runs import assert_same_run
 from small_studies import SMALL, start, write
 
 from hf_bertx import run_files
 from hf_bertx.commands.study import _seconds
-from hf_bertx.runs.run import Run
 from hf_bertx.runs.time_limit import DEADLINE
 from hf_bertx.study.archive import KEPT, read_archive, write_archive
-from hf_bertx.study.command import LEFT, run_study
-from hf_bertx.study.estimate import gpu_room, room
+from hf_bertx.study.command import run_study
+from hf_bertx.study.estimate import room
 from hf_bertx.study.execution import StudyContext, execute
 from hf_bertx.study.plan import load_study
 
@@ -31,11 +31,8 @@ def test_a_run_stopped_by_the_time_limit_resumes_exactly(
     monkeypatch.delenv(DEADLINE)
     assert execute(run, context).state == "finished"
     assert execute(run, StudyContext(tmp_path / "whole", threads=1)).state == "finished"
-    stopped, whole = (Run.open(run.folder(tmp_path / name)) for name in ("runs", "whole"))
-    assert (stopped.results or {})["resumed_from_step"] == 1
-    assert (stopped.results or {})["metrics"] == (whole.results or {})["metrics"]
-    losses = [[entry["loss"] for entry in found.log if "loss" in entry] for found in (stopped, whole)]
-    assert losses[0] == losses[1]
+    assert run_files.read_json(folder / run_files.RESULTS)["resumed_from_step"] == 1
+    assert_same_run(folder, run.folder(tmp_path / "whole"))
     archive, other = tmp_path / "kept" / "runs.tar.xz", tmp_path / "other"
     assert write_archive(archive, context.root, [run]) == 1
     assert read_archive(archive, other) == 1
@@ -53,7 +50,7 @@ def test_a_study_goes_on_from_an_archive(
     capsys.readouterr()
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0, 1]})
     given = {"archive": archive, "from_archive": archive, "time_limit": 1e-3}
-    assert run_study(file, StudyContext(tmp_path / "new"), "local", 1, False, **given) == LEFT
+    assert run_study(file, StudyContext(tmp_path / "new"), "local", 1, False, **given) == 75
     printed = capsys.readouterr().out
     assert "1 finished runs added from" in printed
     assert "2 runs, 1 finished, 1 to do" in printed
@@ -102,7 +99,6 @@ def test_a_damaged_archive_is_one_line(content: bytes | None, tmp_path: Path) ->
 def test_as_many_workers_fit_as_the_memory_of_a_gpu_holds() -> None:
     assert room(80 * 2**30, 3 * 2**30) == 20  # 72 GB by 3.6 GB
     assert room(2**30, 2**30) == 1
-    assert gpu_room() is None or gpu_room() >= 1
 
 
 def test_times_are_hours_minutes_and_seconds(capsys: pytest.CaptureFixture) -> None:
