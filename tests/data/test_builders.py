@@ -17,7 +17,7 @@ import pytest
 from datasets import DatasetDict, load_dataset
 from huggingface_hub import DatasetCard
 from python_processes import PythonProcess
-from raw_files import midi, midi_of, parquet, write
+from raw_files import midi, midi_of, parquet, write, zipped
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.builder import locate
@@ -118,10 +118,7 @@ HISTONE_ROWS = [
     ("iTELL-Chr1_61", "ACGTAC", "negative", "chr1"),
     ("iYAL067W-A_5085", "ACGTNN", "positive", "chr1"),
 ]
-STS = "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2|score"
-QQP = "id|qid1|qid2|question1|question2|is_duplicate"
 MRPC = "Quality|#1 ID|#2 ID|#1 String|#2 String"
-MNLI = "index|promptID|sentence1|sentence2|label1|gold_label"
 
 FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
     "nucleotide transformer": (
@@ -191,75 +188,6 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
         tape_files("stability", tape("stability_score", lines=True)),
         target_rows("stability"),
     ),
-    "MNLI": (
-        "glue-mnli",
-        {
-            "MNLI/train.tsv": tsv(MNLI, '0|a|He said "no.|So so|neutral|neutral', "1|b|P|H|x|contradiction"),
-            "MNLI/dev_matched.tsv": tsv(MNLI, "0|a|A|B|x|entailment"),
-            "MNLI/dev_mismatched.tsv": tsv(MNLI, "0|a|C|D|x|neutral"),
-        },
-        {
-            "train": [("train-0", 'He said "no.', "So so", "neutral"), ("train-1", "P", "H", "contradiction")],
-            "validation": [("dev_matched-0", "A", "B", "entailment"), ("dev_mismatched-0", "C", "D", "neutral")],
-        },
-    ),
-    "QQP": (
-        "glue-qqp",
-        {
-            "QQP-clean/train.tsv": tsv(QQP, "1|3|4|Why?|How?|1", "2|5|6||How?|1", "3|7|8|Cut off", "4|9|1|Who?|Me?|0"),
-            "QQP-clean/dev.tsv": tsv(QQP, "1|3|4|A?|B?|0"),
-        },
-        {
-            "train": [("train-0", "Why?", "How?", "duplicate"), ("train-3", "Who?", "Me?", "not_duplicate")],
-            "validation": [("dev-0", "A?", "B?", "not_duplicate")],
-        },
-    ),
-    "QNLI": (
-        "glue-qnli",
-        {
-            "QNLIv2/train.tsv": tsv("index|question|sentence|label", "7|Q?|S|not_entailment"),
-            "QNLIv2/dev.tsv": tsv("index|question|sentence|label", "8|R?|T|entailment"),
-        },
-        {"train": [("train-0", "Q?", "S", "not_entailment")], "validation": [("dev-0", "R?", "T", "entailment")]},
-    ),
-    "SST-2": (
-        "glue-sst2",
-        {
-            "SST-2/train.tsv": tsv("sentence|label", "hide new secretions |0", "fine|1"),
-            "SST-2/dev.tsv": tsv("sentence|label", "good|1"),
-        },
-        {
-            "train": [("train-0", "hide new secretions", "negative"), ("train-1", "fine", "positive")],
-            "validation": [("dev-0", "good", "positive")],
-        },
-    ),
-    "CoLA": (
-        "glue-cola",
-        {"CoLA/train.tsv": tsv("gj04|1||It sails.", "gj04|0|*|Sails it."), "CoLA/dev.tsv": tsv("x|0|*|Go they.")},
-        {
-            "train": [("train-0", "It sails.", "acceptable"), ("train-1", "Sails it.", "unacceptable")],
-            "validation": [("dev-0", "Go they.", "unacceptable")],
-        },
-    ),
-    "STS-B": (
-        "glue-stsb",
-        {
-            "STS-B/train.tsv": tsv(STS, "0|g|f|2012|1|none|none|A plane.|An air plane.|3.75"),
-            "STS-B/dev.tsv": tsv(STS, "0|g|f|2012|1|none|none|A.|B.|0.000"),
-        },
-        {"train": [("train-0", "A plane.", "An air plane.", 3.75)], "validation": [("dev-0", "A.", "B.", 0.0)]},
-    ),
-    "MRPC": (
-        "glue-mrpc",
-        {
-            "MRPC/train.tsv": "\ufeff" + tsv(MRPC, "1|17|18|One.|Two."),
-            "MRPC/dev.tsv": "\ufeff" + tsv(MRPC, "0|19|20|Three.|Four."),
-        },
-        {
-            "train": [("train-0", "One.", "Two.", "equivalent")],
-            "validation": [("dev-0", "Three.", "Four.", "not_equivalent")],
-        },
-    ),
     "MRPC by Microsoft": (
         "glue-mrpc",
         {
@@ -270,14 +198,6 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
             "train": [("17-18", "One.", "Two.", "equivalent")],
             "validation": [("19-20", "Three.", "Four.", "not_equivalent")],
         },
-    ),
-    "RTE": (
-        "glue-rte",
-        {
-            "RTE/train.tsv": tsv("index|sentence1|sentence2|label", "0|A|B|not_entailment"),
-            "RTE/dev.tsv": tsv("index|sentence1|sentence2|label", "0|C|D|entailment"),
-        },
-        {"train": [("train-0", "A", "B", "not_entailment")], "validation": [("dev-0", "C", "D", "entailment")]},
     ),
     "Hub MNLI": (
         "glue-mnli",
@@ -318,6 +238,52 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
         },
     ),
 }
+
+# form -> task, folder, header, and the lines of each table with the row that each is to give; None: it is left out
+GLUE: dict[str, tuple[str, str, str, dict[str, dict[str, Row | None]]]] = {
+    "MNLI": ("glue-mnli", "MNLI", "index|promptID|sentence1|sentence2|label1|gold_label", {
+        "train": {'0|a|He said "no.|So so|neutral|neutral': ('He said "no.', "So so", "neutral"),
+                  "1|b|P|H|x|contradiction": ("P", "H", "contradiction")},
+        "dev_matched": {"0|a|A|B|x|entailment": ("A", "B", "entailment")},
+        "dev_mismatched": {"0|a|C|D|x|neutral": ("C", "D", "neutral")}}),
+    "QQP": ("glue-qqp", "QQP-clean", "id|qid1|qid2|question1|question2|is_duplicate", {
+        "train": {"1|3|4|Why?|How?|1": ("Why?", "How?", "duplicate"), "2|5|6||How?|1": None, "3|7|8|Cut off": None,
+                  "4|9|1|Who?|Me?|0": ("Who?", "Me?", "not_duplicate")},
+        "dev": {"1|3|4|A?|B?|0": ("A?", "B?", "not_duplicate")}}),
+    "QNLI": ("glue-qnli", "QNLIv2", "index|question|sentence|label", {
+        "train": {"7|Q?|S|not_entailment": ("Q?", "S", "not_entailment")},
+        "dev": {"8|R?|T|entailment": ("R?", "T", "entailment")}}),
+    "SST-2": ("glue-sst2", "SST-2", "sentence|label", {
+        "train": {"hide new secretions |0": ("hide new secretions", "negative"), "fine|1": ("fine", "positive")},
+        "dev": {"good|1": ("good", "positive")}}),
+    "CoLA": ("glue-cola", "CoLA", "", {
+        "train": {"gj04|1||It sails.": ("It sails.", "acceptable"),
+                  "gj04|0|*|Sails it.": ("Sails it.", "unacceptable")},
+        "dev": {"x|0|*|Go they.": ("Go they.", "unacceptable")}}),
+    "STS-B": ("glue-stsb", "STS-B", "index|genre|filename|year|old_index|source1|source2|sentence1|sentence2|score", {
+        "train": {"0|g|f|2012|1|none|none|A plane.|An air plane.|3.75": ("A plane.", "An air plane.", 3.75)},
+        "dev": {"0|g|f|2012|1|none|none|A.|B.|0.000": ("A.", "B.", 0.0)}}),
+    "MRPC": ("glue-mrpc", "MRPC", "\ufeff" + MRPC, {
+        "train": {"1|17|18|One.|Two.": ("One.", "Two.", "equivalent")},
+        "dev": {"0|19|20|Three.|Four.": ("Three.", "Four.", "not_equivalent")}}),
+    "RTE": ("glue-rte", "RTE", "index|sentence1|sentence2|label", {
+        "train": {"0|A|B|not_entailment": ("A", "B", "not_entailment")},
+        "dev": {"0|C|D|entailment": ("C", "D", "entailment")}}),
+}  # fmt: skip
+
+
+def of_glue(
+    task: str, folder: str, header: str, parts: dict[str, dict[str, Row | None]]
+) -> tuple[str, dict[str, Any], dict[str, list[Row]]]:
+    files = {f"{folder}/{part}.tsv": tsv(*filter(None, [header]), *lines) for part, lines in parts.items()}
+    expected: dict[str, list[Row]] = {"train": [], "validation": []}
+    for part, lines in parts.items():
+        given = [(f"{part}-{n}", *row) for n, row in enumerate(lines.values()) if row is not None]
+        expected["train" if part == "train" else "validation"] += given
+    return task, files, expected
+
+
+FORMS |= {form: of_glue(*told) for form, told in GLUE.items()}
 
 
 def test_the_raw_folder_may_be_the_one_that_holds_the_files(tmp_path: Path) -> None:
@@ -410,7 +376,7 @@ def test_deeploc_headers_say_which_proteins_test(tmp_path: Path) -> None:
     assert together(found) == [(f"T{n:02d}", "MK", "Plastid") for n in range(20)]
 
 
-def test_sarkisyans_mutations_are_applied_and_divided_by_their_number(tmp_path: Path) -> None:
+def test_sarkisyans_mutations_are_applied_and_counted(tmp_path: Path) -> None:
     assert (len(AVGFP), AVGFP[108], AVGFP[0], AVGFP[236]) == (237, "A", "S", "K")
     lines = [("", 3.75), ("SA108D", 1.5), ("SS0P:SA108D:SK236*", 1.25), ("SS0P:SA108D:SK1E:SK236*", 1.0)]
     lines += [("SA108N", 2.0)] * 16
@@ -459,23 +425,22 @@ def maestro(*pieces: tuple[str, str, str, str]) -> str:
     return MAESTRO + "".join(f'{who},"{work}",{part},2004,{file},x.wav,1.5\n' for who, work, part, file in pieces)
 
 
-def test_maestro_gives_segments_in_order_of_onset(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["the folder", "its zip"])
+def test_maestro_gives_segments_in_order_of_onset(tmp_path: Path, given: str) -> None:
     long = [20 + n % 100 for n in range(300)]
     chord = midi(64, 60, 67, 50, starts=[1.0, 1.0, 1.0, 0.0])
-    raw = write(
-        tmp_path / "raw",
-        {
-            "maestro-v1.0.0/maestro-v1.0.0.csv": maestro(
-                (CHOPIN, "Nocturne, op. 9", "train", "2004/long.midi"),
-                (BACH, "Fugue", "validation", "2004/chord.midi"),
-                (BACH, "Prelude", "test", "2006/two.midi"),
-            ),
-            "maestro-v1.0.0/2004/long.midi": midi(*long),
-            "maestro-v1.0.0/2004/chord.midi": chord,
-            "maestro-v1.0.0/2006/two.midi": midi(1, 2),
-        },
-    )
-    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw)
+    files = {
+        "maestro-v1.0.0/maestro-v1.0.0.csv": maestro(
+            (CHOPIN, "Nocturne, op. 9", "train", "2004/long.midi"),
+            (BACH, "Fugue", "validation", "2004/chord.midi"),
+            (BACH, "Prelude", "test", "2006/two.midi"),
+        ),
+        "maestro-v1.0.0/2004/long.midi": midi(*long),
+        "maestro-v1.0.0/2004/chord.midi": chord,
+        "maestro-v1.0.0/2006/two.midi": midi(1, 2),
+    }
+    raw = write(tmp_path / "raw", files if given == "the folder" else {"maestro.zip": zipped(files)})
+    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw if given == "the folder" else raw / "maestro.zip")
     text = [" ".join(map(str, long[i : i + 128])) for i in (0, 128, 256)]
     assert rows(load(tmp_path / "out")) == {
         "train": [(f"long#{n:03d}", text[n], CHOPIN, "long") for n in range(3)],
@@ -558,7 +523,7 @@ def ids(output: Path, config: str) -> dict[str, list[str]]:
     return {part: list(own["id"]) for part, own in load(output, config).items()}
 
 
-def test_the_papers_split_does_not_depend_on_the_order_of_the_file_and_the_authors_does(tmp_path: Path) -> None:
+def test_the_authors_split_alone_depends_on_the_files_order(tmp_path: Path) -> None:
     lines = windows()
     made: dict[str, list[dict[str, list[str]]]] = {"paper": [], "authors": []}
     for order, content in (("as it is", lines), ("turned", lines[::-1])):
@@ -693,6 +658,13 @@ def test_grouped_splice_keeps_copies_together(tmp_path: Path) -> None:
     assert len(set.union(*found.values())) == 40
 
 
+@pytest.mark.parametrize("form", ["PLUS localization", "PLUS stability", "TAPE JSON"])
+def test_grouped_proteins_keep_the_published_parts(tmp_path: Path, form: str) -> None:
+    task, files, expected = FORMS[form]
+    build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files), split="grouped")
+    assert rows(load(tmp_path / "out", "grouped")) == expected
+
+
 def test_grouped_is_refused_where_nothing_tells_groups(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw", FORMS["GUE"][1])
     message = (
@@ -706,7 +678,7 @@ def test_grouped_is_refused_where_nothing_tells_groups(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
 
 
-def test_two_builds_are_equal_byte_for_byte_and_another_seed_is_not(tmp_path: Path) -> None:
+def test_two_builds_of_one_seed_are_equal_byte_for_byte(tmp_path: Path) -> None:
     raw = write(tmp_path / "raw", {"H3.txt": "".join(windows())})
     digests = []
     for name, seed in (("a", 100), ("b", 100), ("c", 5)):
@@ -775,9 +747,7 @@ def test_the_card_of_a_regression_shows_mean_and_range(tmp_path: Path) -> None:
 # --- tokenized -------------------------------------------------------------------------------------------------------
 
 
-def test_tokenized_rows_are_those_of_the_tokenizer_and_train_a_plain_trainer(
-    tmp_path: Path, tiny_backbone: Path
-) -> None:
+def test_tokenized_rows_train_a_plain_trainer(tmp_path: Path, tiny_backbone: Path) -> None:
     from transformers import BertForSequenceClassification, DataCollatorWithPadding, Trainer, TrainingArguments
 
     from hf_bertx.tokenization_discipline import DisciplineTokenizer
@@ -815,9 +785,7 @@ def test_tokenized_rows_are_those_of_the_tokenizer_and_train_a_plain_trainer(
     assert 0.3 < trainer.train().training_loss < 1.5
 
 
-def test_tokenized_rows_go_when_those_that_they_were_made_from_are_built_anew(
-    tmp_path: Path, tiny_backbone: Path
-) -> None:
+def test_tokenized_rows_go_when_their_source_is_built_anew(tmp_path: Path, tiny_backbone: Path) -> None:
     raw = write(tmp_path / "raw", {"H3.txt": "".join(windows(40))})
     out = tmp_path / "out"
     build_dataset("dna-h3", out, raw_dir=raw, tokenized=str(tiny_backbone))
