@@ -35,13 +35,6 @@ def imports(path: Path, top_level_only: bool = False) -> set[str]:
     return found
 
 
-def test_data_builders_are_known_to_two_modules() -> None:
-    files = {path.relative_to(ROOT / "hf_bertx").as_posix(): path for path in (ROOT / "hf_bertx").rglob("*.py")}
-    knowing = {name for name, path in files.items() if "beside('dataset_scripts')" in path.read_text(encoding="utf-8")}
-    assert knowing == {"commands/data.py", "launch.py"}
-    assert not [name for name, path in files.items() if "import dataset_scripts" in path.read_text(encoding="utf-8")]
-
-
 def test_modules_that_list_and_report_need_no_torch() -> None:
     code = (
         "import sys, importlib\nfor n in sys.argv[1:]: importlib.import_module('hf_bertx.' + n)\n"

@@ -84,11 +84,11 @@ def test_threads_bound_every_library_that_computes() -> None:
 def test_a_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(processor, "keep_freed_memory", lambda: True)
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     try:
-        processor.use_processor(None, use_cpu=True)
-        assert torch.get_num_threads() == processor.usable_cores() >= 1
-        processor.use_processor(3, use_cpu=True)
-        assert torch.get_num_threads() == 3
+        for processes, told, share in (("1", None, 8), ("4", None, 2), ("3", None, 2), ("16", None, 1), ("4", 3, 3)):
+            monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+            processor.use_processor(told, use_cpu=True)
+            assert torch.get_num_threads() == share
     finally:
         torch.set_num_threads(threads)

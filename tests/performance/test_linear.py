@@ -195,11 +195,7 @@ def test_bfloat16_is_multiplied_by_it_where_that_is_in_hardware(
 
 def test_another_operator_is_not_called(zen4: None, monkeypatch: pytest.MonkeyPatch) -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
-    for name, other in (
-        ("_BY_ONEDNN", None),
-        ("_BY_ONEDNN", torch.ops.aten.relu),
-        ("_IN_LAYOUT", torch.ops.aten.dot),
-    ):
+    for name, other in (("_BY_ONEDNN", None), ("_BY_ONEDNN", torch.ops.aten.relu), ("_IN_LAYOUT", torch.ops.aten.dot)):
         with monkeypatch.context() as patch:
             patch.setattr(linear, name, other)
             assert not use_onednn_linear(model)

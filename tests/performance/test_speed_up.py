@@ -224,7 +224,7 @@ def test_prediction_leaves_the_model_of_its_caller_alone(model_type: str, dtype:
         assert torch.equal(tensor, before[name][1])
     pairs = list(zip(model.parameters(), faster.parameters(), strict=True))
     assert all((a.data_ptr() == b.data_ptr()) == (a.dtype == b.dtype) and a is not b for a, b in pairs)
-    assert all(parameter.grad is not None for parameter in model.parameters()) or learned(model)
+    assert learned(model)[1], "the model of the caller can still be trained"
 
 
 def test_values_far_from_zero_stay_apart_in_bfloat16() -> None:

@@ -230,8 +230,8 @@ def test_permuted_labels_give_chance(tiny_backbone: Path, tmp_path: Path) -> Non
     assert score < 0.544 + 0.1  # the commonest class of the 160 test items, and two standard errors
 
 
-@pytest.mark.parametrize("arm", ["bert", "rand", "shuffled"])
-def test_a_planted_motif_is_found(tiny_backbone: Path, tmp_path: Path, arm: str) -> None:
+@pytest.mark.parametrize("start", ["pretrained", "random", "shuffled"])
+def test_a_planted_motif_is_found(tiny_backbone: Path, start: str) -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, size=400)
     sequences = []
@@ -240,7 +240,8 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, tmp_path: Path, arm: str)
         at = rng.integers(0, 40)
         letters[at : at + 12] = list("GGGGGGGGGGGG" if label else "AAAAAAAAAAAA")
         sequences.append([ord(letter) - ord("A") + 1000 for letter in letters])
-    model = AutoModel.from_pretrained(tiny_backbone).eval()
+    torch.manual_seed(0)
+    model = BertForDisciplineClassification.from_backbone(str(tiny_backbone), start).base_model.eval()
     found = extract(model, {"input_ids": sequences}, pad_token_id=0)
     head = fit_head(found[:300, 2, 0], labels[:300], 2)
     assert (head(found[300:, 2, 0]).argmax(1) == labels[300:]).mean() > 0.95
@@ -274,11 +275,9 @@ def test_bad_input_is_one_line(
     assert re.search(message, refusal(main, "probe", "--backbone", tiny_backbone, "--runs", tmp_path, *argv))
 
 
-@pytest.mark.parametrize("task", ["dna-splice"])
-def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp_path: Path, task: str) -> None:
-    (folder,) = run_probes(
-        [RunSpec.of_probe(task, "bert", str(tiny_backbone), items=500, save_model=True)], root=tmp_path
-    )
+def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp_path: Path) -> None:
+    spec = RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), items=500, save_model=True)
+    (folder,) = run_probes([spec], root=tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model")
     assert type(model).__name__ == "BertForSequenceClassification"
     chosen = json.loads((folder / "results.json").read_text())["chosen"]
