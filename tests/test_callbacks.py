@@ -9,7 +9,6 @@ import pytest
 from stock_trainers import make_trainer
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_bertx import run_files
 from hf_bertx.callbacks import LossConvergedCallback, ModelCardCallback, RunRecordCallback, ThroughputCallback
 from hf_bertx.runs import checkpoints as run_checkpoints
 
@@ -94,22 +93,3 @@ def test_model_card_takes_the_place_of_the_trainers(tmp_path: Path) -> None:
     assert "fine-tuned version of [](" in (tmp_path / "README.md").read_text()  # what would be pushed otherwise
     trainer.callback_handler.on_push_begin(trainer.args, trainer.state, trainer.control)
     assert (tmp_path / "README.md").read_text() == "# Ours\n"
-
-
-def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    run_files.write_json(path, {"a": 1})
-
-    def fails(temporary: Path) -> None:
-        (temporary / "half").write_text("x")
-        raise OSError("disk full")
-
-    run_files.write_folder(tmp_path / "model", lambda folder: (folder / "w").write_text("good"))  # type: ignore[arg-type,return-value]
-    with pytest.raises(OSError, match="disk full"):
-        run_files.write_folder(tmp_path / "model", fails)
-    assert (tmp_path / "model" / "w").read_text() == "good"
-    assert run_files.read_json(path) == {"a": 1}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "model"]
-    path.write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"a\.json, line 1: not JSON"):
-        run_files.read_json(path)

@@ -75,7 +75,7 @@ def test_answers_are_scored_as_they_are_stored() -> None:
     assert score(STABILITY, answers, targets, None)["spearman"] != compute("spearman", answers, targets)
 
 
-def test_auprc_is_the_mean_over_classes_of_their_average_precision() -> None:
+def test_auprc_is_the_mean_of_average_precisions() -> None:
     task = replace(SPLICE, labels=("a", "b"), extra_metrics=("auprc",))
     logits = np.array([[0.0, 4.0], [0.0, 3.0], [0.0, 2.0], [0.0, 1.0]])
     logits[:, 0] = -logits[:, 1]

@@ -1,10 +1,7 @@
-"""Files of a run: digests, locks, what a killed process leaves, a full disk."""
+"""Files of a run: digests, what a killed process leaves, a full disk."""
 
 import errno
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +9,7 @@ from typing import Any
 import pytest
 
 from hf_bertx import run_files
-from hf_bertx.registry import one_line, run_command, unknown
+from hf_bertx.registry import one_line, run_command
 from hf_bertx.runs import checkpoints as run_checkpoints
 
 
@@ -66,14 +63,23 @@ def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "a.json").exists()
 
 
-def test_a_locked_run_belongs_to_one_process(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from hf_bertx import run_files as r\n"
-    code += "with r.locked(Path(sys.argv[1])): pass"
-    command = [sys.executable, "-c", code, str(tmp_path / "run")]
-    with run_files.locked(tmp_path / "run"):
-        other = subprocess.run(command, capture_output=True, text=True)
-        assert "run: another process is training this run" in other.stderr.splitlines()[-1]
-    assert subprocess.run(command).returncode == 0
+def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    run_files.write_json(path, {"a": 1})
+
+    def fails(temporary: Path) -> None:
+        (temporary / "half").write_text("x")
+        raise OSError("disk full")
+
+    run_files.write_folder(tmp_path / "model", lambda folder: (folder / "w").write_text("good"))  # type: ignore[arg-type,return-value]
+    with pytest.raises(OSError, match="disk full"):
+        run_files.write_folder(tmp_path / "model", fails)
+    assert (tmp_path / "model" / "w").read_text() == "good"
+    assert run_files.read_json(path) == {"a": 1}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "model"]
+    path.write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"a\.json, line 1: not JSON"):
+        run_files.read_json(path)
 
 
 def test_a_start_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
@@ -174,10 +180,3 @@ def test_a_damaged_checkpoint_gives_way_to_the_last_whole_one(
     assert left == {f"checkpoint-{step}" for step in (4, 8, 12) if kept is not None and step <= kept}
     assert len(warned) == 3 - len(left)
     assert all("cannot be used: " in line and "\n" not in line for line in warned)
-
-
-def test_an_unknown_name_comes_with_the_nearest_one() -> None:
-    assert unknown("arm", "re-emb", ["bert", "re_emb"]) == (
-        "unknown arm 're-emb'; did you mean 're_emb'? Known: bert, re_emb"
-    )
-    assert json.dumps(unknown("arm", 3, ["bert"])) == '"unknown arm 3. Known: bert"'

@@ -40,7 +40,7 @@ def test_authors_tables_never_target_the_first_thousand() -> None:
         random_subword_table(0, 900)
 
 
-def test_frequent_leaves_out_specials_unused_single_characters_and_holes() -> None:
+def test_frequent_leaves_out_specials_and_single_characters() -> None:
     ids, record = assign(5, VOCABULARY, SPECIAL)
     assert [VOCABULARY[i] for i in ids] == ["the", "of", "##ing", "▁and", "Ġin"]
     assert record == {"name": "frequent", "ranked_by": "vocabulary order"}

@@ -4,10 +4,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from datasets import Dataset, DatasetDict, load_dataset
+from datasets import Dataset, DatasetDict
 
-from dataset_scripts.dna import read_splice
-from dataset_scripts.records import checked
 from hf_bertx.data.task_data import evaluation_subset, load_task_data, subset
 from hf_bertx.disciplines import DNA
 from hf_bertx.tasks import TASKS
@@ -29,7 +27,7 @@ def test_the_embedded_splice_data_is_the_published_one() -> None:
     assert data.fingerprint == "e960759b91f608f9b5f2be0353eafcaabf63d5e102a6ac33a37f670e7cf84401"
 
 
-def test_the_papers_split_shares_sequences_and_the_grouped_one_does_not() -> None:
+def test_the_papers_split_shares_sequences_the_grouped_does_not() -> None:
     assert load_task_data(SPLICE, "paper").test_duplicates == 18
     grouped = load_task_data(SPLICE, "grouped")
     assert grouped.test_duplicates == 0
@@ -37,29 +35,6 @@ def test_the_papers_split_shares_sequences_and_the_grouped_one_does_not() -> Non
     assert not groups[0] & groups[1]
     assert not groups[0] & groups[2]
     assert not groups[1] & groups[2]
-
-
-def test_load_dataset_reads_the_folder_as_it_will_read_the_hub() -> None:
-    folder = Path(__file__).parents[2] / "hf_bertx" / "data" / "dna-splice"
-    loaded = load_dataset(str(folder))
-    assert loaded["train"].features["label"].names == ["EI", "IE", "N"]
-    assert len(load_dataset(str(folder), "grouped")["test"]) == 162
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("EI, A, ACGT!", r"line 2: '!' at position 4 of the sequence is not in the dna alphabet: A C G T"),
-        ("EI, A, ", "line 2: the sequence is empty"),
-        ("XX, A, ACGT", "line 2: label 'XX'; allowed: EI, IE, N"),
-        ("EI, ACGT", "line 2: 2 fields"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "splice.data"
-    path.write_text(f"N, FIRST, ACGT\n{line}\n")
-    with pytest.raises(ValueError, match=message):
-        list(checked(read_splice(path), SPLICE))
 
 
 def dataset(**columns: list) -> DatasetDict:

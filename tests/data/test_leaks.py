@@ -31,7 +31,7 @@ def overlapping(train: list[str], test: list[str], discipline: str, window: int 
     return leak_report(splits, discipline, window).overlapping
 
 
-def test_a_hundred_shared_nucleotides_are_an_overlap_and_ninety_nine_are_none() -> None:
+def test_a_hundred_shared_nucleotides_are_an_overlap() -> None:
     shared, train = letters(100, 1), letters(50, 2)
     # the letters around the shared ones differ, so that the stretch is not longer by chance
     train = f"{train}A{shared}A{letters(40, 3)}"
@@ -52,7 +52,7 @@ def test_windows_do_not_cross_the_border_of_two_sequences() -> None:
     assert leak_report(pair, "dna", window=60).overlapping == 2
 
 
-def test_sequences_shorter_than_a_window_or_empty_overlap_with_nothing() -> None:
+def test_sequences_shorter_than_a_window_overlap_with_nothing() -> None:
     assert overlapping(["ACGT", ""], ["ACGT", ""], "dna", window=5) == 0
     assert overlapping(["", ""], [""], "dna", window=1) == 0
     assert overlapping(["ACGT", ""], ["ACGT", ""], "dna", window=1) == 1
@@ -65,7 +65,7 @@ def test_the_default_window_of_a_discipline(discipline: str, alphabet: str, wind
     assert overlapping([train], [shared, shared[1:], shared[:-1]], discipline) == 1
 
 
-def test_where_no_tested_item_is_as_long_as_the_default_window_nothing_is_measured() -> None:
+def test_nothing_is_measured_where_all_items_are_short() -> None:
     train = [letters(200, 1)]
     assert overlapping(train, [train[0][:99], "ACGT"], "dna") is None
     assert overlapping(train, [train[0][:100], "ACGT"], "dna") == 1
@@ -121,7 +121,7 @@ def test_blocks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert leak_report(tie, "text").copied_score == 1  # the first of two, though they are in two blocks
 
 
-def test_duplicates_are_equal_letter_for_letter_and_pairs_on_both_sides() -> None:
+def test_duplicates_are_equal_letter_for_letter() -> None:
     train = rows(("ACGT", 0), ("ACGT", 1), ("acgt", 1), ("GGGG", 1))
     assert (
         leak_report({"train": train, "test": rows(("ACGT", 0), ("acgt", 0), ("ACG", 1), ("T", 1))}, "dna").duplicates
@@ -133,7 +133,7 @@ def test_duplicates_are_equal_letter_for_letter_and_pairs_on_both_sides() -> Non
     assert leak_report(pair, "text").duplicates == 1
 
 
-def test_the_label_of_the_training_item_with_the_most_shared_stretches_is_copied() -> None:
+def test_the_label_of_the_most_similar_training_item_is_copied() -> None:
     one, other = letters(60, 1), letters(60, 2)
     train = rows((one[:30], 0), (one[:40], 1), (one[10:50], 2), (other, 2), (letters(60, 3), 2))
     test = rows(
@@ -169,7 +169,7 @@ def test_a_stretch_that_an_item_repeats_counts_once() -> None:
     assert (report.copied_score, report.baseline_score) == (1, 0)
 
 
-def test_words_of_both_sentences_count_in_either_case_and_texts_have_no_window() -> None:
+def test_words_of_both_sentences_count_in_either_case() -> None:
     train = rows(("The cat", "sleeps.", 0), ("A dog", "barks!", 1), ("a bird", "sings", 0))
     test = rows(("it runs", "our DOG?", 1), ("sings", "a bird", 0))
     report = leak_report({"train": train, "test": test}, "text")
@@ -199,7 +199,7 @@ def test_targets_are_copied_and_ranked() -> None:
     )
 
 
-def test_the_draws_follow_the_seed_and_scores_are_over_the_drawn_items(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_drawn_items_follow_the_seed_and_are_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leaks, "MAX_SCORED_ITEMS", 10)
     monkeypatch.setattr(leaks, "MAX_SEARCHED_ITEMS", 20)
     words = [(f"w{n}", n % 2) for n in range(40)]
@@ -226,7 +226,7 @@ def test_drawn_items_keep_their_own_labels(monkeypatch: pytest.MonkeyPatch) -> N
         assert report.copied_score >= 14 / 15
 
 
-def test_another_discipline_is_read_by_character_and_in_its_own_case() -> None:
+def test_another_discipline_is_read_in_its_own_case() -> None:
     splits = {"train": rows(("HHEEccHH", 0)), "test": rows(("HHEECCHH", 0), ("xEEccHHx", 1))}
     report = leak_report(splits, "structure")
     assert (report.unit, report.k, report.window, report.overlapping) == ("characters", 6, None, None)
@@ -246,7 +246,7 @@ def test_the_sentences() -> None:
     assert unmeasured.sentences() == [report.sentences()[0], *report.sentences()[2:]]
 
 
-def test_the_test_split_is_taken_and_validation_where_there_is_none() -> None:
+def test_validation_is_taken_where_there_is_no_test_split() -> None:
     train, other = rows(("ACGT", 0)), rows(("ACGT", 0), ("CCCC", 0))
     assert leak_report({"train": train, "validation": other, "test": train}, "dna").split == "test"
     report = leak_report({"train": train, "validation": other}, "dna")

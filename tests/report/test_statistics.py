@@ -1,6 +1,5 @@
 """Statistics on predictions whose answer is known: by hand, by scikit-learn and scipy, or by drawing the truth."""
 
-import time
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,7 @@ from scipy import stats
 from hf_bertx import metrics
 from hf_bertx.metrics import calibration, constant_answer
 from hf_bertx.report.resampling import RESAMPLED, resampled_scores
-from hf_bertx.report.statistics import (
-    Comparison,
-    compare,
-    floor,
-    holm,
-    item_interval,
-    seed_interval,
-)
+from hf_bertx.report.statistics import Comparison, compare, floor, holm, item_interval, seed_interval
 
 
 def synthetic(metric: str, items: int, runs: int, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:
@@ -83,19 +75,6 @@ def test_what_cannot_be_resampled_is_an_error() -> None:
         resampled_scores("accuracy", np.zeros(3), np.zeros((1, 4)), 10)
     with pytest.raises(ValueError, match="two classes"):
         resampled_scores("f1", np.array([0, 1, 2]), np.zeros((1, 3), int), 10)
-
-
-def test_ten_thousand_resamples_take_seconds() -> None:
-    truth, predictions = synthetic("accuracy", items=1500, runs=6)
-    started = time.perf_counter()
-    assert resampled_scores("accuracy", truth, predictions, 10_000).shape == (10_000, 6)
-    classified = time.perf_counter() - started
-    truth, predictions = synthetic("spearman", items=1500, runs=6)
-    started = time.perf_counter()
-    assert resampled_scores("spearman", truth, predictions, 1_000).shape == (1_000, 6)
-    ranked = time.perf_counter() - started
-    assert classified < 20  # measured: under 1 s
-    assert ranked < 20  # measured: under 1 s
 
 
 def test_interval_over_seeds_is_the_t_interval() -> None:
@@ -242,10 +221,7 @@ def test_calibration_by_hand_and_of_a_calibrated_model() -> None:
     logits = np.log(np.array([[0.9, 0.1], [0.9, 0.1], [0.4, 0.6], [0.4, 0.6]]))
     found = calibration(logits, np.array([0, 1, 1, 1]), bins=10)
     assert found.error == pytest.approx(0.4)
-    assert [tuple(bin_) for bin_ in found.bins] == [
-        (pytest.approx(0.6), 1.0, 2),
-        (pytest.approx(0.9), 0.5, 2),
-    ]
+    assert [tuple(bin_) for bin_ in found.bins] == [(pytest.approx(0.6), 1.0, 2), (pytest.approx(0.9), 0.5, 2)]
     generator = np.random.default_rng(0)
     logits = generator.normal(scale=2, size=(20_000, 3))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)

@@ -20,7 +20,7 @@ IDS = torch.tensor([[101, 7, 8, 9, 102, 0], [101, 5, 102, 0, 0, 0]]) % 120
 USED = sorted(set(IDS.flatten().tolist()))
 
 
-def test_novograd_does_what_its_article_says_in_two_steps_worked_out_by_hand() -> None:
+def test_novograd_takes_the_steps_worked_out_by_hand() -> None:
     weights = torch.nn.Parameter(torch.tensor([1.0, 2.0], dtype=torch.float64))
     optimiser = NovoGrad([weights], lr=0.1, betas=(0.5, 0.75), eps=0.0, weight_decay=0.5)
     weights.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)

@@ -12,7 +12,7 @@ from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, Trai
 
 from hf_bertx import DisciplineTokenizer
 from hf_bertx.callbacks import RunRecordCallback
-from hf_bertx.data.device_rows import DeviceRows, flattened, identity_collator, where_rows_fit
+from hf_bertx.data.device_rows import DeviceRows, flattened, identity_collator
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.runs.checkpoints import last_complete_checkpoint
 from hf_bertx.runs.trainer import RunTrainer
@@ -49,7 +49,7 @@ def test_batches_are_those_of_the_stock_collator(tokenizer: Any) -> None:
                 assert torch.equal(ours[name], tensor), (side, name)
 
 
-def test_batches_of_pairs_have_the_token_types_of_the_stock_collator(tokenizer: Any) -> None:
+def test_batches_of_pairs_have_the_stock_token_types(tokenizer: Any) -> None:
     columns = tokenizer(SEQUENCES[:6], SEQUENCES[1:7])
     stock = DataCollatorWithPadding(tokenizer)(
         [{name: column[n] for name, column in columns.items()} for n in range(6)]
@@ -60,7 +60,7 @@ def test_batches_of_pairs_have_the_token_types_of_the_stock_collator(tokenizer: 
         assert torch.equal(ours[name], tensor), name
 
 
-def test_a_batch_without_padding_has_no_mask_and_a_hidden_token_is_refused(tokenizer: Any) -> None:
+def test_a_batch_without_padding_has_no_mask(tokenizer: Any) -> None:
     batch = identity_collator(our_rows(tokenizer, ["ACGT", "GGTT", "GG"], [0, 1, 2]).__getitems__([1, 0]))
     assert list(batch) == ["input_ids", "token_type_ids", "labels"]
     columns = {**tokenizer(["ACGT", "GGTT"]), "attention_mask": [[1] * 6, [1, 1, 0, 0, 1, 1]]}
@@ -81,13 +81,6 @@ def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
             **{name: column[n] for name, column in columns.items()},
             "labels": LABELS[n],
         }
-
-
-def test_rows_are_on_the_gpu_where_they_take_a_tenth_of_its_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (8_000_000, 16_000_000))
-    gpu, cpu = torch.device("cuda", 1), torch.device("cpu")
-    assert [where_rows_fit(gpu, tokens) for tokens in (1, 100_000, 100_001)] == [gpu, gpu, cpu]
-    assert where_rows_fit(cpu, 1) == cpu
 
 
 class Unmasked(DeviceRows):
@@ -126,7 +119,7 @@ def losses(kind: Any, rows: Any, collator: Any, folder: Path, dropout: float = 0
     return [log["loss"] for log in trainer.state.log_history if "loss" in log], trainer.state.num_input_tokens_seen
 
 
-def test_the_loss_curve_and_the_tokens_are_those_of_the_stock_trainer(tokenizer: Any, tmp_path: Path) -> None:
+def test_losses_and_tokens_are_those_of_the_stock_trainer(tokenizer: Any, tmp_path: Path) -> None:
     rows = stock_rows(tokenizer, SEQUENCES, LABELS)
     stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
     ours = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), identity_collator, tmp_path / "ours")
@@ -138,7 +131,7 @@ def test_the_loss_curve_and_the_tokens_are_those_of_the_stock_trainer(tokenizer:
     assert wrong != stock  # the test can fail: a mask that is left out where there is padding shows
 
 
-def test_batches_without_padding_learn_the_same_bit_for_bit_without_a_mask(tokenizer: Any, tmp_path: Path) -> None:
+def test_batches_without_padding_learn_the_same_without_a_mask(tokenizer: Any, tmp_path: Path) -> None:
     letters = np.random.default_rng(0).choice(list("ACGT"), size=(24, 6))
     sequences = ["".join(line) for line in letters]
     masked: list[bool] = []
@@ -155,7 +148,7 @@ def test_batches_without_padding_learn_the_same_bit_for_bit_without_a_mask(token
     assert not any(masked)
 
 
-def test_padding_to_the_longest_of_a_batch_learns_as_padding_to_the_most_does(tokenizer: Any, tmp_path: Path) -> None:
+def test_padding_to_the_longest_of_a_batch_learns_the_same(tokenizer: Any, tmp_path: Path) -> None:
     rows = stock_rows(tokenizer, SEQUENCES, LABELS)
     to_the_most = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=64)
     stock, _ = losses(Trainer, rows, to_the_most, tmp_path / "stock", dropout=0.0)  # another width is another draw
@@ -168,7 +161,7 @@ def test_padding_to_the_longest_of_a_batch_learns_as_padding_to_the_most_does(to
     assert max(abs(a - b) for a, b in zip(wrong, stock, strict=True)) > 1e-4
 
 
-def test_predictions_are_in_the_order_of_the_rows_however_training_is_sampled(tokenizer: Any, tmp_path: Path) -> None:
+def test_predictions_are_in_the_order_of_the_rows(tokenizer: Any, tmp_path: Path) -> None:
     rows = our_rows(tokenizer, SEQUENCES, list(range(24)))
     config = small_config("bert")
     config.vocab_size, config.num_labels = 1600, 24
@@ -198,7 +191,7 @@ class KillBeforeTheMarkCallback(TrainerCallback):
             raise Killed
 
 
-def test_a_kill_between_a_checkpoint_and_its_mark_leaves_the_one_before(tokenizer: Any, tmp_path: Path) -> None:
+def test_a_kill_before_a_checkpoints_mark_leaves_the_one_before(tokenizer: Any, tmp_path: Path) -> None:
     config = small_config("bert")
     config.vocab_size = 1600
     args = TrainingArguments(

@@ -38,7 +38,7 @@ def test_a_matrix_is_like_itself_moved_rotated_and_scaled(rows: np.ndarray, gene
         assert pwcca(basis(rows), basis(other)) == pytest.approx(1.0, abs=1e-9)
 
 
-def test_an_invertible_linear_map_leaves_canonical_correlations_at_1_and_not_cka(
+def test_an_invertible_map_leaves_canonical_correlations_at_1(
     rows: np.ndarray, generator: np.random.Generator
 ) -> None:
     other = rows @ (rotation(generator) * np.geomspace(1, 30, COLUMNS) @ rotation(generator))
@@ -82,7 +82,7 @@ def test_the_matrix_with_fewer_directions_weighs(generator: np.random.Generator)
         assert linear_cka(basis(a), basis(b)) < 0.02
 
 
-def test_the_share_of_variance_decides_which_directions_are_compared(generator: np.random.Generator) -> None:
+def test_the_share_of_variance_decides_what_is_compared(generator: np.random.Generator) -> None:
     """Noise of its own in a weak column of each side counts without truncation and does not with it."""
     shared = generator.normal(size=(5000, 3)) * 10
     x, y = (np.hstack([shared, generator.normal(size=(5000, 5)) * 0.1]) for _ in range(2))
