@@ -23,7 +23,7 @@ help:
 	@echo "make lines    lines and modules of each folder"
 	@echo "make docs     the site, in site/; make docs-serve shows it while you write"
 	@echo "make bench    measure what is promised of speed (15 minutes); make bench-gpu on a GPU"
-	@echo "make install  .venv with every extra"
+	@echo "make install  .venv with the extra all"
 
 demo: $(VENV)/.installed-offline
 	$(BIN)/accelerate launch --config_file accelerate_config.yaml train.py $(DEMO) --arm bert re_emb rand \

@@ -38,7 +38,8 @@ def add(verbs: Any) -> None:
     converting = verbs.add_parser(
         "convert",
         help="convert published weights to safetensors that `bertx baseline` starts from",
-        epilog="Example: bertx convert plus-tfm PLUS-TFM.pt --output plus, then bertx baseline plus-tfm:plus",
+        epilog="Example: bertx convert plus-tfm PLUS-TFM.pt --output plus, then bertx baseline plus-tfm:plus --task "
+        "protein-localization --data_dir DIR",
     )
     converting.add_argument("model", choices=("plus-tfm", "antiberty"))
     converting.add_argument("checkpoint", nargs="?", type=Path, help="of plus-tfm: the published .pt")
