@@ -228,7 +228,7 @@ def test_both_sequences_of_a_pair_are_read(name: str, tmp_path: Path) -> None:
         "second_sequence": second,
         "label": ["yes" if i % 2 else "no" for i in range(60)],
     }
-    task = own_task("pairs", "protein", {"yes", "no"}, 30, True, False, "here")
+    task = own_task("pairs", "protein", Counter({"yes": 30, "no": 30}), 30, True, False, "here")
     data = write(tmp_path / "data" / "rows", columns)
     folder = recorded(data, task)
     run = run_baseline(RunSpec.of_baseline(name, folder), data, root=tmp_path / "runs")
