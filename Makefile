@@ -36,7 +36,7 @@ test: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 campaign: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_campaign.py
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/test_campaign.py tests/data/test_fuzzed_inputs.py
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff format --check .

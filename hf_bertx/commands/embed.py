@@ -14,7 +14,7 @@ def add(verbs: Any) -> None:
         "embed",
         help="a model and a file of sequences -> a vector each, for other tools",
         description="Writes the encoder's hidden states of every sequence of a file, pooled to one vector each.",
-        epilog="Example: bertx embed runs/recommended/dna-splice/minilm-l6/bert/seed-0 sequences.fasta --output vectors.parquet --layer 3",
+        epilog="Example: bertx embed runs/.../seed-0 sequences.fasta --output vectors.parquet --layer 3",
     )
     add_input(parser)
     parser.add_argument(

@@ -16,7 +16,7 @@ def add(verbs: Any) -> None:
         help="the score of every single substitution and deletion of each sequence: a table and heat maps",
         description="Replaces each letter of each sequence by every other one, and leaves it out, and predicts all of "
         "these: a pass a mutant, seconds for a short sequence, minutes for a protein of hundreds of residues.",
-        epilog="Example: bertx mutate runs/recommended/dna-splice/minilm-l6/bert/seed-0 donors.fasta --output mutations",
+        epilog="Example: bertx mutate runs/.../seed-0 donors.fasta --output mutations",
     )
     add_input(parser)
     parser.add_argument(

@@ -13,7 +13,7 @@ def add(verbs: Any) -> None:
         help="write labels and scores of the sequences in a file",
         description="Predicts every sequence of a file. Stopped and started again, it goes on where it stopped. MIDI "
         "files are read in segments of 128 notes, which vote on their piece.",
-        epilog="Example: bertx predict runs/recommended/dna-splice/minilm-l6/bert/seed-0 sequences.fasta --output labels.csv",
+        epilog="Example: bertx predict runs/.../seed-0 sequences.fasta --output labels.csv",
     )
     add_input(predicting)
     predicting.add_argument(
