@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -83,7 +82,8 @@ class FeatureCache:
 
     A cache is a folder. `chunk-NAME.npy` holds the features of some items, float16 of shape
     `(items, layers + 1, 2, hidden)`; `chunk-NAME.json` holds their keys and the sha256 of the other file. A chunk
-    whose file has changed is not used; its items are computed again. Processes may share a cache: names are unique.
+    whose file has changed is not used; its items are computed again. A chunk is named by its items, so that processes
+    may share a cache.
 
     Args:
         root: the folder of all caches.
@@ -147,7 +147,8 @@ class FeatureCache:
             path.unlink(missing_ok=True)
 
     def _write(self, keys: list[str], features: np.ndarray) -> Path:
-        path = self.folder / f"chunk-{uuid.uuid4().hex}.npy"  # another process writes to the same folder
+        name = hashlib.sha256("".join(keys).encode()).hexdigest()[:24]
+        path = self.folder / f"chunk-{name}.npy"
 
         def save(temporary: Path) -> None:
             with temporary.open("wb") as file:
