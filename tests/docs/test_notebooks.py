@@ -19,10 +19,12 @@ def test_notebooks_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PATH", f"{ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}")
     (tmp_path / "results").symlink_to(ROOT / "results")
     notebook = nbformat.read(path, 4)
+    stored = data_lines(notebook)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     for cell in notebook.cells:  # a command in a cell fails without an error of the cell
         if "!bertx" in cell.source and "> table.md" not in cell.source:
             assert any(output.get("text", "").strip() for output in cell.outputs), cell.source
+    assert data_lines(notebook) == stored
 
 
 def written(notebook: nbformat.NotebookNode) -> Iterator[str]:
@@ -31,6 +33,11 @@ def written(notebook: nbformat.NotebookNode) -> Iterator[str]:
         yield cell.source
         for output in cell.get("outputs", []):
             yield output.get("text", "") + output.get("data", {}).get("text/plain", "")
+
+
+def data_lines(notebook: nbformat.NotebookNode) -> list[str]:
+    """What cells print of their data: the same in each run."""
+    return [line for text in written(notebook) for line in text.splitlines() if " train, " in line]
 
 
 def test_notebooks_hold_outputs_and_no_path_of_a_machine() -> None:
