@@ -24,7 +24,7 @@ from .registry import beside, run_command
 from .runs.arguments import Options, OwnData, ResolvedRun, read_options, resolve
 from .runs.processes import end_process_group
 from .runs.run import Run
-from .runs.spec import RunSpec
+from .runs.spec import RunSpec, option_words
 from .runs.time_limit import deadline
 from .runs.training import run
 
@@ -55,8 +55,7 @@ def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path |
         ```
     """
     argv = spec.arguments(Path(output_dir), None if data_dir is None else Path(data_dir))
-    argv += [part for name, value in options.items() for part in (f"--{name}", str(value))]
-    (folder,) = train_all(argv)
+    (folder,) = train_all([*argv, *option_words(options)])
     return Run.open_finished(folder)
 
 

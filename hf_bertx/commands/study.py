@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,11 @@ def _study(arguments: argparse.Namespace) -> int:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} is {value}; allowed: at least 1")
+    if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
+        raise ValueError(
+            f"a study is started in 1 process, and this is one of {processes}; allowed: --launch 'accelerate launch "
+            f"--num_processes {processes}', which starts each run in several"
+        )
     if arguments.data_dir is not None and not arguments.data_dir.is_dir():
         raise ValueError(f"--data_dir {arguments.data_dir}: no such folder")
     quiet_loading()

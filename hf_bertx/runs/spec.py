@@ -169,7 +169,7 @@ class RunSpec:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "overrides"}
         values |= {**self.overrides, "output_dir": root, "data_dir": data_dir}
         given = {name: value for name, value in values.items() if value not in (None, "", [])}
-        return [word for name, value in given.items() for word in (f"--{name}", *_words(value))]
+        return option_words(given)
 
     def hyperparameters(self) -> dict[str, Any]:
         """Hyperparameters as the run's record has them: defaults, then the protocol's, then the overrides. For a
@@ -219,6 +219,11 @@ class RunSpec:
             if name in record
         }
         return cls(**{name: record[name] for name in needed}, **optional)
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Options with their values as words of a command line."""
+    return [word for name, value in options.items() for word in (f"--{name}", *_words(value))]
 
 
 def _words(value: Any) -> list[str]:

@@ -3,12 +3,14 @@
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from interrupted_runs import assert_same_run
 from small_studies import SMALL, start, write
 
 from hf_bertx import run_files
+from hf_bertx.cli import main
 from hf_bertx.commands.study import _seconds
 from hf_bertx.runs.time_limit import DEADLINE
 from hf_bertx.study.archive import KEPT, read_archive, write_archive
@@ -99,6 +101,11 @@ def test_a_damaged_archive_is_one_line(content: bytes | None, tmp_path: Path) ->
 def test_as_many_workers_fit_as_the_memory_of_a_gpu_holds() -> None:
     assert room(80 * 2**30, 3 * 2**30) == 20  # 72 GB by 3.6 GB
     assert room(2**30, 2**30) == 1
+
+
+def test_a_study_is_started_in_one_process(monkeypatch: pytest.MonkeyPatch, refusal: Any) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "this is one of 2; allowed: --launch 'accelerate launch" in refusal(main, "study", "table2-small")
 
 
 def test_times_are_hours_minutes_and_seconds(capsys: pytest.CaptureFixture) -> None:
