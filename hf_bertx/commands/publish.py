@@ -110,7 +110,8 @@ def _publish_study(arguments: argparse.Namespace) -> None:
     from ..run_files import ADAPTER
 
     if arguments.onnx and not arguments.merge:
-        for adapter in sorted(arguments.runs.rglob(ADAPTER)):
+        adapter = min(arguments.runs.rglob(ADAPTER), default=None)
+        if adapter is not None:
             raise ValueError(f"{adapter.parent}: {_NEEDS_MERGE}")
     prepare = export_once if arguments.onnx and not arguments.dry_run else None
     upload, namespace = _upload(arguments), arguments.namespace

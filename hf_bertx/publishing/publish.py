@@ -26,7 +26,7 @@ from .repository_files import (
     readable,
     size,
     space_files,
-    weights_folder,
+    weights_of,
 )
 
 _TOKEN = re.compile(rb"\bhf_[A-Za-z0-9]{30,}\b")
@@ -146,9 +146,7 @@ def _study_repositories(root: Path, merge: bool) -> tuple[dict[str, list[Run]], 
     for run in collect_runs(root):
         if run.results is None:
             continue
-        try:
-            weights_folder(run.folder, merge)
-        except ValueError:
+        if not weights_of(run.folder, merge)[1]:
             without.append(run.folder)
             continue
         named.setdefault(run_name(run.order), []).append(run)

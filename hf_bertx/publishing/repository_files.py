@@ -47,16 +47,10 @@ def of_an_upload(kind: str, name: str, present: Sequence[str]) -> bool:
     return False
 
 
-def weights_folder(run: Path, merge: bool = False) -> Path:
-    """The folder of a run's weights: its adapter, if it has one and it is not to be merged, or its whole model.
-
-    Raises:
-        ValueError: it holds no weights.
-    """
+def weights_of(run: Path, merge: bool = False) -> tuple[Path, bool]:
+    """The folder that a run publishes, its adapter or its whole model, and whether it holds weights."""
     folder = run / (run_files.ADAPTER if (run / run_files.ADAPTER).is_dir() and not merge else run_files.MODEL)
-    if not any(folder.glob("*.safetensors")):
-        raise ValueError(f"{run}: the folder {folder.name} holds no weights; train the run again to publish it")
-    return folder
+    return folder, any(folder.glob("*.safetensors"))
 
 
 def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
@@ -70,7 +64,9 @@ def model_files(folder: Path, repo_id: str, merge: bool = False) -> Files:
             a folder of this machine. OSError: the model or its tokenizer does not load.
     """
     run = Run.open_finished(folder)
-    weights = weights_folder(folder, merge)
+    weights, held = weights_of(folder, merge)
+    if not held:
+        raise ValueError(f"{folder}: the folder {weights.name} holds no weights; train the run again to publish it")
     adapter = weights.name == run_files.ADAPTER
     _check_loads(folder, weights, card_facts.examples(run.task))
     files: Files = {path.name: path for path in sorted(weights.iterdir()) if _is_published(path.name)}
