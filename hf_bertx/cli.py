@@ -39,7 +39,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser. The `act` of a parsed command line runs it."""
     parser = argparse.ArgumentParser(
         prog="bertx",
-        description="Text-pretrained encoders on DNA, protein, music and shifted text: what pre-training was worth.",
+        description="Fine-tunes encoders that were pre-trained on English text on DNA, protein, music and shifted "
+        "text, and measures what the pre-training was worth. `bertx VERB --help` lists its options.",
         epilog="Training on several devices: accelerate launch train.py --task dna-splice --arm bert re_emb rand",
     )
     parser.add_argument("--version", action="version", version=f"hf_bertx {__version__}")

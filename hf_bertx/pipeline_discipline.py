@@ -47,7 +47,8 @@ class DisciplineClassificationPipeline(Pipeline):
         ```python
         >>> from transformers import pipeline
         >>> import hf_bertx.pipeline_discipline
-        >>> classify = pipeline("discipline-classification", model="bertx/minilm-l6-dna-splice")
+        >>> run = "runs/recommended/dna-splice/minilm-l6/bert/seed-0"
+        >>> classify = pipeline("discipline-classification", model=f"{run}/model")
         >>> classify("CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG")
         [{'label': 'EI', 'score': 0.998}]
         >>> classify("sequences.fasta")

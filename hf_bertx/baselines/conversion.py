@@ -100,7 +100,7 @@ def convert_antiberty(output: Path) -> Path:
     """
     package = find_spec("antiberty")
     if package is None or not package.submodule_search_locations:
-        raise OSError("the package antiberty is not installed: pip install 'hf-bertx[antiberty]'")
+        raise OSError("the package antiberty is not installed: in a clone of hf_bertx, pip install '.[antiberty]'")
     root = Path(next(iter(package.submodule_search_locations)))
     checkpoint = root / _ANTIBERTY_MODEL / "pytorch_model.bin"
     model = BertModel(BertConfig.from_pretrained(root / _ANTIBERTY_MODEL))

@@ -19,18 +19,18 @@ def add(verbs: Any) -> None:
     analysing.add_argument("run_a", type=Path, metavar="RUN_A", help="folder of a finished run")
     analysing.add_argument("run_b", type=Path, nargs="?", metavar="RUN_B", help="another, of the same task and data")
     analysing.add_argument(
-        "--against_start", action="store_true", help="instead of RUN_B: RUN_A before its training, drawn again"
+        "--against_start", action="store_true", help="compare RUN_A with its start instead of RUN_B"
     )
     analysing.add_argument("--output", type=Path, required=True, help="folder of table.md, analysis.json and pictures")
     analysing.add_argument("--data_dir", help="folder of the task's data, if not in the package")
-    analysing.add_argument("--split", default="validation", help="whose items are read (%(default)s)")
-    analysing.add_argument("--items", type=int, default=256, help="how many of them (%(default)s)")
-    analysing.add_argument("--positions", type=int, default=10_000, help="how many of their tokens (%(default)s)")
+    analysing.add_argument("--split", default="validation", help="split whose items are read (default: %(default)s)")
+    analysing.add_argument("--items", type=int, default=256, help="number of items (default: %(default)s)")
+    analysing.add_argument("--positions", type=int, default=10_000, help="number of tokens (default: %(default)s)")
     analysing.add_argument(
-        "--variance", type=float, default=0.99, help="share of a layer's variance that PWCCA compares (%(default)s)"
+        "--variance", type=float, default=0.99, help="share of variance that PWCCA compares (default: %(default)s)"
     )
-    analysing.add_argument("--mini_batches", type=int, default=16, help="for gradients (%(default)s)")
-    analysing.add_argument("--seed", type=int, default=0, help="of the draws of items and positions (%(default)s)")
+    analysing.add_argument("--mini_batches", type=int, default=16, help="for the gradients (default: %(default)s)")
+    analysing.add_argument("--seed", type=int, default=0, help="seed of all draws (default: %(default)s)")
     analysing.set_defaults(act=_analyse)
 
 

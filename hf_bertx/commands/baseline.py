@@ -12,9 +12,9 @@ from ..tasks import TASKS, get_task
 def add(verbs: Any) -> None:
     running = verbs.add_parser(
         "baseline",
-        help="fit k-mers, one-hot, TF-IDF, neighbours or a network of the discipline",
+        help="fit linear models, neighbours or a network made for the discipline",
         description="Fits baselines to a task, chooses their hyperparameters on validation and leaves run folders "
-        "that `bertx report` shows. Without a name: the plain ones that fit the task, no network.",
+        "that `bertx report` shows. Without a name it fits the plain ones of the task, and no network.",
         epilog="Example: bertx baseline majority kmer-logistic --task dna-h3 --data_dir data/dna-h3 --runs runs",
     )
     running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
@@ -25,25 +25,26 @@ def add(verbs: Any) -> None:
         help="one of: " + ", ".join(TASKS) + "; or a folder that `bertx data build` made",
     )
     running.add_argument("--data_dir", help="folder that `bertx data build` made")
-    running.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
-    running.add_argument("--seed", type=int, default=0, metavar="N", help="(%(default)s)")
+    running.add_argument("--split", default="paper", help="paper, authors or grouped (default: %(default)s)")
+    running.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
     running.add_argument(
-        "--fraction", type=float, default=1.0, metavar="X", help="share of the training data (%(default)s)"
+        "--fraction", type=float, default=1.0, metavar="X", help="share of the training data (default: %(default)s)"
     )
-    running.add_argument("--max_eval_items", type=int, metavar="N", help="draw validation and test down to N items")
-    running.add_argument("--epochs", type=float, metavar="N", help="of a network, in place of its recipe's")
-    running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
+    running.add_argument("--max_eval_items", type=int, metavar="N", help="validate and test on at most N items")
+    running.add_argument("--epochs", type=float, metavar="N", help="epochs of a network (default: its recipe's)")
+    running.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
     running.set_defaults(act=lambda arguments: _baseline(arguments, running))
 
     converting = verbs.add_parser(
         "convert",
-        help="convert published weights to safetensors that `bertx baseline` starts from",
+        help="convert published weights to safetensors that `bertx baseline` reads",
+        description="Turns published weights of PLUS-TFM or AntiBERTy into safetensors. No code of the file is run.",
         epilog="Example: bertx convert plus-tfm PLUS-TFM.pt --output plus, then bertx baseline plus-tfm:plus --task "
         "protein-localization --data_dir DIR",
     )
     converting.add_argument("model", choices=("plus-tfm", "antiberty"))
-    converting.add_argument("checkpoint", nargs="?", type=Path, help="of plus-tfm: the published .pt")
-    converting.add_argument("--output", type=Path, required=True, help="folder to write")
+    converting.add_argument("checkpoint", nargs="?", type=Path, help="the published .pt file (plus-tfm only)")
+    converting.add_argument("--output", type=Path, required=True, help="folder for the converted weights")
     converting.set_defaults(act=_convert)
 
 

@@ -22,14 +22,16 @@ def add(verbs: Any) -> None:
 def _add_build(verbs: Any) -> None:
     building = verbs.add_parser(
         "build",
-        help="make a folder that load_dataset reads out of original files",
+        help="turn original files into a folder that load_dataset reads",
         description="Turns the original files of a task into Parquet with a data set card. Without --raw_dir it takes "
         "the copy in the package (dna-splice), or downloads the files. Builds of one data set share a folder: each "
         "--split is a configuration of it.",
         epilog="Example: bertx data build dna-h3 --raw_dir downloads --output data/dna-h3 --split grouped",
     )
-    building.add_argument("task", nargs="?", help="one of: " + ", ".join(TASKS))
-    building.add_argument("--output", type=Path, required=True, help="the data set's folder")
+    building.add_argument(
+        "task", nargs="?", help="one of: " + ", ".join(TASKS) + "; with --from, a name for your data"
+    )
+    building.add_argument("--output", type=Path, required=True, help="folder of the data set")
     building.add_argument(
         "--raw_dir", type=Path, help="folder that holds the original files, or its parent; or one file"
     )
@@ -39,18 +41,20 @@ def _add_build(verbs: Any) -> None:
         help="paper: that of the paper or its published files; authors: the one the authors' code makes; grouped: "
         "similar items stay on one side",
     )
-    building.add_argument("--seed", type=int, default=100, help="of random and grouped splits (%(default)s)")
-    building.add_argument("--strict", action="store_true", help="a count that differs from the published is an error")
+    building.add_argument(
+        "--seed", type=int, default=100, help="seed of random and grouped splits (default: %(default)s)"
+    )
+    building.add_argument("--strict", action="store_true", help="fail if a count differs from the published one")
     building.add_argument(
         "--tokenized",
         metavar="BACKBONE[:ASSIGNMENT]",
-        help="also as ids, ready for a plain Trainer: minilm-l6:frequent",
+        help="also write token ids for a plain Trainer, e.g. minilm-l6:frequent",
     )
     building.add_argument(
         "--from",
         dest="train_file",
         metavar="FILE",
-        help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files; TASK then names it",
+        help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files",
     )
     _add_own(building)
     building.set_defaults(act=_data_build)
@@ -59,22 +63,25 @@ def _add_build(verbs: Any) -> None:
 def _add_own(building: argparse.ArgumentParser) -> None:
     group = building.add_argument_group("with --from")
     for name, what in (
-        ("validation_file", "by default drawn from FILE: 200 items or 5%%, whichever is more; 15%% of a small file"),
-        ("test_file", "by default drawn in the same way"),
+        ("validation_file", "(default: drawn from FILE, 200 items or 5%%, whichever is more; 15%% of a small file)"),
+        ("test_file", "(default: drawn in the same way)"),
         ("discipline", "dna, protein, music or text"),
-        ("problem", "classification, regression or multi_label (a;b); by default labels with a point are numbers"),
-        ("sequence_column", "by default sequence"),
-        ("second_sequence_column", "of pairs"),
-        ("label_column", "by default label"),
-        ("id_column", "by default id, if there is such a column"),
+        ("problem", "classification, regression or multi_label (a;b); labels with a decimal point are numbers"),
+        ("sequence_column", "(default: sequence)"),
+        ("second_sequence_column", "the second sequence of pairs"),
+        ("label_column", "(default: label)"),
+        ("id_column", "(default: id, if there is one)"),
         (
             "group_column",
-            "items of one group stay on one side of a split; by default group, if there is such a column",
+            "items of one group stay on one side of a split (default: group, if there is one)",
         ),
         ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
-        ("metric", "what runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson"),
+        (
+            "metric",
+            "metric that runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson",
+        ),
         ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
-        ("license", "of the data, as the Hub writes it: cc-by-4.0; data without one is not published"),
+        ("license", "licence of the data, as the Hub writes it, e.g. cc-by-4.0; data without one is not published"),
     ):
         group.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
     group.add_argument(
@@ -91,14 +98,20 @@ def _add_own(building: argparse.ArgumentParser) -> None:
 def _add_leaks(verbs: Any) -> None:
     leaking = verbs.add_parser(
         "leaks",
-        help="measure what the training items of a split leak of its test items",
+        help="measure how much the training items of a split give away of its test items",
+        description="Counts test items that occur in the training items or share a stretch with one, and scores a "
+        "model that copies the label of the most similar training item.",
         epilog="Example: bertx data leaks data/dna-h3 --config paper",
     )
     leaking.add_argument("dataset", help="a folder that `data build` made, or a data set of the Hub")
-    leaking.add_argument("--config", help="configuration, e.g. grouped; by default the data set's own default")
-    leaking.add_argument("--discipline", help="dna, protein, music or text; by default by the name of the data set")
-    leaking.add_argument("--window", type=int, help="symbols in a row that count as shared (dna 100, protein 50)")
-    leaking.add_argument("--format", choices=("text", "json"), default="text")
+    leaking.add_argument("--config", help="configuration, e.g. grouped (default: the data set's own default)")
+    leaking.add_argument(
+        "--discipline", help="dna, protein, music or text (default: known from the name of the data set)"
+    )
+    leaking.add_argument(
+        "--window", type=int, help="length of a shared stretch, in symbols (default: 100 for dna, 50 for protein)"
+    )
+    leaking.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
     leaking.set_defaults(act=_data_leaks)
 
 

@@ -12,7 +12,7 @@ from .predict import add_input, classifier_of, input_columns
 def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "embed",
-        help="a model and a file of sequences -> a vector each, for other tools",
+        help="write a vector for each sequence in a file, for other tools",
         description="Writes the encoder's hidden states of every sequence of a file, pooled to one vector each.",
         epilog="Example: bertx embed runs/.../seed-0 sequences.fasta --output vectors.parquet --layer 3",
     )
@@ -21,11 +21,16 @@ def add(verbs: Any) -> None:
         "--output",
         type=Path,
         required=True,
-        help="a .parquet file with the columns id and embedding, or .npy: float32, a row a record, in order",
+        help="a .parquet file with the columns id and embedding, or .npy: float32, a row for each record, in order",
     )
-    parser.add_argument("--layer", type=int, metavar="L", help="0 (embeddings) to the number of layers (the last)")
     parser.add_argument(
-        "--pool", choices=("mean", "first"), default="mean", help="of the positions of a sequence (%(default)s)"
+        "--layer", type=int, metavar="L", help="0 (the embeddings) to the number of layers (default: the last)"
+    )
+    parser.add_argument(
+        "--pool",
+        choices=("mean", "first"),
+        default="mean",
+        help="the mean over positions, or position 0 (default: %(default)s)",
     )
     parser.set_defaults(act=_embed)
 

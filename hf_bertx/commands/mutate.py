@@ -13,9 +13,9 @@ from .predict import add_input, classifier_of, input_columns
 def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "mutate",
-        help="the score of every single substitution and deletion of each sequence: a table and heat maps",
-        description="Replaces each letter of each sequence by every other one, and leaves it out, and predicts all of "
-        "these: a pass a mutant, seconds for a short sequence, minutes for a protein of hundreds of residues.",
+        help="score every single substitution and deletion of each sequence",
+        description="Replaces each letter of each sequence by every other one, deletes it, and predicts all these "
+        "mutants. That takes seconds for a short sequence, and minutes for a protein of hundreds of residues.",
         epilog="Example: bertx mutate runs/.../seed-0 donors.fasta --output mutations",
     )
     add_input(parser)
@@ -24,13 +24,13 @@ def add(verbs: Any) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="holds mutations.csv and a heat map a sequence (.png)",
+        help="folder for mutations.csv and a heat map of each sequence (.png)",
     )
     parser.add_argument(
-        "--target", metavar="CLASS", help="whose probability is the score; by default the predicted class's"
+        "--target", metavar="CLASS", help="class whose probability is the score (default: the predicted one)"
     )
-    parser.add_argument("--letters", help="replace each letter by these alone, e.g. ACGT")
-    parser.add_argument("--no_deletions", action="store_true", help="substitutions alone")
+    parser.add_argument("--letters", help="put in these letters only, e.g. ACGT")
+    parser.add_argument("--no_deletions", action="store_true", help="substitutions only")
     parser.set_defaults(act=_mutate)
 
 

@@ -11,8 +11,8 @@ def add(verbs: Any) -> None:
     predicting = verbs.add_parser(
         "predict",
         help="write labels and scores of the sequences in a file",
-        description="Predicts every sequence of a file. Stopped and started again, it goes on where it stopped. MIDI "
-        "files are read in segments of 128 notes, which vote on their piece.",
+        description="Predicts every sequence of a file. Interrupted and called again, it goes on where it stopped. "
+        "MIDI files are read in segments of 128 notes, which vote on their piece.",
         epilog="Example: bertx predict runs/.../seed-0 sequences.fasta --output labels.csv",
     )
     add_input(predicting)
@@ -23,7 +23,10 @@ def add(verbs: Any) -> None:
         help="a .parquet, .csv or .jsonl file; in a .csv, text that begins with = + - @ gets an apostrophe in front "
         "unless it is a number, since spreadsheets would compute it",
     )
-    predicting.add_argument("--piece_column", help="records of one piece vote; MIDI files have pieces anyway")
+    predicting.add_argument(
+        "--piece_column",
+        help="column that names a record's piece; records of a piece vote, as segments of a MIDI file do",
+    )
     predicting.set_defaults(act=_predict)
 
 
@@ -37,21 +40,21 @@ def add_input(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="FILE",
         help=".fasta (.fa, .fna, .faa), .csv, .tsv, .jsonl, .txt (one sequence a line), each also as .gz; .parquet; "
-        ".mid, or a folder of MIDI files; a record may have 10,000,000 letters",
+        ".mid, or a folder of MIDI files; at most 10,000,000 letters a record",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--overwrite", action="store_true", help="replace an output that is there already")
     parser.add_argument(
         "--precision",
         choices=("auto", "float32", "bfloat16"),
         default="auto",
-        help="%(default)s, bfloat16 where the hardware multiplies it. float32 gives the scores of the run's own "
-        "predictions within 1e-5 where the run computed in float32; bfloat16 within 0.02",
+        help="%(default)s, the default: bfloat16 where the hardware multiplies it, else float32. If the run computed "
+        "in float32, float32 gives its scores to within 1e-5, and bfloat16 to within 0.02",
     )
-    parser.add_argument("--threads", type=int, help="batches at once on a CPU; by default one a core")
-    parser.add_argument("--batch_size", type=int, help="at most so many sequences a batch")
-    parser.add_argument("--sequence_column", help="by default sequence")
-    parser.add_argument("--second_sequence_column", help="of pairs")
-    parser.add_argument("--id_column", help="by default id, if there is such a column; other records are numbered")
+    parser.add_argument("--threads", type=int, help="batches at once on a CPU (default: one a core)")
+    parser.add_argument("--batch_size", type=int, help="sequences in a batch, at most")
+    parser.add_argument("--sequence_column", help="(default: sequence)")
+    parser.add_argument("--second_sequence_column", help="the second sequence of pairs")
+    parser.add_argument("--id_column", help="(default: id if there is one; else records are numbered)")
     parser.add_argument("--skip_unreadable", action="store_true", help="leave out MIDI files that cannot be read")
 
 

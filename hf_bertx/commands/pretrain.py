@@ -12,7 +12,7 @@ def add(verbs: Any) -> None:
         "pretrain",
         add_help=False,
         prefix_chars="\0",
-        help="masked-LM pre-training on text or sequences; `bertx pretrain --help` lists the options",
+        help="pre-train a masked-LM on text or sequences",
     )
     pretraining.add_argument("arguments", nargs="*")
     pretraining.set_defaults(act=_pretrain)

@@ -14,7 +14,7 @@ from ..tasks import TASKS
 def add(verbs: Any) -> None:
     parser = verbs.add_parser(
         "probe",
-        help="test a backbone in minutes: frozen features and a closed-form head",
+        help="test a frozen backbone with a fitted linear head, in minutes",
         description="Runs the frozen encoder once over the items, fits a ridge head on the features of each layer and "
         "pooling (mean of positions, or [CLS]), chooses the layer on validation and tests it. Each arm and size "
         "leaves a run folder that `bertx report` shows. Features are cached and never computed twice.",
@@ -26,25 +26,35 @@ def add(verbs: Any) -> None:
         help="one of: " + ", ".join(TASKS) + "; or a folder that `bertx data build` made",
     )
     parser.add_argument("--data_dir", help="folder that `bertx data build` made")
-    parser.add_argument("--split", default="paper", help="paper, authors or grouped (%(default)s)")
-    parser.add_argument("--arm", nargs="+", default=["bert", "re_emb", "rand"], help="starts (bert re_emb rand)")
-    parser.add_argument("--backbone", default="minilm-l6", help="(%(default)s)")
+    parser.add_argument("--split", default="paper", help="paper, authors or grouped (default: %(default)s)")
+    parser.add_argument("--arm", nargs="+", default=["bert", "re_emb", "rand"], help="(default: bert re_emb rand)")
+    parser.add_argument("--backbone", default="minilm-l6", help="name, Hub id or folder (default: %(default)s)")
     parser.add_argument(
-        "--items", nargs="+", type=_size, default=["all"], metavar="N", help="training items, or `all` (%(default)s)"
+        "--items", nargs="+", type=_size, default=["all"], metavar="N", help="training items, or all (default: all)"
     )
-    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="of random starts and draws (0)")
-    parser.add_argument("--kmer", type=int, metavar="K", help="cut sequences of letters into k-mers (letters)")
-    parser.add_argument("--window", type=int, metavar="N", help="read longer items in windows of N symbols (cut them)")
-    parser.add_argument("--overlap", type=int, metavar="M", help="symbols that two windows share (0)")
-    parser.add_argument("--class_weights", metavar="WORD", help="`balanced`: each class weighs alike (each item)")
-    parser.add_argument("--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0: the embeddings")
-    parser.add_argument("--permute_labels", action="store_true", help="a check: shuffled labels have to give chance")
+    parser.add_argument("--seed", nargs="+", type=int, default=[0], help="seeds of weights and draws (default: 0)")
+    parser.add_argument("--kmer", type=int, metavar="K", help="cut sequences of letters into k-mers (default: no)")
+    parser.add_argument(
+        "--window", type=int, metavar="N", help="read longer items in windows of N symbols (default: no)"
+    )
+    parser.add_argument("--overlap", type=int, metavar="M", help="symbols that two windows share (default: 0)")
+    parser.add_argument("--class_weights", metavar="WORD", help="balanced: all classes weigh the same (default: no)")
+    parser.add_argument(
+        "--layers", nargs="+", type=int, metavar="L", help="layers to choose from; 0 is the embeddings (default: all)"
+    )
+    parser.add_argument("--permute_labels", action="store_true", help="shuffle the labels: the score has to be chance")
     parser.add_argument("--save_model", action="store_true", help="save the probe as a stock classifier")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (all cores)")
-    parser.add_argument("--max_test_items", type=int, default=3000, metavar="N", help="(%(default)s)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
+    parser.add_argument(
+        "--max_test_items",
+        type=int,
+        default=3000,
+        metavar="N",
+        help="validation and test items, at most (default: %(default)s)",
+    )
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a study's plan, whose sha256 each run records")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(%(default)s)")
-    parser.add_argument("--cache", type=Path, metavar="DIR", help="of features (RUNS/features)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="folder of cached features (default: RUNS/features)")
     parser.set_defaults(act=_probe)
 
 

@@ -22,9 +22,9 @@ def add(verbs: Any) -> None:
     what = publishing.add_subparsers(dest="publish_verb", required=True, metavar="WHAT")
     about = {
         "model": ("a finished run: weights, tokenizer, card, results, loss curve", "runs/.../seed-0 me/my-model"),
-        "dataset": ("a folder that `bertx data build` made", "data/dna-splice me/dna-splice --dry_run"),
-        "study": ("the finished runs below a folder, one repository a cell", "runs --namespace me --all_seeds"),
-        "space": ("the folder of an app", "spaces/demo me/demo"),
+        "dataset": ("a data set that `bertx data build` made", "data/dna-splice me/dna-splice --dry_run"),
+        "study": ("finished runs, one repository for all seeds of a cell", "runs --namespace me --all_seeds"),
+        "space": ("an app (a Space)", "spaces/demo me/demo"),
     }
     model, dataset, study, space = (
         what.add_parser(name, help=text, epilog=f"Example: bertx publish {name} {example}")
@@ -34,19 +34,19 @@ def add(verbs: Any) -> None:
     model.add_argument("repo_id", metavar="OWNER/NAME", help="the repository on the Hub")
     model.set_defaults(act=_publish_model)
     dataset.add_argument("folder", type=Path, help="the data set's folder")
-    dataset.add_argument("repo_id", nargs="?", metavar="OWNER/NAME", help="by default bertx/ and the task's name")
+    dataset.add_argument("repo_id", nargs="?", metavar="OWNER/NAME", help="(default: bertx/ and the task's name)")
     dataset.add_argument(
         "--i-have-permission",
         action="store_true",
-        help="you have the permission of the owner of data that states no licence",
+        help="publish data that states no licence: you have its owner's permission",
     )
     dataset.set_defaults(act=_publish_dataset)
     study.add_argument("runs", type=Path, help="the folder of all runs")
-    study.add_argument("--namespace", default="bertx", help="owner of the repositories (%(default)s)")
+    study.add_argument("--namespace", default="bertx", help="owner of the repositories (default: %(default)s)")
     study.add_argument(
         "--all_seeds",
         action="store_true",
-        help="main holds the run of the lowest seed; with this, the branches seed-N hold the others",
+        help="also publish the other seeds, as branches seed-N; main holds the lowest seed",
     )
     study.set_defaults(act=_publish_study)
     space.add_argument("folder", type=Path, help="the app's folder")
@@ -54,14 +54,14 @@ def add(verbs: Any) -> None:
     space.set_defaults(act=_publish_space)
     for verb in (model, study):
         verb.add_argument("--onnx", action="store_true", help="export the model to ONNX too, and check it")
-        verb.add_argument("--merge", action="store_true", help="of a LoRA run, the whole model, not the adapter")
+        verb.add_argument("--merge", action="store_true", help="publish a LoRA run's whole model, not the adapter")
     for verb in (model, dataset, study, space):
         verb.add_argument("--private", action="store_true", help="make a new repository private")
-        verb.add_argument("--revision", metavar="BRANCH", help="to commit to, made if need be (main)")
-        verb.add_argument("--create_pr", action="store_true", help="propose the commit, do not make it")
-        verb.add_argument("--dry_run", action="store_true", help="show files, sizes and card; no network")
+        verb.add_argument("--revision", metavar="BRANCH", help="branch to commit to, new or not (default: main)")
+        verb.add_argument("--create_pr", action="store_true", help="open a pull request instead of committing")
+        verb.add_argument("--dry_run", action="store_true", help="only show files, sizes and card; uses no network")
         if verb is not study:
-            verb.add_argument("--tag", help="of the version; by default the next of v1, v2, ... on main")
+            verb.add_argument("--tag", help="tag of the version (default: on main, the next of v1, v2, ...)")
 
     exporting = verbs.add_parser(
         "export",

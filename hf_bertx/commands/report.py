@@ -18,7 +18,7 @@ ARCHIVE = "runs.tar.xz"  # in a folder of results
 def add(verbs: Any) -> None:
     reporting = verbs.add_parser(
         "report",
-        help="make tables, tests, figures and a page of run folders",
+        help="make tables, tests, figures and a page from runs",
         description="Prints a table of runs. With --output it also writes a page (index.html), the paper's tables "
         "with our columns beside theirs and tests of arms (report.md, report.json, *.csv), figures (*.png, *.svg), "
         "and table.md and table.json with one row a run.",
@@ -27,7 +27,9 @@ def add(verbs: Any) -> None:
     reporting.add_argument(
         "runs", type=Path, help=f"a folder of runs, an archive of them (.tar.xz), or a folder that holds {ARCHIVE}"
     )
-    reporting.add_argument("--format", choices=("md", "json"), default="md", help="of what is printed")
+    reporting.add_argument(
+        "--format", choices=("md", "json"), default="md", help="format of the printed table (default: md)"
+    )
     reporting.add_argument("--output", type=Path, help="folder for the page, tables and figures")
     reporting.set_defaults(act=_report)
 

@@ -19,7 +19,7 @@ Named studies:"""
 def add(verbs: Any) -> None:
     study = verbs.add_parser(
         "study",
-        help="train the missing runs of a named study or a YAML file",
+        help="train all runs of a YAML file or a named study; finished ones are skipped",
         description="Plans the runs of a study, skips finished ones and trains the rest. The same command resumes "
         "after an interruption. Several processes on one folder share the work.",
         epilog=f"{_EXAMPLE}\n" + "\n".join(f"  {name:20}{about}" for name, about in named_studies().items()),
@@ -27,22 +27,23 @@ def add(verbs: Any) -> None:
     )
     study.add_argument("study", help="a name from below, or a .yaml file with: tasks, arms, and if wanted backbones, "
                        "series, seeds, fractions, protocol, overrides, grid, baselines")  # fmt: skip
-    study.add_argument("--runs", type=Path, help="where the runs are written (default: runs/NAME)")
+    study.add_argument("--runs", type=Path, help="folder of all runs (default: runs/NAME)")
     study.add_argument("--data_dir", type=Path, help="folder that holds a data set for each task, by the task's name")
     study.add_argument("--series", metavar="FOLDER", help="checkpoints of a pre-training, as pretrain.py leaves them "
                        "(pretraining.json, step-0, step-600, ...): takes the place of the series that the study "
                        "names, e.g. figure3 --series pretrained/small")  # fmt: skip
-    study.add_argument("--executor", choices=("local", "ray"), default="local", help="ray: the cluster of RAY_ADDRESS")
+    study.add_argument(
+        "--executor", choices=("local", "ray"), default="local", help="ray: train on the Ray cluster of RAY_ADDRESS"
+    )
     study.add_argument("--workers", type=int, help="runs at once (default: 1; on Ray, as many as there is room for)")
     study.add_argument("--threads", type=int, help="CPU threads of a run (default: all cores, shared by the workers)")
     study.add_argument(
         "--launch", metavar="COMMAND", help="what starts each run, e.g. 'accelerate launch --num_processes 4'"
     )
-    study.add_argument("--time_limit", metavar="TIME", type=_seconds, help="e.g. 9m or 3h30m: shortly before it, no "
-                       "run is started, and those that run save a checkpoint and stop; exit status 75")  # fmt: skip
-    study.add_argument("--archive", metavar="FILE.tar.xz", type=Path, help="holds all runs that finished or failed, "
-                       "without weights; written again, whole or not at all, as runs end (in a tenth of the time at "
-                       "most) and at the end")  # fmt: skip
+    study.add_argument("--time_limit", metavar="TIME", type=_seconds, help="e.g. 9m or 3h30m: shortly before it no "
+                       "run is started, others save a checkpoint and stop, and the exit status is 75")  # fmt: skip
+    study.add_argument("--archive", metavar="FILE.tar.xz", type=Path, help="file that keeps all finished and failed "
+                       "runs, without weights; replaced as runs end, and at the end")  # fmt: skip
     study.add_argument("--from_archive", metavar="FILE.tar.xz", type=Path, help="go on from such a file: its runs "
                        "count as finished")  # fmt: skip
     study.add_argument("--dry_run", action="store_true", help="print what would run, and how long it takes here")

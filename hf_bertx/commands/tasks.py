@@ -20,7 +20,7 @@ def add(verbs: Any) -> None:
         description="Lists tasks with their published scores, arms, backbones and protocols.",
         epilog="Example: bertx tasks --format json",
     )
-    listing.add_argument("--format", choices=("text", "json"), default="text")
+    listing.add_argument("--format", choices=("text", "json"), default="text", help="(default: text)")
     listing.set_defaults(act=_tasks)
 
 

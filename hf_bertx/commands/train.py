@@ -12,7 +12,7 @@ def add(verbs: Any) -> None:
         "train",
         add_help=False,
         prefix_chars="\0",
-        help="fine-tune, test and save a model; `bertx train --help` lists the options",
+        help="fine-tune, test and save a model",
     )
     training.add_argument("arguments", nargs="*")
     training.set_defaults(act=_train)

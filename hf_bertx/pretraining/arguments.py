@@ -31,13 +31,13 @@ class PretrainingArguments:
         metadata={"help": "Text, or folders of .txt and .md; with --discipline FASTA, tables, JSON, Parquet or MIDI."},
     )
     validation_files: list[str] = field(default_factory=list, metadata={"help": "Files whose loss is logged, if any."})
-    discipline: str | None = HfArg(default=None, help=f"Train on sequences: {', '.join(DISCIPLINES)}. Else on text.")
+    discipline: str | None = HfArg(default=None, help=f"Train on sequences, not on text: {', '.join(DISCIPLINES)}.")
     assignment: str = HfArg(default="frequent", help=f"Subwords of the symbols: {', '.join(_ASSIGNMENTS)}.")
-    kmer: int | None = HfArg(default=None, help="Cut sequences of letters into k-mers of so many, e.g. 3.")
+    kmer: int | None = HfArg(default=None, help="Cut sequences of letters into k-mers of N, e.g. 3.")
     dataset: str | None = HfArg(default=None, help="A data set of the Hub, read as a stream, in place of files.")
     dataset_config: str | None = HfArg(default=None, help="Configuration of --dataset, e.g. 20231101.en.")
     dataset_split: str = HfArg(default="train", help="Split of --dataset.")
-    text_column: str | None = HfArg(default=None, help="By default text, or sequence with --discipline.")
+    text_column: str | None = HfArg(default=None, help="(default: text; with --discipline: sequence)")
     documents: str = HfArg(default="file", help=f"Where a document of text files ends: {', '.join(DOCUMENTS)}.")
     backbone: str | None = HfArg(
         default=None,
@@ -49,20 +49,22 @@ class PretrainingArguments:
         default=None, help="A new model with the tokenizer of this backbone. By default minilm-l6's."
     )
     vocabulary_size: int | None = HfArg(default=None, help="A new model with a WordPiece vocabulary of the text.")
-    model_type: str = HfArg(default="bert", help="Of a new model: bert or albert.")
-    layers: int = HfArg(default=4, help="Of a new model.")
-    hidden_size: int = HfArg(default=256, help="Of a new model; a multiple of 64.")
-    dropout: float = HfArg(default=0.1, help="Of the hidden states. Attention weights have none.")
-    sequence_length: int = HfArg(default=128, help="Tokens of a block; every block is full.")
+    model_type: str = HfArg(default="bert", help="Architecture of a new model: bert or albert.")
+    layers: int = HfArg(default=4, help="Layers of a new model.")
+    hidden_size: int = HfArg(default=256, help="Hidden size of a new model, a multiple of 64.")
+    dropout: float = HfArg(default=0.1, help="Dropout of the hidden states. Attention weights have none.")
+    sequence_length: int = HfArg(default=128, help="Tokens in a block. Every block is full.")
     mask_rate: float = HfArg(default=0.15, help="Share of the positions that are predicted.")
     whole_words: bool = HfArg(default=False, help="Mask whole words. Each masked piece becomes [MASK].")
     next_sentence: bool = HfArg(default=False, help="BERT's second objective, on pairs of segments.")
-    global_batch_size: int = HfArg(default=256, help="Blocks an update, over all processes and accumulation steps.")
+    global_batch_size: int = HfArg(default=256, help="Blocks in an update, over all processes and accumulation steps.")
     checkpoint_steps: list[str] = field(
         default_factory=lambda: list(_CHECKPOINTS),
         metadata={"help": "Keep a model folder step-N at these steps (20000) or shares of the run (2%%)."},
     )
-    checkpoint_dtype: str = HfArg(default="float32", help=f"Of the weights in these folders: {', '.join(DTYPES)}.")
+    checkpoint_dtype: str = HfArg(
+        default="float32", help=f"Type of the weights in these folders: {', '.join(DTYPES)}."
+    )
     precision: str = HfArg(default="auto", help="auto (bfloat16 where it is fast), float32 or bfloat16.")
     threads: int | None = HfArg(default=None, help="CPU threads of this process. By default all cores.")
     resume: bool = HfArg(default=True, help="Go on from the last whole checkpoint. --no_resume starts anew.")
@@ -133,18 +135,18 @@ _SECTIONS = {
 }
 _COMMON = {
     "Training": {
-        "max_steps": "Updates in all.",
+        "max_steps": "Number of updates.",
         "learning_rate": "The highest one.",
         "warmup_steps": "Steps, or below 1 the share of all steps, in which the learning rate rises.",
         "weight_decay": "",
-        "seed": "Of weights, masks and the order of blocks.",
+        "seed": "Seed of weights, masks and the order of blocks.",
         "eval_steps": "Log the loss of --validation_files every N steps. By default 20 times.",
         "use_cpu": "Compute on the CPU, even if there is a GPU.",
     },
     "Output": {
         "output_dir": "The folder of this pre-training.",
         "logging_steps": "Log the loss every N steps.",
-        "save_steps": "Save a checkpoint to go on from every N steps.",
+        "save_steps": "Every N steps, save a checkpoint that an interrupted run goes on from.",
         "report_to": "Trackers that receive the log, e.g. tensorboard, or none.",
     },
 }

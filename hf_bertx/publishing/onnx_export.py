@@ -35,7 +35,9 @@ def export_once(folder: Path) -> dict[str, Any]:
         import onnxruntime
         import onnxscript  # noqa: F401  # torch's exporter is written in it
     except ImportError as error:
-        raise OSError(f"ONNX needs packages that are not installed: pip install 'hf-bertx[onnx]' ({error})") from None
+        raise OSError(
+            f"ONNX needs packages that are not installed: in a clone of hf_bertx, pip install '.[onnx]' ({error})"
+        ) from None
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     task = Run.open_finished(folder).task

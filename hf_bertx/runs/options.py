@@ -23,22 +23,22 @@ SECTIONS = {
 COMMON = {
     "Training": {
         "seed": "Seed of weights, batches and drawn items.",
-        "learning_rate": "By default the protocol's for the arm.",
-        "num_train_epochs": "By default the protocol's for the task.",
-        "max_steps": "Steps in place of epochs.",
+        "learning_rate": "The highest one. By default the protocol's for the arm.",
+        "num_train_epochs": "Passes over the training data. By default the protocol's for the task.",
+        "max_steps": "Train this many steps in place of epochs.",
         "warmup_steps": "Steps, or below 1 the share of all steps, in which the learning rate rises.",
         "weight_decay": "",
         "eval_steps": "Validate and save every N steps. By default three times an epoch.",
         "use_cpu": "Compute on the CPU, even if there is a GPU.",
     },
     "Output": {
-        "output_dir": "The root of all runs.",
+        "output_dir": "Folder of all runs.",
         "logging_steps": "Log the loss every N steps; has to divide --eval_steps.",
         "report_to": "Trackers that receive the log, e.g. tensorboard, or none.",
         "push_to_hub": "Publish each finished run on the Hub, with its card.",
         "hub_model_id": "Repository to publish to, OWNER/NAME. By default a name made of the run's.",
         "hub_private_repo": "Make a new repository private.",
-        "hub_token": "By default that of `hf auth login`, or HF_TOKEN.",
+        "hub_token": "Token of the Hub. By default that of `hf auth login`, or HF_TOKEN.",
     },
 }
 
@@ -107,7 +107,9 @@ class RunArguments:
         default="recommended",
         metadata={"help": f"Defaults of all hyperparameters: {', '.join(PROTOCOLS)}. Each can be overridden."},
     )
-    attention_dropout: float | None = field(default=None, metadata={"help": "By default the protocol's."})
+    attention_dropout: float | None = field(
+        default=None, metadata={"help": "Of the backbone. By default the protocol's."}
+    )
     standardize_targets: bool | None = field(
         default=None,
         metadata={"help": "Start a regression at the targets' mean and scale. By default the protocol's choice."},
@@ -115,26 +117,32 @@ class RunArguments:
     train_file: str | None = field(
         default=None,
         metadata={
-            "help": "A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files. --task then names it."
+            "help": "A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files. --task names it."
         },
     )
-    validation_file: str | None = field(default=None, metadata={"help": "By default items of --train_file are drawn."})
-    test_file: str | None = field(default=None, metadata={"help": "By default items of --train_file are drawn."})
-    discipline: str | None = field(default=None, metadata={"help": "dna, protein, music or text."})
+    validation_file: str | None = field(
+        default=None, metadata={"help": "Choose the best weights on this file. By default on items of --train_file."}
+    )
+    test_file: str | None = field(
+        default=None, metadata={"help": "Test on this file. By default on items of --train_file."}
+    )
+    discipline: str | None = field(
+        default=None, metadata={"help": "What the file holds: dna, protein, music or text."}
+    )
     problem: str | None = field(
         default=None,
         metadata={
             "help": "classification, regression, or multi_label: several labels an item, divided by `;`. By default "
-            "labels with a decimal point are numbers."
+            "labels with a decimal point make a regression."
         },
     )
-    sequence_column: str | None = field(default=None, metadata={"help": "By default sequence."})
+    sequence_column: str | None = field(default=None, metadata={"help": "(default: sequence)"})
     second_sequence_column: str | None = field(default=None, metadata={"help": "The second sequence of pairs."})
-    label_column: str | None = field(default=None, metadata={"help": "By default label."})
-    id_column: str | None = field(default=None, metadata={"help": "By default id, where there is one."})
+    label_column: str | None = field(default=None, metadata={"help": "(default: label)"})
+    id_column: str | None = field(default=None, metadata={"help": "(default: id, if there is one)"})
     group_column: str | None = field(
         default=None,
-        metadata={"help": "Items of one group stay on one side of a split. By default group, where there is one."},
+        metadata={"help": "Items of one group stay on one side of a split. (default: group, if there is one)"},
     )
     label_pattern: str | None = field(
         default=None, metadata={"help": "Regular expression for FASTA headers; its ( ) encloses the label."}
@@ -198,7 +206,7 @@ class RunArguments:
     global_batch_size: int | None = field(
         default=None,
         metadata={
-            "help": "Examples an update, over all processes and accumulation steps; by default the protocol's. "
+            "help": "Items in an update, over all processes and accumulation steps; by default the protocol's. "
             "--per_device_train_batch_size only bounds how many are in memory at once."
         },
     )

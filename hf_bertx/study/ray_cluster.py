@@ -27,7 +27,9 @@ def execute_on_ray(
     try:
         import ray
     except ImportError:
-        raise ValueError("Ray is not installed: pip install 'hf-bertx[ray]', or leave --executor out") from None
+        raise ValueError(
+            "Ray is not installed: in a clone of hf_bertx, pip install '.[ray]'; or leave --executor out"
+        ) from None
     if not ray.is_initialized():
         try:
             ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)

@@ -33,7 +33,7 @@ from hf_bertx.prediction.mutations import draw, mutate
 from hf_bertx.prediction.prediction_rows import piece_votes
 from hf_bertx.registry import one_line
 
-PUBLISHED = ("bertx/minilm-l6-dna-splice",)
+MODELS: tuple[str, ...] = ()  # Hub ids that the page offers without --model; a Space needs one
 EXAMPLES = {
     "dna": "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG",
     "protein": "SKGEELFTGVVPILVELDGDVNGHKFSVSGEGEGDATYGKLTLKFICTTGKLPVPWPTLV",
@@ -228,7 +228,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", action="append", help="a run's or model's folder, or a Hub id; may be repeated")
     parser.add_argument("--port", type=int, help="by default the first free one from 7860 on")
     arguments = parser.parse_args(argv)
-    models = short_names(arguments.model or list(PUBLISHED))
+    models = short_names(arguments.model or list(MODELS))
+    if not models:
+        parser.error(
+            "no model is named; allowed: --model with a run's or model's folder or a Hub id, or MODELS in app.py"
+        )
     try:
         for name in models.values():
             find_model(name)

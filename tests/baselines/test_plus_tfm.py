@@ -371,10 +371,10 @@ def test_an_encoder_out_of_reach_is_one_line(tmp_path: Path, refusal: Any) -> No
 
 @pytest.mark.skipif(find_spec("antiberty") is not None, reason="antiberty is installed")
 def test_without_antiberty_one_line_says_what_to_install(tmp_path: Path, refusal: Any) -> None:
-    assert "pip install 'hf-bertx[antiberty]'" in refusal(main, "convert", "antiberty", "--output", tmp_path / "out")
+    assert "pip install '.[antiberty]'" in refusal(main, "convert", "antiberty", "--output", tmp_path / "out")
 
 
-@pytest.mark.skipif(find_spec("antiberty") is None, reason="needs pip install 'hf-bertx[antiberty]' (95 MB)")
+@pytest.mark.skipif(find_spec("antiberty") is None, reason="needs pip install '.[antiberty]' (95 MB)")
 def test_antiberty_is_read_without_its_code(tmp_path: Path) -> None:
     folder = convert_antiberty(tmp_path / "antiberty")
     model = BertModel.from_pretrained(folder).eval()

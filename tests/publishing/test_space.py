@@ -21,7 +21,7 @@ from saved_models import classes, midi, saved
 from hf_bertx.data.input_records import InputRecord
 from hf_bertx.prediction.inference import SequenceClassifier
 
-pytest.importorskip("gradio", reason="the page needs gradio: pip install 'hf-bertx[space]'")
+pytest.importorskip("gradio", reason="the page needs gradio: pip install '.[space]'")
 FOLDER = ROOT / "spaces" / "demo"
 ROW = "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG"
 
@@ -120,7 +120,13 @@ def test_the_header_names_what_runs() -> None:
     assert (header["sdk"], header["license"]) == ("gradio", "apache-2.0")
     assert (FOLDER / header["app_file"]).is_file()
     assert len(header["short_description"]) <= 60
-    assert (FOLDER / "requirements.txt").read_text().split() == ["hf-bertx[space]"]
+    assert (FOLDER / "requirements.txt").read_text().splitlines()[-1] == "hf-bertx[space]"
+
+
+def test_a_page_without_a_model_is_refused(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app.main([])
+    assert "no model is named; allowed: --model with a run's or model's folder" in capsys.readouterr().err
 
 
 def test_what_is_no_model_is_one_line(tmp_path: Path) -> None:
