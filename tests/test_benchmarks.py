@@ -122,7 +122,8 @@ def test_a_benchmark_writes_the_figures_of_its_goals(argv: str, tmp_path: Path, 
         "tokenization.py": "tokenization into flat arrays, times symbol by symbol",
         "startup.py": "bertx tasks",
     }[script] in measured
-    assert json.loads(output.read_text())["versions"]["torch"] == torch.__version__.partition("+")[0]
+    recorded = json.loads(output.read_text())["versions"]["torch"]
+    assert recorded.partition("+")[0] == torch.__version__.partition("+")[0]  # a build's name may follow, as in +cpu
 
 
 @pytest.mark.parametrize(

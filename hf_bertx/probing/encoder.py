@@ -104,27 +104,31 @@ class FrozenEncoder:
             encoder = copy.deepcopy(encoder).to("cuda")
         return speed_up_prediction(encoder, getattr(torch, precision()))
 
-    def features(self, rows: Dataset, threads: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Features of rows or of their windows, float16 of shape `(rows, layers + 1, 2, hidden)`, see [`extract`];
-        which of them were cut, of shape `(rows,)`; and the row that each window is of, None without windows.
-
-        Args:
-            threads: batches that are computed at the same time on a CPU; by default one a core.
-        """
-        from ..processor import usable_cores
-
-        at_once = 1 if torch.cuda.is_available() else threads or usable_cores()
+    def read(self, rows: Dataset) -> tuple[dict[str, list[list[int]]], np.ndarray, np.ndarray | None]:
+        """Token ids of rows or of their windows, by input; which of them were cut, of shape `(rows,)`; and the row of
+        each window, None without windows."""
         owners = None
         if self.windows is not None:
             rows, owners = in_windows(rows, self.windows, self.tokenizer.discipline)
         encoded, _ = encode(rows, self.tokenizer, self.task)
         read = [name for name in ("input_ids", "token_type_ids") if name in self.tokenizer.model_input_names]
         columns = {name: encoded[name] for name in read if name in encoded}
+        lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)
+        return columns, tokens_cut(rows, self.tokenizer, self.task, lengths) > 0, owners
+
+    def features(self, columns: dict[str, list[list[int]]], threads: int | None = None) -> np.ndarray:
+        """Features of sequences, float16 of shape `(sequences, layers + 1, 2, hidden)`, see [`extract`].
+
+        Args:
+            columns: token ids, as [`read`] gives them.
+            threads: batches that are computed at the same time on a CPU; by default one a core.
+        """
+        from ..processor import usable_cores
+
+        at_once = 1 if torch.cuda.is_available() else threads or usable_cores()
 
         def compute(places: list[int]) -> np.ndarray:
             chosen = {name: [ids[i] for i in places] for name, ids in columns.items()}
             return extract(self._encoder, chosen, self.tokenizer.pad_token_id, at_once)
 
-        lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)
-        cut = tokens_cut(rows, self.tokenizer, self.task, lengths) > 0
-        return self._cache.features(item_keys(columns), compute, progress=True), cut, owners
+        return self._cache.features(item_keys(columns), compute, progress=True)

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
 from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
 from ..backbones import resolve_backbone, weights_revision
 from ..data.input_records import InputRecord
-from ..data.labels import label_array
 from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
@@ -30,58 +28,13 @@ from ..runs.windows import say_lengths
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
 from .draws import count, draw, parts
+from .encoded_rows import EncodedRows, encoded
 from .encoder import FrozenEncoder, frozen_encoder
-from .features import POOLINGS
 from .heads import Head, fit_head
-from .order import OF_A_MODEL, poolings, probe_order
-from .pooling_layer import add_pooling_layer, check_poolable, pooled, set_head
+from .order import poolings, probe_order
+from .pooling_layer import add_pooling_layer, check_poolable, set_head
 
 logger = logging.get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Rows with the features of each, or of each of its windows.
-
-    Args:
-        features: of shape `(rows, layers + 1, 2, hidden)`.
-        cut: which of them were cut.
-        owners: the row that each window is of; None where each row is read whole.
-    """
-
-    rows: Dataset
-    labels: np.ndarray
-    features: np.ndarray
-    cut: np.ndarray
-    owners: np.ndarray | None
-
-    @property
-    def split(self) -> int:
-        """How many rows were read in several windows."""
-        return 0 if self.owners is None else int((np.bincount(self.owners) > 1).sum())
-
-    def take(self, places: list[int]) -> _Part:
-        """Some of the rows, in another order."""
-        if self.owners is None:
-            return _Part(self.rows.select(places), self.labels[places], self.features[places], self.cut[places], None)
-        of_rows: list[np.ndarray] = np.split(np.arange(len(self.owners)), np.flatnonzero(np.diff(self.owners)) + 1)
-        windows = [of_rows[place] for place in places]
-        read = np.concatenate(windows)
-        owners: np.ndarray = np.repeat(np.arange(len(places)), list(map(len, windows)))
-        return _Part(self.rows.select(places), self.labels[places], self.features[read], self.cut[read], owners)
-
-    def pooled(self, layer: int, pooling: str, eps: float) -> np.ndarray:
-        """The features of each row, the mean of its windows', of shape `(rows, hidden)`."""
-        states = self.features[:, layer]
-        if pooling == OF_A_MODEL:
-            states = pooled(states[:, 0], states[:, 1], eps)
-        else:
-            states = states[:, POOLINGS.index(pooling)]
-        return states if self.owners is None else metrics.mean_answers(states, self.owners, regression=True)
-
-    def score(self, task: Task, logits: np.ndarray) -> dict[str, float]:
-        groups = self.rows["group"][:] if task.votes else None
-        return metrics.score(task, logits, self.labels.tolist(), groups)
 
 
 @dataclass(frozen=True)
@@ -103,7 +56,7 @@ def run_probes(
 
     Layer and pooling are chosen by the task's metric on validation; where the paper tests on the validation set
     (GLUE), on training items that no draw contains. The strength of the ridge is chosen by leave-one-out. Test scores
-    of all layers are recorded for a figure, but never used for a choice.
+    of all layers are recorded for a figure, never used for a choice, and left out where a model is saved.
 
     Args:
         specs: of [`RunSpec.of_probe`], which differ by `items` alone; smaller draws are part of larger ones.
@@ -138,10 +91,10 @@ def run_probes(
     if asked["save_model"]:
         check_poolable(encoder.model.config.model_type)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
-    pool, selected, tested = (_part(encoder, rows, task, threads) for rows in (train.select(drawn), selection, test))
+    pool, selected = (encoded(encoder, rows, task, threads) for rows in (train.select(drawn), selection))
+    tested = encoded(encoder, test, task, threads, computed=not asked["save_model"])
     evaluated = {"validation": selected, "test": tested}
-    unread = int(pool.cut.sum()) if encoder.windows is None else pool.split
-    say_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.features), unread)
+    say_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.cut), pool.unread)
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
         learned = pool.take([places[row] for row in draw(len(train), number, spec.seed)])
@@ -152,10 +105,6 @@ def run_probes(
                 fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated, threads))
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
-
-
-def _part(encoder: FrozenEncoder, rows: Dataset, task: Task, threads: int | None) -> _Part:
-    return _Part(rows, label_array(rows["label"][:], task), *encoder.features(rows, threads))
 
 
 def _checked(spec: RunSpec) -> tuple[Task, Arm]:
@@ -201,7 +150,12 @@ def _checked_layers(spec: RunSpec, available: int) -> Sequence[int]:
 
 
 def _fit(
-    spec: RunSpec, task: Task, learned: _Part, evaluated: dict[str, _Part], layers: Sequence[int], config: Any
+    spec: RunSpec,
+    task: Task,
+    learned: EncodedRows,
+    evaluated: dict[str, EncodedRows],
+    layers: Sequence[int],
+    config: Any,
 ) -> _Fitted:
     """Fits a head on each layer and pooling, and chooses the one with the best score on validation."""
     from threadpoolctl import threadpool_limits
@@ -214,11 +168,12 @@ def _fit(
     tried: list[dict[str, Any]] = []
     best: tuple[Head, dict[str, np.ndarray]] | None = None
     chosen = 0
+    scored = {name: part for name, part in evaluated.items() if part.features is not None}
     with threadpool_limits(1, user_api="blas"):  # the products are too small for several threads
         for layer, pooling in itertools.product(layers, poolings(spec)):
             head = fit_head(learned.pooled(layer, pooling, eps), labels, classes, weights)
-            logits = {name: head(part.pooled(layer, pooling, eps)) for name, part in evaluated.items()}
-            scores = {name: part.score(task, logits[name])[task.metric] for name, part in evaluated.items()}
+            logits = {name: head(part.pooled(layer, pooling, eps)) for name, part in scored.items()}
+            scores = {name: part.score(task, logits[name])[task.metric] for name, part in scored.items()}
             tried.append({"layer": layer, "pooling": pooling, "alpha": head.alpha, **scores})
             if best is None or scores["validation"] > tried[chosen]["validation"]:
                 best, chosen = (head, logits), len(tried) - 1
@@ -227,7 +182,7 @@ def _fit(
 
 
 def _save(
-    encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, _Part], threads: int | None
+    encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, EncodedRows], threads: int | None
 ) -> dict[str, np.ndarray]:
     """Saves the probe as a model.
 
@@ -256,8 +211,8 @@ def _write(
     folder: Path,
     task: Task,
     data: TaskData,
-    learned: _Part,
-    evaluated: dict[str, _Part],
+    learned: EncodedRows,
+    evaluated: dict[str, EncodedRows],
     fitted: _Fitted,
     encoder: FrozenEncoder,
     seconds: float,

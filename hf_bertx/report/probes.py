@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..runs.run import Run
 from .cells import Cell, lowest_score
 from .drawing import BAND, Floors, Kind, Panel, draw_floor, draw_line, score_label
 from .formatting import grouped, short_name, shown_backbone
@@ -64,27 +65,34 @@ def _layers_panel(column: Sequence[Cell], several: bool) -> Panel:
     """The mean of positions, by layer, at the training size that most arms have."""
     sizes = grouped(column, _items)
     size = max(sizes, key=lambda items: (len(sizes[items]), items))
-    lines = [(cell, _by_layer(cell)) for cell in sizes[size]]
+    tested = all("test" in entry for cell in sizes[size] for run in cell.runs for entry in _tried(run))
+    lines = [(cell, _by_layer(cell, "test" if tested else "validation")) for cell in sizes[size]]
 
     def draw(axis: Any) -> None:
         for cell, (layers, scores) in lines:
             low, high = _band(scores, cell)
             draw_line(axis, cell.name, layers, 100 * scores.mean(0), 100 * low, 100 * high, marker="o", ms=3)
         axis.set_xlabel(f"layer (0: embeddings), {size:,} training items")
-        axis.set_ylabel(score_label(column[0].task))
+        label = score_label(column[0].task)
+        axis.set_ylabel(label if tested else label.replace(column[0].task.test_split, "validation"))
         axis.legend(ncols=2)
 
     return Panel(LAYERS, _title(column[0], several), draw)
 
 
-def _by_layer(cell: Cell) -> tuple[list[int], np.ndarray]:
-    """Layers, and test scores of shape `(runs, layers)`."""
+def _by_layer(cell: Cell, split: str) -> tuple[list[int], np.ndarray]:
+    """Layers, and their scores on `test` or `validation`, of shape `(runs, layers)`."""
     by_run = [
-        {entry["layer"]: entry["test"] for entry in (run.results or {})["tried"] if entry["pooling"] != "first"}
-        for run in cell.runs
+        {entry["layer"]: entry[split] for entry in _tried(run) if entry["pooling"] != "first"} for run in cell.runs
     ]
     layers = sorted(set(by_run[0]).intersection(*by_run))
     return layers, np.array([[scores[layer] for layer in layers] for scores in by_run])
+
+
+def _tried(run: Run) -> list[dict[str, Any]]:
+    """The layers and poolings that were tried; a probe that was saved as a model has no test scores of them."""
+    tried: list[dict[str, Any]] = (run.results or {})["tried"]
+    return tried
 
 
 def _sizes_panel(lines: dict[str, list[Cell]], floor: float | None, several: bool) -> Panel:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import load_dataset
+from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.linear_model import Ridge, RidgeCV
@@ -31,6 +32,8 @@ from hf_bertx.probing.pooling_layer import add_pooling_layer, check_poolable, po
 from hf_bertx.probing.runs import run_probes
 from hf_bertx.probing.seeds import LEFT_OUT, without_repeats
 from hf_bertx.publishing.cards import model_card
+from hf_bertx.report.make_cells import make_cells
+from hf_bertx.report.probes import probe_panels
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tokenization.windows import Windows
@@ -280,8 +283,13 @@ def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp
     (folder,) = run_probes([spec], root=tmp_path)
     model = AutoModelForSequenceClassification.from_pretrained(folder / "model")
     assert type(model).__name__ == "BertForSequenceClassification"
-    chosen = json.loads((folder / "results.json").read_text())["chosen"]
-    assert model.config.num_hidden_layers == chosen["layer"] + 1
+    results = json.loads((folder / "results.json").read_text())
+    assert model.config.num_hidden_layers == results["chosen"]["layer"] + 1
+    assert [sorted(each) for each in results["tried"]] == [["alpha", "layer", "pooling", "validation"]] * 3
+    (layers,) = probe_panels(make_cells([Run.open_finished(folder)], resamples=10), {})
+    axis = Figure().subplots()
+    layers.draw(axis)
+    assert axis.get_ylabel() == "accuracy on validation x 100"  # the model's own answers are its only ones on test
     tokenizer = AutoTokenizer.from_pretrained(folder / "model")
     rows = load_dataset("hf_bertx/data/dna-splice", "paper")["test"]
     with torch.inference_mode():
