@@ -1,4 +1,4 @@
-"""Every code block of docs/ runs, on a tiny model; what is not run says why."""
+"""Every code block of README and docs/ runs, on a tiny model; what is not run says why."""
 
 from pathlib import Path
 
@@ -6,12 +6,13 @@ import pages
 import pytest
 from conftest import ROOT
 
-DOCS = ROOT / "docs"
-WITH_CODE = [path for path in sorted(DOCS.rglob("*.md")) if pages.blocks(path.read_text(encoding="utf-8"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_CODE = [path for path in PAGES if pages.blocks(path.read_text(encoding="utf-8"))]
 
 
-@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(DOCS).as_posix())
+@pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_blocks_run_and_print_what_is_shown(page: Path, reader: Path) -> None:
+    """Numbers with a decimal point may be others."""
     assert pages.run_page(page.read_text(encoding="utf-8")) == []
 
 

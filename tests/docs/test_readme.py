@@ -44,11 +44,6 @@ def test_table_of_results_is_what_the_archive_says(tmp_path: Path) -> None:
     assert set(shown) <= set(beside)
 
 
-def test_blocks_run_and_print_what_is_shown(reader: Path) -> None:
-    """On a tiny model, whose numbers with a decimal point may be others."""
-    assert pages.run_page(README) == []
-
-
 def test_the_default_run() -> None:
     (spec,), training = parse_arguments([])
     assert (spec.task.name, spec.arm.name, spec.backbone.name) == ("dna-splice", "bert", "minilm-l6")
