@@ -17,7 +17,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .data.input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music
 from .metrics import names_of_pieces
 from .prediction.inference import SequenceClassifier, check_finite
-from .prediction.prediction_rows import piece_votes
+from .prediction.prediction_rows import has_votes, piece_votes
 
 TASK = "discipline-classification"
 
@@ -89,22 +89,22 @@ class DisciplineClassificationPipeline(Pipeline):
         With a column of pieces, whose rows may stand apart, all rows are read before the first piece is given. A row
         without a piece is a piece of its own.
         """
-        path = Path(path)
+        path, columns = Path(path), columns or Columns()
+        voting = has_votes(self.classifier, path, columns)
         answers = self._answers(self.classifier.read(path, columns), top_k=top_k)
-        if not is_music(path) and (columns is None or columns.piece is None):
-            for record, answer in answers:
-                yield {"id": record.id, **answer} if isinstance(answer, dict) else {"id": record.id, "labels": answer}
-            return
-        if is_music(path):
+        if is_music(path):  # the segments of a piece stand together
             for piece, segments in groupby(answers, key=lambda pair: pair[0].piece):
                 yield self._piece(piece, list(segments))
-            return
-        collected: dict[str, list[tuple[InputRecord, Any]]] = {}
-        rows = list(answers)
-        for name, row in zip(names_of_pieces([record.piece for record, _ in rows]), rows, strict=True):
-            collected.setdefault(name, []).append(row)
-        for members in collected.values():
-            yield self._piece(members[0][0].piece or None, members)
+        elif voting:
+            rows = list(answers)
+            pieces: dict[str, list[tuple[InputRecord, Any]]] = {}
+            for name, row in zip(names_of_pieces([record.piece for record, _ in rows]), rows, strict=True):
+                pieces.setdefault(name, []).append(row)
+            for members in pieces.values():
+                yield self._piece(members[0][0].piece or None, members)
+        else:
+            for record, answer in answers:
+                yield {"id": record.id, **answer} if isinstance(answer, dict) else {"id": record.id, "labels": answer}
 
     def _piece(self, piece: str | None, segments: list[tuple[InputRecord, Any]]) -> dict[str, Any]:
         each = [answer if isinstance(answer, dict) else answer[0] for _, answer in segments]

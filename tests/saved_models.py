@@ -6,6 +6,7 @@ from typing import Any
 
 import pretty_midi
 import torch
+from transformers import AutoTokenizer
 
 from hf_bertx.cli import main
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
@@ -18,7 +19,10 @@ def saved(backbone: Path, folder: Path, discipline: str, **fields: Any) -> Path:
     torch.nn.init.normal_(model.classifier.weight, std=0.5)
     model.get_input_embeddings().weight.data *= 20  # so that answers differ
     model.save_pretrained(folder)
-    DisciplineTokenizer.from_backbone(str(backbone), discipline).save_pretrained(folder)
+    if discipline == "text":
+        AutoTokenizer.from_pretrained(backbone).save_pretrained(folder)
+    else:
+        DisciplineTokenizer.from_backbone(str(backbone), discipline).save_pretrained(folder)
     return folder
 
 
@@ -51,3 +55,9 @@ def midi(path: Path, notes: int, seed: int) -> Path:
 
 def predict(*argv: Any) -> int:
     return main(["predict", *map(str, argv)])
+
+
+def stop_after_a_chunk(done: int, total: int | None) -> None:
+    """Progress of a prediction that is interrupted when its first chunk is on disk."""
+    if done:
+        raise KeyboardInterrupt

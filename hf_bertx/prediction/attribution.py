@@ -75,18 +75,10 @@ def attribute(
     with torch.inference_mode():
         logits = classifier.model(input_ids=ids).logits[0].float().cpu().numpy()
     check_finite(logits, "the sequence")
-    number = _number(classifier, target, logits)
+    number = int(logits.argmax()) if target is None else classifier.number_of(target)
     values = (_by_occlusion if method == METHODS[0] else _by_gradient)(classifier, ids, positions, number, logits)
     symbols = [tokenizer.convert_ids_to_tokens(i) for i in ids[0, positions].tolist()]
     return Attribution(symbols, values, "value" if classifier.regression else classifier.labels[number], logits)
-
-
-def _number(classifier: SequenceClassifier, target: str | None, logits: np.ndarray) -> int:
-    if target is None or classifier.regression:
-        return int(logits.argmax())
-    if target not in classifier.labels:
-        raise ValueError(f"unknown class {target!r}; the model has {', '.join(classifier.labels)}")
-    return classifier.labels.index(target)
 
 
 def _by_gradient(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from .. import run_files
 from ..data.input_records import Columns, InputRecord
 from .batches import in_chunks
 from .inference import SequenceClassifier, check_finite
+from .prediction_rows import write_tables
 
 EMBEDDING_ENDINGS = (".parquet", ".npy")
 POOLINGS = ("mean", "first")
@@ -93,33 +95,24 @@ def embed_file(
     embedded = embed(classifier, classifier.read(path, columns), layer, pooling)
     shape = [0, 0]
 
-    def counted() -> Iterator[tuple[list[InputRecord], np.ndarray]]:
-        for chunk, values in embedded:
+    def chunks() -> Iterator[tuple[list[InputRecord], np.ndarray]]:
+        for records, values in embedded:
             shape[:] = shape[0] + len(values), values.shape[1]
-            yield chunk, values
+            yield records, values
 
     def write(temporary: Path) -> None:
         if output.suffix == ".npy":
             with temporary.open("wb") as file:
-                np.save(file, np.concatenate([values for _, values in counted()]), allow_pickle=False)
+                np.save(file, np.concatenate([values for _, values in chunks()]), allow_pickle=False)
         else:
-            _write_parquet(temporary, counted())
+            write_tables(temporary, (_table(*chunk) for chunk in chunks()))
 
     run_files.write_whole(output, write)
     return shape[0], shape[1]
 
 
-def _write_parquet(path: Path, chunks: Iterator[tuple[list[InputRecord], np.ndarray]]) -> None:
+def _table(records: list[InputRecord], values: np.ndarray) -> Any:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    writer = None
-    try:
-        for records, values in chunks:
-            embedding = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
-            table = pa.table({"id": [record.id for record in records], "embedding": embedding})
-            writer = writer or pq.ParquetWriter(path, table.schema)
-            writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()
+    embedding = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), values.shape[1])
+    return pa.table({"id": [record.id for record in records], "embedding": embedding})

@@ -139,6 +139,16 @@ class SequenceClassifier:
         """Names of the classes in the order of the logits; empty for a regression."""
         return [] if self.regression else [self.model.config.id2label[i] for i in range(self.model.config.num_labels)]
 
+    def number_of(self, target: str) -> int:
+        """The number of a class.
+
+        Raises:
+            ValueError: the model has no class of that name.
+        """
+        if target not in self.labels:
+            raise ValueError(f"unknown class {target!r}; the model has {', '.join(self.labels) or 'values alone'}")
+        return self.labels.index(target)
+
     @property
     def discipline(self) -> str:
         """dna, protein, music, text, or what the user declared."""

@@ -92,9 +92,8 @@ def mutate(
     for letter in letters or "":
         if letter not in discipline.letters:
             raise ValueError(f"letter {letter!r} is not in the {discipline.name} alphabet: {discipline.alphabet()}")
-    if target is not None and target not in classifier.labels:
-        known = f"the model has {', '.join(classifier.labels)}" if classifier.labels else "the model has values alone"
-        raise ValueError(f"unknown class {target!r}; {known}")
+    if target is not None:
+        classifier.number_of(target)
     rows = (*dict.fromkeys(letters or discipline.usual_letters), *([DELETION] if deletions else []))
     for record in records:
         sequence = record.sequence.strip()
@@ -129,7 +128,7 @@ def _scored(
     if classifier.regression:
         answers, name = logits[:, 0].astype(np.float64), "value"
     else:
-        number = int(logits[0].argmax()) if target is None else classifier.labels.index(target)
+        number = int(logits[0].argmax()) if target is None else classifier.number_of(target)
         answers, name = classifier.probabilities(logits)[:, number], classifier.labels[number]
     score_of = dict(zip(distinct, answers.tolist(), strict=True))
     scores = np.array([score_of.get(mutant, np.nan) for mutant in mutants]).reshape(len(rows), len(sequence))

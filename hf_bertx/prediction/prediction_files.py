@@ -10,7 +10,7 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -20,11 +20,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
-from ..data.input_records import Columns, InputRecord, is_music, said
+from ..data.input_records import Columns, is_music, said
 from ..data.midi_files import files_below
 from .batches import in_chunks
 from .inference import SequenceClassifier
-from .prediction_rows import count_cut, part_name, rows, said_answers, votes, whole_parts, write_part, write_rows
+from .prediction_rows import has_votes, rows, summary, votes, whole_parts, write_part, write_rows
 
 OUTPUT_ENDINGS = (".parquet", ".csv", ".jsonl")
 _ORDER = "order.json"
@@ -61,7 +61,7 @@ def predict_file(
     output: Path,
     columns: Columns | None = None,
     overwrite: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = lambda records, total: None,
 ) -> Predictions:
     """Predicts every record of a file and writes one row each, in order; whole or not at all.
 
@@ -77,8 +77,7 @@ def predict_file(
     """
     check_output(output, overwrite, path)
     columns = columns or Columns()
-    if classifier.multi_label and (columns.piece or is_music(path)):
-        raise ValueError(f"{path}: segments of a piece vote on one label, and the model gives several")
+    voting = has_votes(classifier, path, columns)
     total, digest = _scan(classifier, path, columns)
     order = {
         "input": digest,
@@ -90,26 +89,26 @@ def predict_file(
     with _staged(output) as stage:
         _begin(stage, output, order, overwrite)
         key = hashlib.sha256(json.dumps(order, sort_keys=True).encode()).hexdigest()
-        done = whole_parts(stage, key)
-        at = sum(count for _, count in done)
+        parts, resumed_at = whole_parts(stage, key)
+        records = resumed_at
+        progress(records, total)
         noted: Counter[str] = Counter()
-        rest = islice(classifier.read(path, columns, counts=noted), at, None)
-        new = _predict(classifier, rest, stage, key, len(done), _counter(progress, at, total))
-        written = whole_parts(stage, key)
-        parts, records = [part for part, _ in written], sum(count for _, count in written)
-        if records != at + new or total not in (None, records):
+        rest = islice(classifier.read(path, columns, counts=noted), resumed_at, None)
+        for number, chunk in enumerate(classifier.predict(rest), start=len(parts)):
+            parts.append(write_part(stage, number, chunk, key))
+            records += len(chunk.records)
+            progress(records, total)
+        if total not in (None, records):
             raise ValueError(f"{path}: changed while it was read: {total} records at first, {records} predictions")
-        names, pieces = votes(classifier, parts) if is_music(path) or columns.piece else ([], {})
+        names, pieces = votes(classifier, parts) if voting else ([], {})
         run_files.write_whole(
             output, lambda temporary: write_rows(temporary, output.suffix, rows(classifier, parts, names, pieces))
         )
-        counts = [count_cut(part) for part in parts]
-        cut, split = (sum(column) for column in zip(*counts, strict=True))
-        answers = said_answers(classifier, parts)
+        cut, split, answers = summary(classifier, parts)
         for part in parts:
             part.unlink()
         (stage / _ORDER).unlink()  # last, so that a call that was killed here can be repeated
-    return Predictions(records, cut, split, pieces, at, answers, said(noted))
+    return Predictions(records, cut, split, pieces, resumed_at, answers, said(noted))
 
 
 def check_output(
@@ -186,56 +185,20 @@ def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple
 def _begin(stage: Path, output: Path, order: dict[str, Any], overwrite: bool) -> None:
     """Keeps the chunks of an interrupted call if its order was the same. Chunks without an order are removed."""
     begun = stage / _ORDER
-    if overwrite or not begun.is_file():
-        begun.unlink(missing_ok=True)
-        for part in stage.glob("*.parquet"):
-            part.unlink()
-    else:
-        before = _read_order(begun, output)
+    if begun.is_file() and not overwrite:
+        try:
+            before = dict(run_files.read_json(begun))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"{output}: what an earlier call left in {begun} is damaged; --overwrite begins anew"
+            ) from None
         other = [name for name in order if before.get(name) != order[name]]
         if other:
             raise ValueError(
                 f"{output}: was begun with another {other[0]}, so it cannot go on; --overwrite begins anew"
             )
         return
+    begun.unlink(missing_ok=True)
+    for part in stage.glob("*.parquet"):
+        part.unlink()
     run_files.write_json(begun, order)
-
-
-def _read_order(path: Path, output: Path) -> dict[str, Any]:
-    try:
-        return dict(run_files.read_json(path))
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"{output}: what an earlier call left in {path} is damaged; --overwrite begins anew"
-        ) from None
-
-
-def _counter(progress: Progress | None, at: int, total: int | None) -> Callable[[int], None]:
-    done = at
-
-    def count(more: int) -> None:
-        nonlocal done
-        done += more
-        if progress is not None:
-            progress(done, total)
-
-    count(0)
-    return count
-
-
-def _predict(
-    classifier: SequenceClassifier,
-    records: Iterable[InputRecord],
-    stage: Path,
-    key: str,
-    number: int,
-    count: Callable[[int], None],
-) -> int:
-    """Writes a part a chunk; returns how many records there were."""
-    read = 0
-    for chunk in classifier.predict(records):
-        write_part(stage / part_name(number), chunk, key)
-        number += 1
-        read += len(chunk.records)
-        count(len(chunk.records))
-    return read

@@ -6,13 +6,14 @@ import csv
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import run_files
+from ..data.input_records import Columns, is_music
 from ..data.labels import LABEL_THRESHOLD, joined_labels
 from ..data.text_files import spreadsheet_safe
 from ..metrics import names_of_pieces, vote
@@ -22,54 +23,46 @@ _ORDER_KEY = b"hf_bertx order"
 _ROWS = 50_000  # of a row group of Parquet
 
 
-def write_part(path: Path, chunk: Chunk, order: str) -> None:
-    """Writes a chunk's logits, with the key of the order they belong to."""
+def write_part(stage: Path, number: int, chunk: Chunk, order: str) -> Path:
+    """Writes a chunk's logits, with the key of the order they belong to. Returns the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    classes = chunk.logits.shape[1]
-    logits = pa.FixedSizeListArray.from_arrays(pa.array(chunk.logits.reshape(-1)), classes)
     columns = {
         "id": [record.id for record in chunk.records],
         "piece": pa.array([record.piece for record in chunk.records], pa.string()),
         "cut": chunk.cut,
         "windows": chunk.windows,
-        "logits": logits,
+        "logits": pa.FixedSizeListArray.from_arrays(pa.array(chunk.logits.reshape(-1)), chunk.logits.shape[1]),
     }
-    table = pa.table(columns).replace_schema_metadata({_ORDER_KEY: order.encode()})
+    table, path = pa.table(columns).replace_schema_metadata({_ORDER_KEY: order.encode()}), _part(stage, number)
     run_files.write_whole(path, lambda temporary: pq.write_table(table, temporary))
+    return path
 
 
-def whole_parts(stage: Path, order: str) -> list[tuple[Path, int]]:
-    """The whole parts of an order, each with its number of records. Other parts, and all after them, are removed."""
+def whole_parts(stage: Path, order: str) -> tuple[list[Path], int]:
+    """The whole parts of an order, and their number of records. Other parts, and all after them, are removed."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    whole_so_far: list[tuple[Path, int]] = []
-    for number, part in enumerate(sorted(stage.glob("*.parquet"))):
+    parts: list[Path] = []
+    records = 0
+    for path in sorted(stage.glob("*.parquet")):
         try:
-            table = pq.read_metadata(part)
-            whole = (table.metadata or {}).get(_ORDER_KEY) == order.encode() and part.name == part_name(number)
+            table = pq.read_metadata(path)
+            whole = (table.metadata or {}).get(_ORDER_KEY) == order.encode()
         except (OSError, pa.ArrowException):
             whole = False
-        if whole and len(whole_so_far) == number:
-            whole_so_far.append((part, table.num_rows))
+        if whole and path == _part(stage, len(parts)):
+            parts.append(path)
+            records += table.num_rows
         else:
-            part.unlink()
-    return whole_so_far
+            path.unlink()
+    return parts, records
 
 
-def part_name(number: int) -> str:
-    """The file of the chunk of that number."""
-    return f"{number:08d}.parquet"
-
-
-def count_cut(part: Path) -> tuple[int, int]:
-    """How many records of a part were cut, and how many were read in windows."""
-    import pyarrow.parquet as pq
-
-    table = pq.read_table(part, columns=["cut", "windows"])
-    return int((table["cut"].to_numpy() > 0).sum()), int((table["windows"].to_numpy() > 1).sum())
+def _part(stage: Path, number: int) -> Path:
+    return stage / f"{number:08d}.parquet"
 
 
 def read_parts(
@@ -82,6 +75,18 @@ def read_parts(
         table = pq.read_table(part)
         logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
         yield *(table[name].to_pylist() for name in ("id", "piece", "cut", "windows")), logits
+
+
+def has_votes(classifier: SequenceClassifier, path: Path, columns: Columns) -> bool:
+    """Whether the records of a file are segments of pieces, which vote.
+
+    Raises:
+        ValueError: the model gives several labels.
+    """
+    voting = is_music(path) or columns.piece is not None
+    if voting and classifier.multi_label:
+        raise ValueError(f"{path}: segments of a piece vote on one label, and the model gives several")
+    return voting
 
 
 def votes(classifier: SequenceClassifier, parts: list[Path]) -> tuple[list[str], dict[str, Any]]:
@@ -118,11 +123,17 @@ def piece_votes(labels: list[str], predicted: np.ndarray, pieces: list[str]) -> 
     }
 
 
-def said_answers(classifier: SequenceClassifier, parts: list[Path], most: int = 10) -> str:
-    """A summary of the predictions: `EI (5), N (4)`, or `values 11 to 103, mean 57`."""
+def summary(classifier: SequenceClassifier, parts: list[Path], most: int = 10) -> tuple[int, int, str]:
+    """How many records were cut, how many were read in several windows, and the answers in words.
+
+    In words: `EI (5), N (4)`, or `values 11 to 103, mean 57`.
+    """
     counts: Counter[str] = Counter()
     values: list[np.ndarray] = []
-    for *_, logits in read_parts(parts):
+    were_cut = split = 0
+    for _, _, cut, windows, logits in read_parts(parts):
+        were_cut += sum(symbols > 0 for symbols in cut)
+        split += sum(number > 1 for number in windows)
         if classifier.regression:
             values.append(logits[:, 0])
         elif classifier.multi_label:
@@ -132,9 +143,10 @@ def said_answers(classifier: SequenceClassifier, parts: list[Path], most: int = 
             counts.update(classifier.labels[number] for number in logits.argmax(axis=1).tolist())
     if classifier.regression:
         every = np.concatenate(values)
-        return f"values {every.min():.4g} to {every.max():.4g}, mean {every.mean():.4g}"
+        return were_cut, split, f"values {every.min():.4g} to {every.max():.4g}, mean {every.mean():.4g}"
     shown = [f"{label} ({count})" for label, count in counts.most_common(most)]
-    return ", ".join([*shown, *([f"{len(counts) - most} classes more"] if len(counts) > most else [])])
+    more = [f"{len(counts) - most} classes more"] if len(counts) > most else []
+    return were_cut, split, ", ".join([*shown, *more])
 
 
 def rows(
@@ -169,7 +181,7 @@ def rows(
 def write_rows(path: Path, ending: str, rows: Iterator[dict[str, Any]]) -> None:
     """Writes rows as `.csv`, `.jsonl` or `.parquet`."""
     if ending == ".parquet":
-        _write_parquet(path, rows)
+        write_tables(path, _tables(rows))
     elif ending == ".csv":
         _write_csv(path, rows)
     else:
@@ -189,17 +201,24 @@ def _write_csv(path: Path, rows: Iterator[dict[str, Any]]) -> None:
                 (quoted if returns else usual).writerow(values)
 
 
-def _write_parquet(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+def _tables(rows: Iterator[dict[str, Any]]) -> Iterator[Any]:
     import pyarrow as pa
+
+    schema = None
+    while chunk := list(islice(rows, _ROWS)):
+        table = pa.Table.from_pylist(chunk, schema)
+        if schema is None:
+            # where none of the first rows has a piece, nothing says that pieces are strings
+            typed = [field.with_type(pa.string()) if pa.types.is_null(field.type) else field for field in table.schema]
+            schema = pa.schema(typed)
+        yield table.cast(schema)
+
+
+def write_tables(path: Path, tables: Iterator[Any]) -> None:
+    """Writes tables of one schema into a Parquet file, one in memory at a time."""
     import pyarrow.parquet as pq
 
-    writer = None
-    try:
-        while chunk := list(islice(rows, _ROWS)):
-            table = pa.Table.from_pylist(chunk, schema=None if writer is None else writer.schema)
-            if writer is None:
-                writer = pq.ParquetWriter(path, table.schema)
+    first = next(tables)
+    with pq.ParquetWriter(path, first.schema) as writer:
+        for table in chain([first], tables):
             writer.write_table(table)
-    finally:
-        if writer is not None:
-            writer.close()

@@ -8,8 +8,6 @@ import gzip
 import itertools
 import json
 import random
-import re
-import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -19,15 +17,14 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import torch
 from python_processes import PythonProcess
-from saved_models import classes, fasta, midi, predict, saved, sequences
-from transformers import AutoTokenizer, pipeline
+from saved_models import classes, fasta, midi, predict, saved, sequences, stop_after_a_chunk
+from transformers import pipeline
 
-from hf_bertx.data import input_records
+from hf_bertx.cli import main
 from hf_bertx.data.input_records import Columns, InputRecord, read_input
-from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
+from hf_bertx.prediction import prediction_rows
 from hf_bertx.prediction.batches import CHUNK_RECORDS, in_chunks, length_batches
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.prediction_files import predict_file
@@ -98,23 +95,11 @@ def test_logits_are_those_of_plain_transformers_in_any_batch(dna_model: Path) ->
     assert np.ptp(scores, axis=0).min() > 0.01  # a model that says the same of everything would prove nothing
 
 
-def test_a_wrong_mask_would_be_seen(dna_model: Path) -> None:
-    """The tolerance of the test above is one that a batch without its attention mask fails."""
-    classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32")
-    encoded = classifier.tokenizer(["ACGT", "ACGTACGTAC"], padding=True, return_tensors="pt")
-    with torch.inference_mode():
-        right = classifier.model(**encoded).logits
-        wrong = classifier.model(input_ids=encoded.input_ids).logits
-    assert (right - wrong).abs()[0].max() > 1e-4
-
-
 def test_the_tokens_cut_from_a_pair_of_texts_are_counted(tiny_backbone: Path, tmp_path: Path) -> None:
-    model = BertForDisciplineClassification.from_backbone(str(tiny_backbone), **classes("no", "yes"))
-    model.save_pretrained(tmp_path)
-    AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(tmp_path)
+    model = saved(tiny_backbone, tmp_path, "text", **classes("no", "yes"))
     pairs = [("word1 word2", "word3"), ("word8 " * 200, "word9")]
     records = [InputRecord(str(i), first, "x", second) for i, (first, second) in enumerate(pairs)]
-    (chunk,) = SequenceClassifier.from_pretrained(tmp_path).predict(records)
+    (chunk,) = SequenceClassifier.from_pretrained(model).predict(records)
     assert chunk.cut.tolist() == [0, 201 + 3 - 128]
 
 
@@ -192,13 +177,8 @@ def test_segments_of_a_midi_folder_vote(music_model: Path, tmp_path: Path, capsy
 def test_an_output_beside_its_midi_files_can_go_on(music_model: Path, tmp_path: Path) -> None:
     midi(tmp_path / "one.mid", 300, seed=1)
     classifier, output = SequenceClassifier.from_pretrained(music_model), tmp_path / "out.csv"
-
-    def stop(done: int, total: int | None) -> None:
-        if done:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        predict_file(classifier, tmp_path, output, progress=stop)
+        predict_file(classifier, tmp_path, output, progress=stop_after_a_chunk)
     (tmp_path / "notes.txt").write_text("not a MIDI file")
     assert predict_file(classifier, tmp_path, output).resumed_at == 3
 
@@ -241,30 +221,25 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
 
 
 def test_a_model_that_cannot_read_the_input_is_no_beginning(
-    dna_model: Path, music_model: Path, tmp_path: Path, capsys: Any
+    dna_model: Path, music_model: Path, tmp_path: Path, refusal: Any
 ) -> None:
     midi(tmp_path / "midi" / "one.mid", 100, seed=1)
     output = tmp_path / "out.csv"
-    assert predict(dna_model, tmp_path / "midi", "--output", output) == 2
-    assert "is not in the dna alphabet" in capsys.readouterr().err
+    error = refusal(main, "predict", dna_model, tmp_path / "midi", "--output", output)
+    assert "is not in the dna alphabet" in error
     assert [path.name for path in tmp_path.iterdir()] == ["midi"]
     assert predict(music_model, tmp_path / "midi", "--output", output) == 0
 
 
-def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
     path, output = fasta(tmp_path / "in.fasta", sequences(2 * CHUNK_RECORDS, longest=5)), tmp_path / "out.csv"
     classifier = SequenceClassifier.from_pretrained(dna_model)
-
-    def stop(done: int, total: int | None) -> None:
-        if done:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        predict_file(classifier, path, output, progress=stop)
+        predict_file(classifier, path, output, progress=stop_after_a_chunk)
     text = path.read_text()
     path.write_text(text.replace("item0 ", "itemX "))
-    assert predict(dna_model, path, "--output", output) == 2
-    assert "out.csv: was begun with another input, so it cannot go on; --overwrite" in capsys.readouterr().err
+    error = refusal(main, "predict", dna_model, path, "--output", output)
+    assert "out.csv: was begun with another input, so it cannot go on; --overwrite" in error
     path.write_text(text)
     classifier.model.classifier.bias.data += 1
     with pytest.raises(ValueError, match="was begun with another model"):
@@ -274,61 +249,67 @@ def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, 
     assert not output.exists()
     assert predict(dna_model, path, "--output", output, "--overwrite") == 0
     assert len(output.read_text().splitlines()) == 2 * CHUNK_RECORDS + 1
-    assert predict(dna_model, path, "--output", output) == 2
-    assert "out.csv: is there already; --overwrite replaces it" in capsys.readouterr().err
+    error = refusal(main, "predict", dna_model, path, "--output", output)
+    assert "out.csv: is there already; --overwrite replaces it" in error
 
 
-# what cannot be read: tests/data/test_reading.py
-BAD = {
-    "unknown symbol": ("in.fasta", ">a\nACGT\n>b\nACJT\n", "in.fasta, line 3, id 'b': symbol 'J' at position 2 is not "
-                       "in the dna alphabet: A C G T N R Y S W K M B D H V"),
-    "an empty sequence": ("in.csv", "id,sequence\n1,ACGT\n2,\n", "in.csv, line 3: the sequence is empty"),
-}  # fmt: skip
+# what a file may not hold: tests/data/test_reading.py
+def test_bad_input_leaves_nothing(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
+    (tmp_path / "in.fasta").write_text(">a\nACGT\n>b\nACJT\n")
+    error = refusal(main, "predict", dna_model, tmp_path / "in.fasta", "--output", tmp_path / "out.csv")
+    place = "in.fasta, line 3, id 'b': symbol 'J' at position 2 is not in the dna alphabet: A C G T N R Y S W K M"
+    assert place in error
+    assert [path.name for path in tmp_path.iterdir()] == ["in.fasta"]
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line(dna_model: Path, tmp_path: Path, capsys: Any, case: str) -> None:
-    name, text, message = BAD[case]
-    (tmp_path / name).write_text(text)
-    capsys.readouterr()
-    assert predict(dna_model, tmp_path / name, "--output", tmp_path / "out.csv") == 2
-    error = capsys.readouterr().err
-    assert message in error
-    assert re.fullmatch(r"bertx: error: [^\n]+\n", error), error
-    assert [path.name for path in tmp_path.iterdir() if path.name != name] in ([], [".out.csv.part"])
-    assert not (tmp_path / "out.csv").exists()
-
-
-def test_what_is_no_model_is_one_line(tiny_backbone: Path, dna_model: Path, tmp_path: Path, capsys: Any) -> None:
-    path = fasta(tmp_path / "in.fasta", ["ACGT"])
-    (tmp_path / "unfinished").mkdir()
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("BACKBONE", "not a sequence classifier (BertModel); a run of train.py saves one"),
+        ("unfinished", "unfinished: the run is not finished, it holds no model"),
+        ("empty", "empty: holds no model; allowed: a run's folder"),
+        ("nothing", "nothing: no such folder, and not a Hub id"),
+        ("bertx/not-there", "bertx/not-there: the model could not be loaded: "),
+    ],
+)
+def test_what_is_no_model_is_one_line(
+    model: str, message: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Any
+) -> None:
+    for name in ("unfinished", "empty"):
+        (tmp_path / name).mkdir()
     (tmp_path / "unfinished" / "run.json").write_text("{}")
-    (tmp_path / "empty").mkdir()
-    cases = {
-        tiny_backbone: "not a sequence classifier (BertModel); a run of train.py saves one",
-        tmp_path / "unfinished": "unfinished: the run is not finished, it holds no model",
-        tmp_path / "empty": "empty: holds no model; allowed: a run's folder",
-        tmp_path / "nothing": "nothing: no such folder, and not a Hub id",
-        "bertx/not-there": "bertx/not-there: the model could not be loaded: ",
-    }
-    for model, message in cases.items():
-        capsys.readouterr()
-        assert predict(model, path, "--output", tmp_path / "out.csv") == 2
-        error = capsys.readouterr().err
-        assert message in error
-        assert re.fullmatch(r"bertx: error: [^\n]+\n", error), error
-    assert predict(dna_model, path, "--output", tmp_path / "out.xlsx") == 2
-    assert "out.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl" in capsys.readouterr().err
-    assert predict(dna_model, tmp_path / "none.fasta", "--output", tmp_path / "out.csv") == 2
-    assert "none.fasta: no such file or folder" in capsys.readouterr().err
-    assert predict(dna_model, path, "--output", tmp_path / "out.csv", "--batch_size", 0) == 2
-    assert "batch_size is 0; allowed: at least 1" in capsys.readouterr().err
+    monkeypatch.chdir(tmp_path)
+    source = tiny_backbone if model == "BACKBONE" else model
+    assert message in refusal(main, "predict", source, fasta(tmp_path / "in.fasta", ["ACGT"]), "--output", "out.csv")
 
 
-def test_a_run_folder_and_its_model_folder_are_the_same(dna_model: Path, tmp_path: Path) -> None:
-    shutil.copytree(dna_model, tmp_path / "seed-0" / "model")
-    prints = {SequenceClassifier.from_pretrained(path).fingerprint() for path in (dna_model, tmp_path / "seed-0")}
-    assert len(prints) == 1
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (["in.fasta", "--output", "out.xlsx"], "out.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl"),
+        (["none.fasta", "--output", "out.csv"], "none.fasta: no such file or folder"),
+        (["in.fasta", "--output", "out.csv", "--batch_size", "0"], "batch_size is 0; allowed: at least 1"),
+        (["in.fasta", "--output", "."], ".: ending ''; allowed: .parquet"),
+        (["in.fasta", "--output", "folder.csv"], "folder.csv: is a folder; allowed: a file"),
+    ],
+)
+def test_what_predict_refuses(
+    told: list[str], message: str, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Any
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.chdir(tmp_path)
+    fasta(tmp_path / "in.fasta", ["ACGT"])
+    assert message in refusal(main, "predict", dna_model, *told)
+
+
+def test_a_piece_named_late_in_a_file_is_written(
+    dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rows of a Parquet file decide the types of its columns."""
+    monkeypatch.setattr(prediction_rows, "_ROWS", 2)
+    (tmp_path / "in.csv").write_text("sequence,gene\nACGT,\nACGG,\nACGA,x\n")
+    assert predict(dna_model, tmp_path / "in.csv", "--output", tmp_path / "o.parquet", "--piece_column", "gene") == 0
+    assert pq.read_table(tmp_path / "o.parquet")["piece"].to_pylist() == [None, None, "x"]
 
 
 # ---- the pipeline ----
@@ -381,19 +362,25 @@ def test_a_piece_is_one_entry(music_model: Path, tmp_path: Path) -> None:
     assert single["label"] in ("Bach", "Chopin")
 
 
-def test_what_the_pipeline_refuses(classify: Any) -> None:
-    with pytest.raises(ValueError, match=r"^sequence 1: symbol '!' at position 2 is not in the dna alphabet: A C G T"):
-        classify(["ACGT", "AC!T"])
-    with pytest.raises(ValueError, match="sequence 0: the sequence is empty"):
-        classify(" ")
-    with pytest.raises(ValueError, match="sequence 0: int; allowed: a string"):
-        classify([3])
-    with pytest.raises(ValueError, match="unknown argument 'topk'"):
-        classify("ACGT", topk=1)
-    with pytest.raises(FileNotFoundError, match=r"none\.fasta: no such file"):
-        classify("none.fasta")
+@pytest.mark.parametrize(
+    ("given", "options", "message"),
+    [
+        (["ACGT", "AC!T"], {}, r"^sequence 1: symbol '!' at position 2 is not in the dna alphabet: A C G T"),
+        (" ", {}, "sequence 0: the sequence is empty"),
+        ([3], {}, "sequence 0: int; allowed: a string"),
+        ("ACGT", {"topk": 1}, "unknown argument 'topk'"),
+        ("none.FASTA.gz", {}, r"none\.FASTA\.gz: no such file"),
+    ],
+)
+def test_what_the_pipeline_refuses(classify: Any, given: Any, options: dict[str, int], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        classify(given, **options)
 
 
-def test_endings_are_told_whatever_their_case() -> None:
-    assert input_records.ending_of(Path("A.FASTA.gz")) == ".fasta"
-    assert input_records.is_music(Path("Chopin.MID"))
+def test_segments_cannot_vote_on_several_labels(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
+    fields = {**classes("calm", "loud"), "problem_type": "multi_label_classification"}
+    model = saved(tiny_backbone, tmp_path / "model", "music", **fields)
+    piece, message = midi(tmp_path / "x.mid", 100, seed=1), "segments of a piece vote on one label"
+    assert message in refusal(main, "predict", model, piece, "--output", tmp_path / "o.csv")
+    with pytest.raises(ValueError, match=message):
+        pipeline("discipline-classification", model=str(model), device="cpu")(piece)
