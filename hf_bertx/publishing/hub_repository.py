@@ -126,13 +126,13 @@ def in_one_line(repo_id: str, user: str | None = None, state: str = "was not pub
         if isinstance(error, OfflineModeIsEnabled):
             reason = "HF_HUB_OFFLINE is set"
         elif status == 403:
-            reason = f"the token of {user} may not write there; name a repository of your own, or get a token with "
-            reason += "the right to write"
-        elif status is None:  # no answer, or a large file's upload broke off
             reason = (
-                f"{reason} ({first_line(error.__cause__ or error)}). Run the same command again: a commit is whole "
+                f"the token of {user} may not write there; name a repository of your own, or get a token with the "
+                "right to write"
             )
-            reason += "or not there"
+        elif status is None:  # no answer, or a large file's upload broke off
+            cause = first_line(error.__cause__ or error)
+            reason = f"{reason} ({cause}). Run the same command again: a commit is whole or not there"
         reason = reason or f"{constants.ENDPOINT} answered {status}: {first_line(error)}"
         kind = PermissionError if status in (401, 403) else ConnectionError
         raise kind(f"{repo_id} {state}: {reason}") from None

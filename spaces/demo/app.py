@@ -14,13 +14,13 @@ import sys
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 # before gradio is imported: it would report its use
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 import gradio as gr
+import numpy as np
 import page
 from huggingface_hub import HfApi
 
@@ -158,7 +158,7 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
             rows.append((record.id, "" if classifier.regression else classifier.labels[best], score))
     title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"
     if is_music(path) and not classifier.regression:
-        (won,) = piece_votes(classifier.labels, _array(predicted), pieces).values()
+        (won,) = piece_votes(classifier.labels, np.array(predicted), pieces).values()
         title = f"{won['piece_label']}: {won['votes']} of {won['segments']} segments of {path.name}"
     limit = page.note(f"The first {MOST_RECORDS} records; `bertx predict` reads all.") if more else ""
     below = page.note(f"Below, the first of them, {records[0].id}.") if len(rows) > 1 else ""
@@ -169,12 +169,6 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
         + below
         + _coloured(classifier, chunks[0], METHODS[0] if method == MUTATIONS else method)
     )
-
-
-def _array(numbers: list[int]) -> Any:
-    import numpy as np
-
-    return np.array(numbers)
 
 
 def short_names(models: list[str]) -> dict[str, str]:

@@ -167,12 +167,7 @@ def test_a_broken_upload_goes_on_without_sending_twice(run_copy: Path, publish: 
     [
         ("tiny", "hf_owner", False, "repository 'tiny': give it as OWNER/NAME"),
         ("bertx/a--b", "hf_owner", False, "Cannot have -- or .. in repo_id"),
-        (
-            "other/tiny",
-            "hf_owner",
-            False,
-            "other/tiny was not published: the token of owner may not write there; name",
-        ),
+        ("other/tiny", "hf_owner", False, "other/tiny was not published: the token of owner may not write there"),
         ("bertx/tiny", "hf_wrong", False, "bertx/tiny was not published: HUB does not take the token; " + LOG_IN),
         ("bertx/tiny", None, False, "bertx/tiny was not published: no token; " + LOG_IN),
         ("bertx/tiny", "hf_\u00e9", False, "the token is not ASCII, as tokens are; correct HF_TOKEN"),
@@ -194,12 +189,15 @@ def test_a_refusal_is_one_line(
     assert hub.repositories == {}
 
 
-def test_a_private_repository_is_hidden_from_others(app: Path, publish: Publish, hub: HubServer) -> None:
-    publish("space", str(app), "owner/private", "--private")
-    assert HfApi(hub.url, token="hf_owner").space_info("owner/private").private
-    for token in (False, "hf_other"):
-        with pytest.raises(RepositoryNotFoundError):
-            HfApi(hub.url, token=token).space_info("owner/private")
+def test_a_private_repository_is_hidden_from_others(
+    run_copy: Path, app: Path, publish: Publish, hub: HubServer
+) -> None:
+    for kind, folder in {"model": str(run_copy), "dataset": SPLICE, "space": str(app)}.items():
+        assert publish(kind, folder, "owner/private", "--private")[0] == 0
+        assert HfApi(hub.url, token="hf_owner").repo_info("owner/private", repo_type=kind).private
+        for token in (False, "hf_other"):
+            with pytest.raises(RepositoryNotFoundError):
+                HfApi(hub.url, token=token).repo_info("owner/private", repo_type=kind)
     publish("space", str(app), "owner/public")
     error = publish("space", str(app), "owner/public", "--private")[2]
     assert error == "owner/public is public already; make it private in its settings first"
@@ -305,7 +303,7 @@ def test_an_incomplete_run_is_not_published(
     assert message.replace("RUN", str(run_copy)) in publish("model", str(run_copy), "bertx/tiny", "--dry_run")[2]
 
 
-@pytest.mark.parametrize("how", ["empty", "half", "zeros", "braces", "missing"])
+@pytest.mark.parametrize("how", ["zeros", "missing"])
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"])
 def test_a_damaged_model_is_not_published(
     name: str, how: str, run_copy: Path, publish: Publish, hub: HubServer
