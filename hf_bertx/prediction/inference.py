@@ -106,8 +106,8 @@ class SequenceClassifier:
         self.threads = 1 if on_gpu else threads or usable_cores()
         self.batch_size = batch_size
         self.tokens_a_batch = tokens_a_batch or (_GPU_TOKENS_A_BATCH if on_gpu else TOKENS_A_BATCH)
-        longest = self.tokenizer.model_max_length
-        self.max_length = min(longest, usable_positions(model.config) or longest)
+        # a tokenizer without a limit of its own says 10^30
+        self.max_length = min(self.tokenizer.model_max_length, usable_positions(model.config) or MOST_LETTERS)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, **options: Any) -> SequenceClassifier:

@@ -33,20 +33,24 @@ def asked_of_onednn(module: torch.nn.Module, *inputs: torch.Tensor) -> int:
     ("dtype", "close"), [(torch.float32, {"rtol": 1e-5, "atol": 1e-6}), (torch.bfloat16, {"rtol": 0.01, "atol": 0.01})]
 )
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(7, 24), (2, 5, 24), (0, 24)])
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda states: states[0, :, :24],
+        lambda states: states[..., :24].contiguous(),
+        lambda states: states[:, :0, :24],
+        lambda states: states[:, ::2, 1::2],
+        lambda states: states.transpose(0, 1)[..., :24],
+    ],
+    ids=["two dimensions", "three dimensions", "empty", "with steps", "transposed"],
+)
 def test_outputs_are_those_of_torch_to_rounding(
-    bias: bool,
-    shape: tuple[int, ...],
-    dtype: torch.dtype,
-    close: dict[str, float],
-    layout: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    bias: bool, part: Any, dtype: torch.dtype, close: dict[str, float], layout: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not layout:
         monkeypatch.setattr(linear, "_IN_LAYOUT", None)
     torch.manual_seed(0)
-    module = OneDNNLinear(24, 10, bias=bias).to(dtype)
-    states = torch.randn(*shape).to(dtype)
+    module, states = OneDNNLinear(24, 10, bias=bias).to(dtype), part(torch.randn(4, 6, 48).to(dtype))
     with torch.inference_mode():
         if states.numel():
             assert asked_of_onednn(module, states) == 1
@@ -94,17 +98,6 @@ def test_it_is_copied_and_saved_without_what_was_laid_out() -> None:
 
 
 @ONEDNN
-def test_states_that_do_not_lie_in_one_piece_are_read_right() -> None:
-    torch.manual_seed(0)
-    module, states = OneDNNLinear(24, 10), torch.randn(4, 6, 48)
-    with torch.inference_mode():
-        for view in (states[:, :1, :24], states[:, ::2, 1::2], states.transpose(0, 1)[..., :24]):
-            torch.testing.assert_close(
-                module(view), torch.nn.functional.linear(view, module.weight, module.bias), rtol=1e-5, atol=1e-6
-            )
-
-
-@ONEDNN
 def test_a_linear_map_and_its_gelu_match_torch_to_rounding() -> None:
     torch.manual_seed(0)
     module, states = OneDNNLinearGELU(24, 1000), 5 * torch.randn(7, 24)
@@ -146,12 +139,7 @@ def test_what_onednn_has_not_is_left_to_torch(kind: type[OneDNNLinear]) -> None:
 @ONEDNN
 @pytest.mark.parametrize(
     ("processor", "taken"),
-    [
-        (ZEN, True),
-        (ZEN | {"avx512_f": False}, False),
-        (ZEN | {"cpu_name": "Intel(R) Xeon(R) Processor"}, False),
-        ({}, False),
-    ],
+    [(ZEN, True), (ZEN | {"avx512_f": False}, False), (ZEN | {"cpu_name": "Intel(R) Xeon(R)"}, False), ({}, False)],
     ids=["Zen 4", "Zen 3", "Intel", "unknown"],
 )
 def test_it_is_taken_on_processors_that_mkl_has_no_avx512_for(
@@ -170,8 +158,8 @@ def test_it_is_taken_on_processors_that_mkl_has_no_avx512_for(
     assert torch.equal(torch.get_rng_state(), draws), "nothing is drawn to find out"
     torch.testing.assert_close(after, before, rtol=1e-5, atol=1e-6)
     assert list(model.state_dict()) == names
-    assert sum(type(module) is OneDNNLinear for module in model.modules()) == (6 if taken else 0)
-    assert sum(type(module) is OneDNNLinearGELU for module in model.modules()) == (1 if taken else 0)
+    kinds = [type(module) for module in model.modules()]
+    assert (kinds.count(OneDNNLinear), kinds.count(OneDNNLinearGELU)) == ((6, 1) if taken else (0, 0))
     assert type(model.classifier).__name__ == "Quantised"
 
 

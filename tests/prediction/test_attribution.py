@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from saved_models import saved
 from transformers import BertConfig, BertForSequenceClassification
 
 from hf_bertx.prediction.attribution import METHODS, attribute
@@ -85,3 +86,9 @@ def test_what_is_refused(looks_for_g: SequenceClassifier) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             attribute(looks_for_g, row, **options)
+
+
+def test_a_model_of_values_has_no_class(tiny_backbone: Path, tmp_path: Path) -> None:
+    model = saved(tiny_backbone, tmp_path, "protein", num_labels=1, problem_type="regression")
+    with pytest.raises(ValueError, match="unknown class 'stable'; the model has values alone"):
+        attribute(SequenceClassifier.from_pretrained(model), "MKV", target="stable")

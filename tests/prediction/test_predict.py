@@ -3,6 +3,7 @@
 Trap 21's plain `pipeline("text-classification")` is what logits are compared with.
 """
 
+import copy
 import csv
 import gzip
 import itertools
@@ -19,7 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 from python_processes import PythonProcess
 from saved_models import classes, fasta, midi, predict, saved, sequences, stop_after_a_chunk
-from transformers import pipeline
+from transformers import PreTrainedTokenizerFast, T5Config, T5ForSequenceClassification, pipeline
+from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hf_bertx.cli import main
 from hf_bertx.data.input_records import Columns, InputRecord, read_input
@@ -101,6 +103,15 @@ def test_the_tokens_cut_from_a_pair_of_texts_are_counted(tiny_backbone: Path, tm
     records = [InputRecord(str(i), first, "x", second) for i, (first, second) in enumerate(pairs)]
     (chunk,) = SequenceClassifier.from_pretrained(model).predict(records)
     assert chunk.cut.tolist() == [0, 201 + 3 - 128]
+
+
+def test_a_model_without_a_longest_input_reads_it_all(roberta_tokenizer: PreTrainedTokenizerFast) -> None:
+    tokenizer = copy.deepcopy(roberta_tokenizer)
+    tokenizer.model_max_length = VERY_LARGE_INTEGER
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "eos_token_id": 2}
+    model = T5ForSequenceClassification(T5Config(vocab_size=len(tokenizer), pad_token_id=1, **sizes))
+    (chunk,) = SequenceClassifier(model, tokenizer).predict([InputRecord("a", "word1 " * 600, "x")])
+    assert chunk.cut.tolist() == [0]
 
 
 # ---- bertx predict ----
@@ -197,7 +208,7 @@ def test_pieces_of_a_regression_take_the_mean(protein_model: Path, tmp_path: Pat
 
 
 def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tmp_path: Path) -> None:
-    path = fasta(tmp_path / "in.fasta", sequences(12 * CHUNK_RECORDS + 7, longest=15))
+    path = fasta(tmp_path / "in.fasta", sequences(6 * CHUNK_RECORDS + 7, longest=15))
     whole, killed = tmp_path / "whole.csv", tmp_path / "killed.csv"
     command = ["predict", dna_model, path, "--threads", 1, "--precision", "float32", "--output"]
     assert predict(*command[1:], whole) == 0
@@ -210,12 +221,12 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
     assert process.wait().returncode == -signal.SIGKILL
     assert not killed.exists()  # whole or not at all
     done = {part.name: part.stat().st_mtime_ns for part in stage.glob("0*.parquet")}
-    assert 2 <= len(done) < 13
+    assert 2 <= len(done) < 7
     classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32", threads=2)
     seen: list[tuple[int, int | None]] = []
     made = predict_file(classifier, path, killed, progress=lambda at, total: seen.append((at, total)))
     assert made.resumed_at == len(done) * CHUNK_RECORDS == seen[0][0]
-    assert seen[-1] == (12 * CHUNK_RECORDS + 7, 12 * CHUNK_RECORDS + 7)
+    assert seen[-1] == (6 * CHUNK_RECORDS + 7, 6 * CHUNK_RECORDS + 7)
     assert killed.read_bytes() == whole.read_bytes()
     assert not stage.exists()
 

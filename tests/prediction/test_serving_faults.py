@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import train_briefly
 from datasets import Dataset
 from file_damage import damage
 from hub_server import File, HubServer, Repository
 from huggingface_hub import constants
+from own_files import dna_table, train_own
 from safetensors.torch import load_file, save_file
 from saved_models import classes, fasta, predict, saved, sequences, stop_after_a_chunk
 from transformers import pipeline
@@ -311,7 +311,8 @@ def test_pickled_weights_are_not_read(dna_model: Path, tmp_path: Path, refusal: 
 
 
 def test_an_adapter_gives_what_its_run_gives(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
-    run = train_briefly(tiny_backbone, tmp_path / "runs", "--seed", "0", "--arm", "lora")
+    told = "--arm lora --max_steps 8 --learning_rate 1e-2".split()
+    run = train_own(tiny_backbone, tmp_path / "runs", dna_table(tmp_path / "own.csv", "a b"), *told).folder
     path = fasta(tmp_path / "in.fasta", sequences(6))
     for model, output in ((run, "whole.csv"), (run / "adapter", "adapter.csv")):
         assert predict(model, path, "--output", tmp_path / output, "--precision", "float32") == 0
