@@ -18,23 +18,11 @@ def column(*rows: list[int]) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize(
     ("items", "columns", "ids", "types", "special"),
     [
-        (
-            [CLS, ["A", 0], SEP],
-            [column([7, 8], [], [9])],
-            [[101, 7, 8, 102], [101, 102], [101, 9, 102]],
-            0,
-            "100111101",
-        ),
+        ([CLS, ["A", 0], SEP], [column([7, 8], [])], [[101, 7, 8, 102], [101, 102]], 0, "100111"),
         ([["A", 0]], [column([7, 8], [9])], [[7, 8], [9]], 0, "000"),
         ([CLS, ["A", 0], SEP], [column()], [], 0, ""),
         # a special token with a type of its own, as XLNet's [CLS] at the end
-        (
-            [["A", 0], SEP, [3, 2]],
-            [column([7], [8, 9])],
-            [[7, 102, 3], [8, 9, 102, 3]],
-            [0, 0, 2, 0, 0, 0, 2],
-            "0110011",
-        ),
+        ([["A", 0], SEP, [3, 2]], [column([7], [8])], [[7, 102, 3], [8, 102, 3]], [0, 0, 2, 0, 0, 2], "011011"),
         (
             [CLS, ["A", 0], SEP, ["B", 1], [102, 1]],
             [column([7, 8], []), column([], [9])],

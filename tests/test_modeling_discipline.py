@@ -176,10 +176,7 @@ def test_the_papers_example_of_shift_1000() -> None:
     tokenizer = AutoTokenizer.from_pretrained(resolve_backbone("minilm-l6").source)
     ids = tokenizer("his healthy sense of satire is light and fun...", add_special_tokens=False).input_ids
     shifted = shift_table(1000, 30522)[ids]
-    assert (
-        tokenizer.decode(shifted).split()
-        == "canadian franz ##me 1988 ##pia leader watch sports czech at at at".replace(" ##", "").split()
-    )
+    assert tokenizer.decode(shifted).split() == "canadian franzme 1988pia leader watch sports czech at at at".split()
 
 
 @pytest.mark.parametrize("keyword", ["startd_as", "reinit_embedding", "started_form"])

@@ -11,12 +11,7 @@ SPECIAL = (0, 3)
 
 def test_shift_is_the_papers_formula() -> None:
     assert shift_table(2, 5).tolist() == [2, 3, 4, 0, 1]
-    assert shift_table(1000, 30522)[29700] == (29700 + 1000) % 30522
-
-
-def test_shift_can_leave_special_tokens_where_they_are() -> None:
-    table = shift_table(1, 6, fixed=(0, 3))
-    assert table.tolist() == [0, 2, 4, 3, 5, 1]
+    assert shift_table(1, 6, fixed=(0, 3)).tolist() == [0, 2, 4, 3, 5, 1]
 
 
 @pytest.mark.parametrize("fixed", [(), (0, 101, 102)])
