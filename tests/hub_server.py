@@ -1,7 +1,7 @@
 """A test double of a model hub: repositories in memory, served over real HTTP to the real clients.
 
 It answers the routes that huggingface_hub, transformers, datasets and the `hf` command use to create repositories, to
-upload (small files inside the commit, large ones by LFS), to list and to download, and it can be told to misbehave.
+upload (small files inside the commit, large ones by LFS), to list and to download, and misbehaves on request.
 It has no storage, no web pages and no Xet (clients need `HF_HUB_DISABLE_XET=1`), and is no proof of what the Hub does.
 """
 
@@ -350,16 +350,6 @@ class _Handler(BaseHTTPRequestHandler):
                 entries[name] = self._entry(name, file)
         self.reply(list(entries.values()))
 
-    def paths_info(self, kind: str, repo: str, revision: str) -> None:
-        files = self.at(self.found(kind, repo), revision).files
-        found = []
-        for path in parse_qs(self.body().decode()).get("paths", []):
-            if path in files:
-                found.append(self._entry(path, files[path]))
-            elif any(name.startswith(path.rstrip("/") + "/") for name in files):
-                found.append(self._folder(path))
-        self.reply(found)
-
     def resolve(self, repo: str, revision: str, path: str, kind: str | None = None) -> None:
         repository = self.found((kind or "models")[:-1], repo)
         commit = self.at(repository, revision)
@@ -368,15 +358,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         file = commit.files[path]
         etag = f'"{file.sha256 if file.lfs else file.blob_id}"'
-        headers = {"X-Repo-Commit": commit.id, "ETag": etag, "Accept-Ranges": "bytes"}
+        headers = {"X-Repo-Commit": commit.id, "ETag": etag}
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(file.content))} if file.lfs else {}
-        content, status = file.content, 200
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
-        if asked:
-            end = min(int(asked[2] or len(content) - 1), len(content) - 1)
-            headers["Content-Range"] = f"bytes {asked[1]}-{end}/{len(content)}"
-            content, status = content[int(asked[1]) : end + 1], 206
-        self.reply(content, status, {"Content-Type": "application/octet-stream", **headers})
+        self.reply(file.content, headers={"Content-Type": "application/octet-stream", **headers})
 
     # ---- uploads
 
@@ -470,7 +454,6 @@ _ROUTES: tuple[tuple[str, str, Any], ...] = (
     (f"{_API}/branch/(?P<name>.+)", "POST", _Handler.branch),
     (f"{_API}/tag/(?P<name>.+)", "POST", _Handler.tag),
     (f"{_API}/tree/{_REVISION}(?:/(?P<path>.+))?", "GET", _Handler.tree),
-    (f"{_API}/paths-info/{_REVISION}", "POST", _Handler.paths_info),
     (f"{_API}/preupload/{_REVISION}", "POST", _Handler.preupload),
     (f"{_API}/commit/{_REVISION}", "POST", _Handler.commit),
     (rf"{_PREFIX}\.git/info/lfs/objects/batch", "POST", _Handler.lfs_batch),

@@ -123,5 +123,5 @@ def test_a_backbone_pretrained_on_kmers_serves_the_same_k_alone(tiny_backbone: P
 
 
 def test_a_backbone_of_kmers_serves_the_same_k_alone(short_run: Path, tmp_path: Path, refusal: Any) -> None:
-    told = ["--backbone", short_run / "model", "--output_dir", tmp_path, "--max_steps", "1"]
-    assert "was fine-tuned with kmer 3, asked is 2" in refusal(main, "train", *told, "--kmer", "2")
+    argv = ["--backbone", short_run / "model", "--output_dir", tmp_path, "--max_steps", "1"]
+    assert "was fine-tuned with kmer 3, asked is 2" in refusal(main, "train", *argv, "--kmer", "2")

@@ -1,4 +1,4 @@
-"""Traps 2, 3, 5 and 8 of the installed libraries, and plain loading."""
+"""What each start keeps of a backbone, and saved models in plain transformers."""
 
 from pathlib import Path
 from typing import Any
@@ -77,25 +77,6 @@ def test_a_trained_pooler_is_kept(tiny_backbone: Path) -> None:
     assert not torch.equal(head(model)[size:], before[size:])
 
 
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
-def test_a_trained_backbone_leaves_neither_answers_nor_records(tmp_path: Path, model_type: str, start: str) -> None:
-    trained = DISCIPLINE_MODELS[model_type](small_config(model_type))
-    for name, value in {"window_symbols": 50, "window_overlap": 5, "calibration_temperature": 2.0}.items():
-        setattr(trained.config, name, value)
-    trained.config.started_as, trained.config.shifted_by = "re_emb", "constant 1000"
-    with torch.no_grad():
-        for name, parameter in trained.named_parameters():
-            if name.endswith("bias"):
-                parameter.add_(1.0)
-    trained.save_pretrained(tmp_path)
-    model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path), start, num_labels=3)
-    records = {**RECORDS, "started_as": start, "started_from": str(tmp_path)}
-    assert {name: getattr(model.config, name) for name in RECORDS} == records
-    assert not last_linear(model).bias.any()
-    assert not torch.isclose(last_linear(model).weight, last_linear(trained).weight).all(dim=1).any()
-
-
 def test_a_checkpoint_is_looked_for_where_its_weights_are(tiny_backbone: Path, tmp_path: Path) -> None:
     (tmp_path / "inside").symlink_to(tiny_backbone)
     there = {"subfolder": "inside", "local_files_only": True}
@@ -105,21 +86,41 @@ def test_a_checkpoint_is_looked_for_where_its_weights_are(tiny_backbone: Path, t
     assert AutoModelForDisciplineClassification.from_pretrained(str(tmp_path), **there).config.hidden_size == 32
 
 
-@pytest.mark.parametrize("start", ["pretrained", "re_emb", "random", "random_body"])
-@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
-def test_every_start_of_every_family_loads_in_transformers(tmp_path: Path, model_type: str, start: str) -> None:
+def trained_backbone(model_type: str, folder: Path) -> Any:
+    """A model whose answers and records show an earlier training, saved in the folder."""
     torch.manual_seed(1)
-    backbone = DISCIPLINE_MODELS[model_type](small_config(model_type))
-    backbone.save_pretrained(tmp_path / "backbone")
+    model = DISCIPLINE_MODELS[model_type](small_config(model_type))
+    model.config.update({"window_symbols": 50, "window_overlap": 5, "calibration_temperature": 2.0})
+    model.config.update({"started_as": "re_emb", "shifted_by": "constant 1000"})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.add_(1.0)
+    model.save_pretrained(folder)
+    return model
+
+
+@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
+def test_every_start_keeps_of_a_backbone_what_it_says(tmp_path: Path, model_type: str, start: str) -> None:
+    backbone = trained_backbone(model_type, tmp_path / "backbone")
     model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path / "backbone"), start, num_labels=3)
     assert type(model) is DISCIPLINE_MODELS[model_type]
-    assert model.config.started_as == start
-    same = torch.equal(words(model), words(backbone))
-    assert same == (start in ("pretrained", "random_body"))
+    records = {**RECORDS, "started_as": start, "started_from": str(tmp_path / "backbone")}
+    assert {name: getattr(model.config, name) for name in RECORDS} == records
+    assert not last_linear(model).bias.any()
+    assert not torch.isclose(last_linear(model).weight, last_linear(backbone).weight).all(dim=1).any()
+    assert torch.equal(words(model), words(backbone)) == (start in ("pretrained", "random_body"))
     body = {n for n, t in backbone.base_model.state_dict().items() if "embeddings" not in n and t.ndim == 2}
     kept = {n for n in body if torch.equal(backbone.base_model.state_dict()[n], model.base_model.state_dict()[n])}
     assert kept == (body if start in ("pretrained", "re_emb") else set())
     assert body
+
+
+@pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
+def test_a_saved_model_of_every_family_loads_in_transformers(tmp_path: Path, model_type: str) -> None:
+    trained_backbone(model_type, tmp_path / "backbone")
+    model = AutoModelForDisciplineClassification.from_backbone(str(tmp_path / "backbone"), "re_emb", num_labels=3)
     model.eval().save_pretrained(tmp_path / "saved")
     plain, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved", output_loading_info=True)
     assert not any(info.values()), info

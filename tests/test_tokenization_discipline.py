@@ -1,4 +1,4 @@
-"""Traps 1, 11, 12, 16, 21 of the installed libraries, and what the class promises."""
+"""DisciplineTokenizer gives what plain `AutoTokenizer` gives of the folder that it saved."""
 
 import gc
 import json

@@ -24,7 +24,7 @@ from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
 from .batches import in_chunks, length_batches, one_thread_each
 from .input_checks import NO_RESIDUE, check_form, unlikely
-from .loading import load_classifier
+from .loading import as_discipline_tokenizer, load_classifier
 
 logger = logging.get_logger(__name__)
 
@@ -32,7 +32,6 @@ logger = logging.get_logger(__name__)
 TOKENS_A_BATCH = 2048
 _GPU_TOKENS_A_BATCH = 65536
 _SURE = 10  # letters; a shorter sequence may look like another discipline's by chance
-_OF_DISCIPLINE = ("alphabet", "symbol_ids", "special_ids", "template", "backbone_vocab_size")
 MOST_LETTERS = 10_000_000  # a longer record would fill the memory, and a model reads hundreds of letters
 
 
@@ -296,14 +295,3 @@ def check_finite(logits: np.ndarray, place: str) -> None:
             f"{place}: the model answers {', '.join(f'{logit:g}' for logit in logits.tolist())}; its weights are "
             "damaged, or too large for this precision"
         )
-
-
-def as_discipline_tokenizer(tokenizer: Any) -> Any:
-    """The [`DisciplineTokenizer`] that saved a plain tokenizer; another tokenizer as it is."""
-    record = getattr(tokenizer, "init_kwargs", {})
-    if isinstance(tokenizer, DisciplineTokenizer) or "symbol_ids" not in record:
-        return tokenizer
-    named = {name: record[name] for name in (*_OF_DISCIPLINE, "truncation_keeps", "assignment") if name in record}
-    for name in ("model_max_length", "padding_side", "truncation_side", "name_or_path"):
-        named[name] = getattr(tokenizer, name)
-    return DisciplineTokenizer(**named, **tokenizer.special_tokens_map)

@@ -23,6 +23,7 @@ from ..registry import one_line
 from ..tokenization_discipline import DisciplineTokenizer
 
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
+_OF_DISCIPLINE = ("alphabet", "symbol_ids", "special_ids", "template", "backbone_vocab_size")
 _ALLOWED = "allowed: a run's folder, a model's or an adapter's folder, or a Hub id owner/name"
 
 
@@ -121,6 +122,17 @@ def load_tokenizer(name: str, revision: str | None) -> Any:
     except Exception as error:
         raise _failed(name, error) from None
     return load(DisciplineTokenizer if described else AutoTokenizer, name, revision)
+
+
+def as_discipline_tokenizer(tokenizer: Any) -> Any:
+    """The [`DisciplineTokenizer`] that saved a plain tokenizer; another tokenizer as it is."""
+    record = getattr(tokenizer, "init_kwargs", {})
+    if isinstance(tokenizer, DisciplineTokenizer) or "symbol_ids" not in record:
+        return tokenizer
+    named = {name: record[name] for name in (*_OF_DISCIPLINE, "truncation_keeps", "assignment") if name in record}
+    for name in ("model_max_length", "padding_side", "truncation_side", "name_or_path"):
+        named[name] = getattr(tokenizer, name)
+    return DisciplineTokenizer(**named, **tokenizer.special_tokens_map)
 
 
 def _load_adapter(name: str, revision: str | None) -> Any:

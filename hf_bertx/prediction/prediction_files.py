@@ -151,14 +151,14 @@ def _staged(output: Path) -> Iterator[Path]:
         raise ValueError(f"{output}: another process is writing it") from None
     written = False
     try:
-        with lock:
-            for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of calls that were killed
-                left.unlink()
-            yield stage
-            written = True
+        for left in output.parent.glob(f".{glob.escape(output.name)}.*.tmp"):  # of calls that were killed
+            left.unlink()
+        yield stage
+        written = True
     finally:
         if written or not any(stage.glob("*.parquet")):
             shutil.rmtree(stage, ignore_errors=True)
+        lock.release()
 
 
 def _scan(classifier: SequenceClassifier, path: Path, columns: Columns) -> tuple[int | None, str]:

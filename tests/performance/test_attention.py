@@ -42,9 +42,9 @@ def mask_of(kind: str, queries: int = LENGTH) -> torch.Tensor | None:
     return torch.where(look, 0.0, -1e9) if kind == "added" else look
 
 
-def result(forward: Any, inputs: list[torch.Tensor], mask: torch.Tensor | None, **told: Any) -> list[torch.Tensor]:
+def result(forward: Any, inputs: list[torch.Tensor], mask: torch.Tensor | None, **options: Any) -> list[torch.Tensor]:
     """The output and the gradients of all inputs, in float32."""
-    out, weights = forward(Attention(), *inputs, mask, scaling=0.3, **told)
+    out, weights = forward(Attention(), *inputs, mask, scaling=0.3, **options)
     assert weights is None
     direction = torch.linspace(-1, 1, out.numel()).reshape(out.shape).to(out.dtype)
     return [tensor.float() for tensor in (out, *torch.autograd.grad(out, inputs, direction))]
@@ -153,8 +153,10 @@ def test_keys_that_no_query_reads_are_left_out() -> None:
 
 
 # with scores a thousand times as large there is one probability a row, and no gradient but what rounding leaves
-@pytest.mark.parametrize(("times", "gradients"), [(1, True), (40, True), (150, True), (150, False), (1000, False)])
-@pytest.mark.parametrize("queries", [LENGTH, 1])
+@pytest.mark.parametrize(
+    ("times", "gradients", "queries"),
+    [(1, True, LENGTH), (1, True, 1), (40, True, LENGTH), (150, True, LENGTH), (150, False, LENGTH), (1000, False, 1)],
+)
 @pytest.mark.parametrize("kind", MASKS)
 def test_it_is_its_definition_to_rounding_however_large_the_scores(
     rows_at_once: int, kind: str, queries: int, times: int, gradients: bool

@@ -26,15 +26,15 @@ def plain(model: Path, rows: list[str], layer: int, pooling: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("told", "layer", "pooling"),
+    ("options", "layer", "pooling"),
     [([], 2, "mean"), (["--pool", "first"], 2, "first"), (["--layer", "1"], 1, "mean"), (["--layer", "0"], 0, "mean")],
 )
 def test_embeddings_are_those_of_plain_transformers(
-    dna_model: Path, tmp_path: Path, told: list[str], layer: int, pooling: str
+    dna_model: Path, tmp_path: Path, options: list[str], layer: int, pooling: str
 ) -> None:
     rows = [*sequences(20), "A" * 300]
     file, output = fasta(tmp_path / "in.fasta", rows), tmp_path / "out.npy"
-    assert main(["embed", str(dna_model), str(file), "--output", str(output), "--precision", "float32", *told]) == 0
+    assert main(["embed", str(dna_model), str(file), "--output", str(output), "--precision", "float32", *options]) == 0
     found = np.load(output)
     assert found.dtype == np.float32
     assert np.abs(found - plain(dna_model, rows, layer, pooling)).max() < 1e-4 * np.abs(found).max()
@@ -59,14 +59,16 @@ def test_windows_are_averaged(tiny_backbone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("options", "message"),
     [
         (["--layer", "3"], "layer is 3; the model has 0 (the embeddings) to 2"),
         (["--layer", "-1"], "layer is -1; the model has 0"),
         (["--output", "vectors.csv"], "ending '.csv'; allowed: .parquet, .npy"),
     ],
 )
-def test_what_cannot_be_embedded(dna_model: Path, tmp_path: Path, told: list[str], message: str, refusal: Any) -> None:
+def test_what_cannot_be_embedded(
+    dna_model: Path, tmp_path: Path, options: list[str], message: str, refusal: Any
+) -> None:
     file, output = fasta(tmp_path / "in.fasta", ["ACGT"]), tmp_path / "out.npy"
-    assert message in refusal(main, "embed", dna_model, file, "--output", output, *told)
+    assert message in refusal(main, "embed", dna_model, file, "--output", output, *options)
     assert not output.exists()

@@ -14,9 +14,9 @@ from hf_bertx.data.input_records import InputRecord
 from hf_bertx.prediction.mutations import TABLE, Mutations, write_mutations
 
 
-def mutate(model: Path, folder: Path, rows: list[str], *told: str) -> list[dict[str, str]]:
+def mutate(model: Path, folder: Path, rows: list[str], *options: str) -> list[dict[str, str]]:
     argv = ["mutate", str(model), str(fasta(folder / "in.fasta", rows)), "--output", str(folder / "out")]
-    assert main([*argv, "--precision", "float32", *told]) == 0
+    assert main([*argv, "--precision", "float32", *options]) == 0
     return list(csv.DictReader((folder / "out" / TABLE).open()))
 
 
@@ -55,7 +55,7 @@ def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("row", "told", "message"),
+    ("row", "options", "message"),
     [
         ("ACGT", ["--letters", ""], "--letters is empty; allowed: letters, as ACGT"),
         ("ACGT", ["--letters", "ACGZ"], "letter 'Z' is not in the dna alphabet: A C G T N"),
@@ -65,10 +65,10 @@ def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) 
     ],
 )
 def test_what_cannot_be_mutated(
-    dna_model: Path, tmp_path: Path, row: str, told: list[str], message: str, refusal: Any
+    dna_model: Path, tmp_path: Path, row: str, options: list[str], message: str, refusal: Any
 ) -> None:
     file, output = fasta(tmp_path / "in.fasta", [row]), tmp_path / "out"
-    assert message in refusal(main, "mutate", dna_model, file, "--output", output, *told)
+    assert message in refusal(main, "mutate", dna_model, file, "--output", output, *options)
     assert not output.exists()
 
 
@@ -79,21 +79,18 @@ def test_a_model_of_music_has_no_letters(tiny_backbone: Path, tmp_path: Path, re
     assert "a model of music reads no letters" in error
 
 
-def test_a_folder_of_something_else_is_not_replaced(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
-    file, output = fasta(tmp_path / "in.fasta", ["AC"]), tmp_path / "kept"
-    output.mkdir()
-    error = refusal(main, "mutate", dna_model, file, "--output", output, "--overwrite")
-    assert "kept: is there already; allowed: a new folder" in error
-
-
 def test_only_an_earlier_result_is_replaced(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
-    output = tmp_path / "out"
-    mutate(dna_model, tmp_path, ["AC"])
-    file, more = fasta(output / "in.fasta", ["AC"]), ["--output", output, "--overwrite"]
-    assert "in.fasta: is no result of `bertx mutate`, and would be lost" in refusal(
-        main, "mutate", dna_model, file, *more
-    )
-    assert main(["mutate", str(dna_model), str(file.rename(tmp_path / "in.fasta")), *map(str, more)]) == 0
+    file, output = fasta(tmp_path / "in.fasta", ["AC"]), tmp_path / "out"
+    argv = ["mutate", str(dna_model), str(file), "--output", str(output), "--overwrite"]
+    output.mkdir()
+    assert "out: is there already; allowed: a new folder" in refusal(main, *argv)
+    output.rmdir()
+    assert main(argv) == 0
+    assert "out: is there already; --overwrite replaces it" in refusal(main, *argv[:-1])
+    (output / "notes.txt").write_text("mine")
+    assert "notes.txt: is no result of `bertx mutate`, and would be lost" in refusal(main, *argv)
+    (output / "notes.txt").unlink()
+    assert main(argv) == 0
 
 
 def test_a_table_has_its_header_without_a_first_mutant(tmp_path: Path) -> None:

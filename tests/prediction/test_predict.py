@@ -1,6 +1,6 @@
-"""Prediction with the package: `bertx predict`, the pipeline, and the classifier below both.
+"""`bertx predict`, the pipeline, and the classifier below both.
 
-Trap 21's plain `pipeline("text-classification")` is what logits are compared with.
+Scores are compared with those of transformers' own `pipeline("text-classification")`.
 """
 
 import copy
@@ -109,7 +109,8 @@ def test_a_model_without_a_longest_input_reads_it_all(roberta_tokenizer: PreTrai
     tokenizer = copy.deepcopy(roberta_tokenizer)
     tokenizer.model_max_length = VERY_LARGE_INTEGER
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2, "eos_token_id": 2}
-    model = T5ForSequenceClassification(T5Config(vocab_size=len(tokenizer), pad_token_id=1, **sizes))
+    sizes |= {"pad_token_id": 1, "decoder_start_token_id": 1}
+    model = T5ForSequenceClassification(T5Config(vocab_size=len(tokenizer), **sizes))
     (chunk,) = SequenceClassifier(model, tokenizer).predict([InputRecord("a", "word1 " * 600, "x")])
     assert chunk.cut.tolist() == [0]
 
@@ -295,7 +296,7 @@ def test_what_is_no_model_is_one_line(
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("options", "message"),
     [
         (["in.fasta", "--output", "out.xlsx"], "out.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl"),
         (["none.fasta", "--output", "out.csv"], "none.fasta: no such file or folder"),
@@ -305,12 +306,12 @@ def test_what_is_no_model_is_one_line(
     ],
 )
 def test_what_predict_refuses(
-    told: list[str], message: str, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Any
+    options: list[str], message: str, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Any
 ) -> None:
     (tmp_path / "folder.csv").mkdir()
     monkeypatch.chdir(tmp_path)
     fasta(tmp_path / "in.fasta", ["ACGT"])
-    assert message in refusal(main, "predict", dna_model, *told)
+    assert message in refusal(main, "predict", dna_model, *options)
 
 
 def test_a_piece_named_late_in_a_file_is_written(

@@ -19,7 +19,7 @@ import hf_bertx.pipeline_discipline  # noqa: F401  registers the pipeline
 from hf_bertx.arms import ARMS
 from hf_bertx.cli import main
 from hf_bertx.disciplines import get_discipline
-from hf_bertx.prediction.inference import as_discipline_tokenizer
+from hf_bertx.prediction.loading import as_discipline_tokenizer
 from hf_bertx.protocols import PROTOCOLS
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import run

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from file_damage import damage
 from hub_server import File, HubServer, Repository
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_api
 from own_files import dna_table, train_own
 from safetensors.torch import load_file, save_file
 from saved_models import classes, fasta, predict, saved, sequences, stop_after_a_chunk
@@ -181,12 +181,12 @@ def test_pairs_and_single_sequences_are_not_mixed_up(tiny_backbone: Path, tmp_pa
         for name in ("pairs", "single")
     )
     (tmp_path / "in.csv").write_text("id,sequence,b\na,MKV,LAG\n")
-    told = [tmp_path / "in.csv", "--output", tmp_path / "o.csv"]
-    error = refusal(main, "predict", pair_model, *told)
+    argv = [tmp_path / "in.csv", "--output", tmp_path / "o.csv"]
+    error = refusal(main, "predict", pair_model, *argv)
     assert "in.csv, line 2: a single sequence, and the model reads pairs" in error
-    told += ["--second_sequence_column", "b"]
-    assert "a pair, and the model reads single sequences" in refusal(main, "predict", single_model, *told)
-    assert predict(pair_model, *told) == 0
+    argv += ["--second_sequence_column", "b"]
+    assert "a pair, and the model reads single sequences" in refusal(main, "predict", single_model, *argv)
+    assert predict(pair_model, *argv) == 0
     pairs, single = (pipeline(TASK, model=str(model), device="cpu") for model in (pair_model, single_model))
     both = {"text": "MKV", "text_pair": "LAG"}
     (expected,) = csv.DictReader((tmp_path / "o.csv").open())
@@ -311,8 +311,8 @@ def test_pickled_weights_are_not_read(dna_model: Path, tmp_path: Path, refusal: 
 
 
 def test_an_adapter_gives_what_its_run_gives(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
-    told = "--arm lora --max_steps 8 --learning_rate 1e-2".split()
-    run = train_own(tiny_backbone, tmp_path / "runs", dna_table(tmp_path / "own.csv", "a b"), *told).folder
+    argv = "--arm lora --max_steps 8 --learning_rate 1e-2".split()
+    run = train_own(tiny_backbone, tmp_path / "runs", dna_table(tmp_path / "own.csv", "a b"), *argv).folder
     path = fasta(tmp_path / "in.fasta", sequences(6))
     for model, output in ((run, "whole.csv"), (run / "adapter", "adapter.csv")):
         assert predict(model, path, "--output", tmp_path / output, "--precision", "float32") == 0
@@ -333,6 +333,7 @@ def hosted(hub: HubServer, dna_model: Path, monkeypatch: pytest.MonkeyPatch, tmp
     places = {"ENDPOINT": hub.url, "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}"}
     for name, value in {**places, "HF_HUB_OFFLINE": False, "HF_HUB_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setattr(constants, name, value)
+    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)  # it was read at import
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
     repository = hub.repositories["model", "owner/tiny"] = Repository("model", "owner/tiny")
     repository.add("main", "model", {path.name: File(path.read_bytes(), False) for path in dna_model.iterdir()})

@@ -87,7 +87,7 @@ def test_answers_say_how_many_windows_were_read(windowed_run: Path, table: Path,
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("options", "message"),
     [
         (["--window", "0"], "window is 0; allowed: at least 1 symbol"),
         (["--window", "20", "--overlap", "20"], "overlap is 20; allowed: 0 to 19, less than the window"),
@@ -98,9 +98,9 @@ def test_answers_say_how_many_windows_were_read(windowed_run: Path, table: Path,
     ],
 )
 def test_windows_that_are_not_allowed(
-    told: list[str], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
+    options: list[str], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
-    assert message in refusal(main, "--backbone", tiny_backbone, "--output_dir", tmp_path, *told)
+    assert message in refusal(main, "--backbone", tiny_backbone, "--output_dir", tmp_path, *options)
 
 
 @pytest.mark.parametrize("verb", ["train", "probe"])
@@ -111,13 +111,13 @@ def test_a_run_that_cuts_its_items_says_so_once(
     (tmp_path / "long.csv").write_text(rows)
     for name in ("validation.csv", "test.csv"):
         (tmp_path / name).write_text(rows)
-    told: list[Any] = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "runs", "--discipline", "dna"]
-    told += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "validation.csv"]
-    told += ["--test_file", tmp_path / "test.csv", "--max_steps", 1, "--precision", "float32"]
+    options: list[Any] = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "runs", "--discipline", "dna"]
+    options += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "validation.csv"]
+    options += ["--test_file", tmp_path / "test.csv", "--max_steps", 1, "--precision", "float32"]
     if verb == "probe":
-        train_command([*map(str, told[:-4]), "--quick"])
+        train_command([*map(str, options[:-4]), "--quick"])
     else:
-        assert main([*map(str, told)]) == 0
+        assert main([*map(str, options)]) == 0
     noted = caplog.text
     said = "1 of 60 training items (2%) are longer than the 128 tokens that the model reads"
     assert noted.count("longe") == noted.count(said) == 1

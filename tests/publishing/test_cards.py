@@ -28,22 +28,26 @@ RUNS = {  # an archive of results/, and a run in it
 }
 
 
-def with_tokenizer(archive: str, run: str, target: Path, discipline: str) -> Path:
-    """A real run of results/, which keeps no model, with the tokenizer that it had."""
-    read_archive(ROOT / "results" / archive / "runs.tar.xz", target.parent / "unpacked")
-    shutil.copytree(target.parent / "unpacked" / run, target)
-    source, longest = resolve_backbone("minilm-l6").source, Run.open_finished(target).task.max_length
-    if discipline == "text":
-        tokenizer = AutoTokenizer.from_pretrained(source, model_max_length=longest)
-    else:
-        tokenizer = DisciplineTokenizer.from_backbone(source, discipline, model_max_length=longest)
-    tokenizer.save_pretrained(target / run_files.MODEL)
-    return target
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Real runs of results/, which keep no model, with the tokenizers that they had."""
+    root, source, folders = tmp_path_factory.mktemp("archived"), resolve_backbone("minilm-l6").source, {}
+    for discipline, (archive, run) in RUNS.items():
+        if not (root / archive).is_dir():
+            read_archive(ROOT / "results" / archive / "runs.tar.xz", root / archive)
+        folder = folders[discipline] = root / archive / run
+        longest = Run.open_finished(folder).task.max_length
+        if discipline == "text":
+            tokenizer = AutoTokenizer.from_pretrained(source, model_max_length=longest)
+        else:
+            tokenizer = DisciplineTokenizer.from_backbone(source, discipline, model_max_length=longest)
+        tokenizer.save_pretrained(folder / run_files.MODEL)
+    return folders
 
 
 @pytest.fixture
-def golden(tmp_path: Path) -> dict[str, Path]:
-    folders = {name: with_tokenizer(*run, tmp_path / name / "seed-0", name) for name, run in RUNS.items()}
+def golden(archived: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    folders = {name: Path(shutil.copytree(folder, tmp_path / name / "seed-0")) for name, folder in archived.items()}
     build = json.loads((ROOT / "hf_bertx" / "data" / "dna-splice" / "builds" / "paper.json").read_text())
     edit(folders["dna"] / run_files.RUN, data_leaks=build["leak_sentences"], data_revision="0" * 40)
     return folders

@@ -112,18 +112,6 @@ def test_published_models_and_data_load_without_hf_bertx(
     found = torch.tensor(answers["None"]["logits"])
     assert torch.allclose(found, torch.tensor(expected["logits"][1:]) + 0.5, atol=1e-5)
 
-    # killed in the middle of an upload, the server comes back with the version before
-    before = hub.files(names[0])
-    third = other_weights(second, tmp_path / "third")
-    hub.die_after_bytes = 1000
-    line = user.refused("model", str(third), names[0])
-    assert hub.dead
-    assert "Run the same command again: a commit is whole or not there" in line
-    hub.start()
-    assert hub.files(names[0]) == before
-    assert user.published("model", str(third), names[0]).endswith("tagged v3")
-    assert hub.files(names[0])["model.safetensors"] == (third / "model" / "model.safetensors").read_bytes()
-
 
 ADAPTER = """
 import importlib.util, json, sys

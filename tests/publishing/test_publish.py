@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
@@ -16,6 +17,7 @@ from raw_files import histone
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
 from hf_bertx.cli import main
+from hf_bertx.publishing import hub_repository
 
 SPLICE = str(ROOT / "hf_bertx" / "data" / "dna-splice")
 Publish = Callable[..., tuple[int, str, str]]
@@ -150,16 +152,26 @@ def test_it_commits_on_top_of_a_faster_commit(app: Path, publish: Publish, hub: 
     )  # fmt: skip
 
 
-def test_a_broken_upload_goes_on_without_sending_twice(run_copy: Path, publish: Publish, hub: HubServer) -> None:
-    hub.die_before_commit = True
+@pytest.mark.parametrize("where", ["within a file", "before the commit"])
+def test_a_broken_upload_goes_on_without_sending_twice(
+    where: str, run_copy: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.utils._http.time", SimpleNamespace(sleep=lambda seconds: None))
+    if where == "within a file":
+        hub.die_after_bytes = 1000
+    else:
+        hub.die_before_commit = True
     code, _, error = publish("model", str(run_copy), "bertx/tiny")
-    assert (code, "does not answer" in error) == (2, True)
+    assert (code, "does not answer" in error, hub.dead) == (2, True, True)
     assert error.endswith("Run the same command again: a commit is whole or not there")
     assert list(hub.repository("bertx/tiny").find("main").files) == [".gitattributes"]  # type: ignore[union-attr]
     hub.requests.clear()
     hub.start()
     assert publish("model", str(run_copy), "bertx/tiny")[1].endswith("tagged v1")
-    assert not [line for line in hub.requests if line.startswith("PUT")]
+    sent_again = [line for line in hub.requests if line.startswith("PUT")]
+    assert where == "within a file" or not sent_again
+    weights = (run_copy / "model" / "model.safetensors").read_bytes()
+    assert hub.files("bertx/tiny")["model.safetensors"] == weights
 
 
 @pytest.mark.parametrize(
@@ -324,7 +336,10 @@ def test_no_token_is_sent(
 
 
 @pytest.mark.parametrize("pattern", ["GET /api/whoami", "/revision/", "/validate-yaml", "/commit/"])
-def test_a_busy_hub_is_asked_again(pattern: str, app: Path, publish: Publish, hub: HubServer) -> None:
+def test_a_busy_hub_is_asked_again(
+    pattern: str, app: Path, publish: Publish, hub: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_repository, "_WAITS", (0, 0, 0))
     hub.refusals += [[pattern, 503, None, 1], [pattern, 500, None, 1]]
     code, out, error = publish("space", str(app), "owner/app")
     assert (code, error) == (0, "")
