@@ -232,17 +232,6 @@ def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tm
     assert not stage.exists()
 
 
-def test_a_model_that_cannot_read_the_input_is_no_beginning(
-    dna_model: Path, music_model: Path, tmp_path: Path, refusal: Any
-) -> None:
-    midi(tmp_path / "midi" / "one.mid", 100, seed=1)
-    output = tmp_path / "out.csv"
-    error = refusal(main, "predict", dna_model, tmp_path / "midi", "--output", output)
-    assert "is not in the dna alphabet" in error
-    assert [path.name for path in tmp_path.iterdir()] == ["midi"]
-    assert predict(music_model, tmp_path / "midi", "--output", output) == 0
-
-
 def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
     path, output = fasta(tmp_path / "in.fasta", sequences(2 * CHUNK_RECORDS, longest=5)), tmp_path / "out.csv"
     classifier = SequenceClassifier.from_pretrained(dna_model)
@@ -266,52 +255,41 @@ def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, 
 
 
 # what a file may not hold: tests/data/test_reading.py
-def test_bad_input_leaves_nothing(dna_model: Path, tmp_path: Path, refusal: Any) -> None:
-    (tmp_path / "in.fasta").write_text(">a\nACGT\n>b\nACJT\n")
-    error = refusal(main, "predict", dna_model, tmp_path / "in.fasta", "--output", tmp_path / "out.csv")
-    place = "in.fasta, line 3, id 'b': symbol 'J' at position 2 is not in the dna alphabet: A C G T N R Y S W K M"
-    assert place in error
-    assert [path.name for path in tmp_path.iterdir()] == ["in.fasta"]
-
-
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("argv", "message"),
     [
-        ("BACKBONE", "not a sequence classifier (BertModel); a run of train.py saves one"),
-        ("unfinished", "unfinished: the run is not finished, it holds no model"),
-        ("empty", "empty: holds no model; allowed: a run's folder"),
-        ("nothing", "nothing: no such folder, and not a Hub id"),
-        ("bertx/not-there", "bertx/not-there: the model could not be loaded: "),
+        ("BACKBONE in.fasta --output o.csv", "not a sequence classifier (BertModel); a run of train.py saves one"),
+        ("unfinished in.fasta --output o.csv", "unfinished: the run is not finished, it holds no model"),
+        ("empty in.fasta --output o.csv", "empty: holds no model; allowed: a run's folder"),
+        ("nothing in.fasta --output o.csv", "nothing: no such folder, and not a Hub id"),
+        ("bertx/not-there in.fasta --output o.csv", "bertx/not-there: the model could not be loaded: "),
+        ("MODEL none.fasta --output o.csv", "none.fasta: no such file or folder"),
+        ("MODEL bad.fasta --output o.csv", "bad.fasta, line 3, id 'b': symbol 'J' at position 2 is not in the dna"),
+        ("MODEL midi --output o.csv", "is not in the dna alphabet: A C G T N R Y S W K M B D H V"),
+        ("MODEL in.fasta --output o.csv --batch_size 0", "batch_size is 0; allowed: at least 1"),
+        ("MODEL in.fasta --output o.xlsx", "o.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl"),
+        ("MODEL in.fasta --output .", ".: ending ''; allowed: .parquet"),
+        ("MODEL in.fasta --output folder.csv", "folder.csv: is a folder; allowed: a file"),
+        ("MODEL in.csv --output o.csv --id_column Nam", "no column 'Nam'; it has Name, sequence; did you mean 'Name'"),
+        ("MODEL in.csv --output o.csv --piece_column gene", "no column 'gene'; it has Name, sequence"),
+        ("MODEL in.fasta --output o.csv --second_sequence_column b", "--second_sequence_column b has no effect on FA"),
+        ("MODEL in.txt --output o.csv --sequence_column s", "--sequence_column s has no effect on a .txt file"),
     ],
 )
-def test_what_is_no_model_is_one_line(
-    model: str, message: str, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Any
+def test_what_is_refused_leaves_nothing(
+    argv: str, message: str, tiny_backbone: Path, dna_model: Path, tmp_path: Path, monkeypatch: Any, refusal: Any
 ) -> None:
-    for name in ("unfinished", "empty"):
+    for name in ("unfinished", "empty", "folder.csv"):
         (tmp_path / name).mkdir()
-    (tmp_path / "unfinished" / "run.json").write_text("{}")
+    midi(tmp_path / "midi" / "one.mid", 100, seed=1)
+    texts = {"in.fasta": ">a\nACGT\n", "bad.fasta": ">a\nACGT\n>b\nACJT\n", "in.csv": "Name,sequence\nq,ACGT\n"}
+    for name, text in {**texts, "in.txt": "ACGT\n", "unfinished/run.json": "{}"}.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
-    source = tiny_backbone if model == "BACKBONE" else model
-    assert message in refusal(main, "predict", source, fasta(tmp_path / "in.fasta", ["ACGT"]), "--output", "out.csv")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["in.fasta", "--output", "out.xlsx"], "out.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl"),
-        (["none.fasta", "--output", "out.csv"], "none.fasta: no such file or folder"),
-        (["in.fasta", "--output", "out.csv", "--batch_size", "0"], "batch_size is 0; allowed: at least 1"),
-        (["in.fasta", "--output", "."], ".: ending ''; allowed: .parquet"),
-        (["in.fasta", "--output", "folder.csv"], "folder.csv: is a folder; allowed: a file"),
-    ],
-)
-def test_what_predict_refuses(
-    options: list[str], message: str, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: Any
-) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    monkeypatch.chdir(tmp_path)
-    fasta(tmp_path / "in.fasta", ["ACGT"])
-    assert message in refusal(main, "predict", dna_model, *options)
+    before = sorted(tmp_path.rglob("*"))
+    words = argv.replace("MODEL", str(dna_model)).replace("BACKBONE", str(tiny_backbone)).split()
+    assert message in refusal(main, "predict", *words)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_piece_named_late_in_a_file_is_written(
@@ -335,20 +313,16 @@ def classify(dna_model: Path) -> DisciplineClassificationPipeline:
 def test_strings_lists_and_files(classify: Any, dna_model: Path, tmp_path: Path) -> None:
     rows = sequences(7)
     plain = stock(dna_model, rows)
-    best = [max(row, key=row.__getitem__) for row in plain]
     answers = classify(rows)
-    assert [answer["label"] for answer in answers] == best
+    assert [answer["label"] for answer in answers] == [max(row, key=row.__getitem__) for row in plain]
     assert [answer["score"] for answer in answers] == pytest.approx([max(row.values()) for row in plain], abs=1e-6)
     assert classify(rows[0])[0] == pytest.approx(answers[0], abs=1e-6)
     (every,) = classify([rows[0]], top_k=None)
     assert {answer["label"]: answer["score"] for answer in every} == pytest.approx(plain[0], abs=1e-6)
     assert [len(some) for some in classify(rows[:2], top_k=2)] == [2, 2]
     path = fasta(tmp_path / "in.fasta", rows)
-    from_file = classify(str(path))
-    assert from_file == classify(path)
-    assert [answer["id"] for answer in from_file] == [f"item{i}" for i in range(7)]
-    assert [answer["label"] for answer in from_file] == best
-    assert isinstance(classify, DisciplineClassificationPipeline)
+    expected = [{"id": f"item{i}", **answer} for i, answer in enumerate(answers)]
+    assert classify(str(path)) == classify(path) == expected
 
 
 def test_a_stream_is_read_as_it_is_asked_for(classify: Any) -> None:

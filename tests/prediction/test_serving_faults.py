@@ -125,24 +125,6 @@ def test_what_was_read_and_written_is_said(dna_model: Path, tmp_path: Path, caps
     assert all(f"{label} ({count})" in line for label, count in counts.items() if count)
 
 
-# an option of each column reaches the reader, whose other refusals are in tests/data/test_reading.py
-COLUMNS = [
-    ("in.csv", ["--id_column", "Accesion"], "no column 'Accesion'; it has Accession, sequence; did you mean 'Acc"),
-    ("in.csv", ["--piece_column", "gene"], "no column 'gene'; it has Accession, sequence"),
-    ("in.fasta", ["--second_sequence_column", "b"], "--second_sequence_column b has no effect on FASTA"),
-    ("in.txt", ["--sequence_column", "s"], "--sequence_column s has no effect on a .txt file"),
-]
-
-
-@pytest.mark.parametrize(("name", "options", "message"), COLUMNS)
-def test_a_named_column_is_used_or_refused(
-    dna_model: Path, tmp_path: Path, refusal: Any, name: str, options: list[str], message: str
-) -> None:
-    texts = {"in.csv": "Accession,sequence\nq,ACGT\n", "in.fasta": ">a\nACGT\n", "in.txt": "ACGT\n"}
-    (tmp_path / name).write_text(texts[name])
-    assert message in refusal(main, "predict", dna_model, tmp_path / name, "--output", tmp_path / "o.csv", *options)
-
-
 def test_what_was_not_read_is_said_once(dna_model: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "in.csv").write_text("id,sequence\na,ACGT\n,ACGG\n")
     assert predict(dna_model, tmp_path / "in.csv", "--output", tmp_path / "o.csv") == 0
