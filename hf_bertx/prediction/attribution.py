@@ -12,7 +12,7 @@ import torch
 
 from ..data.input_records import InputRecord
 from ..tokenization_discipline import DisciplineTokenizer
-from .batches import length_batches, one_thread_each
+from .batches import for_each_batch
 from .inference import SequenceClassifier, check_finite
 
 METHODS = ("occlusion", "gradient x input")
@@ -99,7 +99,11 @@ def _by_occlusion(
     hidden = ids.repeat(len(positions), 1)  # (symbols, length)
     hidden[torch.arange(len(positions)), positions] = mask
     left: np.ndarray = np.empty(len(positions), dtype=np.float32)
-    with torch.inference_mode(), one_thread_each():
-        for batch in length_batches(np.full(len(positions), ids.shape[1]), classifier.tokens_a_batch):
+
+    def predict(batch: np.ndarray) -> None:
+        with torch.inference_mode():
             left[batch] = classifier.model(input_ids=hidden[torch.as_tensor(batch)]).logits[:, number].float().cpu()
+
+    lengths = np.full(len(positions), ids.shape[1])
+    for_each_batch(predict, lengths, classifier.tokens_a_batch, classifier.threads)
     return logits[number] - left

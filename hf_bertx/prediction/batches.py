@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -59,12 +59,26 @@ def _batch_sizes(longest_first: list[int], tokens: int, batch_size: int | None) 
     return sizes
 
 
-@contextmanager
-def one_thread_each() -> Iterator[None]:
-    """Lets torch use one thread for each operation, so that each core computes a batch of its own."""
+def for_each_batch(
+    compute: Callable[[np.ndarray], None],
+    lengths: np.ndarray,
+    tokens: int,
+    threads: int,
+    batch_size: int | None = None,
+) -> None:
+    """Calls `compute` with the indices of each of the [`length_batches`], several at a time, each by one thread.
+
+    Torch uses one thread for each operation meanwhile, so that each core computes a batch of its own.
+    """
+    batches = length_batches(lengths, tokens, batch_size)
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        if threads == 1 or len(batches) == 1:
+            for batch in batches:
+                compute(batch)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(compute, batches))
     finally:
         torch.set_num_threads(before)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from ..runs.precision import PRECISIONS, fast_bfloat16
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
-from .batches import in_chunks, length_batches, one_thread_each
+from .batches import for_each_batch, in_chunks
 from .input_checks import NO_RESIDUE, check_form, unlikely
 from .loading import as_discipline_tokenizer, load_classifier
 
@@ -253,7 +252,6 @@ class SequenceClassifier:
         """
         columns, room = self._columns(chunk), self.room(chunk)
         lengths = np.minimum(counts, room) + self.max_length - room
-        batches = length_batches(lengths, self.tokens_a_batch, self.batch_size)
         out: np.ndarray = np.empty((len(chunk), width), dtype=np.float32)
 
         def predict(batch: np.ndarray) -> None:
@@ -261,13 +259,7 @@ class SequenceClassifier:
             with torch.inference_mode():
                 out[batch] = forward(inputs).float().cpu().numpy()
 
-        with one_thread_each():
-            if self.threads == 1 or len(batches) == 1:
-                for batch in batches:
-                    predict(batch)
-            else:
-                with ThreadPoolExecutor(self.threads) as pool:
-                    list(pool.map(predict, batches))
+        for_each_batch(predict, lengths, self.tokens_a_batch, self.threads, self.batch_size)
         return out
 
     def _columns(self, chunk: Sequence[InputRecord]) -> list[list[str]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from tqdm import tqdm
 from transformers.utils import logging
 
 from .. import run_files
-from ..prediction.batches import length_batches, one_thread_each
+from ..prediction.batches import for_each_batch
 
 logger = logging.get_logger(__name__)
 
@@ -67,8 +66,7 @@ def extract(
                 out[batch, layer, 0] = (summed / count[:, None]).cpu().numpy()
                 out[batch, layer, 1] = states[:, 0].float().cpu().numpy()
 
-    with one_thread_each(), ThreadPoolExecutor(threads) as pool:
-        list(pool.map(compute, length_batches(lengths, TOKENS_A_BATCH)))
+    for_each_batch(compute, lengths, TOKENS_A_BATCH, threads)
     if not np.isfinite(out).all():
         raise FloatingPointError(
             f"a hidden state of {config.model_type} is not a finite number in float16; the weights are damaged, or "
