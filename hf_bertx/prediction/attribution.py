@@ -26,7 +26,7 @@ class Attribution:
         symbols: those that the model read.
         values: positive where a symbol speaks for the class, shape `(symbols,)`.
         target: the class's name; `value` for a regression.
-        logits: of what was read, shape `(classes,)`: of a sequence of several windows, of the first.
+        logits: of the part that was read, shape `(classes,)`; of a longer sequence, its first window.
     """
 
     symbols: list[str]
@@ -40,9 +40,9 @@ def attribute(
 ) -> Attribution:
     """Attributes a logit to the symbols of a sequence.
 
-    `occlusion` is by how much the logit falls when the symbol is replaced by the mask token: a pass a symbol, seconds
-    for hundreds of them. `gradient x input` is the gradient of the logit by each symbol's embedding, times the
-    embedding: one pass, a first-order approximation, which often has the wrong sign where the model is confident.
+    `occlusion` is how much the logit falls when the mask token replaces the symbol. It takes one pass for each symbol:
+    seconds for hundreds. `gradient x input` is the gradient of the logit by the symbol's embedding, times the
+    embedding. It takes one pass, and often has the wrong sign where the model is confident.
 
     Args:
         target: a class's name; by default the predicted one.

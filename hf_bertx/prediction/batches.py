@@ -15,7 +15,7 @@ CHUNK_RECORDS, CHUNK_SYMBOLS = 1024, 2**21  # of one chunk, which is sorted and 
 
 
 def in_chunks(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
-    """Consecutive records by the thousand, fewer where they are long; where chunks end depends on nothing else."""
+    """Consecutive records, a thousand at a time, fewer if they are long. Chunks depend on the records alone."""
     chunk: list[InputRecord] = []
     symbols = 0
     for record in records:
@@ -31,7 +31,7 @@ def in_chunks(records: Iterable[InputRecord]) -> Iterator[list[InputRecord]]:
 def length_batches(lengths: np.ndarray, tokens: int, batch_size: int | None = None) -> list[np.ndarray]:
     """Indices of batches of like lengths, longest first, as few as are needed and about equally large.
 
-    Equally, since a small one at the end would leave the other cores waiting for those that began with it.
+    A small last batch would leave the other cores idle.
 
     Args:
         lengths: tokens of each item, shape `(items,)`.

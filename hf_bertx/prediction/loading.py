@@ -59,7 +59,7 @@ def load_classifier(source: str | Path) -> tuple[Any, Any]:
 def check_model_files(folder: Path) -> None:
     """Compares the files of a run's `model` or `adapter` folder with what the run recorded of them.
 
-    Folders outside a run, and runs of a version that recorded nothing, pass.
+    Folders outside a run pass, and so do runs of a version that recorded no files.
 
     Raises:
         ValueError: a file is not what the run wrote; the message names it.

@@ -39,7 +39,7 @@ class Cut:
 class BatchEncoder:
     """Codes with the special tokens of a template around them.
 
-    A code is the place of an id among those that can stand in a sequence: the symbols' first.
+    Codes number the ids that can occur in a sequence, symbols first.
     """
 
     def __init__(self, discipline: Discipline, symbol_ids: list[int], template: Template) -> None:

@@ -22,7 +22,7 @@ class UnknownSymbolError(ValueError):
 
     Attributes:
         row: the number of the sequence in its batch; None for a symbol that was looked up alone.
-        reason: the message without that number, for those who know the sequence by a better name.
+        reason: the message without that number, for callers that name the sequence themselves.
     """
 
     def __init__(self, message: str, row: int | None = None, reason: str | None = None) -> None:
@@ -34,7 +34,7 @@ class UnknownSymbolError(ValueError):
 class SymbolLookup:
     """The code of each symbol: its place among the symbols of a discipline.
 
-    A code is a byte for most alphabets, an eighth of an id: what is done to a batch is done to codes.
+    A code takes a byte for most alphabets, an eighth of an id, so batches are laid out as codes.
 
     Args:
         code_type: an unsigned integer type; its largest number stands for no symbol.
