@@ -124,14 +124,18 @@ def _rank(usable: list[int], vocabulary: Sequence[str], counts_file: str | Path 
         return usable, "vocabulary order"
     path = Path(counts_file)
     content = path.read_bytes()
-    counts = _read_counts(content.decode("utf-8"), path)
+    counts = _read_counts(content, path)
     ranked = sorted((i for i in usable if counts.get(vocabulary[i], 0) > 0), key=lambda i: (-counts[vocabulary[i]], i))
     return ranked, f"counts file {path.name}, sha256 {hashlib.sha256(content).hexdigest()}"
 
 
-def _read_counts(text: str, path: Path) -> dict[str, int]:
-    if text.lstrip().startswith("{"):
-        return {str(token): int(count) for token, count in json.loads(text).items()}
+def _read_counts(content: bytes, path: Path) -> dict[str, int]:
+    try:
+        text = content.decode("utf-8")
+        if text.lstrip().startswith("{"):
+            return {token: int(count) for token, count in json.loads(text).items()}
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: neither a JSON object of counts nor lines of text ({error})") from None
     counts = {}
     for number, line in enumerate(text.splitlines(), start=1):
         token, tab, count = line.partition("\t")

@@ -53,9 +53,18 @@ def test_frequent_ranks_by_a_counts_file_and_records_it(tmp_path: Path, form: st
         assign(4, VOCABULARY, SPECIAL, counts_file=path)
 
 
-def test_a_bad_counts_file_is_named_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "c.tsv").write_text("the\t3\nof 5\n")
-    with pytest.raises(ValueError, match=r"c\.tsv, line 2: 'of 5'"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"the\t3\nof 5\n", r"c\.tsv, line 2: 'of 5'"),
+        (b'{"the": 3', r"c\.tsv: neither a JSON object"),
+        (b'{"the": [3]}', r"c\.tsv: neither a JSON object"),
+        (b"\xff\xfe", r"c\.tsv: neither a JSON object"),
+    ],
+)
+def test_a_bad_counts_file_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "c.tsv").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
         assign(1, VOCABULARY, SPECIAL, counts_file=tmp_path / "c.tsv")
 
 
