@@ -20,6 +20,7 @@ from ..baselines import symbol_cnn as _symbol_cnn  # noqa: F401
 from ..hub_answers import advice
 from ..modeling_discipline import load_whole
 from ..registry import one_line
+from ..tasks import Task
 from ..tokenization_discipline import DisciplineTokenizer
 
 _CONFIG, _ADAPTER_CONFIG = "config.json", "adapter_config.json"
@@ -147,12 +148,16 @@ def _load_adapter(name: str, revision: str | None) -> Any:
     if order_file is None:
         raise ValueError(f"{name}: an adapter needs the {run_files.RUN} of its run, which names the classes")
     order, config = run_files.read_json(order_file), load(PeftConfig, name, revision)
-    labels = order["task"]["labels"]
-    names = {} if labels is None else dict(enumerate(labels))
-    fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"} if labels is None else {"id2label": names}
-    if order["task"].get("multi_label"):
+    try:
+        task, specification = Task.from_dict(order["task"]), order["specification"]
+        base = specification["backbone"] if order_file == beside else config.base_model_name_or_path
+    except (KeyError, TypeError):
+        raise ValueError(f"{order_file}: damaged, its task cannot be read; train the run again") from None
+    fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
+    if task.labels is not None:
+        fields = {"id2label": dict(enumerate(task.labels))}
+    if task.multi_label:
         fields["problem_type"] = "multi_label_classification"
-    base = order["specification"]["backbone"] if order_file == beside else config.base_model_name_or_path
     known = next((b.name for b in BACKBONES.values() if b.hub_id == base), None)
     try:
         backbone = resolve_backbone(known or base)
@@ -163,16 +168,13 @@ def _load_adapter(name: str, revision: str | None) -> Any:
             AutoModelForSequenceClassification,
             backbone.source,
             revision=backbone.revision or config.revision or "main",
-            use_safetensors=True,
-            trust_remote_code=False,
             **fields,
         )
         adapted = PeftModel.from_pretrained(model, name, revision=revision).merge_and_unload()
     except Exception as error:
         raise _failed(name, error) from None
-    windows = (order["specification"].get(name) for name in ("window", "overlap"))
-    adapted.config.window_symbols, adapted.config.window_overlap = windows
-    adapted.config.discipline, adapted.config.reads_pairs = order["task"]["discipline"], order["task"]["pair"]
+    adapted.config.window_symbols, adapted.config.window_overlap = map(specification.get, ("window", "overlap"))
+    adapted.config.discipline, adapted.config.reads_pairs = task.discipline, task.pair
     return adapted
 
 

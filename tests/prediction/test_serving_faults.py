@@ -303,8 +303,9 @@ def test_an_adapter_gives_what_its_run_gives(tiny_backbone: Path, tmp_path: Path
         assert one["label"] == other["label"]
         assert float(one["score"]) == pytest.approx(float(other["score"]), abs=1e-5)
     shutil.copytree(run / "adapter", tmp_path / "alone")
-    error = refusal(main, "predict", tmp_path / "alone", path, "--output", tmp_path / "o.csv")
-    assert "an adapter needs the run.json of its run" in error
+    for message in ("an adapter needs the run.json of its run", "alone/run.json: damaged, its task"):
+        assert message in refusal(main, "predict", tmp_path / "alone", path, "--output", tmp_path / "o.csv")
+        (tmp_path / "alone" / "run.json").write_text("{}")
 
 
 # ---- the Hub ----
