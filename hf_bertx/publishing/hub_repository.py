@@ -122,7 +122,9 @@ def in_one_line(repo_id: str, user: str | None = None, state: str = "was not pub
     except (HfHubHTTPError, HTTPError, OfflineModeIsEnabled, RuntimeError) as error:
         status, reason = status_of(error), advice(error)
         if status is None and reason is None:
-            raise
+            if not str(error).startswith("Error while uploading"):
+                raise
+            reason = "the upload broke off"  # threads of the client close each other's connections
         if isinstance(error, OfflineModeIsEnabled):
             reason = "HF_HUB_OFFLINE is set"
         elif status == 403:
