@@ -130,8 +130,9 @@ def _loaded(load: Callable[..., Any], source: str | None, **fields: Any) -> Any:
         return load(source, trust_remote_code=False, **fields)
     except (OSError, ValueError, KeyError) as error:
         raise OSError(
-            f"encoder {source!r} could not be loaded by stock transformers: {first_line(error)} What to do: name a "
-            "folder that `save_pretrained` wrote, or a Hub id that can be reached and needs no code of its own"
+            f"encoder {source!r} could not be loaded by stock transformers: {first_line(error).rstrip('.')}. "
+            "What to do: name a folder that `save_pretrained` wrote, or a Hub id that can be reached and needs no "
+            "code of its own"
         ) from None
 
 

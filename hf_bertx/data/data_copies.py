@@ -156,13 +156,13 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
     try:
         return _from_hub(task, split)
     except (OSError, ValueError) as error:
-        failure = f"could not be loaded from {task.hub_id}: {first_line(error)}"
+        failure = f"could not be loaded from {task.hub_id}: {first_line(error).rstrip('.')}."
     if build is not None and not constants.HF_HUB_OFFLINE:
         logger.warning(f"task {task.name}: {failure} It is built from its original files")
         try:
             return _from_folder(task, split, build(task.name, split), "its original files, built here")
         except (OSError, ValueError) as error:
-            failure += f" Nor could it be built from its original files: {first_line(error)}"
+            failure += f" Nor could it be built from its original files: {first_line(error).rstrip('.')}."
     held = ", ".join(sorted(path.name for path in _EMBEDDED.iterdir() if (path / BUILDS).is_dir()))
     raise FileNotFoundError(
         f"task {task.name}: its data is not in the package and {failure} What to do: "
