@@ -93,10 +93,10 @@ def tiny_backbone(tmp_path_factory: pytest.TempPathFactory, wordpiece_vocabulary
 
 @pytest.fixture(scope="session")
 def tiny_minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MiniLM's vocabulary and layers, 32 wide, with random weights."""
+    """MiniLM's vocabulary, 2 layers x 32, with random weights."""
     folder = tmp_path_factory.mktemp("tiny") / "minilm-l6"
     tokenizer = AutoTokenizer.from_pretrained(resolve_backbone("minilm-l6").source)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 6, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
     torch.manual_seed(0)
     BertModel(BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
