@@ -10,7 +10,7 @@ from conftest import ROOT
 
 
 def test_site_builds_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
-    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path)]
+    argv = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     unreachable = dict.fromkeys(("http_proxy", "https_proxy"), "http://127.0.0.1:9")
     done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **unreachable})
     assert done.returncode == 0, done.stderr[-3000:]
