@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
-from huggingface_hub import constants
+from huggingface_hub import constants, get_session
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -17,6 +17,15 @@ from huggingface_hub.errors import (
 )
 
 _LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
+
+
+def is_reachable() -> bool:
+    """Whether the Hub answers one request within five seconds."""
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except HTTPError:
+        return False
+    return True
 
 
 def status_of(error: BaseException) -> int | None:

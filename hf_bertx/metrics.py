@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,13 +57,14 @@ def average_precision(scores: np.ndarray, references: np.ndarray) -> float:
 
     Args:
         scores: of shape `(items, classes)`: the higher, the likelier is the class.
-        references: class numbers of shape `(items,)`; a class without an item is left out.
+        references: class numbers of shape `(items,)`, or rows of 0 and 1 for items with several labels. A class
+            without an item is left out; 0.0 where no item has a label.
     """
     from sklearn.metrics import average_precision_score
 
-    classes = np.unique(references)
-    one_by_one = [average_precision_score(references == number, scores[:, int(number)]) for number in classes]
-    return float(np.mean(one_by_one))
+    of_class = references if references.ndim == 2 else references[:, None] == np.arange(scores.shape[1])
+    each = [average_precision_score(of_class[:, i], scores[:, i]) for i in np.flatnonzero(of_class.any(axis=0))]
+    return float(np.mean(each)) if each else 0.0
 
 
 # name -> function of (predictions, references), each of shape (items,)
@@ -173,7 +175,7 @@ def constant_answer_loss(labels: np.ndarray, regression: bool, balanced: bool = 
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
-    """A weight a class such that all classes weigh the same, and an item 1 in the mean; 1 for a class without items.
+    """Weights, `(classes,)`: each class weighs the same in all, and an item 1 on average; a class without items has 1.
 
     Args:
         labels: class numbers of the training items.
@@ -199,9 +201,9 @@ def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:
         predictions: class numbers of shape `(segments,)`.
         groups: the piece of each segment.
     """
-    votes: dict[str, list[int]] = {}
+    votes: dict[str, list[int]] = defaultdict(list)
     for group, prediction in zip(groups, predictions, strict=True):
-        votes.setdefault(group, []).append(int(prediction))
+        votes[group].append(int(prediction))
     return {group: int(np.bincount(cast).argmax()) for group, cast in votes.items()}
 
 
@@ -223,12 +225,12 @@ def score(
     bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))
     if len(bad):
         raise ValueError(f"item {bad[0]}: the model answers with what is not a number (nan or infinity)")
-    if task.multi_label:
-        return _score_labels(task, logits, true)
-    predicted = logits.reshape(-1) if task.regression else logits.argmax(axis=-1)
+    predicted = logits.reshape(-1) if task.regression else logits > 0 if task.multi_label else logits.argmax(axis=-1)
     if not task.votes:
-        plain = {name: compute(name, predicted, true) for name in task.metrics if name not in SCORED}
-        return plain | {name: SCORED[name](logits, true) for name in task.metrics if name in SCORED}
+        return {
+            name: SCORED[name](logits, true) if name in SCORED else compute(name, predicted, true)
+            for name in task.metrics
+        }
     if groups is None:
         raise ValueError(f"task {task.name} votes over the segments of a piece, and the data has no `group` column")
     groups = names_of_pieces(groups)
@@ -240,21 +242,6 @@ def score(
     pieces = list(truth)
     scores = {name: compute(name, [voted[p] for p in pieces], [truth[p] for p in pieces]) for name in task.metrics}
     return {**scores, "segment_accuracy": compute("accuracy", predicted, true)}
-
-
-def _score_labels(task: Task, logits: np.ndarray, true: np.ndarray) -> dict[str, float]:
-    """All metrics of a task whose items may have several labels: `true` is of shape `(items, labels)`."""
-    from sklearn.metrics import average_precision_score
-
-    present = true.any(axis=0)
-    scores = {}
-    for name in task.metrics:
-        if name in SCORED:
-            each = [average_precision_score(true[:, i], logits[:, i]) for i in np.flatnonzero(present)]
-            scores[name] = float(np.mean(each)) if each else 0.0
-        else:
-            scores[name] = compute(name, logits > 0, true)
-    return scores
 
 
 @dataclass(frozen=True)

@@ -133,9 +133,14 @@ def _not_finite(value: Any, name: str = "") -> str | None:
     return next(filter(None, (_not_finite(item, f"{name}.{key}") for key, item in items)), None)
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Bytes, whole or not at all."""
+    write_whole(path, lambda temporary: temporary.write_bytes(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Text in UTF-8, whole or not at all."""
-    write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_bytes(path, text.encode())
 
 
 def write_folder(path: Path, write: Callable[[Path], None]) -> None:

@@ -8,8 +8,8 @@ import json
 import lzma
 import shutil
 import tarfile
+from collections import defaultdict
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock
@@ -19,11 +19,11 @@ from ..protocols import PROBE
 from ..runs.run import DECISION, ROW, Run, drawn_together
 from ..runs.spec import RunSpec
 from ..tasks import TASKS, Task
+from .execution import LOCKS
 
 TOP = "runs"  # the folder that all paths in the file begin with
 KEPT = (run_files.RUN, run_files.LOG, run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS, run_files.RESULTS)
 _OF_FAILED = (run_files.RUN, run_files.FAILURE)
-_LOCKS = ".locks"
 _ENDING = ".tar.xz"
 
 
@@ -43,23 +43,22 @@ def write_archive(archive: Path, root: Path, runs: Iterable[RunSpec]) -> int:
     Returns:
         How many finished runs the file holds.
     """
-    archive.parent.mkdir(parents=True, exist_ok=True)
-    lock = root / _LOCKS / f"{archive.name}.lock"  # with the runs' locks, not in the archive's folder
+    folders = [run.folder(root) for run in runs]
+
+    def write(path: Path) -> None:
+        with tarfile.open(path, "w:xz", preset=1) as tar:
+            for plan in sorted((root / run_files.PLANS).glob("*.json")):
+                _add(tar, plan.relative_to(root), plan.read_bytes())
+            for folder in folders:
+                for name, content in _contents(folder).items():
+                    _add(tar, folder.relative_to(root) / name, content)
+
+    lock = root / LOCKS / f"{archive.name}.lock"  # with the runs' locks, not in the archive's folder
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
-        folders = [run.folder(root) for run in runs]
-        finished = [folder for folder in folders if (folder / run_files.RESULTS).is_file()]
-
-        def write(path: Path) -> None:
-            with tarfile.open(path, "w:xz", preset=1) as tar:
-                for plan in sorted((root / run_files.PLANS).glob("*.json")):
-                    _add(tar, plan.relative_to(root), plan.read_bytes())
-                for folder in folders:
-                    for name, content in _contents(folder).items():
-                        _add(tar, folder.relative_to(root) / name, content)
-
+        finished = sum((folder / run_files.RESULTS).is_file() for folder in folders)
         run_files.write_whole(archive, write)
-    return len(finished)
+    return finished
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
@@ -69,17 +68,14 @@ def _contents(folder: Path) -> dict[str, bytes]:
     published data without a licence become row numbers: nothing of such data is published again.
     """
     if not (folder / run_files.RESULTS).is_file():
-        names = _OF_FAILED if (folder / run_files.FAILURE).is_file() else ()
-        return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
-    contents = {name: (folder / name).read_bytes() for name in KEPT if (folder / name).is_file()}
-    results = json.loads(contents[run_files.RESULTS])
-    results["files"] = {name: stated for name, stated in results.get("files", {}).items() if name in KEPT}
+        return _files(folder, _OF_FAILED) if (folder / run_files.FAILURE).is_file() else {}
     run = Run.open(folder)
     task, probe = run.task, run.specification["protocol"] == PROBE
     decisions = probe and not task.regression and not task.multi_label
-    if probe:
-        contents.pop(run_files.VALIDATION_PREDICTIONS, None)
-        results["files"].pop(run_files.VALIDATION_PREDICTIONS, None)
+    kept = [name for name in KEPT if not (probe and name == run_files.VALIDATION_PREDICTIONS)]
+    contents = _files(folder, kept)
+    results = json.loads(contents[run_files.RESULTS])
+    results["files"] = {name: stated for name, stated in results.get("files", {}).items() if name in kept}
     for name in (run_files.TEST_PREDICTIONS, run_files.VALIDATION_PREDICTIONS):
         if name in contents and (decisions or _unlicensed(task)):
             contents[name] = _compact(contents[name], decisions, run)
@@ -87,6 +83,10 @@ def _contents(folder: Path) -> dict[str, bytes]:
             results["files"][name] = {"size": len(contents[name]), "sha256": digest}
     contents[run_files.RESULTS] = json.dumps(results, indent=2, ensure_ascii=False).encode()
     return contents
+
+
+def _files(folder: Path, names: Iterable[str]) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names if (folder / name).is_file()}
 
 
 def _unlicensed(task: Task) -> bool:
@@ -126,11 +126,11 @@ def _add(tar: tarfile.TarFile, path: Path, content: bytes) -> None:
 def read_archive(archive: Path, root: Path, failed: bool = True) -> int:
     """Puts the runs of an archive below `root`.
 
-    A finished run takes the place of one that was begun there and is not finished, whose files all go. What
-    else is there stays as it is, also a run that a process is training.
+    A finished run replaces one that was begun there and is not finished. All else stays as it is, also a run that a
+    process is training.
 
     Args:
-        failed: whether to put the order and the error of failed runs there, for a report.
+        failed: whether to add the order and the error of failed runs too, for a report.
 
     Returns:
         How many finished runs were added.
@@ -147,9 +147,9 @@ def read_archive(archive: Path, root: Path, failed: bool = True) -> int:
         raise ValueError(f"{archive}: no such file") from None
     except (tarfile.TarError, lzma.LZMAError, EOFError) as error:
         raise ValueError(f"{archive}: not a whole archive of runs ({' '.join(str(error).split())})") from None
-    folders: dict[Path, dict[str, bytes]] = {}
+    folders: dict[Path, dict[str, bytes]] = defaultdict(dict)
     for place, content in contents.items():
-        folders.setdefault(place.parent, {})[place.name] = content
+        folders[place.parent][place.name] = content
     added = 0
     for place, files in sorted(folders.items()):  # a run before the folders in it
         if run_files.RESULTS in files:
@@ -179,24 +179,14 @@ def _put_finished(folder: Path, files: dict[str, bytes]) -> bool:
 
 def _put(folder: Path, files: dict[str, bytes]) -> None:
     for name in sorted(files, key=lambda name: name == run_files.RESULTS):  # last: it says that the run is finished
-        run_files.write_whole(folder / name, partial(_write, files[name]))
-
-
-def _write(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
+        run_files.write_bytes(folder / name, files[name])
 
 
 def _place(archive: Path, entry: tarfile.TarInfo) -> Path:
-    """Where an entry lies below the root of the runs."""
+    """The path of an entry, relative to the root of the runs."""
     path = PurePosixPath(entry.name)
     if not entry.isfile():
         raise ValueError(f"{archive}: entry {entry.name!r} is neither a file nor a folder")
-    if (
-        path.is_absolute()
-        or ".." in path.parts
-        or "\\" in entry.name
-        or path.parts[:1] != (TOP,)
-        or len(path.parts) < 2
-    ):
+    if path.parts[:1] != (TOP,) or len(path.parts) < 2 or ".." in path.parts or "\\" in entry.name:
         raise ValueError(f"{archive}: entry {entry.name!r} does not lie below {TOP}/")
     return Path(*path.parts[1:])

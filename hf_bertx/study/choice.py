@@ -20,7 +20,7 @@ CHOICES = "choices"  # folder below the runs
 
 @dataclass(frozen=True)
 class Choice:
-    """What a grid gave for one task, backbone, arm, fraction, protocol and split.
+    """What a grid gave for one task, backbone, arm, fraction, protocol, split and k-mer.
 
     Args:
         by: `validation` and the metric, or `train_loss`.
@@ -35,6 +35,7 @@ class Choice:
     fraction: float
     protocol: str
     split: str
+    kmer: int | None
     by: str
     points: dict[str, list[float]]
     chosen: str | None
@@ -45,6 +46,7 @@ class Choice:
         so_far = "" if self.complete else " so far"
         means = ", ".join(f"{variant} {statistics.mean(v):.4f}" for variant, v in self.points.items() if v)
         of = f"{self.task} {self.backbone} {self.arm}, {self.protocol}, {self.split}"
+        of += f", {self.kmer}-mers" if self.kmer else ""
         return f"best{so_far} by {self.by}: {of}: {self.chosen} ({means})"
 
 
@@ -56,41 +58,25 @@ def choose(study: Study, root: Path) -> list[Choice]:
     """
     cells: dict[tuple, list[RunSpec]] = defaultdict(list)
     for run in study.runs:
-        if run.protocol == PROBE:  # training sizes of a probe are not a grid
-            continue
-        cells[run.task, run.backbone, run.arm, run.fraction, run.protocol, run.data_split, run.kmer].append(run)
+        if run.protocol != PROBE:  # training sizes of a probe are not a grid
+            cells[run.task, run.backbone, run.arm, run.fraction, run.protocol, run.data_split, run.kmer].append(run)
     return [_choice(runs, study.choose_by, root) for runs in cells.values() if len({run.variant for run in runs}) > 1]
 
 
 def _choice(runs: list[RunSpec], choose_by: str, root: Path) -> Choice:
-    first = runs[0]
-    metric = get_task(first.task).metric
+    metric, by_loss = get_task(runs[0].task).metric, choose_by == "train_loss"
     points: dict[str, list[float]] = {run.variant: [] for run in runs}
-    for run in runs:
-        value = _value(run.folder(root), choose_by, metric)
-        if value is not None:
-            points[run.variant].append(value)
+    for spec in runs:
+        if (spec.folder(root) / run_files.RESULTS).is_file():
+            run = Run.open(spec.folder(root))
+            value = run.curve("loss")[-1][1] if by_loss else run.score("validation", metric)
+            points[spec.variant] += [] if value is None else [value]
     means = {variant: statistics.mean(values) for variant, values in points.items() if values}
-    best = min if choose_by == "train_loss" else max
-    return Choice(
-        first.task,
-        first.backbone,
-        first.arm,
-        first.fraction,
-        first.protocol,
-        first.data_split,
-        "train_loss" if choose_by == "train_loss" else f"validation {metric}",
-        points,
-        best(means, key=lambda variant: means[variant]) if means else None,
-        sum(map(len, points.values())) == len(runs),
-    )
-
-
-def _value(folder: Path, choose_by: str, metric: str) -> float | None:
-    run = Run.open(folder) if (folder / run_files.RESULTS).is_file() else None
-    if run is None:
-        return None
-    return run.score("validation", metric) if choose_by == "validation" else run.curve("loss")[-1][1]
+    chosen = (min if by_loss else max)(means, key=means.__getitem__, default=None)
+    complete = sum(map(len, points.values())) == len(runs)
+    first, by = runs[0], "train_loss" if by_loss else f"validation {metric}"
+    cell = (first.task, first.backbone, first.arm, first.fraction, first.protocol, first.data_split, first.kmer)
+    return Choice(*cell, by, points, chosen, complete)
 
 
 def write_choices(study: Study, root: Path) -> list[Choice]:

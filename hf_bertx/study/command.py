@@ -27,6 +27,7 @@ from .execution import (
 )
 from .plan import Study, load_study
 from .ray_cluster import execute_on_ray
+from .silent_hub import offline_if_silent
 
 LEFT = 75  # exit status if the time limit left runs: EX_TEMPFAIL of sysexits.h
 _RESERVE = 30.0  # seconds of a time limit that are kept for checkpoints and the archive; a tenth of it at most
@@ -71,14 +72,16 @@ def run_study(
         print(f"{read_archive(from_archive, context.root, failed=False)} finished runs added from {from_archive}")
     if time_limit is not None:
         os.environ[DEADLINE] = str(time.time() + time_limit - min(_RESERVE, time_limit / 10))
-    todo = missing(study, context)
+    with offline_if_silent(study, context):
+        todo = missing(study, context)
+        if dry_run:
+            _print_counts(study, len(todo))
+            _print_estimate(study, todo, context, workers or 1)
+            return 0
     progress = _Progress(study, len(todo), context.root, archive)
     if os.environ.get(_WORKER) == "1":  # a worker process; the first process prints and writes the plan
         return _status(execute_in_order(todo, context, progress))
     _print_counts(study, len(todo))
-    if dry_run:
-        _print_estimate(study, todo, context, workers or 1)
-        return 0
     write_plan(study, context.root)
     progress.archive_runs(at_once=True)
     status = 0

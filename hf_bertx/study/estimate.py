@@ -7,7 +7,8 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..arms import BASELINE, get_arm
 from ..protocols import PROBE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
-from ..tasks import get_task
+from ..tasks import Task, get_task
 from .execution import StudyContext
 
 _TIMED_STEPS = 3
@@ -59,34 +60,28 @@ def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], context:
             training steps of its size are timed once.
     """
     known: dict[tuple, float | None] = dict(measured_seconds(everything, context.root))
-    steps: dict[tuple, float] = {}
+    seconds_per_step = cache(partial(_seconds_per_step, context.threads))
     seconds = []
     for run in planned:
         key = _cost_key(run)
         if key not in known:
-            known[key] = (
-                None if run.arm == BASELINE or run.protocol == PROBE else _expected_seconds(run, context, steps)
-            )
+            known[key] = _expected_seconds(run, context, seconds_per_step)
         seconds.append(known[key])
     return seconds
 
 
-def _expected_seconds(run: RunSpec, context: StudyContext, timed: dict[tuple, float]) -> float | None:
+def _expected_seconds(run: RunSpec, context: StudyContext, seconds_per_step: Callable[..., float]) -> float | None:
     from ..data.task_data import load_task_data
 
+    if run.arm == BASELINE or run.protocol == PROBE:
+        return None
     task, values = get_task(run.task), run.hyperparameters()
+    batch = int(values["global_batch_size"])
     try:
         data = load_task_data(task, run.data_split, context.data_dir(run.task))
-        batch = int(values["global_batch_size"])
-        size = (
-            run.backbone,
-            get_arm(run.arm).tuning,
-            batch,
-            _usual_length(data.splits["train"], task.max_length, task, run.kmer),
-            values.get("precision", "auto"),
-        )
-        if size not in timed:
-            timed[size] = _seconds_per_step(*size, context.threads)
+        length = _usual_length(data.splits["train"], task, run.kmer)
+        tuning = get_arm(run.arm).tuning
+        a_step = seconds_per_step(run.backbone, tuning, batch, length, values.get("precision", "auto"))
     except OSError:
         return None
     an_epoch = math.ceil(len(data.splits["train"]) * run.fraction / batch)
@@ -95,20 +90,20 @@ def _expected_seconds(run: RunSpec, context: StudyContext, timed: dict[tuple, fl
     validation, test = (min(limit, len(data.splits[name])) for name in ("validation", task.test_split))
     every = values.get("eval_steps") or max(1, an_epoch // 3)
     evaluated = validation * (steps // every + 1) + test
-    return timed[size] * (steps + _EVALUATION * evaluated / batch)
+    return a_step * (steps + _EVALUATION * evaluated / batch)
 
 
-def _usual_length(rows: Any, longest: int, task: Any, kmer: int | None = None) -> int:
+def _usual_length(rows: Any, task: Task, kmer: int | None) -> int:
     """Tokens of the median of a hundred items, special tokens included."""
     lengths = [
         len(item.split()) if task.discipline in ("text", "music") else len(item) for item in rows["sequence"][:100]
     ]
     scale = 1.3 if task.discipline == "text" else 1.0 / (kmer or 1)  # approximate number of subwords in a word
-    return min(longest, int(statistics.median(lengths) * scale) + 2)
+    return min(task.max_length, int(statistics.median(lengths) * scale) + 2)
 
 
 def _seconds_per_step(
-    backbone: str, tuning: str, batch: int, length: int, precision: str, threads: int | None
+    threads: int | None, backbone: str, tuning: str, batch: int, length: int, precision: str
 ) -> float:
     """Times training steps of a model of this size on random ids."""
     import torch

@@ -10,9 +10,9 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
 from .plan import FORMAT, Study
 
-_LOCKS = ".locks"
+LOCKS = ".locks"  # folder below the runs
 _POLL = 2.0  # seconds between checks of other processes' runs
 
 
@@ -128,15 +128,16 @@ def missing(study: Study, context: StudyContext) -> list[RunSpec]:
     Raises:
         ValueError: a folder holds a run of another order or on other data.
     """
-    started = [run for run in study.runs if (run.folder(context.root) / run_files.RUN).is_file()]
-    fingerprints = {key: _fingerprint(*key, context) for key in {(run.task, run.data_split) for run in started}}
-    finished = {
-        run.folder() for run in started if is_finished(run, context.root, fingerprints[run.task, run.data_split])
-    }
-    return [run for run in study.runs if run.folder() not in finished]
+    fingerprint = cache(partial(_fingerprint, context))
+
+    def to_do(run: RunSpec) -> bool:
+        started = (run.folder(context.root) / run_files.RUN).is_file()
+        return not (started and is_finished(run, context.root, fingerprint(run.task, run.data_split)))
+
+    return [run for run in study.runs if to_do(run)]
 
 
-def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
+def _fingerprint(context: StudyContext, task: str, split: str) -> str | None:
     """The fingerprint of the current data; None without it, so that finished studies can be listed."""
     from ..data.task_data import load_task_data
 
@@ -146,54 +147,44 @@ def _fingerprint(task: str, split: str, context: StudyContext) -> str | None:
         return None
 
 
-@contextmanager
-def _claimed(run: RunSpec, root: Path) -> Iterator[bool]:
-    """Takes a run's lock; gives False if another process holds it."""
-    path = root / _LOCKS / f"{run.folder().as_posix().replace('/', '--')}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
 def outcome_of(run: RunSpec, root: Path) -> Outcome:
     """The outcome of a run that no process trains any more, read from its folder."""
     folder = run.folder(root)
     if (folder / run_files.RESULTS).is_file():
         return Outcome(run, "finished")
     failure = folder / run_files.FAILURE
-    return (
-        Outcome(run, "failed", error=run_files.read_json(failure)["error"])
-        if failure.is_file()
-        else Outcome(run, "left")
-    )
+    if failure.is_file():
+        return Outcome(run, "failed", error=run_files.read_json(failure)["error"])
+    return Outcome(run, "left")
 
 
 def execute(run: RunSpec, context: StudyContext) -> Outcome:
     """Trains one run, unless it is finished or another process trains it. An error is recorded in its folder."""
-    with _claimed(run, context.root) as mine:
-        if not mine:
-            return Outcome(run, "elsewhere")
-        started = time.perf_counter()
-        try:
-            if is_finished(run, context.root):
-                return Outcome(run, "there")
-            _train(run, context)
-        except (run_files.LockedRunError, TimeLimitReached) as error:
-            return Outcome(run, "left" if isinstance(error, TimeLimitReached) else "elsewhere")
-        except Exception as error:  # a failed run must not stop the others; its folder has the error
-            message = " ".join(f"{type(error).__name__}: {error}".split())
-            RunWriter(run.folder(context.root)).failure(message)
-            return Outcome(run, "failed", time.perf_counter() - started, message)
-        (run.folder(context.root) / run_files.FAILURE).unlink(missing_ok=True)
-        return Outcome(run, "finished", time.perf_counter() - started)
+    lock = context.root / LOCKS / f"{run.folder().as_posix().replace('/', '--')}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            return _execute(run, context)
+    except Timeout:
+        return Outcome(run, "elsewhere")
+
+
+def _execute(run: RunSpec, context: StudyContext) -> Outcome:
+    started = time.perf_counter()
+    try:
+        if is_finished(run, context.root):
+            return Outcome(run, "there")
+        _train(run, context)
+    except run_files.LockedRunError:
+        return Outcome(run, "elsewhere")
+    except TimeLimitReached:
+        return Outcome(run, "left")
+    except Exception as error:  # a failed run must not stop the others; its folder has the error
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        RunWriter(run.folder(context.root)).failure(message)
+        return Outcome(run, "failed", time.perf_counter() - started, message)
+    (run.folder(context.root) / run_files.FAILURE).unlink(missing_ok=True)
+    return Outcome(run, "finished", time.perf_counter() - started)
 
 
 def _train(run: RunSpec, context: StudyContext) -> None:
