@@ -1,5 +1,8 @@
 """The files of examples/cluster are what accelerate, SLURM and `bertx study` take."""
 
+import os
+import shutil
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -9,9 +12,12 @@ import torch
 import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from conftest import ROOT
+from python_processes import PythonProcess
+from transformers import BertConfig
 
 from hf_bertx.callbacks import TimeLimitCallback
 from hf_bertx.cli import main
+from hf_bertx.runs.run import Run
 from hf_bertx.runs.time_limit import TimeLimitReached
 
 FOLDER = ROOT / "examples" / "cluster"
@@ -58,4 +64,36 @@ def _one_of_two(rank: int, file: str, deadline: float) -> None:
 
 
 def test_processes_of_a_run_stop_together(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_one_of_two, (str(tmp_path / "group"), 0.0), nprocs=2)
+    group = (str(tmp_path / "group"), 0.0)
+    torch.multiprocessing.start_processes(_one_of_two, group, nprocs=2, start_method="forkserver")
+
+
+def test_class_weights_do_not_depend_on_the_processes(tiny_backbone: Path, tmp_path: Path) -> None:
+    still = tmp_path / "no-dropout"
+    shutil.copytree(tiny_backbone, still)
+    BertConfig.from_pretrained(still, hidden_dropout_prob=0.0).save_pretrained(still)
+    # 320 items: where an epoch's last batch is not full, accelerate repeats items to give each process as many
+    order = "--fraction 0.11146 --max_steps 6 --eval_steps 6 --logging_steps 1 --class_weights balanced --threads 1"
+    order += " --attention_dropout 0 --learning_rate 3e-3 --warmup_steps 0 --precision float32 --use_cpu"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    places = {"one": [{}], "two": [{**group, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]}
+    started = [
+        PythonProcess(
+            ROOT / "train.py",
+            "--backbone",
+            still,
+            "--output_dir",
+            tmp_path / name,
+            *order.split(),
+            env=os.environ | place,
+        )
+        for name in places
+        for place in places[name]
+    ]
+    for process in started:
+        done = process.wait()
+        assert done.returncode == 0, done.stderr[-3000:]
+    one, two = (Run.open(next((tmp_path / name).rglob("run.json")).parent).curve("loss") for name in places)
+    assert len(one) == 6
+    assert [loss for _, loss in two] == pytest.approx([loss for _, loss in one], abs=1e-4)

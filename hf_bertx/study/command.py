@@ -17,6 +17,7 @@ from .archive import check_name, read_archive, write_archive
 from .choice import write_choices
 from .estimate import estimate, gpu_room
 from .execution import (
+    WORKER,
     Outcome,
     StudyContext,
     execute_in_order,
@@ -31,7 +32,6 @@ from .silent_hub import offline_if_silent
 
 LEFT = 75  # exit status if the time limit left runs: EX_TEMPFAIL of sysexits.h
 _RESERVE = 30.0  # seconds of a time limit that are kept for checkpoints and the archive; a tenth of it at most
-_WORKER = "BERTX_STUDY_WORKER"  # set in the environment of several processes that share a study
 _SHOWN = 20  # planned runs that a dry run lists; the rest is counted
 
 
@@ -79,7 +79,7 @@ def run_study(
             _print_estimate(study, todo, context, workers or 1)
             return 0
     progress = _Progress(study, len(todo), context.root, archive)
-    if os.environ.get(_WORKER) == "1":  # a worker process; the first process prints and writes the plan
+    if os.environ.get(WORKER) == "1":  # a worker process; the first process prints and writes the plan
         return _status(execute_in_order(todo, context, progress))
     _print_counts(study, len(todo))
     write_plan(study, context.root)
@@ -120,7 +120,6 @@ def _run_workers(
     command = [sys.executable, "-m", "hf_bertx.cli", "study", name]
     for option, value in options.items():
         command += [] if value is None else [f"--{option}", str(value)]
-    os.environ[_WORKER] = "1"
     return execute_in_processes(command, workers, meanwhile)
 
 

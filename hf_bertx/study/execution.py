@@ -29,6 +29,7 @@ from ..tasks import get_task, rows_folder
 from .plan import FORMAT, Study
 
 LOCKS = ".locks"  # folder below the runs
+WORKER = "BERTX_STUDY_WORKER"  # set in the environment of several processes that share a study
 _POLL = 2.0  # seconds between checks of other processes' runs
 
 
@@ -247,7 +248,7 @@ def execute_in_processes(command: list[str], workers: int, meanwhile: Callable[[
     Args:
         meanwhile: is called again and again until all have ended.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # each worker sets its own number of threads
+    environment = {**os.environ, WORKER: "1", "OMP_NUM_THREADS": "1"}  # each worker sets its own number of threads
     started = [subprocess.Popen(command, env=environment) for _ in range(workers)]
     try:
         while any(process.poll() is None for process in started):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from made_runs import make_run
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -138,24 +139,27 @@ def test_weights_need_classes_and_a_choice_needs_a_test(tmp_path: Path) -> None:
     assert read_options(["--quick"]).run.quick
 
 
+def answered(folder: Path, split: str, right: np.ndarray, groups: list[str] | None = None) -> None:
+    """Gives a run answers on a split: 0 to each item that is right, and all items are of class 0."""
+    columns = {"id": [str(i) for i in range(len(right))], "label": [0] * len(right)}
+    rows = Dataset.from_dict(columns | ({} if groups is None else {"group": groups}))
+    run_files.write_predictions(folder / f"predictions_{split}.parquet", rows, np.eye(3)[1 - right.astype(int)])
+    results = run_files.read_json(folder / run_files.RESULTS)
+    results["metrics"][split] = {"accuracy": float(right.mean())}
+    run_files.write_json(folder / run_files.RESULTS, results)
+
+
 def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
     """Validation chooses the second model, though the first is better on test."""
-    made = [
-        Candidate(kind, name, Run.open(make_run(tmp_path, seed=seed, skill=skill, arm=arm)))
-        for seed, (kind, name, skill, arm) in enumerate(
-            [(FINE_TUNED, "a", 2.2, "bert"), (PROBE, "b", 2.0, "re_emb"), (BASELINE, "c", 0.4, "rand")]
-        )
-    ]
-    for candidate, score in zip(made, (0.1, 0.9, 0.2), strict=True):
-        path = candidate.run.folder / run_files.VALIDATION_PREDICTIONS
-        labels = np.arange(10) % 3
-        answers = np.where(np.arange(10) < round(10 * score), labels, (labels + 1) % 3)
-        rows = {"id": [str(i) for i in range(10)], "label": labels.tolist()}
-        run_files.write_predictions(path, Rows(rows), np.eye(3)[answers])
-        results = run_files.read_json(candidate.run.folder / run_files.RESULTS)
-        results["metrics"]["validation"] = {"accuracy": score}
-        run_files.write_json(candidate.run.folder / run_files.RESULTS, results)
-    made = [Candidate(each.kind, each.name, Run.open(each.run.folder)) for each in made]
+    made = []
+    for kind, name, skill, arm, score in (
+        (FINE_TUNED, "a", 2.2, "bert", 0.1),
+        (PROBE, "b", 2.0, "re_emb", 0.9),
+        (BASELINE, "c", 0.4, "rand", 0.2),
+    ):
+        folder = make_run(tmp_path, skill=skill, arm=arm)
+        answered(folder, "validation", np.arange(10) < 10 * score)
+        made.append(Candidate(kind, name, Run.open(folder)))
     compared = compare_candidates(made)
     assert [row["validation"] for row in compared["candidates"]] == pytest.approx([0.1, 0.9, 0.2])
     assert (compared["kept"], compared["best_baseline"]) == ("b", "c")
@@ -173,18 +177,12 @@ def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
 
 def test_intervals_of_a_comparison_are_over_groups(tmp_path: Path) -> None:
     made = []
-    for seed, (kind, name, skill) in enumerate([(PROBE, "model", 2.0), (BASELINE, "other", 0.4)]):
-        run = Run.open(make_run(tmp_path, seed=seed, skill=skill, items=40, split="grouped"))
+    for seed, (kind, share) in enumerate([(PROBE, 0.9), (BASELINE, 0.5)]):
+        folder = make_run(tmp_path, seed=seed, items=40, split="grouped")
+        right = np.random.default_rng(seed).random(40) < share
         for split in ("validation", "test"):
-            ids = [f"{i}-{copy}" for i in range(40) for copy in range(3)]
-            answers = np.random.default_rng(seed).random(40) < (0.9 if kind == PROBE else 0.5)
-            rows = {"id": ids, "label": [0] * 120, "group": [i.partition("-")[0] for i in ids]}
-            path = run_files.VALIDATION_PREDICTIONS if split == "validation" else run_files.TEST_PREDICTIONS
-            run_files.write_predictions(run.folder / path, Rows(rows), np.eye(3)[1 - answers.repeat(3).astype(int)])
-            results = run_files.read_json(run.folder / run_files.RESULTS)
-            results["metrics"][split] = {"accuracy": float(answers.mean())}
-            run_files.write_json(run.folder / run_files.RESULTS, results)
-        made.append(Candidate(kind, name, Run.open(run.folder)))
+            answered(folder, split, right.repeat(3), [f"g{i // 3}" for i in range(120)])
+        made.append(Candidate(kind, kind, Run.open(folder)))
     compared = compare_candidates(made)
     assert (compared["test_items"], compared["test_groups"]) == (120, 40)
     assert "[95% over 40 groups of 120 items]" in table(compared)[0]
@@ -200,14 +198,3 @@ def test_of_equal_rates_the_usual_one_is_kept() -> None:
     for scores, best in (((0.5, 0.5, 0.5), 1e-4), ((0.6, 0.5, 0.6), 3e-5), ((0.5, 0.5, 0.6), 3e-4)):
         tried = [{"learning_rate": rate, "validation": score} for rate, score in zip(rates, scores, strict=True)]
         assert best_rate(tried, 1e-4) == best
-
-
-class Rows(dict):
-    """Columns by name, as a data set gives them."""
-
-    @property
-    def column_names(self) -> list[str]:
-        return list(self)
-
-    def __len__(self) -> int:
-        return len(self["id"])

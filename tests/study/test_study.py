@@ -7,6 +7,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import datasets
+import huggingface_hub
 import pytest
 import yaml
 from python_processes import run_python
@@ -282,6 +284,20 @@ def test_a_plan_says_how_long_it_takes(
     assert estimate([unknown], [unknown], StudyContext(tmp_path)) == [None]  # its data is not here
 
 
+def test_a_dry_run_does_not_wait_for_a_silent_hub(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for module in (datasets.config, huggingface_hub.constants):
+        monkeypatch.setattr(module, "HF_HUB_OFFLINE", False)
+    waits: list[float] = []
+    monkeypatch.setattr(time, "sleep", waits.append)
+    file = small(tmp_path, tiny_backbone, tasks=["dna-h3", "music-maestro-v1"])
+    assert main(["study", file, "--runs", str(tmp_path / "runs"), "--dry_run"]) == 0
+    assert capsys.readouterr().out.count("not measured") == 8
+    assert waits == []
+    assert not huggingface_hub.constants.HF_HUB_OFFLINE
+
+
 def write_finished(run: RunSpec, root: Path, fingerprint: str, metrics: dict, log: list | None = None) -> None:
     """The files that a study reads of a finished run."""
     told = {name: run.hyperparameters()[name] for name in ("learning_rate", "restarts")}
@@ -328,14 +344,18 @@ def test_the_best_point_of_a_grid_is_chosen_without_the_test_set(tiny_backbone: 
     assert choose(load_study(small(tmp_path, tiny_backbone)), root) == []
 
 
-def test_a_grid_is_chosen_from_for_each_protocol_and_split(tiny_backbone: Path, tmp_path: Path) -> None:
-    parts = [{}, {"protocol": "paper"}, {"split": "authors"}]
+def test_a_grid_is_chosen_from_for_each_protocol_split_and_k(tiny_backbone: Path, tmp_path: Path) -> None:
+    parts = [{}, {"protocol": "paper"}, {"split": "authors"}, {"kmers": [3]}]
     more = {"arms": ["rand"], "grid": {"learning_rate": [1e-4, 1e-3]}, "parts": parts}
     choices = choose(load_study(small(tmp_path, tiny_backbone, **more)), tmp_path)
-    assert [(each.protocol, each.split, list(each.points)) for each in choices] == [
-        (protocol, split, ["learning_rate=0.0001", "learning_rate=0.001"])
-        for protocol, split in (("recommended", "paper"), ("paper", "paper"), ("recommended", "authors"))
+    assert all(list(each.points) == ["learning_rate=0.0001", "learning_rate=0.001"] for each in choices)
+    assert [(each.protocol, each.split, each.kmer) for each in choices] == [
+        ("recommended", "paper", None),
+        ("paper", "paper", None),
+        ("recommended", "authors", None),
+        ("recommended", "paper", 3),
     ]
+    assert "recommended, paper, 3-mers: None" in choices[-1].line()
 
 
 @pytest.mark.parametrize(
