@@ -1,5 +1,4 @@
-"""Names and errors, in one form for every command: "did you mean", one line for each exception, and the location of
-the folders beside the package."""
+"""Unknown names with a "did you mean", exceptions in one line, and where the folders beside the package are."""
 
 from __future__ import annotations
 
@@ -44,9 +43,8 @@ def one_line(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if len(text) > _LONGEST:
         text = f"{text[:_LONGEST]} ..."
-    if isinstance(error, _EXPECTED) and text and type(error) is not UnicodeDecodeError:
-        return text
-    if type(error) is RuntimeError and text:
+    expected = isinstance(error, _EXPECTED) and type(error) is not UnicodeDecodeError
+    if text and (expected or type(error) is RuntimeError):
         return text
     return f"{type(error).__name__}: {text or 'no message'} (TRANSFORMERS_VERBOSITY=debug shows where)"
 

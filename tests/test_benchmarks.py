@@ -1,9 +1,10 @@
 """The benchmarks measure what they say: operations, turns, ratios, goals, tables. Tiny models, real loops."""
 
+import importlib.metadata
 import json
 import multiprocessing
 import os
-import subprocess
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 from conftest import ROOT, small_config
 from noting_loops import ended_by_the_system, loop_that_notes, loop_that_waits
+from python_processes import run_python
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -62,6 +64,14 @@ def test_loops_take_turns_in_processes_of_their_own(tmp_path: Path) -> None:
     assert "b6" not in notes.read_text()
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loops begin with torch and transformers imported, which takes each of them seconds."""
+    context = multiprocessing.get_context("forkserver")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method: context)
+
+
+@pytest.mark.usefixtures("forked")
 def test_errors_of_a_loop_reach_the_measuring_process(tmp_path: Path) -> None:
     turn = Turn(loop_that_notes, "a", tmp_path / "notes", 1)
     turn.step()
@@ -78,6 +88,7 @@ def test_a_ratio_is_one_of_the_same_round() -> None:
     assert found == {"median": 3.0, "lowest": 2.0, "highest": 5.0, "rounds": 3}
 
 
+@pytest.mark.usefixtures("forked")
 def test_fine_tuning_is_measured_beside_the_example_script(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     file = tmp_path / "finetuning.json"
     argv = ["--cases", "tiny", "--loops", "stock", "compiled", "--compile_limit", "0.01", "--rounds", "2"]
@@ -106,24 +117,30 @@ def test_the_example_script_reads_whole_sequences() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", ["prediction.py --rounds 1 --items 8 --peer_items 4 --cases splice --threads 1 --backbone {}",
-             "tokenization.py --rounds 1 --sequences 20 --peer_sequences 5 --length 30",
-             "startup.py --rounds 1 --cases bertx\\ tasks"])  # fmt: skip
-def test_a_benchmark_writes_the_figures_of_its_goals(argv: str, tmp_path: Path, tiny_backbone: Path) -> None:
-    script, *options = (word.replace("\\", " ") for word in argv.replace("\\ ", "\\").split())
-    options = [option.format(tiny_backbone) for option in options]
-    output = tmp_path / script.replace(".py", ".json")
-    command = [sys.executable, str(ROOT / "benchmarks" / script), *options, "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    ("name", "options", "goal"),
+    [
+        (
+            "prediction",
+            "--rounds 1 --items 8 --peer_items 4 --cases splice --threads 1 --backbone {}",
+            "prediction of splice in float32, times the pipeline's speed",
+        ),
+        (
+            "tokenization",
+            "--rounds 1 --sequences 20 --peer_sequences 5 --length 30",
+            "tokenization into flat arrays, times symbol by symbol",
+        ),
+        ("startup", "--rounds 1 --cases 'bertx tasks'", "bertx tasks"),
+    ],
+)
+def test_a_benchmark_writes_the_figures_of_its_goals(
+    name: str, options: str, goal: str, tmp_path: Path, tiny_backbone: Path
+) -> None:
+    output = tmp_path / f"{name}.json"
+    argv = shlex.split(options.format(tiny_backbone))
+    done = run_python(ROOT / "benchmarks" / f"{name}.py", *argv, "--output", output)
     assert done.returncode == 0, done.stderr
-    measured = {goal.what for goal, figure, _ in goals.outcomes(goals.CPU_GOALS, tmp_path) if figure is not None}
-    assert {
-        "prediction.py": "prediction of splice in float32, times the pipeline's speed",
-        "tokenization.py": "tokenization into flat arrays, times symbol by symbol",
-        "startup.py": "bertx tasks",
-    }[script] in measured
-    recorded = json.loads(output.read_text())["versions"]["torch"]
-    assert recorded.partition("+")[0] == torch.__version__.partition("+")[0]  # a build's name may follow, as in +cpu
+    assert goal in {each.what for each, figure, _ in goals.outcomes(goals.CPU_GOALS, tmp_path) if figure is not None}
+    assert json.loads(output.read_text())["versions"]["torch"] == importlib.metadata.version("torch")
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Whatever happens to a process or a file, a command ends with the right result or
 """
 
 import hashlib
+import itertools
 import multiprocessing
 import random
 import shutil
@@ -11,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,16 @@ def test_killed_trainings_end_as_undisturbed_ones(tiny_backbone: Path, tmp_path:
 # --- damaged files ---------------------------------------------------------------------------------------------------
 
 
-def files_of(folder: Path) -> list[Path]:
-    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+def damaged_copies(
+    whole: Path, copy: Path, below: str = "", damages: Iterable[str] = DAMAGES
+) -> Iterator[tuple[Path, str]]:
+    """Copies a folder again and again, each time with one file of `below` damaged; yields the file, and how."""
+    files = sorted(path.relative_to(whole / below) for path in (whole / below).rglob("*") if path.is_file())
+    for name, how in itertools.product(files, damages):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(whole, copy)
+        damage(copy / below / name, how)
+        yield name, how
 
 
 def test_a_damaged_run_is_refused_or_answers_the_same(
@@ -110,38 +119,28 @@ def test_a_damaged_run_is_refused_or_answers_the_same(
     shutil.copytree(run_folder, copy)
     assert outcome(main, verbs["predict"], capsys)[0] == 0
     answers = output.read_bytes()
-    for name in files_of(run_folder):
-        for how in DAMAGES:
-            shutil.rmtree(copy)
-            shutil.copytree(run_folder, copy)
-            damage(copy / name, how)
-            output.unlink(missing_ok=True)
-            status, _ = outcome(main, verbs["predict"], capsys)
-            assert status == 2 or output.read_bytes() == answers, f"{name}, {how}: other answers"
-            if name.parts[0] != "model":
-                outcome(main, verbs["report"], capsys)
-            status, _ = outcome(main, verbs["publish"], capsys)
-            card = name.name == "README.md"  # written anew by each upload
-            assert status == 2 or card or name.parts[0] != "model", f"{name}, {how}: published"
+    for name, how in damaged_copies(run_folder, copy):
+        output.unlink(missing_ok=True)
+        status, _ = outcome(main, verbs["predict"], capsys)
+        assert status == 2 or output.read_bytes() == answers, f"{name}, {how}: other answers"
+        if name.parts[0] != "model":
+            outcome(main, verbs["report"], capsys)
+        status, _ = outcome(main, verbs["publish"], capsys)
+        card = name.name == "README.md"  # written anew by each upload
+        assert status == 2 or card or name.parts[0] != "model", f"{name}, {how}: published"
 
 
 def test_a_damaged_finished_run_is_not_skipped_in_silence(
     tiny_backbone: Path, run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     root = tmp_path / "runs"
-    relative = run_folder.relative_to(next(p for p in run_folder.parents if p.name.startswith("short")))
+    copy = root / run_folder.relative_to(next(p for p in run_folder.parents if p.name.startswith("short")))
     argv = ["--backbone", str(tiny_backbone), "--output_dir", str(root), "--max_steps", "8", "--eval_steps", "4"]
     argv += ["--logging_steps", "2", "--learning_rate", "1e-3", "--precision", "float32", "--seed", "0"]
-    before = hashlib.sha256((run_folder / "model" / "model.safetensors").read_bytes()).hexdigest()
-    for name in files_of(run_folder):
-        for how in DAMAGES:
-            shutil.rmtree(root, ignore_errors=True)
-            shutil.copytree(run_folder, root / relative)
-            damage(root / relative / name, how)
-            status, _ = outcome(train_main, argv, capsys)
-            if status == 0:
-                now = hashlib.sha256((root / relative / "model" / "model.safetensors").read_bytes()).hexdigest()
-                assert now == before, f"{name}, {how}: another model"
+    before = (run_folder / "model" / "model.safetensors").read_bytes()
+    for name, how in damaged_copies(run_folder, copy):
+        if outcome(train_main, argv, capsys)[0] == 0:
+            assert (copy / "model" / "model.safetensors").read_bytes() == before, f"{name}, {how}: another model"
 
 
 def test_a_damaged_checkpoint_is_refused_or_ends_the_same(
@@ -155,18 +154,14 @@ def test_a_damaged_checkpoint_is_refused_or_ends_the_same(
     process.send_signal(signal.SIGKILL)
     process.wait()
     (checkpoint,) = tmp_path.glob("begun/**/checkpoint-15")
-    relative = checkpoint.relative_to(tmp_path / "begun")
+    below = checkpoint.relative_to(tmp_path / "begun").as_posix()
     root = tmp_path / "again"
     shutil.copytree(tmp_path / "begun", root)
     assert outcome(train_main, arguments(tiny_backbone, root), capsys)[0] == 0
     expected = digests(root)
-    for name in files_of(checkpoint):
-        for how in SIX:
-            shutil.rmtree(root)
-            shutil.copytree(tmp_path / "begun", root)
-            damage(root / relative / name, how)
-            status, _ = outcome(train_main, arguments(tiny_backbone, root), capsys)
-            assert status == 2 or digests(root) == expected, f"{name}, {how}: another run"
+    for name, how in damaged_copies(tmp_path / "begun", root, below, SIX):
+        status, _ = outcome(train_main, arguments(tiny_backbone, root), capsys)
+        assert status == 2 or digests(root) == expected, f"{name}, {how}: another run"
 
 
 def test_a_damaged_data_set_is_refused_or_read_as_it_was(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -178,11 +173,7 @@ def test_a_damaged_data_set_is_refused_or_read_as_it_was(tmp_path: Path, capsys:
     build = ["data", "build", "mine", "--from", str(raw), "--discipline", "dna", "--output", str(whole)]
     assert main(build) == 0
     verbs = [["data", "leaks", str(copy)], ["publish", "dataset", str(copy), "owner/name", "--dry_run"]]
-    for name in files_of(whole):
-        for how in DAMAGES:
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.copytree(whole, copy)
-            damage(copy / name, how)
-            for argv in verbs:
-                status, _ = outcome(main, argv, capsys)
-                assert status == 2 or name.suffix != ".parquet", f"{' '.join(argv[:2])}, {name}, {how}: used"
+    for name, how in damaged_copies(whole, copy):
+        for argv in verbs:
+            status, _ = outcome(main, argv, capsys)
+            assert status == 2 or name.suffix != ".parquet", f"{' '.join(argv[:2])}, {name}, {how}: used"

@@ -19,7 +19,7 @@ from ..runs.processes import end_process_group
 from ..runs.run import Run
 from ..runs.spec import ALL
 from .candidates import FINE_TUNED, PROBE, Candidate, fit_baselines, fit_probe
-from .comparison import compare_candidates, kept_candidate, record, table
+from .comparison import compare_candidates, record, table
 from .learning_rate import find_learning_rate
 
 _PLAIN, _NONE = "plain", "none"
@@ -166,7 +166,7 @@ def _keep(candidates: list[Candidate], prepared: Prepared, say: Tell) -> Path:
     for candidate in candidates:
         if candidate.run.model_dir.is_dir():
             record(candidate.run, {"comparison": compared})
-    kept = kept_candidate(candidates, compared).run
+    kept = next(candidate.run for candidate in candidates if candidate.name == compared["kept"])
     for line in table(compared):
         say(line)
     say(f"Kept, the best model on validation: {kept.model_dir} (its card: README.md)")

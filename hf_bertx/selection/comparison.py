@@ -64,11 +64,6 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     return comparison
 
 
-def kept_candidate(candidates: Sequence[Candidate], comparison: dict[str, Any]) -> Candidate:
-    """The candidate that a comparison keeps."""
-    return next(each for each in candidates if each.name == comparison["kept"])
-
-
 def _best(places: Sequence[int], scores: Sequence[float]) -> int:
     highest = max(scores[i] for i in places)
     return next(i for i in places if scores[i] >= highest - _EQUAL)
@@ -99,13 +94,14 @@ def table(comparison: dict[str, Any]) -> list[str]:
     rows = sorted(comparison["candidates"], key=lambda row: (row["kind"] == BASELINE, -row["validation"]))
     width = max(len(row["name"]) for row in rows) + 7
     over = drawn_items(comparison["test_items"], comparison.get("test_groups"))
-    head = f"{'':{width}} validation  test {comparison['metric']} [95% over {over}]"
-    lines = [head]
+    lines = [f"{'':{width}} validation  test {comparison['metric']} [95% over {over}]"]
     for row in rows:
         name = row["name"] + (" (kept)" if row["name"] == comparison["kept"] else "")
         between = f"[{row['low']:.3f}, {row['high']:.3f}]"
         lines.append(f"{name:{width}} {row['validation']:10.3f}  {row['test']:.3f} {between}")
-    return [*lines, *([comparison["sentence"]] if "sentence" in comparison else [])]
+    if "sentence" in comparison:
+        lines.append(comparison["sentence"])
+    return lines
 
 
 def record(run: Run, more: dict[str, Any]) -> None:

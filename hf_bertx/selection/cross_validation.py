@@ -88,8 +88,7 @@ def _study(options: Options, folder: str, task: Task) -> Study:
         for arm in run.arm:
             runs.append(RunSpec(**{**shared, "task": folder, "arm": arm, "split": split, "overrides": overrides}))
         for name in baselines_for(task) if run.baselines != "none" else ():
-            limit = {key: value for key, value in overrides.items() if key == "max_eval_items"}
-            runs.append(RunSpec(folder, BASELINE, name, BASELINE, split, seed, run.fraction, overrides=limit))
+            runs.append(RunSpec.of_baseline(name, folder, split, seed, run.fraction, run.max_eval_items))
     return Study(f"folds-{task.name}", f"Cross-validation of {task.name} in {run.folds} folds.", tuple(runs))
 
 
@@ -147,7 +146,8 @@ def _answers(cells: dict[str, list[Run]]) -> pa.Table:
         for fold, run in enumerate(runs, 1):
             predictions = run.predictions("test")
             assert predictions is not None  # the run is finished
-            columns: dict[str, Any] = {"arm": [name] * len(predictions.ids), "fold": [fold] * len(predictions.ids)}
-            columns |= {"id": list(predictions.ids), "label": predictions.labels.tolist()}
-            parts.append(pa.table({**columns, "logits": predictions.logits.tolist()}))
+            count = len(predictions.ids)
+            columns: dict[str, Any] = {"arm": [name] * count, "fold": [fold] * count, "id": predictions.ids}
+            columns |= {"label": predictions.labels.tolist(), "logits": predictions.logits.tolist()}
+            parts.append(pa.table(columns))
     return pa.concat_tables(parts)

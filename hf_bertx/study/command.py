@@ -11,7 +11,8 @@ from pathlib import Path
 
 from .. import run_files
 from ..probing.seeds import LEFT_OUT
-from ..runs.spec import RunSpec
+from ..processor import usable_cores
+from ..runs.spec import RunSpec, option_words
 from ..runs.time_limit import DEADLINE, deadline
 from .archive import check_name, read_archive, write_archive
 from .choice import write_choices
@@ -109,18 +110,11 @@ def _print_counts(study: Study, left: int) -> None:
 def _run_workers(
     name: str, context: StudyContext, workers: int, series: str | None, meanwhile: Callable[[], None]
 ) -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    options = {
-        "runs": context.root,
-        "threads": context.threads or max(1, cores // workers),
-        "data_dir": context.data,
-        "launch": context.launch,
-        "series": series,
-    }
-    command = [sys.executable, "-m", "hf_bertx.cli", "study", name]
-    for option, value in options.items():
-        command += [] if value is None else [f"--{option}", str(value)]
-    return execute_in_processes(command, workers, meanwhile)
+    threads = context.threads or max(1, usable_cores() // workers)
+    options = {"runs": context.root, "threads": threads, "data_dir": context.data}
+    options |= {"launch": context.launch, "series": series}
+    given = option_words({option: value for option, value in options.items() if value is not None})
+    return execute_in_processes([sys.executable, "-m", "hf_bertx.cli", "study", name, *given], workers, meanwhile)
 
 
 def _print_estimate(study: Study, todo: list[RunSpec], context: StudyContext, workers: int) -> None:
@@ -130,12 +124,15 @@ def _print_estimate(study: Study, todo: list[RunSpec], context: StudyContext, wo
     if len(todo) > _SHOWN:
         print(f"  and {len(todo) - _SHOWN} more")
     known = [cost for cost in seconds if cost is not None]
-    unknown = len(seconds) - len(known)
-    rest = f", and {unknown} runs without a measurement" if unknown else ""
-    at_once = f", {workers} at once" if workers > 1 else ""
-    if todo:
+    parts = []
+    if known:
+        at_once = f", {workers} at once" if workers > 1 else ""
         # no speed-up is assumed, because processes share the cores
-        print(f"about {_duration(sum(known))} of this machine's time{at_once}{rest}")
+        parts.append(f"about {_duration(sum(known))} of this machine's time{at_once}")
+    if len(known) < len(seconds):
+        parts.append(f"{len(seconds) - len(known)} runs without a measurement")
+    if parts:
+        print(", and ".join(parts))
     fit = gpu_room()
     if fit is not None:
         print(f"the GPU has memory for {fit} of these at once: --workers {fit}; stop adding where it is busy at 90%")

@@ -48,7 +48,7 @@ def _cost_key(run: RunSpec) -> tuple:
         run.data_split,
         run.fraction,
         run.kmer,
-        tuple(sorted((name, value) for name, value in run.overrides.items() if name != "learning_rate")),
+        repr(sorted((name, value) for name, value in run.overrides.items() if name != "learning_rate")),
     )
 
 

@@ -242,7 +242,7 @@ def execute_in_order(runs: Iterable[RunSpec], context: StudyContext, report: Rep
     return outcomes
 
 
-def execute_in_processes(command: list[str], workers: int, meanwhile: Callable[[], None] = lambda: None) -> int:
+def execute_in_processes(command: list[str], workers: int, meanwhile: Callable[[], None]) -> int:
     """Starts the same command several times; lock files share the work. Returns the largest exit status.
 
     Args:

@@ -15,7 +15,7 @@ from ..baselines import baselines_for, get_baseline
 from ..data.text_files import read_yaml
 from ..disciplines import get_discipline
 from ..probing.seeds import without_repeats
-from ..protocols import PROBE, get_protocol
+from ..protocols import PROBE, PROTOCOLS, get_protocol
 from ..registry import unknown
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
@@ -98,7 +98,10 @@ def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
         raise ValueError(f"choose_by is {choose_by!r}; allowed: {', '.join(_CHOOSE_BY)}{refused}")
     shared = {name: value for name, value in content.items() if name != "parts"}
     runs: list[RunSpec] = []
-    for number, part in enumerate(content.get("parts") or [{}], 1):
+    parts = content.get("parts") or [{}]
+    if not isinstance(parts, list):
+        raise ValueError(f"parts is {parts!r}; give a list of mappings of fields")
+    for number, part in enumerate(parts, 1):
         try:
             if not isinstance(part, dict):
                 raise ValueError(f"holds {type(part).__name__}, not a mapping of fields")
@@ -143,22 +146,16 @@ def _check_names(names: Iterable[Any], known: Iterable[str], what: str) -> None:
 def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
     tasks, arms = _with_overrides(content, "tasks", TASKS), _with_overrides(content, "arms", ARMS)
     backbones = _backbones(content)
-    for backbone in backbones:
-        resolve_backbone(backbone)
     seeds, kmers = _list(content, "seeds", [0, 1, 2], int), _list(content, "kmers", [None], (int, type(None)))
-    for task, arm in itertools.product(map(get_task, tasks), arms):
-        misfit = get_arm(arm).misfit(task.name, task.discipline)
-        if misfit is not None:
-            raise ValueError(misfit)
-    for task, kmer in itertools.product(map(get_task, tasks), kmers):
-        if kmer is not None:
-            get_discipline(task.discipline, kmer)
-    if content.get("protocol") == PROBE:
+    _check_fit(content.get("split"), tasks, arms, backbones, kmers)
+    protocol_name = content.get("protocol", "recommended")
+    if protocol_name == PROBE:
         yield from _probes(content, itertools.product(seeds, tasks, backbones, arms, kmers))
         return
     if "items" in content:
         raise ValueError(f"items belongs to protocol {PROBE}; a training has fractions")
-    protocol = get_protocol(content.get("protocol", "recommended"))
+    _check_names([protocol_name], PROTOCOLS, "protocol")
+    protocol = get_protocol(protocol_name)
     fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float))]
     shared = _overrides(content.get("overrides"), "overrides")
     for backbone, name in itertools.product(backbones, tasks):
@@ -180,6 +177,26 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
             overrides = {**alone, **shared, **tasks[name], **arms[arm], **point}
             check_values({**overrides, "seed": seed, "fraction": fraction})
             yield RunSpec(name, arm, backbone, protocol.name, split, seed, fraction, variant, overrides, kmer=kmer)
+
+
+def _check_fit(
+    split: Any, tasks: Iterable[str], arms: Iterable[str], backbones: Iterable[str], kmers: list[int | None]
+) -> None:
+    """Raises ValueError for names that are unknown, and for those that do not go together."""
+    if split is not None:
+        from ..data.task_data import check_split  # imports datasets
+
+        check_split(split)
+    for backbone in backbones:
+        resolve_backbone(backbone)
+    for task in map(get_task, tasks):
+        for arm in arms:
+            misfit = get_arm(arm).misfit(task.name, task.discipline)
+            if misfit is not None:
+                raise ValueError(misfit)
+        for kmer in kmers:
+            if kmer is not None:
+                get_discipline(task.discipline, kmer)
 
 
 def _probes(content: dict[str, Any], cells: Iterable[tuple]) -> Iterator[RunSpec]:
@@ -207,12 +224,12 @@ def _baselines(
     names = content.get("baselines", [])
     if names != "plain" and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"baselines is {names!r}; give a list of names, or the word plain")
+    split = content.get("split") or "paper"
     for name in tasks:
-        task, overrides = get_task(name), {**shared, **tasks[name]}
+        task = get_task(name)
         asked = baselines_for(task) if names == "plain" else names
         fitting = [baseline for baseline in asked if get_baseline(baseline).misfit(task) is None]
-        limit = overrides.get("max_eval_items")
-        split = content.get("split") or "paper"
+        limit = {**shared, **tasks[name]}.get("max_eval_items")
         for baseline, fraction in itertools.product(fitting, fractions):
             yield RunSpec.of_baseline(baseline, name, split, seed, fraction, limit)
 

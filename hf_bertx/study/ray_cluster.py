@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ..runs.spec import RunSpec
@@ -36,8 +37,7 @@ def execute_on_ray(
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
     gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    data = context.data and context.data.resolve()
-    context = StudyContext(context.root.resolve(), data, context.threads, context.launch)
+    context = replace(context, root=context.root.resolve(), data=context.data and context.data.resolve())
     remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}

@@ -31,6 +31,13 @@ def of_protocol(root: Path, task: str, protocol: str) -> tuple[Path, RunSpec]:
     return folder, spec
 
 
+def unpacked(root: Path, *specs: RunSpec) -> Path:
+    """A folder with what an archive of runs gives back."""
+    archive, other = root.with_name("a.tar.xz"), root.with_name("other")
+    assert write_archive(archive, root, specs) == read_archive(archive, other) == 1
+    return other
+
+
 @pytest.mark.parametrize(
     ("task", "protocol", "first_id", "decided"),
     [
@@ -47,11 +54,9 @@ def of_protocol(root: Path, task: str, protocol: str) -> tuple[Path, RunSpec]:
 def test_an_archived_run_keeps_its_score(
     tmp_path: Path, task: str, protocol: str, first_id: str, decided: bool
 ) -> None:
-    root, other = tmp_path / "runs", tmp_path / "other"
+    root = tmp_path / "runs"
     folder, spec = of_protocol(root, task, protocol)
-    assert write_archive(tmp_path / "a.tar.xz", root, [spec]) == 1
-    assert read_archive(tmp_path / "a.tar.xz", other) == 1
-    kept = other / folder.relative_to(root)
+    kept = unpacked(root, spec) / folder.relative_to(root)
     run_files.check_run(kept)
     first, second = Run.open(folder).predictions(), Run.open(kept).predictions()
     assert first is not None
@@ -64,10 +69,9 @@ def test_an_archived_run_keeps_its_score(
 
 
 def test_decisions_of_older_archives_have_no_calibration(tmp_path: Path) -> None:
-    folder, spec = of_protocol(tmp_path / "runs", "dna-splice", PROBE)
-    write_archive(tmp_path / "a.tar.xz", tmp_path / "runs", [spec])
-    read_archive(tmp_path / "a.tar.xz", tmp_path / "other")
-    kept = tmp_path / "other" / folder.relative_to(tmp_path / "runs")
+    root = tmp_path / "runs"
+    folder, spec = of_protocol(root, "dna-splice", PROBE)
+    kept = unpacked(root, spec) / folder.relative_to(root)
     order = run_files.read_json(kept / run_files.RUN)
     order["specification"] |= {"protocol": BASELINE, "arm": BASELINE}  # of baselines they kept decisions alone, too
     run_files.write_json(kept / run_files.RUN, order)
@@ -76,7 +80,8 @@ def test_decisions_of_older_archives_have_no_calibration(tmp_path: Path) -> None
 
 
 def test_an_archive_keeps_the_logits_of_several_labels(tmp_path: Path) -> None:
-    folder, spec = of_protocol(tmp_path / "runs", "dna-splice", PROBE)
+    root = tmp_path / "runs"
+    folder, spec = of_protocol(root, "dna-splice", PROBE)
     order = run_files.read_json(folder / run_files.RUN)
     order["task"] |= {"multi_label": True, "metric": "micro_f1"}
     run_files.write_json(folder / run_files.RUN, order)
@@ -84,9 +89,7 @@ def test_an_archive_keeps_the_logits_of_several_labels(tmp_path: Path) -> None:
     table = table.set_column(1, "label", pa.array(["EI;N"] * len(table)))
     pq.write_table(table, folder / run_files.TEST_PREDICTIONS)
     RunWriter(folder).results(run_files.read_json(folder / run_files.RESULTS))
-    write_archive(tmp_path / "a.tar.xz", tmp_path / "runs", [spec])
-    read_archive(tmp_path / "a.tar.xz", tmp_path / "other")
-    kept = pq.read_table(tmp_path / "other" / folder.relative_to(tmp_path / "runs") / run_files.TEST_PREDICTIONS)
+    kept = pq.read_table(unpacked(root, spec) / folder.relative_to(root) / run_files.TEST_PREDICTIONS)
     assert kept["logits"] == table["logits"]
 
 
@@ -113,9 +116,7 @@ def test_an_archive_says_which_runs_failed(tmp_path: Path) -> None:
     make_run(root)
     make_failure(make_run(root, seed=1, finished=False), "RuntimeError: out of memory")
     make_run(root, seed=2, finished=False)
-    assert write_archive(tmp_path / "a.tar.xz", root, [RunSpec(seed=seed) for seed in range(4)]) == 1
-    read_archive(tmp_path / "a.tar.xz", tmp_path / "other")
-    runs = read_runs(tmp_path / "other")
+    runs = read_runs(unpacked(root, *(RunSpec(seed=seed) for seed in range(4))))
     assert [(failure.error, failure.specification["seed"]) for failure in runs.failures] == [
         ("RuntimeError: out of memory", 1)
     ]
@@ -126,17 +127,15 @@ def test_an_archive_says_which_runs_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("groups", "kept"), [(40, 40), (19, None), (160, None), (-40, None)])
 def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups: int, kept: int | None) -> None:
-    root, other = tmp_path / "runs", tmp_path / "other"
+    root = tmp_path / "runs"
     folder = make_run(root, "dna-h3", "bert", 0, split="grouped")
     path = folder / run_files.TEST_PREDICTIONS
     # the last case: one large group and many alone, which are 4 groups in effect
     names = [f"chr{i % groups}" if groups > 0 else "chr0" if i < 80 else None for i in range(160)]
     table = pq.read_table(path).append_column("group", pa.array(names))
     pq.write_table(table, path)
-    results = run_files.read_json(folder / run_files.RESULTS)
-    RunWriter(folder).results(results)
-    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task="dna-h3", seed=0, split="grouped")])
-    read_archive(tmp_path / "a.tar.xz", other)
+    RunWriter(folder).results(run_files.read_json(folder / run_files.RESULTS))
+    other = unpacked(root, RunSpec(task="dna-h3", seed=0, split="grouped"))
     archived = Run.open(other / folder.relative_to(root))
     (cell,), (same,) = (make_cells([run]) for run in (Run.open(folder), archived))
     assert cell.interval == same.interval
@@ -148,12 +147,10 @@ def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups:
 
 def test_archived_and_new_runs_are_of_the_same_items(tmp_path: Path) -> None:
     root = tmp_path / "runs"
-    make_run(root, "dna-h3", "bert", 0)
-    write_archive(tmp_path / "a.tar.xz", root, [RunSpec(task="dna-h3", seed=0)])
-    other = tmp_path / "other"
-    read_archive(tmp_path / "a.tar.xz", other)
+    folder = make_run(root, "dna-h3", "bert", 0)
+    other = unpacked(root, RunSpec(task="dna-h3", seed=0))
     newer = make_run(other, "dna-h3", "bert", 1)
-    older = other / make_run(root, "dna-h3", "bert", 0).relative_to(root)
+    older = other / folder.relative_to(root)
     (cell,) = make_cells(map(Run.open, (older, newer)))
     assert len(cell.scores) == 2
     assert cell.answers is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from interrupted_runs import assert_same_run
-from small_studies import SMALL, start, write
+from small_studies import SMALL, write
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
@@ -108,10 +108,13 @@ def test_a_study_is_started_in_one_process(monkeypatch: pytest.MonkeyPatch, refu
     assert "this is one of 2; allowed: --launch 'accelerate launch" in refusal(main, "study", "table2-small")
 
 
+def test_an_archive_has_the_ending_of_one(refusal: Any) -> None:
+    message = refusal(main, "study", "smoke", "--archive", "runs.zip", "--dry_run")
+    assert message.endswith("runs.zip: an archive's name ends with .tar.xz")
+
+
 def test_times_are_hours_minutes_and_seconds(capsys: pytest.CaptureFixture) -> None:
     assert [_seconds(text) for text in ("90s", "9m", "3h30m", "1h")] == [90, 540, 12600, 3600]
-    done = start("smoke", "--time_limit", "9").wait()
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("'9' is not allowed: a time such as 90s, 9m or 3h30m")
-    done = start("smoke", "--archive", "runs.zip", "--dry_run").wait()
-    assert done.stderr.splitlines()[-1].endswith("runs.zip: an archive's name ends with .tar.xz")
+    with pytest.raises(SystemExit):
+        main(["study", "smoke", "--time_limit", "9"])
+    assert capsys.readouterr().err.strip().endswith("'9' is not allowed: a time such as 90s, 9m or 3h30m")
