@@ -125,13 +125,8 @@ def changes(told: str) -> dict[str, tuple[str, str]]:
 
 
 def named(*files: str) -> set[str]:
-    """The options in all strings of tests."""
-    found: set[str] = set()
-    for file in files:
-        for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                found |= set(re.findall(r"--[\w-]+", node.value))
-    return found
+    """The options that tests name."""
+    return {option for file in files for option in re.findall(r"--[\w-]+", (ROOT / file).read_text(encoding="utf-8"))}
 
 
 @pytest.mark.parametrize(("verb", "parser"), verbs().items())
@@ -172,27 +167,26 @@ def rows(n: int, first: int = 0) -> str:
 @pytest.fixture(scope="module")
 def names(tiny_backbone: Path, run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("options")
-    paths = {"csv": folder / "mine.csv", "held": folder / "held.csv", "there": folder / "there.csv"}
-    paths |= {"there_parquet": folder / "there.parquet", "missing": folder / "missing", "tiny": tiny_backbone}
-    paths["run"] = run_folder
-    paths["csv"].write_text(rows(60))
-    paths["held"].write_text(rows(9, 100))
-    paths["few"] = folder / "few.csv"
-    paths["few"].write_text(rows(2, 100))
-    paths["there_folder"] = folder / "there"
-    paths["there_folder"].mkdir()
-    (paths["there_folder"] / "mutations.csv").write_text("something")
-    for name in ("there", "there_parquet"):
-        paths[name].write_text("something")
-    paths["built"] = folder / "mine"
-    order = ["--from", str(paths["csv"]), "--validation_file", str(paths["held"]), "--output", str(paths["built"])]
+    (folder / "there").mkdir()
+    texts = {
+        "mine.csv": rows(60),
+        "held.csv": rows(9, 100),
+        "few.csv": rows(2, 100),
+        "there.csv": "something",
+        "there.parquet": "something",
+        "there/mutations.csv": "something",
+        "study.yaml": f"about: x\ntasks: [dna-h3]\narms: [bert]\nbackbones: [{tiny_backbone}]\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    files = {"csv": "mine.csv", "held": "held.csv", "few": "few.csv", "there": "there.csv", "study": "study.yaml"}
+    files |= {"there_parquet": "there.parquet", "there_folder": "there", "missing": "missing"}
+    paths = {name: str(folder / file) for name, file in (files | {"built": "mine", "runs": "runs"}).items()}
+    order = ["--from", paths["csv"], "--validation_file", paths["held"], "--output", paths["built"]]
     assert main(["data", "build", "mine", *order, "--discipline", "dna"]) == 0
-    paths["study"] = folder / "study.yaml"
-    paths["study"].write_text(f"about: x\ntasks: [dna-h3]\narms: [bert]\nbackbones: [{tiny_backbone}]\n")
-    paths["runs"] = folder / "runs"
-    assert main(["baseline", "majority", "--task", str(paths["built"]), "--runs", str(paths["runs"])]) == 0
-    paths["model"] = saved(tiny_backbone, folder / "model", "dna", **classes("0", "1"))
-    return {name: str(path) for name, path in paths.items()}
+    assert main(["baseline", "majority", "--task", paths["built"], "--runs", paths["runs"]]) == 0
+    model = saved(tiny_backbone, folder / "model", "dna", **classes("0", "1"))
+    return {**paths, "tiny": str(tiny_backbone), "run": str(run_folder), "model": str(model)}
 
 
 def observed(argv: list[str], out: Path, capsys: pytest.CaptureFixture) -> tuple[Any, ...]:

@@ -11,14 +11,11 @@ from conftest import ROOT
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    uv = ROOT / ".venv" / "bin" / "uv"
-    command = [str(uv)] if uv.is_file() else [shutil.which("uv") or ""]
-    if not command[0]:
+    uv = shutil.which("uv", path=ROOT / ".venv" / "bin") or shutil.which("uv")
+    if uv is None:
         pytest.skip("uv is not installed")
     output = tmp_path_factory.mktemp("wheel")
-    built = subprocess.run(
-        [*command, "build", "--wheel", "-o", str(output), str(ROOT)], capture_output=True, text=True
-    )
+    built = subprocess.run([uv, "build", "--wheel", "-o", output, ROOT], capture_output=True, text=True)
     assert built.returncode == 0, built.stderr[-2000:]
     (path,) = output.glob("*.whl")
     return path
