@@ -151,6 +151,8 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if value is None:
             continue
+        if name in (*_RANGES, *_COUNTS) and not isinstance(value, (int, float)):
+            raise ValueError(f"--{name} is {value!r}; allowed: a number")
         if name in _RANGES:
             low, high, closed = _RANGES[name]
             number = float(value)
