@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..tasks import TASKS, get_task
+from ..tasks import get_task
+from .tasks import add_task, shown_scores
 
 
 def add(verbs: Any) -> None:
@@ -19,13 +20,7 @@ def add(verbs: Any) -> None:
     )
     running.add_argument("names", nargs="*", metavar="NAME", help="`bertx baseline --list` says what each is")
     running.add_argument("--list", action="store_true", help="print the baselines and what each fits")
-    running.add_argument(
-        "--task",
-        default="dna-splice",
-        help="one of: " + ", ".join(TASKS) + "; or a folder that `bertx data build` made",
-    )
-    running.add_argument("--data_dir", help="folder that `bertx data build` made")
-    running.add_argument("--split", default="paper", help="paper, authors or grouped (default: %(default)s)")
+    add_task(running)
     running.add_argument("--seed", type=int, default=0, metavar="N", help="(default: %(default)s)")
     running.add_argument(
         "--fraction", type=float, default=1.0, metavar="X", help="share of the training data (default: %(default)s)"
@@ -69,10 +64,7 @@ def _baseline(arguments: argparse.Namespace, parser: argparse.ArgumentParser) ->
         )
         folder = run_baseline(spec, arguments.data_dir, arguments.runs, arguments.epochs)
         results = read_json(folder / RESULTS)
-        scores = ", ".join(
-            f"{metric} {value:.3f}" for metric, value in results["metrics"][results["test_split"]].items()
-        )
-        print(f"{name}: {results['test_split']} {scores} ({folder})", flush=True)
+        print(f"{name}: {results['test_split']} {shown_scores(results)} ({folder})", flush=True)
 
 
 def _convert(arguments: argparse.Namespace) -> None:

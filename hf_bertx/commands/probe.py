@@ -8,7 +8,7 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from ..tasks import TASKS
+from .tasks import add_task, shown_scores
 
 
 def add(verbs: Any) -> None:
@@ -20,13 +20,7 @@ def add(verbs: Any) -> None:
         "leaves a run folder that `bertx report` shows. Features are cached and never computed twice.",
         epilog="Example: bertx probe --task dna-h3 --data_dir data/dna-h3 --items 100 1000 all --arm bert re_emb rand",
     )
-    parser.add_argument(
-        "--task",
-        default="dna-splice",
-        help="one of: " + ", ".join(TASKS) + "; or a folder that `bertx data build` made",
-    )
-    parser.add_argument("--data_dir", help="folder that `bertx data build` made")
-    parser.add_argument("--split", default="paper", help="paper, authors or grouped (default: %(default)s)")
+    add_task(parser)
     parser.add_argument("--arm", nargs="+", default=["bert", "re_emb", "rand"], help="(default: bert re_emb rand)")
     parser.add_argument("--backbone", default="minilm-l6", help="name, Hub id or folder (default: %(default)s)")
     parser.add_argument(
@@ -71,8 +65,8 @@ def _probe(arguments: argparse.Namespace) -> None:
 
     quiet_loading()
     plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()
-    named = {name: getattr(arguments, name) for name in ("task", "backbone", "split", "layers", "permute_labels")}
-    named |= {name: getattr(arguments, name) for name in ("save_model", "kmer", "window", "overlap", "class_weights")}
+    names = "task backbone split layers permute_labels save_model kmer window overlap class_weights".split()
+    named = {name: getattr(arguments, name) for name in names}
     named |= {"max_eval_items": arguments.max_test_items, "plan": plan}
     asked = itertools.product(arguments.seed, arguments.arm, arguments.items)
     specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for seed, arm, size in asked]
@@ -83,10 +77,5 @@ def _probe(arguments: argparse.Namespace) -> None:
         for folder in run_probes(list(alike), arguments.data_dir, arguments.runs, arguments.cache, arguments.threads):
             results = read_json(folder / RESULTS)
             chosen = results["chosen"]
-            scores = results["metrics"][results["test_split"]]
-            shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items())
-            print(
-                f"{arm}, seed {seed}, {results['train_items']} items: {shown} (layer {chosen['layer']}, "
-                f"{chosen['pooling']}; {folder})",
-                flush=True,
-            )
+            layer = f"layer {chosen['layer']}, {chosen['pooling']}; {folder}"
+            print(f"{arm}, seed {seed}, {results['train_items']} items: {shown_scores(results)} ({layer})", flush=True)

@@ -24,6 +24,19 @@ def add(verbs: Any) -> None:
     listing.set_defaults(act=_tasks)
 
 
+def add_task(parser: argparse.ArgumentParser) -> None:
+    """The task and its data: options of each verb that is about one task."""
+    tasks = f"one of: {', '.join(TASKS)}; or a folder that `bertx data build` made"
+    parser.add_argument("--task", default="dna-splice", help=tasks)
+    parser.add_argument("--data_dir", help="folder that `bertx data build` made")
+    parser.add_argument("--split", default="paper", help="paper, authors or grouped (default: %(default)s)")
+
+
+def shown_scores(results: dict[str, Any]) -> str:
+    """The scores on test of a run's results, for one line."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in results["metrics"][results["test_split"]].items())
+
+
 def _tasks(arguments: argparse.Namespace) -> None:
     if arguments.format == "json":
         everything: dict[str, Any] = {

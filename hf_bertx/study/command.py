@@ -49,15 +49,7 @@ def run_study(
 ) -> int:
     """Runs what is missing of a study.
 
-    Args:
-        name: of a study that ships with the package, or a YAML file.
-        executor: `local` or `ray`.
-        workers: runs at once.
-        series: a folder of checkpoints that takes the place of the study's own series.
-        time_limit: in seconds. Shortly before it no run is started, and those that run save a checkpoint and stop.
-        archive: a `.tar.xz` that holds all runs that finished or failed, without weights; it is written again as
-            runs end, in a tenth of the time at most.
-        from_archive: such a file, whose runs are put into the folder of the runs first.
+    The arguments are the options of `bertx study`; `time_limit` is in seconds.
 
     Returns:
         0, 1 if a run failed, or [`LEFT`] if runs are left because the time was over.

@@ -35,7 +35,7 @@ def offline_if_silent(study: Study, context: StudyContext) -> Iterator[None]:
 def _needs_hub(study: Study, context: StudyContext) -> bool:
     from ..data.data_copies import embedded
 
-    if any(context.data_dir(task) is None and embedded(task) is None for task in {run.task for run in study.runs}):
-        return True
+    tasks = {run.task for run in study.runs}
     backbones = {run.backbone for run in study.runs if run.arm != BASELINE}
-    return not all(Path(resolve_backbone(name).source).is_dir() for name in backbones)
+    data_here = all(context.data_dir(task) is not None or embedded(task) is not None for task in tasks)
+    return not (data_here and all(Path(resolve_backbone(name).source).is_dir() for name in backbones))
