@@ -79,12 +79,12 @@ def measure(case: Case, loops: list[str], options: argparse.Namespace, folder: P
             print(f"  {case.name}: first step of {name} after {first[name]:.1f} s", flush=True)
         taken = alternate(turns, options.rounds, options.seconds)
         peaks = matrix_peaks(options.device, fast_bfloat16(options.device == "cpu"))
-        found = {name: turn.figures() for name, turn in turns.items()}
+        rows = {name: turn.figures() for name, turn in turns.items()}
     finally:
         for turn in turns.values():
             turn.close()
     figures = {}
-    for name, row in found.items():
+    for name, row in rows.items():
         figures[name] = _figures(taken[name], row["seen"], case, name)
         figures[name] |= {"peak_memory_mb": row["peak_memory_mb"], "first_step_seconds": round(first[name], 2)}
     return {
@@ -126,10 +126,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         if options.tokenizer and case.model == "minilm-l6":  # the same size, without its weights
             case = replace(case, model=(6, 384))
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-            found = measure(case, loops, options, Path(folder))
-        known = results["cases"].setdefault(name, found)
+            measured = measure(case, loops, options, Path(folder))
+        known = results["cases"].setdefault(name, measured)
         for part in ("loops", "ratios", "failed"):
-            known[part] = found[part] | known[part]
+            known[part] = measured[part] | known[part]
         if options.output is not None:
             write_json(options.output, results)
         print("\n".join(steps(results)), flush=True)
@@ -137,8 +137,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    own = {"cases": list(CASES), "loops": [*OURS, "stock"], "rounds": 5, "seconds": 120.0, "compile_limit": 600.0}
-    return benchmark(__doc__ or "", run, argv, **own, data_dir="", tokenizer="", device="cpu", threads=usable_cores())
+    sizes = {"cases": list(CASES), "loops": [*OURS, "stock"], "rounds": 5, "seconds": 120.0, "compile_limit": 600.0}
+    return benchmark(
+        __doc__ or "", run, argv, **sizes, data_dir="", tokenizer="", device="cpu", threads=usable_cores()
+    )
 
 
 if __name__ == "__main__":

@@ -121,10 +121,10 @@ def _at(content: Any, keys: str) -> Any:
     return content
 
 
-def lines(found: list[tuple[Goal, float | None, str]]) -> list[str]:
+def lines(judged: list[tuple[Goal, float | None, str]]) -> list[str]:
     """The outcomes as a table of Markdown."""
     rows = ["| goal | stated | measured | |", "|---|---:|---:|---|"]
-    for goal, figure, verdict in found:
+    for goal, figure, verdict in judged:
         stated = f"{'at most' if goal.at_most else 'at least'} {_number(goal.bound, goal.unit)}"
         measured = "" if figure is None else _number(figure, goal.unit)
         rows.append(f"| {goal.what} | {stated} | {measured} | {verdict} |")
@@ -135,14 +135,14 @@ def _number(value: float, unit: str) -> str:
     return f"{f'{value:,.0f}' if value >= 1000 else f'{value:.3g}'} {unit}".strip()
 
 
-def benchmark(doc: str, measure: Callable[..., dict[str, Any]], argv: list[str] | None = None, **own: Any) -> int:
+def benchmark(doc: str, measure: Callable[..., dict[str, Any]], argv: list[str] | None = None, **defaults: Any) -> int:
     """A command line that measures and writes the figures, with machine and versions, to a JSON file.
 
-    `own` are the options that `measure` takes, with their defaults; of a list only values of the default are allowed.
+    `defaults` are those of the options that `measure` takes; where one is a list, only its values are allowed.
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
-    for name, default in own.items():
+    for name, default in defaults.items():
         several = {"nargs": "+", "choices": default, "metavar": "NAME"} if isinstance(default, list) else {}
         kind = type(default[0] if several else default)
         parser.add_argument(f"--{name}", type=kind, default=default, help="default: %(default)s", **several)

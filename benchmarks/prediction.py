@@ -103,14 +103,14 @@ def measure_case(name: str, model: Path, options: argparse.Namespace) -> dict[st
             turn.close()
     checked = min(len(some) for some in scores.values())
     rates = {side: [counts[side] / seconds for seconds in taken[side]] for side in taken}
-    found: dict[str, Any] = {"items": len(rows), "items_a_second": rates, "ratios": {}, "scores_apart": {}}
+    measured: dict[str, Any] = {"items": len(rows), "items_a_second": rates, "ratios": {}, "scores_apart": {}}
     for side in precisions():
         rounds = [a / b for a, b in zip(rates[side], rates["peer"], strict=True)]
         apart = float(np.abs(scores[side][:checked] - scores["peer"][:checked]).max())
-        found["ratios"][side], found["scores_apart"][side] = statistics.median(rounds), apart
-        print(f"{name}, {side}: {rates[side][-1]:.1f} items a second, {found['ratios'][side]:.2f} times the peer's "
+        measured["ratios"][side], measured["scores_apart"][side] = statistics.median(rounds), apart
+        print(f"{name}, {side}: {rates[side][-1]:.1f} items a second, {measured['ratios'][side]:.2f} times the peer's "
               f"({min(rounds):.2f} to {max(rounds):.2f}); scores apart by {apart:.1e}", flush=True)  # fmt: skip
-    return found
+    return measured
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -124,5 +124,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    own = {"rounds": 3, "items": 2000, "peer_items": 100, "backbone": "minilm-l6", "cases": ["splice", "proteins"]}
-    sys.exit(benchmark(__doc__, measure, **own, threads=usable_cores()))
+    sizes = {"rounds": 3, "items": 2000, "peer_items": 100}
+    models = {"backbone": "minilm-l6", "cases": ["splice", "proteins"]}
+    sys.exit(benchmark(__doc__, measure, **sizes, **models, threads=usable_cores()))

@@ -67,13 +67,13 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"unknown benchmark {unknown[0]!r}; known: {', '.join(known)}")
     options.output.mkdir(parents=True, exist_ok=True)
     failed = run_all({n: calls for n, calls in known.items() if options.only is None or n in options.only}, options)
-    found = outcomes(GPU_GOALS if options.gpu else CPU_GOALS, options.output)
-    print("\n".join(lines(found)))
+    judged = outcomes(GPU_GOALS if options.gpu else CPU_GOALS, options.output)
+    print("\n".join(lines(judged)))
     if options.output == folder:
         table.main()
     for name in failed:
         print(f"failed: {name}")
-    return int(bool(failed) or any(verdict in (MISSED, ABSENT) for *_, verdict in found))
+    return int(bool(failed) or any(verdict in (MISSED, ABSENT) for *_, verdict in judged))
 
 
 if __name__ == "__main__":

@@ -29,24 +29,24 @@ def steps(results: dict[str, Any]) -> list[str]:
     if not results:
         return _EMPTY
     rows, peaks = list(_STEPS), []
-    for case, found in results["cases"].items():
-        rows += [_step(case, name, row, found) for name, row in found["loops"].items()]
-        failed = found.get("failed", {}).items()
+    for case, measured in results["cases"].items():
+        rows += [_step(case, name, row, measured) for name, row in measured["loops"].items()]
+        failed = measured.get("failed", {}).items()
         rows += [f"| {case} | {name} | | not measured: {why} | | | | |" for name, why in failed]
-        known = found["peak_operations_a_second"].items()
+        known = measured["peak_operations_a_second"].items()
         peaks.append(f"{case} " + ", ".join(f"{v / 1e12:.3g} in {name}" for name, v in known if v))
     machine, made = results["machine"], results["versions"]
     on = machine["gpu"] if results.get("device") == "cuda" else f"{machine['processor']}, {results['threads']} threads"
     versions = f"{on}; torch {made['torch']}, transformers {made['transformers']}."
-    sequences = "; ".join(f"{case}: {found['model']}, {found['data']}" for case, found in results["cases"].items())
+    sequences = "; ".join(f"{case}: {row['model']}, {row['data']}" for case, row in results["cases"].items())
     peak = f"Largest matrix product, 10^12 operations a second: {'; '.join(peaks)}."
     return [*rows, "", f"{versions} {peak}", "", f"{sequences}."]
 
 
-def _step(case: str, name: str, row: dict[str, Any], found: dict[str, Any]) -> str:
-    ratio = found["ratios"].get(name)
+def _step(case: str, name: str, row: dict[str, Any], measured: dict[str, Any]) -> str:
+    ratio = measured["ratios"].get(name)
     times = ratio and f"{ratio['median']:.2f}, {ratio['lowest']:.2f} to {ratio['highest']:.2f} ({ratio['rounds']})"
-    peak = found["peak_operations_a_second"].get(row["precision"])
+    peak = measured["peak_operations_a_second"].get(row["precision"])
     share = f"{row['operations_a_second'] / peak:.0%}" if peak else ""
     seconds, tokens = f"{row['median_seconds']:.3g}", f"{row['tokens_a_second']:,}"
     cells = [case, name, row["precision"], seconds, times or "", tokens, share, f"{row['peak_memory_mb']:,.0f} MB"]

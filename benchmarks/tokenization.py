@@ -68,11 +68,11 @@ def measure(options: Any) -> dict[str, Any]:
     for name, values in rates.items():
         print(f"{name:<34}{medians[name]:>10,.0f} sequences a second ({min(values):,.0f} to {max(values):,.0f})")
     ratios: dict[str, dict[str, float]] = {"lists": {}, "flat arrays": {}}
-    for form, found in ratios.items():
+    for form, by_peer in ratios.items():
         for peer in list(ways)[2:]:
             pairs = zip(rates[f"DisciplineTokenizer, {form}"], rates[peer], strict=True)
-            found[peer] = statistics.median(a / b for a, b in pairs)
-            print(f"as {form}: {found[peer]:.1f} times {peer}")
+            by_peer[peer] = statistics.median(a / b for a, b in pairs)
+            print(f"as {form}: {by_peer[peer]:.1f} times {peer}")
     return {"rates": rates, "medians": medians, "ratios": ratios, "length": options.length}
 
 

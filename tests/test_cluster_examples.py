@@ -40,9 +40,9 @@ def test_scripts_are_bash_and_their_options_exist(name: str, capsys: pytest.Capt
     options = {word for word in text.split() if word.startswith("--")}
     with pytest.raises(SystemExit):
         main(["study", "--help"])
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert options
-    assert all(option in told for option in options)
+    assert all(option in printed for option in options)
 
 
 def _one_of_two(rank: int, file: str, deadline: float) -> None:

@@ -101,27 +101,27 @@ NO_EFFECT = {
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
     """Every command that takes options, `data build` and the like included."""
-    found, queue = {}, [("bertx", build_parser())]
+    parsers, queue = {}, [("bertx", build_parser())]
     while queue:
         name, parser = queue.pop()
         below = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
         queue += [(f"{name} {verb}", child) for action in below for verb, child in action.choices.items()]
         if not below:
-            found[name] = parser
-    return dict(sorted(found.items()))
+            parsers[name] = parser
+    return dict(sorted(parsers.items()))
 
 
 def options(parser: argparse.ArgumentParser) -> list[str]:
     return [action.option_strings[0] for action in parser._actions if action.option_strings and action.dest != "help"]
 
 
-def changes(told: str) -> dict[str, tuple[str, str]]:
+def changes(orders: str) -> dict[str, tuple[str, str]]:
     """What is added to the order, and for the option, by the option's name."""
-    found = {}
-    for added in told.split("; "):
+    by_option = {}
+    for added in orders.split("; "):
         before, _, after = added.rpartition(" || ")
-        found[after.split()[0]] = (before, after)
-    return found
+        by_option[after.split()[0]] = (before, after)
+    return by_option
 
 
 def named(*files: str) -> set[str]:
@@ -132,9 +132,9 @@ def named(*files: str) -> set[str]:
 @pytest.mark.parametrize(("verb", "parser"), verbs().items())
 def test_each_option_of_a_verb_is_exercised(verb: str, parser: argparse.ArgumentParser) -> None:
     elsewhere = named(*ELSEWHERE.get(verb, "").split())
-    here = changes(ORDERS[verb][1]) if verb in ORDERS else {}
+    below = changes(ORDERS[verb][1]) if verb in ORDERS else {}
     for option in options(parser):
-        known = option in here or option in elsewhere or f"{verb} {option}" in NO_EFFECT
+        known = option in below or option in elsewhere or f"{verb} {option}" in NO_EFFECT
         assert known, f"nothing shows that {verb} {option} is used or refused"
 
 
@@ -273,8 +273,8 @@ def is_taken_for(there: Any, asked: Any, folder: Path) -> bool:
 
 @pytest.mark.parametrize("field", [f.name for f in fields(RunArguments) if f.name not in OF_THE_COMMAND])
 def test_each_option_of_a_run_changes_the_run(field: str, names: dict[str, str], tmp_path: Path) -> None:
-    told = changes(RUN)
-    before, after = told.get(f"--{field}") or told[f"--no_{field}"]
+    added = changes(RUN)
+    before, after = added.get(f"--{field}") or added[f"--no_{field}"]
     base = ["--output_dir", str(tmp_path), *before.format(**names).split()]
     plain, with_it = run_of(base), run_of([*base, *after.format(**names).split()])
     ours, theirs = (

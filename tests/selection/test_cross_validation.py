@@ -136,8 +136,8 @@ def train(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, li
 
 
 def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    told = ("--folds", "2", "--similarity_threshold", "0.5")
-    folder, lines = train(fasta, tiny_backbone, tmp_path / "runs", *told)
+    options = ("--folds", "2", "--similarity_threshold", "0.5")
+    folder, lines = train(fasta, tiny_backbone, tmp_path / "runs", *options)
     answers = pq.read_table(folder / "predictions.parquet").to_pandas()
     assert sorted(answers["id"]) == sorted(f"s{i}-{j}" for i in range(30) for j in range(3))
     families = answers.assign(family=answers["id"].str.partition("-")[0]).groupby("family")["fold"].nunique()
@@ -155,7 +155,7 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
     by_hand = ("--task", str(data), "--split", "fold-2", "--baselines", "none", "--probe_items", "0")
     hand, _ = train(fasta, tiny_backbone, tmp_path / "hand", *by_hand)
     assert Run.open_finished(hand).score("test", "accuracy") == rows["bert"]["folds"][1]
-    again = train(fasta, tiny_backbone, tmp_path / "runs", *told)[1]
+    again = train(fasta, tiny_backbone, tmp_path / "runs", *options)[1]
     assert again[0] == "2 folds of families: 10 runs, 0 to do"
 
 
@@ -189,8 +189,8 @@ def test_folds_are_trained_in_one_process(fasta: Path, tiny_backbone: Path, monk
 
 
 def test_options_that_are_off_reach_the_runs_of_the_folds() -> None:
-    told = "--train_file x.fasta --discipline dna --folds 2 --no_shortcuts --standardize_targets false --bf16 false"
-    options = read_options([*told.split(), "--skip_unreadable", "false"])
+    words = "--train_file x.fasta --discipline dna --folds 2 --no_shortcuts --standardize_targets false --bf16 false"
+    options = read_options([*words.split(), "--skip_unreadable", "false"])
     off = {"shortcuts": False, "standardize_targets": False, "bf16": False}
     assert _study(options, "x", get_task("dna-splice")).runs[0].overrides == off
     assert options.own_data == {"train_file": "x.fasta", "discipline": "dna"}

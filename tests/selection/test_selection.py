@@ -100,8 +100,8 @@ def test_quick_saves_the_probe_as_an_ordinary_model(fasta: Path, tiny_backbone: 
 
 
 def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    told = ("--baselines", "none", "--probe_items", "0", "--find_learning_rate")
-    kept, lines = order(fasta, tiny_backbone, tmp_path / "runs", *told)
+    options = ("--baselines", "none", "--probe_items", "0", "--find_learning_rate")
+    kept, lines = order(fasta, tiny_backbone, tmp_path / "runs", *options)
     results = Run.open_finished(kept).results
     assert results is not None
     tried = results["learning_rates_tried"]

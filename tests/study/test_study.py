@@ -145,9 +145,9 @@ def test_a_wrong_file_is_one_message(change: dict[str, Any], message: str, tmp_p
 def test_what_is_not_a_study(name: str, content: str | None, message: str, tmp_path: Path, capsys: Any) -> None:
     given = name if content is None else write(tmp_path, content, name)
     assert main(["study", given, "--runs", str(tmp_path / "runs")]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert len(told.splitlines()) == 1
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert len(printed.splitlines()) == 1
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def finished(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> t
 
 
 def test_two_processes_share_a_study_and_never_a_run(finished: tuple[str, Path, str]) -> None:
-    file, root, told = finished
+    file, root, printed = finished
     study = load_study(file)
     assert all(is_finished(run, root) for run in study.runs)
     assert len(study.runs) == 4
@@ -171,8 +171,8 @@ def test_two_processes_share_a_study_and_never_a_run(finished: tuple[str, Path, 
         assert results["resumed_from_step"] is None
         steps = [entry["step"] for entry in run_files.read_json(run.folder(root) / run_files.LOG) if "loss" in entry]
         assert steps == [1, 2, 3, 4]  # one process wrote it
-    assert "4 runs, 0 finished, 4 to do" in told
-    assert told.count("] finished: ") == 4  # none is counted by both
+    assert "4 runs, 0 finished, 4 to do" in printed
+    assert printed.count("] finished: ") == 4  # none is counted by both
     plan = run_files.read_json(root / "studies" / "mine.json")
     assert (plan["format"], len(plan["runs"])) == (1, 4)
     assert plan["runs"][0]["folder"] == study.runs[0].folder().as_posix()
@@ -277,10 +277,10 @@ def test_a_plan_says_how_long_it_takes(
     assert measured_seconds(runs, tmp_path) == {}
     file = small(tmp_path, tiny_backbone, overrides={**SMALL["overrides"], "report_to": ["tensorboard"]})
     assert main(["study", file, "--runs", str(tmp_path / "new"), "--dry_run"]) == 0
-    told = capsys.readouterr().out
-    assert "4 runs, 0 finished, 4 to do" in told
-    assert "about" in told
-    assert "not measured" not in told  # a few steps were timed
+    printed = capsys.readouterr().out
+    assert "4 runs, 0 finished, 4 to do" in printed
+    assert "about" in printed
+    assert "not measured" not in printed  # a few steps were timed
     assert not (tmp_path / "new").exists()
     unknown = RunSpec("dna-h4", "bert", str(tiny_backbone), "recommended", "paper", 0)
     assert estimate([unknown], [unknown], StudyContext(tmp_path)) == [None]  # its data is not here
@@ -304,8 +304,8 @@ def test_a_dry_run_does_not_wait_for_a_silent_hub(
 
 def write_finished(run: RunSpec, root: Path, fingerprint: str, metrics: dict, log: list | None = None) -> None:
     """The files that a study reads of a finished run."""
-    told = {name: run.hyperparameters()[name] for name in ("learning_rate", "restarts")}
-    order = {"specification": {**run.to_json(), "hyperparameters": told}, "data_fingerprint": fingerprint}
+    settings = {name: run.hyperparameters()[name] for name in ("learning_rate", "restarts")}
+    order = {"specification": {**run.to_json(), "hyperparameters": settings}, "data_fingerprint": fingerprint}
     order["task"] = asdict(TASKS[run.task])
     files = {run_files.RUN: order, run_files.LOG: log or [], run_files.RESULTS: {"metrics": metrics, "files": {}}}
     run.folder(root).mkdir(parents=True)
