@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+_SECONDS = 0.2  # in which products of one size are timed
 _PASSES = 3  # forward; backward has one product for the gradient of the input and one for that of the weights
 
 
@@ -30,27 +31,23 @@ def step_flops(config: Any, rows: float, width: float, pruned: bool) -> float:
     return float(_PASSES * rows * ((config.num_hidden_layers - 1) * layer + last + head))
 
 
-def matrix_peaks(device: str, bfloat16: bool, seconds: float = 0.6) -> dict[str, float | None]:
+def matrix_peaks(device: str, bfloat16: bool) -> dict[str, float | None]:
     """Operations a second of the fastest product of square matrices, by precision."""
-    on = torch.device(device)
-    return {
-        "float32": _peak(torch.float32, on, seconds),
-        "bfloat16": _peak(torch.bfloat16, on, seconds) if bfloat16 else None,
-    }
+    return {"float32": _peak(torch.float32, device), "bfloat16": _peak(torch.bfloat16, device) if bfloat16 else None}
 
 
-def _peak(dtype: torch.dtype, device: torch.device, seconds: float) -> float:
-    sizes = (2048, 4096, 8192) if device.type == "cuda" else (512, 1024, 2048)
-    return max(_rate(size, dtype, device, seconds / len(sizes)) for size in sizes)
+def _peak(dtype: torch.dtype, device: str) -> float:
+    sizes = (2048, 4096, 8192) if device == "cuda" else (512, 1024, 2048)
+    return max(_rate(size, dtype, device) for size in sizes)
 
 
 @torch.no_grad()
-def _rate(size: int, dtype: torch.dtype, device: torch.device, seconds: float) -> float:
+def _rate(size: int, dtype: torch.dtype, device: str) -> float:
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    at_once = 20 if device.type == "cuda" else 1
+    at_once = 20 if device == "cuda" else 1
     torch.mm(a, b)
     best, begun = 0.0, time.perf_counter()
-    while best == 0 or time.perf_counter() - begun < seconds:
+    while best == 0 or time.perf_counter() - begun < _SECONDS:
         synchronise()
         started = time.perf_counter()
         for _ in range(at_once):

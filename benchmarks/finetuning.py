@@ -137,10 +137,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    sizes = {"cases": list(CASES), "loops": [*OURS, "stock"], "rounds": 5, "seconds": 120.0, "compile_limit": 600.0}
-    return benchmark(
-        __doc__ or "", run, argv, **sizes, data_dir="", tokenizer="", device="cpu", threads=usable_cores()
-    )
+    usual = {"cases": list(CASES), "loops": [*OURS, "stock"], "rounds": 5, "seconds": 120.0, "compile_limit": 600.0}
+    return benchmark(__doc__, run, argv, **usual, data_dir="", tokenizer="", device="cpu", threads=usable_cores())
 
 
 if __name__ == "__main__":

@@ -124,6 +124,5 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sizes = {"rounds": 3, "items": 2000, "peer_items": 100}
-    models = {"backbone": "minilm-l6", "cases": ["splice", "proteins"]}
-    sys.exit(benchmark(__doc__, measure, **sizes, **models, threads=usable_cores()))
+    usual = {"rounds": 3, "items": 2000, "peer_items": 100, "backbone": "minilm-l6", "cases": ["splice", "proteins"]}
+    sys.exit(benchmark(__doc__, measure, **usual, threads=usable_cores()))
