@@ -69,17 +69,8 @@ def _study(arguments: argparse.Namespace) -> int:
     quiet_loading()
     root = arguments.runs or Path("runs") / Path(arguments.study).stem
     context = StudyContext(root, arguments.data_dir, arguments.threads, arguments.launch)
-    return run_study(
-        arguments.study,
-        context,
-        arguments.executor,
-        arguments.workers,
-        arguments.dry_run,
-        arguments.series,
-        arguments.time_limit,
-        arguments.archive,
-        arguments.from_archive,
-    )
+    names = ("executor", "workers", "dry_run", "series", "time_limit", "archive", "from_archive")
+    return run_study(arguments.study, context, **{name: getattr(arguments, name) for name in names})
 
 
 def _seconds(text: str) -> float:

@@ -39,9 +39,9 @@ _SHOWN = 20  # planned runs that a dry run lists; the rest is counted
 def run_study(
     name: str,
     context: StudyContext,
-    executor: str,
-    workers: int | None,
-    dry_run: bool,
+    executor: str = "local",
+    workers: int | None = None,
+    dry_run: bool = False,
     series: str | None = None,
     time_limit: float | None = None,
     archive: Path | None = None,

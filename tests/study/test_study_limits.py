@@ -48,11 +48,11 @@ def test_a_study_goes_on_from_an_archive(
     monkeypatch.setenv(DEADLINE, "inf")
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
     archive = tmp_path / "runs.tar.xz"
-    assert run_study(file, StudyContext(tmp_path / "runs", threads=1), "local", 1, False, archive=archive) == 0
+    assert run_study(file, StudyContext(tmp_path / "runs", threads=1), archive=archive) == 0
     capsys.readouterr()
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0, 1]})
     given = {"archive": archive, "from_archive": archive, "time_limit": 1e-3}
-    assert run_study(file, StudyContext(tmp_path / "new"), "local", 1, False, **given) == 75
+    assert run_study(file, StudyContext(tmp_path / "new"), **given) == 75
     printed = capsys.readouterr().out
     assert "1 finished runs added from" in printed
     assert "2 runs, 1 finished, 1 to do" in printed
