@@ -91,11 +91,16 @@ def _checked(options: Options) -> tuple[int | str, bool | None]:
         raise ValueError(f"--probe_items is {items!r}; allowed: a number from 2 on, {ALL}, or 0 for no probe")
     if baselines not in (None, _PLAIN, _NONE):
         raise ValueError(f"--baselines is {baselines!r}; allowed: {_PLAIN}, {_NONE}")
+    arms = options.run.arm
+    twice = next((arm for arm in arms if arms.count(arm) > 1), None)
+    if twice is not None:  # its runs would be counted twice
+        raise ValueError(f"--arm names {twice} twice; leave one out")
     if options.run.quick and items == "0":
         raise ValueError("--quick saves the probe, and --probe_items 0 leaves it out")
-    if options.run.quick and len(options.run.arm) > 1:
-        arms = " ".join(options.run.arm)
-        raise ValueError(f"--quick saves one probe; name one arm, or compare them with bertx probe --arm {arms}")
+    if options.run.quick and len(arms) > 1:
+        raise ValueError(
+            f"--quick saves one probe; name one arm, or compare them with bertx probe --arm {' '.join(arms)}"
+        )
     return items if items == ALL else int(items), None if baselines is None else baselines == _PLAIN
 
 

@@ -119,6 +119,7 @@ def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: P
         (("--probe_items", "1"), "--probe_items is '1'; allowed: a number from 2 on, all, or 0 for no probe"),
         (("--quick", "--probe_items", "0"), "--quick saves the probe, and --probe_items 0 leaves it out"),
         (("--quick", "--arm", "bert", "rand"), "--quick saves one probe; .* with bertx probe --arm bert rand"),
+        (("--arm", "bert", "rand", "bert"), "--arm names bert twice; leave one out"),
         (("--quick", "--find_learning_rate"), "--find_learning_rate has no effect with --quick, which trains nothing"),
         (("--quick", "--learning_rate", "1e-4"), "--learning_rate has no effect with --quick"),
         (("--find_learning_rate", "--learning_rate", "1"), "--find_learning_rate and --learning_rate are both given"),
