@@ -20,7 +20,7 @@ from ..registry import unknown
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..tasks import TASKS, built_folder, get_task
-from .series import last_of, read_series, uncut_positions
+from .series import check_room, last_of, read_series
 
 NAMED = Path(__file__).parent.parent / "studies"
 FORMAT = 1
@@ -159,7 +159,7 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
     fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float))]
     shared = _overrides(content.get("overrides"), "overrides")
     for backbone, name in itertools.product(backbones, tasks):
-        _check_room(backbone, name)
+        check_room(backbone, get_task(name))
     grid = _grid(content.get("grid"))
     tested = [name for name in tasks if get_task(name).test_split == "validation"]
     if len(grid) > 1 and choose_by == "validation" and tested:
@@ -286,16 +286,6 @@ def _list(content: dict[str, Any], name: str, default: list, kind: Any) -> list:
     if not isinstance(value, list) or not value or not all(isinstance(v, kind) and v is not True for v in value):
         raise ValueError(f"{name} is {value!r}; give a list, e.g. {default}")
     return value
-
-
-def _check_room(backbone: str, task: str) -> None:
-    room, length = uncut_positions(backbone), get_task(task).max_length
-    if room is not None and room < length:
-        raise ValueError(
-            f"{backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, and inputs "
-            f"of {task} have up to {length}; give the tokenizer model_max_length {room} to have them cut, or leave "
-            "that task out"
-        )
 
 
 def _distinct(runs: list[RunSpec]) -> tuple[RunSpec, ...]:

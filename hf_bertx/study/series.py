@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from ..backbones import pretraining_step, resolve_backbone
 from ..run_files import PRETRAINING
+from ..tasks import Task
 
 _CONFIG, _WEIGHTS, _TOKENIZER = "config.json", "model.safetensors", "tokenizer.json"
 _TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -60,12 +62,17 @@ def last_of(series: list[str]) -> list[str]:
     return [name for name in series if pretraining_step(name) == most]
 
 
-def uncut_positions(backbone: str) -> int | None:
-    """How many tokens a backbone in a folder takes, where its tokenizer lets more through; else None."""
+def check_room(backbone: str, task: Task) -> None:
+    """Raises ValueError if a backbone in a folder takes fewer tokens than its tokenizer lets through for a task."""
     folder = Path(backbone).expanduser()
-    room = _named_values(folder / _CONFIG).get("max_position_embeddings")
-    cut = _named_values(folder / _TOKENIZER_CONFIG).get("model_max_length")
-    return room if room is not None and (cut is None or cut > room) else None
+    room = _named_values(folder / _CONFIG).get("max_position_embeddings") or math.inf
+    cut = _named_values(folder / _TOKENIZER_CONFIG).get("model_max_length") or math.inf
+    if room < min(cut, task.max_length):
+        raise ValueError(
+            f"{backbone} takes {room} tokens (max_position_embeddings), its tokenizer lets more through, and inputs "
+            f"of {task.name} have up to {task.max_length}; give the tokenizer model_max_length {room} to have them "
+            "cut, or leave that task out"
+        )
 
 
 def _of_folder(series: str) -> list[str]:
