@@ -5,16 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from datasets import Dataset
 
 from hf_bertx import metrics, run_files
 from hf_bertx.arms import ARMS
+from hf_bertx.runs.writer import RunWriter
 from hf_bertx.tasks import TASKS, Task
 
 SKILLS = {"bert": 2.2, "re_emb": 1.7, "rand": 1.0, "unused": 1.4, "random_body": 1.2, "shift_1000": 2.0}
-VERSIONS = {"hf_bertx": "0.1.0", "python": "3.11.7", "torch": "2.14.1", "numpy": "2.4.6"}
-MACHINE = {"system": "Linux", "processor": "a processor", "cores": 2, "gpu": None}
 
 
 def recorded(rows: str, task: Task) -> str:
@@ -78,55 +76,47 @@ def make_run(
     hyperparameters: dict[str, Any] | None = None,
 ) -> Path:
     """Writes one run's folder as `training.run` leaves it, without a model; returns it."""
-    task = TASKS[task_name]
-    known = ARMS.get(arm)
-    skill = (SKILLS.get(arm, 1.0) if skill is None else skill) * fraction**0.1
-    own = {"learning_rate": 1e-4, "num_train_epochs": 3.0, "max_steps": -1, "lr_scheduler_type": "linear"}
-    own |= {"global_batch_size": 32, "eval_strategy": "no" if task.test_split == "validation" else "steps"}
-    own |= hyperparameters or {}
-    order = {
-        "specification": {
-            "task": task_name,
-            "backbone": backbone,
-            "backbone_revision": None,
-            "arm": arm,
-            "start": None if known is None else known.start,
-            "assignment": None if task.discipline == "text" else "frequent",
-            "shift": "none" if known is None else known.shift,
-            "protocol": protocol,
-            "split": split,
-            "seed": seed,
-            "fraction": fraction,
-            "precision": "float32",
-            **(specification or {}),
-            "hyperparameters": own,
+    task, known = TASKS[task_name], ARMS.get(arm)
+    given = {
+        "task": task_name, "backbone": backbone, "backbone_revision": None, "arm": arm,
+        "start": None if known is None else known.start,
+        "assignment": None if task.discipline == "text" else "frequent",
+        "shift": "none" if known is None else known.shift,
+        "protocol": protocol, "split": split, "seed": seed, "fraction": fraction, "precision": "float32",
+        **(specification or {}),
+        "hyperparameters": {
+            "learning_rate": 1e-4, "num_train_epochs": 3.0, "max_steps": -1, "lr_scheduler_type": "linear",
+            "global_batch_size": 32, "eval_strategy": "no" if task.test_split == "validation" else "steps",
+            **(hyperparameters or {}),
         },
+    }  # fmt: skip
+    order = {
+        "specification": given,
         "task": asdict(task),
         "data_fingerprint": fingerprint or f"{task_name}-{split}".encode().hex().ljust(64, "0"),
         "data_origin": "made for a test",
         "backbone_origin": "made for a test",
-        "versions": VERSIONS,
-        "machine": MACHINE,
     }
-    different = "" if not hyperparameters else "-" + "-".join(f"{k}-{v}" for k, v in hyperparameters.items())
-    share = "" if fraction == 1 else f"-fraction-{fraction:g}"
-    name = f"seed-{seed}{share}{different}" + ("" if split == "paper" else f"-{split}")
+    name = f"seed-{seed}" if fraction == 1 else f"seed-{seed}-fraction-{fraction:g}"
+    name += "".join(f"-{key}-{value}" for key, value in (hyperparameters or {}).items())
+    name += "" if split == "paper" else f"-{split}"
     folder = root / protocol / task_name / backbone.strip("/").replace("/", "--") / arm / name
-    run_files.write_json(folder / run_files.RUN, order)
+    writer = RunWriter(folder)
+    machine = {"system": "Linux", "processor": "a processor", "cores": 2, "gpu": None}
+    writer.order(order, {"hf_bertx": "0.1.0", "python": "3.11.7"}, machine)
     ids, labels, groups = make_items(task, items)
+    skill = (SKILLS.get(arm, 1.0) if skill is None else skill) * fraction**0.1
     logits = make_logits(task, labels, skill, seed)
     if collapsed:
         logits[:] = logits[:1]
-    scores = metrics.score(task, logits.astype(np.float32), labels, groups)
+    scores = metrics.score(task, logits, labels, groups)
     watched = None if task.test_split == "validation" else task.metric
     log = [] if arm == "baseline" else make_log(skill, seed, watched, scores[task.metric])
-    run_files.write_json(folder / run_files.LOG, log)
     if not finished:
+        run_files.write_json(folder / run_files.LOG, log)
         return folder
-    columns: dict[str, Any] = {"id": ids, "label": labels, "logits": logits.astype(np.float32).tolist()}
-    table = pa.table(columns | ({} if groups is None else {"group": groups}))
-    table = table.set_column(2, "logits", table["logits"].cast(pa.list_(pa.float32())))
-    pq.write_table(table, folder / run_files.TEST_PREDICTIONS)
+    rows = {"id": ids, "label": labels} | ({} if groups is None else {"group": groups})
+    writer.predictions(True, Dataset.from_dict(rows), logits)
     validation = {name: 0.97 * value for name, value in scores.items()}
     results = {
         "metrics": {"validation": validation, task.test_split: scores},
@@ -135,15 +125,9 @@ def make_run(
         "train_items": 2871,
         "test_duplicates": 0,
         "steps": 120,
-        "max_steps": 120,
-        "selected_step": 120,
-        "stopped": "all 120 steps were trained",
         "train_seconds": 60.0 + seed,
-        "tokens_seen": 1000,
-        "parameters": 1000,
     }
-    results["files"] = run_files.file_digests(folder, run_files.RECORDED)
-    run_files.write_json(folder / run_files.RESULTS, results)
+    writer.results(results, log)
     return folder
 
 
@@ -157,9 +141,8 @@ def make_study(root: Path, name: str, runs: list[dict[str, Any]]) -> None:
     base = {"backbone": "minilm-l6", "protocol": "recommended", "split": "paper", "fraction": 1.0, "overrides": {}}
     planned = []
     for run in runs:
-        spec = {**base, **run}
-        place = f"{spec['protocol']}/{spec['task']}/{spec['backbone']}/{spec['arm']}/seed-{spec['seed']}"
-        planned.append({**spec, "folder": spec.get("folder", place)})
+        folder = f"recommended/{run['task']}/minilm-l6/{run['arm']}/seed-{run['seed']}"
+        planned.append({**base, **run, "folder": folder})
     run_files.write_json(root / "studies" / f"{name}.json", {"format": 1, "study": name, "runs": planned})
 
 
@@ -179,29 +162,23 @@ def make_study_runs(root: Path, seeds: int = 3, items: int = 200) -> None:
     for fraction in (0.01, 0.1, 0.3):
         for arm in ("bert", "rand"):
             for seed in range(seeds):
-                make_run(root, "dna-splice", arm, seed, fraction=fraction, items=items,
-                         skill=SKILLS[arm] * (0.5 + fraction))  # fmt: skip
+                skill = SKILLS[arm] * (0.5 + fraction)
+                make_run(root, arm=arm, seed=seed, fraction=fraction, items=items, skill=skill)
     for step in (0, 20, 200, 500, 1000):
         for pretraining_seed in range(2):
             name = f"multiberts-seed_{pretraining_seed}-step_{step}k"
-            make_run(
-                root, "dna-h3", "bert", 0, backbone=name, protocol="paper", items=items, skill=0.9 + step**0.3 / 6
-            )
-    for baseline, skill in (("majority", 0.0), ("kmer-logistic", 1.9)):
-        make_run(
-            root, "dna-splice", "baseline", 0, backbone=baseline, protocol="baseline", items=items, skill=skill,
-            collapsed=baseline == "majority",
-        )  # fmt: skip
-    for rate in (1e-5, 3e-4):
-        make_run(root, "protein-fluorescence", "rand", 0, items=items, hyperparameters={"learning_rate": rate},
-                 skill=1.6 if rate > 1e-4 else 0.6)  # fmt: skip
+            skill = 0.9 + step**0.3 / 6
+            make_run(root, "dna-h3", backbone=name, protocol="paper", items=items, skill=skill)
+    of_baseline: dict[str, Any] = {"arm": "baseline", "protocol": "baseline", "items": items}
+    make_run(root, backbone="majority", skill=0.0, collapsed=True, **of_baseline)
+    make_run(root, backbone="kmer-logistic", skill=1.9, **of_baseline)
+    for rate, skill in ((1e-5, 0.6), (3e-4, 1.6)):
+        own: dict[str, Any] = {"hyperparameters": {"learning_rate": rate}, "skill": skill}
+        make_run(root, "protein-fluorescence", "rand", items=items, **own)
     make_failure(make_run(root, "dna-h3", "unused", 3, items=items, finished=False))
     make_run(root, "dna-h3", "bert", 3, items=items, finished=False)
     lost = root / "recommended/dna-h4/minilm-l6/bert/seed-0"
     make_failure(lost, "FileNotFoundError: dna-h4: its data is not in the package")
-    make_study(
-        root,
-        "table2-small",
-        [{"task": task, "arm": "bert", "seed": seed} for task in ("dna-h3", "dna-h4") for seed in range(2)]
-        + [{"task": "protein-stability", "arm": arm, "seed": 0} for arm in ("bert", "rand")],
-    )
+    planned = [{"task": task, "arm": "bert", "seed": seed} for task in ("dna-h3", "dna-h4") for seed in range(2)]
+    planned += [{"task": "protein-stability", "arm": arm, "seed": 0} for arm in ("bert", "rand")]
+    make_study(root, "table2-small", planned)

@@ -15,7 +15,7 @@ from .. import run_files
 from ..data.data_copies import BUILDS, check_build, configurations
 from ..report.figures import save_figures
 from ..report.make_cells import make_cells
-from ..report.panels import training_panels
+from ..report.panels import curve_panels
 from ..runs.run import Run
 from . import card_facts
 from .cards import dataset_card, model_card
@@ -138,7 +138,7 @@ def _json(value: Any) -> bytes:
 def _loss_curve(run: Run) -> bytes:
     """The loss curve of a log, as PNG."""
     with tempfile.TemporaryDirectory() as folder:
-        return save_figures(training_panels(make_cells([run], resamples=1), []), Path(folder))[0].read_bytes()
+        return save_figures(curve_panels(make_cells([run], resamples=1)), Path(folder))[0].read_bytes()
 
 
 def dataset_files(folder: Path, repo_id: str) -> Files:

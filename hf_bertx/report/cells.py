@@ -14,7 +14,7 @@ from ..protocols import PROBE
 from ..runs.run import Run
 from ..tasks import Task
 from . import statistics
-from .formatting import method_name, share_of_data, shown_backbone
+from .formatting import method_name, setup, share_of_data, shown_backbone
 from .statistics import Interval
 
 # A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
@@ -28,8 +28,7 @@ class Cell:
 
     Args:
         differs: what sets the cell apart from others of its arm, e.g. `{"learning_rate": 1e-4}`.
-        chosen: whether it represents its arm in tables and figures: the only one, or the best on validation;
-            never one of permuted labels.
+        chosen: whether it represents its arm in tables and figures: the only one, or the best on validation.
         runs: finished runs by seed; `others` are unfinished or failed.
         scores: of the task's metric on the test items, a fraction, one a run.
         interval: of the mean; over seeds where there are several, else over test items, else None.
@@ -110,6 +109,11 @@ class Cell:
         return method_name(self.specification["protocol"], self.specification.get("items"))
 
     @property
+    def setup(self) -> str:
+        """`minilm-l6, recommended, paper`: backbone, protocol and split; of a probe also its training items."""
+        return setup(self.specification)
+
+    @property
     def title(self) -> str:
         """`minilm-l6, split paper`: what methods share that are shown side by side."""
         return f"{shown_backbone(self.specification['backbone'])}, split {self.specification['split']}"
@@ -131,7 +135,7 @@ class Floor:
 
     task: Task
     split: str
-    score: float
+    mean: float
     items: int
 
 
@@ -156,12 +160,12 @@ def named_cell(cell: Cell) -> dict[str, Any]:
     return {**{name: s[name] for name in names}, "backbone": shown_backbone(s["backbone"]), "differs": differs}
 
 
-def floors(cells: Iterable[Cell]) -> list[Floor]:
-    """One a task and split, of the first cell that has its predictions."""
+def floors(cells: Iterable[Cell]) -> dict[tuple[str, str], Floor]:
+    """The floor of each task and split, of the first cell that has its predictions."""
     first: dict[tuple[str, str], Floor] = {}
     for cell in cells:
         key = cell.task.name, cell.specification["split"]
         if cell.truth is not None and key not in first:
-            score = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
-            first[key] = Floor(cell.task, key[1], score, len(cell.truth))
-    return list(first.values())
+            mean = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
+            first[key] = Floor(cell.task, key[1], mean, len(cell.truth))
+    return first

@@ -32,29 +32,54 @@ class ArmComparison:
     p_holm: float = 1.0
     tasks: int = 1
 
+    @property
+    def cells(self) -> tuple[Cell, Cell]:
+        return self.first, self.second
+
+    @property
+    def p_value(self) -> float:
+        return self.comparison.p_value
+
+    @property
+    def significant(self) -> bool:
+        return self.p_holm < statistics.SIGNIFICANT
+
+    @property
+    def enough_runs(self) -> bool:
+        """Whether it is a test over seeds; those of fewer runs are corrected on their own."""
+        return min(self.comparison.seeds) >= FEWEST_RUNS
+
 
 def compare_arms(cells: Iterable[Cell]) -> list[ArmComparison]:
     """Compares the chosen cells of each column: every arm with `rand` and with its own control, `bert` with every arm
-    and every baseline; see [`arm_pairs`]. p-values of tests over seeds are corrected on their own."""
+    and every baseline; see [`arm_pairs`]."""
     pairs = arm_pairs(cell for cell in cells if cell.chosen and cell.resampled is not None)
-    tests = [ArmComparison(first, second, _compare(first, second)) for first, second in pairs]
-    corrected = []
-    for family in grouped(tests, _family).values():
-        p_values = statistics.holm([test.comparison.p_value for test in family])
-        corrected += [replace(test, p_holm=p, tasks=len(family)) for test, p in zip(family, p_values, strict=True)]
-    return corrected
+    return corrected([ArmComparison(first, second, _compare(first, second)) for first, second in pairs])
 
 
-def _family(test: ArmComparison) -> tuple:
-    over_seeds = min(test.comparison.seeds) >= FEWEST_RUNS
-    return test.first.name, test.second.name, over_seeds, test.first.holm_family
+def corrected(tests: Iterable[Any]) -> list[Any]:
+    """Comparisons or tests of plateaus, with p-values corrected over the tasks of each pair of arms."""
+
+    def family(test: Any) -> tuple:
+        first, second = test.cells
+        return first.name, second.name, test.enough_runs, first.holm_family
+
+    done = []
+    for members in grouped(tests, family).values():
+        known = [test.p_value for test in members if test.p_value is not None]
+        p_values = iter(statistics.holm(known))
+        done += [
+            test if test.p_value is None else replace(test, p_holm=next(p_values), tasks=len(known))
+            for test in members
+        ]
+    return done
 
 
 def at_main_size(tests: Iterable[ArmComparison]) -> list[ArmComparison]:
     """Comparisons of trainings, and of probes at the training size with the most of them; the largest of equals."""
     tests = list(tests)
     sizes = grouped((t for t in tests if t.first.is_probe), lambda t: t.first.specification["items"])
-    most = max((s for s in sizes if s != "all"), key=lambda size: (len(sizes[size]), size), default=0)
+    most = max((s for s in sizes if s != "all"), key=lambda size: (len(sizes[size]), size), default="all")
     return [test for test in tests if not test.first.is_probe or test.first.specification["items"] == most]
 
 
@@ -65,36 +90,31 @@ def arm_pairs(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
 
 def not_compared(cells: Iterable[Cell]) -> list[str]:
     """A line for each pair of arms that is not compared because more differs than the arm and its learning rate."""
-    pairs = _pairs_on_one_data_set(cell for cell in cells if cell.chosen and cell.runs)
     return [
-        f"{first.task.name}: {first.name} and {second.name}: "
-        + ", ".join(f"{name} is {one!r} and {other!r}" for name, (one, other) in differences.items())
-        for first, second in pairs
+        f"{first.task.name}: {first.name} and {second.name}: {', '.join(differences)}"
+        for first, second in _pairs_on_one_data_set(cell for cell in cells if cell.chosen and cell.runs)
         if (differences := _differences(first, second))
     ]
 
 
-def _differences(first: Cell, second: Cell) -> dict[str, tuple[Any, Any]]:
-    """The settings that two arms do not share; none for a baseline, which has settings of its own."""
+def _differences(first: Cell, second: Cell) -> list[str]:
+    """What two arms do not share, in words; nothing for a baseline, which has settings of its own."""
     if first.is_baseline or second.is_baseline:
-        return {}
+        return []
     one, other = ({**LEFT_OUT, **flat_specification(cell.runs[0])} for cell in (first, second))
     names = [name for name in {**one, **other} if name not in _OF_AN_ARM and one.get(name) != other.get(name)]
-    return {name: (one.get(name), other.get(name)) for name in names}
+    return [f"{name} is {one.get(name)!r} and {other.get(name)!r}" for name in names]
 
 
 def _pairs_on_one_data_set(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     cells = list(cells)
-    columns: dict[tuple, dict[str, Cell]] = {}
-    for cell in cells:
-        if not cell.is_baseline:
-            columns.setdefault(cell.column, {})[cell.name] = cell
-    for cell in cells:
-        if cell.is_baseline:  # baselines have no backbone or protocol, so they are part of every column of their task
-            for column, arms in columns.items():
-                if (column[0], *column[3:]) == (cell.column[0], *cell.column[3:]):
-                    arms.setdefault(cell.name, cell)
-    pairs = [(arms[first], arms[second]) for arms in columns.values() for first, second in _pairs(arms)]
+    pairs = []
+    for column, members in grouped((c for c in cells if not c.is_baseline), lambda cell: cell.column).items():
+        arms = {cell.name: cell for cell in members}
+        for cell in (c for c in cells if c.is_baseline):  # without a backbone or protocol, so part of every column
+            if (column[0], *column[3:]) == (cell.column[0], *cell.column[3:]):
+                arms.setdefault(cell.name, cell)
+        pairs += [(arms[first], arms[second]) for first, second in _pairs(arms)]
     return [pair for pair in pairs if pair[0].fingerprint == pair[1].fingerprint]
 
 
@@ -115,7 +135,7 @@ def _compare(first: Cell, second: Cell) -> Comparison:
     runs = [{run.specification["seed"]: place for place, run in enumerate(cell.runs)} for cell in (first, second)]
     shared = [seed for seed in runs[0] if seed in runs[1]]
     paired = len(shared) >= FEWEST_RUNS
-    taken = [[of_seed[seed] for seed in (shared if paired else list(of_seed))] for of_seed in runs]
+    taken = [[of_seed[seed] for seed in (shared if paired else of_seed)] for of_seed in runs]
     one, other = np.array(first.scores)[taken[0]], np.array(second.scores)[taken[1]]
     resampled = first.resampled[:, taken[0]], second.resampled[:, taken[1]]
     items, over = statistics.drawn_from(len(first.truth), first.groups)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..tasks import Task
-from .cells import Cell
-from .formatting import setup, share_of_data, short_name
+from .cells import Cell, Floor
+from .formatting import share_of_data, short_name
 
-Floors = Mapping[tuple[str, str], float]
+Floors = Mapping[tuple[str, str], Floor]  # by task and split
 INK, LINE, GROUND = "#1d2430", "#c9ced6", "#ffffff"
 # Okabe and Ito's palette for color-blind readers, darker where it is pale on white. The page has them as --c0, ...
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b85c94", "#c78a00", "#3a9bd6", "#7a5c00", "#5b6472")
@@ -53,22 +53,33 @@ class Kind:
 class Panel:
     """One small picture: its kind, a title, and a function that draws it on a matplotlib axis.
 
-    `size` and `margins` (left and below, for labels) are in inches: a layout that measures every text takes a second
-    a panel. `shared` names backbone, protocol and split if all panels share them.
+    `setup` names backbone, protocol and split if the title does not. `size` and `margins` (left and below, for labels)
+    are in inches: a layout that measures every text takes a second a panel.
     """
 
     kind: Kind
     title: str
     draw: Callable[[Any], None]
+    setup: str = ""
     size: tuple[float, float] = (3.9, 2.8)
     margins: tuple[float, float] = (0.62, 0.48)
-    shared: str = ""
 
 
-def panel_title(cell: Cell, several: bool) -> str:
-    """Task and share of the data; with `several` setups also backbone, protocol and split."""
-    below = f"\n{setup(cell.specification)}" if several else ""
-    return short_name(cell.task) + share_of_data(cell.fraction) + below
+def with_setups(panels: Sequence[Panel]) -> tuple[list[Panel], str]:
+    """Panels that are shown together: if their setups differ, each has its own below its title.
+
+    Returns:
+        The panels, and a note on the setup that all share; empty if they differ.
+    """
+    first = panels[0].setup
+    if all(panel.setup == first for panel in panels):
+        return list(panels), first and f"Backbone, protocol, split: {first}"
+    return [replace(panel, title=f"{panel.title}\n{panel.setup}") for panel in panels], ""
+
+
+def panel_title(cell: Cell) -> str:
+    """Task and share of the data."""
+    return short_name(cell.task) + share_of_data(cell.fraction)
 
 
 def metric_name(name: str) -> str:
@@ -76,9 +87,9 @@ def metric_name(name: str) -> str:
     return _METRICS.get(name, name.replace("_", " "))
 
 
-def score_label(task: Task) -> str:
-    """The axis of test scores, which are of the validation set for some tasks."""
-    return f"{metric_name(task.metric)} on {task.test_split} x 100"
+def score_label(task: Task, split: str = "") -> str:
+    """The axis of scores on a split, by default the one that the task is tested on."""
+    return f"{metric_name(task.metric)} on {split or task.test_split} x 100"
 
 
 def arm_style(name: str) -> dict[str, Any]:
@@ -94,7 +105,8 @@ def draw_line(axis: Any, name: str, at: Sequence[float], mean: Any, low: Any, hi
     axis.plot(at, mean, **{"label": name, **style, **line})
 
 
-def draw_floor(axis: Any, floor: float | None) -> None:
-    """The score of the best constant answer, as a dotted line."""
+def draw_floor(axis: Any, cell: Cell, floors: Floors) -> None:
+    """The score of the best constant answer to the items of a cell, as a dotted line."""
+    floor = floors.get((cell.task.name, cell.specification["split"]))
     if floor is not None:
-        axis.axhline(100 * floor, color=INK, ls=":", lw=1, label="floor")
+        axis.axhline(100 * floor.mean, color=INK, ls=":", lw=1, label="floor")

@@ -6,13 +6,13 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from .. import run_files
-from .drawing import COLORS, GROUND, INK, LINE, Panel
+from .drawing import COLORS, GROUND, INK, LINE, Panel, with_setups
 from .formatting import grouped
 
 DPI = 192  # two dots a CSS pixel
@@ -28,38 +28,37 @@ _STYLE = {
 _PAGE_COLORS = {**{color: f"--c{i}" for i, color in enumerate(COLORS)}, INK: "--ink", LINE: "--line", GROUND: "--card"}
 
 
-@contextmanager
-def styled() -> Iterator[None]:
+def styled() -> AbstractContextManager[None]:
     """The style of every figure, without a change of the caller's matplotlib."""
     import matplotlib
 
-    with matplotlib.rc_context(_STYLE):
-        yield
+    return matplotlib.rc_context(_STYLE)
 
 
 def save_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
     """One picture a kind, as PNG and SVG: `loss_curves`, `comparisons`, `pretraining`, `fractions`, ..."""
     written = []
     for name, shown in grouped(panels, lambda panel: panel.kind.picture or panel.kind.name).items():
+        shown, note = with_setups(shown)
         titles = list(dict.fromkeys(panel.title for panel in shown))
         rows = sorted(shown, key=lambda panel: titles.index(panel.title))  # kinds that share a picture side by side
-        written += _save_grid(rows, folder / name, 2 if shown[0].kind.picture else min(4, len(shown)))
+        written += _save_grid(rows, note, folder / name, 2 if shown[0].kind.picture else min(4, len(shown)))
     return written
 
 
-def _save_grid(panels: Sequence[Panel], path: Path, columns: int) -> list[Path]:
+def _save_grid(panels: Sequence[Panel], note: str, path: Path, columns: int) -> list[Path]:
     from matplotlib.figure import Figure
 
     rows = math.ceil(len(panels) / columns)
     width, height = (max(panel.size[i] for panel in panels) for i in (0, 1))
     head = 0.28 + 0.16 * max(panel.title.count("\n") for panel in panels)
-    note = textwrap.wrap(panels[0].shared, int(_CHARACTERS_AN_INCH * width * columns))
-    foot = 0.11 + 0.14 * len(note) if note else 0.0
+    lines = textwrap.wrap(note, int(_CHARACTERS_AN_INCH * width * columns))
+    foot = 0.11 + 0.14 * len(lines) if lines else 0.0
     with styled():
         figure = Figure(figsize=(width * columns, (height + head) * rows + foot))
-        if note:
+        if lines:
             place = 0.1 / (width * columns), 0.06 / figure.get_size_inches()[1]
-            figure.text(*place, "\n".join(note), fontsize=8, color=COLORS[7], va="bottom")
+            figure.text(*place, "\n".join(lines), fontsize=8, color=COLORS[7], va="bottom")
         for i, panel in enumerate(panels):
             row, column = divmod(i, columns)
             top = (rows - row) * (height + head) + foot

@@ -11,7 +11,7 @@ from ..arms import ARMS
 from ..data.text_files import spreadsheet_safe
 from ..protocols import PROBE
 from ..tasks import TASKS, Task
-from .statistics import Interval
+from .statistics import Comparison, Interval
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -35,9 +35,9 @@ def percent(value: float | None, sign: str = "") -> str:
     return "" if value is None else f"{100 * value:{sign}.1f}"
 
 
-def bracketed(interval: Interval | None) -> str:
+def bracketed(interval: Interval | Comparison | None, sign: str = "") -> str:
     """` [93.1, 95.0]`; nothing for None."""
-    return "" if interval is None else f" [{percent(interval.low)}, {percent(interval.high)}]"
+    return "" if interval is None else f" [{percent(interval.low, sign)}, {percent(interval.high, sign)}]"
 
 
 def interval_columns(interval: Interval | None, over: str = "over") -> dict[str, Any]:

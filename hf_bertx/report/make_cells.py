@@ -36,21 +36,22 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     groups = grouped(records, lambda record: record.cell).values()
     for runs in groups:
         _check_alike(runs)
-    siblings = grouped(groups, lambda runs: (permuted(runs[0].specification), *_arm_in_column(runs[0])))
-    cells = [cell for alike in siblings.values() for cell in _choose([_cell(runs, alike) for runs in alike])]
+    siblings = grouped(groups, _arm_in_column).values()
+    cells = [cell for alike in siblings for cell in _choose([_cell(runs, alike) for runs in alike])]
     cells = _mark_largest(cells)
     place = {name: i for i, name in enumerate(TASKS)}
     cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
     return _with_predictions(cells, resamples)
 
 
-def _arm_in_column(run: Run) -> tuple:
-    return tuple(run.specification.get(name) for name in ("arm", *COLUMN))
+def _arm_in_column(runs: list[Run]) -> tuple:
+    specification = runs[0].specification
+    return (permuted(specification), specification["arm"], *(specification.get(name) for name in COLUMN))
 
 
 def _mark_largest(cells: list[Cell]) -> list[Cell]:
-    def method(cell: Cell) -> tuple:
-        return tuple(value for name, value in zip(COLUMN, cell.column, strict=True) if name != "fraction")
+    def method(cell: Cell) -> tuple:  # the column without its fraction
+        return *cell.column[:4], *cell.column[5:]
 
     most = {key: max(cell.fraction for cell in alike) for key, alike in grouped(cells, method).items()}
     return [replace(c, largest=c.fraction > LITTLE and c.fraction == most[method(c)]) for c in cells]
@@ -95,7 +96,9 @@ def _cell(runs: list[Run], siblings: list[list[Run]]) -> Cell:
     first, task = flat_specification(runs[0]), runs[0].task
     others = [flat_specification(sibling[0]) for sibling in siblings]
     check = permuted(runs[0].specification)
-    names = dict.fromkeys(name for other in others for name in other if other.get(name) != first.get(name))
+    names = dict.fromkeys(
+        name for other in others for name in {**other, **first} if other.get(name) != first.get(name)
+    )
     done = tuple(run for run in sorted(runs, key=lambda r: r.specification["seed"]) if run.results is not None)
     validation = [value for run in done if (value := _validation(run)) is not None]
     return Cell(
@@ -120,25 +123,25 @@ def _validation(run: Run) -> float | None:
 
 def _choose(siblings: list[Cell]) -> list[Cell]:
     """Marks the best on validation of the cells of an arm; none where the task is tested on validation."""
-    known = [cell for cell in siblings if cell.validation is not None]
+    known = {i: cell.validation for i, cell in enumerate(siblings) if cell.validation is not None}
     if len(siblings) == 1 or not known or siblings[0].is_check or siblings[0].task.test_split == "validation":
         return siblings
-    best = max(known, key=lambda cell: cell.validation or 0.0)
-    return [replace(cell, chosen=cell is best) for cell in siblings]
+    best = max(known, key=known.__getitem__)
+    return [replace(cell, chosen=i == best) for i, cell in enumerate(siblings)]
 
 
 def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
     """Reads cells with the same test items together, so that they share resamples."""
 
-    def items(i: int) -> tuple:
-        s = cells[i].specification
-        return s["task"], s["split"], cells[i].fingerprint, s.get("max_eval_items")
+    def test_items(cell: Cell) -> tuple:
+        s = cell.specification
+        return s["task"], s["split"], cell.fingerprint, s.get("max_eval_items")
 
-    out = list(cells)
-    for places in grouped((i for i, cell in enumerate(cells) if cell.runs), items).values():
-        for i, cell in zip(places, _read_together([cells[i] for i in places], resamples), strict=True):
-            out[i] = cell
-    return [replace(cell, interval=_interval(cell)) for cell in out]
+    read: dict[int, Cell] = {}
+    for alike in grouped((cell for cell in cells if cell.runs), test_items).values():
+        read |= zip(map(id, alike), _read_together(alike, resamples), strict=True)
+    cells = [read.get(id(cell), cell) for cell in cells]
+    return [replace(cell, interval=_interval(cell)) for cell in cells]
 
 
 def _interval(cell: Cell) -> Interval | None:
@@ -173,29 +176,30 @@ def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
     predictions = [each for run in cell.runs if (each := run.predictions()) is not None]
     if len(predictions) < len(cell.runs):
         return cell
-    answers = []
+    answers, collapsed = [], []
     for run, each in zip(cell.runs, predictions, strict=True):
         ids, truth, given = each.answers(task)
         items[:] = items or [(run, ids, truth, drawn_together(run, each.ids, each.groups))]
-        other, their_ids, their_truth, groups = items[0]
+        other, their_ids, their_truth, _ = items[0]
         if not same_items(ids, their_ids) or not np.array_equal(truth, their_truth):
             raise ValueError(
                 f"{run.folder} and {other.folder} name the same data and predict other items ({len(ids)} and "
                 f"{len(their_ids)}); remove one of them to run it again"
             )
         answers.append(given)
-    truth = items[0][2]
-    constant = [metrics.constant_answer(truth, given, task.regression) for given in answers]
+        # a baseline may be meant to answer every item alike
+        if not cell.is_baseline and metrics.constant_answer(truth, given, task.regression):
+            collapsed.append(run)
     calibration = None
     if not task.regression and not cell.is_probe and not any(each.decided for each in predictions):
         logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))
         calibration = metrics.calibration(logits, labels)
+    _, _, truth, groups = items[0]
     return replace(
         cell,
         truth=truth,
         groups=groups,
         answers=np.stack(answers),
         calibration=calibration,
-        # a baseline may be meant to answer every item alike
-        collapsed=() if cell.is_baseline else tuple(r for r, same in zip(cell.runs, constant, strict=True) if same),
+        collapsed=tuple(collapsed),
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
@@ -20,7 +22,7 @@ from ..runs.run import Run
 from . import formatting, paper_tables, plateau, pretraining
 from .cells import Cell, Floor
 from .comparisons import ArmComparison
-from .drawing import Panel
+from .drawing import Kind, Panel, with_setups
 from .figures import inline_svg
 from .formatting import bracketed, grouped, percent, shown_backbone
 from .make_cells import flat_specification
@@ -36,7 +38,7 @@ class Report:
 
     runs: RunsFolder
     cells: list[Cell]
-    floors: list[Floor]
+    floors: dict[tuple[str, str], Floor]
     tests: list[ArmComparison]
     tables: list[PaperTable]
     panels: list[Panel]
@@ -61,32 +63,73 @@ class Report:
 def page(report: Report, output: Path) -> str:
     """The page as text; folders of runs are linked relative to `output`."""
     environment = Environment(undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    folder_link = partial(_folder_link, report.runs, output)
     environment.globals |= {
-        **{name: getattr(formatting, name) for name in ("percent", "setup", "share_of_data", "short_name")},
+        **{name: getattr(formatting, name) for name in ("percent", "share_of_data", "short_name")},
         **{name: getattr(paper_tables, name) for name in ("describe", "counted", "undecided")},
-        "run_anchor": run_anchor, "cell_anchor": cell_anchor, "entry": _entry, "run_name": run_name, "plain": _plain,
-        "folder_link": partial(_folder_link, report.runs, output), "specification": _shown_specification,
-        "cell_href": _href,
+        "anchor": anchor, "entry": _entry, "run_name": run_name, "plain": _plain, "folder_link": folder_link,
+        "specification": _shown_specification, "cell_href": _href,
         "p_text": lambda value: "<0.001" if value < 0.001 else f"{value:.3f}",
     }  # fmt: skip
-    drawn = [(panel, *inline_svg(panel, i)) for i, panel in enumerate(report.panels)]
-    figures = grouped(((panel, Markup(svg), words) for panel, svg, words in drawn), lambda each: each[0].kind)
     template = environment.from_string((files("hf_bertx.report") / "page.html").read_text(encoding="utf-8"))
     return template.render(
         version=__version__,
         report=report,
         counts=_counts(report),
-        missing=grouped(report.runs.missing(), lambda run: run.study),
+        problems=_problems(report, folder_link),
         note=paper_tables.NOTE,
-        figures=figures,
+        figures=_figures(report.panels),
         figure_tables={  # table and note below each kind of figure
             "pretraining": (pretraining.gain_cells(report.trajectories), pretraining.NOTE),
             "plateau": (plateau.plateau_cells(report.survivals, report.plateau_tests), plateau.NOTE),
         },
         tasks=[(cells[0].task, cells) for cells in grouped(report.cells, lambda cell: cell.task.name).values()],
-        floors=grouped(report.floors, lambda floor: floor.task.name),
+        floors=grouped(report.floors.values(), lambda floor: floor.task.name),
         runs=sorted(report.runs.records, key=lambda run: run_name(run.specification)),
     )
+
+
+def _figures(panels: list[Panel]) -> list[tuple[Kind, str, list[tuple[str, Markup, str]]]]:
+    """Of each kind of figure a note, and title, picture and words of each panel."""
+    figures, numbers = [], itertools.count()
+    for kind, of_kind in grouped(panels, lambda panel: panel.kind).items():
+        shown, note = with_setups(of_kind)
+        drawn = [(panel.title, *inline_svg(panel, next(numbers))) for panel in shown]
+        figures.append((kind, note, [(title, Markup(svg), words) for title, svg, words in drawn]))
+    return figures
+
+
+def _problems(report: Report, folder_link: Callable[[Path, str], Markup]) -> list[tuple[str, str, str, bool, list]]:
+    """Class, label, what it is about, whether it is unfolded, and lines of each kind of problem."""
+
+    def links(runs: list[Run]) -> list[Markup]:
+        link = Markup('<a href="#{}">{}</a>')
+        return [link.format(anchor(run), run_name(run.specification)) for run in runs]
+
+    failed = [
+        Markup('{}: {} <span class="soft">(tried {} times, last {})</span>').format(
+            folder_link(each.folder, run_name(each.specification)), each.error, each.attempts, each.time
+        )
+        for each in report.runs.failures
+    ]
+    collapsed, restarted, unfinished = map(links, (report.collapsed, report.restarted, report.unfinished))
+    problems: list[tuple[str, str, str, bool, list]] = [
+        ("bad", "failed", _runs(failed), True, failed),
+        ("bad", "collapsed", f"{len(collapsed)}: every test item got the same answer; counted in all means", True,
+         collapsed),
+        ("open", "restarted", f"{_runs(restarted)}: started again with half the learning rate", False, restarted),
+        ("open", "unfinished", _runs(unfinished), False, unfinished),
+        ("open", "not compared", f"{len(report.not_compared)}: more differs than the arm and its learning rate", True,
+         report.not_compared),
+    ]  # fmt: skip
+    for study, runs in grouped(report.runs.missing(), lambda run: run.study).items():
+        names = [run_name(run.specification) for run in runs]
+        problems.append(("open", "not run", f"{len(runs)} runs that the study {study} asks for", False, names))
+    return [problem for problem in problems if problem[-1]]
+
+
+def _runs(items: list) -> str:
+    return f"{len(items)} run{'s' if len(items) > 1 else ''}"
 
 
 def _folder_link(runs: RunsFolder, output: Path, folder: Path, name: str) -> Markup:
@@ -98,21 +141,14 @@ def _folder_link(runs: RunsFolder, output: Path, folder: Path, name: str) -> Mar
     return Markup('<a href="{}">{}</a>').format(href, name or below)
 
 
-def _digest(specification: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(specification, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def run_anchor(run: Run) -> str:
+def anchor(shown: Run | Cell) -> str:
     """The same for the same specification and seed, wherever the folder lies."""
-    return "run-" + _digest(run.specification)
-
-
-def cell_anchor(cell: Cell) -> str:
-    return "cell-" + _digest(cell.specification)
+    kind = "cell" if isinstance(shown, Cell) else "run"
+    return f"{kind}-{hashlib.sha256(json.dumps(shown.specification, sort_keys=True).encode()).hexdigest()[:10]}"
 
 
 def _href(cell: Cell) -> str:
-    return "#" + (run_anchor(cell.runs[0]) if len(cell.runs) == 1 else cell_anchor(cell))
+    return "#" + anchor(cell.runs[0] if len(cell.runs) == 1 else cell)
 
 
 def _counts(report: Report) -> list[tuple[Any, str, str]]:
@@ -147,15 +183,16 @@ def run_name(specification: dict[str, Any]) -> str:
 
 def _entry(cell: Cell | Floor | None) -> dict[str, str]:
     """A number with its interval, its link and its tooltip."""
+    entry = {"mean": "" if cell is None else percent(cell.mean), "between": "", "href": "", "hint": ""}
     if isinstance(cell, Floor):
-        hint = f"best constant answer to {cell.items} items"
-        return {"mean": percent(cell.score), "between": "", "href": "", "hint": hint}
+        return {**entry, "hint": f"best constant answer to {cell.items} items"}
     if cell is None or cell.mean is None:
-        return {"mean": "", "between": "", "href": "", "hint": ""}
+        return entry
     seeds, interval = len(cell.scores), cell.interval
     about = "no interval: predictions are missing" if interval is None else f"95% over {interval.over}"
-    return {"mean": percent(cell.mean), "between": bracketed(interval).strip(" []").replace(",", " to"),
-            "href": _href(cell), "hint": f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"}  # fmt: skip
+    hint = f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"
+    between = bracketed(interval).strip(" []").replace(",", " to")
+    return {**entry, "between": between, "href": _href(cell), "hint": hint}
 
 
 def _plain(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from ..runs.run import Run
 from .cells import Cell
 from .comparisons import ArmComparison, at_main_size
 from .drawing import INK, Floors, Kind, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
-from .formatting import grouped, percent, setup, share_of_data, short_name, shown_backbone
+from .formatting import grouped, percent, share_of_data, short_name
 
 COMPARISONS = Kind(
     "comparisons",
@@ -57,70 +56,52 @@ CONFUSION = Kind(
 )
 
 
-def training_panels(cells: Iterable[Cell], tests: Sequence[ArmComparison]) -> list[Panel]:
+def training_panels(cells: Iterable[Cell], tests: Iterable[ArmComparison]) -> list[Panel]:
     """Differences between arms, and curves of training. For checkpoints see [`pretraining_panels`]."""
+    return [*_comparison_panels(tests), *curve_panels(_trained(cells))]
+
+
+def curve_panels(cells: Sequence[Cell]) -> list[Panel]:
+    """Training loss and validation score by step: a panel a column, a line an arm."""
+    curves = [_curve_panel(kind, column) for kind in (LOSS, VALIDATION) for column in _columns(cells)]
+    return [panel for panel in curves if panel is not None]
+
+
+def answer_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
+    """Score by share of the data, calibration and confusion."""
     trained = _trained(cells)
-    panels = _comparison_panels(tests)
-    for kind in (LOSS, VALIDATION):
-        panels += [panel for column in _columns(trained) if (panel := _curve_panel(kind, column, _several(trained)))]
-    return _with_setup(panels, trained)
-
-
-def answer_panels(cells: Iterable[Cell], floor_of: Floors) -> list[Panel]:
-    """Score by share of the data, calibration and confusion.
-
-    Args:
-        floor_of: the score of the best constant answer, by task and split.
-    """
-    trained = _trained(cells)
-    columns, several, panels = _columns(trained), _several(trained), _fraction_panels(trained, floor_of)
-    by_arm = grouped(trained, lambda cell: (*cell.column[:4], cell.name)).values()
     # Calibration and confusion are shown for the largest share of the data alone.
+    by_arm = grouped(trained, lambda cell: (*cell.column[:4], cell.name)).values()
     largest = {id(c) for arm in by_arm for c in arm if c.fraction == max(other.fraction for other in arm)}
-    whole = [[cell for cell in column if id(cell) in largest] for column in columns]
-    panels += [_calibration_panel(column, several) for column in whole if any(c.calibration for c in column)]
-    panels += [
-        _confusion_panel(cell, several)
-        for column in whole
-        for cell in column
-        if cell.answers is not None and not cell.task.regression
+    columns = _columns([cell for cell in trained if id(cell) in largest])
+    shown = [cell for column in columns for cell in column if cell.answers is not None and not cell.task.regression]
+    return [
+        *_fraction_panels(trained, floors),
+        *(_calibration_panel(column) for column in columns if any(cell.calibration for cell in column)),
+        *(_confusion_panel(cell) for cell in shown),
     ]
-    return _with_setup(panels, trained)
 
 
 def _trained(cells: Iterable[Cell]) -> list[Cell]:
     return [c for c in cells if c.chosen and not c.is_baseline and not c.is_probe and not _is_checkpoint(c)]
 
 
-def _columns(cells: Sequence[Cell]) -> list[list[Cell]]:
-    return list(grouped(cells, lambda cell: cell.column).values())
-
-
-def _several(cells: Sequence[Cell]) -> bool:
-    return len({setup(cell.specification) for cell in cells}) > 1
-
-
-def _with_setup(panels: list[Panel], cells: Sequence[Cell]) -> list[Panel]:
-    """The panels, with backbone, protocol and split at the foot of the picture if all cells share them."""
-    if _several(cells) or not cells:
-        return panels
-    s = cells[0].specification
-    shared = f"{shown_backbone(s['backbone'])}, protocol {s['protocol']}, split {s['split']}"
-    return [replace(panel, shared=shared) for panel in panels]
-
-
 def _is_checkpoint(cell: Cell) -> bool:
     return pretraining_step(cell.specification["backbone"]) is not None
+
+
+def _columns(cells: Sequence[Cell]) -> list[list[Cell]]:
+    return list(grouped(cells, lambda cell: cell.column).values())
 
 
 def _by_step(runs: Sequence[Run], name: str) -> tuple[list[int], np.ndarray]:
     """Steps that all runs logged, and the values there, `(runs, steps)`."""
     curves = [dict(run.curve(name)) for run in runs]
-    steps = sorted(set(curves[0]).intersection(*curves[1:])) if curves else []
+    steps = sorted(set(curves[0]).intersection(*curves[1:]))
     return steps, np.array([[curve[step] for step in steps] for curve in curves])
 
 
-def _curve_panel(kind: Kind, column: list[Cell], several: bool) -> Panel | None:
+def _curve_panel(kind: Kind, column: list[Cell]) -> Panel | None:
     metric = column[0].task.metric
     logged = [(c, *_by_step(c.runs or c.others, "loss" if kind is LOSS else f"eval_{metric}")) for c in column]
     lines = [(cell, steps, values) for cell, steps, values in logged if steps]
@@ -139,38 +120,38 @@ def _curve_panel(kind: Kind, column: list[Cell], several: bool) -> Panel | None:
         axis.set_ylim(bottom=min(0.0, min(float(values.min()) for _, _, values in lines)))
         axis.legend()
 
-    return Panel(kind, panel_title(column[0], several), draw)
+    return Panel(kind, panel_title(column[0]), draw, column[0].setup)
 
 
-def _fraction_panels(cells: Sequence[Cell], floor_of: Floors) -> list[Panel]:
+def _fraction_panels(cells: Sequence[Cell], floors: Floors) -> list[Panel]:
     """Score by fraction: a panel a task, a line an arm, a band over seeds."""
     panels = []
-    for task in grouped((c for c in cells if c.scores), lambda c: (*c.column[:4], c.column[5])).values():
-        arms = grouped(task, lambda cell: cell.name)
+    for cells_of_task in grouped((c for c in cells if c.scores), lambda c: (*c.column[:4], c.column[5])).values():
+        arms = grouped(cells_of_task, lambda cell: cell.name)
         lines = {name: sorted(arm, key=lambda cell: cell.fraction) for name, arm in arms.items() if len(arm) > 1}
         if lines:
-            panels.append(_fraction_panel(lines, floor_of.get((task[0].task.name, task[0].column[3]))))
+            panels.append(_fraction_panel(lines, floors))
     return panels
 
 
-def _fraction_panel(lines: dict[str, list[Cell]], floor: float | None) -> Panel:
+def _fraction_panel(lines: dict[str, list[Cell]], floors: Floors) -> Panel:
     places = sorted({cell.fraction for cells in lines.values() for cell in cells})
-    task = next(iter(lines.values()))[0].task
+    first = next(iter(lines.values()))[0]
 
     def draw(axis: Any) -> None:
         for name, cells in lines.items():
             scores = [100 * np.array(cell.scores) for cell in cells]
             bands = ([reduce(each) for each in scores] for reduce in (np.mean, np.min, np.max))
             draw_line(axis, name, [places.index(cell.fraction) for cell in cells], *bands, marker="o", ms=4)
-        draw_floor(axis, floor)
+        draw_floor(axis, first, floors)
         axis.set_xticks(range(len(places)), [f"{100 * place:g}%" for place in places])
-        axis.set(xlabel="share of the training data", ylabel=score_label(task))
+        axis.set(xlabel="share of the training data", ylabel=score_label(first.task))
         axis.legend()
 
-    return Panel(FRACTIONS, short_name(task), draw)
+    return Panel(FRACTIONS, short_name(first.task), draw, first.setup)
 
 
-def _calibration_panel(column: list[Cell], several: bool) -> Panel:
+def _calibration_panel(column: list[Cell]) -> Panel:
     def draw(axis: Any) -> None:
         axis.plot([0, 100], [0, 100], color=INK, ls=":", lw=1)
         for cell, calibration in ((c, c.calibration) for c in column if c.calibration is not None):
@@ -181,24 +162,20 @@ def _calibration_panel(column: list[Cell], several: bool) -> Panel:
         axis.set(xlabel="confidence of the model, %", ylabel="correct answers, %", ylim=(-3, 103))
         axis.legend(loc="upper left")
 
-    return Panel(CALIBRATION, panel_title(column[0], several), draw)
+    return Panel(CALIBRATION, panel_title(column[0]), draw, column[0].setup)
 
 
 def confusion(cell: Cell) -> np.ndarray:
-    """How often the model predicted each class (column) for each true class (row), summed over seeds.
-
-    Where the task votes, pieces are counted.
-    """
+    """How often the model predicted each class (column) for each true class (row), summed over seeds; pieces where the
+    task votes."""
     from sklearn.metrics import confusion_matrix
 
     assert cell.answers is not None
-    assert cell.truth is not None
-    assert cell.task.labels is not None
     truth = np.tile(cell.truth, len(cell.answers))
-    return confusion_matrix(truth, cell.answers.ravel(), labels=range(len(cell.task.labels)))
+    return confusion_matrix(truth, cell.answers.ravel(), labels=range(len(cell.task.labels or ())))
 
 
-def _confusion_panel(cell: Cell, several: bool) -> Panel:
+def _confusion_panel(cell: Cell) -> Panel:
     counts = confusion(cell)
     present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))  # classes that occur or are predicted
     counts, names = counts[np.ix_(present, present)], [(cell.task.labels or ())[i] for i in present]
@@ -227,33 +204,30 @@ def _confusion_panel(cell: Cell, several: bool) -> Panel:
 
     width = 0.07 * longest if named else 0.0
     margins = (0.4 + width, 0.45 + (0.66 * width if longest > 5 else 0.0))
-    return Panel(CONFUSION, f"{panel_title(cell, several)}: {cell.name}", draw, (3.9, 3.4), margins)
+    return Panel(CONFUSION, f"{panel_title(cell)}: {cell.name}", draw, cell.setup, (3.9, 3.4), margins)
 
 
-def _comparison_panels(tests: Sequence[ArmComparison]) -> list[Panel]:
+def _comparison_panels(tests: Iterable[ArmComparison]) -> list[Panel]:
     """Differences with their intervals: a panel a pair of arms, a line a task."""
-    shown = [test for test in tests if not _is_checkpoint(test.first)]
-    several = len({test.first.column[1:4] for test in shown}) > 1
-    families = grouped(at_main_size(shown), lambda test: (test.first.name, test.second.name, test.first.column[1:]))
-    return [_comparison_panel(family, several) for family in families.values()]
+    shown = at_main_size(test for test in tests if not _is_checkpoint(test.first))
+    families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column[1:]))
+    return [_comparison_panel(family) for family in families.values()]
 
 
-def _comparison_panel(family: list[ArmComparison], several: bool) -> Panel:
-    first, tasks = family[0].first, [short_name(test.first.task) for test in family]
+def _comparison_panel(family: list[ArmComparison]) -> Panel:
+    first, second = family[0].cells
+    tasks = [short_name(test.first.task) for test in family]
     color = arm_style(first.name)["color"]
 
     def draw(axis: Any) -> None:
         axis.axvline(0, color=INK, lw=1)
         for place, test in enumerate(family):
-            c, sure = test.comparison, test.p_holm < 0.05
+            c, sure = test.comparison, test.significant
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2.2, alpha=1 if sure else 0.55)
             axis.plot(100 * c.difference, place, "o", ms=6, color=color, mfc=color if sure else "none")
-        axis.set_yticks(range(len(family)), tasks)
-        axis.set(
-            ylim=(len(family) - 0.4, -0.6), xlabel=f"test score x 100: {first.name} minus {family[0].second.name}"
-        )
+        axis.set_yticks(range(len(tasks)), tasks)
+        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel=f"test score x 100: {first.name} minus {second.name}")
 
-    title = f"{first.name} − {family[0].second.name}" + share_of_data(first.fraction)  # noqa: RUF001
-    title += f"\n{setup(first.specification)}" if several else ""
+    title = f"{first.name} − {second.name}" + share_of_data(first.fraction)  # noqa: RUF001
     margins = (0.3 + 0.07 * max(map(len, tasks)), 0.48)
-    return Panel(COMPARISONS, title, draw, (3.9, 0.9 + 0.3 * len(family)), margins)
+    return Panel(COMPARISONS, title, draw, first.setup, (3.9, 0.9 + 0.3 * len(tasks)), margins)

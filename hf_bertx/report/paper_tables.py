@@ -11,9 +11,11 @@ from ..backbones import pretraining_step
 from ..protocols import PROBE
 from ..tasks import TASKS, Task
 from .cells import Cell, Floor
+from .drawing import Floors
 from .formatting import (
     arm_rank,
     bracketed,
+    grouped,
     interval_columns,
     items_of_data,
     markdown_table,
@@ -28,6 +30,7 @@ _TITLES = {
     "1": "Table 1: GLUE with shifted tokens",
     "other": "Tasks that the paper does not have",
 }
+_Setup = tuple[str, str, str, int | None, int | str | None]
 # under every table
 NOTE = (
     "Scores x 100. Here: mean over seeds [95% interval] (number of seeds). The interval is a t interval over seeds "
@@ -59,8 +62,6 @@ class PaperTable:
 
     Args:
         number: `1`, `2`, or `other` for tasks that the paper does not have.
-        filled, expected: how many cells of the paper's own rows that this backbone can fill have a finished run, and
-            how many there are.
         undecided: cells that are empty since nothing may be chosen on test items.
     """
 
@@ -72,13 +73,25 @@ class PaperTable:
     items: int | str | None
     tasks: tuple[Task, ...]
     rows: tuple[PaperRow, ...]
-    filled: int
-    expected: int
     undecided: tuple[str, ...]
 
     @property
     def title(self) -> str:
         return _TITLES[self.number]
+
+    @property
+    def _fillable(self) -> list[PaperRow]:
+        return [row for row in self.rows if row.kind == "paper" and row.arm]
+
+    @property
+    def filled(self) -> int:
+        """How many cells of the paper's own rows that this backbone can fill have a finished run."""
+        return sum(isinstance(cell, Cell) and bool(cell.scores) for row in self._fillable for cell in row.ours)
+
+    @property
+    def expected(self) -> int:
+        """How many cells of the paper's own rows this backbone can fill."""
+        return sum(value is not None for row in self._fillable for value in row.paper)
 
 
 def table_number(task: Task) -> str:
@@ -87,48 +100,37 @@ def table_number(task: Task) -> str:
     return next((number for number in ("2", "1") if f"Table {number} " in sources), "other")
 
 
-def paper_tables(cells: Sequence[Cell], floors: Iterable[Floor]) -> list[PaperTable]:
+def paper_tables(cells: Sequence[Cell], floors: Floors) -> list[PaperTable]:
     """One table for each of the paper's two (and one for other tasks), backbone, protocol and split that have runs.
 
     Checkpoints in the middle of pre-training are left out: they make Figure 3.
     """
-    floors = list(floors)
     shown = [c for c in cells if not c.is_baseline and pretraining_step(c.specification["backbone"]) is None]
-    keys = dict.fromkeys((table_number(cell.task), _setup(cell)) for cell in shown)
-    return [_table(*key, cells, floors) for key in sorted(keys, key=lambda key: list(_TITLES).index(key[0]))]
+    groups = grouped(shown, lambda cell: (table_number(cell.task), _setup(cell)))
+    order = sorted(groups, key=lambda key: list(_TITLES).index(key[0]))
+    baselines = [cell for cell in cells if cell.is_baseline]
+    return [_table(*key, groups[key], baselines, floors) for key in order]
 
 
-def _setup(cell: Cell) -> tuple:
+def _setup(cell: Cell) -> _Setup:
     s = cell.specification
-    return (s["backbone"], s["protocol"], s["split"], s.get("max_eval_items"), s.get("items"))
+    return s["backbone"], s["protocol"], s["split"], s.get("max_eval_items"), s.get("items")
 
 
-def _table(number: str, setup: tuple, cells: Sequence[Cell], floors: list[Floor]) -> PaperTable:
-    backbone, protocol, split, limit, items = setup
-    shown_cells = [cell for cell in cells if _setup(cell) == setup and table_number(cell.task) == number]
-    candidates = {cell.task.name: cell.task for cell in shown_cells} if number == "other" else TASKS
-    tasks = tuple(task for task in candidates.values() if table_number(task) == number)
-    rows = _paper_rows(tasks, shown_cells, "ALBERT" if "albert" in backbone.lower() else "BERT", protocol == PROBE)
-    fillable = [row for row in rows if row.arm]
-    taken = {(row.arm, row.fraction) for row in fillable}
-    further = [row for row in _rows_beside("arm", tasks, shown_cells) if (row.arm, row.fraction) not in taken]
+def _table(number: str, setup: _Setup, cells: list[Cell], baselines: list[Cell], floors: Floors) -> PaperTable:
+    backbone, protocol, split, limit, _ = setup
+    candidates = {cell.task.name: cell.task for cell in cells} if number == "other" else TASKS
+    tasks = {name: task for name, task in candidates.items() if table_number(task) == number}
+    rows = _paper_rows(tasks, cells, "ALBERT" if "albert" in backbone.lower() else "BERT", protocol == PROBE)
+    taken = {(row.arm, row.fraction) for row in rows}
+    further = [row for row in _rows_beside("arm", tasks, cells) if (row.arm, row.fraction) not in taken]
     rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))
-    baselines = [
-        cell
-        for cell in cells
-        if cell.is_baseline
-        and (cell.specification["split"], cell.specification.get("max_eval_items")) == (split, limit)
-        and cell.task.name in {task.name for task in tasks}
-    ]
-    rows += _rows_beside("baseline", tasks, baselines)
-    floor_of = {floor.task.name: floor for floor in floors if floor.split == split}
-    rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), tuple(floor_of.get(t.name) for t in tasks)))
-    filled = sum(isinstance(cell, Cell) and bool(cell.scores) for row in fillable for cell in row.ours)
-    expected = sum(value is not None for row in fillable for value in row.paper)
-    empty = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in shown_cells if _undecided(cell, shown_cells))
-    return PaperTable(
-        number, backbone, protocol, split, limit, items, tasks, tuple(rows), filled, expected, tuple(empty)
-    )
+    shown = [c for c in baselines if (c.column[3], c.column[5]) == (split, limit) and c.task.name in tasks]
+    rows += _rows_beside("baseline", tasks, shown)
+    bottom = tuple(floors.get((name, split)) for name in tasks)
+    rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), bottom))
+    undecided = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in cells if _undecided(cell, cells))
+    return PaperTable(number, *setup, tuple(tasks.values()), tuple(rows), tuple(undecided))
 
 
 def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
@@ -136,30 +138,30 @@ def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
     return cell.task.test_split == "validation" and len(alike) > 1 and not cell.is_check
 
 
-def _paper_rows(tasks: Sequence[Task], cells: Sequence[Cell], model: str, probe: bool) -> list[PaperRow]:
+def _paper_rows(tasks: dict[str, Task], cells: Sequence[Cell], model: str, probe: bool) -> list[PaperRow]:
     """The paper's rows from top to bottom; ours stands beside those of the same kind of model.
 
     A random start is the same with and without a shift, so in probes `rand` stands for both.
     """
-    scores = [score for task in tasks for score in task.published]
     arms = {arm.paper_row: arm.name for arm in ARMS.values() if arm.paper_row}
-    rows = []
-    for row, of, share in dict.fromkeys((s.row, "" if s.row == "specific" else s.model, s.fraction) for s in scores):
-        published = tuple(
-            next(
-                (s.value for s in task.published if (s.row, s.fraction) == (row, share) and of in ("", s.model)), None
+    # A row of models that others made for a discipline has another model in each column.
+    scores: dict[tuple[str, str, float], dict[str, float]] = {}
+    for name, task in tasks.items():
+        for s in task.published:
+            scores.setdefault((s.row, "" if s.row == "specific" else s.model, s.fraction), {}).setdefault(
+                name, s.value
             )
-            for task in tasks
-        )
+    rows = []
+    for (row, of, share), by_task in scores.items():
         arm = arms.get(row, "") if of == model else ""
         arm = "rand" if probe and arm.endswith("_rand") else arm
         label = f"{row}, {of}" if row.startswith(("shift", "random")) and row != of else row
-        ours = _ours(tasks, cells, arm, share)
+        published, ours = tuple(map(by_task.get, tasks)), _ours(tasks, cells, arm, share)
         rows.append(PaperRow(label + share_of_data(share), "paper", share, published, ours, arm))
     return rows
 
 
-def _rows_beside(kind: str, tasks: Sequence[Task], cells: Sequence[Cell]) -> list[PaperRow]:
+def _rows_beside(kind: str, tasks: dict[str, Task], cells: Sequence[Cell]) -> list[PaperRow]:
     """Rows without the paper's numbers, one an arm or baseline and fraction."""
     none: tuple[None, ...] = (None,) * len(tasks)
     return [
@@ -168,17 +170,17 @@ def _rows_beside(kind: str, tasks: Sequence[Task], cells: Sequence[Cell]) -> lis
     ]
 
 
-def _ours(tasks: Sequence[Task], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
+def _ours(tasks: Iterable[str], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
     cell_of = {c.task.name: c for c in cells if name and c.chosen and (c.name, c.share) == (name, fraction)}
-    return tuple(cell_of.get(task.name) for task in tasks)
+    return tuple(map(cell_of.get, tasks))
 
 
 def ours_text(entry: Cell | Floor | None) -> str:
     """Mean, interval and number of seeds of a cell, x 100; `†`: chosen on validation among several settings."""
-    if entry is None or (isinstance(entry, Cell) and entry.mean is None):
+    if entry is None or entry.mean is None:
         return ""
     if isinstance(entry, Floor):
-        return percent(entry.score)
+        return percent(entry.mean)
     count = f" ({len(entry.scores)})" if len(entry.scores) > 1 else ""
     return percent(entry.mean) + entry.part + ("†" if entry.differs else "") + bracketed(entry.interval) + count
 
@@ -225,7 +227,6 @@ def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
     for table, row in ((each, row) for each in tables for row in each.rows):
         for task, paper, ours in zip(table.tasks, row.paper, row.ours, strict=True):
             cell = ours if isinstance(ours, Cell) else None
-            score = ours.score if isinstance(ours, Floor) else None if cell is None else cell.mean
             interval = interval_columns(None if cell is None else cell.interval, "interval_over")
             rows.append({
                 "table": table.number,
@@ -234,7 +235,7 @@ def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
                 "task": task.name,
                 "metric": task.metric,
                 "paper": paper,
-                "here": _times_100(score),
+                "here": _times_100(None if ours is None else ours.mean),
                 **interval | {name: _times_100(interval[name]) for name in ("low", "high")},
                 "seeds": 0 if cell is None else len(cell.scores),
                 "backbone": shown_backbone(table.backbone),

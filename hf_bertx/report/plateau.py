@@ -1,15 +1,15 @@
 """Training losses -> how many steps a run takes to leave the plateau of the constant answer, and how many never do.
 
-At first a training loss is the loss of the best constant answer: the entropy of the classes, or the variance of the
-targets. A run has left this plateau at the first logged step from which on its loss stays below 95% of that. A run
-that never leaves is censored at its last logged step. A run that collapsed and started again at a lower rate did not
-leave at its arm's rate: it is censored at the last step of its first start.
+The loss of the best constant answer is the entropy of the classes, or the variance of the targets. A run has left this
+plateau at the first logged step from which on its loss stays below 95% of it. A run that never leaves is censored at
+its last logged step. A run that collapsed and started again at a lower rate did not leave at its arm's rate: it is
+censored at the last step of its first start.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from scipy import stats
 
 from ..runs.run import Run
 from .cells import Cell, named_cell
-from .comparisons import arm_pairs
+from .comparisons import arm_pairs, corrected
 from .drawing import Kind, Panel, arm_style, panel_title
-from .formatting import bracketed, grouped, markdown_table, percent, share_of_data
-from .statistics import LEVEL, Interval, holm
+from .formatting import bracketed, grouped, percent, share_of_data
+from .statistics import LEVEL, SIGNIFICANT, Interval
 
 FEWEST_RUNS = 3  # of each arm, for a test that a verdict counts
 BELOW = 0.95  # of the constant answer's loss
@@ -31,6 +31,7 @@ PLATEAU = Kind(
     "Kaplan-Meier curves: share of runs whose training loss is still that of the constant answer. A tick marks the "
     "end of runs that never left.",
 )
+TITLE = "Steps until the plateau is left"
 _APART = 1.5  # percentage points between the curves of two arms, which would overlap otherwise
 NOTE = (
     "Left: the first logged step from which on the training loss stays below 95% of the constant answer's loss. A run "
@@ -74,15 +75,33 @@ class Survival:
 
 @dataclass(frozen=True)
 class PlateauTest:
-    """The log-rank test of two arms; `statistic` and `p_value` are None where no run of either left, or all did
-    at once."""
+    """The log-rank test of two arms; `statistic` and `p_value` are None where it says nothing: no run left the
+    plateau, or all left at the same step."""
 
     first: Survival
     second: Survival
-    statistic: float | None
-    p_value: float | None
+    statistic: float | None = None
+    p_value: float | None = None
     p_holm: float | None = None
     tasks: int = 1
+
+    @property
+    def cells(self) -> tuple[Cell, Cell]:
+        return self.first.cell, self.second.cell
+
+    @property
+    def significant(self) -> bool:
+        return self.p_holm is not None and self.p_holm < SIGNIFICANT
+
+    @property
+    def enough_runs(self) -> bool:
+        return min(len(self.first.left), len(self.second.left)) >= FEWEST_RUNS
+
+    @property
+    def p_text(self) -> str:
+        if self.p_holm is not None:
+            return f"p {self.p_holm:.2g}"
+        return "no test" if self.first.left.any() or self.second.left.any() else "no run left"
 
 
 def steps_on_plateau(record: Run) -> tuple[int, bool] | None:
@@ -114,30 +133,14 @@ def plateau_tests(curves: Sequence[Survival]) -> list[PlateauTest]:
     """The log-rank test of each pair of arms that [`compare_arms`] compares, corrected over tasks."""
     of_cell = {id(each.cell): each for each in curves}
     pairs = arm_pairs(each.cell for each in curves if each.cell.chosen)
-    tests = [_test(of_cell[id(first)], of_cell[id(second)]) for first, second in pairs]
-    corrected = []
-    for members in grouped(tests, _family).values():
-        known = [test.p_value for test in members if test.p_value is not None]
-        p_values = iter(holm(known))
-        corrected += [
-            test if test.p_value is None else replace(test, p_holm=next(p_values), tasks=len(known))
-            for test in members
-        ]
-    return corrected
-
-
-def _family(test: PlateauTest) -> tuple:
-    enough = min(len(test.first.left), len(test.second.left)) >= FEWEST_RUNS
-    return test.first.cell.name, test.second.cell.name, enough, test.first.cell.holm_family
+    return corrected([_test(of_cell[id(first)], of_cell[id(second)]) for first, second in pairs])
 
 
 def _test(first: Survival, second: Survival) -> PlateauTest:
-    if not first.left.any() and not second.left.any():
-        return PlateauTest(first, second, None, None)
     with np.errstate(invalid="ignore", divide="ignore"):
         result = stats.logrank(first.data, second.data)
-    if not np.isfinite(result.statistic):  # all runs left at the same step
-        return PlateauTest(first, second, None, None)
+    if not np.isfinite(result.statistic):
+        return PlateauTest(first, second)
     return PlateauTest(first, second, float(result.statistic), float(result.pvalue))
 
 
@@ -170,12 +173,9 @@ def plateau_test_rows(tests: Iterable[PlateauTest]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def plateau_cells(curves: Sequence[Survival], tests: Sequence[PlateauTest]) -> list[dict[str, str]]:
+def plateau_cells(curves: Sequence[Survival], tests: Iterable[PlateauTest]) -> list[dict[str, str]]:
     """The table for a reader, by the heads of columns."""
-    against: dict[int, list[str]] = {}
-    for test in tests:
-        p = "no run left" if test.p_holm is None else f"p {test.p_holm:.2g}"
-        against.setdefault(id(test.first.cell), []).append(f"{test.second.cell.name} {p}")
+    of_cell = grouped(tests, lambda test: id(test.first.cell))
     return [
         {
             "task": row["task"] + share_of_data(row["fraction"]),
@@ -185,27 +185,21 @@ def plateau_cells(curves: Sequence[Survival], tests: Sequence[PlateauTest]) -> l
             "left at step": row["steps"].replace(" ", ", "),
             "median": "" if row["median_step"] is None else f"{row['median_step']:g}",
             "never, % [95%]": percent(row["share_never"]) + bracketed(each.never[1]),
-            "log-rank against": ", ".join(against.get(id(each.cell), [])),
+            "log-rank against": ", ".join(
+                f"{test.second.cell.name} {test.p_text}" for test in of_cell.get(id(each.cell), [])
+            ),
         }
         for row, each in zip(plateau_rows(curves), curves, strict=True)
     ]
 
 
-def plateau_markdown(curves: Sequence[Survival], tests: Sequence[PlateauTest]) -> str:
-    """[`plateau_cells`] as a table under a title."""
-    rows = plateau_cells(curves, tests)
-    table = markdown_table(list(rows[0]), [list(row.values()) for row in rows])
-    return "\n".join(["## Steps until the plateau is left", "", table, "", NOTE, ""])
-
-
 def plateau_panels(curves: Sequence[Survival]) -> list[Panel]:
     """Kaplan-Meier curves: a panel a task, a line an arm; a tick marks a run that never left."""
     columns = grouped((each for each in curves if each.cell.chosen), lambda each: each.cell.column).values()
-    several = len({column[0].cell.column[1:4] for column in columns}) > 1
-    return [_panel(column, several) for column in columns]
+    return [_panel(column) for column in columns]
 
 
-def _panel(column: list[Survival], several: bool) -> Panel:
+def _panel(column: list[Survival]) -> Panel:
     def draw(axis: Any) -> None:
         for i, each in enumerate(column):
             style, (steps, share) = arm_style(each.cell.name), each.curve
@@ -221,4 +215,4 @@ def _panel(column: list[Survival], several: bool) -> Panel:
         axis.set_yticks(range(0, 101, 25))
         axis.legend(loc="upper left", ncols=2, columnspacing=0.8, handlelength=1.5, fontsize=7)
 
-    return Panel(PLATEAU, panel_title(column[0].cell, several), draw)
+    return Panel(PLATEAU, panel_title(column[0].cell), draw, column[0].cell.setup)

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arms import ARMS
 from ..backbones import pretraining_series, pretraining_step
-from ..tasks import Task
 from . import statistics
 from .cells import Cell, lowest_score
 from .formatting import grouped, interval_columns, percent, share_of_data, shown_backbone
@@ -52,26 +50,18 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Reference:
-    """A score that does not depend on the step: of another backbone, or of a random start."""
-
-    label: str
-    random: bool
-    mean: float
-    interval: Interval | None
-
-
-@dataclass(frozen=True)
 class Trajectory:
-    """One panel of Figure 3: a task, by the checkpoints of one series."""
+    """One panel of Figure 3: a task, by the checkpoints of one series.
 
-    task: Task
-    protocol: str
-    split: str
-    fraction: float
+    Args:
+        cell: of a checkpoint; all share its task, protocol, split and fraction.
+        references: scores that do not depend on the step, with a label: another backbone, or a random start.
+    """
+
+    cell: Cell
     series: str
     lines: tuple[Line, ...]
-    references: tuple[Reference, ...]
+    references: tuple[tuple[str, Cell], ...]
 
 
 def trajectories(cells: Iterable[Cell]) -> list[Trajectory]:
@@ -79,53 +69,53 @@ def trajectories(cells: Iterable[Cell]) -> list[Trajectory]:
     shown = [cell for cell in cells if cell.chosen and cell.scores and not cell.is_baseline]
     panels = []
     for column in grouped(shown, lambda cell: (cell.column[0], *cell.column[2:])).values():
-        others = [cell for cell in column if _step(cell) is None]
-        checkpoints = [cell for cell in column if _step(cell) is not None]
+        others = [cell for cell in column if step_of(cell) is None]
+        checkpoints = [cell for cell in column if step_of(cell) is not None]
         of_series = grouped(checkpoints, lambda cell: pretraining_series(cell.specification["backbone"]))
         panels += [_trajectory(series, cells, others) for series, cells in of_series.items()]
     return [panel for panel in panels if panel.lines]
 
 
-def _step(cell: Cell) -> int | None:
+def step_of(cell: Cell) -> int | None:
+    """Of pre-training; None for a backbone that is no checkpoint in the middle of it."""
     return pretraining_step(cell.specification["backbone"])
 
 
 def _trajectory(series: str, checkpoints: list[Cell], others: list[Cell]) -> Trajectory:
-    by_arm = grouped(checkpoints, lambda cell: cell.name)
-    lines = tuple(line for arm, cells in by_arm.items() if len((line := _line(arm, cells)).points) > 1)
+    lines = [_line(arm, cells) for arm, cells in grouped(checkpoints, lambda cell: cell.name).items()]
+    lines = [line for line in lines if len(line.points) > 1]
     arms = [line.arm for line in lines]
     references = []
     for cell in others:
         if cell.name in arms:
             backbone = shown_backbone(cell.specification["backbone"])
-            references.append((cell, f"{backbone}, {cell.name}" if len(arms) > 1 else backbone, False))
+            references.append((f"{backbone}, {cell.name}" if len(arms) > 1 else backbone, cell))
     for cell in checkpoints:
-        if cell.name not in arms and cell.name in ARMS and ARMS[cell.name].start == "random":
-            references.append((cell, cell.name, True))
-    s = checkpoints[0].specification
-    return Trajectory(
-        checkpoints[0].task, s["protocol"], s["split"], s["fraction"], series, lines,
-        tuple(Reference(label, random, float(np.mean(c.scores)), c.interval) for c, label, random in references),
-    )  # fmt: skip
+        if cell.name not in arms and cell.specification.get("start") == "random":
+            references.append((cell.name, cell))
+    return Trajectory(checkpoints[0], series, tuple(lines), tuple(references))
 
 
 def _line(arm: str, cells: list[Cell]) -> Line:
-    # The name of a checkpoint without its step: runs of one pre-training are no independent draws of it.
-    pretraining_of = {
-        id(cell): (name := cell.specification["backbone"].removeprefix("google/"))[: name.lower().rindex("step")]
-        for cell in cells
-    }
-    several = len(set(pretraining_of.values())) > 1
+    by_step = sorted(grouped(cells, lambda cell: step_of(cell) or 0).items())
+    several = len({_pretraining(cell) for cell in cells}) > 1
     points = []
-    for step, members in sorted(grouped(cells, lambda cell: _step(cell) or 0).items()):
+    for step, members in by_step:
+        first = members[0]
         if several:
-            by_seed: dict[Any, float] = {pretraining_of[id(cell)]: float(np.mean(cell.scores)) for cell in members}
-            interval = statistics.seed_interval(list(by_seed.values()), lowest_score(members[0].task))
+            by_seed: dict[Any, float] = {_pretraining(cell): float(np.mean(cell.scores)) for cell in members}
+            interval = statistics.seed_interval(list(by_seed.values()), lowest_score(first.task))
         else:
-            seeds = [run.specification["seed"] for run in members[0].runs]
-            by_seed, interval = dict(zip(seeds, members[0].scores, strict=True)), members[0].interval
+            seeds = [run.specification["seed"] for run in first.runs]
+            by_seed, interval = dict(zip(seeds, first.scores, strict=True)), first.interval
         points.append(Point(step, by_seed, interval, all(len(c.collapsed) == len(c.runs) for c in members)))
     return Line(arm, "pre-training seeds" if several else "seeds", tuple(points))
+
+
+def _pretraining(cell: Cell) -> str:
+    """The name of a checkpoint without its step: runs of one pre-training are no independent draws of it."""
+    name = cell.specification["backbone"].removeprefix("google/")
+    return name[: name.lower().rindex("step")]
 
 
 def early_gain(line: Line) -> dict[str, Any]:
@@ -144,32 +134,32 @@ def early_gain(line: Line) -> dict[str, Any]:
     seeds = sorted(set.intersection(*(set(p.by_seed) for p in (first, early, last) if p is not None)))
     gains = [last.by_seed[seed] - first.by_seed[seed] for seed in seeds]
     interval = statistics.seed_interval(gains, -2.0, 2.0)
-    row: dict[str, Any] = {
-        "first_step": first.step, "early_step": early and early.step, "last_step": last.step,
-        "first_score": first.mean, "early_score": early and early.mean, "last_score": last.mean,
-        "seeds": len(seeds), "over": line.over, "gain": float(np.mean(gains)) if gains else None,
-        "gain_low": interval and interval.low, "gain_high": interval and interval.high,
-        "share": None, "share_low": None, "share_high": None, "why_no_share": "",
-    }  # fmt: skip
+    share: tuple[float, float, float] | tuple[None, None, None] = (None, None, None)
+    why = ""
     if first.collapsed and last.collapsed:
-        row["why_no_share"] = "all runs at both ends answer every item alike"
+        why = "all runs at both ends answer every item alike"
     elif first.step != 0:
-        row["why_no_share"] = f"the first checkpoint is of step {step_label(first.step)}"
+        why = f"the first checkpoint is of step {step_label(first.step)}"
     elif early is None:
-        far = f"{100 * nearest.step / last.step:.1f}%"
-        row["why_no_share"] = f"no checkpoint near 2% of the steps, the nearest at {far}"
+        why = f"no checkpoint near 2% of the steps, the nearest at {100 * nearest.step / last.step:.1f}%"
     elif interval is None:
-        row["why_no_share"] = f"{len(seeds)} of the {line.over} ran on all three checkpoints"
+        why = f"{len(seeds)} of the {line.over} ran on all three checkpoints"
     elif interval.high < 0:
-        row["why_no_share"] = "no gain, the score fell"
+        why = "no gain, the score fell"
     elif interval.low <= 0:
-        row["why_no_share"] = "the gain cannot be told from 0"
+        why = "the gain cannot be told from 0"
     else:
         reached = [early.by_seed[seed] - first.by_seed[seed] for seed in seeds]
         between = statistics.ratio_interval(reached, gains)
         assert between is not None  # since the gain's interval does not hold 0
-        row |= {"share": float(np.mean(reached) / np.mean(gains)), "share_low": between[0], "share_high": between[1]}
-    return row
+        share = (float(np.mean(reached) / np.mean(gains)), *between)
+    return {
+        "first_step": first.step, "early_step": early and early.step, "last_step": last.step,
+        "first_score": first.mean, "early_score": early and early.mean, "last_score": last.mean,
+        "seeds": len(seeds), "over": line.over, "gain": float(np.mean(gains)) if gains else None,
+        "gain_low": interval and interval.low, "gain_high": interval and interval.high,
+        "share": share[0], "share_low": share[1], "share_high": share[2], "why_no_share": why,
+    }  # fmt: skip
 
 
 def step_label(step: int) -> str:
@@ -189,22 +179,23 @@ def score_rows(panels: Iterable[Trajectory]) -> list[dict[str, Any]]:
     """A row a point of the figure, references included (without a step), as fractions."""
     rows = []
     for panel in panels:
-        points: list[tuple[str | None, int | None, str, Point | Reference]] = [
-            (line.arm, point.step, "", point) for line in panel.lines for point in line.points
-        ]
-        points += [(None, None, reference.label, reference) for reference in panel.references]
-        rows += [
-            {**_named(panel, arm), "step": step, "reference": label, "mean": point.mean,
-             **interval_columns(point.interval)}
-            for arm, step, label, point in points
-        ]  # fmt: skip
+        for line in panel.lines:
+            rows += [{**_named(panel, line.arm), "step": point.step, "reference": "", **_score(point)}
+                     for point in line.points]  # fmt: skip
+        rows += [{**_named(panel, None), "step": None, "reference": label, **_score(cell)}
+                 for label, cell in panel.references]  # fmt: skip
     return rows
 
 
+def _score(point: Point | Cell) -> dict[str, Any]:
+    return {"mean": point.mean, **interval_columns(point.interval)}
+
+
 def _named(panel: Trajectory, arm: str | None) -> dict[str, Any]:
+    s, task = panel.cell.specification, panel.cell.task
     return {
-        "task": panel.task.name, "metric": panel.task.metric, "arm": arm, "protocol": panel.protocol,
-        "split": panel.split, "fraction": panel.fraction, "series": shown_backbone(panel.series),
+        "task": task.name, "metric": task.metric, "arm": arm, "protocol": s["protocol"], "split": s["split"],
+        "fraction": s["fraction"], "series": shown_backbone(panel.series),
     }  # fmt: skip
 
 

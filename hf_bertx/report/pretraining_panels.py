@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
-from .drawing import COLORS, Floors, Kind, Panel, arm_style, draw_floor, score_label
-from .formatting import share_of_data, short_name, shown_backbone
-from .pretraining import Line, Trajectory, step_label
+from .drawing import COLORS, Floors, Kind, Panel, arm_style, draw_floor, panel_title, score_label
+from .formatting import setup
+from .pretraining import Line, Trajectory, step_label, step_of
 
 PRETRAINING = Kind(
     "pretraining",
@@ -21,35 +20,29 @@ _LETTER = 0.028  # width of a letter of a label, as a share of the axis
 _LINEAR = 0.6  # width of the axis from step 0 to the first step, in decades
 
 
-def pretraining_panels(shown: Sequence[Trajectory], floor_of: Floors) -> list[Panel]:
+def pretraining_panels(shown: Iterable[Trajectory], floors: Floors) -> list[Panel]:
     """A panel a task: a line an arm with 95% intervals, and what does not depend on the step as lines across."""
-    setups = {(one.series, one.protocol, one.split) for one in shown}
-    panels = [_panel(one, floor_of.get((one.task.name, one.split)), len(setups) > 1) for one in shown]
-    if len(setups) != 1:
-        return panels
-    series, protocol, split = setups.pop()
-    note = f"checkpoints of {shown_backbone(series)}, protocol {protocol}, split {split}; bars: 95% intervals"
-    return [replace(panel, shared=note) for panel in panels]
+    return [_panel(one, floors) for one in shown]
 
 
-def _panel(one: Trajectory, floor: float | None, several: bool) -> Panel:
+def _panel(one: Trajectory, floors: Floors) -> Panel:
+    task = one.cell.task
+
     def draw(axis: Any) -> None:
         for line in one.lines:
             _draw_line(axis, line)
-        for number, reference in enumerate(one.references):
-            color = COLORS[1] if reference.random else COLORS[(7, 2, 3, 4)[number % 4]]
-            if reference.interval is not None:
-                ends = 100 * reference.interval.low, 100 * reference.interval.high
-                axis.axhspan(*ends, color=color, alpha=0.1, lw=0)
-            axis.axhline(100 * reference.mean, color=color, ls="--", lw=1.4, label=reference.label)
-        draw_floor(axis, floor)
+        for number, (label, cell) in enumerate(one.references):
+            color = COLORS[(7, 2, 3, 4)[number % 4]] if step_of(cell) is None else COLORS[1]
+            if cell.interval is not None:
+                axis.axhspan(100 * cell.interval.low, 100 * cell.interval.high, color=color, alpha=0.1, lw=0)
+            axis.axhline(100 * (cell.mean or 0), color=color, ls="--", lw=1.4, label=label)
+        draw_floor(axis, one.cell, floors)
         _lay_out_steps(axis, sorted({point.step for line in one.lines for point in line.points}))
-        axis.set(xlabel="steps of pre-training", ylabel=score_label(one.task))
+        axis.set(xlabel="steps of pre-training (bars: 95% intervals)", ylabel=score_label(task))
         _add_legend(axis)
 
-    title = short_name(one.task) + share_of_data(one.fraction)
-    title += f"\n{shown_backbone(one.series)}, {one.protocol}, {one.split}" if several else ""
-    return Panel(PRETRAINING, title, draw, (3.9, 3.2))
+    series = setup({**one.cell.specification, "backbone": one.series})
+    return Panel(PRETRAINING, panel_title(one.cell), draw, series, (3.9, 3.2))
 
 
 def _add_legend(axis: Any) -> None:

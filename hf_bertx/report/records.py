@@ -44,10 +44,10 @@ class RunsFolder:
     temporary: bool = False
 
     def missing(self) -> list[Planned]:
-        """Runs that a study asks for and that have neither finished nor failed, each once."""
-        settled = {r.folder.resolve() for r in self.records if r.results is not None}
-        settled |= {failure.folder.resolve() for failure in self.failures}
-        return list({run.folder: run for run in self.planned if run.folder.resolve() not in settled}.values())
+        """Runs that a study asks for and that have not begun, each once."""
+        begun = {run.folder.resolve() for run in self.records}
+        begun |= {failure.folder.resolve() for failure in self.failures}
+        return list({run.folder: run for run in self.planned if run.folder.resolve() not in begun}.values())
 
     def below(self, folder: Path) -> str:
         """A run's folder as seen from the root; by its last name if it lies elsewhere."""
@@ -85,12 +85,13 @@ def read_runs(root: Path) -> RunsFolder:
     known = {run.folder.resolve(): run.specification for run in planned}
     records, failures = [], []
     for folder, names in _run_folders(root):
-        record = Run.open(folder) if names != {run_files.FAILURE} else None
-        if record is not None:
-            records.append(record)
-        if run_files.FAILURE in names and (record is None or record.results is None):
-            specification = known.get(folder.resolve(), {}) if record is None else record.specification
-            failures.append(_read_failure(folder, specification))
+        if names == {run_files.FAILURE}:
+            failures.append(_read_failure(folder, known.get(folder.resolve(), {})))
+            continue
+        run = Run.open(folder)
+        records.append(run)
+        if run.state == "failed":
+            failures.append(_read_failure(folder, run.specification))
     if not records and not failures:
         raise ValueError(f"{root}: holds no run; a run's folder has a {run_files.RUN}")
     records.sort(key=lambda r: (arm_rank(r.specification["arm"]), r.specification["seed"]))

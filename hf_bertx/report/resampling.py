@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 
 _CHUNK = 500_000  # weights in memory at once
+_Score = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
 def resampled_scores(
@@ -66,55 +67,46 @@ def _drawn(weights: np.ndarray) -> np.ndarray:
     return weights.sum(axis=1, keepdims=True)
 
 
-def _accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    return weights @ (predictions == truth).T.astype(np.float64) / _drawn(weights)
-
-
-def _by_class(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> Iterator[tuple[np.ndarray, ...]]:
-    """For each run how often each class was right, was true and was predicted: three of `(resamples, classes)`."""
-    classes = np.arange(max(truth.max(), predictions.max()) + 1)
-    is_true = (truth[:, None] == classes).astype(np.float64)
-    true = weights @ is_true
-    for predicted in predictions:
-        right = (predicted == truth)[:, None]
-        yield weights @ (is_true * right), true, weights @ (predicted[:, None] == classes).astype(np.float64)
-
-
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.zeros_like(above, dtype=np.float64), where=below > 0)
 
 
-def _f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    if max(truth.max(), predictions.max()) > 1:
-        raise ValueError("f1 is of two classes, numbered 0 and 1")
-    counts = _by_class(weights, truth, predictions)
-    return np.stack([_ratio(2 * hit, true + predicted)[:, -1] if hit.shape[1] > 1 else np.zeros(len(weights))
-                     for hit, true, predicted in counts], axis=1)  # fmt: skip
+def _accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    return weights @ (predictions == truth).T.astype(np.float64) / _drawn(weights)
 
 
-def _macro_f1(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+def _of_counts(score: _Score, weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """A score of how often each class was right, was true and was predicted, three of `(resamples, classes)`."""
+    classes = np.arange(max(truth.max(), predictions.max()) + 1)
+    is_true = (truth[:, None] == classes).astype(np.float64)
+    true = weights @ is_true
     columns = []
-    for hit, true, predicted in _by_class(weights, truth, predictions):
-        seen = (true + predicted > 0).sum(axis=1)  # a class that a resample neither holds nor predicts does not count
-        columns.append(_ratio(2 * hit, true + predicted).sum(axis=1) / seen)
+    for predicted in predictions:
+        hit = weights @ (is_true * (predicted == truth)[:, None])
+        columns.append(score(hit, true, weights @ (predicted[:, None] == classes).astype(np.float64)))
     return np.stack(columns, axis=1)
 
 
-def _balanced_accuracy(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    columns = [
-        _ratio(hit, true).sum(axis=1) / (true > 0).sum(axis=1)
-        for hit, true, _ in _by_class(weights, truth, predictions)
-    ]
-    return np.stack(columns, axis=1)
+def _f1(hit: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    if hit.shape[1] > 2:
+        raise ValueError("f1 is of two classes, numbered 0 and 1")
+    return _ratio(2 * hit, true + predicted)[:, -1] if hit.shape[1] == 2 else np.zeros(len(hit))
 
 
-def _mcc(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-    columns, items = [], _drawn(weights)[:, 0]
-    for hit, true, predicted in _by_class(weights, truth, predictions):
-        shared = hit.sum(axis=1) * items - (true * predicted).sum(axis=1)
-        spread = (items**2 - (predicted**2).sum(axis=1)) * (items**2 - (true**2).sum(axis=1))
-        columns.append(_ratio(shared, np.sqrt(np.maximum(spread, 0.0))))
-    return np.stack(columns, axis=1)
+def _macro_f1(hit: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    seen = (true + predicted > 0).sum(axis=1)  # a class that a resample neither holds nor predicts does not count
+    return _ratio(2 * hit, true + predicted).sum(axis=1) / seen
+
+
+def _balanced_accuracy(hit: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    return _ratio(hit, true).sum(axis=1) / (true > 0).sum(axis=1)
+
+
+def _mcc(hit: np.ndarray, true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    items = true.sum(axis=1)
+    shared = hit.sum(axis=1) * items - (true * predicted).sum(axis=1)
+    spread = (items**2 - (predicted**2).sum(axis=1)) * (items**2 - (true**2).sum(axis=1))
+    return _ratio(shared, np.sqrt(np.maximum(spread, 0.0)))
 
 
 def _pearson(weights: np.ndarray, truth: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -160,12 +152,12 @@ def _centred_ranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 # the same names as `metrics.METRICS`
-RESAMPLED: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
+RESAMPLED: dict[str, _Score] = {
     "accuracy": _accuracy,
-    "balanced_accuracy": _balanced_accuracy,
-    "f1": _f1,
-    "macro_f1": _macro_f1,
-    "mcc": _mcc,
+    "balanced_accuracy": partial(_of_counts, _balanced_accuracy),
+    "f1": partial(_of_counts, _f1),
+    "macro_f1": partial(_of_counts, _macro_f1),
+    "mcc": partial(_of_counts, _mcc),
     "spearman": _spearman,
     "pearson": _pearson,
 }
@@ -180,7 +172,4 @@ def _label_f1(micro: bool, weights: np.ndarray, truth: np.ndarray, predictions: 
     return _ratio(2 * hit, total).mean(axis=-1)
 
 
-_OF_LABELS: dict[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]] = {
-    "micro_f1": partial(_label_f1, True),
-    "macro_f1": partial(_label_f1, False),
-}
+_OF_LABELS = {"micro_f1": partial(_label_f1, True), "macro_f1": partial(_label_f1, False)}

@@ -10,8 +10,10 @@ from scipy import stats
 
 from .. import metrics
 
-LEVEL = 0.95
+LEVEL = 0.95  # of intervals
+SIGNIFICANT = 0.05  # the p-value below which a difference counts
 RESAMPLES = 2000
+_ROUNDING = 1e-12  # equal scores may differ by less, as sums in another order
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,16 @@ def compare(
     """
     if paired_seeds and len(first) != len(second):
         raise ValueError(f"{len(first)} and {len(second)} seeds cannot be paired")
-    difference = float(first.mean() - second.mean())
     several = min(len(first), len(second)) > 1
-    error, freedom = _standard_error(first, second, first_resampled, second_resampled, items, paired_seeds, several)
+    samples = [(first, first_resampled), (second, second_resampled)]
+    if paired_seeds:
+        samples = [(first - second, first_resampled - second_resampled)]
+    item_part = float((first_resampled.mean(axis=1) - second_resampled.mean(axis=1)).var(ddof=1))
+    error, freedom = _standard_error(samples, item_part, items) if several else (float(np.sqrt(item_part)), np.inf)
+    if error < _ROUNDING:
+        error, freedom = 0.0, np.inf
+    difference = float(first.mean() - second.mean())
+    difference = 0.0 if abs(difference) < _ROUNDING else difference
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
     if error > 0:
         p_value = float(2 * stats.t.sf(abs(difference) / error, freedom))
@@ -158,25 +167,16 @@ def compare(
 
 
 def _standard_error(
-    first: np.ndarray,
-    second: np.ndarray,
-    first_resampled: np.ndarray,
-    second_resampled: np.ndarray,
-    items: int,
-    paired: bool,
-    several: bool,
+    samples: Sequence[tuple[np.ndarray, np.ndarray]], item_part: float, items: int
 ) -> tuple[float, float]:
     """Standard error over items and seeds, with Satterthwaite's degrees of freedom.
 
     The variances over seeds and over items both contain the interaction of seed and item, so it is subtracted once.
+
+    Args:
+        samples: of each arm, or of their paired differences, the scores and the resampled scores.
+        item_part: the variance over items.
     """
-    item_part = float((first_resampled.mean(axis=1) - second_resampled.mean(axis=1)).var(ddof=1))
-    if not several:
-        return float(np.sqrt(item_part)), float("inf")
-    if paired:
-        samples = [(first - second, first_resampled - second_resampled)]
-    else:
-        samples = [(first, first_resampled), (second, second_resampled)]
     seed_parts, shared = [], 0.0
     for scores, resampled in samples:
         n = len(scores)
@@ -192,7 +192,7 @@ def _hedges_g(first: np.ndarray, second: np.ndarray) -> float | None:
     """None where the seeds of both arms do not differ at all."""
     n, m = len(first), len(second)
     pooled = np.sqrt(((n - 1) * first.var(ddof=1) + (m - 1) * second.var(ddof=1)) / (n + m - 2))
-    if pooled == 0:
+    if pooled < _ROUNDING:
         return None
     return float((first.mean() - second.mean()) / pooled * (1 - 3 / (4 * (n + m) - 9)))
 

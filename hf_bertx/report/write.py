@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,6 @@ from .worth import side_by_side, worth, worth_markdown, worth_panels
 
 __all__ = ["Report", "Run", "build_report", "collect_runs", "markdown", "read_runs", "tables", "write_report"]
 
-TABLE, TABLE_JSON, PAGE = "table.md", "table.json", "index.html"
-REPORT, REPORT_JSON = "report.md", "report.json"
-HYPOTHESES, WORTH = "hypotheses.md", "worth.md"
-
 
 def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Report:
     """Everything that a report shows, computed from the files of the runs.
@@ -51,9 +48,8 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     cells = make_cells(runs.records, resamples)
     bottoms, tests = floors(cells), compare_arms(cells)
     series, curves = pretraining.trajectories(cells), plateau.survivals(cells)
-    floor_of = {(floor.task.name, floor.split): floor.score for floor in bottoms}
     panels = [*worth_panels(tests), *training_panels(cells, tests), *plateau.plateau_panels(curves)]
-    panels += [*pretraining_panels(series, floor_of), *probe_panels(cells, floor_of), *answer_panels(cells, floor_of)]
+    panels += [*pretraining_panels(series, bottoms), *probe_panels(cells, bottoms), *answer_panels(cells, bottoms)]
     tables = paper_tables.paper_tables(cells, bottoms)
     return Report(
         runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves), not_compared(cells)
@@ -72,23 +68,23 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     runs = read_runs(runs) if isinstance(runs, Path) else runs
     report, by_run = build_report(runs), tables(runs)
     rows = report_rows(report)
-    texts = {TABLE: "\n".join(map(markdown, by_run)), REPORT: report_markdown(report)}
+    texts = {"table.md": "\n".join(map(markdown, by_run)), "report.md": report_markdown(report)}
     if worth(report.tests):
         beside = side_by_side(report.tables, report.cells)
-        texts[WORTH] = f"{worth_markdown(report.tests, report.cells)}\n{beside}"
+        texts["worth.md"] = f"{worth_markdown(report.tests, report.cells)}\n{beside}"
     judged = judge(report.tests, report.plateau_tests)
     if judged:
-        texts[HYPOTHESES] = hypotheses_markdown(judged)
+        texts["hypotheses.md"] = hypotheses_markdown(judged)
         rows["hypotheses"] = hypothesis_rows(judged)
-    values = {TABLE_JSON: by_run, REPORT_JSON: report_json(report, rows)}
+    values = {"table.json": by_run, "report.json": report_json(report, rows)}
     texts |= {f"{name}.csv": csv_text(each) for name, each in rows.items() if each}
     for name, text in texts.items():
         run_files.write_text(output / name, text)
     for name, value in values.items():
         run_files.write_json(output / name, value)
     pictures = save_figures(report.panels, output)
-    run_files.write_text(output / PAGE, page(report, output))
-    return [*(output / name for name in (*texts, *values)), *pictures, output / PAGE]
+    run_files.write_text(output / "index.html", page(report, output))
+    return [*(output / name for name in (*texts, *values)), *pictures, output / "index.html"]
 
 
 def report_rows(report: Report) -> dict[str, list[dict[str, Any]]]:
@@ -102,28 +98,21 @@ def report_rows(report: Report) -> dict[str, list[dict[str, Any]]]:
         "pretraining": pretraining.score_rows(report.trajectories),
         "pretraining_gain": pretraining.gain_rows(report.trajectories),
         "runs": [_run_row(run) | {"folder": report.runs.below(run.folder)} for run in report.runs.records],
-        "calibration": [
-            {**named_cell(cell), "confidence": sure, "accuracy": right, "items": count}
-            for cell in report.cells
-            if cell.calibration is not None
-            for sure, right, count in cell.calibration.bins
-        ],
-        "confusion": [row for cell in report.cells if cell.answers is not None for row in _confusion_rows(cell)],
+        "calibration": [row for cell in report.cells for row in _calibration_rows(cell)],
+        "confusion": [row for cell in report.cells for row in _confusion_rows(cell)],
     }
 
 
 def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     """The tables of a report, and the runs that failed or are missing, JSON-ready."""
-    shown, below = (
-        ("paper_tables", "cells", "comparisons", "pretraining_gain", "plateau", "plateau_tests"),
-        report.runs.below,
-    )
+    below = report.runs.below
+    shown = ("paper_tables", "cells", "comparisons", "pretraining_gain", "plateau", "plateau_tests")
     return {
         "format": 1,
         **{name: rows[name] for name in shown},
         "floors": [
-            {"task": f.task.name, "split": f.split, "metric": f.task.metric, "score": f.score, "items": f.items}
-            for f in report.floors
+            {"task": f.task.name, "split": f.split, "metric": f.task.metric, "score": f.mean, "items": f.items}
+            for f in report.floors.values()
         ],
         "failed": [{**asdict(f), "folder": below(f.folder)} for f in report.runs.failures],
         "collapsed": [below(run.folder) for run in report.collapsed],
@@ -136,29 +125,35 @@ def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[s
 
 def report_markdown(report: Report) -> str:
     """The paper's tables, the tests, and the runs that failed or are missing."""
-    below = report.runs.below
     parts = [paper_tables.markdown(table) for table in report.tables]
     if report.tests:
         parts.append(markdown_section("Tests of two arms", [_test_cells(test) for test in report.tests]))
     if report.survivals:
-        parts.append(plateau.plateau_markdown(report.survivals, report.plateau_tests))
+        rows = plateau.plateau_cells(report.survivals, report.plateau_tests)
+        parts.append(markdown_section(plateau.TITLE, rows, plateau.NOTE))
     if report.trajectories:
         rows = pretraining.gain_cells(report.trajectories)
         parts.append(markdown_section(pretraining.TITLE, rows, pretraining.NOTE))
-    problems = [
-        *(f"failed: {below(f.folder)}: {f.error} (tried {f.attempts} times)" for f in report.runs.failures),
-        *(f"collapsed, every test item got the same answer: {below(r.folder)}" for r in report.collapsed),
-        *(
-            f"started again {len((r.results or {})['restarts'])} times with half the rate: {below(r.folder)}"
-            for r in report.restarted
-        ),
-        *(f"not compared: {line}" for line in report.not_compared),
-        *(f"unfinished: {below(r.folder)}" for r in report.unfinished),
-        *(f"planned by {r.study}, not run: {below(r.folder)}" for r in report.runs.missing()),
-    ]
+    problems = [f"- {markdown_text(problem)}" for problem in _problems(report)]
     if problems:
-        parts.append("\n".join(["## Runs with problems", "", *(f"- {markdown_text(p)}" for p in problems), ""]))
+        parts.append("\n".join(["## Runs with problems", "", *problems, ""]))
     return "\n".join(parts)
+
+
+def _problems(report: Report) -> Iterator[str]:
+    below = report.runs.below
+    for failure in report.runs.failures:
+        yield f"failed: {below(failure.folder)}: {failure.error} (tried {failure.attempts} times)"
+    for run in report.collapsed:
+        yield f"collapsed, every test item got the same answer: {below(run.folder)}"
+    for run in report.restarted:
+        yield f"started again {len((run.results or {})['restarts'])} times with half the rate: {below(run.folder)}"
+    for line in report.not_compared:
+        yield f"not compared: {line}"
+    for run in report.unfinished:
+        yield f"unfinished: {below(run.folder)}"
+    for planned in report.runs.missing():
+        yield f"planned by {planned.study}, not run: {below(planned.folder)}"
 
 
 def _test_cells(test: ArmComparison) -> dict[str, str]:
@@ -195,10 +190,12 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
 
 def _comparison_row(test: ArmComparison) -> dict[str, Any]:
     numbers, cell = asdict(test.comparison), named_cell(test.first)
-    seeds = numbers.pop("seeds")
-    return {**{name: cell[name] for name in ("task", "backbone", "protocol", "split", "fraction")},
-            "first": test.first.name, "second": test.second.name, "metric": test.first.task.metric, **numbers,
-            "first_seeds": seeds[0], "second_seeds": seeds[1], "p_holm": test.p_holm, "tasks": test.tasks}  # fmt: skip
+    first_seeds, second_seeds = numbers.pop("seeds")
+    return {
+        **{name: cell[name] for name in ("task", "backbone", "protocol", "split", "fraction")},
+        "first": test.first.name, "second": test.second.name, "metric": test.first.task.metric, **numbers,
+        "first_seeds": first_seeds, "second_seeds": second_seeds, "p_holm": test.p_holm, "tasks": test.tasks,
+    }  # fmt: skip
 
 
 def _run_row(run: Run) -> dict[str, Any]:
@@ -216,8 +213,13 @@ def _run_row(run: Run) -> dict[str, Any]:
     }
 
 
+def _calibration_rows(cell: Cell) -> list[dict[str, Any]]:
+    bins = () if cell.calibration is None else cell.calibration.bins
+    return [{**named_cell(cell), "confidence": sure, "accuracy": right, "items": n} for sure, right, n in bins]
+
+
 def _confusion_rows(cell: Cell) -> list[dict[str, Any]]:
-    if (labels := cell.task.labels) is None:
+    if cell.answers is None or (labels := cell.task.labels) is None:
         return []
     counts = confusion(cell)
     return [

@@ -1,8 +1,6 @@
 """Figure 3: score by step of pre-training, what stands beside it, and the share of the gain at 2% of the steps."""
 
-import csv
 import itertools
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,16 @@ import pytest
 from made_runs import make_run
 from scipy import stats
 
+from hf_bertx.publishing.repository_files import _loss_curve
+from hf_bertx.report.drawing import with_setups
 from hf_bertx.report.figures import inline_svg, save_figures
-from hf_bertx.report.pretraining import Line, Point, Trajectory, early_gain, gain_cells, step_label, trajectories
-from hf_bertx.report.pretraining_panels import pretraining_panels
+from hf_bertx.report.page import page
+from hf_bertx.report.pretraining import Line, Point, Trajectory, early_gain, step_label, trajectories
+from hf_bertx.report.pretraining_panels import PRETRAINING, pretraining_panels
 from hf_bertx.report.records import read_runs
 from hf_bertx.report.statistics import ratio_interval, seed_interval
-from hf_bertx.report.write import Report, build_report, write_report
+from hf_bertx.report.write import Report, build_report, report_markdown, report_rows
+from hf_bertx.runs.run import Run
 
 
 def line(**scores: list[float]) -> Line:
@@ -36,16 +38,6 @@ def test_the_interval_of_a_ratio_is_where_t_does_not_reject() -> None:
     assert ratio_interval([0.3, 0.3], [0.6, 0.6]) == pytest.approx((0.5, 0.5))  # no spread: exact
     assert ratio_interval([0.3], [0.6]) is None
     assert ratio_interval([0.3, 0.2, 0.1], [0.5, -0.4, 0.1]) is None  # the denominator's own interval holds 0
-
-
-def test_95_of_100_intervals_hold_the_ratio() -> None:
-    generator = np.random.default_rng(0)
-    shared = generator.normal(scale=0.05, size=(2000, 3))  # of step 0, in both gains
-    above = 0.3 + shared + generator.normal(scale=0.03, size=(2000, 3))
-    below = 0.6 + shared + generator.normal(scale=0.03, size=(2000, 3))
-    kept = [pair for pair in map(ratio_interval, above, below) if pair is not None]
-    assert len(kept) > 1900
-    assert np.mean([low <= 0.5 <= high for low, high in kept]) == pytest.approx(0.95, abs=0.015)
 
 
 def test_the_share_of_the_gain_is_paired_by_seed() -> None:
@@ -89,39 +81,41 @@ def test_labels_of_steps(step: int, label: str) -> None:
     assert step_label(step) == label
 
 
+def make_steps(root: Path, skills: dict[int, float], seeds: int = 3, **own: Any) -> None:
+    """Runs on checkpoints of one pre-training, by step."""
+    for (step, skill), seed in itertools.product(skills.items(), range(seeds)):
+        make_run(root, seed=seed, backbone=f"out/small/step-{step}", **{"skill": skill, **own})
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("series") / "runs"
-    for (step, skill), seed in itertools.product(((0, 0.9), (600, 1.6), (6000, 2.0), (30000, 2.3)), range(3)):
-        own: dict[str, Any] = {"seed": seed, "backbone": f"out/small/step-{step}", "items": 200, "skill": skill}
-        make_run(root, "dna-splice", "bert", **own)
-        make_run(root, "glue-sst2", "shift_1000", **own)
-        make_run(root, "glue-sst2", "shift_1000", fraction=0.01, **own)
-        make_run(root, "protein-fluorescence", "bert", **{**own, "skill": 1.0})
+def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    root = tmp_path_factory.mktemp("series")
+    skills = {0: 0.9, 600: 1.6, 6000: 2.0, 30000: 2.3}
+    make_steps(root, skills)
+    make_steps(root, skills, task_name="protein-fluorescence", skill=1.0)
+    for fraction in (1.0, 0.01):
+        make_steps(root, skills, task_name="glue-sst2", arm="shift_1000", fraction=fraction)
+    make_steps(root, {30000: 0.8}, arm="rand")
+    make_steps(root, {30000: 0.8}, task_name="glue-sst2", arm="shift_1000_rand")
     for seed in range(3):
-        last = {"backbone": "out/small/step-30000", "items": 200, "skill": 0.8}
-        make_run(root, "dna-splice", "rand", seed, **last)
-        make_run(root, "glue-sst2", "shift_1000_rand", seed, **last)
-        make_run(root, "dna-splice", "bert", seed, items=200, skill=2.5)
-        make_run(root, "dna-splice", "rand", seed, items=200)  # of another backbone: no control of this series
+        make_run(root, seed=seed, skill=2.5)
+        make_run(root, arm="rand", seed=seed)  # of another backbone: no control of this series
     for pretraining, step, seed in itertools.product(range(2), (0, 40, 2000), range(2)):
         backbone, skill = f"multiberts-seed_{pretraining}-step_{step}k", 1.0 + step / 1500 + pretraining / 5
-        make_run(root, "dna-splice", "bert", seed, backbone=backbone, items=200, skill=skill)
-    return root
+        make_run(root, seed=seed, backbone=backbone, skill=skill)
+    return build_report(read_runs(root), resamples=100)
 
 
-@pytest.fixture(scope="module")
-def report(runs: Path) -> Report:
-    return build_report(read_runs(runs), resamples=100)
+def key(one: Trajectory) -> tuple[str, str, float]:
+    return one.cell.task.name, one.series, one.cell.fraction
 
 
 def panel_of(report: Report, task: str, series: str = "out/small", fraction: float = 1.0) -> Trajectory:
-    key = (task, series, fraction)
-    return next(t for t in report.trajectories if (t.task.name, t.series, t.fraction) == key)
+    return next(one for one in report.trajectories if key(one) == (task, series, fraction))
 
 
 def test_a_picture_is_of_one_task_and_one_series(report: Report) -> None:
-    assert sorted((t.task.name, t.series, t.fraction) for t in report.trajectories) == [
+    assert sorted(map(key, report.trajectories)) == [
         ("dna-splice", "multiberts", 1.0),
         ("dna-splice", "out/small", 1.0),
         ("glue-sst2", "out/small", 0.01),
@@ -137,11 +131,10 @@ def test_a_picture_is_of_one_task_and_one_series(report: Report) -> None:
 
 
 def test_references_are_other_backbones_and_the_random_start(report: Report) -> None:
-    references = {r.label: r for r in panel_of(report, "dna-splice").references}
-    assert {label: reference.random for label, reference in references.items()} == {"minilm-l6": False, "rand": True}
-    (cell,) = [c for c in report.cells if c.name == "rand" and c.specification["backbone"].startswith("out")]
-    assert references["rand"].mean == cell.mean
-    assert [r.label for r in panel_of(report, "glue-sst2").references] == ["shift_1000_rand"]
+    references = dict(panel_of(report, "dna-splice").references)
+    shown = {label: (cell.name, cell.specification["backbone"]) for label, cell in references.items()}
+    assert shown == {"minilm-l6": ("bert", "minilm-l6"), "rand": ("rand", "out/small/step-30000")}
+    assert [label for label, _ in panel_of(report, "glue-sst2").references] == ["shift_1000_rand"]
     assert panel_of(report, "glue-sst2", fraction=0.01).references == ()
 
 
@@ -151,8 +144,7 @@ def test_an_interval_is_over_pre_trainings_seeds_or_items(report: Report, tmp_pa
     means = [c.mean or 0 for c in report.cells if c.specification["backbone"].endswith("step_40k")]
     assert (len(means), sorted(bert.points[1].by_seed.values())) == (2, sorted(means))
     assert bert.points[1].interval == seed_interval(means, 0.0)
-    for step in (0, 2, 100):
-        make_run(tmp_path, backbone=f"small/step-{step}", items=100, skill=1.0 + step / 100)
+    make_steps(tmp_path, {0: 1.0, 2: 1.0, 100: 2.0}, seeds=1)
     (one,) = build_report(read_runs(tmp_path), resamples=50).trajectories
     assert [point.interval.over for point in one.lines[0].points if point.interval] == ["test items"] * 3
     assert early_gain(one.lines[0])["why_no_share"] == "1 of the seeds ran on all three checkpoints"
@@ -160,32 +152,29 @@ def test_an_interval_is_over_pre_trainings_seeds_or_items(report: Report, tmp_pa
 
 @pytest.mark.parametrize(("collapsed", "alike"), [((2,), False), ((0, 2, 100), True)])
 def test_collapsed_runs_have_no_gain_to_share(collapsed: tuple[int, ...], alike: bool, tmp_path: Path) -> None:
-    for step, seed in itertools.product((0, 2, 100), range(3)):
-        own: dict[str, Any] = {"backbone": f"small/step-{step}", "items": 100, "skill": 1.0 + step / 100}
-        make_run(tmp_path, seed=seed, collapsed=step in collapsed, **own)
+    for step in (0, 2, 100):
+        make_steps(tmp_path, {step: 1.0 + step / 100}, collapsed=step in collapsed)
     (one,) = build_report(read_runs(tmp_path), resamples=50).trajectories
     assert [point.collapsed for point in one.lines[0].points] == [step in collapsed for step in (0, 2, 100)]
     note = early_gain(one.lines[0])["why_no_share"]
     assert (note == "all runs at both ends answer every item alike") == alike
 
 
-def test_the_figure_and_the_table_are_written(runs: Path, tmp_path: Path) -> None:
-    write_report(runs, tmp_path)
-    assert (tmp_path / "pretraining.png").stat().st_size > 20_000
-    with (tmp_path / "pretraining_gain.csv").open() as file:
-        rows = {(row["task"], row["series"], row["fraction"]): row for row in csv.DictReader(file)}
-    splice, flat = rows["dna-splice", "out/small", "1.0"], rows["protein-fluorescence", "out/small", "1.0"]
-    at = {name: float(splice[f"{name}_score"]) for name in ("first", "early", "last")}
-    assert float(splice["share"]) == pytest.approx((at["early"] - at["first"]) / (at["last"] - at["first"]))
-    assert 0 < float(splice["share_low"]) < float(splice["share"]) < float(splice["share_high"])
-    assert (flat["share"], flat["why_no_share"]) == ("", "the gain cannot be told from 0")
-    assert len(json.loads((tmp_path / "report.json").read_text())["pretraining_gain"]) == len(rows) == 5
-    table = (tmp_path / "report.md").read_text().partition("## How soon pre-training pays")[2]
+def test_the_table_is_written_and_shown(report: Report, tmp_path: Path) -> None:
+    rows = {(row["task"], row["series"], row["fraction"]): row for row in report_rows(report)["pretraining_gain"]}
+    assert len(rows) == 5
+    splice, flat = rows["dna-splice", "out/small", 1.0], rows["protein-fluorescence", "out/small", 1.0]
+    first, early, last = (splice[f"{name}_score"] for name in ("first", "early", "last"))
+    assert splice["share"] == pytest.approx((early - first) / (last - first))
+    assert 0 < splice["share_low"] < splice["share"] < splice["share_high"]
+    assert (flat["share"], flat["why_no_share"]) == (None, "the gain cannot be told from 0")
+    table = report_markdown(report).partition("## How soon pre-training pays")[2]
     assert "| none: the gain cannot be told from 0 | 3 seeds |" in table
-    assert f"| {100 * at['first']:.1f} | {100 * at['early']:.1f} | {100 * at['last']:.1f} |" in table
-    page = (tmp_path / "index.html").read_text()
-    assert "share at 2% [95%]" in page
-    assert "none: the gain cannot be told from 0" in page
+    assert f"| {100 * first:.1f} | {100 * early:.1f} | {100 * last:.1f} |" in table
+    shown = [panel for panel in report.panels if panel.kind is PRETRAINING][:1]
+    text = page(replace(report, panels=shown), tmp_path)
+    assert "share at 2% [95%]" in text
+    assert "none: the gain cannot be told from 0" in text
 
 
 def test_the_axis_has_room_for_0_and_for_every_label(report: Report) -> None:
@@ -213,17 +202,27 @@ def test_the_axis_has_room_for_0_and_for_every_label(report: Report) -> None:
 def test_panels_say_in_words_what_they_show(report: Report, tmp_path: Path) -> None:
     shown = [panel_of(report, "dna-splice"), panel_of(report, "protein-fluorescence")]
     panels = pretraining_panels(shown, {})
-    note = "checkpoints of out/small, protocol recommended, split paper; bars: 95% intervals"
-    assert [panel.shared for panel in panels] == [note] * 2
     last = 100 * shown[0].lines[0].points[-1].mean
     words = inline_svg(panels[0], 0)[1]
-    assert words.startswith("accuracy on test x 100 by steps of pre-training; minilm-l6 ends at ")
+    start = "accuracy on test x 100 by steps of pre-training (bars: 95% intervals); minilm-l6 ends at "
+    assert words.startswith(start)
     assert words.endswith(f"; bert ends at {last:.3g}")
-    assert save_figures(panels, tmp_path) == [tmp_path / "pretraining.png", tmp_path / "pretraining.svg"]
-    assert len(gain_cells(report.trajectories)) == 5
+    png, svg = save_figures(panels, tmp_path)
+    assert (png.name, svg.name) == ("pretraining.png", "pretraining.svg")
+    assert png.stat().st_size > 20_000
+    assert ">Backbone, protocol, split: out/small, recommended, paper</text>" in svg.read_text()
 
 
-def test_one_checkpoint_is_no_figure(tmp_path: Path) -> None:
+def test_a_setup_stands_in_titles_where_panels_differ(report: Report) -> None:
+    panels = [panel for panel in report.panels if panel.kind is PRETRAINING and panel.title == "splice"]
+    assert with_setups(panels[:1]) == (panels[:1], f"Backbone, protocol, split: {panels[0].setup}")
+    shown, note = with_setups(panels)
+    titles = {"splice\nout/small, recommended, paper", "splice\nmultiberts, recommended, paper"}
+    assert ({panel.title for panel in shown}, note) == (titles, "")
+
+
+def test_one_checkpoint_is_no_figure_but_has_a_loss_curve(tmp_path: Path) -> None:
     make_run(tmp_path, items=50)
-    make_run(tmp_path, items=50, backbone="small/step-600")
+    checkpoint = make_run(tmp_path, items=50, backbone="small/step-600")
     assert trajectories(build_report(read_runs(tmp_path), resamples=20).cells) == []
+    assert _loss_curve(Run.open(checkpoint)).startswith(b"\x89PNG")  # for its model card

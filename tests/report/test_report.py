@@ -6,6 +6,7 @@ import re
 import shutil
 import tarfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,13 @@ from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
 from hf_bertx.report.figures import inline_svg
 from hf_bertx.report.formatting import shown_backbone
 from hf_bertx.report.make_cells import make_cells
+from hf_bertx.report.page import page
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
-from hf_bertx.report.records import collect_runs, read_runs
+from hf_bertx.report.records import RunsFolder, collect_runs, read_runs
+from hf_bertx.report.tables import markdown as run_table_markdown
 from hf_bertx.report.tables import tables
-from hf_bertx.report.write import Report, build_report, write_report
+from hf_bertx.report.write import Report, build_report, report_markdown, write_report
+from hf_bertx.study.archive import read_archive
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +77,10 @@ def test_a_missing_or_wrong_file_is_one_line(
     assert message in line
 
 
-def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
-    for folder, message in ((tmp_path / "none", "no such folder"), (tmp_path, "holds no run")):
-        with pytest.raises(ValueError, match=message):
-            read_runs(folder)
+@pytest.mark.parametrize(("folder", "message"), [("none", "no such folder"), (".", "holds no run")])
+def test_a_folder_without_runs_is_refused(folder: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        read_runs(tmp_path / folder)
 
 
 @pytest.mark.parametrize(
@@ -112,19 +116,23 @@ def test_a_study_or_failure_that_cannot_be_read(file: str, content: Any, message
         read_runs(tmp_path)
 
 
-def test_failed_unfinished_and_planned_runs_are_counted(study: Path, tmp_path: Path) -> None:
-    runs = read_runs(study)
+def test_failed_unfinished_and_planned_runs_are_counted(report: Report, tmp_path: Path) -> None:
+    runs = report.runs
     known, lost = sorted(runs.failures, key=lambda failure: failure.error, reverse=True)
     assert (known.specification["arm"], known.specification["seed"], known.attempts) == ("unused", 3, 2)
     assert lost.error == "FileNotFoundError: dna-h4: its data is not in the package"
     assert lost.specification["task"] == "dna-h4"  # its folder holds nothing else: the study says what it was
-    assert [r.folder.name for r in runs.records if r.state == "unfinished"] == ["seed-3"]
+    assert [r.folder.name for r in report.unfinished] == ["seed-3"]
     planned = [(run.specification["task"], run.specification["arm"]) for run in runs.missing()]
     assert planned == [("dna-h4", "bert"), ("protein-stability", "bert"), ("protein-stability", "rand")]
+    # the majority baseline answers every item alike, and is meant to
+    assert [runs.below(run.folder) for run in report.collapsed] == ["recommended/dna-h3/minilm-l6/rand/seed-2"]
+    assert [len(cell.scores) for cell in report.cells if cell.collapsed] == [3]
     make_failure(make_run(tmp_path))  # a later try finished
-    make_study(tmp_path, "empty", [])
+    make_run(tmp_path, seed=1, finished=False)
+    make_study(tmp_path, "begun", [{"task": "dna-splice", "arm": "bert", "seed": seed} for seed in range(2)])
     runs = read_runs(tmp_path)
-    assert (runs.failures, runs.records[0].state, runs.missing()) == ([], "finished", [])
+    assert (runs.failures, [run.state for run in runs.records], runs.missing()) == ([], ["finished", "unfinished"], [])
 
 
 def test_a_cell_has_the_mean_and_interval_of_its_seeds(tmp_path: Path) -> None:
@@ -148,8 +156,8 @@ def test_pieces_are_counted_where_a_task_votes(tmp_path: Path) -> None:
     assert cell.answers is not None
     assert (len(cell.truth), cell.answers.shape) == (20, (1, 20))
     assert cell.scores[0] == (cell.answers[0] == cell.truth).mean()
-    (floor,) = floors([cell])
-    assert floor.score == np.bincount(cell.truth).max() / 20
+    (floor,) = floors([cell]).values()
+    assert floor.mean == np.bincount(cell.truth).max() / 20
 
 
 def test_the_best_on_validation_stands_for_its_arm(report: Report, tmp_path: Path) -> None:
@@ -168,6 +176,13 @@ def test_the_best_on_validation_stands_for_its_arm(report: Report, tmp_path: Pat
     (table,) = paper_tables(cells, floors(cells))
     assert (table.undecided, table.filled) == (("shift_1000 on glue-rte",), 0)
     assert "Left empty: shift_1000 on glue-rte. Several settings were run" in markdown(table)
+
+
+def test_cells_of_an_arm_say_what_sets_them_apart(tmp_path: Path) -> None:
+    make_run(tmp_path / "short", specification={"kmer": 3})
+    make_run(tmp_path / "long")
+    differs = [cell.differs for cell in make_cells(collect_runs(tmp_path), resamples=10)]
+    assert sorted(differs, key=str) == [{"kmer": 3}, {"kmer": None}]
 
 
 def test_arms_are_compared_and_corrected_over_tasks(report: Report, tmp_path: Path) -> None:
@@ -204,13 +219,12 @@ def test_arms_are_paired_over_the_seeds_they_share(
             make_run(tmp_path, arm=arm, seed=seed)
     (test,) = compare_arms(make_cells(collect_runs(tmp_path), resamples=50))
     assert (test.comparison.seeds, test.comparison.paired_seeds) == (compared, paired)
-    shared = set(seeds[0]) & set(seeds[1])
-    scores = [
-        np.mean([score for run, score in zip(cell.runs, cell.scores, strict=True)
-                 if not paired or run.specification["seed"] in shared])
-        for cell in (test.first, test.second)
-    ]  # fmt: skip
-    assert test.comparison.difference == pytest.approx(scores[0] - scores[1])
+    taken = set(seeds[0]) & set(seeds[1]) if paired else {*seeds[0], *seeds[1]}
+    means = []
+    for cell in test.cells:
+        scores = zip(cell.runs, cell.scores, strict=True)
+        means.append(np.mean([score for run, score in scores if run.specification["seed"] in taken]))
+    assert test.comparison.difference == pytest.approx(means[0] - means[1])
 
 
 @pytest.mark.parametrize(
@@ -226,14 +240,13 @@ def test_arms_are_paired_over_the_seeds_they_share(
     ],
 )  # fmt: skip
 def test_arms_that_differ_by_more_are_not_compared(tmp_path: Path, first: Any, second: Any, line: str | None) -> None:
-    make_run(tmp_path / "runs", arm="bert", **first)
-    make_run(tmp_path / "runs", arm="rand", **second)
-    report = build_report(read_runs(tmp_path / "runs"), resamples=10)
+    make_run(tmp_path, arm="bert", **first)
+    make_run(tmp_path, arm="rand", **second)
+    report = build_report(read_runs(tmp_path), resamples=10)
     assert len(report.tests) == int(line is None)
     assert report.not_compared == ([] if line is None else [f"dna-splice: bert and rand: {line}"])
-    write_report(tmp_path / "runs", tmp_path / "out")
-    for name in ("report.md", "index.html"):
-        assert ("not compared" in (tmp_path / "out" / name).read_text()) == (line is not None)
+    for text in (report_markdown(report), page(replace(report, panels=[]), tmp_path)):
+        assert ("not compared" in text) == (line is not None)
 
 
 @pytest.mark.parametrize("task", ["dna-splice", "glue-stsb"])
@@ -251,21 +264,21 @@ def test_a_check_of_permuted_labels_stands_for_no_arm(tmp_path: Path, task: str)
     assert table.undecided == ()
 
 
-def test_steps_before_a_new_start_count(tmp_path: Path) -> None:
+def test_a_run_that_started_again(tmp_path: Path) -> None:
     folder = make_run(tmp_path, arm="bert", skill=3.0)
     make_run(tmp_path, arm="rand", skill=0.5)
     (before,) = tables(read_runs(tmp_path))
     edit(folder / "results.json", lambda results: results.update(restarts=[{"steps": 500}]))
     (after,) = tables(read_runs(tmp_path))
     steps = [table["rows"][0]["steps_to_rand_best"] for table in (before, after)]
-    assert steps[1] == 500 + steps[0]
-
-
-def test_a_collapsed_run_is_listed_and_counted(report: Report) -> None:
-    (run,) = report.collapsed  # the majority baseline answers every item alike, and is meant to
-    assert run.folder.as_posix().endswith("dna-h3/minilm-l6/rand/seed-2")
-    (cell,) = [c for c in report.cells if run in c.collapsed]
-    assert len(cell.scores) == 3
+    assert steps[1] == 500 + steps[0]  # those of the first start count
+    shown = page(replace(build_report(read_runs(tmp_path), resamples=10), panels=[]), tmp_path)
+    problems = shown.partition('id="problems"')[2].partition("</section>")[0]
+    assert re.search(
+        r"restarted</span> 1 run: started again .*>dna-splice, bert, minilm-l6, recommended, seed 0</a>",
+        problems,
+        re.S,
+    )
 
 
 def test_the_papers_tables_stand_beside_ours(report: Report, tmp_path: Path) -> None:
@@ -383,40 +396,41 @@ def test_a_report_is_written_in_every_form(study: Path, tmp_path: Path) -> None:
 
 
 def test_an_archive_is_reported_like_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for seed in range(2):
-        make_run(tmp_path / "runs", seed=seed)
+    make_run(tmp_path / "runs", "protein-fluorescence", arm="baseline", protocol="baseline", backbone="mean")
     make_failure(tmp_path / "runs/recommended/dna-h4/minilm-l6/bert/seed-0")
     with tarfile.open(tmp_path / "runs.tar.xz", "w:xz") as tar:
         tar.add(tmp_path / "runs", "runs")
-    outputs = {"folder": tmp_path / "runs", "file": tmp_path / "runs.tar.xz", "results": tmp_path}
     printed = []
-    for name, source in outputs.items():
-        assert main(["report", str(source), "--output", str(tmp_path / "out" / name)]) == 0
+    for name, source in (("folder", "runs"), ("file", "runs.tar.xz"), ("results", ".")):
+        assert main(["report", str(tmp_path / source), "--output", str(tmp_path / "out" / name)]) == 0
         printed.append(capsys.readouterr().out)
     assert printed[0] == printed[1] == printed[2]
-    for path in (tmp_path / "out/folder").iterdir():
-        if path.suffix in (".csv", ".md", ".json"):
-            assert path.read_bytes() == (tmp_path / "out/file" / path.name).read_bytes(), path.name
-    pages = {name: (tmp_path / "out" / name / "index.html").read_text() for name in outputs}
-    assert pages["file"] == pages["results"]
-    assert ['href="../../runs/' in pages[name] for name in ("folder", "file")] == [True, False]
-    assert "recommended/dna-h4/minilm-l6/bert/seed-0" in pages["file"]
+    folder, file, results = ({p.name: p.read_text() for p in (tmp_path / "out" / name).iterdir()}
+                             for name in ("folder", "file", "results"))  # fmt: skip
+    pages = [files.pop("index.html") for files in (folder, file, results)]
+    assert folder == file == results
+    assert pages[1] == pages[2]
+    assert ['href="../../runs/' in text for text in pages] == [True, False, False]
+    assert "recommended/dna-h4/minilm-l6/bert/seed-0" in pages[1]
+
+
+def archived(name: str, folder: Path) -> RunsFolder:
+    read_archive(ROOT / "results" / name / "runs.tar.xz", folder)
+    return read_runs(folder)
 
 
 def test_the_archived_demo_gives_its_table(tmp_path: Path) -> None:
-    assert main(["report", str(ROOT / "results" / "demo"), "--output", str(tmp_path)]) == 0
-    assert {"index.html", "loss_curves.png", "paper_tables.csv"} <= {path.name for path in tmp_path.iterdir()}
-    first = next(csv.DictReader((tmp_path / "cells.csv").open()))
-    assert (first["arm"], first["mean"], first["interval_over"]) == ("bert", "0.9375", "test items")
-    table = (ROOT / "results" / "demo" / "table.md").read_text()
-    assert (tmp_path / "table.md").read_text() == table
+    runs = archived("demo", tmp_path)
+    first = make_cells(runs.records, resamples=10)[0]
+    assert first.interval is not None
+    assert (first.name, first.mean, first.interval.over) == ("bert", 0.9375, "test items")
+    assert "\n".join(map(run_table_markdown, tables(runs))) == (ROOT / "results/demo/table.md").read_text()
 
 
 def test_runs_without_predictions_are_not_compared(tmp_path: Path) -> None:
-    assert main(["report", str(ROOT / "results" / "first_runs"), "--output", str(tmp_path)]) == 0
-    assert not (tmp_path / "comparisons.csv").exists()
-    cells = {row["task"]: (row["mean"], row["low"]) for row in csv.DictReader((tmp_path / "cells.csv").open())}
-    assert cells["dna-h3"] == ("0.7730307076101469", "")
+    cells = make_cells(archived("first_runs", tmp_path).records, resamples=10)
+    assert compare_arms(cells) == []
+    assert [(c.mean, c.interval) for c in cells if c.task.name == "dna-h3"] == [(0.7730307076101469, None)]
 
 
 def test_hundreds_of_runs_are_read_and_computed_in_seconds(tmp_path: Path) -> None:
