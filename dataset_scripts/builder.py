@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import datasets
+from datasets import ClassLabel, Features, Value
 
 from hf_bertx import run_files
 from hf_bertx.data.data_copies import embedded
-from hf_bertx.data.task_data import features
 from hf_bertx.tasks import Task, get_task
 
 from . import sources
@@ -99,18 +99,20 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         return self.FORMS[self.config.task]
 
     def _info(self) -> datasets.DatasetInfo:
-        return datasets.DatasetInfo(
-            description=self.task.description,
-            features=features(
-                self.task.labels,
-                self.task.pair,
-                any(form.ids_tell_groups for form in self.forms),
-                self.task.multi_label,
-            ),
-        )
+        task, text = self.task, Value("string")
+        columns: dict[str, Any] = {"id": text, "sequence": text}
+        if task.pair:
+            columns["second_sequence"] = text
+        if task.labels is None:
+            columns["label"] = Value("float32")
+        else:
+            columns["label"] = text if task.multi_label else ClassLabel(names=list(task.labels))
+        if any(form.ids_tell_groups for form in self.forms):
+            columns["group"] = text
+        return datasets.DatasetInfo(description=task.description, features=Features(columns))
 
     def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        self.form, self.files = self.find_files(dl_manager)
+        self.form, self.files = self.find_files()
         missing = [part for part in self.form.files if part not in self.files]
         if missing:
             message = f"{self.task.name}: the {self.form.name} files of {', '.join(missing)} are not at hand"
@@ -123,12 +125,12 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         parts = [part for part in (TRAIN, VALIDATION, TEST) if counts[part]]
         return [datasets.SplitGenerator(name=part, gen_kwargs={"part": part, "chosen": chosen}) for part in parts]
 
-    def find_files(self, dl_manager: datasets.DownloadManager) -> tuple[Form, dict[str, list[Path]]]:
+    def find_files(self) -> tuple[Form, dict[str, list[Path]]]:
         """The files at hand, by part: from `raw_dir`, or of the copy in the package, or fetched."""
         fetched = Path(self._cache_dir_root) / "raw"
         if self.config.raw_dir is None:
             packaged = embedded(self.task.name)
-            return locate(self.task, self.forms, packaged or sources.download(self.task, dl_manager, fetched))
+            return locate(self.task, self.forms, packaged or sources.download(self.task, fetched))
         folder = Path(self.config.raw_dir).expanduser()
         others = {name for task, forms in self.FORMS.items() if task != self.task.name for name in _folders(forms)}
         try:
@@ -139,9 +141,12 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             raise
 
     def choose(self) -> dict[str, Sequence[str]]:
-        """For each part of the files, the split that each of its records goes to, in the order of reading."""
+        """For each part of the files, the split that each of its records goes to, in the order of reading.
+
+        This first reading also finds errors in the files.
+        """
         split, form = self.config.split, self.form
-        rows = {part: list(self._keys(part)) for part in self.files}
+        rows = {part: [Key(row["id"], row["group"], row["part"]) for row in self.rows(part)] for part in self.files}
         if split == "grouped" and not form.groups_hold:
             if not form.ids_tell_groups:
                 raise ValueError(
@@ -171,11 +176,6 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
                 for row, split in zip(training, drawn, strict=True):
                     parts[row] = split
                 chosen[part] = parts
-
-    def _keys(self, part: str) -> Iterator[Key]:
-        """Keys of all records. This first reading also finds errors in the files."""
-        for row in self.rows(part):
-            yield Key(row["id"], row["group"], row["part"])
 
     def _drawn(self, keys: list[Key], parts: Sequence[str]) -> list[str]:
         order = list(range(len(keys)))

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import datasets
-
-from hf_bertx.data.input_records import Columns, read_input, said
+from hf_bertx.data.input_records import Columns, format_counts, read_input
 from hf_bertx.data.midi_files import files_below
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.similar_groups import similar_groups
@@ -30,23 +28,10 @@ _MOST_OF_ONE = 0.8  # share of records in one class above which accuracy says li
 
 @dataclass
 class OwnConfig(BuildConfig):
-    """A user's files, and what their columns are called. What is given is used, or an error.
+    """The options of `bertx data build --from`, whose help says what they mean. What is given is used, or an error.
 
     Args:
-        train_file: `.fasta` (`.fa`, `.fna`, `.faa`, also `.gz`), `.csv`, `.tsv`, `.jsonl`, `.json`, `.parquet`, or a
-            folder of MIDI files. `validation_file` and `test_file` likewise; a part without a file is drawn.
-        discipline: dna, protein, music or text.
-        problem: `classification` or `regression`; by default the labels tell.
-        sequence_column: by default `sequence`; `label_column` `label`. `id_column` and `group_column` are by default
-            `id` and `group` where there are such columns.
-        label_pattern: of a FASTA header; its first group is the label. By default `label=...`, or the second word.
-        labels_file: a table with the label column, and `id` for FASTA records or `file` for MIDI files. By default
-            the label of a MIDI file is the name of its folder.
-        skip_unreadable: leave out MIDI files that cannot be read.
-        metric: what runs are selected by and report first; by default accuracy or spearman.
-        similarity_threshold: where records have no groups, sequences that share as many of their k-mers are a group.
         folds: divide the training file by `fold` of a cross-validation in so many; it is the test split.
-        license: of the data, as the Hub writes it: `cc-by-4.0`.
     """
 
     train_file: str = ""
@@ -193,7 +178,7 @@ class Own(DisciplineBuilder):
                     scan.places.setdefault(record.label, record.place)
                     scan.grouped |= record.group is not None
             if counts:
-                self.note(f"{path.name}: {said(counts)}")
+                self.note(f"{path.name}: {format_counts(counts)}")
         folders = [path for path in self._given.values() if path.is_dir()]
         names = [file.relative_to(folder).as_posix() for folder in folders for file in files_below(folder)]
         labels.check_all_used(self._given.values(), names)
@@ -205,7 +190,7 @@ class Own(DisciplineBuilder):
         grouped = self._scanned.grouped or self.config.similarity_threshold is not None
         return (Form("the user's", {}, self._read, ids_tell_groups=grouped),)
 
-    def find_files(self, dl_manager: datasets.DownloadManager) -> tuple[Form, dict[str, list[Path]]]:
+    def find_files(self) -> tuple[Form, dict[str, list[Path]]]:
         return self.forms[0], {part: [path] for part, path in self._given.items()}
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:

@@ -8,9 +8,10 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import datasets
 import requests
@@ -127,12 +128,10 @@ ALTERNATIVES: dict[str, tuple[Source, ...]] = {
 }
 
 
-def download(
-    task: Task, dl_manager: datasets.DownloadManager, folder: Path, sources: Sequence[Source] | None = None
-) -> Path:
+def download(task: Task, folder: Path, sources: Sequence[Source] | None = None) -> Path:
     """Fetches the original files of a task into `folder`, and unpacks archives there.
 
-    `datasets`' download manager keeps what was fetched whole for the next time; a download that broke off goes on.
+    The download cache of `datasets` keeps what was fetched whole for the next time; a download that broke off goes on.
 
     Raises:
         FileNotFoundError: no address gives a whole file with its checksum; the message says which file to put where.
@@ -141,14 +140,14 @@ def download(
     folder.mkdir(parents=True, exist_ok=True)
     if sources is None:
         try:
-            return download(task, dl_manager, folder, SOURCES[task.name])
+            return download(task, folder, SOURCES[task.name])
         except FileNotFoundError as first:
             try:
-                return download(task, dl_manager, folder, ALTERNATIVES[task.name])
+                return download(task, folder, ALTERNATIVES[task.name])
             except (KeyError, FileNotFoundError):
                 raise first from None
     for source in sources:
-        path = _fetch(source, task, dl_manager)
+        path = _fetch(source, task)
         if source.file.endswith(_ARCHIVES):
             unpack(path, folder)
         else:
@@ -167,29 +166,47 @@ def unpack_at_hand(task: Task, given: Path, folder: Path) -> bool:
     return bool(archives)
 
 
-def _go_on(address: str, cache_dir: str) -> None:
-    """Fetches a file to where the download manager looks for it, and goes on where an attempt before broke off.
+def _fetch(source: Source, task: Task) -> Path:
+    reasons: dict[str, str] = {}
+    for address in (address for address in source.addresses for _ in range(_ATTEMPTS)):
+        try:
+            path = _cached(address)
+        except requests.RequestException as error:
+            reasons[address] = f"{address}: {type(error).__name__} {first_line(error)}"
+            continue
+        digest = checksum(path, source.checksum)
+        if digest == source.checksum:
+            return path
+        path.unlink(missing_ok=True)  # removed, so that the next attempt downloads it again
+        reasons[address] = f"{address}: {digest}, expected {source.checksum}"
+    raise FileNotFoundError(
+        f"{source.file} of {task.name} could not be had. Tried {'; '.join(reasons.values())}. "
+        f"What to do: put {source.file} (or another form of it) into a folder and pass --raw_dir FOLDER"
+    )
 
-    The manager of datasets 5.2 begins anew each time. Whatever fails here is left to it: it says what is wrong.
+
+def _cached(address: str) -> Path:
+    """The file in the download cache of `datasets`, fetched unless it is there. A download that broke off goes on.
+
+    Raises:
+        requests.RequestException: the file cannot be had, or HF_HUB_OFFLINE is set.
     """
-    target = Path(cache_dir) / hash_url_to_filename(address)
+    target = Path(datasets.config.DOWNLOADED_DATASETS_PATH) / hash_url_to_filename(address)
     partial = target.with_name(target.name + ".partial")
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_name(target.name + ".lock")):
         if target.exists():
-            return
+            return target
+        if datasets.config.HF_HUB_OFFLINE:
+            raise requests.ConnectionError("not asked, because HF_HUB_OFFLINE is set")
         start = partial.stat().st_size if partial.exists() else 0
         headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-        try:
-            with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
-                if answer.status_code == requests.codes.requested_range_not_satisfiable:
-                    partial.unlink()
-                answer.raise_for_status()
-                _save(answer, partial, start if answer.status_code == requests.codes.partial_content else 0)
-        except requests.RequestException as error:
-            logger.info("%s: %s", address, error)
-            return
-        partial.replace(target)
+        with requests.get(address, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+            if answer.status_code == requests.codes.requested_range_not_satisfiable:
+                partial.unlink()
+            answer.raise_for_status()
+            _save(answer, partial, start if answer.status_code == requests.codes.partial_content else 0)
+        return partial.rename(target)
 
 
 def _save(answer: requests.Response, partial: Path, start: int) -> None:
@@ -201,27 +218,6 @@ def _save(answer: requests.Response, partial: Path, start: int) -> None:
             bar.update(len(block))
 
 
-def _fetch(source: Source, task: Task, dl_manager: datasets.DownloadManager) -> Path:
-    reasons: dict[str, str] = {}
-    for address in (address for address in source.addresses for _ in range(_ATTEMPTS)):
-        try:
-            _go_on(address, str(dl_manager.download_config.cache_dir))
-            path = Path(str(dl_manager.download(address)))
-        except Exception as error:  # back ends raise different exceptions; after any, the next address is tried
-            reasons[address] = f"{address}: {type(error).__name__} {first_line(error)}"
-            continue
-        digest = checksum(path, source.checksum)
-        if digest != source.checksum:
-            path.unlink(missing_ok=True)  # removed, so that the next attempt downloads it again
-            reasons[address] = f"{address}: {digest}, expected {source.checksum}"
-            continue
-        return path
-    raise FileNotFoundError(
-        f"{source.file} of {task.name} could not be had. Tried {'; '.join(reasons.values())}. "
-        f"What to do: put {source.file} (or another form of it) into a folder and pass --raw_dir FOLDER"
-    )
-
-
 def checksum(path: Path, like: str | None) -> str | None:
     """The file's checksum by the same algorithm as `like`, e.g. `sha256:...`; None for None."""
     if like is None:
@@ -229,6 +225,13 @@ def checksum(path: Path, like: str | None) -> str | None:
     algorithm = like.partition(":")[0]
     with path.open("rb") as file:
         return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+
+class _Entry(NamedTuple):
+    name: str
+    is_folder: bool
+    is_special: bool  # a link or a device
+    size: int  # bytes
 
 
 def unpack(archive: Path, folder: Path) -> None:
@@ -241,43 +244,38 @@ def unpack(archive: Path, folder: Path) -> None:
     try:
         if zipfile.is_zipfile(archive):
             with zipfile.ZipFile(archive) as opened:
-                for info in opened.infolist():
-                    kind = stat.S_IFMT(info.external_attr >> 16)
-                    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                        raise ValueError(f"{archive}: entry {info.filename!r} is neither a file nor a folder")
-                _check_entries(archive, folder, ((i.filename, i.is_dir(), i.file_size) for i in opened.infolist()))
+                _check_entries(archive, folder, map(_zip_entry, opened.infolist()))
                 opened.extractall(folder)
-            return
-        with tarfile.open(archive) as tar:
-            _check_entries(archive, folder, _tar_entries(archive, tar))
-            tar.extractall(folder, filter="data")
+        else:
+            with tarfile.open(archive) as tar:
+                entries = (_Entry(m.name, m.isdir(), not (m.isfile() or m.isdir()), m.size) for m in tar)
+                _check_entries(archive, folder, entries)
+                tar.extractall(folder, filter="data")
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
         raise ValueError(f"{archive}: not a whole archive ({reason}); remove it and fetch it again") from None
 
 
-def _tar_entries(archive: Path, tar: tarfile.TarFile) -> Iterator[tuple[str, bool, int]]:
-    for member in tar:
-        if not (member.isfile() or member.isdir()):
-            raise ValueError(f"{archive}: entry {member.name!r} is neither a file nor a folder")
-        yield member.name, member.isdir(), member.size
+def _zip_entry(info: zipfile.ZipInfo) -> _Entry:
+    kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was made on a system without kinds
+    return _Entry(info.filename, info.is_dir(), kind not in (0, stat.S_IFREG, stat.S_IFDIR), info.file_size)
 
 
-def _check_entries(archive: Path, folder: Path, entries: Iterable[tuple[str, bool, int]]) -> None:
-    """Refuses an archive by its `(name, is a folder, bytes)`, before anything is written."""
+def _check_entries(archive: Path, folder: Path, entries: Iterable[_Entry]) -> None:
+    """Refuses an archive by its entries, before anything is written."""
     root = folder.resolve()
     files: set[Path] = set()
     folders: set[Path] = set()
     total = 0
-    for name, is_folder, size in entries:
-        path = (root / name).resolve()
+    for entry in entries:
+        path = (root / entry.name).resolve()
+        if entry.is_special:
+            raise ValueError(f"{archive}: entry {entry.name!r} is neither a file nor a folder")
         if not path.is_relative_to(root):
-            raise ValueError(f"{archive}: entry {name!r} points outside the folder that it is unpacked in")
-        if not is_folder:
-            files.add(path)
-        folders |= {path} if is_folder else set()
+            raise ValueError(f"{archive}: entry {entry.name!r} points outside the folder that it is unpacked in")
+        (folders if entry.is_folder else files).add(path)
         folders |= set(path.parents)
-        total += size
+        total += entry.size
         check_expansion(archive, total)
     for path in sorted(files & folders):
         raise ValueError(f"{archive}: {path.relative_to(root).as_posix()!r} is a file and a folder in it")
