@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -33,13 +32,14 @@ from .own import Own
 from .protein import Protein
 from .splits import SEED, TEST, TRAIN, VALIDATION
 
+logger = datasets.utils.logging.get_logger(__name__)
 _BUILDERS: tuple[type[DisciplineBuilder], ...] = (Dna, Protein, Music, Glue)
 _ABOUT = {
     "paper": "The division that the paper or the published files have.",
     "authors": "The division of the authors' released code.",
     "grouped": "Items that give each other away are on one side: no group is in two splits.",
 }
-_LOCK, _NEW, _OLD = "lock", "new", "old"  # in the staging folder: its lock, the new data set, the old one
+_NEW, _OLD = "new", "old"  # folders of the new and the old data set in the staging folder
 _NAME = re.compile(r"(?!\.)[^\x00-\x1f\x7f<>:\"/\\|?*]+")
 
 
@@ -80,14 +80,14 @@ def build_dataset(
     if not _NAME.fullmatch(name):
         raise ValueError(f'{name!r} cannot name a data set: no dot at its start, and none of < > : " / \\ | ? *')
     output = _checked_output(output)
-    with _staged(output) as stage, tempfile.TemporaryDirectory(prefix="cache.", dir=stage) as cache:
-        new = stage / _NEW / output.name
-        options = {"split": split, "seed": seed, "strict": strict, **(builder_options or {})}
+    with _staged(output) as stage:
+        new, cache = stage / _NEW / output.name, stage / "cache"
+        raw = None if raw_dir is None else str(raw_dir)
+        options = {"raw_dir": raw, "split": split, "seed": seed, "strict": strict, **(builder_options or {})}
         # a cache that outlives the build would serve old rows to new code
-        builder = (Own if is_own else _builder(name))(
-            config_name=name, task=name, raw_dir=None if raw_dir is None else str(raw_dir), cache_dir=cache, **options
-        )
-        splits = _write_rows(builder, new / config, Path(cache))
+        kind = Own if is_own else _builder(name)
+        builder = kind(config_name=name, task=name, cache_dir=str(cache), **options)
+        splits = _write_rows(builder, new / config, cache)
         records = [_record(builder, splits, config)]
         if tokenized is not None:
             records.append(_tokenize(splits, builder.task, tokenized, seed, records[0], new))
@@ -140,16 +140,18 @@ def _builder(name: str) -> type[DisciplineBuilder]:
 
 @contextmanager
 def _staged(output: Path) -> Iterator[Path]:
-    """A staging folder beside `output`, removed at the end in any case."""
+    """A staging folder beside `output`, removed at the end in any case. Builds into one folder take turns."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(output)
-    made = Path(tempfile.mkdtemp(prefix=f".{output.name}.new.", dir=output.parent))
-    alive = FileLock(made / _LOCK)
-    alive.acquire()
-    # renamed once it is locked, because other builds remove unlocked folders of this name
-    stage = made.with_name(f".{output.name}.building.{made.suffix[1:]}")
-    made.rename(stage)
+    stage = output.with_name(f".{output.name}.building")
+    lock = FileLock(output.with_name(f".{output.name}.lock"))
     try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.warning(f"{output}: waiting for another process that builds into it")
+        lock.acquire()
+    try:
+        _clear(stage, output)  # what a killed build left
+        stage.mkdir()
         yield stage
     except Exception as error:
         if run_files.disk_is_full(error):
@@ -161,36 +163,21 @@ def _staged(output: Path) -> Iterator[Path]:
             raise (error.__cause__ or error) from None
         raise
     finally:
-        shutil.rmtree(stage, ignore_errors=True)
-        alive.release()
+        _clear(stage, output)
+        lock.release()
 
 
-def _swapping(output: Path) -> FileLock:
-    return FileLock(output.parent / f".{output.name}.lock")
-
-
-def _sweep(output: Path) -> None:
-    """Removes staging folders of killed builds, and restores the old data set if one died during the swap."""
-    for stage in output.parent.glob(f".*.building.*/{_LOCK}"):
-        if not re.fullmatch(re.escape(f".{output.name}.building.") + "[a-z0-9_]+", stage.parent.name):
-            continue
-        try:
-            with FileLock(stage, timeout=0):  # a dead process holds no lock
-                if (stage.parent / _OLD).is_dir():
-                    with _swapping(output):
-                        if not output.exists():
-                            (stage.parent / _OLD).rename(output)
-                shutil.rmtree(stage.parent, ignore_errors=True)
-        except (Timeout, FileNotFoundError, FileExistsError):  # in use by another process, or just removed by it
-            continue
+def _clear(stage: Path, output: Path) -> None:
+    """Removes a staging folder. The old data set goes back to where it was if nothing has replaced it."""
+    if (stage / _OLD).is_dir() and not output.exists():
+        (stage / _OLD).rename(output)
+    shutil.rmtree(stage, ignore_errors=True)
 
 
 def _write_rows(builder: DisciplineBuilder, folder: Path, cache: Path) -> dict[str, datasets.Dataset]:
     """Parquet files of each split, `train.parquet` or `train-00000-of-00003.parquet`, and the rows read from them."""
     folder.mkdir(parents=True)
-    # downloads outlive the cache of this build, because other configurations need the same files
-    kept = datasets.DownloadConfig(cache_dir=datasets.config.DOWNLOADED_DATASETS_PATH, use_etag=False)
-    builder.download_and_prepare(str(cache / "parquet"), file_format="parquet", download_config=kept)
+    builder.download_and_prepare(str(cache / "parquet"), file_format="parquet")
     files: dict[str, list[str]] = {}
     for path in sorted((cache / "parquet").glob("*.parquet")):
         target = folder / path.name.partition("-")[2]
@@ -212,11 +199,7 @@ def _leaks(splits: Mapping[str, datasets.Dataset], task: Task) -> Any:
 def _tokenize(
     splits: Mapping[str, datasets.Dataset], task: Task, asked: str, seed: int, record: dict[str, Any], folder: Path
 ) -> dict[str, Any]:
-    from hf_bertx.data.tokenized_data import (  # imports torch, which takes seconds
-        tokenized_rows,
-        tokenizer_for,
-        tokens_cut,
-    )
+    from hf_bertx.data.tokenized_data import tokenized_rows, tokenizer_for, tokens_cut  # imports torch: seconds
 
     backbone, _, assignment = asked.partition(":")
     text = task.discipline == "text"
@@ -254,22 +237,15 @@ def _tokenize(
 def _install(stage: Path, output: Path) -> None:
     """Adds what stays of the data set in `output`, writes the card of all there is, and swaps the folders.
 
-    A tokenized configuration goes when the rows that it was made from are built anew. Whoever dies between the two
-    renames leaves no data set, and the next build puts the old one back.
+    A tokenized configuration goes when the rows that it was made from are built anew.
     """
     new = stage / _NEW / output.name
-    with _swapping(output):
-        if output.exists():
-            _keep(output, new)
-        write_dataset_card(new)
-        if output.exists():
-            output.rename(stage / _OLD)
-        try:
-            new.rename(output)
-        except BaseException:
-            if (stage / _OLD).exists():
-                (stage / _OLD).rename(output)
-            raise
+    if output.exists():
+        _keep(output, new)
+    write_dataset_card(new)
+    if output.exists():
+        output.rename(stage / _OLD)
+    new.rename(output)
 
 
 def _keep(old: Path, new: Path) -> None:
