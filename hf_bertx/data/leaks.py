@@ -13,6 +13,7 @@ from scipy.sparse import csr_array
 
 from ..metrics import compute
 from .hashed_windows import CHARACTERS, NOTATIONS, Block, Notation, blocks_of, items_of
+from .row_checks import check_values, kind_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -150,14 +151,15 @@ def _tested_split(splits: Mapping[str, Dataset]) -> str:
         columns = splits[name].column_names
         if missing := {"sequence", "label", *pair} - {*columns}:
             raise ValueError(f"split {name!r} has no column {min(missing)!r}; it has {', '.join(columns)}")
+        check_values(splits[name], ["sequence", *pair], f"split {name!r}")
     return split
 
 
 def _labels(rows: Dataset, split: str) -> np.ndarray:
     """Class numbers or targets, of shape `(items,)`."""
-    labels = np.asarray(rows["label"][:])
-    if labels.dtype.kind not in "if":
+    if not kind_of(rows, "label").startswith(("int", "uint", "float")):
         raise ValueError(f"split {split!r}: labels are {rows.features['label']}; allowed: class numbers or floats")
+    labels = np.asarray(rows["label"][:])
     bad = np.flatnonzero(~np.isfinite(labels) if labels.dtype.kind == "f" else labels < 0)
     if len(bad):
         raise ValueError(f"split {split!r}, row {bad[0]}: label {labels[bad[0]]} is neither a class nor a target")
@@ -175,11 +177,11 @@ def _overlapping(tested: Dataset, train: Dataset, notation: Notation, length: in
     items = np.concatenate([block.first + block.items for block in blocks])
     shared: np.ndarray = np.zeros(len(known), bool)
     for block in blocks_of(train, notation, length):
-        shared[_found(known, np.sort(block.hashes))[1]] = True  # sorted ones are found several times as fast
+        shared[_look_up(known, np.sort(block.hashes))[1]] = True  # sorted ones are found several times as fast
     return len(np.unique(items[shared[places]]))
 
 
-def _found(known: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _look_up(known: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Which hashes are among the known ones (sorted), and their positions there."""
     sieve: np.ndarray = np.zeros(int(_SIEVE) + 1, bool)
     sieve[known & _SIEVE] = True
@@ -191,7 +193,7 @@ def _found(known: np.ndarray, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 def _table(block: Block, known: np.ndarray) -> csr_array:
     """Which item of a block holds which known k-mer: ones, of shape `(items, known)`."""
-    inside, places = _found(known, block.hashes)
+    inside, places = _look_up(known, block.hashes)
     table = csr_array((np.ones(len(inside), np.int32), (block.items[inside], places)), (block.count, len(known)))
     table.data[:] = 1  # an item that holds a k-mer twice had a 2
     return table

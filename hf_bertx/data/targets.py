@@ -12,6 +12,7 @@ import numpy as np
 
 from ..tasks import Task
 from .labels import split_labels
+from .row_checks import kind_of
 
 PROBLEMS = ("classification", "regression", "multi_label")
 _PLAIN = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)")
@@ -48,7 +49,7 @@ def hint(label: str) -> str:
             return f"; {advice}"
     if _WITH_UNIT.fullmatch(label):
         return "; leave the unit out"
-    return f" of at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
+    return f"; at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
 
 
 def problem_of(labels: Counter[str], asked: str | None, place: str, places: Mapping[str, str] | None = None) -> str:
@@ -194,7 +195,7 @@ def balances(splits: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 
 def _balance(rows: Any) -> dict[str, float]:
     labels = rows.with_format("numpy")["label"][:]
-    if rows.features["label"].dtype in ("string", "large_string"):
+    if kind_of(rows, "label") == "string":
         return dict(sorted(Counter(part for label in labels for part in split_labels(str(label), "label")).items()))
     names = getattr(rows.features["label"], "names", None)
     if names is not None:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from datasets import ClassLabel, Dataset, Features, Value
+from datasets import ClassLabel, Dataset
 from transformers.utils import logging
 
 from ..metrics import names_of_pieces
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
 from .labels import label_rows, split_labels
+from .row_checks import check_values, kind_of
 from .targets import balances, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
@@ -206,55 +207,45 @@ def evaluation_subset(rows: Dataset, count: int | None) -> Dataset:
 
 
 def _checked(rows: Dataset, task: Task, place: str) -> Dataset:
-    needed = [
-        "id",
-        "sequence",
-        *(["second_sequence"] if task.pair else []),
-        "label",
-        *(["group"] if task.votes else []),
-    ]
+    texts = ["sequence", "second_sequence"] if task.pair else ["sequence"]
+    needed = ["id", *texts, "label", *(["group"] if task.votes else [])]
     for column in needed:
         if column not in rows.column_names:
             raise ValueError(f"{place}: no column {column!r}; a row of {task.name} has {', '.join(needed)}")
     if not len(rows):
         raise ValueError(f"{place}: no rows")
-    labels = rows.with_format("numpy")["label"][:]
-    if task.labels is None:
-        if rows.features["label"].dtype in ("string", "large_string"):
-            raise ValueError(f"{place}: targets are {rows.features['label'].dtype}; allowed: numbers")
-        bad = np.flatnonzero(~np.isfinite(np.asarray(labels, dtype=float)))
-        if len(bad):
-            raise ValueError(f"{place}, id {rows[int(bad[0])]['id']!r}: the target is {labels[bad[0]]}, not a number")
-        return rows
-    if task.multi_label:
-        label_rows(rows["label"][:], task.labels)
-        return rows
-    feature = rows.features["label"]
-    if isinstance(feature, ClassLabel) and tuple(feature.names) != task.labels:
-        raise ValueError(f"{place}: classes are {', '.join(feature.names)}; {task.name} has {', '.join(task.labels)}")
-    if not isinstance(feature, ClassLabel):
-        rows = _named_labels(rows, task.labels, place)
-        labels = rows.with_format("numpy")["label"][:]
-    bad = np.flatnonzero((labels < 0) | (labels >= len(task.labels)))
+    check_values(rows, texts, place)
+    return _checked_targets(rows, place) if task.labels is None else _checked_labels(rows, task, task.labels, place)
+
+
+def _checked_targets(rows: Dataset, place: str) -> Dataset:
+    kind = kind_of(rows, "label")
+    if not kind.startswith(("int", "uint", "float", "decimal")):
+        raise ValueError(f"{place}: targets are {kind}; allowed: numbers")
+    targets = np.asarray(rows["label"][:], dtype=float)
+    bad = np.flatnonzero(~np.isfinite(targets))
     if len(bad):
-        raise ValueError(
-            f"{place}, id {rows[int(bad[0])]['id']!r}: label {labels[bad[0]]} is not one of {task.labels}"
-        )
+        raise ValueError(f"{place}, id {rows[int(bad[0])]['id']!r}: the target is {targets[bad[0]]}, not a number")
     return rows
 
 
-def _named_labels(rows: Dataset, names: tuple[str, ...], place: str) -> Dataset:
-    """Integer or string labels as a `ClassLabel` of the task's names."""
-    feature = ClassLabel(names=list(names))
-    if rows.features["label"].dtype in ("string", "large_string"):
-        unknown = next((row for row in rows if row["label"] not in names), None)
-        if unknown is not None:
-            raise ValueError(f"{place}, id {unknown['id']!r}: label {unknown['label']!r} is not one of {names}")
-    elif not rows.features["label"].dtype.startswith(("int", "uint")):
-        raise ValueError(
-            f"{place}: labels are {rows.features['label'].dtype}; allowed: {', '.join(names)} or their numbers"
-        )
-    return rows.cast_column("label", feature)
+def _checked_labels(rows: Dataset, task: Task, names: tuple[str, ...], place: str) -> Dataset:
+    """Class numbers or names as a `ClassLabel` of the task's names; labels of several an item as they are."""
+    feature, kind = rows.features["label"], kind_of(rows, "label")
+    if isinstance(feature, ClassLabel) and tuple(feature.names) != names:
+        raise ValueError(f"{place}: classes are {', '.join(feature.names)}; {task.name} has {', '.join(names)}")
+    if kind != "string" and (task.multi_label or not kind.startswith(("int", "uint"))):
+        numbers = "" if task.multi_label else " or their numbers"
+        raise ValueError(f"{place}: labels are {kind}; allowed: {', '.join(names)}{numbers}")
+    labels = rows["label"][:]
+    if task.multi_label:
+        label_rows(labels, names)
+        return rows
+    known = names if kind == "string" else range(len(names))
+    bad = next((row for row, label in enumerate(labels) if label not in known), None)
+    if bad is not None:
+        raise ValueError(f"{place}, id {rows[bad]['id']!r}: label {labels[bad]!r} is not one of {names}")
+    return rows if isinstance(feature, ClassLabel) else rows.cast_column("label", ClassLabel(names=list(names)))
 
 
 def _items(rows: Dataset) -> Iterable[Any]:
@@ -273,18 +264,3 @@ def _fingerprint(splits: dict[str, Dataset]) -> str:
 
 def _counts(splits: dict[str, Dataset]) -> str:
     return ", ".join(f"{len(rows)} {name}" for name, rows in splits.items())
-
-
-def features(
-    labels: tuple[str, ...] | None, pair: bool = False, group: bool = True, multi_label: bool = False
-) -> Features:
-    """The columns of a discipline data set, typed."""
-    columns: dict[str, Any] = {"id": Value("string"), "sequence": Value("string")}
-    if pair:
-        columns["second_sequence"] = Value("string")
-    columns["label"] = Value("float32") if labels is None else ClassLabel(names=list(labels))
-    if multi_label:
-        columns["label"] = Value("string")
-    if group:
-        columns["group"] = Value("string")
-    return Features(columns)

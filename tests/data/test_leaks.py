@@ -274,6 +274,13 @@ _A, _B = rows(("ACGT", 0)), rows(("ACGT", "A", 0))
             {"train": _A, "test": _A.cast_column("label", Value("string"))},
             r"split 'test': labels are Value\('string'\); allowed: class numbers or floats",
         ),
+        ({"train": _A, "test": Dataset.from_dict({"sequence": ["A", None], "label": [0, 0]})}, "row 1: 'sequence' is"),
+        (
+            {"train": _A, "test": Dataset.from_dict({"sequence": ["A", "C"], "label": [0, None]})},
+            "row 1: 'label' is m",
+        ),
+        ({"train": _A, "test": Dataset.from_dict({"sequence": [1], "label": [0]})}, "'sequence' is int64; allowed: s"),
+        ({"train": _A, "test": Dataset.from_dict({"sequence": ["A"], "label": [[0]]})}, r"labels are List\("),
     ],
 )
 def test_what_cannot_be_compared_is_named(splits: dict[str, Dataset], message: str) -> None:
