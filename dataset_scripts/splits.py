@@ -59,22 +59,17 @@ def stratified_split(labels: Sequence[Any], seed: int, parts: Sequence[str]) -> 
     return chosen
 
 
-def grouped_split(
-    groups: Sequence[str],
-    seed: int = SEED,
-    parts: Sequence[str] = (TRAIN, VALIDATION, TEST),
-    wanted: float | None = None,
-) -> list[str]:
-    """The part of each row such that rows of one group never part.
+def grouped_split(groups: Sequence[str], seed: int = SEED) -> list[str]:
+    """The part of each row, `train`, `validation` or `test`, such that rows of one group never part.
 
-    Groups are taken in random order for each held-out part until it has `wanted` rows, by default 5% of all; a group
-    that would make it half as large again is passed over. Groups differ in size, so the shares are near that. Where no
-    group would be left for the first part, half as many rows are wanted, and so on.
+    Groups are taken in random order for each held-out part until it has 5% of the rows; a group that would make it
+    half as large again is passed over. Groups differ in size, so the shares are near that. Where no group would be
+    left for training, half as many rows are wanted, and so on.
 
     Raises:
         ValueError: fewer groups than parts.
     """
-    return next(_draws(groups, [seed], parts, _SHARE * len(groups) if wanted is None else wanted))
+    return next(_draws(groups, [seed], (TRAIN, VALIDATION, TEST), _SHARE * len(groups)))
 
 
 def _draws(groups: Sequence[str], seeds: Iterable[int], parts: Sequence[str], wanted: float) -> Iterator[list[str]]:

@@ -90,7 +90,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         index = np.asarray(rows)
         width = int(self.lengths[index].max())
         padded = bool((self.lengths[index] < width).any())
-        row, start, length = self._here(np.stack([index, self._starts[index], self.lengths[index]]))
+        row, start, length = self._to_device(np.stack([index, self._starts[index], self.lengths[index]]))
         column = torch.arange(width, device=self._device)
         offset = column - (width - length[:, None]) if self._left else column.expand(len(rows), width)
         kept = (offset >= 0) & (offset < length[:, None])
@@ -102,7 +102,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
                 batch[name] = torch.where(kept, values, pad) if padded else values
         return [{**batch, "labels": self._labels[row]}]
 
-    def _here(self, numbers: np.ndarray) -> torch.Tensor:
+    def _to_device(self, numbers: np.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(numbers)
         # a copy from pageable memory would wait for the GPU
         return tensor.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else tensor

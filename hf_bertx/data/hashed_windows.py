@@ -41,10 +41,8 @@ CHARACTERS = Notation("characters", window=None, k=6)
 def items_of(rows: Dataset, notation: Notation) -> Iterator[tuple[str, ...]]:
     """The sequence, or the pair of sequences, of each item."""
     columns = [name for name in ("sequence", "second_sequence") if name in rows.column_names]
-    rows = rows.select_columns(columns)
-    for start in range(0, len(rows), _ROWS_READ):
-        read = rows[start : start + _ROWS_READ]
-        for item in zip(*(read[name] for name in columns), strict=True):
+    for batch in rows.select_columns(columns).iter(_ROWS_READ):
+        for item in zip(*(batch[name] for name in columns), strict=True):
             yield tuple(sequence.upper() for sequence in item) if notation.upper else item
 
 

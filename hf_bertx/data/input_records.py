@@ -104,10 +104,10 @@ def read_input(
     if counts is not None:
         counts.update(noted)
     elif noted:
-        logger.warning(f"{path}: {said(noted)}")
+        logger.warning(f"{path}: {format_counts(noted)}")
 
 
-def said(counts: Counter[str]) -> str:
+def format_counts(counts: Counter[str]) -> str:
     """Repairs and omissions as text: `notes without an end: 3, unreadable files left out: 1`."""
     return ", ".join(f"{what}: {number}" for what, number in counts.items())
 

@@ -13,7 +13,7 @@ from ..disciplines import get_discipline
 from ..tasks import Task
 from ..tokenization_discipline import DisciplineTokenizer
 from .device_rows import flattened
-from .labels import label_rows
+from .labels import label_array, label_rows
 
 _BATCH = 1000  # rows in memory at a time, where rows are streamed
 
@@ -32,15 +32,15 @@ def _labels(rows: Dataset, task: Task) -> np.ndarray:
 
 
 def encode_flat(
-    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
+    rows: Dataset, tokenizer: Any, task: Task
 ) -> tuple[dict[str, np.ndarray | int], np.ndarray, np.ndarray]:
     """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`]."""
     if not isinstance(tokenizer, DisciplineTokenizer):
-        encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
+        encoded, labels = encode(rows, tokenizer, task)
         return *flattened(encoded), labels
     texts, length = _columns(rows), min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
-    flat, lengths = tokenizer.encode_flat(texts[0], pair, add_special_tokens, True, length, verbose=False)
+    flat, lengths = tokenizer.encode_flat(texts[0], pair, truncation=True, max_length=length, verbose=False)
     return flat, lengths, _labels(rows, task)
 
 
@@ -76,42 +76,31 @@ def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -
     return cut
 
 
-def tokenizer_for(
-    task: Task, backbone: str, assignment: str = "frequent", seed: int = 0, kmer: int | None = None
-) -> Any:
+def tokenizer_for(task: Task, backbone: str, assignment: str, seed: int) -> Any:
     """The tokenizer of a task: a `DisciplineTokenizer` over the backbone's vocabulary, or for text its own.
 
     Raises:
         ValueError: an unknown backbone or assignment. BackboneUnavailableError: it cannot be had.
     """
-    resolved = resolve_backbone(backbone)
-    text = load(resolved, AutoTokenizer.from_pretrained)
+    text = load(resolve_backbone(backbone), AutoTokenizer.from_pretrained)
     if task.discipline == "text":
         return text
-    return DisciplineTokenizer.from_backbone(
-        text,
-        get_discipline(task.discipline, kmer),
-        assignment=assignment,
-        seed=seed if assignment == "random" else None,
-    )
+    seeded = seed if assignment == "random" else None
+    return DisciplineTokenizer.from_backbone(text, get_discipline(task.discipline), assignment, seeded)
 
 
 def tokenized_rows(rows: Dataset, tokenizer: Any, task: Task) -> Dataset:
     """`input_ids` and `labels` alone, as a plain `Trainer` takes them; `token_type_ids` too where pairs have them."""
-    names = [
-        "input_ids",
-        *(["token_type_ids"] if task.pair and "token_type_ids" in tokenizer.model_input_names else []),
-    ]
+    names = ["input_ids"]
+    if task.pair and "token_type_ids" in tokenizer.model_input_names:
+        names.append("token_type_ids")
     label = Value("float32") if task.labels is None else ClassLabel(names=list(task.labels))
     label = List(Value("float32")) if task.multi_label else label
     ids = {name: List(Value("int32")) for name in names}
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
         encoded = _encode(batch, tokenizer, task, True)
-        labels = batch["label"]
-        if task.multi_label:
-            labels = label_rows(labels, task.labels or ()).tolist()
-        return {**{name: encoded[name] for name in names}, "labels": labels}
+        return {**{name: encoded[name] for name in names}, "labels": label_array(batch["label"], task).tolist()}
 
     return rows.map(
         encode,

@@ -20,7 +20,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from .. import __version__, run_files
-from ..data.input_records import Columns, is_music, said
+from ..data.input_records import Columns, format_counts, is_music
 from ..data.midi_files import files_below
 from .batches import in_chunks
 from .inference import SequenceClassifier
@@ -108,7 +108,7 @@ def predict_file(
         for part in parts:
             part.unlink()
         (stage / _ORDER).unlink()  # last, so that a call that was killed here can be repeated
-    return Predictions(records, cut, split, pieces, resumed_at, answers, said(noted))
+    return Predictions(records, cut, split, pieces, resumed_at, answers, format_counts(noted))
 
 
 def check_output(

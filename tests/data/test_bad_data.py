@@ -77,8 +77,6 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
     "dna-h3": {
         "letter outside the alphabet": ({"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
             f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}"),
-        "empty sequence at the end": ({"H3.txt": HISTONE + ">last\n"}, "RAW/H3.txt, line 121: the sequence is empty"),
-        "empty file": ({"H3.txt": ""}, "RAW/H3.txt: the file is empty"),
         "a record without its label's line": ({"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
             "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1"),
         "the last record without its label": ({"H3.txt": HISTONE + ">last\nACGT\n"},
@@ -90,8 +88,6 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
         "letter outside the alphabet of proteins": ({"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
             f"RAW/localization_dev.fa, line 1: '4' at position 3 of the sequence is not in the protein alphabet: "
             f"{AMINO_ACIDS}"),
-        "empty sequence": ({"localization_dev.fa": ">x Nucleus-M\nMK\n>y Nucleus-M\n>z Plastid\nMM\n"},
-            "RAW/localization_dev.fa, line 3: the sequence is empty"),
         "header without a label": ({"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
             "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL"),
         "label never declared": ({"localization_test.fa": ">x Nowhere-M\nMK\n"},
@@ -105,19 +101,11 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
         "label of a sentence never declared": (
             {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tmaybe\n"},
             "RAW/RTE/train.tsv, line 2: label 'maybe'; allowed: entailment, not_entailment"),
-        "a table without the column": ({"RTE/train.tsv": "index\tsentence1\tlabel\n0\tA\tentailment\n"},
-            "RAW/RTE/train.tsv: no column 'sentence2'; it has index, sentence1, label; did you mean 'sentence1'?"),
         "a row of too few fields": (
             {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tA\tB\n"},
             "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4"),
     },
     "protein-fluorescence": {
-        "empty FASTA file": ({"fluorescence_test.fa": "\n\n"},
-            "RAW/fluorescence_test.fa: no record; a FASTA file has lines that begin with >"),
-        "text before the first header": ({"fluorescence_test.fa": "MKV\n>a 1.0\nMK\n"},
-            "RAW/fluorescence_test.fa, line 1: 'MKV' stands before any header; allowed: >ID LABEL"),
-        "a target that is NaN": ({"fluorescence_dev.fa": ">a 1.0\nMK\n>b nan\nMK\n"},
-            "RAW/fluorescence_dev.fa, line 3: the target is 'nan'; allowed: a finite number"),
         "a target that is no number": ({"fluorescence_dev.fa": ">a bright\nMK\n"},
             "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number"),
     },
@@ -137,31 +125,18 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
     "protein-stability": {
         "a target in JSON that is NaN": ({"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
             "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number"),
-        "a target that is infinite": (
-            {"stability_test.json": '{"primary":"M","stability_score":1}\n{"primary":"M","stability_score":1e999}'},
-            "RAW/stability_test.json, line 2: the target is 'inf'; allowed: a finite number"),
         "a target that is missing": ({"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
             "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number"),
         "an object without its sequence": ({"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},
             "RAW/stability_valid.json, record 0: no 'primary'; it has protein, stability_score"),
-        "JSON that breaks off": ({"stability_valid.json": '[{"primary": "MK",\n"stability_score": [1'},
-            "RAW/stability_valid.json, line 2: not JSON (Expecting ',' delimiter)"),
-        "JSON that is no object": ({"stability_valid.json": "[1, 2]"},
-            "RAW/stability_valid.json, record 0: '1'; allowed: an object with names"),
     },
     "glue-cola": {
         "a sentence without its fields": ({"CoLA/train.tsv": "gj04\t1\t\tIt sails.\n1\tIt sails.\n"},
             "RAW/CoLA/train.tsv, line 2: 2 fields; allowed: source, label, mark, sentence"),
-        "text that is not UTF-8": ({"CoLA/dev.tsv": b"gj04\t1\t\tcaf\xe9 sails.\n"},
-            "RAW/CoLA/dev.tsv, line 1: not text in UTF-8 (invalid continuation byte: 0xe9)"),
     },
     "music-maestro-v1": {
-        "a MIDI file that breaks off": ({"validation.midi": midi(60, 64)[:-9]},
-            "RAW/validation.midi: not a whole MIDI file (it breaks off)"),
         "a file that is not MIDI at all": ({"test.midi": "<html>404 Not Found, said the server</html>"},
             "RAW/test.midi: not a whole MIDI file (it does not begin with MThd)"),
-        "an empty MIDI file": ({"test.midi": b""}, "RAW/test.midi: not a whole MIDI file (the file is empty)"),
-        "a MIDI file without a note": ({"test.midi": midi()}, "RAW/test.midi: no note"),
         "a piece without its file": ({"test.midi": None},
             "RAW/maestro-v1.0.0.csv, line 4: the piece's file test.midi is not below RAW"),
         "a piece outside the folder": ({"maestro-v1.0.0.csv": PIECES.replace("train.midi", "../train.midi")},
@@ -174,9 +149,6 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
         "a composer never declared": (
             {"maestro-v1.0.0.csv": PIECES.replace("Frédéric Chopin,Waltz test", "Nobody,Waltz test")},
             "RAW/maestro-v1.0.0.csv, line 4: label 'Nobody'; allowed: Alban Berg, Alexander Scriabin, "),
-        "metadata without the column": ({"maestro-v1.0.0.csv": PIECES.replace("canonical_composer", "composer")},
-            "RAW/maestro-v1.0.0.csv: no column 'canonical_composer'; it has composer, canonical_title, split, year, "
-            "midi_filename, audio_filename, duration"),
     },
 }  # fmt: skip
 
@@ -217,16 +189,10 @@ OWN: dict[str, tuple[Any, ...]] = {
     "an unknown ending": ({"x.xlsx": "PK"},
         "RAW/x.xlsx: ending '.xlsx'; allowed: .fasta, .fa, .fna, .faa, .csv, .tsv, .jsonl, .json, .parquet, or a "
         "folder of MIDI files"),
-    "no such column": ({"x.csv": "seq,label\nAC,a\n"},
-        "RAW/x.csv: no column 'sequence'; it has seq, label; --sequence_column names that of your own file"),
-    "an empty label": ({"x.csv": "sequence,label\nAC,a\nAC,\nAC,b\n"}, "RAW/x.csv, line 3: the record has no label"),
     "a pitch that is none": ({"x.csv": "sequence,label\n60 64,a\n60 128,b\n"},
         "RAW/x.csv, line 3: '128' at position 1 of the sequence is not in the music alphabet: 0 1 2 3 ... 126 127 "
         "(128 symbols)",
         "x.csv --discipline music"),
-    "a target that is NaN": ({"x.csv": "sequence,label\nAC,1.5\nAC,nan\n"},
-        "RAW/x.csv, line 3: the label is 'nan', a missing value; leave the record out, or give the class another name",
-    ),
     "a label never declared": ({"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},
         "RAW/y.csv, line 2: label 'c'; allowed: a, b",
         "x.csv --discipline dna --test_file y.csv"),
@@ -394,13 +360,13 @@ def test_a_download_that_is_cut_off_leaves_the_build_alone(
     output = built("dna-h3")
     before = snapshot(output.parent)
     order = ["data", "build", "dna-h3", "--output", str(output)]
-    server.cuts = 4  # two attempts, each of which asks for the rest and then, in vain, for the whole
+    server.cuts = 2  # both attempts
     assert main(order) == 2
     printed = capsys.readouterr().err
     line = printed[printed.index("bertx: error: ") :].rstrip("\n")  # after what the library shows of the download
     assert "\n" not in line
     assert line.startswith(
-        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {server.address('H3.txt')}: ClientPayloadError "
+        f"bertx: error: H3.txt of dna-h3 could not be had. Tried {server.address('H3.txt')}: ChunkedEncodingError "
     )
     assert line.endswith("What to do: put H3.txt (or another form of it) into a folder and pass --raw_dir FOLDER")
     assert snapshot(output.parent) == before
@@ -414,7 +380,7 @@ def test_a_download_that_is_cut_off_leaves_the_build_alone(
 # --- a full disk -----------------------------------------------------------------------------------------------------
 
 # In a mount namespace of its own the process may mount a small tmpfs, which is gone when it ends. The second build is
-# tried with hardly any space, then with a page more, and so on until it fits: so it breaks off at every point.
+# tried with hardly any space, then with three pages more, and so on until it fits: so it breaks off at many points.
 _ON_A_SMALL_DISK = """
 import contextlib, io, json, sys
 from pathlib import Path
@@ -434,7 +400,7 @@ while len(outcomes) < 200:
         while file.write(bytes(4096)) == 4096:
             pass
     with ballast.open("r+b") as file:
-        file.truncate(max(0, (ballast.stat().st_size // 4096 - len(outcomes)) * 4096))
+        file.truncate(max(0, (ballast.stat().st_size // 4096 - 3 * len(outcomes)) * 4096))
     code, message = build("new")
     ballast.unlink()
     outcomes.append([code, message, files() == before])
@@ -457,7 +423,7 @@ def test_a_full_disk_leaves_the_build_as_it_was(tmp_path: Path) -> None:
     first, *failed, last = json.loads(ended.stdout.splitlines()[-1])
     assert first[0] == 0
     assert (last[0], last[2]) == (0, False)
-    assert len(failed) >= 10
+    assert len(failed) >= 4
     line = (
         f"bertx: error: the disk that holds {disk / 'out'} is full; what stood there before is as it was. Free some "
         "space, or choose another --output"

@@ -3,6 +3,8 @@
 
 import gzip
 import json
+import random
+import re
 import struct
 import sys
 from collections import Counter
@@ -24,7 +26,7 @@ from hf_bertx.cli import main
 from hf_bertx.data.input_records import Columns, InputRecord, read_input
 from hf_bertx.data.midi_files import NOTES, files_below, read_segments
 from hf_bertx.data.record_labels import Labels
-from hf_bertx.data.targets import doubts, problem_of, sentence, understood
+from hf_bertx.data.targets import PROBLEMS, doubts, problem_of, sentence, understood
 from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.tasks import get_task
 
@@ -54,7 +56,6 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "a sequence on two lines": ("x.csv", 'id,sequence\n1,AC\n2,"A\nC"\n', {}, "x.csv, line 3: a quotation mark opens a"),
     "an id on two lines": ("x.csv", 'id,sequence\n"1\n2",AC\n', {}, "line 2: a quotation mark opens a field that spans"),
     "records in a note": ("x.csv", 'id,sequence,note\n1,AC,"a\n2,GG,b"\n', {}, "x.csv, line 2: a quotation mark opens"),
-    "more records in a note": ("x.csv", 'sequence,n\nAC,"a\nAC,b\nAC,c"\n', {}, "line 2: a quotation mark opens"),
     "a tab too many": ("x.tsv", 'id\tsequence\n1\tA"C\tG\n', {}, "x.tsv, line 2: 3 fields; the header has 2"),
     "a comma too many": ("x.csv", "sequence,label\nA day,a\nSo, so,b\n", {}, "x.csv, line 3: 3 fields; the header has 2"),
     # names
@@ -66,13 +67,9 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "semicolons": ("x.csv", "id;sequence\n1;AC\n", {}, "its fields seem to be separated by ';'"),
     "an id column": ("x.csv", "Accession,sequence\nx,AC\n", {"id": "Accesion"}, "did you mean 'Accession'?"),
     "an id name": ("x.jsonl", '{"acc": 1, "sequence": "AC"}', {"id": "ac"}, "line 1: no 'ac'; it has acc, sequence"),
-    "a piece column": ("x.csv", "gene,sequence\nx,AC\n", {"piece": "gen"}, "no column 'gen'; it has gene, sequence"),
-    "a second column": ("x.csv", "sequence\nAC\n", {"second_sequence": "b"}, "no column 'b'; it has sequence"),
     # options that a form has no use for
     "columns of FASTA": ("x.fa", ">a\nAC\n", {"piece": "gene"}, "x.fa: --piece_column gene has no effect on FASTA"),
-    "pairs in FASTA": ("x.fa", ">a\nAC\n", {"second_sequence": "b"}, "--second_sequence_column b has no effect"),
     "columns of lines": ("x.txt", "AC\n", {"id": "id"}, "x.txt: --id_column id has no effect on a .txt file"),
-    "ids of FASTA": ("x.fa", ">a\nAC\n", {"id": "id"}, "x.fa: --id_column id has no effect on FASTA"),
     "skipping in a table": ("x.csv", "sequence\nAC\n", {"skip_unreadable": True}, "--skip_unreadable has no effect on"),
     # values
     **{
@@ -80,10 +77,8 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
         for word in ("NA", "nan", "NaN", "None", "NULL", "null", "<NA>", "N/A", "#N/A", "NaT", "-nan", "\\N", "#DIV/0!")
     },
     "a word in FASTA": ("x.fa", ">a\nAC\n>b\nNA\n", {}, "x.fa, line 3: the sequence is 'NA', a missing value"),
-    "a word in lines": ("x.txt", "AC\nnan\n", {}, "x.txt, line 2: the sequence is 'nan', a missing value"),
     "NaN": ("x.jsonl", '{"sequence": NaN}', {}, "x.jsonl, line 1: 'sequence' is nan, a missing value"),
     "nothing": ("x.csv", "id,sequence\n1,AC\n2,\n", {}, "x.csv, line 3: the sequence is empty"),
-    "nothing in FASTA": ("x.fa", ">a\n>b\nAC\n", {}, "x.fa, line 1: the sequence is empty"),
     "null": ("x.jsonl", '{"sequence": null}', {}, "x.jsonl, line 1: the sequence is empty"),
     "null of a pair": ("x.jsonl", '{"sequence": "A", "b": null}', {"second_sequence": "b"}, "the sequence is empty"),
     "true": ("x.jsonl", '{"sequence": true}', {}, "'sequence' is a truth value, True; allowed: a string"),
@@ -91,15 +86,12 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "a list": ("x.jsonl", '{"sequence": ["A"]}', {}, "'sequence' is a list, ['A']; allowed: a string"),
     "a list as id": ("x.jsonl", '{"id": [1], "sequence": "A"}', {}, "line 1: 'id' is a list, [1]; allowed: a string"),
     "bytes": ("x.parquet", {"sequence": [b"AC"]}, {}, "x.parquet, row 0: 'sequence' is bytes, b'AC'; allowed: a string"),
-    "floats": ("x.parquet", {"sequence": [1.5]}, {}, "x.parquet, row 0: 'sequence' is a number, 1.5; allowed: a string"),
     "NaN in Parquet": ("x.parquet", {"sequence": pa.array(["A", None])}, {}, "x.parquet, row 1: the sequence is empty"),
     "a missing value in any case": ("x.csv", "id,sequence\na,none\n", {}, "line 2: 'sequence' is 'none', a missing"),
     "half a character": ("x.jsonl", r'{"sequence": "AC\ud800"}', {}, "x.jsonl, line 1: 'sequence' holds '\\ud800'"),
-    "half a character as id": ("x.jsonl", r'{"id": "\ud800", "sequence": "A"}', {}, "x.jsonl, line 1: 'id' holds"),
     # ids
     "ids in FASTA": ("x.fa", ">a|Chain A\nAC\n>b\nA\n>a|Chain B\nAC\n", {}, "line 5: id 'a|Chain' occurs a second time"),
     "ids in a table": ("x.csv", "id,sequence\na,A\nb,C\na,G\n", {}, "x.csv, line 4: id 'a' occurs a second time"),
-    "ids in JSON": ("x.jsonl", '{"id": 0, "sequence": "A"}\n{"id": 0, "sequence": "C"}', {}, "line 2: id '0' occurs a"),
     "an id like a number": ("x.csv", "id,sequence\nx-1,A\n,C\n", {}, "line 3: id 'x-1' occurs a second time"),
     # files
     "a folder": ("x.csv/y.mid/z", "AC\n", {}, "x.csv: no file that ends in .mid or .midi"),
@@ -107,6 +99,9 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "a mark alone": ("x.csv", "\ufeff", {}, "x.csv: the file is empty"),
     "blank lines": ("x.txt", "\n\n", {}, "x.txt: no record"),
     "a header alone": ("x.csv", "id,sequence\n", {}, "x.csv: no record"),
+    "no header": ("x.fa", "\n\n", {}, "x.fa: no record; a FASTA file has lines that begin with >"),
+    "text before a header": ("x.fa", "MKV\n>a\nMK\n", {}, "line 1: 'MKV' stands before any header; allowed: >ID LABEL"),
+    "a list of numbers": ("x.json", "[1, 2]", {}, "x.json, record 0: '1'; allowed: an object with names"),
     "an empty list": ("x.json", "[]", {}, "x.json: no record"),
     "an object of lists": ("x.json", '{"data": []}', {}, "x.json, line 1: no 'sequence'; it has data"),
     "not JSON": ("x.jsonl", '{"sequence": "AC"}\n{"sequ\n', {}, "x.jsonl, line 2: not JSON"),
@@ -133,9 +128,8 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
 def test_what_a_file_may_not_hold_is_one_line(tmp_path: Path, name: str) -> None:
     file, content, columns, message = REFUSED[name]
     write(tmp_path, file, content)
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
         read(tmp_path / file.partition("/")[0], Columns(**columns))
-    assert message in str(caught.value).replace(f"{tmp_path}/", "")
     assert "\n" not in str(caught.value)
     assert str(tmp_path) in str(caught.value)
 
@@ -216,6 +210,8 @@ HEADERS = {
     "id yes and more": "yes",
     'id "Cell wall" x': "Cell wall",
     "id GO:0005": "GO:0005",
+}
+HEADERS_REFUSED = {
     "id label=Cell membrane": "--label_pattern 'label=(.+)'",
     "id label=": "--label_pattern 'label=(.+)'",
     "id label=a|b": "several labels",
@@ -234,15 +230,15 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("header", HEADERS)
-def test_the_label_of_a_header_is_read_or_refused(tmp_path: Path, header: str) -> None:
-    path = write(tmp_path, "x.fasta", f">{header}\nAC\n")
-    expected = HEADERS[header]
-    if re_like := [mark for mark in ("--", "'", "several", "holds") if mark in expected]:
-        with pytest.raises(ValueError, match=r"x.fasta, line 1: ") as caught:
-            read(path, labels=Labels())
-        assert expected in str(caught.value), re_like
-    else:
-        assert read(path, labels=Labels())[0].label == expected
+def test_the_label_of_a_header_is_read(header: str) -> None:
+    assert Labels().of_header(header, "here") == HEADERS[header]
+
+
+@pytest.mark.parametrize("header", HEADERS_REFUSED)
+def test_a_header_without_one_clear_label_is_refused(header: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(HEADERS_REFUSED[header])) as caught:
+        Labels().of_header(header, "x.fasta, line 1")
+    assert str(caught.value).startswith("x.fasta, line 1: ")
 
 
 @pytest.mark.parametrize(
@@ -263,53 +259,62 @@ def test_the_label_of_a_header_is_read_or_refused(tmp_path: Path, header: str) -
 )
 def test_a_label_in_json_is_one_value(tmp_path: Path, label: Any, found: str) -> None:
     path = write(tmp_path, "x.jsonl", json.dumps({"sequence": "AC", "label": label}))
-    if found.startswith("line"):
-        with pytest.raises(ValueError) as caught:  # noqa: PT011
-            read(path, labels=Labels())
-        assert found in str(caught.value)
-    else:
+    if not found.startswith("line"):
         assert read(path, labels=Labels())[0].label == found
+        return
+    with pytest.raises(ValueError, match=re.escape(found)):
+        read(path, labels=Labels())
+
+
+def labelled(data: Path, columns: Columns, labels: Labels) -> str:
+    """The name and the label of each record or piece."""
+    records = read(data, columns, labels)
+    labels.check_all_used([data])
+    return " ".join(f"{(record.piece or record.id).removesuffix('.mid')}={record.label}" for record in records)
 
 
 PAIR = ">p Putative x\nAC\n>q Probable y\nGG\n>r Probable z\nTT\n"
-FILES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "FASTA": ({"x.fa": PAIR, "l.csv": "id,label\np,a\nq,b\nr,a\n"}, {}, "p=a q=b r=a"),
-    "named columns": ({"x.fa": PAIR, "l.tsv": "acc\tkind\np\ta\nq\tb\nr\ta\n"},
-                      {"id": "acc", "column": "kind"}, "p=a q=b r=a"),
-    "the column file": ({"x.fa": PAIR, "l.jsonl": '{"file": "q", "label": 1}'}, {}, "q=1"),
-    "an unknown id": ({"x.fa": PAIR, "l.csv": "id,label\np,a\ns,b\n"}, {}, "l.csv, line 3: no record of x.fa has the id"),
-    "an id twice": ({"x.fa": PAIR, "l.csv": "id,label\np,a\np,b\n"}, {}, "line 3: 'p' occurs a second time, after"),
-    "no such column": ({"x.fa": PAIR, "l.csv": "id,class\np,a\n"}, {}, "l.csv: no column 'label'; it has id, class"),
-    "no name": ({"x.fa": PAIR, "l.csv": "name,label\np,a\n"}, {}, "l.csv: no column 'id'; it has name, label"),
-    "a missing label": ({"x.fa": PAIR, "l.csv": "id,label\np,NA\n"}, {}, "l.csv, line 2: the label is 'NA', a missing"),
-    "no such file": ({"x.fa": PAIR}, {}, "--labels_file l.csv: no such file"),
-    "with a pattern": ({"x.fa": PAIR, "l.csv": "id,label\n"}, {"pattern": "(.)"}, "both say where the labels are"),
-    "of a table": ({"x.csv": CSV + "1,A,a\n", "l.csv": "id,label\n1,a\n"}, {}, "--labels_file l.csv has no effect on a"),
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_labels_file_is_used_or_refused(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    files, options, expected = FILES[name]
+@pytest.mark.parametrize(
+    ("table", "text", "fields", "expected"),
+    [
+        ("l.csv", "id,label\np,a\nq,b\nr,a\n", {}, "p=a q=b r=a"),
+        ("l.tsv", "acc\tkind\np\ta\nq\tb\nr\ta\n", {"id": "acc", "column": "kind"}, "p=a q=b r=a"),
+        ("l.jsonl", '{"file": "q", "label": 1}', {}, "q=1"),
+        ("l.csv", "id,label\np,a\ns,b\n", {}, "l.csv, line 3: no record of x.fa has the id"),
+        ("l.csv", "id,label\np,a\np,b\n", {}, "line 3: 'p' occurs a second time, after"),
+        ("l.csv", "id,class\np,a\n", {}, "l.csv: no column 'label'; it has id, class"),
+        ("l.csv", "name,label\np,a\n", {}, "l.csv: no column 'id'; it has name, label"),
+        ("l.csv", "id,label\np,NA\n", {}, "l.csv, line 2: the label is 'NA', a missing"),
+        ("l.csv", None, {}, "--labels_file l.csv: no such file"),
+        ("l.csv", "id,label\n", {"pattern": "(.)"}, "both say where the labels are"),
+    ],
+)
+def test_a_labels_file_is_used_or_refused(
+    tmp_path: Path,
+    table: str,
+    text: str | None,
+    fields: dict[str, Any],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
-    for file, content in files.items():
-        write(tmp_path, file, content)
-    data = Path(next(iter(files)))
-    table = Path(next((file for file in files if file[0] == "l"), "l.csv"))
-    columns = Columns(id=options.pop("id", None))
-
-    def found() -> str:
-        labels = Labels(file=table, **options)
-        records = read(data, columns, labels)
-        labels.check_all_used([data])
-        return " ".join(f"{record.id}={record.label}" for record in records)
-
+    data = Path(write(tmp_path, "x.fa", PAIR).name)
+    if text is not None:
+        write(tmp_path, table, text)
+    columns = Columns(id=fields.pop("id", None))
     if "=" in expected:
-        assert found() == expected
-    else:
-        with pytest.raises((ValueError, FileNotFoundError)) as caught:
-            found()
-        assert expected in str(caught.value)
+        assert labelled(data, columns, Labels(file=Path(table), **fields)) == expected
+        return
+    with pytest.raises((ValueError, FileNotFoundError), match=re.escape(expected)):
+        labelled(data, columns, Labels(file=Path(table), **fields))
+
+
+def test_a_labels_file_of_a_table_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, "x.csv", CSV + "1,A,a\n")
+    with pytest.raises(ValueError, match=r"--labels_file l\.csv has no effect on a \.csv file"):
+        read(path, labels=Labels(file=Path("l.csv")))
 
 
 @pytest.mark.parametrize(
@@ -353,12 +358,11 @@ def test_a_labels_file_is_used_or_refused(tmp_path: Path, name: str, monkeypatch
 )
 def test_classes_and_numbers_are_told_apart(labels: str, asked: str | None, expected: str) -> None:
     counted = Counter(labels.split() * 2)
-    if " " not in expected and "," not in expected:
+    if expected in PROBLEMS:
         assert problem_of(counted, asked, "f.csv") == expected
         return
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError, match=re.escape(expected)):
         problem_of(counted, asked, "f.csv")
-    assert expected in str(caught.value)
 
 
 def test_as_many_classes_as_records_is_an_error() -> None:
@@ -417,8 +421,8 @@ def test_lines_of_a_sequence_are_joined_as_its_symbols_are(
 # --- builds ---
 
 
-def build(tmp_path: Path, **options: Any) -> dict[str, Any]:
-    build_dataset("mine", tmp_path / "out", builder_options={"discipline": "dna", **options})
+def build(tmp_path: Path, seed: int = 100, **options: Any) -> dict[str, Any]:
+    build_dataset("mine", tmp_path / "out", seed=seed, builder_options={"discipline": "dna", **options})
     return run_files.read_json(tmp_path / "out" / "builds" / "default.json")
 
 
@@ -430,7 +434,10 @@ def test_the_record_and_the_command_say_what_was_read(tmp_path: Path, capsys: py
     path = write(tmp_path, "x.csv", CSV + rows(60, lambda i: "ab"[i % 3 == 0]))
     order = ["data", "build", "mine", "--from", str(path), "--discipline", "dna", "--output", str(tmp_path / "o")]
     assert main(order) == 0
-    assert "2 classes: a (40), b (20); 42 train, 9 validation, 9 test\n" in capsys.readouterr().out
+    assert capsys.readouterr().out == (
+        f"{tmp_path / 'o' / 'default'}: 2 classes: a (40), b (20); 42 train, 9 validation, 9 test\n"
+        f'load_dataset("{tmp_path / "o"}", "default")\n'
+    )
     record = run_files.read_json(tmp_path / "o" / "builds" / "default.json")
     assert record["understood"] == {
         "problem": "classification",
@@ -441,19 +448,13 @@ def test_the_record_and_the_command_say_what_was_read(tmp_path: Path, capsys: py
     assert "--raw_dir is of the tasks of the paper" in capsys.readouterr().err
 
 
-def test_a_class_without_a_training_item_is_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seed", "notes"), [(0, []), (7, ["no training item of class 'rare'"])])
+def test_a_class_without_a_training_item_is_a_warning(tmp_path: Path, seed: int, notes: list[str]) -> None:
     held = write(tmp_path, "held.csv", CSV + rows(6, lambda i: "ab"[i % 2]))
     train = write(tmp_path, "x.csv", CSV + rows(60, lambda i: "rare" if i == 3 else "ab"[i % 2]))
-    notes: list[str] = []
-    for seed in range(40):  # until the one item of the class is drawn for another part
-        build_dataset("mine", tmp_path / "out", seed=seed, builder_options={
-            "discipline": "dna", "train_file": str(train), "validation_file": str(held)})  # fmt: skip
-        record = run_files.read_json(tmp_path / "out" / "builds" / "default.json")
-        notes = [note for note in record["notes"] if "no training item" in note]
-        assert bool(notes) == (record["balance"]["train"]["rare"] == 0)
-        if notes:
-            break
-    assert notes == ["no training item of class 'rare'"]
+    record = build(tmp_path, seed, train_file=str(train), validation_file=str(held))
+    assert (record["balance"]["train"]["rare"] == 0) == bool(notes)
+    assert [note for note in record["notes"] if "no training item" in note] == notes
 
 
 def test_a_label_that_a_split_lacks_is_said(tmp_path: Path) -> None:
@@ -514,9 +515,8 @@ def test_an_option_of_own_data_is_used_or_refused(
     content = "id,sequence,label,family\n" + rows(60, lambda i: "ab"[i % 2], ",f")
     for name in ("y.csv", "z.csv"):
         write(tmp_path, name, content)
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError, match=re.escape(message)):
         build(tmp_path, train_file=str(write(tmp_path, "x.csv", content)), **options)
-    assert message in str(caught.value)
 
 
 def test_options_of_own_data_without_a_file_are_refused(
@@ -591,17 +591,13 @@ def test_what_other_programs_play_is_read(tmp_path: Path, name: str) -> None:
 )
 def test_a_midi_file_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     path = write(tmp_path, "x.mid", content)
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: .*{re.escape(message)}"):
         read_segments(path)
-    assert str(caught.value).startswith(f"{path}: ")
-    assert message in str(caught.value)
 
 
 def test_pitches_are_those_of_pretty_midi(tmp_path: Path) -> None:
-    import random
-
     draw = random.Random(3)
-    for case in range(20):
+    for case in range(6):
         midi = pretty_midi.PrettyMIDI()
         for program, drums in ((0, False), (40, False), (0, True)):
             instrument = pretty_midi.Instrument(program, is_drum=drums)
@@ -647,12 +643,9 @@ LISTED: dict[str, tuple[dict[str, Any], str]] = {
     "a hidden way out": ({"l.csv": "file,label\na/../../own.mid,x\n"}, "points outside the folder"),
     "an absolute path": ({"l.csv": "file,label\n/etc/passwd,x\n"}, "points outside the folder"),
     "one file twice": ({"l.csv": "file,label\na/0.mid,x\na/./0.mid,y\n"}, "line 3: 'a/0.mid' occurs a second time"),
-    "no such piece": (
-        {"l.csv": "file,label\na/0.mid,x\na/9.mid,y\n"},
-        "line 3: the piece's file a/9.mid is not below",
-    ),
+    "no such piece": ({"l.csv": "file,label\na/0.mid,x\na/9.mid,y\n"}, "3: the piece's file a/9.mid is not below"),
     "not a piece": ({"l.csv": "file,label\na/0.mid,x\nnotes.txt,y\n", "m/notes.txt": "x"}, "has the id 'notes.txt'"),
-    "folders": ({}, "a/0=a b/1=b a/2=a b/3=b"),
+    "folders": ({}, "a/0=a a/2=a b/1=b b/3=b"),
     "a piece beside": ({"m/c.mid": smf(ON + END)}, "m/c.mid: lies beside the folders whose names are the labels"),
     "two of one name": ({"m/c/a/4.mid": smf(ON + END)}, "m: a and c/a have one name"),
 }
@@ -663,17 +656,9 @@ def test_labels_of_pieces_are_those_listed(tmp_path: Path, name: str) -> None:
     files, expected = LISTED[name]
     for file, content in {**PIECES, **files}.items():
         write(tmp_path, file, content)
-    folder = tmp_path / "m"
-
-    def found() -> str:
-        labels = Labels(file=tmp_path / "l.csv" if "l.csv" in files else None)
-        records = sorted(read(folder, labels=labels), key=lambda record: Path(str(record.piece)).name)
-        labels.check_all_used([folder])
-        return " ".join(f"{str(record.piece).removesuffix('.mid')}={record.label}" for record in records)
-
+    labels = Labels(file=tmp_path / "l.csv" if "l.csv" in files else None)
     if "=" in expected:
-        assert found() == expected
+        assert labelled(tmp_path / "m", Columns(), labels) == expected
         return
-    with pytest.raises(ValueError) as caught:  # noqa: PT011
-        found()
-    assert expected in str(caught.value).replace(f"{tmp_path}/", "")
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        labelled(tmp_path / "m", Columns(), labels)
