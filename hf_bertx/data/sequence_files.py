@@ -243,17 +243,11 @@ def read_parquet(path: Path, columns: Iterable[str]) -> Iterator[tuple[dict[str,
     if twice:
         raise ValueError(f"{path}: the column {twice[0]!r} is there twice; allowed: once")
     number = 0
-    batches = file.iter_batches(batch_size=1000)
-    while True:
-        try:
-            batch = next(batches, None)
-            rows = [] if batch is None else batch.to_pylist()
-        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise ValueError(
-                f"{path}, row {number} or after: a damaged Parquet file ({first_line(error).rstrip('.')})"
-            ) from None
-        if batch is None:
-            return
-        for row in rows:
-            yield row, f"{path}, row {number}"
-            number += 1
+    try:
+        for batch in file.iter_batches(batch_size=1000):
+            for row in batch.to_pylist():
+                yield row, f"{path}, row {number}"
+                number += 1
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        reason = first_line(error).rstrip(".")
+        raise ValueError(f"{path}, row {number} or after: a damaged Parquet file ({reason})") from None

@@ -1,16 +1,13 @@
 """Data sets from their original files: every form of every task, splits, cards, tokenized rows, a user's own files."""
 
-import hashlib
 import json
 import random
 import re
 import shlex
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pretty_midi
 import pytest
 from datasets import DatasetDict, load_dataset
@@ -20,23 +17,15 @@ from raw_files import midi, midi_of, parquet, write, zipped
 
 from dataset_scripts.build import build_dataset
 from dataset_scripts.builder import locate
-from dataset_scripts.dna import Dna, chromosome
+from dataset_scripts.dna import Dna
 from dataset_scripts.glue import Glue
 from dataset_scripts.music import Music
 from dataset_scripts.protein import Protein
-from dataset_scripts.splits import (
-    balanced_grouped_split,
-    fold_split,
-    grouped_split,
-    held_out,
-    random_split,
-    stratified_split,
-)
+from dataset_scripts.splits import random_split
 from hf_bertx.cli import main
 from hf_bertx.tasks import get_task
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("train", "validation", "test")
 Row = tuple[Any, ...]
 
 
@@ -55,6 +44,12 @@ def rows(data: DatasetDict) -> dict[str, list[Row]]:
             for row in own
         ]  # fmt: skip
     return found
+
+
+def build(tmp_path: Path, task: str, files: dict[str, Any], split: str = "paper") -> dict[str, list[Row]]:
+    """The rows of each split of a task that is built from the files."""
+    build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files), split=split)
+    return rows(load(tmp_path / "out", split))
 
 
 def together(found: dict[str, list[Row]]) -> list[Row]:
@@ -90,6 +85,7 @@ def tsv(*lines: str) -> str:
     return "".join(line.replace("|", "\t") + "\n" for line in lines)
 
 
+PLUS = {"train": "train", "validation": "dev", "test": "test"}  # what PLUS calls the parts
 HISTONE = ">iTELL-Chr1_61\nACGTAC\n0\n\n>iYAL067W-A_5085\n acgtnn \n1\n"
 HISTONE_ROWS = [
     ("iTELL-Chr1_61", "ACGTAC", "negative", "chr1"),
@@ -126,25 +122,21 @@ FORMS: dict[str, tuple[str, dict[str, Any], dict[str, list[Row]]]] = {
     ),
     "PLUS localization": (
         "protein-localization",
-        {f"localization_{part}.fa": localization(part) for part in ("train", "dev", "test")},
-        {"train": localized("train"), "validation": localized("dev"), "test": localized("test")},
+        {f"localization_{word}.fa": localization(word) for word in PLUS.values()},
+        {part: localized(word) for part, word in PLUS.items()},
     ),
     "Light Attention": (
         "protein-localization",
         {
-            f"deeploc_{part}_set.fasta": localization(part).replace("Nucleus-M", "Nucleus-S test")
-            for part in ("our_train", "our_val", "test")
+            f"deeploc_{word}_set.fasta": localization(word).replace("Nucleus-M", "Nucleus-S test")
+            for word in ("our_train", "our_val", "test")
         },
         {"train": localized("our_train"), "validation": localized("our_val"), "test": localized("test")},
     ),
     "PLUS targets": (
         "protein-stability",
-        {f"stability_{part}.fa": f">{part}.pdb -0.25\nMKV*\n" for part in ("train", "dev", "test")},
-        {
-            "train": [("train.pdb", "MKV*", -0.25)],
-            "validation": [("dev.pdb", "MKV*", -0.25)],
-            "test": [("test.pdb", "MKV*", -0.25)],
-        },
+        {f"stability_{word}.fa": f">{word}.pdb -0.25\nMKV*\n" for word in PLUS.values()},
+        {part: [(f"{word}.pdb", "MKV*", -0.25)] for part, word in PLUS.items()},
     ),
     "TAPE JSON": (
         "protein-fluorescence",
@@ -273,10 +265,9 @@ def test_the_raw_folder_may_be_the_one_that_holds_the_files(tmp_path: Path) -> N
                 assert set(expected[1]) == set(form.files)
                 assert locate(get_task(task), forms, parent / folder) == expected
                 renamed = (parent / folder).rename(parent / "downloads")
-                form_found, files = locate(get_task(task), forms, renamed, {"other"})
-                assert form_found is form
-                assert [p.name for own in files.values() for p in own] == [
-                    p.name for own in expected[1].values() for p in own
+                _, files = locate(get_task(task), forms, renamed, {"other"})
+                assert [[p.name for p in paths] for paths in files.values()] == [
+                    [p.name for p in paths] for paths in expected[1].values()
                 ]
                 with pytest.raises(FileNotFoundError, match=r"downloads holds no file of"):
                     locate(get_task(task), forms, renamed, {"downloads"})
@@ -296,9 +287,7 @@ def test_the_folder_of_another_task_is_not_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_with_published_parts_gives_the_rows_written_here(tmp_path: Path, form: str) -> None:
     task, files, expected = FORMS[form]
-    counts = build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
-    assert counts == {"paper": {part: len(own) for part, own in expected.items()}}
-    assert rows(load(tmp_path / "out")) == expected
+    assert build(tmp_path, task, files) == expected
     card = (tmp_path / "out" / "README.md").read_text()
     assert not re.search(r"^#+ *$|None|\bnan\b|undefined", card, re.MULTILINE)  # no heading without text
 
@@ -328,16 +317,15 @@ UNDIVIDED: dict[str, tuple[str, dict[str, Any], list[Row]]] = {
 @pytest.mark.parametrize("form", UNDIVIDED)
 def test_an_undivided_form_gives_the_rows_written_here(tmp_path: Path, form: str) -> None:
     task, files, expected = UNDIVIDED[form]
-    counts = build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
-    assert together(rows(load(tmp_path / "out"))) == sorted(expected, key=lambda row: row[0])
-    assert list(counts["paper"].values()) == [18, 1, 1]
+    found = build(tmp_path, task, files)
+    assert together(found) == sorted(expected, key=lambda row: row[0])
+    assert [len(part) for part in found.values()] == [18, 1, 1]
 
 
 def test_deeploc_headers_say_which_proteins_test(tmp_path: Path) -> None:
     proteins = "".join(f">T{n:02d} Plastid-S\nMK\n" for n in range(20))
     files = {"deeploc_data.fasta": proteins + ">E1 Golgi.apparatus-M test\nMKW\n>C Cytoplasm-Nucleus-U test\nMM\n"}
-    build_dataset("protein-localization", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
-    found = rows(load(tmp_path / "out"))
+    found = build(tmp_path, "protein-localization", files)
     assert found.pop("test") == [("E1", "MKW", "Golgi.apparatus")]
     assert [len(found["train"]), len(found["validation"])] == [19, 1]
     assert together(found) == [(f"T{n:02d}", "MK", "Plastid") for n in range(20)]
@@ -350,8 +338,7 @@ def test_sarkisyans_mutations_are_applied_and_counted(tmp_path: Path) -> None:
     text = "aaMutations\tuniqueBarcodes\tmedianBrightness\tstd\n"
     text += "".join(f"{mutations}\t3\t{brightness}\t0.1\n" for mutations, brightness in lines)
     files = {"amino_acid_genotypes_to_brightness.tsv": text}
-    build_dataset("protein-fluorescence", tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
-    found = rows(load(tmp_path / "out"))
+    found = build(tmp_path, "protein-fluorescence", files)
     assert found.pop("test") == [("avgfp-00003", with_mutations("SS0P", "SA108D", "SK1E", "SK236*"), 1.0)]
     assert [len(found["train"]), len(found["validation"])] == [18, 1]
     assert together(found)[:3] == [
@@ -423,60 +410,40 @@ def test_maestro_as_the_authors_code_has_it(tmp_path: Path) -> None:
     assert len(pitches) == 256
     # one note sounds from before the first of 200 others until after the last
     others = [pretty_midi.Note(80, 20 + n % 50, 1 + n * 0.5, 1.4 + n * 0.5) for n in range(200)]
-    raw = write(
-        tmp_path / "raw",
-        {
-            "maestro-v1.0.0.csv": maestro(
-                (CHOPIN, "A", "train", "full.midi"),
-                (BACH, "B", "validation", "over.midi"),
-                (BACH, "C", "test", "held.midi"),
-            ),
-            "full.midi": midi(*pitches),
-            "over.midi": midi(*pitches, 50),
-            "held.midi": midi_of([pretty_midi.Note(80, 100, 0.0, 200.0), *others]),
-        },
-    )
-    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw, split="authors")
-    found = rows(load(tmp_path / "out", "authors"))
+    files = {
+        "maestro-v1.0.0.csv": maestro(
+            (CHOPIN, "A", "train", "full.midi"),
+            (BACH, "B", "validation", "over.midi"),
+            (BACH, "C", "test", "held.midi"),
+        ),
+        "full.midi": midi(*pitches),
+        "over.midi": midi(*pitches, 50),
+        "held.midi": midi_of([pretty_midi.Note(80, 100, 0.0, 200.0), *others]),
+    }
+    found = build(tmp_path, "music-maestro-v1", files, "authors")
     chunks = [" ".join(map(str, pitches[i : i + 128])) for i in (0, 128)]
     assert found["train"] == [("full#000", chunks[0], CHOPIN, "full")]
     assert found["validation"] == [(f"over#{n:03d}", chunks[n], BACH, "over") for n in range(2)]
     # pretty_midi lists notes by their ends: the long first note comes after 200 others, so not in the first chunk
     assert found["test"] == [("held#000", " ".join(str(20 + n % 50) for n in range(128)), BACH, "held")]
-    build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw)
-    assert rows(load(tmp_path / "out", "paper"))["test"][0][1].split()[:3] == ["100", "20", "21"]
+    assert build(tmp_path, "music-maestro-v1", files)["test"][0][1].split()[:3] == ["100", "20", "21"]
 
 
 def test_a_work_in_two_parts_is_for_training_alone_when_grouped(tmp_path: Path) -> None:
     names = {"a": "train", "b": "validation", "c": "test", "d": "test"}
     works = {"a": "Étude  1", "b": "Suite", "c": "étude 1", "d": "Gigue"}
-    raw = write(tmp_path / "raw", {f"{name}.midi": midi(60 + n) for n, name in enumerate(names)})
+    files: dict[str, Any] = {f"{name}.midi": midi(60 + n) for n, name in enumerate(names)}
     pieces = [(BACH, works[name], part, f"{name}.midi") for name, part in names.items()]
-    write(raw, {"maestro-v3.0.0.csv": maestro(*pieces)})
-    counts = build_dataset("music-maestro-v1", tmp_path / "out", raw_dir=raw, split="grouped")
-    assert counts == {"grouped": {"train": 2, "validation": 1, "test": 1}}
-    assert [row[3] for row in rows(load(tmp_path / "out", "grouped"))["train"]] == ["a", "c"]
+    found = build(tmp_path, "music-maestro-v1", {**files, "maestro-v3.0.0.csv": maestro(*pieces)}, "grouped")
+    assert {part: [row[3] for row in own] for part, own in found.items()} == {
+        "train": ["a", "c"],
+        "validation": ["b"],
+        "test": ["d"],
+    }
     assert "Note: 1 works stand in more than one part" in (tmp_path / "out" / "README.md").read_text()
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("iYAL067W-A_5085", "chr1"),
-        ("iTELL-Chr1_61", "chr1"),
-        ("itL(CAA)G1_5", "chr7"),
-        ("_YBR208C_DUR1_2__637225", "chr2"),
-        ("YPL283C_1", "chr16"),
-        ("iTEL-Chr16_9", "chr16"),
-        ("isnR24_3", None),
-        ("YQL001C", None),
-    ],
-)
-def test_chromosomes_are_told_by_the_name_of_a_place(name: str, found: str | None) -> None:
-    assert chromosome(name) == found
 
 
 def windows(n: int = 200) -> list[str]:
@@ -508,88 +475,6 @@ def test_the_authors_split_alone_depends_on_the_files_order(tmp_path: Path) -> N
     assert authors[0]["test"] == sorted(names[i] for i, part in enumerate(chosen) if part == "test")
 
 
-def test_random_split_is_90_5_5_of_a_seeded_shuffle() -> None:
-    chosen = random_split(100)
-    assert [chosen.count(part) for part in ("train", "validation", "test")] == [90, 5, 5]
-    assert [i for i, part in enumerate(chosen) if part == "validation"] == [44, 50, 55, 64, 93]
-
-
-def test_a_users_own_classes_have_the_same_share_of_each_part() -> None:
-    labels = ["usual"] * 270 + ["rare"] * 30
-    chosen = stratified_split(labels, 100, ("train", "validation", "test"))
-    count = Counter(zip(chosen, labels, strict=True))
-    assert [chosen.count(part) for part in ("train", "validation", "test")] == [210, 45, 45]
-    assert {count[part, "rare"] for part in ("validation", "test")} <= {4, 5}
-    targets = [float(n % 97) for n in range(2000)]
-    tested = [
-        t for t, part in zip(targets, stratified_split(targets, 1, ("train", "test")), strict=True) if part != "train"
-    ]
-    assert len(tested) == 200
-    assert np.abs(np.sort(tested) - np.sort(targets)[5::10]).max() <= 1  # spread over the whole range
-    assert [held_out(n) for n in (100, 1000, 3000, 100_000)] == [15, 150, 200, 5000]
-
-
-def test_grouped_split_never_parts_a_group() -> None:
-    groups = [f"g{n % 40}" for n in range(1000)]
-    chosen = grouped_split(groups)
-    assert [chosen.count(part) for part in ("train", "validation", "test")] == [900, 50, 50]
-    where: dict[str, str] = {}
-    for group, part in zip(groups, chosen, strict=True):
-        assert where.setdefault(group, part) == part
-    with pytest.raises(ValueError, match=r"^2 groups cannot be divided into train, validation, test$"):
-        grouped_split(["a", "b", "b"])
-
-
-@pytest.mark.parametrize("regression", [False, True])
-def test_groups_of_own_data_are_drawn_with_classes_in_proportion(regression: bool) -> None:
-    draw = random.Random(1)
-    groups = [f"g{n}" for n in range(60) for _ in range(draw.randint(1, 9))]
-    of_group = {group: draw.random() for group in groups}  # all rows of a group are alike
-    labels = [of_group[group] if regression else int(of_group[group] < 0.3) for group in groups]
-    overall = float(np.mean(labels))
-    for seed in range(3):
-        chosen = balanced_grouped_split(labels, groups, seed, ("train", "validation", "test"), 45, regression)
-        assert len({(group, part) for group, part in zip(groups, chosen, strict=True)}) == 60  # no group is parted
-        for part in ("validation", "test"):
-            rows = [label for label, own in zip(labels, chosen, strict=True) if own == part]
-            assert 45 <= len(rows) <= 68
-            assert abs(float(np.mean(rows)) - overall) < 0.1  # of one draw it is up to 0.4
-    assert (
-        len({tuple(balanced_grouped_split(labels, groups, seed, ("a", "b"), 45, regression)) for seed in range(3)})
-        == 3
-    )
-
-
-@pytest.mark.parametrize(
-    ("sizes", "wanted", "parts"),
-    [
-        ([880] + [1] * 120, 150, [880, 45, 75]),  # 150 for test would take all groups but the large one
-        ([1, 1, 998], 150, [998, 1, 1]),
-        ([400, 300, 300], 150, [400, 300, 300]),
-    ],
-)
-def test_a_large_group_is_for_training(sizes: list[int], wanted: float, parts: list[int]) -> None:
-    groups = [f"g{n}" for n, size in enumerate(sizes) for _ in range(size)]
-    labels = [n % 2 for n in range(len(groups))]
-    chosen = balanced_grouped_split(labels, groups, 3, PARTS, wanted, False)
-    assert [chosen.count(part) for part in PARTS] == parts
-
-
-DRAWN = {"grouped": "1d335fbaf20ec23c", "balanced": "f7ed4f92aafaa495", "fold": "dc305151170ac19d"}
-
-
-def test_splits_that_were_drawn_before_stay_the_same() -> None:
-    draw = random.Random(5)
-    groups = [f"g{draw.randrange(90)}" for _ in range(700)]
-    labels = [draw.choice("aab") for _ in groups]
-    made = {
-        "grouped": grouped_split(groups, 7),
-        "balanced": balanced_grouped_split(labels, groups, 7, PARTS, held_out(700), False),
-        "fold": fold_split(labels, groups, 5, 2, 7, False) + fold_split(labels, None, 5, 2, 7, False),
-    }
-    assert {name: hashlib.sha256(" ".join(chosen).encode()).hexdigest()[:16] for name, chosen in made.items()} == DRAWN
-
-
 def test_too_few_groups_of_a_paper_task_name_another_split(tmp_path: Path) -> None:
     windows = "".join(f"EI, A-{n}, ACGT{'GT'[n % 2]}\n" for n in range(20))  # a window's group is its sequence
     raw = write(tmp_path / "raw", {"splice.data": windows})
@@ -598,30 +483,27 @@ def test_too_few_groups_of_a_paper_task_name_another_split(tmp_path: Path) -> No
 
 
 def test_grouped_windows_share_no_chromosome(tmp_path: Path) -> None:
-    raw = write(tmp_path / "raw", {"H3.txt": "".join([*windows(), ">isnR24_3\nACGT\n1\n"])})
-    counts = build_dataset("dna-h3", tmp_path / "out", raw_dir=raw, split="grouped")
-    assert counts == {"grouped": {"train": 150, "validation": 25, "test": 25}}
-    groups = {part: set(own["group"]) for part, own in load(tmp_path / "out", "grouped").items()}
-    assert [len(own) for own in groups.values()] == [6, 1, 1]
-    assert set.union(*groups.values()) == {f"chr{n}" for n in range(1, 9)}
+    found = build(tmp_path, "dna-h3", {"H3.txt": "".join([*windows(), ">isnR24_3\nACGT\n1\n"])}, "grouped")
+    assert [len(part) for part in found.values()] == [150, 25, 25]
+    groups = [{row[3] for row in part} for part in found.values()]
+    assert [len(of_part) for of_part in groups] == [6, 1, 1]
+    assert set.union(*groups) == {f"chr{n}" for n in range(1, 9)}
     assert "Note: 1 of 201 records name no group and are left out" in (tmp_path / "out" / "README.md").read_text()
 
 
 def test_grouped_splice_keeps_copies_together(tmp_path: Path) -> None:
     text = "".join(f"N, A-{n}, {sequence}\n" for n in range(3) for _, _, sequence in SPLICE)
-    build_dataset(
-        "dna-splice", tmp_path / "out", raw_dir=write(tmp_path / "raw", {"splice.data": text}), split="grouped"
-    )
-    found = {part: set(own["sequence"]) for part, own in load(tmp_path / "out", "grouped").items()}
-    assert [len(own) for own in found.values()] == [36, 2, 2]
-    assert len(set.union(*found.values())) == 40
+    sequences = [
+        {row[1] for row in part} for part in build(tmp_path, "dna-splice", {"splice.data": text}, "grouped").values()
+    ]
+    assert [len(of_part) for of_part in sequences] == [36, 2, 2]
+    assert len(set.union(*sequences)) == 40
 
 
 @pytest.mark.parametrize("form", ["PLUS localization", "PLUS targets", "TAPE JSON"])
 def test_grouped_proteins_keep_the_published_parts(tmp_path: Path, form: str) -> None:
     task, files, expected = FORMS[form]
-    build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files), split="grouped")
-    assert rows(load(tmp_path / "out", "grouped")) == expected
+    assert build(tmp_path, task, files, "grouped") == expected
 
 
 def test_grouped_is_refused_where_nothing_tells_groups(tmp_path: Path) -> None:
@@ -664,7 +546,7 @@ def test_the_whole_card(tmp_path: Path, tiny_backbone: Path) -> None:
 
 def test_the_card_of_a_regression_shows_mean_and_range(tmp_path: Path) -> None:
     task, files, _ = FORMS["TAPE JSON"]
-    build_dataset(task, tmp_path / "out", raw_dir=write(tmp_path / "raw", files))
+    build(tmp_path, task, files)
     assert (
         "| target | train | validation | test |\n|---|---|---|---|\n| items | 1 | 1 | 2 |\n"
         "| mean | 0.5 | 1.5 | 0.5 |\n| min | 0.5 | 1.5 | -2.0 |\n| max | 0.5 | 1.5 | 3.0 |\n"
@@ -832,28 +714,17 @@ def test_own_labels_are_targets_when_one_has_a_point(
     assert sorted({row[2] for row in together(found)}) == sorted(values, key=float if kind == "float32" else None)
 
 
-@pytest.mark.parametrize("by", ["folder", "table"])
-def test_own_midi(tmp_path: Path, by: str) -> None:
+def test_own_midi(tmp_path: Path) -> None:
     names = [f"{'left' if n % 2 else 'right'}/{n:02d}.{'mid' if n % 3 else 'MIDI'}" for n in range(6)]
-    raw = write(tmp_path / "raw", {f"train/{name}": midi(60 + n, 60) for n, name in enumerate(names)})
-    write(raw, {"test/left/x.mid": midi(1, 2), "test/right/y.mid": midi(3)})
-    options = {"train_file": "train", "validation_file": "test"}
-    labels = [("left" if n % 2 else "right") for n in range(6)]
-    if by == "table":
-        labels = [f"c{n % 2}" for n in range(4)]
-        write(raw, {"labels.csv": "file,label\n" + "".join(f"{names[n]},{labels[n]}\n" for n in range(4))})
-        options = {"train_file": "train", "labels_file": "labels.csv"}
-    found = own(tmp_path, {}, discipline="music", **options)
-    pieces = sorted((f"{names[n]}#000", f"{60 + n} 60", label, names[n]) for n, label in enumerate(labels))
-    if by == "folder":
-        assert found["validation"] == [
-            ("left/x.mid#000", "1 2", "left", "left/x.mid"),
-            ("right/y.mid#000", "3", "right", "right/y.mid"),
-        ]
-        assert together({part: own for part, own in found.items() if part != "validation"}) == pieces
-    else:
-        assert together(found) == pieces
-        assert sorted(found) == ["test", "train", "validation"]
+    files = {f"train/{name}": midi(60 + n, 60) for n, name in enumerate(names)}
+    files |= {"held/left/x.mid": midi(1, 2), "held/right/y.mid": midi(3)}
+    found = own(tmp_path, files, discipline="music", train_file="train", validation_file="held")
+    assert found.pop("validation") == [
+        ("left/x.mid#000", "1 2", "left", "left/x.mid"),
+        ("right/y.mid#000", "3", "right", "right/y.mid"),
+    ]
+    expected = [(f"{name}#000", f"{60 + n} 60", name.partition("/")[0], name) for n, name in enumerate(names)]
+    assert together(found) == sorted(expected)
     assert (tmp_path / "out" / "README.md").read_text().count("` (train): ") == 6
 
 

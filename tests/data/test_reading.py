@@ -311,12 +311,6 @@ def test_a_labels_file_is_used_or_refused(
         labelled(data, columns, Labels(file=Path(table), **fields))
 
 
-def test_a_labels_file_of_a_table_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "x.csv", CSV + "1,A,a\n")
-    with pytest.raises(ValueError, match=r"--labels_file l\.csv has no effect on a \.csv file"):
-        read(path, labels=Labels(file=Path("l.csv")))
-
-
 @pytest.mark.parametrize(
     ("labels", "asked", "expected"),
     [
@@ -486,10 +480,8 @@ def test_no_item_of_any_file_is_cut(tmp_path: Path) -> None:
         ({"validation_file": "x.csv"}, "one file is given for two of train, validation; each needs its own"),
         ({"group_column": "famliy"}, "no column 'famliy'; it has id, sequence, label, family; did you mean 'family'?"),
         ({"label_column": "sequence"}, "the column 'sequence' is named for two purposes; allowed: one"),
-        ({"id_column": "name"}, "no column 'name'; it has id, sequence, label, family"),
         ({"label_pattern": "(.)"}, "--label_pattern (.) has no effect on a .csv file"),
         ({"labels_file": "none.csv"}, "--labels_file none.csv has no effect on a .csv file"),
-        ({"skip_unreadable": True}, "--skip_unreadable has no effect on a .csv file"),
         ({"label_pattern": "("}, "--label_pattern '(' is no regular expression"),
         ({"problem": "regression"}, "the target is 'a'; allowed: a finite number"),
         ({"metric": "auc"}, "--metric is 'auc'; allowed for classification: accuracy"),
