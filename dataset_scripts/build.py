@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from hf_bertx import __version__, run_files
-from hf_bertx.data.data_copies import built_files, read_record
+from hf_bertx.data.data_copies import built_files, check_readable, read_record
 from hf_bertx.data.leaks import leak_report
 from hf_bertx.data.targets import balances, understood
 from hf_bertx.data.task_data import SPLITS
@@ -125,6 +125,7 @@ def _record(builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], 
 def _checked_output(output: Path) -> Path:
     """The folder's real path. It is replaced as a whole, so it may be none that cannot be renamed."""
     output = output.expanduser().resolve()
+    check_readable(output)
     if output.is_file():
         raise ValueError(f"--output {output} is a file; allowed: a folder")
     if Path.cwd().is_relative_to(output) or os.path.ismount(output):
@@ -235,7 +236,7 @@ def _tokenize(
 
 
 def _install(stage: Path, output: Path) -> None:
-    """Adds what stays of the data set in `output`, writes the card of all there is, and swaps the folders.
+    """Adds the configurations of `output` that stay, writes the card of all of them, and swaps the folders.
 
     A tokenized configuration goes when the rows that it was made from are built anew.
     """

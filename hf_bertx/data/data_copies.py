@@ -120,12 +120,20 @@ def configurations(folder: Path) -> list[str]:
     return names
 
 
+def check_readable(folder: Path) -> None:
+    """Raises a ValueError for a folder whose path `load_dataset` takes for a pattern, and so finds no file in it."""
+    if re.search(r"[\[\]]|::", str(folder)):
+        raise ValueError(f"{folder}: load_dataset reads no folder with [, ] or :: in its path; give it another name")
+
+
 def load_rows(path: str, config: str | None = None, **options: Any) -> DatasetDict:
     """`load_dataset`, whose errors name the data set.
 
     Raises:
         ValueError: the files are damaged. OSError: they cannot be had, or the disk of the cache is full.
     """
+    if Path(path).is_dir():
+        check_readable(Path(path).resolve())
     try:
         with run_files.writing(Path(datasets.config.HF_DATASETS_CACHE)):
             return load_dataset(path, config, **options)

@@ -234,6 +234,13 @@ def test_an_output_that_cannot_be_swapped(tmp_path: Path, monkeypatch: pytest.Mo
             build_dataset("dna-splice", tmp_path / output)
 
 
+def test_a_folder_that_load_dataset_takes_for_a_pattern(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SPLICE, tmp_path / "data [v2]"))
+    for read in (lambda: build_dataset("dna-splice", folder), lambda: data_copies.load_rows(str(folder / "paper"))):
+        with pytest.raises(ValueError, match=r"data \[v2\].*: load_dataset reads no folder with \[, \] or :: in its"):
+            read()
+
+
 def test_a_small_gzip_file_that_expands_to_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.fasta.gz"
     path.write_bytes(gzip.compress(b">a\n" + b"A" * 10**6))
