@@ -15,15 +15,15 @@ from datasets import ClassLabel, Features, Value
 
 from hf_bertx import run_files
 from hf_bertx.data.data_copies import embedded
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.tasks import Task, get_task
 
 from . import sources
-from .records import Record, checked
+from .records import checked
 from .splits import SEED, TEST, TRAIN, VALIDATION, grouped_split, random_split
 
 logger = datasets.utils.logging.get_logger(__name__)
 ALL = "all"  # part for files that are not split into training, validation and test
-Reader = Callable[[Path], Iterator[Record]]
 
 
 @dataclass(frozen=True)
@@ -32,21 +32,21 @@ class Form:
 
     Args:
         files: part (`train`, `validation`, `test`, or `all` where the files are not divided) -> patterns of paths
-            below the raw folder; `*` spans folders too. Of one part every pattern that matches is read.
-        read: yields the records of one file.
+            below the raw folder; `*` spans folders too. All files that match are read.
+        read: gives the records of one file; of music, its pieces.
         names: what the files call the labels, where the task calls them otherwise.
         published: how many items the publisher counts, by part.
         groups_hold: the published parts share no group: they are homology or work-wise splits already.
-        ids_tell_groups: records carry a `group`.
+        has_groups: records carry a `group`.
     """
 
     name: str
     files: Mapping[str, tuple[str, ...]]
-    read: Reader
+    read: Callable[[Path], Iterable[Any]]
     names: Mapping[str, str] | None = None
     published: Mapping[str, int] = field(default_factory=dict)
     groups_hold: bool = False
-    ids_tell_groups: bool = False
+    has_groups: bool = False
 
 
 class Key(NamedTuple):
@@ -95,7 +95,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
 
     @property
     def forms(self) -> tuple[Form, ...]:
-        """The forms of the task's files, the first one found is read."""
+        """The forms of the task's files. The first one of which there are files is read."""
         return self.FORMS[self.config.task]
 
     def _info(self) -> datasets.DatasetInfo:
@@ -107,7 +107,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             columns["label"] = Value("float32")
         else:
             columns["label"] = text if task.multi_label else ClassLabel(names=list(task.labels))
-        if any(form.ids_tell_groups for form in self.forms):
+        if any(form.has_groups for form in self.forms):
             columns["group"] = text
         return datasets.DatasetInfo(description=task.description, features=Features(columns))
 
@@ -148,7 +148,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
         split, form = self.config.split, self.form
         rows = {part: [Key(row["id"], row["group"], row["part"]) for row in self.rows(part)] for part in self.files}
         if split == "grouped" and not form.groups_hold:
-            if not form.ids_tell_groups:
+            if not form.has_groups:
                 raise ValueError(
                     f"{self.task.name}: nothing in the {form.name} files tells which items belong together, so that "
                     "--split grouped cannot be made of them; allowed here: paper, authors"
@@ -208,7 +208,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:
         """The checked rows of one part of the files."""
-        records: Iterable[Record] = (record for path in self.files[part] for record in self.form.read(path))
+        records: Iterable[InputRecord] = (record for path in self.files[part] for record in self.form.read(path))
         return checked(records, self.task, self.form.names)
 
     def _generate_examples(self, part: str, chosen: dict[str, Sequence[str]]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hf_bertx.data.data_copies import check_build
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.sequence_files import read_fasta, read_parquet, read_table
 from hf_bertx.data.text_files import open_text
 from hf_bertx.tasks import get_task
 
-from .builder import ALL, BuildConfig, DisciplineBuilder, Form
-from .records import Record, checked_sequence
+from .builder import ALL, DisciplineBuilder, Form
+from .records import checked_sequence
 from .sources import HISTONE_NUMBERS
 from .splits import TEST, TRAIN, VALIDATION
 
@@ -24,7 +25,7 @@ _CHROMOSOME = re.compile(r"(?:i|_)?Y([A-P])[LR][0-9CW]|it\w\([ACGTU]{3}\)([A-P])
 _TELOMERE = re.compile(r"iTEL.*?Chr(\d+)", re.IGNORECASE)
 
 
-def read_splice(path: Path) -> Iterator[Record]:
+def read_splice(path: Path) -> Iterator[InputRecord]:
     """The splice-junction file: UCI's `EI, ATRINS-DONOR-521, CCAGC...`, or KEEL's 60 letters and the class.
 
     Names repeat in the file (12 do), so ids number the records in alphabetical order of sequence and class, which is
@@ -49,18 +50,23 @@ def read_splice(path: Path) -> Iterator[Record]:
     rows.sort()
     number_of = {sequence: n for n, sequence in enumerate(sorted({row[0] for row in rows}))}
     for n, (sequence, label, _, place) in enumerate(rows):
-        yield Record(f"splice-{n:04d}", sequence, label, place, f"sequence-{number_of[sequence]:04d}")
+        yield InputRecord(f"splice-{n:04d}", sequence, place, piece=f"sequence-{number_of[sequence]:04d}", label=label)
 
 
-def read_package_copy(path: Path) -> Iterator[Record]:
-    """The records of a data set that `bertx data build` made, by the record of a build; in the order of their ids."""
+def read_package_copy(path: Path) -> Iterator[InputRecord]:
+    """The records of a data set that `bertx data build` made, in the order of their ids.
+
+    Args:
+        path: `builds/CONFIG.json` in the data set's folder.
+    """
     built = check_build(path.parent.parent, path.stem)
     if built["task"]["name"] != _SPLICE.name:
         raise ValueError(f"{path}: a build of {built['task']['name']}, not of {_SPLICE.name}")
     rows = []
     for name in built["files"]:
         for row, place in read_parquet(path.parent.parent / path.stem / name, ("id", "sequence", "label", "group")):
-            rows.append(Record(row["id"], row["sequence"], built["task"]["labels"][row["label"]], place, row["group"]))
+            label = built["task"]["labels"][row["label"]]
+            rows.append(InputRecord(row["id"], row["sequence"], place, piece=row["group"], label=label))
     yield from sorted(rows)
 
 
@@ -73,7 +79,7 @@ def chromosome(name: str) -> str | None:
     return f"chr{match[1]}" if match else None
 
 
-def read_three_lines(path: Path) -> Iterator[Record]:
+def read_three_lines(path: Path) -> Iterator[InputRecord]:
     """Hilbert-CNN's and the original histone files: `>id`, sequence, `0` or `1`. Not FASTA: the label has a line."""
     with open_text(path) as file:
         lines = ((number, line.strip()) for number, line in enumerate(file, start=1))
@@ -87,23 +93,24 @@ def read_three_lines(path: Path) -> Iterator[Record]:
             name = header[1:].strip()
             _, sequence = next(lines, (0, ""))
             _, label = next(lines, (0, ""))
-            yield Record(name, sequence, label, f"{path}, line {number}", chromosome(name))
+            yield InputRecord(name, sequence, f"{path}, line {number}", piece=chromosome(name), label=label)
 
 
-def read_nucleotide_transformer(path: Path) -> Iterator[Record]:
+def read_nucleotide_transformer(path: Path) -> Iterator[InputRecord]:
     """FASTA with the label after the last bar of the header: `>YAL001C_100|1`."""
     for number, (header, sequence, place) in enumerate(read_fasta(path)):
         name, bar, label = header.rpartition("|")
         if not bar:
             raise ValueError(f"{place}: header {header[:40]!r} holds no label; allowed: >NAME|LABEL")
         # names of another kind than the genome's repeat in these files, so the number is part of the id
-        yield Record(f"{path.stem}-{number:05d}-{name}", sequence, label, place, chromosome(name))
+        row_id = f"{path.stem}-{number:05d}-{name}"
+        yield InputRecord(row_id, sequence, place, piece=chromosome(name), label=label)
 
 
-def read_gue(path: Path) -> Iterator[Record]:
+def read_gue(path: Path) -> Iterator[InputRecord]:
     """GUE's CSV, `sequence,label`; it names no window, so ids are file and row."""
     for number, (row, place) in enumerate(read_table(path, ",", ("sequence", "label"), quoting=True)):
-        yield Record(f"{path.stem}-{number:05d}", row["sequence"], row["label"], place)
+        yield InputRecord(f"{path.stem}-{number:05d}", row["sequence"], place, label=row["label"])
 
 
 def _histone_forms(mark: str) -> tuple[Form, ...]:
@@ -115,14 +122,14 @@ def _histone_forms(mark: str) -> tuple[Form, ...]:
             read_three_lines,
             _MARKS,
             sizes,
-            ids_tell_groups=True,
+            has_groups=True,
         ),
         Form(
             "Nucleotide Transformer",
             {TRAIN: (f"{mark}/train.fna",), TEST: (f"{mark}/test.fna",)},
             read_nucleotide_transformer,
             _MARKS,
-            ids_tell_groups=True,
+            has_groups=True,
         ),
         Form(
             "GUE",
@@ -143,16 +150,15 @@ class Dna(DisciplineBuilder):
                 {ALL: ("splice.data", "splice.txt", "splice.dat")},
                 read_splice,
                 published=_SPLICE.paper_sizes,
-                ids_tell_groups=True,
+                has_groups=True,
             ),
             Form(
                 "the package's",
                 {ALL: ("builds/paper.json",)},
                 read_package_copy,
                 published=_SPLICE.paper_sizes,
-                ids_tell_groups=True,
+                has_groups=True,
             ),
         ),
         **{f"dna-{mark.lower()}": _histone_forms(mark) for mark in HISTONE_NUMBERS},
     }
-    BUILDER_CONFIGS = [BuildConfig(name=name, task=name) for name in FORMS]

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import datasets
 
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.sequence_files import read_parquet, read_table
 from hf_bertx.data.text_files import open_text
 from hf_bertx.tasks import get_task
 
-from .builder import BuildConfig, DisciplineBuilder, Form
-from .records import Record
+from .builder import DisciplineBuilder, Form
 from .splits import TRAIN, VALIDATION
 
 logger = datasets.utils.logging.get_logger(__name__)
@@ -33,7 +33,7 @@ _FOLDERS = {"glue-qqp": ("QQP", "QQP-clean"), "glue-qnli": ("QNLI", "QNLIv2")}
 _DEV_IDS = "mrpc_dev_ids.tsv"
 
 
-def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
+def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[InputRecord]:
     """A GLUE file with a header: tab-separated, quotation marks mean nothing. Ids are file and row.
 
     QQP's original holds a few rows without a question, or cut; they are left out and counted, as in the Hub's copy.
@@ -47,12 +47,12 @@ def read_tsv(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
             dropped += 1
             continue
         second = texts[1] if len(columns) == 3 else None
-        yield Record(f"{path.stem}-{number}", texts[0], texts[-1], place, second=second)
+        yield InputRecord(f"{path.stem}-{number}", texts[0], place, second, label=texts[-1])
     if dropped:
         logger.warning(f"{path}: {dropped} rows without a question or label were left out")
 
 
-def read_cola(path: Path) -> Iterator[Record]:
+def read_cola(path: Path) -> Iterator[InputRecord]:
     """CoLA's file has no header: source, label, the author's mark, sentence."""
     with open_text(path) as file:
         for number, line in enumerate(file):
@@ -61,10 +61,10 @@ def read_cola(path: Path) -> Iterator[Record]:
                 raise ValueError(
                     f"{path}, line {number + 1}: {len(fields)} fields; allowed: source, label, mark, sentence"
                 )
-            yield Record(f"{path.stem}-{number}", fields[3], fields[1], f"{path}, line {number + 1}")
+            yield InputRecord(f"{path.stem}-{number}", fields[3], f"{path}, line {number + 1}", label=fields[1])
 
 
-def read_msr(path: Path) -> Iterator[Record]:
+def read_msr(path: Path) -> Iterator[InputRecord]:
     """The original MRPC training file; GLUE's validation items are those that `mrpc_dev_ids.tsv` lists beside it."""
     beside = path.parent / _DEV_IDS
     held_out = set()
@@ -74,16 +74,16 @@ def read_msr(path: Path) -> Iterator[Record]:
     columns = ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String")
     for row, place in read_table(path, "\t", columns, quoting=False):
         pair = (row["#1 ID"], row["#2 ID"])
-        part = VALIDATION if pair in held_out else TRAIN
-        yield Record("-".join(pair), row["#1 String"], row["Quality"], place, second=row["#2 String"], part=part)
+        part, texts = VALIDATION if pair in held_out else TRAIN, (row["#1 String"], row["#2 String"])
+        yield InputRecord("-".join(pair), texts[0], place, texts[1], label=row["Quality"], part=part)
 
 
-def read_hub(path: Path, columns: tuple[str, ...]) -> Iterator[Record]:
+def read_hub(path: Path, columns: tuple[str, ...]) -> Iterator[InputRecord]:
     """A Parquet file of the Hub's copy (`nyu-mll/glue`): labels are numbers in the task's own order."""
     stem = path.stem.removesuffix("-00000-of-00001")
     for number, (row, place) in enumerate(read_parquet(path, (*columns, "label"))):
         second = str(row[columns[1]]) if len(columns) == 2 else None
-        yield Record(f"{stem}-{number}", str(row[columns[0]]), str(row["label"]), place, second=second)
+        yield InputRecord(f"{stem}-{number}", str(row[columns[0]]), place, second, label=str(row["label"]))
 
 
 def _forms(name: str) -> tuple[Form, ...]:
@@ -126,4 +126,3 @@ class Glue(DisciplineBuilder):
     """Sentences and pairs of them. Test labels are GLUE's secret, so that there are `train` and `validation` alone."""
 
     FORMS = {name: _forms(name) for name in _COLUMNS}
-    BUILDER_CONFIGS = [BuildConfig(name=name, task=name) for name in FORMS]

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.midi_files import read_all
 from hf_bertx.data.sequence_files import read_table
 
-from .builder import ALL, BuildConfig, DisciplineBuilder, Form
-from .records import Record, checked
+from .builder import ALL, DisciplineBuilder, Form
+from .records import checked
 from .splits import TEST, TRAIN, VALIDATION
 
 _COLUMNS = ("canonical_composer", "canonical_title", "split", "midi_filename")
@@ -54,18 +55,12 @@ def read_pieces(path: Path) -> list[Piece]:
     return list(pieces.values())
 
 
-def read_composers(path: Path) -> Iterator[Record]:
-    """Segments of all pieces of a metadata file."""
-    yield from segments(read_pieces(path), as_authors=False)
-
-
-def segments(pieces: Sequence[Piece], as_authors: bool) -> Iterator[Record]:
+def segments(pieces: Sequence[Piece], as_authors: bool) -> Iterator[InputRecord]:
     """The segments of each piece, numbered within it; the group is the piece, whose segments vote together."""
     for piece, notes in zip(pieces, read_all([piece.path for piece in pieces], as_authors), strict=True):
         for number, sequence in enumerate(notes.segments):
-            yield Record(
-                f"{piece.name}#{number:03d}", sequence, piece.composer, piece.place, piece.name, part=piece.part
-            )
+            name = f"{piece.name}#{number:03d}"
+            yield InputRecord(name, sequence, piece.place, piece=piece.name, label=piece.composer, part=piece.part)
 
 
 class Music(DisciplineBuilder):
@@ -80,18 +75,17 @@ class Music(DisciplineBuilder):
             Form(
                 "MAESTRO",
                 {ALL: ("maestro-v[123].0.0.csv",)},
-                read_composers,
+                read_pieces,
                 groups_hold=True,
-                ids_tell_groups=True,
+                has_groups=True,
             ),
         )
     }
-    BUILDER_CONFIGS = [BuildConfig(name=name, task=name) for name in FORMS]
     pieces: dict[str, list[Piece]]
 
     def choose(self) -> dict[str, Sequence[str]]:
         """The split of each piece, from the metadata alone, because reading MIDI files takes long."""
-        pieces = [piece for path in self.files[ALL] for piece in read_pieces(path)]
+        pieces = [piece for path in self.files[ALL] for piece in self.form.read(path)]
         parts: dict[str, set[str]] = {}
         for piece in pieces:
             parts.setdefault(piece.work, set()).add(piece.part)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hf_bertx.data.input_records import Columns, format_counts, read_input
+from hf_bertx.data.input_records import Columns, InputRecord, format_counts, read_input
 from hf_bertx.data.midi_files import files_below
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.similar_groups import similar_groups
@@ -20,7 +20,6 @@ from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.tasks import Task
 
 from .builder import BuildConfig, DisciplineBuilder, Form, Key
-from .records import Record
 from .splits import TEST, TRAIN, VALIDATION, balanced_grouped_split, fold_split, held_out, stratified_split
 
 _MOST_OF_ONE = 0.8  # share of records in one class above which accuracy says little
@@ -83,7 +82,7 @@ class Own(DisciplineBuilder):
         if self._own_task is None:
             self._check_options()
             train = self._given[TRAIN]
-            self._pieces: dict[Path, list[Record]] = {}
+            self._pieces: dict[Path, list[InputRecord]] = {}
             self._scanned = self._scan()
             if self._scanned.grouped and self.config.similarity_threshold is not None:
                 raise ValueError(f"{train}: its records have groups; leave --similarity_threshold out")
@@ -134,7 +133,9 @@ class Own(DisciplineBuilder):
                     f"{asked}, and with --validation_file and --test_file nothing is drawn; leave one out"
                 )
 
-    def _read(self, path: Path, labels: Labels | None = None, counts: Counter[str] | None = None) -> Iterator[Record]:
+    def _read(
+        self, path: Path, labels: Labels | None = None, counts: Counter[str] | None = None
+    ) -> Iterator[InputRecord]:
         """The records of a file. MIDI files are read once and kept: reading takes long, and segments are small."""
         if path in self._pieces:
             yield from self._pieces[path]
@@ -149,10 +150,8 @@ class Own(DisciplineBuilder):
         )
         labels = labels or self._labels()
         noted = Counter[str]() if counts is None else counts
-        kept: list[Record] = []
-        for item in read_input(path, columns, labels, noted, config.discipline):
-            assert item.label is not None
-            record = Record(item.id, item.sequence, item.label, item.place, item.piece, item.second)
+        kept: list[InputRecord] = []
+        for record in read_input(path, columns, labels, noted, config.discipline):
             if path.is_dir():
                 kept.append(record)
             yield record
@@ -173,10 +172,10 @@ class Own(DisciplineBuilder):
             for record in self._read(path, labels, counts):
                 texts = (record.sequence, record.second or "")
                 scan.longest = max(scan.longest, sum(len(text.split()) if blanks else len(text) for text in texts))
-                if part == TRAIN:
+                if part == TRAIN and record.label is not None:
                     scan.labels[record.label] += 1
                     scan.places.setdefault(record.label, record.place)
-                    scan.grouped |= record.group is not None
+                    scan.grouped |= record.piece is not None
             if counts:
                 self.note(f"{path.name}: {format_counts(counts)}")
         folders = [path for path in self._given.values() if path.is_dir()]
@@ -188,7 +187,7 @@ class Own(DisciplineBuilder):
     def forms(self) -> tuple[Form, ...]:
         assert self.task  # reads the files
         grouped = self._scanned.grouped or self.config.similarity_threshold is not None
-        return (Form("the user's", {}, self._read, ids_tell_groups=grouped),)
+        return (Form("the user's", {}, self._read, has_groups=grouped),)
 
     def find_files(self) -> tuple[Form, dict[str, list[Path]]]:
         return self.forms[0], {part: [path] for part, path in self._given.items()}

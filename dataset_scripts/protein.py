@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.sequence_files import read_fasta, read_json_lines, read_table
 
-from .builder import ALL, BuildConfig, DisciplineBuilder, Form
-from .records import Record
+from .builder import ALL, DisciplineBuilder, Form
 from .splits import TEST, TRAIN, VALIDATION
 
 _TAPE_PARTS = {TRAIN: "train", VALIDATION: "valid", TEST: "test"}
@@ -31,7 +31,7 @@ _AVGFP = (
 _MUTATION = re.compile(r"S([A-Z*])(\d+)([A-Z*])")
 
 
-def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Record]:
+def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[InputRecord]:
     """PLUS's `>name label`, and DeepLoc's `>ACC Label-M test`, which marks its test set.
 
     Args:
@@ -46,10 +46,10 @@ def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Reco
         if compartments and label == "Cytoplasm-Nucleus":
             continue
         part = (TEST if fields[-1] == "test" else TRAIN) if compartments else None
-        yield Record(fields[0], sequence, label, place, part=part)
+        yield InputRecord(fields[0], sequence, place, label=label, part=part)
 
 
-def read_tape_json(path: Path, target: str) -> Iterator[Record]:
+def read_tape_json(path: Path, target: str) -> Iterator[InputRecord]:
     """TAPE's JSON: `primary` is the sequence, `log_fluorescence` or `stability_score` the target, in a list."""
     for number, (row, place) in enumerate(read_json_lines(path, ())):
         for name in ("primary", target):
@@ -58,10 +58,11 @@ def read_tape_json(path: Path, target: str) -> Iterator[Record]:
         value = row[target]
         if isinstance(value, list):
             value = value[0] if value else ""
-        yield Record(f"{path.stem}-{number:05d}", str(row["primary"]), "" if value is None else str(value), place)
+        label = "" if value is None else str(value)
+        yield InputRecord(f"{path.stem}-{number:05d}", str(row["primary"]), place, label=label)
 
 
-def read_sarkisyan(path: Path) -> Iterator[Record]:
+def read_sarkisyan(path: Path) -> Iterator[InputRecord]:
     """Sarkisyan's `amino_acid_genotypes_to_brightness.tsv`: mutations of avGFP and their median brightness."""
     columns = ("aaMutations", "medianBrightness")
     for number, (row, place) in enumerate(read_table(path, "\t", columns, quoting=False)):
@@ -74,14 +75,14 @@ def read_sarkisyan(path: Path) -> Iterator[Record]:
                                  f"{len(letters) - 1}, the new letter")  # fmt: skip
             letters[int(match[2])] = match[3]
         # TAPE's split: "train on up to three mutations, test on four and more"
-        part = TRAIN if len(mutations) <= 3 else TEST
-        yield Record(f"avgfp-{number:05d}", "".join(letters), row["medianBrightness"], place, part=part)
+        part, label = TRAIN if len(mutations) <= 3 else TEST, row["medianBrightness"]
+        yield InputRecord(f"avgfp-{number:05d}", "".join(letters), place, label=label, part=part)
 
 
-def read_rocklin(path: Path) -> Iterator[Record]:
+def read_rocklin(path: Path) -> Iterator[InputRecord]:
     """Rocklin's tables of designs: tab-separated, `name`, `sequence`, `stabilityscore`."""
     for row, place in read_table(path, "\t", ("name", "sequence", "stabilityscore"), quoting=False):
-        yield Record(f"{path.stem}-{row['name']}", row["sequence"], row["stabilityscore"], place)
+        yield InputRecord(f"{path.stem}-{row['name']}", row["sequence"], place, label=row["stabilityscore"])
 
 
 def _plus(folder: str, compartments: bool = False, published: Mapping[str, int] | None = None) -> Form:
@@ -147,4 +148,3 @@ class Protein(DisciplineBuilder):
             ),
         ),
     }
-    BUILDER_CONFIGS = [BuildConfig(name=name, task=name) for name in FORMS]

@@ -1,37 +1,20 @@
-"""The records that readers of raw files yield, and their checks."""
+"""Records of raw files become the rows of a task: checks of ids, alphabets and labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.labels import LABEL_SEPARATOR, split_labels
 from hf_bertx.data.targets import hint, to_number
 from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.tasks import Task
 
 
-class Record(NamedTuple):
-    """One item as a raw file has it.
-
-    Args:
-        place: file and line, or record, for messages.
-        label: as it is written in the file; a target of a regression too.
-        group: items of one group belong together (a chromosome, a piece, a family); None where nothing tells.
-        second: the second sequence of a pair.
-        part: `train` or `test` where the file itself divides its records.
-    """
-
-    id: str
-    sequence: str
-    label: str
-    place: str
-    group: str | None = None
-    second: str | None = None
-    part: str | None = None
-
-
-def checked(records: Iterable[Record], task: Task, names: Mapping[str, str] | None = None) -> Iterator[dict[str, Any]]:
+def checked(
+    records: Iterable[InputRecord], task: Task, names: Mapping[str, str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yields the rows of a data set, and the `part` of each, checked against the task's alphabet and labels.
 
     Args:
@@ -50,7 +33,7 @@ def checked(records: Iterable[Record], task: Task, names: Mapping[str, str] | No
         if task.pair:
             row["second_sequence"] = checked_sequence(record.second or "", task, record.place)
         row["label"] = _label(record, task, names)
-        row["group"] = record.group
+        row["group"] = record.piece
         row["part"] = record.part
         yield row
     if not seen:
@@ -80,8 +63,8 @@ def checked_sequence(sequence: str, task: Task, place: str) -> str:
     return sequence.upper() if discipline.ignore_case else sequence
 
 
-def _label(record: Record, task: Task, names: Mapping[str, str] | None) -> str | float:
-    label = record.label.strip()
+def _label(record: InputRecord, task: Task, names: Mapping[str, str] | None) -> str | float:
+    label = (record.label or "").strip()
     if task.labels is None:
         value = to_number(label)
         if value is None:

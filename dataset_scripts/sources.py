@@ -157,7 +157,7 @@ def download(task: Task, folder: Path, sources: Sequence[Source] | None = None) 
 
 
 def unpack_at_hand(task: Task, given: Path, folder: Path) -> bool:
-    """Whether `given` is an archive, or holds one of the task's by its published name, which is then in `folder`."""
+    """Unpacks `given`, or the task's published archives in it, into `folder`. Returns whether there was an archive."""
     names = {source.file for source in SOURCES[task.name]}
     candidates = [given] if given.is_file() else [path for path in sorted(given.rglob("*")) if path.name in names]
     archives = [path for path in candidates if path.name.endswith(_ARCHIVES)]

@@ -281,11 +281,11 @@ def built_folder(name: str) -> Path | None:
 
 
 def task_name(name: str) -> str:
-    """What a task is called in tables and folders: its name, of a built folder that of its record."""
+    """The name of a task in tables and folders; of a built folder, the one in its record."""
     return name if built_folder(name) is None else get_task(name).name
 
 
 def rows_folder(name: str) -> str | None:
-    """Where the rows of a task lie that is a folder, as `--data_dir` takes it; None for the name of a task."""
+    """The folder with the rows of a task that is a built folder, for `--data_dir`; None for the name of a task."""
     folder = built_folder(name)
     return None if folder is None else str(folder / "default" if (folder / "default").is_dir() else folder)

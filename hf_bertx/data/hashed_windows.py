@@ -1,4 +1,4 @@
-"""Stretches of a length of all sequences of a data set, as hashes. Memory does not grow with the data."""
+"""Hashes of all windows of one length in the sequences of a data set. Memory does not grow with the data."""
 
 from __future__ import annotations
 

@@ -33,9 +33,10 @@ class InputRecord(NamedTuple):
     Args:
         place: file and line, or record, for messages.
         second: the second sequence of a pair.
-        piece: what the sequence is a segment of; segments of a piece vote. In training data the group, which is not
-            divided.
-        label: as it is written in the file; None where labels are not read.
+        piece: what the sequence is a segment of; segments of a piece vote. In training data the group (a chromosome, a
+            piece, a family), which is not divided.
+        label: as it is written in the file, a target too; None where labels are not read.
+        part: `train`, `validation` or `test` where the file itself divides its records.
     """
 
     id: str
@@ -44,6 +45,7 @@ class InputRecord(NamedTuple):
     second: str | None = None
     piece: str | None = None
     label: str | None = None
+    part: str | None = None
 
 
 @dataclass(frozen=True)

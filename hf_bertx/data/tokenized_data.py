@@ -65,7 +65,7 @@ def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -
     """How many tokens of each row were cut off, of shape `(rows,)`.
 
     Args:
-        lengths: tokens that it was given of each row, of shape `(rows,)`, with special tokens.
+        lengths: tokens of each row after cutting, with special tokens, of shape `(rows,)`.
     """
     length = min(task.max_length, tokenizer.model_max_length)
     cut, full = np.zeros_like(lengths), np.flatnonzero(lengths == length)

@@ -11,7 +11,7 @@ from file_server import FileServer
 from raw_files import histone, tarred, write, zipped
 
 from dataset_scripts.build import _BUILDERS, build_dataset
-from dataset_scripts.sources import ALTERNATIVES, SOURCES, Source, checksum, download
+from dataset_scripts.sources import ALTERNATIVES, SOURCES, Source, download
 from hf_bertx.tasks import TASKS, get_task
 
 pytestmark = pytest.mark.usefixtures("downloads")
@@ -24,15 +24,6 @@ def test_every_task_has_sources_and_forms_of_one_builder() -> None:
     assert set(SOURCES) == set(TASKS) == set(forms)
     for name, builder in forms.items():
         assert builder.FORMS[name], name
-        assert [config.name for config in builder.BUILDER_CONFIGS].count(name) == 1
-    assert {name: len(builder.FORMS[name]) for name, builder in forms.items() if len(builder.FORMS[name]) != 2} == {
-        **{name: 3 for name in TASKS if name.startswith("dna-h")},
-        "protein-localization": 3,
-        "protein-stability": 3,
-        "protein-fluorescence": 3,
-        "music-maestro-v1": 1,
-        "glue-mrpc": 3,
-    }
 
 
 def test_every_source_has_an_address_and_a_whole_checksum() -> None:
@@ -48,14 +39,6 @@ def test_every_source_has_an_address_and_a_whole_checksum() -> None:
 
 def sha256(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def test_checksums_are_by_the_algorithm_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"abc")
-    assert checksum(path, None) is None
-    assert checksum(path, "md5:") == "md5:900150983cd24fb0d6963f7d28e17f72"
-    assert checksum(path, "sha256:") == "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_a_file_a_zip_and_a_tar_are_fetched_checked_and_kept(tmp_path: Path, server: FileServer) -> None:
