@@ -37,7 +37,6 @@ GOOD: dict[str, dict[str, str | bytes]] = {
     "dna-h4": {"H4/train.fna": ">a|1\nAC\n>b|0\nGT\n", "H4/test.fna": ">a|1\nAC\n"},
     "dna-splice": {"splice.data": "".join(f"{'EI IE N'.split()[n % 3]}, A-{n}, ACGT{n * 'G'}\n" for n in range(30))},
     "protein-localization": {f"localization_{p}.fa": f">{p} Nucleus-M\nMKAA\n" for p in ("train", "dev", "test")},
-    "protein-fluorescence": {f"fluorescence_{p}.fa": f">{p} 3.5\nMKAA\n" for p in ("train", "dev", "test")},
     "protein-stability": {
         f"stability_{p}.json": json.dumps([{"primary": "MK", "stability_score": [0.5]}])
         for p in ("train", "valid", "test")
@@ -107,10 +106,6 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
             {"RTE/train.tsv": "index\tsentence1\tsentence2\tlabel\n0\tA\tB\tentailment\n1\tA\tB\n"},
             "RAW/RTE/train.tsv, line 3: 3 fields; the header has 4"),
     },
-    "protein-fluorescence": {
-        "a target that is no number": ({"fluorescence_dev.fa": ">a bright\nMK\n"},
-            "RAW/fluorescence_dev.fa, line 1: the target is 'bright'; allowed: a finite number"),
-    },
     "dna-h4": {
         "header without a bar": ({"H4/train.fna": ">a|1\nAC\n>YAL001C\nAC\n"},
             "RAW/H4/train.fna, line 3: header 'YAL001C' holds no label; allowed: >NAME|LABEL"),
@@ -127,6 +122,8 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
     "protein-stability": {
         "a target in JSON that is NaN": ({"stability_test.json": '[{"primary": "MK", "stability_score": [NaN]}]'},
             "RAW/stability_test.json, record 0: the target is 'nan'; allowed: a finite number"),
+        "a target that is no number": ({"stability_test.json": '[{"primary": "MK", "stability_score": "high"}]'},
+            "RAW/stability_test.json, record 0: the target is 'high'; allowed: a finite number"),
         "a target that is missing": ({"stability_valid.json": '[{"primary": "MK", "stability_score": []}]'},
             "RAW/stability_valid.json, record 0: the target is ''; allowed: a finite number"),
         "an object without its sequence": ({"stability_valid.json": '[{"protein": "MK", "stability_score": [1]}]'},

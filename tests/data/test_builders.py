@@ -491,15 +491,6 @@ def test_grouped_windows_share_no_chromosome(tmp_path: Path) -> None:
     assert "Note: 1 of 201 records name no group and are left out" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_grouped_splice_keeps_copies_together(tmp_path: Path) -> None:
-    text = "".join(f"N, A-{n}, {sequence}\n" for n in range(3) for _, _, sequence in SPLICE)
-    sequences = [
-        {row[1] for row in part} for part in build(tmp_path, "dna-splice", {"splice.data": text}, "grouped").values()
-    ]
-    assert [len(of_part) for of_part in sequences] == [36, 2, 2]
-    assert len(set.union(*sequences)) == 40
-
-
 @pytest.mark.parametrize("form", ["PLUS localization", "PLUS targets", "TAPE JSON"])
 def test_grouped_proteins_keep_the_published_parts(tmp_path: Path, form: str) -> None:
     task, files, expected = FORMS[form]

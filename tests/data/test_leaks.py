@@ -58,11 +58,11 @@ def test_sequences_shorter_than_a_window_overlap_with_nothing() -> None:
     assert overlapping(["ACGT", ""], ["ACGT", ""], "dna", window=1) == 1
 
 
-@pytest.mark.parametrize(("discipline", "alphabet", "window"), [("protein", "LAGVESIKRDTP", 50), ("dna", "ACGT", 100)])
-def test_the_default_window_of_a_discipline(discipline: str, alphabet: str, window: int) -> None:
-    shared = letters(window, 1, alphabet)
-    train = letters(30, 2, alphabet) + shared + letters(30, 3, alphabet)
-    assert overlapping([train], [shared, shared[1:], shared[:-1]], discipline) == 1
+def test_the_window_of_proteins_is_50_residues() -> None:
+    residues = "LAGVESIKRDTP"
+    shared = letters(50, 1, residues)
+    train = letters(30, 2, residues) + shared + letters(30, 3, residues)
+    assert overlapping([train], [shared, shared[1:], shared[:-1]], "protein") == 1
 
 
 def test_nothing_is_measured_where_all_items_are_short() -> None:
