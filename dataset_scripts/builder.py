@@ -140,7 +140,7 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
                 return locate(self.task, self.forms, fetched)
             raise
 
-    def choose(self) -> dict[str, Sequence[str]]:
+    def choose(self) -> Mapping[str, Sequence[str]]:
         """For each part of the files, the split that each of its records goes to, in the order of reading.
 
         This first reading also finds errors in the files.
@@ -187,23 +187,20 @@ class DisciplineBuilder(datasets.GeneratorBasedBuilder):
             chosen[row] = part
         return chosen
 
-    def _grouped(self, rows: dict[str, list[Key]]) -> dict[str, Sequence[str]]:
-        keys = [key for keys_of_part in rows.values() for key in keys_of_part]
-        order = sorted((i for i, key in enumerate(keys) if key.group is not None), key=lambda i: keys[i].id)
+    def _grouped(self, rows: dict[str, list[Key]]) -> Mapping[str, Sequence[str]]:
+        places = [(part, row) for part, keys in rows.items() for row, key in enumerate(keys) if key.group is not None]
+        places.sort(key=lambda place: rows[place[0]][place[1]].id)
         try:
-            drawn = grouped_split([str(keys[i].group) for i in order], self.config.seed)
+            drawn = grouped_split([str(rows[part][row].group) for part, row in places], self.config.seed)
         except ValueError as error:
             raise ValueError(f"{self.task.name}: {error}; use --split paper") from None
-        flat = [""] * len(keys)  # records without a group are left out, because their leaks are unknown
-        for i, part in zip(order, drawn, strict=True):
-            flat[i] = part
-        if len(order) < len(keys):
-            self.note(f"{len(keys) - len(order)} of {len(keys)} records name no group and are left out")
-        chosen: dict[str, Sequence[str]] = {}
-        start = 0
-        for part, keys_of_part in rows.items():
-            chosen[part] = flat[start : start + len(keys_of_part)]
-            start += len(keys_of_part)
+        # records without a group are left out, because their leaks are unknown
+        chosen = {part: [""] * len(keys) for part, keys in rows.items()}
+        for (part, row), split in zip(places, drawn, strict=True):
+            chosen[part][row] = split
+        total = sum(map(len, rows.values()))
+        if len(places) < total:
+            self.note(f"{total - len(places)} of {total} records name no group and are left out")
         return chosen
 
     def rows(self, part: str) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,6 @@ def _data_leaks(arguments: argparse.Namespace) -> None:
         )
     report = leak_report(splits, discipline, arguments.window)
     if arguments.format == "json":
-        print(json.dumps(report.to_dict(), indent=2))
+        print(json.dumps(asdict(report), indent=2))
     else:
         print("\n".join(report.sentences()))

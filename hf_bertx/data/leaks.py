@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -56,10 +56,6 @@ class LeakReport:
     k: int
     train_items: int
     train_items_searched: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready record."""
-        return asdict(self)
 
     def sentences(self) -> list[str]:
         """Three or four sentences for a card or a terminal; what was not measured makes no sentence."""

@@ -94,7 +94,8 @@ def load_task_data(
         if name not in loaded:
             raise ValueError(f"task {task.name}: {origin} has no split {name!r}; it has {', '.join(loaded)}")
         splits[name] = _checked(loaded[name], task, f"{origin}, split {name!r}")
-    logger.info("task %s: %s from %s", task.name, _counts(splits), origin)
+    counts = ", ".join(f"{len(rows)} {name}" for name, rows in splits.items())
+    logger.info("task %s: %s from %s", task.name, counts, origin)
     train = set(_items(splits["train"]))
     duplicates = sum(item in train for item in _items(splits[task.test_split]))
     return TaskData(task, splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
@@ -260,7 +261,3 @@ def _fingerprint(splits: dict[str, Dataset]) -> str:
             digest.update("\x1f".join((name, str(row_id), *item, repr(label))).encode())
             digest.update(b"\x1e")
     return digest.hexdigest()
-
-
-def _counts(splits: dict[str, Dataset]) -> str:
-    return ", ".join(f"{len(rows)} {name}" for name, rows in splits.items())

@@ -160,7 +160,6 @@ def test_the_label_of_the_most_similar_training_item_is_copied() -> None:
         train_items=5,
         train_items_searched=5,
     )
-    assert report.to_dict() == dataclasses.asdict(report)
 
 
 def test_a_stretch_that_an_item_repeats_counts_once() -> None:
