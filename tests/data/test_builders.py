@@ -624,9 +624,20 @@ def test_text_has_no_assignment(tmp_path: Path, tiny_backbone: Path) -> None:
 
 
 def test_two_processes_may_build_into_one_folder(tmp_path: Path) -> None:
-    write(tmp_path / "raw", {"H3.txt": "".join(windows())})
-    order = ("-m", "hf_bertx.cli", "data", "build", "dna-h3", "--raw_dir", "raw", "--output", "out", "--split")
-    running = [PythonProcess(*order, split, cwd=tmp_path) for split in ("paper", "authors")]
+    raw = write(tmp_path / "raw", {"H3.txt": "".join(windows())})
+    order = (
+        "-m",
+        "hf_bertx.cli",
+        "data",
+        "build",
+        "dna-h3",
+        "--raw_dir",
+        raw,
+        "--output",
+        tmp_path / "out",
+        "--split",
+    )
+    running = [PythonProcess(*order, split, cwd=ROOT) for split in ("paper", "authors")]
     for done in [process.wait() for process in running]:
         assert done.returncode == 0, done.stderr
     for config in ("paper", "authors"):
