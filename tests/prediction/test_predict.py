@@ -33,12 +33,6 @@ from hf_bertx.prediction.prediction_files import predict_file
 
 
 @pytest.fixture(scope="module")
-def protein_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("protein")
-    return saved(tiny_backbone, folder, "protein", num_labels=1, problem_type="regression")
-
-
-@pytest.fixture(scope="module")
 def music_model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return saved(tiny_backbone, tmp_path_factory.mktemp("music"), "music", **classes("Bach", "Chopin"))
 
@@ -195,12 +189,11 @@ def test_an_output_beside_its_midi_files_can_go_on(music_model: Path, tmp_path: 
     assert predict_file(classifier, tmp_path, output).resumed_at == 3
 
 
-def test_pieces_of_a_regression_take_the_mean(protein_model: Path, tmp_path: Path) -> None:
-    rows = sequences(4, "LAGV")
-    (tmp_path / "in.csv").write_text(
-        "sequence,family\n" + "".join(f"{row},{'xy'[i % 2]}\n" for i, row in enumerate(rows))
-    )
-    assert predict(protein_model, tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--piece_column", "family") == 0
+def test_pieces_of_a_regression_take_the_mean(tiny_backbone: Path, tmp_path: Path) -> None:
+    model = saved(tiny_backbone, tmp_path / "model", "protein", num_labels=1, problem_type="regression")
+    rows = [f"{row},{'xy'[i % 2]}\n" for i, row in enumerate(sequences(4, "LAGV"))]
+    (tmp_path / "in.csv").write_text("sequence,family\n" + "".join(rows))
+    assert predict(model, tmp_path / "in.csv", "--output", tmp_path / "o.csv", "--piece_column", "family") == 0
     read = list(csv.DictReader((tmp_path / "o.csv").open()))
     assert list(read[0]) == ["id", "value", "cut", "piece", "piece_value", "segments"]
     assert [row["piece"] for row in read] == ["x", "y", "x", "y"]

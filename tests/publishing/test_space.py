@@ -19,17 +19,12 @@ from python_processes import run_python
 from saved_models import classes, midi, saved
 
 from hf_bertx.data.input_records import InputRecord
+from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.prediction.inference import SequenceClassifier
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install '.[space]'")
 FOLDER = ROOT / "spaces" / "demo"
 ROW = "CCAGCTGCATCACAGGAGGCCAGCGAGCAGGTCTGTTCCAAGGGCCTTCGAGCCAGTCTG"
-
-
-@pytest.fixture(scope="module")
-def model(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("run") / "dna-splice" / "tiny" / "bert" / "seed-0"
-    return saved(tiny_backbone, folder, "dna", **classes("EI", "IE", "N"))
 
 
 @pytest.fixture(scope="module")
@@ -45,13 +40,13 @@ def ask(app: Any, model: Path, sequence: str = "", file: Path | None = None, met
     return app.answer("m", {"m": str(model)}, sequence, None if file is None else str(file), method)
 
 
-def test_an_answer_has_every_label_and_every_symbol(app: Any, model: Path) -> None:
+def test_an_answer_has_every_label_and_every_symbol(app: Any, dna_model: Path) -> None:
     for method in ("occlusion", "gradient x input"):
-        html = ask(app, model, f" {ROW.lower()}\n", method=method)
+        html = ask(app, dna_model, f" {ROW.lower()}\n", method=method)
         assert all(f"<span>{label}</span>" in html for label in ("EI", "IE", "N"))
         assert html.count('title="') == 60
         assert f"By {method}:" in html
-    assert "The last 74 symbols were not read: the model reads 126." in ask(app, model, "A" * 200)
+    assert "The last 74 symbols were not read: the model reads 126." in ask(app, dna_model, "A" * 200)
 
 
 def test_the_answer_is_of_all_windows(app: Any, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -64,15 +59,15 @@ def test_the_answer_is_of_all_windows(app: Any, tiny_backbone: Path, tmp_path: P
     assert "The answer is the mean of 3 windows; these are the symbols of the first." in html
 
 
-def test_every_mutation_is_drawn(app: Any, model: Path) -> None:
-    html = ask(app, model, ROW, method="every mutation")
+def test_every_mutation_is_drawn(app: Any, dna_model: Path) -> None:
+    html = ask(app, dna_model, ROW, method="every mutation")
     assert html.count('src="data:image/png;base64,') == 1
-    assert "101 letters: every mutation of 100 is" in ask(app, model, "A" * 101, method="every mutation")
+    assert "101 letters: every mutation of 100 is" in ask(app, dna_model, "A" * 101, method="every mutation")
 
 
-def test_files_are_answered(app: Any, model: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_files_are_answered(app: Any, dna_model: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     (tmp_path / "in.fasta").write_text(f">first\n{ROW}\n>second & last\nACGT\n")
-    html = ask(app, model, file=tmp_path / "in.fasta")
+    html = ask(app, dna_model, file=tmp_path / "in.fasta")
     assert "2 sequences of in.fasta" in html
     assert html.count("<tr>") == 2
     assert html.count('title="') == 60  # of the first
@@ -83,7 +78,7 @@ def test_files_are_answered(app: Any, model: Path, tiny_backbone: Path, tmp_path
     assert "(C4)" in ask(app, music, "60 64 67")
 
 
-def test_bad_input_is_a_sentence(app: Any, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_a_sentence(app: Any, dna_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bad.fasta").write_text(">a\nAC<b>\n")
     (tmp_path / "bad.mid").write_text("no")
     (tmp_path / "bad.gz").write_text("no")
@@ -93,18 +88,21 @@ def test_bad_input_is_a_sentence(app: Any, model: Path, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     folders = ("two/nothing/..", "../two", "./two", "two/../two", f"../{tmp_path.name}", "parts", "")
     cases = [
-        (ask(app, model), "Paste a sequence or drop a file first."),
-        (ask(app, model, "ACGT!"), "the sequence: symbol &#x27;!&#x27; at position 4 is not in the dna alphabet"),
-        (ask(app, model, "A" * 30_000), "30,000 letters are more than this page takes (20,000)."),
-        (ask(app, model, file=tmp_path / "bad.fasta"), "bad.fasta, line 1, id &#x27;a&#x27;: symbol &#x27;&lt;&#x27;"),
-        (ask(app, model, file=tmp_path / "bad.mid"), "bad.mid: not a whole MIDI file"),
+        (ask(app, dna_model), "Paste a sequence or drop a file first."),
+        (ask(app, dna_model, "ACGT!"), "the sequence: symbol &#x27;!&#x27; at position 4 is not in the dna alphabet"),
+        (ask(app, dna_model, "A" * 30_000), "30,000 letters are more than this page takes (20,000)."),
+        (
+            ask(app, dna_model, file=tmp_path / "bad.fasta"),
+            "bad.fasta, line 1, id &#x27;a&#x27;: symbol &#x27;&lt;&#x27;",
+        ),
+        (ask(app, dna_model, file=tmp_path / "bad.mid"), "bad.mid: not a whole MIDI file"),
         (app.answer("/etc", {}, "ACGT", None, "occlusion"), "/etc: choose a model of the list, or type a Hub id"),
         (app.answer("no/model", {}, "ACGT", None, "occlusion"), "no/model: the model could not be loaded"),
         (app.answer("two/parts", {}, "ACGT", None, "occlusion"), "two/parts: the model could not be loaded: "),
         *((app.answer(name, {}, "ACGT", None, "occlusion"), "choose a model of the list") for name in folders),
-        (ask(app, model, file=tmp_path / "bomb.fasta.gz"), "bomb.fasta.gz: expands to more than the 10 MB"),
-        (ask(app, model, file=tmp_path / "bad.gz"), "Not a gzipped file"),
-        (ask(app, model, file=tmp_path / "deep.jsonl"), ""),  # a sentence, whatever it says
+        (ask(app, dna_model, file=tmp_path / "bomb.fasta.gz"), "bomb.fasta.gz: expands to more than the 10 MB"),
+        (ask(app, dna_model, file=tmp_path / "bad.gz"), "Not a gzipped file"),
+        (ask(app, dna_model, file=tmp_path / "deep.jsonl"), ""),  # a sentence, whatever it says
     ]
     there, gone = (app.answer(f"two/{name}", {}, "ACGT", None, "occlusion") for name in ("parts", "gone"))
     assert there == gone.replace("gone", "parts")  # nobody learns which folders there are
@@ -147,11 +145,11 @@ def _chromium() -> str | None:
 
 
 @pytest.fixture(scope="module")
-def address(model: Path) -> Iterator[str]:
+def address(dna_model: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(FOLDER / "app.py"), "--model", str(model), "--port", str(port)]
+    command = [sys.executable, str(FOLDER / "app.py"), "--model", str(dna_model), "--port", str(port)]
     server = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)})
     url = f"http://127.0.0.1:{port}"
     try:
@@ -208,8 +206,6 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path) -> None:
 
 
 def test_example_sequences_are_of_their_alphabets(app: Any) -> None:
-    from hf_bertx.disciplines import DISCIPLINES
-
     for name, row in app.EXAMPLES.items():
         discipline = DISCIPLINES[name]
         assert set(row.split() if discipline.separator else row) <= set(discipline.symbols)
