@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import train_briefly
+from own_files import SHORT
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
+from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.disciplines import DNA, PROTEIN, Discipline
 from hf_bertx.runs.run import Run
@@ -28,7 +29,9 @@ def three(tiny_backbone: Path) -> DisciplineTokenizer:
 
 @pytest.fixture(scope="module")
 def short_run(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_briefly(tiny_backbone, tmp_path_factory.mktemp("kmers"), "--kmer", "3")
+    root = tmp_path_factory.mktemp("kmers")
+    assert main(["train", "--backbone", str(tiny_backbone), "--output_dir", str(root), *SHORT, "--kmer", "3"]) == 0
+    return next(root.rglob(run_files.RESULTS)).parent
 
 
 @pytest.mark.parametrize(

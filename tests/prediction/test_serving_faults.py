@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from datasets import Dataset
 from file_damage import damage
 from hub_server import File, HubServer, Repository
-from huggingface_hub import constants, hf_api
+from huggingface_hub import constants
 from own_files import dna_table, train_own
 from safetensors.torch import load_file, save_file
 from saved_models import classes, fasta, predict, saved, sequences, stop_after_a_chunk
@@ -310,7 +311,7 @@ def hosted(hub: HubServer, dna_model: Path, monkeypatch: pytest.MonkeyPatch, tmp
     places = {"ENDPOINT": hub.url, "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}"}
     for name, value in {**places, "HF_HUB_OFFLINE": False, "HF_HUB_CACHE": str(tmp_path / "cache")}.items():
         monkeypatch.setattr(constants, name, value)
-    monkeypatch.setattr(hf_api.api, "endpoint", hub.url)  # it was read at import
+    monkeypatch.setattr(transformers.utils.hub, "_hf_api", None)  # the one of other tests waits at another address
     monkeypatch.setenv("HF_TOKEN", "hf_owner")
     repository = hub.repositories["model", "owner/tiny"] = Repository("model", "owner/tiny")
     repository.add("main", "model", {path.name: File(path.read_bytes(), False) for path in dna_model.iterdir()})
