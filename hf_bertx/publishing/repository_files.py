@@ -9,10 +9,12 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import yaml
 from huggingface_hub import RepoCard
 
 from .. import run_files
 from ..data.data_copies import BUILDS, check_build, configurations
+from ..registry import first_line
 from ..report.figures import save_figures
 from ..report.make_cells import make_cells
 from ..report.panels import curve_panels
@@ -163,7 +165,11 @@ def space_files(folder: Path) -> tuple[Files, str]:
     """
     if not folder.is_dir():
         raise ValueError(f"{folder}: no such folder")
-    sdk = RepoCard.load(folder / CARD).data.to_dict().get("sdk") if (folder / CARD).is_file() else None
+    card = folder / CARD
+    try:
+        sdk = RepoCard.load(card).data.to_dict().get("sdk") if card.is_file() else None
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{card}: its front matter cannot be read ({first_line(error)})") from None
     if sdk is None:
         raise ValueError(f"{folder}: a Space needs a {CARD} whose front matter says `sdk: gradio`")
     paths = {path.relative_to(folder): path for path in sorted(folder.rglob("*")) if path.is_file()}

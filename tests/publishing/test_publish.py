@@ -288,6 +288,9 @@ def test_a_space_is_the_folder_of_an_app(tmp_path: Path, publish: Publish, hub: 
     (app / "app.py").write_text("print(1)\n")
     error = publish("space", str(app), "bertx/demo")[2]
     assert error == f"{app}: a Space needs a README.md whose front matter says `sdk: gradio`"
+    (app / "README.md").write_text("---\nsdk: [\n---\n")
+    error = publish("space", str(app), "bertx/demo")[2]
+    assert error.startswith(f"{app / 'README.md'}: its front matter cannot be read (while parsing a flow node")
     (app / "README.md").write_text("---\ntitle: Demo\nsdk: gradio\napp_file: app.py\n---\n# Demo\n")
     assert publish("space", str(app), "bertx/demo")[0] == 0
     assert set(hub.files("bertx/demo", "space")) == {".gitattributes", "README.md", "app.py"}
