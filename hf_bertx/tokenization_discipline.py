@@ -252,7 +252,7 @@ class DisciplineTokenizer(PreTrainedTokenizer):
             array([6, 3])
             ```
         """
-        texts, _ = as_columns(list(text), text_pair, False, self.discipline.separator.join)
+        texts, _ = as_columns(text, text_pair, False, self.discipline.separator.join)
         strategy = "longest_first" if truncation else "do_not_truncate"
         rows = self._rows(texts, add_special_tokens, strategy, max_length, verbose)
         ids: np.ndarray = self._encoder.id_by_code.astype(np.int32)

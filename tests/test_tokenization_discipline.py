@@ -238,6 +238,7 @@ def test_tensors_and_empty_batches(dna: DisciplineTokenizer) -> None:
     assert tensors.input_ids.dtype == torch.int64
     assert dna([]).input_ids == []
     assert dna("").input_ids == [dna.cls_token_id, dna.sep_token_id]
+    assert dna.encode_flat("ACGT")[1].tolist() == [6]  # one sequence, not four
 
 
 def test_the_alphabet_cannot_be_extended(dna: DisciplineTokenizer) -> None:
