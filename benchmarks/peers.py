@@ -72,7 +72,7 @@ def our_trainer(case: Case, data: TaskData, backbone: str, device: str, folder: 
     if device == "cpu":
         argv += ["--use_cpu", "--threads", str(torch.get_num_threads())]
     (spec,), args = parse_arguments(argv)
-    use_processor(spec.threads, args.use_cpu)
+    use_processor(spec.options.threads, args.use_cpu)
     return build_trainer(spec, args, data, folder)
 
 

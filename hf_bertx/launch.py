@@ -88,7 +88,7 @@ def prepare(options: Options) -> Prepared:
 
     quiet_loading()
     plans, args = resolve(options, build_own)
-    use_processor(plans[0].threads, args.use_cpu)
+    use_processor(plans[0].options.threads, args.use_cpu)
     push = _push_to_hub(args) if args.push_to_hub else None
     # only the finished run is pushed: no pickle of the Trainer, no token in a checkpoint
     args.push_to_hub, args.hub_token = False, None

@@ -197,6 +197,8 @@ def read_json(path: Path) -> Any:
         raise ValueError(
             f"{path}, line {error.lineno}: not JSON ({error.msg}); remove the folder to run again"
         ) from None
+    except (ValueError, RecursionError) as error:  # not UTF-8, nested too deep, or a number of thousands of digits
+        raise ValueError(f"{path}: not JSON ({error}); remove the folder to run again") from None
 
 
 def sha256(path: Path) -> str:
@@ -287,7 +289,7 @@ def sweep(folder: Path) -> None:
 
     Call it while holding the lock ([`locked`]).
     """
-    for path in folder.glob(".*.tmp"):
+    for path in list(folder.rglob(".*.tmp")):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

@@ -47,8 +47,6 @@ def interrupt(spec: Any, args: Any, *events: tuple[str, int | None]) -> None:
 def assert_same_run(first: Path, second: Path) -> None:
     """Two folders hold the same results, losses and predictions, and the same weights bit for bit."""
     one, two = Run.open_finished(first), Run.open_finished(second)
-    assert one.results is not None
-    assert two.results is not None
     for name in ("metrics", "steps", "selected_step", "restarts", "collapsed", "tokens_seen", "stopped"):
         assert one.results[name] == two.results[name], name
     assert one.curve("loss") == two.curve("loss")

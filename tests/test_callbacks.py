@@ -42,7 +42,6 @@ def test_a_checkpoint_counts_once_it_is_whole(tmp_path: Path) -> None:
     assert names == ["checkpoint-10", "checkpoint-15", "checkpoint-16", "checkpoint-5"]
     (tmp_path / "checkpoint-16" / "complete.json").unlink()
     last = run_checkpoints.last_complete_checkpoint(tmp_path)
-    assert last is not None
     assert last.name == "checkpoint-15"
     assert not (tmp_path / "checkpoint-16").exists()  # half of a checkpoint is in the way of the next one
 
@@ -54,7 +53,6 @@ def test_loss_converged_stops_and_says_why(tmp_path: Path) -> None:
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert trainer.state.global_step < trainer.state.max_steps == 400
     assert sum(losses[-3:]) / 3 <= 0.05 < sum(losses[-4:-1]) / 3
-    assert stop.reason is not None
     assert re.fullmatch(
         r"the mean of the last 3 logged losses, 0\.0\d+, is at or below 0\.05 at step \d+", stop.reason
     )

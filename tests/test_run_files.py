@@ -71,23 +71,28 @@ def test_files_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
         (temporary / "half").write_text("x")
         raise OSError("disk full")
 
-    run_files.write_folder(tmp_path / "model", lambda folder: (folder / "w").write_text("good"))  # type: ignore[arg-type,return-value]
+    run_files.write_folder(tmp_path / "model", lambda folder: (folder / "w").write_text("good"))
     with pytest.raises(OSError, match="disk full"):
         run_files.write_folder(tmp_path / "model", fails)
     assert (tmp_path / "model" / "w").read_text() == "good"
     assert run_files.read_json(path) == {"a": 1}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "model"]
-    path.write_text('{"a": ')
-    with pytest.raises(ValueError, match=r"a\.json, line 1: not JSON"):
-        run_files.read_json(path)
+
+
+@pytest.mark.parametrize("content", [b'{"a": ', b'{"a": "\xff"}', b"[" * 50_000, b"9" * 5000])
+def test_damaged_json_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json(, line 1)?: not JSON \(.*; remove the folder to run again"):
+        run_files.read_json(tmp_path / "a.json")
 
 
 def test_a_start_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
-    for name in (".model.x1.tmp/weights", "checkpoints/checkpoint-2/optimizer.pt", "model/weights"):
+    kept = ["checkpoints/a.pt", "model/weights"]
+    killed = [".model.x1.tmp/weights", ".log.x2.tmp", "model/.card.x3.tmp"]
+    for name in (*kept, *killed):
         run_files.write_text(tmp_path / name, "x")
-    (tmp_path / ".log.json.x2.tmp").write_text("x")
     run_files.sweep(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "model"]
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == [tmp_path / name for name in kept]
     (tmp_path / run_files.RESULTS).write_text("{}")
     run_files.sweep(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "results.json"]

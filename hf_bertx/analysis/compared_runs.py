@@ -53,7 +53,7 @@ def finished_run(folder: Path) -> Run:
 def resolved_run(run: Run) -> ResolvedRun:
     """A finished run, resolved so that its model and tokenizer can be built again."""
     s = run.specification
-    values = s["hyperparameters"] | s | {"data_dir": None, "resume": True, "task": run.task}
+    values = s["hyperparameters"] | s | {"data_dir": None, "task": run.task}
     values |= {"backbone": resolve_backbone(s["backbone"]), "arm": get_arm(s["arm"])}
     values |= {"protocol": get_protocol(s["protocol"])}
     return ResolvedRun(**{field.name: values[field.name] for field in fields(ResolvedRun) if field.name in values})

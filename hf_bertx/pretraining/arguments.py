@@ -12,8 +12,7 @@ from transformers import TrainingArguments
 from transformers.hf_argparser import HfArg
 
 from ..disciplines import DISCIPLINES, get_discipline
-from ..runs.argument_parser import OneLineParser, read_arguments_file, sections_of
-from ..runs.precision import add_use_cpu, precision_defaults
+from ..runs.argument_parser import OneLineParser, precision_defaults, sections_of
 from ..runs.training_options import REFUSED_IN_PRETRAINING, check_given, check_values
 from .corpus import DOCUMENTS, Source
 
@@ -162,10 +161,9 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
     Raises:
         ValueError: a value that is not allowed; the message names it and the allowed ones.
     """
-    classes, program = (PretrainingArguments, TrainingArguments), "bertx pretrain"
-    given, argv = read_arguments_file(argv, classes, program)
+    program = "bertx pretrain"
     parser = OneLineParser(
-        classes,
+        (PretrainingArguments, TrainingArguments),
         prog=program,
         description="Masked-LM pre-training of BERT or ALBERT on text or sequences. Keeps a model folder at each of a "
         "list of steps: a backbone of `bertx train`, or a series of `bertx study figure3-small --series OUTPUT`. The "
@@ -173,13 +171,9 @@ def parse_pretraining(argv: list[str]) -> tuple[PretrainingArguments, TrainingAr
         epilog=_EXAMPLES,
         sections=sections_of(PretrainingArguments, _SECTIONS, _COMMON, REFUSED_IN_PRETRAINING),
     )
-    first = OneLineParser(prog=program, add_help=False)
-    first.add_argument("--precision", default=given.get("precision", "auto"))
-    add_use_cpu(first, given)
-    known, _ = first.parse_known_args(argv)
-    parser.set_defaults(**_DEFAULTS, dataloader_pin_memory=torch.cuda.is_available() and not known.use_cpu)
-    parser.set_defaults(**{**precision_defaults(known.precision, known.use_cpu), **given})
-    named = parser.given(argv) | set(given)
+    argv = parser.expand_file(argv)
+    parser.set_defaults(**_DEFAULTS, **precision_defaults(argv, program))
+    named = parser.given(argv)
     check_given(named, REFUSED_IN_PRETRAINING)
     options, training = parser.read(argv)
     values = {**vars(training), **vars(options)}

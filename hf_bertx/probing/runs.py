@@ -20,7 +20,8 @@ from ..data.input_records import InputRecord
 from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
-from ..runs.arguments import check_class_weights, windows_of
+from ..runs.arguments import windows_of
+from ..runs.option_checks import check_class_weights
 from ..runs.order import check_same, machine, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values

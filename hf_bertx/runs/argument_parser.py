@@ -5,17 +5,25 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
+import json
 import textwrap
 from collections.abc import Collection
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
 from ..data.sequence_files import parse_json
 from ..data.text_files import open_text, read_yaml
+from .precision import uses_bfloat16
+from .spec import option_words
 
+# The Trainer's own options, on and off -> the precision whose defaults do not contradict them.
+_SWITCHES = {"bf16": ("bfloat16", "float32"), "fp16": ("float32", "auto")}
 Sections = dict[str, dict[str, str]]  # title -> name of a field -> its help; an empty one: the parser's own
 
 
@@ -99,44 +107,55 @@ class OneLineParser(HfArgumentParser):
         Raises:
             ValueError: a value that is not allowed, or a word that belongs to no option.
         """
-        *parsed, rest = self.parse_args_into_dataclasses(argv, look_for_args_file=False, return_remaining_strings=True)
+        try:
+            *parsed, rest = self.parse_args_into_dataclasses(
+                argv, look_for_args_file=False, return_remaining_strings=True
+            )
+        except json.JSONDecodeError as error:  # of an option that takes named values
+            self.error(f"{error.doc!r} is not JSON ({error.msg})")
+        self._check_rest(rest)
+        return tuple(parsed)
+
+    def _check_rest(self, rest: list[str]) -> None:
         if rest:
             self.error(f"{rest[0]!r} belongs to no option: the one before it takes a single value")
-        return tuple(parsed)
+
+    def expand_file(self, argv: list[str]) -> list[str]:
+        """A command line with the options of the YAML or JSON file that it may begin with, ahead of its own.
+
+        Raises:
+            ValueError: a file that is missing, or holds something other than these options and their values.
+        """
+        if not argv or argv[0].startswith("-"):
+            return argv
+        path = Path(argv[0])
+        if path.suffix not in (".json", ".yaml", ".yml"):
+            raise ValueError(
+                f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first; a file of "
+                "sequences is named by --train_file"
+            )
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        values = _read_mapping(path)
+        if not isinstance(values, dict):
+            raise ValueError(f"{path}: holds {type(values).__name__}, not a mapping of argument names to values")
+        for name, value in values.items():
+            items = value if isinstance(value, list) else [value]
+            if not all(isinstance(item, (str, int, float, bool, dict)) for item in items):
+                raise ValueError(f"{path}: {name} is {value!r}; give a value or a list")
+        words = option_words(values)
+        try:
+            self.given(words)
+            self._check_rest(self.parse_known_args(words)[1])
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return [*words, *argv[1:]]
 
 
 def _metavar(action: argparse.Action) -> str:
     if action.nargs == "?":
         return "BOOL"
     return {int: "N", float: "X"}.get(action.type, action.dest.rpartition("_")[2].upper())  # type: ignore[call-overload]
-
-
-def read_arguments_file(argv: list[str], classes: tuple[type, ...], program: str) -> tuple[dict[str, Any], list[str]]:
-    """The arguments of a YAML or JSON file that may come first, and the rest of the command line.
-
-    Raises:
-        ValueError: a file that is missing, or holds something other than arguments of these dataclasses.
-    """
-    if not argv or argv[0].startswith("-"):
-        return {}, argv
-    path = Path(argv[0])
-    if path.suffix not in (".json", ".yaml", ".yml"):
-        raise ValueError(
-            f"{argv[0]!r}: arguments start with --, or come from a .yaml or .json file named first; a file of "
-            "sequences is named by --train_file"
-        )
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file")
-    values = _read_mapping(path)
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: holds {type(values).__name__}, not a mapping of argument names to values")
-    names = {f.name for cls in classes for f in fields(cls)}
-    stray = sorted(str(name) for name in set(values) - names)
-    if stray:
-        near = difflib.get_close_matches(stray[0], names, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ";"
-        raise ValueError(f"{path}: unknown argument {stray[0]!r}{hint} `{program} --help` lists them")
-    return _typed(values, classes, path, program), argv[1:]
 
 
 def _read_mapping(path: Path) -> Any:
@@ -146,26 +165,28 @@ def _read_mapping(path: Path) -> Any:
         return parse_json(file.read(), path, 1)
 
 
-def _typed(values: dict[str, Any], classes: tuple[type, ...], path: Path, program: str) -> dict[str, Any]:
-    """Values of a file, converted as on the command line: YAML reads `1e-5` as a string."""
-    parser = OneLineParser(classes, prog=program)
-    actions = {action.dest: action for action in reversed(parser._actions) if action.option_strings}
-    out: dict[str, Any] = {}
-    for name, value in values.items():
-        action = actions[name]
-        if isinstance(value, dict) and name.endswith(("_kwargs", "_config")):
-            out[name] = value
-            continue
-        many = action.nargs == "+"
-        items = value if many and isinstance(value, list) else [value]
-        if not items or not all(isinstance(item, (str, int, float, bool)) for item in items):
-            raise ValueError(f"{path}: {name} is {value!r}; give a value{' or a list' if many else ''}")
-        try:
-            kept = () if many or action.type in (int, float) else bool
-            typed = [item if isinstance(item, kept) else parser._get_value(action, str(item)) for item in items]
-            for item in typed if action.choices is not None else ():
-                parser._check_value(action, item)
-        except argparse.ArgumentError as error:
-            raise ValueError(f"{path}: {name}: {error.message}") from None
-        out[name] = typed if many else typed[0]
-    return out
+def precision_defaults(argv: list[str], program: str) -> dict[str, Any]:
+    """Fields of `TrainingArguments` that follow from `--precision`, `--bf16`, `--fp16` and `--use_cpu`.
+
+    They have to be set at construction. On a CPU, bfloat16 also needs `use_cpu`.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    parser = OneLineParser((), prog=program, add_help=False)
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--use_cpu", "--use-cpu", nargs="?", const=True, type=string_to_bool, default=False)
+    for name in _SWITCHES:
+        stored: dict[str, Any] = {"dest": "precision", "type": partial(_precision, name), "default": argparse.SUPPRESS}
+        parser.add_argument(f"--{name}", nargs="?", const="true", **stored)
+    known, _ = parser.parse_known_args(argv)
+    bfloat16 = uses_bfloat16(known.precision, known.use_cpu)
+    defaults = {"bf16": bfloat16, "dataloader_pin_memory": torch.cuda.is_available() and not known.use_cpu}
+    if bfloat16:
+        defaults["use_cpu"] = known.use_cpu or not torch.accelerator.is_available()
+    return defaults
+
+
+def _precision(switch: str, value: str) -> str:
+    on, off = _SWITCHES[switch]
+    return on if string_to_bool(value) else off

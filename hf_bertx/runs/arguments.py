@@ -20,13 +20,20 @@ from ..protocols import Protocol, get_protocol
 from ..registry import unknown
 from ..tasks import Task, get_task, rows_folder
 from ..tokenization.windows import Windows
-from .argument_parser import OneLineParser, read_arguments_file, sections_of
+from .argument_parser import OneLineParser, precision_defaults, sections_of
 from .optimizers import OPTIMIZERS
-from .option_checks import check_own, check_push, check_quick
+from .option_checks import check_class_weights, check_has_classes, check_own, check_push, check_quick
 from .options import COMMON, EXAMPLES, SECTIONS, RunArguments
-from .precision import add_use_cpu, precision_defaults
 from .training_options import REFUSED, check_given, check_values
 
+_PROGRAM = "bertx train"
+_DEFAULTS: dict[str, Any] = {
+    "output_dir": "runs",
+    "per_device_train_batch_size": 0,  # 0: as many as the global batch size asks for
+    "restore_callback_states_from_checkpoint": True,
+    "save_total_limit": 2,
+    "hub_strategy": "end",
+}
 _VARIANT = re.compile(r"[\w.+=-]*")
 
 
@@ -41,25 +48,15 @@ class ResolvedRun:
     seed: int
     split: str = "paper"
     fraction: float = 1.0
-    max_eval_items: int | None = None
     variant: str = ""
     data_dir: str | None = None
     precision: str = "float32"
     learning_rate: float = 0.0
-    optimizer: str | None = None
     global_batch_size: int = 32
     attention_dropout: float | None = None
     standardize_targets: bool = False
-    stop_at_loss: float | None = None
-    shortcuts: bool = True
-    resume: bool = True
-    rows_on_device: bool = True
-    threads: int | None = None
-    plan: str | None = None
     kmer: int | None = None
     windows: Windows | None = None
-    calibrate: bool = False
-    class_weights: str | None = None
     restarts: int = 0
     options: RunArguments = field(default_factory=RunArguments, compare=False)  # as they were given
 
@@ -133,16 +130,18 @@ def read_options(argv: list[str]) -> Options:
     Raises:
         ValueError: a value that is not allowed, or an option that would not be used; the message names it.
     """
-    in_file, argv = read_arguments_file(argv, (RunArguments, TrainingArguments), "train.py")
-    first = OneLineParser((), prog="train.py", add_help=False)
-    for name, default in {"protocol": "recommended", "precision": "auto"}.items():
-        first.add_argument(f"--{name}", default=in_file.get(name, default))
-    add_use_cpu(first, in_file)
-    known, _ = first.parse_known_args(argv)
-    protocol = get_protocol(known.protocol)
-    parser = _parser(protocol, known.precision, known.use_cpu)
-    parser.set_defaults(**in_file)
-    given = parser.given(argv) | set(in_file)
+    parser = OneLineParser(
+        (RunArguments, TrainingArguments),
+        prog=_PROGRAM,
+        description="Fine-tunes a text-pretrained encoder on a task, tests it once and saves it. Without any option: "
+        "the arm `bert` of dna-splice. Options may come from a YAML or JSON file, named first.",
+        epilog=EXAMPLES,
+        sections=sections_of(RunArguments, SECTIONS, COMMON, REFUSED),
+    )
+    argv = parser.expand_file(argv)
+    protocol = _protocol_of(argv)
+    parser.set_defaults(**_DEFAULTS, **precision_defaults(argv, _PROGRAM), **protocol.training)
+    given = parser.given(argv)
     check_given(given)
     run, training = parser.read(argv)
     values = {**vars(training), **vars(run)}
@@ -167,65 +166,32 @@ def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[R
     Raises:
         ValueError: an unknown name, or options that do not fit the task.
     """
-    run, training, given, protocol = options.run, options.training, set(options.given), options.protocol
+    run, training = options.run, options.training
     arms = [get_arm(name) for name in run.arm]
-    task = get_task(run.task) if run.train_file is None else None
-    run.data_dir = run.data_dir or rows_folder(run.task)
-    if task is None:
-        if build_own is None:
-            raise ValueError("--train_file: this command does not build data; use train.py")
-        name = run.task if "task" in given else Path(run.train_file or "").name.partition(".")[0]
+    if run.train_file is None:
+        task = get_task(run.task)
+        run.data_dir = run.data_dir or rows_folder(run.task)
+    elif build_own is None:
+        raise ValueError("--train_file: this command does not build data; use train.py")
+    else:
+        name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
         built = build_own(name, Path(training.output_dir or "runs") / "data", options.own_data)
         task, run.data_dir = built.task, str(built.folder)
-    if "num_train_epochs" not in given:
-        training.num_train_epochs = protocol.train_epochs(task)
+    if "num_train_epochs" not in options.given:
+        training.num_train_epochs = options.protocol.train_epochs(task)
     training.include_num_input_tokens_seen = "non_padding"  # the parser reads this field as a boolean only
-    return [_specify(run, training, given, task, protocol, arm) for arm in arms], training
+    return [_specify(options, task, arm) for arm in arms], training
 
 
-def _parser(protocol: Protocol, precision: str, use_cpu: bool) -> OneLineParser:
-    """All options of a run, with a protocol's defaults."""
-    parser = OneLineParser(
-        (RunArguments, TrainingArguments),
-        prog="bertx train",
-        description="Fine-tunes a text-pretrained encoder on a task, tests it once and saves it. Without any option: "
-        "the arm `bert` of dna-splice. Options may come from a YAML or JSON file, named first.",
-        epilog=EXAMPLES,
-        sections=sections_of(RunArguments, SECTIONS, COMMON, REFUSED),
-    )
-    parser.set_defaults(
-        output_dir="runs",
-        **precision_defaults(precision, use_cpu),
-        per_device_train_batch_size=0,  # 0: as many as the global batch size asks for
-        dataloader_pin_memory=torch.cuda.is_available() and not use_cpu,
-        restore_callback_states_from_checkpoint=True,
-        save_total_limit=2,
-        hub_strategy="end",
-        **protocol.training,
-    )
-    return parser
+def _protocol_of(argv: list[str]) -> Protocol:
+    """The protocol of a command line; it is read first because defaults of other options depend on it."""
+    parser = OneLineParser((), prog=_PROGRAM, add_help=False)
+    parser.add_argument("--protocol", default="recommended")
+    return get_protocol(parser.parse_known_args(argv)[0].protocol)
 
 
-def _check_classes(run: RunArguments, training: TrainingArguments, task: Task) -> None:
-    """Refuses options of classifiers for other tasks."""
-    if training.label_smoothing_factor and (task.labels is None or task.multi_label):
-        other = "has several labels an item" if task.multi_label else "is a regression"
-        raise ValueError(f"--label_smoothing_factor needs classes, and task {task.name} {other}")
-    check_class_weights(run.class_weights, task)
-
-
-def check_class_weights(weights: str | None, task: Task) -> None:
-    """Raises a ValueError for weights that are not allowed, or a task without classes."""
-    if weights not in (None, "balanced"):
-        raise ValueError(f"--class_weights is {weights!r}; allowed: balanced")
-    if weights and (task.labels is None or task.multi_label):
-        other = "has several labels an item" if task.multi_label else "is a regression"
-        raise ValueError(f"--class_weights needs classes, and task {task.name} {other}")
-
-
-def _specify(
-    run: RunArguments, training: TrainingArguments, given: set[str], task: Task, protocol: Protocol, arm: Arm
-) -> ResolvedRun:
+def _specify(options: Options, task: Task, arm: Arm) -> ResolvedRun:
+    run, training, protocol = options.run, options.training, options.protocol
     split = run.split or protocol.split(task)
     check_split(split)
     misfit = arm.misfit(task.name, task.discipline)
@@ -233,11 +199,13 @@ def _specify(
         raise ValueError(misfit)
     if run.kmer is not None:
         get_discipline(task.discipline, run.kmer)
-    rate = training.learning_rate if "learning_rate" in given else protocol.learning_rate(arm, task)
+    given_rate = "learning_rate" in options.given
     task, windows = windows_of(task, run.window, run.overlap)
     if run.calibrate and training.fsdp:
         raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
-    _check_classes(run, training, task)
+    if training.label_smoothing_factor:
+        check_has_classes("label_smoothing_factor", task)
+    check_class_weights(run.class_weights, task)
     if not _VARIANT.fullmatch(run.variant):
         raise ValueError(f"--variant is {run.variant!r}; allowed: letters, digits and . _ + = -")
     if run.optimizer is not None and run.optimizer not in OPTIMIZERS:
@@ -250,28 +218,18 @@ def _specify(
         seed=training.seed,
         fraction=run.fraction,
         split=split,
-        max_eval_items=run.max_eval_items,
-        plan=run.plan,
         variant=run.variant,
         data_dir=run.data_dir,
         precision="bfloat16" if training.bf16 else "float16" if training.fp16 else "float32",
-        learning_rate=rate,
-        optimizer=run.optimizer,
+        learning_rate=training.learning_rate if given_rate else protocol.learning_rate(arm, task),
         global_batch_size=run.global_batch_size or protocol.global_batch_size,
         attention_dropout=protocol.attention_dropout if run.attention_dropout is None else run.attention_dropout,
         standardize_targets=(
             protocol.standardize_targets if run.standardize_targets is None else run.standardize_targets
         ),
-        stop_at_loss=run.stop_at_loss,
-        shortcuts=run.shortcuts,
-        resume=run.resume,
-        rows_on_device=run.rows_on_device,
-        threads=run.threads,
         kmer=run.kmer,
         options=run,
         windows=windows,
-        calibrate=run.calibrate,
-        class_weights=run.class_weights,
         restarts=protocol.restarts if run.restarts is None else run.restarts,
     )
 

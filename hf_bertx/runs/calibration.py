@@ -11,6 +11,7 @@ from .. import metrics
 from ..data.task_data import TaskData
 from ..modeling_discipline import last_linear
 from .arguments import ResolvedRun
+from .option_checks import check_has_classes
 from .trainer import RunTrainer
 from .windows import by_item, rows_of
 
@@ -22,12 +23,10 @@ def check_calibration(spec: ResolvedRun, data: TaskData) -> None:
     """Raises:
     ValueError: the run is to be calibrated and has no classes, or too few items to fit the temperature on.
     """
-    if not spec.calibrate:
+    if not spec.options.calibrate:
         return
     task, items = spec.task, len(data.splits["validation"])
-    if task.regression or task.multi_label:
-        other = "is a regression" if task.regression else "has several labels an item"
-        raise ValueError(f"--calibrate needs classes, and task {task.name} {other}")
+    check_has_classes("calibrate", task)
     if task.test_split == "validation":
         raise ValueError(f"--calibrate needs validation items, and task {task.name} is tested on them")
     if items < FEWEST_ITEMS:

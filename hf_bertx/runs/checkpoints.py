@@ -38,19 +38,15 @@ def last_complete_checkpoint(folder: Path, warn: Callable[[str], None] = lambda 
     """
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
         trouble = _trouble(checkpoint)
-        if trouble is None and (best := best_checkpoint(checkpoint)) is not None:
-            trouble = _trouble(best)
+        if trouble is None:
+            best = run_files.read_json(checkpoint / _TRAINER_STATE).get("best_model_checkpoint")
+            # the name alone, because the run's folder may have been moved
+            trouble = None if best is None else _trouble(folder / Path(best).name)
         if trouble is None:
             return checkpoint
         warn(f"{checkpoint.name} cannot be used: {trouble}. It is removed; the run goes on from the one before")
         shutil.rmtree(checkpoint)
     return None
-
-
-def best_checkpoint(checkpoint: Path) -> Path | None:
-    """The checkpoint beside this one that was best on validation when this one was written."""
-    best = run_files.read_json(checkpoint / _TRAINER_STATE).get("best_model_checkpoint")
-    return None if best is None else checkpoint.parent / Path(best).name
 
 
 def was_last(checkpoint: Path) -> bool:

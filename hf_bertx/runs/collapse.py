@@ -72,7 +72,7 @@ class CollapseGuardCallback(TrainerCallback):
     """
 
     def __init__(self, constant_loss: float | None = None) -> None:
-        self.constant_loss = constant_loss
+        self.constant_loss: Any = constant_loss  # a number once training has begun
         self.reason: str | None = None
         self._warned = False
 
@@ -88,7 +88,7 @@ class CollapseGuardCallback(TrainerCallback):
         if self._warned or not state.max_steps / 2 <= state.global_step < state.max_steps:
             return
         self._warned = True
-        loss = self._near_constant(state)
+        loss = near_constant_loss(state.log_history, self.constant_loss, state.global_step)
         if loss is not None and state.is_world_process_zero:
             logger.warning(
                 f"step {state.global_step} of {state.max_steps}: the training loss, {loss:.3g}, is still that of the "
@@ -108,7 +108,7 @@ class CollapseGuardCallback(TrainerCallback):
             loader: batches as the model takes them, on its device.
             state: of the training that is over.
         """
-        loss = self._near_constant(state)
+        loss = near_constant_loss(state.log_history, self.constant_loss, state.global_step)
         if loss is not None:
             answers, labels = _answers(model, loader)
             if constant_answer(labels, answers, model.config.num_labels == 1):
@@ -117,10 +117,6 @@ class CollapseGuardCallback(TrainerCallback):
                     f"{self.constant_loss:.3g}, and every item gets the same answer"
                 )
         return self.reason
-
-    def _near_constant(self, state: TrainerState) -> float | None:
-        assert self.constant_loss is not None  # training has begun
-        return near_constant_loss(state.log_history, self.constant_loss, state.global_step)
 
 
 def _labels(rows: Any) -> np.ndarray:

@@ -135,18 +135,13 @@ def model_to_train(spec: ResolvedRun, tokenizer: Any, train_rows: Dataset, used_
     model = build_model(spec, tokenizer)
     if spec.standardize_targets and spec.task.labels is None:
         standardize_output(model, train_rows["label"][:])
-    model = apply_tuning(model, spec.arm.tuning, *_base_model(spec))
-    if spec.shortcuts:
+    base, _, revision = backbone_origin(spec).partition("@")
+    model = apply_tuning(model, spec.arm.tuning, base, revision or None)
+    if spec.options.shortcuts:
         from ..performance import speed_up_training
 
         speed_up_training(model.get_base_model() if spec.arm.tuning == "lora" else model, used_ids)
     return model
-
-
-def _base_model(spec: ResolvedRun) -> tuple[str, str | None]:
-    """The base model that an adapter names: Hub id and revision, or a folder's last name."""
-    name, _, revision = backbone_origin(spec).partition("@")
-    return name, revision or None
 
 
 def save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path) -> tuple[int, int]:
@@ -162,7 +157,7 @@ def save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path)
     # rows of unused ids count as trained in a full tuning
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = merged(model)
-    if spec.shortcuts:
+    if spec.options.shortcuts:
         from ..performance import restore
 
         restore(plain)

@@ -6,6 +6,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
 from ..data.task_data import OWN_ARGUMENTS
+from ..tasks import Task
 from .options import RunArguments
 
 
@@ -60,3 +61,18 @@ def check_push(run: RunArguments, training: TrainingArguments) -> None:
             f"--hub_model_id {training.hub_model_id} names one repository, and {len(run.arm)} arms are trained: leave "
             "it out, and each gets a name of its own"
         )
+
+
+def check_class_weights(weights: str | None, task: Task) -> None:
+    """Raises a ValueError for weights that are not allowed, or a task without classes."""
+    if weights not in (None, "balanced"):
+        raise ValueError(f"--class_weights is {weights!r}; allowed: balanced")
+    if weights is not None:
+        check_has_classes("class_weights", task)
+
+
+def check_has_classes(option: str, task: Task) -> None:
+    """Raises a ValueError for an option of classifiers and a task whose items do not have one class each."""
+    if task.labels is None or task.multi_label:
+        other = "has several labels an item" if task.multi_label else "is a regression"
+        raise ValueError(f"--{option} needs classes, and task {task.name} {other}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from transformers.hf_argparser import HfArg
+
 from ..arms import ARMS
 from ..backbones import BACKBONES
 from ..data.task_data import SPLITS
@@ -55,43 +57,31 @@ examples:
 class RunArguments:
     """What `bertx train` takes beside every field of `transformers.TrainingArguments`."""
 
-    task: str = field(
-        default="dna-splice",
-        metadata={"help": f"One of: {', '.join(TASKS)}; or a folder that `bertx data build` made."},
+    task: str = HfArg(
+        default="dna-splice", help=f"One of: {', '.join(TASKS)}; or a folder that `bertx data build` made."
     )
-    data_dir: str | None = field(
+    data_dir: str | None = HfArg(
+        default=None, help="Folder that `bertx data build` made, or of Parquet files with the task's columns."
+    )
+    split: str | None = HfArg(default=None, help=f"Split of the data: {', '.join(SPLITS)}. By default the protocol's.")
+    fraction: float = HfArg(default=1.0, help="Share of the training data, more than 0 and at most 1.")
+    max_eval_items: int | None = HfArg(
+        default=None, help="Validate and test on at most N items, the same for every arm and seed. By default on all."
+    )
+    kmer: int | None = HfArg(
+        default=None, help="Cut sequences of letters into k-mers of N, e.g. 3. By default each letter is a token."
+    )
+    window: int | None = HfArg(
         default=None,
-        metadata={"help": "Folder that `bertx data build` made, or of Parquet files with the task's columns."},
+        help="Read longer items in windows of N symbols (letters, k-mers, pitches). Each is trained with the "
+        "item's label; the probabilities, or values, of an item's windows are averaged. By default an item is cut "
+        "to what the model reads: 510 symbols for BERT.",
     )
-    split: str | None = field(
-        default=None, metadata={"help": f"Split of the data: {', '.join(SPLITS)}. By default the protocol's."}
-    )
-    fraction: float = field(default=1.0, metadata={"help": "Share of the training data, more than 0 and at most 1."})
-    max_eval_items: int | None = field(
-        default=None,
-        metadata={"help": "Validate and test on at most N items, the same for every arm and seed. By default on all."},
-    )
-    kmer: int | None = field(
-        default=None,
-        metadata={"help": "Cut sequences of letters into k-mers of N, e.g. 3. By default each letter is a token."},
-    )
-    window: int | None = field(
-        default=None,
-        metadata={
-            "help": "Read longer items in windows of N symbols (letters, k-mers, pitches). Each is trained with the "
-            "item's label; the probabilities, or values, of an item's windows are averaged. By default an item is cut "
-            "to what the model reads: 510 symbols for BERT."
-        },
-    )
-    overlap: int | None = field(
-        default=None, metadata={"help": "Symbols that two windows share at least; by default 0."}
-    )
-    calibrate: bool = field(
+    overlap: int | None = HfArg(default=None, help="Symbols that two windows share at least; by default 0.")
+    calibrate: bool = HfArg(
         default=False,
-        metadata={
-            "help": "After training divide the head by the temperature that fits validation best, so that a score of "
-            "0.9 means right in nine of ten cases. results.json has the calibration error before and after."
-        },
+        help="After training divide the head by the temperature that fits validation best, so that a score of "
+        "0.9 means right in nine of ten cases. results.json has the calibration error before and after.",
     )
     arm: list[str] = field(
         default_factory=lambda: ["bert"],
@@ -99,161 +89,115 @@ class RunArguments:
             "help": f"One or more, trained one after the other: {', '.join(ARMS)}. `bertx tasks` says what each is."
         },
     )
-    backbone: str = field(
+    backbone: str = HfArg(
         default="minilm-l6",
-        metadata={"help": f"One of: {', '.join(BACKBONES)}, multiberts-seed_S[-step_Nk]; a Hub id, or a folder."},
+        help=f"One of: {', '.join(BACKBONES)}, multiberts-seed_S[-step_Nk]; a Hub id, or a folder.",
     )
-    protocol: str = field(
-        default="recommended",
-        metadata={"help": f"Defaults of all hyperparameters: {', '.join(PROTOCOLS)}. Each can be overridden."},
+    protocol: str = HfArg(
+        default="recommended", help=f"Defaults of all hyperparameters: {', '.join(PROTOCOLS)}. Each can be overridden."
     )
-    attention_dropout: float | None = field(
-        default=None, metadata={"help": "Of the backbone. By default the protocol's."}
+    attention_dropout: float | None = HfArg(default=None, help="Of the backbone. By default the protocol's.")
+    standardize_targets: bool | None = HfArg(
+        default=None, help="Start a regression at the targets' mean and scale. By default the protocol's choice."
     )
-    standardize_targets: bool | None = field(
+    train_file: str | None = HfArg(
+        default=None, help="A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files. --task names it."
+    )
+    validation_file: str | None = HfArg(
+        default=None, help="Choose the best weights on this file. By default on items of --train_file."
+    )
+    test_file: str | None = HfArg(default=None, help="Test on this file. By default on items of --train_file.")
+    discipline: str | None = HfArg(default=None, help="What the file holds: dna, protein, music or text.")
+    problem: str | None = HfArg(
         default=None,
-        metadata={"help": "Start a regression at the targets' mean and scale. By default the protocol's choice."},
+        help="classification, regression, or multi_label: several labels an item, divided by `;`. By default "
+        "labels with a decimal point make a regression.",
     )
-    train_file: str | None = field(
+    sequence_column: str | None = HfArg(default=None, help="(default: sequence)")
+    second_sequence_column: str | None = HfArg(default=None, help="The second sequence of pairs.")
+    label_column: str | None = HfArg(default=None, help="(default: label)")
+    id_column: str | None = HfArg(default=None, help="(default: id, if there is one)")
+    group_column: str | None = HfArg(
+        default=None, help="Items of one group stay on one side of a split. (default: group, if there is one)"
+    )
+    label_pattern: str | None = HfArg(
+        default=None, help="Regular expression for FASTA headers; its ( ) encloses the label."
+    )
+    labels_file: str | None = HfArg(
         default=None,
-        metadata={
-            "help": "A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files. --task names it."
-        },
+        help="Table with the label of each MIDI file (columns file and label) or FASTA record (id and label).",
     )
-    validation_file: str | None = field(
-        default=None, metadata={"help": "Choose the best weights on this file. By default on items of --train_file."}
-    )
-    test_file: str | None = field(
-        default=None, metadata={"help": "Test on this file. By default on items of --train_file."}
-    )
-    discipline: str | None = field(
-        default=None, metadata={"help": "What the file holds: dna, protein, music or text."}
-    )
-    problem: str | None = field(
+    skip_unreadable: bool = HfArg(default=False, help="Leave out MIDI files that cannot be read.")
+    metric: str | None = HfArg(
         default=None,
-        metadata={
-            "help": "classification, regression, or multi_label: several labels an item, divided by `;`. By default "
-            "labels with a decimal point make a regression."
-        },
+        help="Metric that the best weights are chosen by: accuracy (default), balanced_accuracy, mcc or "
+        "macro_f1; for numbers spearman (default) or pearson. All are reported.",
     )
-    sequence_column: str | None = field(default=None, metadata={"help": "(default: sequence)"})
-    second_sequence_column: str | None = field(default=None, metadata={"help": "The second sequence of pairs."})
-    label_column: str | None = field(default=None, metadata={"help": "(default: label)"})
-    id_column: str | None = field(default=None, metadata={"help": "(default: id, if there is one)"})
-    group_column: str | None = field(
+    similarity_threshold: float | None = HfArg(
         default=None,
-        metadata={"help": "Items of one group stay on one side of a split. (default: group, if there is one)"},
+        help="For your own data without a group column: items that share this fraction of their k-mers, or "
+        "more, form a group and stay on one side of a split. 0.5 keeps near copies together.",
     )
-    label_pattern: str | None = field(
-        default=None, metadata={"help": "Regular expression for FASTA headers; its ( ) encloses the label."}
-    )
-    labels_file: str | None = field(
+    folds: int | None = HfArg(
         default=None,
-        metadata={
-            "help": "Table with the label of each MIDI file (columns file and label) or FASTA record (id and label)."
-        },
+        help="Cross-validation of your own data in N folds, stratified by class and by group: N runs, one "
+        "table, and a prediction for each item from the run that did not train on it.",
     )
-    skip_unreadable: bool = field(default=False, metadata={"help": "Leave out MIDI files that cannot be read."})
-    metric: str | None = field(
+    baselines: str | None = HfArg(
         default=None,
-        metadata={
-            "help": "Metric that the best weights are chosen by: accuracy (default), balanced_accuracy, mcc or "
-            "macro_f1; for numbers spearman (default) or pearson. All are reported."
-        },
+        help="plain: fit the plain baselines and a probe first, and keep the best model on validation; or "
+        "none. By default plain for your own data, none for a task of the paper.",
     )
-    similarity_threshold: float | None = field(
-        default=None,
-        metadata={
-            "help": "For your own data without a group column: items that share this fraction of their k-mers, or "
-            "more, form a group and stay on one side of a split. 0.5 keeps near copies together."
-        },
-    )
-    folds: int | None = field(
-        default=None,
-        metadata={
-            "help": "Cross-validation of your own data in N folds, stratified by class and by group: N runs, one "
-            "table, and a prediction for each item from the run that did not train on it."
-        },
-    )
-    baselines: str | None = field(
-        default=None,
-        metadata={
-            "help": "plain: fit the plain baselines and a probe first, and keep the best model on validation; or "
-            "none. By default plain for your own data, none for a task of the paper."
-        },
-    )
-    probe_items: str = field(
+    probe_items: str = HfArg(
         default="2000",
-        metadata={
-            "help": "Training items of the probe that comes first (frozen features and a closed-form head), or all; 0 "
-            "leaves it out."
-        },
+        help="Training items of the probe that comes first (frozen features and a closed-form head), or all; 0 "
+        "leaves it out.",
     )
-    quick: bool = field(
-        default=False, metadata={"help": "Stop after the baselines and the probe, and save the probe as a model."}
-    )
-    find_learning_rate: bool = field(
+    quick: bool = HfArg(default=False, help="Stop after the baselines and the probe, and save the probe as a model.")
+    find_learning_rate: bool = HfArg(
         default=False,
-        metadata={
-            "help": "Try a third of the learning rate, the rate and three times it for a tenth of the steps each, and "
-            "train with the best on validation."
-        },
+        help="Try a third of the learning rate, the rate and three times it for a tenth of the steps each, and "
+        "train with the best on validation.",
     )
-    precision: str = field(
-        default="auto",
-        metadata={"help": "auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."},
+    precision: str = HfArg(
+        default="auto", help="auto (bfloat16 where the processor or GPU does it fast), float32 or bfloat16."
     )
-    global_batch_size: int | None = field(
+    global_batch_size: int | None = HfArg(
         default=None,
-        metadata={
-            "help": "Items in an update, over all processes and accumulation steps; by default the protocol's. "
-            "--per_device_train_batch_size only bounds how many are in memory at once."
-        },
+        help="Items in an update, over all processes and accumulation steps; by default the protocol's. "
+        "--per_device_train_batch_size only bounds how many are in memory at once.",
     )
-    optimizer: str | None = field(
+    optimizer: str | None = HfArg(
+        default=None, help=f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."
+    )
+    class_weights: str | None = HfArg(
+        default=None, help="balanced: all classes weigh the same in the loss, however many items each has."
+    )
+    restarts: int | None = HfArg(
         default=None,
-        metadata={"help": f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."},
+        help="How often a run that ends at the constant answer starts again, each time with half the learning "
+        "rate. By default the protocol's.",
     )
-    class_weights: str | None = field(
-        default=None,
-        metadata={"help": "balanced: all classes weigh the same in the loss, however many items each has."},
+    stop_at_loss: float | None = HfArg(
+        default=None, help="Stop once the mean of the last logged losses is at or below this."
     )
-    restarts: int | None = field(
-        default=None,
-        metadata={
-            "help": "How often a run that ends at the constant answer starts again, each time with half the learning "
-            "rate. By default the protocol's."
-        },
-    )
-    stop_at_loss: float | None = field(
-        default=None, metadata={"help": "Stop once the mean of the last logged losses is at or below this."}
-    )
-    shortcuts: bool = field(
+    shortcuts: bool = HfArg(
         default=True,
-        metadata={
-            "help": "Faster steps with the same result: skip positions of the last layer that no head reads and "
-            "embeddings that no item uses. On a CPU, dropout draws other masks of the same distribution."
-        },
+        help="Faster steps with the same result: skip positions of the last layer that no head reads and "
+        "embeddings that no item uses. On a CPU, dropout draws other masks of the same distribution.",
     )
-    rows_on_device: bool = field(
+    rows_on_device: bool = HfArg(
         default=True,
-        metadata={
-            "help": "Keep all tokenized rows on the GPU, if they take at most a tenth of its free memory and "
-            "--dataloader_num_workers is 0."
-        },
+        help="Keep all tokenized rows on the GPU, if they take at most a tenth of its free memory and "
+        "--dataloader_num_workers is 0.",
     )
-    threads: int | None = field(
-        default=None,
-        metadata={"help": "CPU threads of this process. By default its share of all cores."},
+    threads: int | None = HfArg(default=None, help="CPU threads of this process. By default its share of all cores.")
+    variant: str = HfArg(
+        default="", help="A word for what differs from the protocol. It ends the name of the run's folder."
     )
-    variant: str = field(
-        default="",
-        metadata={"help": "A word for what differs from the protocol. It ends the name of the run's folder."},
+    plan: str | None = HfArg(
+        default=None, help="sha256 of the plan of the study that the run belongs to; it is recorded."
     )
-    plan: str | None = field(
-        default=None, metadata={"help": "sha256 of the plan of the study that the run belongs to; it is recorded."}
-    )
-    resume: bool = field(
-        default=True,
-        metadata={"help": "Skip a finished run and go on with an interrupted one. --no_resume starts anew."},
+    resume: bool = HfArg(
+        default=True, help="Skip a finished run and go on with an interrupted one. --no_resume starts anew."
     )

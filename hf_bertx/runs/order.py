@@ -43,17 +43,24 @@ _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "n
 
 def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
     """The order, JSON-ready. The same order with the same data gives the same run."""
-    hyperparameters = {name: getattr(args, name, None) for name in _HYPERPARAMETERS}
-    plain = {k: getattr(v, "value", v) for k, v in hyperparameters.items()}
-    plain |= {"learning_rate": spec.learning_rate, "optimizer": spec.optimizer}
-    plain |= {"patience": spec.protocol.patience, "attention_dropout": spec.attention_dropout}
-    plain |= {"global_batch_size": spec.global_batch_size, "stop_at_loss": spec.stop_at_loss}
-    plain |= {"shortcuts": spec.shortcuts, "standardize_targets": spec.standardize_targets}
-    rare = {"class_weights": spec.class_weights, "restarts": spec.restarts}
+    options = spec.options
+    of_trainer = {name: getattr(args, name) for name in _HYPERPARAMETERS}
+    hyperparameters = {
+        **{name: getattr(value, "value", value) for name, value in of_trainer.items()},
+        "learning_rate": spec.learning_rate,
+        "optimizer": options.optimizer,
+        "patience": spec.protocol.patience,
+        "attention_dropout": spec.attention_dropout,
+        "global_batch_size": spec.global_batch_size,
+        "stop_at_loss": options.stop_at_loss,
+        "shortcuts": options.shortcuts,
+        "standardize_targets": spec.standardize_targets,
+    }
+    rare = {"class_weights": options.class_weights, "restarts": spec.restarts}
     rare |= {"optim_target_modules": args.optim_target_modules}
-    plain |= {name: value for name, value in rare.items() if value != LEFT_OUT[name]}
+    hyperparameters |= {name: value for name, value in rare.items() if value != LEFT_OUT[name]}
     cut: dict[str, Any] = {} if spec.kmer is None else {"kmer": spec.kmer}
-    cut |= _other_options(spec.options)
+    cut |= _other_options(options)
     if spec.windows is not None:
         cut |= {"window": spec.windows.symbols, "overlap": spec.windows.overlap}
     return {
@@ -72,11 +79,11 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
             "split": spec.split,
             "seed": spec.seed,
             "fraction": spec.fraction,
-            "max_eval_items": spec.max_eval_items,
+            "max_eval_items": options.max_eval_items,
             "variant": spec.variant,
             **cut,
             "precision": spec.precision,
-            "hyperparameters": plain,
+            "hyperparameters": hyperparameters,
         },
         "task": asdict(spec.task),
         "data_fingerprint": data.fingerprint,
@@ -84,7 +91,7 @@ def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dic
         "data_revision": data.revision,
         "data_leaks": list(data.leaks),
         "backbone_origin": spec.backbone.origin,
-        **({} if spec.plan is None else {"plan": spec.plan}),
+        **({} if options.plan is None else {"plan": options.plan}),
     }
 
 

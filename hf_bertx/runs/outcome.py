@@ -34,7 +34,7 @@ def finish(
         guarded: `collapsed`, why the run ended at the constant answer or None, and its `restarts`.
     """
     begun, seconds = times
-    calibrated = calibrate(trainer, spec, data) if spec.calibrate else None
+    calibrated = calibrate(trainer, spec, data) if spec.options.calibrate else None
     scores, cut, split = _test(trainer, spec, data, folder, calibrated)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
     state, model = trainer.state, trainer.whole_model()
@@ -42,6 +42,7 @@ def finish(
         return
     parameters, trained = save_model(model, trainer, spec, folder)
     learned = label_array(subset(data.splits["train"], spec.fraction, spec.seed)["label"][:], spec.task)
+    balanced = spec.options.class_weights == "balanced"
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
@@ -51,7 +52,7 @@ def finish(
         **({} if spec.windows is None else {"split": split, "train_rows": len(trainer.train_dataset)}),
         **({} if calibrated is None else {"calibration": calibrated}),
         "train_items": len(learned),
-        "constant_loss": metrics.constant_answer_loss(learned, spec.task.regression, spec.class_weights == "balanced"),
+        "constant_loss": metrics.constant_answer_loss(learned, spec.task.regression, balanced),
         **guarded,
         "test_duplicates": data.test_duplicates,
         "steps": state.global_step,

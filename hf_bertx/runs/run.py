@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import metrics, run_files
 from ..data.labels import label_rows
+from ..registry import first_line
 from ..tasks import Task
 
 FORMAT = 1  # format of run.json and of a study's list; the default for files that name none
@@ -23,8 +24,8 @@ SPECIFICATION = ("task", "backbone", "arm", "protocol", "split", "seed", "fracti
 OF_TASK = ("discipline", "labels", "metric", "max_length", "pair", "votes", "test_split")
 # Entries that cards and uploads need from a finished run.
 _OF_FINISHED = {
-    run_files.RUN: ("specification", "data_fingerprint", "data_origin", "backbone_origin", "versions"),
-    run_files.RESULTS: ("metrics", "test_split", "counts", "train_items", "train_seconds"),
+    run_files.RUN: ("data_fingerprint", "data_origin", "backbone_origin", "versions"),
+    run_files.RESULTS: ("test_split", "counts", "train_items", "train_seconds"),
 }
 _COMPUTED_WITH = "precision"  # seeds of a cell may be computed on different machines, in different precisions
 FEWEST_GROUPS = 20  # for a bootstrap over groups
@@ -71,9 +72,8 @@ class Predictions:
             ids = tuple(map(str, table["id"].to_pylist()))
             return cls(ids, table["label"].to_numpy(), logits, groups, decided)
         except (pa.ArrowException, KeyError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"{path}: not a whole file of predictions ({reason}); remove the folder to run again"
+                f"{path}: not a whole file of predictions ({first_line(error)}); remove the folder to run again"
             ) from None
 
     def answers(self, task: Task) -> tuple[tuple[str, ...], np.ndarray, np.ndarray]:
@@ -177,17 +177,16 @@ class Run:
         Raises:
             ValueError: as [`open`], or the run is not finished.
         """
-        folder = Path(folder)
-        if (folder / run_files.RUN).is_file() and not (folder / run_files.RESULTS).is_file():
+        run = cls.open(folder)
+        if run.results is None:
             raise ValueError(
                 f"{folder}: the run is not finished, it has no {run_files.RESULTS}; the same command goes on with it"
             )
-        for name, needed in _OF_FINISHED.items():
-            content = run_files.read_json(folder / name) if (folder / name).is_file() else dict.fromkeys(needed)
-            lacking = [key for key in needed if not isinstance(content, dict) or key not in content]
-            if lacking:
-                raise ValueError(f"{folder / name}: damaged, it has no {lacking[0]!r}; train the run again")
-        return cls.open(folder)
+        for name, content in ((run_files.RUN, run.order), (run_files.RESULTS, run.results)):
+            lacking = next((key for key in _OF_FINISHED[name] if key not in content), None)
+            if lacking is not None:
+                raise ValueError(f"{run.folder / name}: damaged, it has no {lacking!r}; train the run again")
+        return run
 
     @property
     def specification(self) -> dict[str, Any]:

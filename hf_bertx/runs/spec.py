@@ -123,9 +123,14 @@ class RunSpec:
             class_weights: `balanced` lets each class weigh alike in the fit.
             **fields: `plan`, `kmer`, `window` and `overlap`, as for a training.
         """
-        chosen: dict[str, Any] = {"layers": None if layers is None else list(layers), "permute_labels": permute_labels}
-        chosen |= {"save_model": save_model, "max_eval_items": max_eval_items, "class_weights": class_weights}
-        chosen = {name: value for name, value in chosen.items() if value != _OF_A_PROBE[name]}
+        options = {
+            "layers": None if layers is None else list(layers),
+            "permute_labels": permute_labels,
+            "save_model": save_model,
+            "max_eval_items": max_eval_items,
+            "class_weights": class_weights,
+        }
+        chosen = {name: value for name, value in options.items() if value != _OF_A_PROBE[name]}
         variant = f"items={items}" + "-permuted" * permute_labels + "-model" * save_model
         variant += f"-{class_weights}" if class_weights else ""
         variant += "" if layers is None else "-layers=" + "+".join(map(str, layers))
@@ -136,11 +141,9 @@ class RunSpec:
         """The split of the data, by name."""
         if self.split is not None:
             return self.split
-        return (
-            "paper"
-            if self.arm == BASELINE or self.protocol == PROBE
-            else get_protocol(self.protocol).split(get_task(self.task))
-        )
+        if self.arm == BASELINE or self.protocol == PROBE:
+            return "paper"
+        return get_protocol(self.protocol).split(get_task(self.task))
 
     def folder(self, root: Path = Path()) -> Path:
         """Where the run lies below the root of all runs."""
@@ -222,8 +225,17 @@ class RunSpec:
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:
-    """Options with their values as words of a command line."""
-    return [word for name, value in options.items() for word in (f"--{name}", *_words(value))]
+    """Options with their values as words of a command line; None is an option's absence."""
+    words: list[str] = []
+    for name, value in options.items():
+        if value is None:
+            continue
+        of_value = _words(value)
+        if len(of_value) == 1 and of_value[0].startswith("-"):  # argparse would read the value as an option
+            words.append(f"--{name}={of_value[0]}")
+        else:
+            words += [f"--{name}", *of_value]
+    return words
 
 
 def _words(value: Any) -> list[str]:

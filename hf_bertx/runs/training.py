@@ -17,7 +17,6 @@ from transformers import EarlyStoppingCallback, EvalPrediction, TrainerCallback,
 from transformers.utils import logging
 
 from .. import metrics, run_files
-from ..backbones import weights_revision
 from ..callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from ..data.data_copies import BuildTask
 from ..data.device_rows import identity_collator, where_rows_fit
@@ -62,7 +61,7 @@ def build_trainer(
     rows_on = place_rows(spec, args, data)
     learned = rows_of(train_rows, tokenizer, spec.task, rows_on, spec.windows)
     evaluated = rows_of(validation, tokenizer, spec.task, rows_on, spec.windows)
-    by_row = args.weight_decay == 0 and (spec.optimizer is not None or args.optim in _BY_ROW)
+    by_row = args.weight_decay == 0 and (spec.options.optimizer is not None or args.optim in _BY_ROW)
     make_model = partial(model_to_train, spec, tokenizer, train_rows, learned.ids() if by_row else None)
     set_schedule(args, spec, len(learned))
 
@@ -70,7 +69,7 @@ def build_trainer(
         answers, labels = by_item(evaluated, prediction.predictions, prediction.label_ids, spec.task)
         return metrics.score(spec.task, answers, labels, groups)
 
-    labels, balanced = label_array(train_rows["label"][:], spec.task), spec.class_weights == "balanced"
+    labels, balanced = label_array(train_rows["label"][:], spec.task), spec.options.class_weights == "balanced"
     weights = metrics.balanced_weights(labels, len(spec.task.labels or ())) if balanced else None
     # of a regression the model's: the Trainer counts no item whose label is -100, as a target may be
     own_loss = balanced or (args.gradient_accumulation_steps > 1 and not spec.task.regression)
@@ -82,9 +81,10 @@ def build_trainer(
     ]
     if args.load_best_model_at_end and spec.protocol.patience is not None:
         callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
-    if spec.stop_at_loss is not None:
-        callbacks.append(LossConvergedCallback(threshold=spec.stop_at_loss))
-    chosen = None if spec.optimizer is None else optimizer(spec.optimizer, spec.learning_rate, args.weight_decay)
+    if spec.options.stop_at_loss is not None:
+        callbacks.append(LossConvergedCallback(threshold=spec.options.stop_at_loss))
+    name = spec.options.optimizer
+    chosen = None if name is None else optimizer(name, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
         model=make_model(),
         optimizer_cls_and_kwargs=chosen,
@@ -107,7 +107,7 @@ def build_trainer(
 def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
     """The device for a run's rows. If it is a GPU, pinned memory is switched off in `args`."""
     most = spec.task.max_length * sum(count_rows(rows, spec) for rows in data.splits.values())
-    wanted = spec.rows_on_device and not args.dataloader_num_workers
+    wanted = spec.options.rows_on_device and not args.dataloader_num_workers
     place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
     args.dataloader_pin_memory = args.dataloader_pin_memory and place.type == "cpu"
     return place
@@ -138,10 +138,10 @@ def run(
     folder = spec.folder(Path(args.output_dir or "runs"))
     state = PartialState()
     with state.main_process_first():
-        data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.max_eval_items)
+        data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.options.max_eval_items)
     check_calibration(spec, data)
     set_schedule(args, spec, count_rows(subset(data.splits["train"], spec.fraction, spec.seed), spec))
-    if spec.resume and _is_finished(spec, args, data, folder):
+    if spec.options.resume and _is_finished(spec, args, data, folder):
         logger.warning(f"skipped: {folder} holds this run, finished")
         return folder
     with run_files.locked(folder) if state.is_main_process else nullcontext():
@@ -177,7 +177,7 @@ def _train(
     """Trains what is left of a run, whose folder this process has locked."""
     state = PartialState()
     if state.is_main_process:
-        if spec.resume:
+        if spec.options.resume:
             run_files.sweep(folder)
         else:
             shutil.rmtree(folder, ignore_errors=True)
@@ -186,8 +186,7 @@ def _train(
     logger.warning(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
-    order = run_order(spec, args, data)
-    restarts = RunWriter(folder).restarts() if spec.resume else []
+    restarts = RunWriter(folder).restarts() if spec.options.resume else []
     while True:
         tried = replace(spec, learning_rate=spec.learning_rate / 2 ** len(restarts))
         trainer = build_trainer(tried, copy.deepcopy(args), data, folder, len(restarts))
@@ -196,7 +195,8 @@ def _train(
             items = len(rows) if rows.owners is None else int(rows.owners.max()) + 1
             long = (items, len(rows), rows.cut if spec.windows is None else rows.split)
             say_lengths(spec.task, trainer.processing_class, spec.windows, *long)
-        begins = _write_order(spec, order, folder)
+        # the order names the commit of a Hub backbone, which is known once it has been loaded
+        begins = _write_order(run_order(spec, args, data), folder)
         for callback in callbacks:
             trainer.add_callback(callback)
         started = time.perf_counter()
@@ -210,7 +210,9 @@ def _train(
         if reason is None or len(restarts) == spec.restarts:
             break
         step = trainer.state.global_step
-        restarts = RunWriter(folder).restart(restarts, tried.learning_rate, step, reason, state.is_main_process)
+        restarts = [*restarts, {"learning_rate": tried.learning_rate, "steps": step, "reason": reason}]
+        if state.is_main_process:
+            RunWriter(folder).write_restarts(restarts)
         logger.warning(
             f"collapsed with learning rate {tried.learning_rate:g}: {reason}. Starts again with half of it "
             f"({len(restarts)} of {spec.restarts} restarts)"
@@ -221,13 +223,8 @@ def _train(
     finish(trainer, spec, data, folder, (begun, seconds), checkpoint, {"collapsed": reason, "restarts": restarts})
 
 
-def _write_order(spec: ResolvedRun, order: dict[str, Any], folder: Path) -> bool:
+def _write_order(order: dict[str, Any], folder: Path) -> bool:
     """Records the order, or compares it with the recorded one. Returns whether the run begins now."""
-    # the commit of a Hub backbone is known once it has been loaded
-    backbone = spec.backbone
-    order["specification"]["backbone_revision"] = backbone.revision or weights_revision(
-        backbone.source, spec.arm.start
-    )
     begins = not (folder / run_files.RUN).is_file()
     if PartialState().is_main_process:
         if begins:

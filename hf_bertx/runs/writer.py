@@ -31,19 +31,9 @@ class RunWriter:
         path = self.folder / run_files.CHECKPOINTS / _RESTARTS
         return run_files.read_json(path) if path.is_file() else []
 
-    def restart(
-        self, before: list[dict[str, Any]], learning_rate: float, step: int, reason: str, write: bool = True
-    ) -> list[dict[str, Any]]:
-        """Records a start that collapsed; from now on the next one is trained.
-
-        Args:
-            before: those that collapsed before it.
-            write: in one process of several.
-        """
-        restarts = [*before, {"learning_rate": learning_rate, "steps": step, "reason": reason}]
-        if write:
-            run_files.write_json(self.folder / run_files.CHECKPOINTS / _RESTARTS, restarts)
-        return restarts
+    def write_restarts(self, restarts: list[dict[str, Any]]) -> None:
+        """Records the starts that collapsed; from now on the next one is trained."""
+        run_files.write_json(self.folder / run_files.CHECKPOINTS / _RESTARTS, restarts)
 
     def predictions(self, tested: bool, rows: Any, logits: Any) -> None:
         """Writes the predictions of the test or the validation split, one row for each item."""

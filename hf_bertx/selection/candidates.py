@@ -45,8 +45,9 @@ class Candidate:
 
 def fit_baselines(plan: ResolvedRun, root: Path) -> Iterator[Candidate]:
     """Fits the plain baselines that fit the task of a run, on its data."""
+    data = (_reference(plan), plan.split, plan.seed, plan.fraction, plan.options.max_eval_items)
     for name in baselines_for(plan.task):
-        spec = RunSpec.of_baseline(name, _reference(plan), plan.split, plan.seed, plan.fraction, plan.max_eval_items)
+        spec = RunSpec.of_baseline(name, *data)
         yield Candidate(BASELINE, name, Run.open_finished(run_baseline(spec, plan.data_dir, root)))
 
 
@@ -71,14 +72,14 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
         plan.split,
         plan.seed,
         items=ALL if wanted == len(data.splits["train"]) else wanted,
-        max_eval_items=plan.max_eval_items or len(data.splits["test"]),
+        max_eval_items=plan.options.max_eval_items or len(data.splits["test"]),
         save_model=True,
-        class_weights=plan.class_weights,
+        class_weights=plan.options.class_weights,
         kmer=plan.kmer,
         window=windows and windows.symbols,
         overlap=windows and windows.overlap,
     )
-    (folder,) = run_probes([spec], plan.data_dir, root, threads=plan.threads)
+    (folder,) = run_probes([spec], plan.data_dir, root, threads=plan.options.threads)
     write_model_card(folder)
     return Candidate(PROBE, PROBE, Run.open_finished(folder))
 

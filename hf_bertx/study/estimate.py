@@ -113,7 +113,7 @@ def _seconds_per_step(
     from ..modeling_discipline import AutoModelForDisciplineClassification
     from ..performance import speed_up_training
     from ..processor import use_processor
-    from ..runs.precision import precision_defaults
+    from ..runs.precision import uses_bfloat16
     from ..runs.tuning import apply_tuning
 
     use_processor(threads)
@@ -132,7 +132,7 @@ def _seconds_per_step(
     labels, times = torch.zeros(batch, dtype=torch.long, device=device), []
     for _ in range(_TIMED_STEPS):
         begun = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=precision_defaults(precision)["bf16"]):
+        with torch.autocast(device, torch.bfloat16, enabled=uses_bfloat16(precision)):
             loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         optimizer.step()

@@ -47,7 +47,7 @@ def test_table_of_results_is_what_the_archive_says(tmp_path: Path) -> None:
 def test_the_default_run() -> None:
     (spec,), training = parse_arguments([])
     assert (spec.task.name, spec.arm.name, spec.backbone.name) == ("dna-splice", "bert", "minilm-l6")
-    assert (training.output_dir, spec.resume, spec.protocol.name) == ("runs", True, "recommended")
+    assert (training.output_dir, spec.options.resume, spec.protocol.name) == ("runs", True, "recommended")
     assert spec.folder(Path("runs")).as_posix() == "runs/recommended/dna-splice/minilm-l6/bert/seed-42"
 
 

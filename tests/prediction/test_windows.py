@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from own_files import own_table, train_own
 from saved_models import predict
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from transformers import pipeline
 
 from hf_bertx import RunSpec
@@ -58,6 +58,8 @@ def test_probabilities_and_values_are_averaged() -> None:
     mean = softmax(logits[:2], axis=1).mean(axis=0)
     assert np.abs(np.exp(mean_answers(logits, owners, regression=False)) - [mean, [0.5, 0.5]]).max() < 1e-6
     assert mean_answers(np.array([1.0, 4.0, 7.0]), owners, regression=True).tolist() == [[2.5], [7.0]]
+    several = expit(mean_answers(logits, owners, regression=False, multi_label=True))
+    assert several == pytest.approx(np.array([expit(logits[:2]).mean(axis=0), expit(logits[2])]), abs=1e-6)
 
 
 def test_a_run_scores_items_and_says_how_many_were_split(windowed_run: Path) -> None:

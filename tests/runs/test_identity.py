@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from conftest import ROOT, train_briefly
+from datasets import Dataset
 from file_damage import edit
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from interrupted_runs import assert_same_run, interrupt
@@ -20,18 +18,20 @@ from safetensors.torch import load_file, save_file
 
 from hf_bertx import backbones, run_files
 from hf_bertx.data.task_data import load_task_data
+from hf_bertx.data.tokenized_data import encode_flat, tokens_cut
 from hf_bertx.launch import main
-from hf_bertx.registry import run_command
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.model import build_tokenizer
 from hf_bertx.runs.options import RunArguments
 from hf_bertx.runs.order import _other_options
+from hf_bertx.runs.schedule import set_schedule
 from hf_bertx.runs.training import build_trainer, run
 from hf_bertx.runs.tuning import merged
+from hf_bertx.tasks import get_task
 
 
 class Trained:
-    """Runs of `train.py` on a user's own file, in this process."""
+    """Runs of `train.py` on a user's own file."""
 
     def __init__(self, backbone: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
         self.backbone, self.folder, self.capsys = backbone, folder, capsys
@@ -115,14 +115,11 @@ def test_a_finished_run_is_checked_and_swept_not_rewritten(trained: Trained) -> 
     run_files.check_run(folder)
 
 
-def test_a_second_process_on_a_run_gets_one_line(tiny_backbone: Path, tmp_path: Path) -> None:
-    (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), "--max_steps", "2"])
+def test_a_second_start_of_a_run_gets_one_line(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
     argv = ["--backbone", str(tiny_backbone), "--max_steps", "2", "--output_dir", str(tmp_path)]
-    command = [sys.executable, str(ROOT / "train.py"), *argv]
+    (spec,), _ = parse_arguments(argv)
     with run_files.locked(spec.folder(tmp_path)):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2
-    assert "seed-42: another process is training this run" in done.stderr.splitlines()[-1]
+        assert "seed-42: another process is training this run" in refusal(main, *argv)
     assert not list(tmp_path.rglob(run_files.RUN))
 
 
@@ -158,39 +155,32 @@ def test_no_checkpoint_holds_a_token(tiny_backbone: Path, tmp_path: Path) -> Non
 
 
 def test_dropping_the_last_batch_keeps_every_test_item(tiny_backbone: Path, tmp_path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    folder = train_briefly(tiny_backbone, tmp_path, "--dataloader_drop_last", "true")
-    assert len(pq.read_table(folder / run_files.TEST_PREDICTIONS)) == 160
+    argv = ["--backbone", str(tiny_backbone), "--max_steps", "2", "--dataloader_drop_last", "true"]
+    (spec,), args = parse_arguments(argv)
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path)
+    assert len(trainer.predict(trainer.eval_dataset).predictions) == 159
+    assert len(trainer.get_train_dataloader()) == 2871 // 32
 
 
 @pytest.mark.parametrize(("given", "logged"), [("4", 4), ("6", 6), ("25", 5), ("20", 10)])
-def test_every_evaluation_falls_on_a_logged_step(given: str, logged: int, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_every_evaluation_falls_on_a_logged_step(given: str, logged: int, tiny_backbone: Path) -> None:
     (spec,), args = parse_arguments(["--backbone", str(tiny_backbone), "--eval_steps", given])
-    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
-    assert trainer.args.logging_steps == logged
+    set_schedule(args, spec, 2871)
+    assert args.logging_steps == logged
 
 
-def test_no_code_and_no_pickle_of_a_backbone_is_loaded(
-    tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_no_code_and_no_pickle_of_a_backbone_is_loaded(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
     evil = Path(shutil.copytree(tiny_backbone, tmp_path / "evil"))
     (evil / "evil.py").write_text(
         f"open({str(tmp_path / 'RAN')!r}, 'w')\nfrom transformers import BertConfig\n"
         "class C(BertConfig): model_type = 'evilmodel'\n"
     )
-    config = json.loads((evil / "config.json").read_text())
-    config |= {"model_type": "evilmodel", "auto_map": {"AutoConfig": "evil.C"}}
-    (evil / "config.json").write_text(json.dumps(config))
+    edit(evil / "config.json", model_type="evilmodel", auto_map={"AutoConfig": "evil.C"})
     pickled = Path(shutil.copytree(tiny_backbone, tmp_path / "pickled"))
     torch.save(load_file(pickled / "model.safetensors"), pickled / "pytorch_model.bin")
     (pickled / "model.safetensors").unlink()
-    command = [sys.executable, str(ROOT / "train.py"), "--max_steps", "2", "--output_dir", str(tmp_path / "out")]
-    for folder, word in ((evil, "it needs code of its own, which is never run"), (pickled, "model.safetensors")):
-        done = subprocess.run([*command, "--backbone", str(folder)], input="y\n" * 9, capture_output=True, text=True)
-        assert done.returncode == 2, done.stderr
-        assert done.stderr.splitlines()[-1].startswith("train.py: error: ")
-        assert word in done.stderr.splitlines()[-1]
+    for folder, words in ((evil, "it needs code of its own, which is never run"), (pickled, "model.safetensors")):
+        assert words in refusal(main, "--max_steps", "2", "--output_dir", tmp_path / "out", "--backbone", folder)
     assert not (tmp_path / "RAN").exists()
 
 
@@ -248,11 +238,6 @@ def test_a_fine_tuned_model_is_a_backbone_of_its_discipline(run_folder: Path, tm
 
 
 def test_a_long_text_that_is_cut_is_counted(tiny_backbone: Path) -> None:
-    from datasets import Dataset
-
-    from hf_bertx.data.tokenized_data import encode_flat, tokens_cut
-    from hf_bertx.tasks import get_task
-
     (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), "--task", "glue-sst2"])
     tokenizer = build_tokenizer(spec)
     texts = {"id": ["1", "2", "3"], "sequence": ["a " * 126, "a " * 127, "b " * 300], "label": [0, 1, 1]}
@@ -261,15 +246,11 @@ def test_a_long_text_that_is_cut_is_counted(tiny_backbone: Path) -> None:
     assert tokens_cut(rows, tokenizer, task, lengths).tolist() == [0, 1, 174]
 
 
-def test_a_missing_package_is_one_line(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    argv = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path), "--max_steps", "2"]
-    for more, word in ((["--report_to", "wandb"], "wandb"), (["--optim", "adamw_8bit"], "bitsandbytes")):
-        assert main([*argv, *more]) == 2
-        error = capsys.readouterr().err.splitlines()[-1]
-        assert error.startswith("train.py: error: ")
-        assert word in error
+def test_a_missing_package_is_one_line(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
+    argv = ["--backbone", tiny_backbone, "--output_dir", tmp_path, "--max_steps", "2"]
+    assert "wandb" in refusal(main, *argv, "--report_to", "wandb")
+    assert "bitsandbytes" in refusal(main, *argv, "--optim", "adamw_8bit")
     assert not list(tmp_path.rglob("run.json"))  # another order is not refused for it
-    assert run_command("x", lambda: None) == 0
 
 
 def test_a_new_option_is_part_of_a_run_s_identity() -> None:

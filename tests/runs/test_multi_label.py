@@ -17,7 +17,6 @@ from transformers import pipeline
 from hf_bertx.cli import main as bertx
 from hf_bertx.data.labels import label_rows
 from hf_bertx.launch import main
-from hf_bertx.metrics import mean_answers
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.resampling import resampled_scores
 from hf_bertx.runs.run import Run
@@ -50,12 +49,10 @@ def run(tiny_backbone: Path, table: Path, tmp_path_factory: pytest.TempPathFacto
 
 def test_a_run_is_scored_by_label(run: Run, table: Path) -> None:
     assert run.task.labels == NAMES
-    assert run.results is not None
     assert run.results["understood"]["problem"] == "multi_label"
     true = {row["id"]: row["label"] for row in csv.DictReader(table.open())}
     for split in ("validation", "test"):
         found = run.predictions(split)
-        assert found is not None
         assert found.logits.shape == (60, 3)
         rows = label_rows([true[name] for name in found.ids], NAMES)
         scores = {
@@ -69,7 +66,6 @@ def test_a_run_is_scored_by_label(run: Run, table: Path) -> None:
 
 def test_predict_names_every_label_that_an_item_has(run: Run, table: Path, tmp_path: Path) -> None:
     found = run.predictions("test")
-    assert found is not None
     assert predict(run.folder, table, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
     rows = {row["id"]: row["label"] for row in csv.DictReader((tmp_path / "out.csv").open())}
     expected = [";".join(np.array(NAMES)[logits >= 0]) for logits in found.logits]
@@ -84,12 +80,6 @@ def test_card_and_report_take_several_labels(run: Run, tmp_path: Path) -> None:
     assert bertx(["report", str(run.folder), "--output", str(tmp_path / "report")]) == 0
     table = (tmp_path / "report" / "runs.csv").read_text(encoding="utf-8")
     assert "places" in table
-
-
-def test_probabilities_of_labels_are_averaged() -> None:
-    logits, owners = np.array([[0.0, 4.0], [2.0, -4.0], [1.0, 1.0]]), np.array([0, 0, 1])
-    mean = expit(mean_answers(logits, owners, regression=False, multi_label=True))
-    assert mean == pytest.approx(np.array([expit(logits[:2]).mean(axis=0), expit(logits[2])]), abs=1e-6)
 
 
 def test_baselines_and_a_probe_come_first(
@@ -108,7 +98,6 @@ def test_baselines_and_a_probe_come_first(
     (folder,) = (path.parent for path in (tmp_path / "probe").rglob("results.json"))
     probe = Run.open_finished(folder)
     predictions = probe.predictions("test")
-    assert predictions is not None
     plain = pipeline("text-classification", str(probe.model_dir), function_to_apply="sigmoid", top_k=None)
     sequence = {row["id"]: row["sequence"] for row in csv.DictReader(table.open())}[predictions.ids[0]]
     scores = {entry["label"]: entry["score"] for entry in plain([sequence])[0]}

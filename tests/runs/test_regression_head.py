@@ -68,23 +68,3 @@ def test_targets_without_spread_are_left_their_scale() -> None:
         assert torch.allclose(model(inputs()).logits, before + 2.0, atol=1e-5)
     with pytest.raises(ValueError, match="not a number"):
         standardize_output(regression("bert"), [1.0, float("nan")])
-
-
-def test_far_targets_are_learned_where_a_head_at_zero_is_not() -> None:
-    """Mean and scale of 310 and 19 are reached in no step; from zero, 40 steps of 1e-3 do not get there."""
-    ids = inputs()
-    targets = torch.tensor(TARGETS + TARGETS[:2])
-    losses = {}
-    for name in ("standardized", "plain"):
-        model = regression("bert").train()
-        if name == "standardized":
-            standardize_output(model, TARGETS)
-        optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-        for _ in range(40):
-            loss = model(ids, labels=targets).loss
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-        losses[name] = float(loss)
-    assert losses["standardized"] < 400  # the variance of the targets is 350
-    assert losses["plain"] > 50_000

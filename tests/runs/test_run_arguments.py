@@ -1,6 +1,7 @@
 """Every option of a run is honoured or refused, never ignored; see test_options.py for those of the verbs."""
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,10 @@ from hf_bertx.launch import main
 from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.runs.arguments import OWN_ARGUMENTS, parse_arguments, read_options
 from hf_bertx.runs.order import check_same, run_order
-from hf_bertx.runs.spec import RunSpec
+from hf_bertx.runs.spec import RunSpec, option_words
 from hf_bertx.runs.training import build_trainer
-from hf_bertx.runs.training_options import HONOURED, REFUSED, check_given
+from hf_bertx.runs.training_options import REFUSED, check_values
 from hf_bertx.tasks import get_task
-
-FIELDS = [field.name for field in fields(TrainingArguments) if field.init]
-# A value of each kind of option; what the field means does not matter for whether it is refused.
-VALUES = dict.fromkeys(FIELDS, "1") | {"report_to": "none", "hub_strategy": "end", "lr_scheduler_type": "linear"}
-
-
-def test_each_field_of_training_arguments_is_in_one_list() -> None:
-    assert not HONOURED & set(REFUSED)
-    assert HONOURED | set(REFUSED) == set(FIELDS)
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
@@ -35,12 +27,6 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
     line = refusal(main, f"--{name}", "1", "--output_dir", tmp_path / "out")
     assert line.startswith(f"train.py: error: --{name} cannot be set: ")
     assert not (tmp_path / "out").exists()
-
-
-def test_an_honoured_option_is_not_refused() -> None:
-    for name in HONOURED:
-        needed = {"push_to_hub", "fsdp", "gradient_checkpointing", "activation_checkpointing", "torch_compile"}
-        check_given({name, *needed})
 
 
 @pytest.mark.parametrize(
@@ -84,6 +70,7 @@ def test_an_honoured_option_is_not_refused() -> None:
         ("--precision float64", "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
         ("--split random", "unknown split 'random'; allowed: paper, authors, grouped"),
         ("--learning_rate fast", "argument --learning_rate"),
+        ("--lr_scheduler_kwargs {x}", "'{x}' is not JSON (Expecting property name"),
         ("--optim adamm", "invalid choice: 'adamm' (choose from"),
         ("none.yaml", "no such file"),
         ("mine.txt", "arguments start with --, or come from a .yaml or .json file named first"),
@@ -113,20 +100,20 @@ def test_an_option_that_cannot_be_had_is_one_line(argv: str, message: str, refus
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.yaml", "seed: [1]\n", "a.yaml: seed is [1]; give a value"),
+        ("a.yaml", "seed: [1, 2]\n", "a.yaml: '2' belongs to no option: the one before it takes a single value"),
         ("a.yaml", "seed: null\n", "a.yaml: seed is None; give a value"),
-        ("a.yaml", "arm: [bert, {x: 1}]\n", "give a value or a list"),
-        ("a.yaml", "seed: one\n", "a.yaml: seed: invalid int value: 'one'"),
-        ("a.yaml", "optim: adamm\n", "a.yaml: optim: invalid choice: 'adamm'"),
+        ("a.yaml", "arm: [bert, [rand]]\n", "give a value or a list"),
+        ("a.yaml", "seed: one\n", "a.yaml: argument --seed: invalid int value: 'one'"),
+        ("a.yaml", "optim: adamm\n", "a.yaml: argument --optim: invalid choice: 'adamm'"),
         ("a.yaml", "- a\n", "a.yaml: holds list, not a mapping"),
-        ("a.yaml", "learning_rat: 1\n", "unknown argument 'learning_rat'; did you mean 'learning_rate'?"),
+        ("a.yaml", "learning_rat: 1\n", "a.yaml: unknown argument 'learning_rat'; did you mean --learning_rate?"),
         ("a.yaml", "seed: 1\narm: [\n", "a.yaml, line 3: not YAML"),
         ("a.yaml", "seed: !!python/object:os.system x\n", "a.yaml, line 1: not YAML"),
         ("a.yaml", b"seed: \xff\n", "a.yaml: not UTF-8 at byte 6"),
         ("a.json", '{"seed": 1,\n x}', "a.json, line 2: not JSON"),
         ("a.json", '{"seed": 1, "seed": 2}', "a.json, line 1: the name 'seed' is there twice in an object"),
         ("a.json", "[" * 50_000, "a.json, line 1: not JSON (nested too deep)"),
-        ("a.yaml", "seed: true\n", "a.yaml: seed: invalid int value: 'True'"),
+        ("a.yaml", "seed: true\n", "a.yaml: argument --seed: invalid int value: 'True'"),
         ("a.yaml", "arm: no\n", "unknown arm 'False'"),
         ("a.yaml", "arm: [bert, 5]\n", "unknown arm '5'"),
     ],
@@ -142,17 +129,30 @@ def test_a_file_gives_the_types_of_the_command_line(tiny_backbone: Path, tmp_pat
     values = {"backbone": str(tiny_backbone), "learning_rate": "1e-5", "arm": "rand", "resume": False, "seed": 5}
     (tmp_path / "a.json").write_text(json.dumps(values | {"lr_scheduler_kwargs": {"num_cycles": 2}}))
     (spec,), training = parse_arguments([str(tmp_path / "a.json"), "--seed", "6"])
-    assert (spec.learning_rate, spec.arm.name, spec.resume, spec.seed) == (1e-5, "rand", False, 6)
+    assert (spec.learning_rate, spec.arm.name, spec.options.resume, spec.seed) == (1e-5, "rand", False, 6)
     assert training.lr_scheduler_kwargs == {"num_cycles": 2}
 
 
-# A value of each honoured field of `TrainingArguments` that is not its default. What needs a GPU, several processes, a
-# package that is no dependency, or a Hub is left out.
+@pytest.mark.parametrize("value", ["fast", [1e-3], {"a": 1}])
+def test_a_value_that_is_no_number_is_named(value: Any) -> None:
+    for name, allowed in (("learning_rate", "more than 0"), ("max_steps", "a whole number of at least 1")):
+        with pytest.raises(ValueError, match=re.escape(f"--{name} is {value}; allowed: {allowed}")):
+            check_values({name: value})
+
+
+def test_a_value_that_begins_with_a_dash_is_a_value(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("variant: -x\n")
+    words = option_words({"label_pattern": "-(.)", "learning_rate": None})
+    run = read_options([str(tmp_path / "a.yaml"), "--train_file", "x.fasta", *words]).run
+    assert (run.variant, run.label_pattern) == ("-x", "-(.)")
+
+
+# Fields of `TrainingArguments` that do what its documentation says, with a value that is not the default.
 HONOURED_HERE: dict[str, Any] = {
     "adam_beta1": 0.8, "adam_beta2": 0.9, "adam_epsilon": 1e-5, "data_seed": 3, "dataloader_drop_last": True,
     "dataloader_num_workers": 1, "dataloader_persistent_workers": True, "dataloader_pin_memory": False,
     "dataloader_prefetch_factor": 2, "dataloader_in_order": False, "dataloader_multiprocessing_context": "spawn",
-        "debug": "underflow_overflow", "disable_tqdm": True,
+    "debug": "underflow_overflow", "disable_tqdm": True,
     "eval_accumulation_steps": 2, "eval_delay": 3.0, "eval_on_start": True, "eval_steps": 10.0,
     "full_determinism": False, "gradient_checkpointing": True,
     "gradient_checkpointing_kwargs": {"use_reentrant": False}, "label_smoothing_factor": 0.1, "learning_rate": 1e-3,
@@ -164,6 +164,7 @@ HONOURED_HERE: dict[str, Any] = {
     "torch_empty_cache_steps": 3, "train_sampling_strategy": "group_by_length", "use_cpu": True, "warmup_steps": 3.0,
     "weight_decay": 0.2, "num_train_epochs": 7.0, "optim_target_modules": "all-linear",
 }  # fmt: skip
+# Others, which need a GPU, several processes, a package that is no dependency, or a Hub.
 NOT_HERE = """
     activation_checkpointing activation_checkpointing_kwargs bf16 fp16 fsdp fsdp_config tf32 torch_compile
     torch_compile_backend torch_compile_mode hub_model_id hub_private_repo hub_revision hub_strategy hub_token
@@ -172,15 +173,14 @@ NOT_HERE = """
 """
 
 
-def test_each_honoured_field_is_listed() -> None:
-    assert set(HONOURED_HERE) | set(NOT_HERE.split()) == HONOURED
+def test_each_field_of_training_arguments_is_honoured_or_refused() -> None:
+    listed = [*HONOURED_HERE, *NOT_HERE.split(), *REFUSED]
+    assert sorted(listed) == sorted(field.name for field in fields(TrainingArguments) if field.init)
 
 
 def test_an_honoured_field_reaches_the_trainer(tiny_backbone: Path, tmp_path: Path) -> None:
     given = ["--backbone", str(tiny_backbone), "--precision", "float32", "--output_dir", str(tmp_path)]
-    for name, value in HONOURED_HERE.items():
-        given += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    (spec,), args = parse_arguments(given)
+    (spec,), args = parse_arguments([*given, *option_words(HONOURED_HERE)])
     trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
     reached = {name: getattr(trainer.args, name) for name in HONOURED_HERE}
     reached["debug"] = reached["debug"][0].value
@@ -191,10 +191,7 @@ WORKERS = ["--dataloader_num_workers", "1"]
 _NEEDED = {"gradient_checkpointing_kwargs": ["--gradient_checkpointing", "1"]}
 _NEEDED |= dict.fromkeys(("dataloader_prefetch_factor", "dataloader_persistent_workers"), WORKERS)
 # Each field as a command line gives it, with what it needs.
-WORDS = {
-    name: [*_NEEDED.get(name, []), f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
-    for name, value in HONOURED_HERE.items()
-}
+WORDS = {name: [*_NEEDED.get(name, []), *option_words({name: value})] for name, value in HONOURED_HERE.items()}
 # Fields that change no number of a run; `eval_delay` and the like choose which weights are kept, and do.
 SAME_RUN = frozenset(
     """

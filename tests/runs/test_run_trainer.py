@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import small_config
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainingArguments
+from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hf_bertx import DisciplineTokenizer
 from hf_bertx.callbacks import RunRecordCallback
@@ -30,8 +30,8 @@ def stock_rows(tokenizer: Any, sequences: list[str], labels: list[Any]) -> Datas
     return Dataset.from_dict({**tokenizer(sequences), "labels": labels})
 
 
-def our_rows(tokenizer: Any, sequences: list[str], labels: list[Any], kind: type[DeviceRows] = DeviceRows) -> Any:
-    return kind(*flattened(tokenizer(sequences)), np.array(labels), tokenizer)
+def our_rows(tokenizer: Any, sequences: list[str], labels: list[Any]) -> DeviceRows:
+    return DeviceRows(*flattened(tokenizer(sequences)), np.array(labels), tokenizer)
 
 
 def test_batches_are_those_of_the_stock_collator(tokenizer: Any) -> None:
@@ -67,9 +67,8 @@ def test_a_batch_without_padding_has_no_mask(tokenizer: Any) -> None:
     for mask in (columns["attention_mask"], [[0] * 6] * 2):
         with pytest.raises(ValueError, match="hidden by its attention_mask"):
             DeviceRows(*flattened({**columns, "attention_mask": mask}), np.zeros(2), tokenizer)
-    assert (
-        len(DeviceRows(*flattened({"input_ids": [], "attention_mask": []}), np.zeros(0), tokenizer)) == 0
-    )  # nothing is hidden
+    no_rows = flattened({"input_ids": [], "attention_mask": []})
+    assert len(DeviceRows(*no_rows, np.zeros(0), tokenizer)) == 0  # nothing is hidden
 
 
 def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
@@ -83,100 +82,43 @@ def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
         }
 
 
-class Unmasked(DeviceRows):
-    """Wrong where there is padding: what a comparison has to see."""
-
-    def __getitems__(self, rows: list[int]) -> list[dict[str, torch.Tensor]]:
-        (batch,) = super().__getitems__(rows)
-        return [{name: value for name, value in batch.items() if name != "attention_mask"}]
-
-
-def losses(kind: Any, rows: Any, collator: Any, folder: Path, dropout: float = 0.1) -> tuple[list[float], int]:
-    """The loss of each step, and how many tokens were counted."""
+def make_trainer(kind: type[Trainer], folder: Path, rows: Any, classes: int = 3, **more: Any) -> Trainer:
+    """A trainer of a tiny BERT on rows of a stock data set or of ours."""
     torch.manual_seed(0)
     config = small_config("bert")
-    config.vocab_size = 1600
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
-    args = TrainingArguments(
-        output_dir=str(folder),
-        per_device_train_batch_size=4,
-        max_steps=9,
-        logging_steps=1,
-        learning_rate=1e-2,
-        save_steps=4,
-        include_num_input_tokens_seen="non_padding",
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-        seed=3,
-    )
-    trainer = kind(
-        model=BertForDisciplineClassification(config), args=args, train_dataset=rows, data_collator=collator
-    )
-    trainer.train()
-    saved = (folder / "checkpoint-8" / "trainer_state.json").read_text()
-    assert f'"num_input_tokens_seen": {trainer.state.log_history[7]["num_input_tokens_seen"]}' in saved
-    return [log["loss"] for log in trainer.state.log_history if "loss" in log], trainer.state.num_input_tokens_seen
+    config.vocab_size, config.num_labels = 1600, classes
+    settings = {"output_dir": str(folder), "use_cpu": True, "report_to": "none", "disable_tqdm": True}
+    callbacks, collator = more.pop("callbacks", None), more.pop("data_collator", identity_collator)
+    args = TrainingArguments(**settings, per_device_train_batch_size=4, per_device_eval_batch_size=4, **more)
+    model = BertForDisciplineClassification(config)
+    return kind(model=model, args=args, train_dataset=rows, data_collator=collator, callbacks=callbacks)
 
 
 def test_losses_and_tokens_are_those_of_the_stock_trainer(tokenizer: Any, tmp_path: Path) -> None:
-    rows = stock_rows(tokenizer, SEQUENCES, LABELS)
-    stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
-    ours = losses(RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), identity_collator, tmp_path / "ours")
-    assert len(stock[0]) == 9
-    assert ours == stock  # bit for bit
-
-    unmasked = our_rows(tokenizer, SEQUENCES, LABELS, Unmasked)
-    wrong = losses(RunTrainer, unmasked, identity_collator, tmp_path / "wrong")
-    assert wrong != stock  # the test can fail: a mask that is left out where there is padding shows
-
-
-def test_batches_without_padding_learn_the_same_without_a_mask(tokenizer: Any, tmp_path: Path) -> None:
-    letters = np.random.default_rng(0).choice(list("ACGT"), size=(24, 6))
-    sequences = ["".join(line) for line in letters]
-    masked: list[bool] = []
-
-    def watched(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        masked.append("attention_mask" in batches[0])
-        return identity_collator(batches)
-
-    rows = stock_rows(tokenizer, sequences, LABELS)
-    stock = losses(Trainer, rows, DataCollatorWithPadding(tokenizer), tmp_path / "stock")
-    ours = losses(RunTrainer, our_rows(tokenizer, sequences, LABELS), watched, tmp_path / "ours")
-    assert ours == stock
-    assert len(masked) >= 9
-    assert not any(masked)
-
-
-def test_padding_to_the_longest_of_a_batch_learns_the_same(tokenizer: Any, tmp_path: Path) -> None:
-    rows = stock_rows(tokenizer, SEQUENCES, LABELS)
-    to_the_most = DataCollatorWithPadding(tokenizer, padding="max_length", max_length=64)
-    stock, _ = losses(Trainer, rows, to_the_most, tmp_path / "stock", dropout=0.0)  # another width is another draw
-    our = our_rows(tokenizer, SEQUENCES, LABELS)
-    ours, _ = losses(RunTrainer, our, identity_collator, tmp_path / "ours", dropout=0.0)
-    np.testing.assert_allclose(ours, stock, rtol=0, atol=1e-5)
-
-    unmasked = our_rows(tokenizer, SEQUENCES, LABELS, Unmasked)
-    wrong, _ = losses(RunTrainer, unmasked, identity_collator, tmp_path / "wrong", dropout=0.0)
-    assert max(abs(a - b) for a, b in zip(wrong, stock, strict=True)) > 1e-4
+    settings = {"max_steps": 9, "logging_steps": 1, "save_steps": 4, "learning_rate": 1e-2}
+    found = []
+    for kind, rows, collator in (
+        (Trainer, stock_rows(tokenizer, SEQUENCES, LABELS), DataCollatorWithPadding(tokenizer)),
+        (RunTrainer, our_rows(tokenizer, SEQUENCES, LABELS), identity_collator),
+    ):
+        more = {"data_collator": collator, "include_num_input_tokens_seen": "non_padding"}
+        trainer = make_trainer(kind, tmp_path / kind.__name__, rows, **settings, **more)
+        trainer.train()
+        steps = [log for log in trainer.state.log_history if "loss" in log]
+        found.append([(log["loss"], log["num_input_tokens_seen"]) for log in steps])
+        saved = TrainerState.load_from_json(str(tmp_path / kind.__name__ / "checkpoint-8" / "trainer_state.json"))
+        assert saved.num_input_tokens_seen == steps[7]["num_input_tokens_seen"]
+    assert len(found[0]) == 9
+    assert found[1] == found[0]  # bit for bit
 
 
 def test_predictions_are_in_the_order_of_the_rows(tokenizer: Any, tmp_path: Path) -> None:
     rows = our_rows(tokenizer, SEQUENCES, list(range(24)))
-    config = small_config("bert")
-    config.vocab_size, config.num_labels = 1600, 24
-    args = TrainingArguments(
-        output_dir=str(tmp_path),
-        per_device_eval_batch_size=4,
-        train_sampling_strategy="group_by_length",
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    told = {"model": BertForDisciplineClassification(config), "args": args, "data_collator": identity_collator}
-    found = [
-        kind(**told, processing_class=tokenizer).predict(rows).label_ids.tolist() for kind in (RunTrainer, Trainer)
-    ]
+    found = []
+    for kind in (RunTrainer, Trainer):
+        trainer = make_trainer(kind, tmp_path, rows, classes=24, train_sampling_strategy="group_by_length")
+        trainer.processing_class = tokenizer
+        found.append(trainer.predict(rows).label_ids.tolist())
     assert found[0] == list(range(24))
     assert sorted(found[1]) == list(range(24))
     assert found[1] != found[0]  # the stock Trainer reorders them: what this is for
@@ -192,28 +134,12 @@ class KillBeforeTheMarkCallback(TrainerCallback):
 
 
 def test_a_kill_before_a_checkpoints_mark_leaves_the_one_before(tokenizer: Any, tmp_path: Path) -> None:
-    config = small_config("bert")
-    config.vocab_size = 1600
-    args = TrainingArguments(
-        output_dir=str(tmp_path / "run"),
-        max_steps=12,
-        save_steps=4,
-        save_total_limit=1,
-        use_cpu=True,
-        report_to="none",
-        disable_tqdm=True,
-    )
-    trainer = RunTrainer(
-        model=BertForDisciplineClassification(config),
-        args=args,
-        train_dataset=our_rows(tokenizer, SEQUENCES, LABELS),
-        data_collator=identity_collator,
-        callbacks=[KillBeforeTheMarkCallback(), RunRecordCallback(tmp_path / "log.json")],
-    )
+    callbacks = [KillBeforeTheMarkCallback(), RunRecordCallback(tmp_path / "log.json")]
+    settings = {"max_steps": 12, "save_steps": 4, "save_total_limit": 1, "callbacks": callbacks}
+    trainer = make_trainer(RunTrainer, tmp_path / "run", our_rows(tokenizer, SEQUENCES, LABELS), **settings)
     with pytest.raises(Killed):
         trainer.train()
     last = last_complete_checkpoint(tmp_path / "run")
-    assert last is not None
     assert last.name == "checkpoint-4"
     trainer.pop_callback(KillBeforeTheMarkCallback)
     trainer.train(resume_from_checkpoint=str(last))
