@@ -47,7 +47,7 @@ def test_results_without_digests_are_refused(tmp_path: Path) -> None:
             run_files.check_run(tmp_path)
 
 
-def test_everybody_may_read_what_is_written(tmp_path: Path) -> None:
+def test_written_files_can_be_read_by_everybody(tmp_path: Path) -> None:
     def write(path: Path) -> None:
         (path / "sub").mkdir(mode=0o700)
         os.close(os.open(path / "sub" / "weights", os.O_CREAT, 0o600))
@@ -57,7 +57,7 @@ def test_everybody_may_read_what_is_written(tmp_path: Path) -> None:
     assert modes == {"model": 0o755, "sub": 0o755, "weights": 0o644}
 
 
-def test_what_json_cannot_hold_is_named(tmp_path: Path) -> None:
+def test_a_number_that_json_cannot_hold_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a.json: scores.test.1.loss is nan; allowed: finite numbers"):
         run_files.write_json(tmp_path / "a.json", {"seed": 1, "scores": {"test": [0.5, {"loss": float("nan")}]}})
     assert not (tmp_path / "a.json").exists()

@@ -70,14 +70,14 @@ def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, 
 
 
 @pytest.mark.parametrize(
-    ("rows", "label", "told", "message"),
+    ("rows", "label", "options", "message"),
     [
         (60, "", [], "--calibrate needs 20 validation items or more, and there are 9"),
         (600, "0.5", ["--problem", "regression"], "--calibrate needs classes, and task table is a regression"),
     ],
 )
-def test_what_cannot_be_calibrated(
-    rows: int, label: str, told: list[str], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
+def test_runs_that_cannot_be_calibrated(
+    rows: int, label: str, options: list[str], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
     table = noisy_table(tmp_path / "table.csv", rows, label)
-    assert message in refusal(main, *own_order(tiny_backbone, tmp_path / "runs", table, "--calibrate", *told))
+    assert message in refusal(main, *own_order(tiny_backbone, tmp_path / "runs", table, "--calibrate", *options))

@@ -45,7 +45,7 @@ def archived(archive: Path) -> list[tuple[dict, list, dict, Predictions]]:
     return found
 
 
-def test_it_finds_every_archived_run_that_collapsed_and_no_other() -> None:
+def test_every_archived_collapse_is_found_and_no_other_run() -> None:
     counted: Counter[tuple[bool, bool]] = Counter()
     for archive in sorted((ROOT / "results").glob("*/runs.tar.xz")):
         for order, log, results, predictions in archived(archive):
@@ -61,7 +61,7 @@ def test_it_finds_every_archived_run_that_collapsed_and_no_other() -> None:
 
 
 @pytest.mark.parametrize(("learns", "rate"), [(True, 1e-2), (False, 1e-7)])
-def test_a_stock_trainer_is_told_whether_its_model_learned(learns: bool, rate: float, tmp_path: Path) -> None:
+def test_a_stock_trainer_learns_whether_its_model_collapsed(learns: bool, rate: float, tmp_path: Path) -> None:
     guard = CollapseGuardCallback()
     trainer = make_trainer(tmp_path, [guard], num_train_epochs=13, learning_rate=rate)
     trainer.train()
@@ -107,8 +107,8 @@ def test_a_collapsed_run_starts_again_with_half_the_rate(tiny_backbone: Path, tm
     assert_same_run(whole.folder, broken.folder)
 
 
-def test_without_restarts_it_says_so_alone(tiny_backbone: Path, tmp_path: Path) -> None:
-    told = train_briefly(tiny_backbone, tmp_path, "--restarts", "0", "--class_weights", "balanced")
-    assert (told.results["restarts"], told.results["collapsed"] is None) == ([], False)
-    assert told.results["constant_loss"] == pytest.approx(np.log(3))  # all classes weigh the same
-    assert np.mean([loss for _, loss in told.curve("loss")]) == pytest.approx(np.log(3), abs=0.05)
+def test_without_restarts_a_collapse_is_only_reported(tiny_backbone: Path, tmp_path: Path) -> None:
+    collapsed = train_briefly(tiny_backbone, tmp_path, "--restarts", "0", "--class_weights", "balanced")
+    assert (collapsed.results["restarts"], collapsed.results["collapsed"] is None) == ([], False)
+    assert collapsed.results["constant_loss"] == pytest.approx(np.log(3))  # all classes weigh the same
+    assert np.mean([loss for _, loss in collapsed.curve("loss")]) == pytest.approx(np.log(3), abs=0.05)

@@ -71,7 +71,7 @@ def change_order(trained: Trained, **values: Any) -> None:
         (lambda t: (t.run() / run_files.RUN).write_text("{}"), [], "run.json: damaged; remove"),
     ],
 )
-def test_another_run_is_not_skipped_or_gone_on_with(
+def test_a_different_run_is_not_skipped_or_resumed(
     change: Any, argv: list[str], message: str, finished: bool, trained: Trained
 ) -> None:
     dna_table(trained.folder / "x.csv", "1 0")
@@ -123,7 +123,7 @@ def test_a_second_start_of_a_run_gets_one_line(tiny_backbone: Path, tmp_path: Pa
     assert not list(tmp_path.rglob(run_files.RUN))
 
 
-def test_a_run_goes_on_where_its_folder_was_moved(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_a_run_resumes_after_its_folder_was_moved(tiny_backbone: Path, tmp_path: Path) -> None:
     argv = ["--backbone", str(tiny_backbone), "--max_steps", "8", "--eval_steps", "2", "--learning_rate", "1e-3"]
     (spec,), args = parse_arguments([*argv, "--output_dir", str(tmp_path / "whole")])
     whole = run(spec, args)
@@ -202,7 +202,7 @@ def answer(status: int, kind: type = HfHubHTTPError) -> OSError:
         (OSError("no route"), "no route. Otherwise name a folder", 1),
     ],
 )
-def test_what_the_hub_answers_decides_the_advice(
+def test_the_advice_follows_the_answer_of_the_hub(
     cause: OSError, advice: str, tries: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backbones, "_WAITS", (0.0, 0.0))
@@ -227,11 +227,11 @@ def test_a_fine_tuned_model_is_a_backbone_of_its_discipline(run_folder: Path, tm
     trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
     model, weights, name = merged(trainer.model), load_file(own / "model.safetensors"), "bert.pooler.dense.bias"
     assert torch.equal(model.state_dict()[name].cpu(), weights[name])
-    for told, message in (
+    for options, message in (
         (["--task", "protein-stability"], "was fine-tuned on dna, and task protein-stability is protein"),
         (["--arm", "unused"], "was fine-tuned with the assignment 'frequent', and arm 'unused' by protocol"),
     ):
-        (other,), _ = parse_arguments(["--backbone", str(own), *told])
+        (other,), _ = parse_arguments(["--backbone", str(own), *options])
         with pytest.raises(ValueError, match="was fine-tuned") as error:
             build_tokenizer(other)
         assert message in str(error.value)

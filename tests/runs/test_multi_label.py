@@ -43,8 +43,8 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(tiny_backbone: Path, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    told = ["--max_steps", "60", "--eval_steps", "30", "--learning_rate", "3e-3"]
-    return train_own(tiny_backbone, tmp_path_factory.mktemp("runs"), table, *SEVERAL, *told)
+    options = ["--max_steps", "60", "--eval_steps", "30", "--learning_rate", "3e-3"]
+    return train_own(tiny_backbone, tmp_path_factory.mktemp("runs"), table, *SEVERAL, *options)
 
 
 def test_a_run_is_scored_by_label(run: Run, table: Path) -> None:
@@ -116,7 +116,7 @@ def test_resampled_scores_of_labels_are_those_of_sklearn(metric: str, average: s
 
 
 @pytest.mark.parametrize(
-    ("label", "told", "message"),
+    ("label", "options", "message"),
     [
         ("nucleus;;membrane", [], "line 3: the label 'nucleus;;membrane' has an empty part"),
         ("nucleus;", [], "line 3: the label 'nucleus;' has an empty part; allowed: names divided by ;"),
@@ -125,11 +125,11 @@ def test_resampled_scores_of_labels_are_those_of_sklearn(metric: str, average: s
         ("nucleus", ["--calibrate"], "--calibrate needs classes, and task places has several labels an item"),
     ],
 )
-def test_what_is_not_allowed_of_several_labels(
-    label: str, told: list[str], message: str, tiny_backbone: Path, table: Path, tmp_path: Path, refusal: Any
+def test_options_that_several_labels_do_not_allow(
+    label: str, options: list[str], message: str, tiny_backbone: Path, table: Path, tmp_path: Path, refusal: Any
 ) -> None:
     lines = table.read_text().splitlines()
     lines[2] = ",".join([*lines[2].split(",")[:2], label])
     (tmp_path / "places.csv").write_text("\n".join(lines) + "\n")
-    order = own_order(tiny_backbone, tmp_path / "runs", tmp_path / "places.csv", *SEVERAL, *told)
+    order = own_order(tiny_backbone, tmp_path / "runs", tmp_path / "places.csv", *SEVERAL, *options)
     assert message in refusal(main, *order)

@@ -123,7 +123,7 @@ def test_the_keywords_are_what_was_asked() -> None:
         (("adagrad", 1e-4, 0.0, (0.9, 0.99)), "optimizer 'adagrad': betas are (0.9, 0.99), and it has none"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_error(arguments: tuple, message: str) -> None:
+def test_bad_arguments_of_an_optimizer_are_named(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError) as error:  # noqa: PT011
         optimizer(*arguments)
     assert message in str(error.value)

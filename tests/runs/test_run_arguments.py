@@ -92,7 +92,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ),
     ],
 )
-def test_an_option_that_cannot_be_had_is_one_line(argv: str, message: str, refusal: Any, tmp_path: Path) -> None:
+def test_a_bad_option_is_one_line(argv: str, message: str, refusal: Any, tmp_path: Path) -> None:
     assert message in refusal(main, *argv.split(), "--output_dir", tmp_path / "out")
     assert not list(tmp_path.rglob("run.json"))
 
@@ -231,8 +231,8 @@ def test_an_honoured_field_is_part_of_a_runs_identity(tiny_backbone: Path, tmp_p
 
 def test_an_option_is_passed_on_as_it_was_given(tmp_path: Path) -> None:
     more = {"report_to": "tensorboard", "bf16": "false", "shortcuts": "false", "standardize_targets": "false"}
-    told = [(name, [f"--{name}", value]) for name, value in (*more.items(), ("report_to", "none"))]
-    for name, words in (*WORDS.items(), *told):
+    options = [(name, [f"--{name}", value]) for name, value in (*more.items(), ("report_to", "none"))]
+    for name, words in (*WORDS.items(), *options):
         first = read_options(words)
         again = read_options(RunSpec(overrides=first.values(first.given)).arguments(tmp_path))
         before, after = ({**vars(each.training), **vars(each.run)} for each in (first, again))

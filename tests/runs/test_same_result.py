@@ -26,10 +26,10 @@ def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return folder
 
 
-def losses(backbone: Path, folder: Path, told: list[str], weights: torch.dtype = torch.float32) -> torch.Tensor:
+def losses(backbone: Path, folder: Path, options: list[str], weights: torch.dtype = torch.float32) -> torch.Tensor:
     argv = ["--backbone", str(backbone), "--max_steps", str(STEPS), "--logging_steps", "1", "--eval_steps", "100"]
     argv += "--learning_rate 3e-3 --warmup_steps 0 --global_batch_size 8 --use_cpu --threads 1".split()
-    (spec,), args = parse_arguments([*argv, *LONG_WAY, *told, "--output_dir", str(folder)])
+    (spec,), args = parse_arguments([*argv, *LONG_WAY, *options, "--output_dir", str(folder)])
     trainer = build_trainer(spec, args, load_task_data(spec.task), folder)
     trainer.model.to(weights)
     trainer.train()
@@ -45,7 +45,7 @@ def long_way(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> torch.
 
 
 @pytest.mark.parametrize(
-    ("told", "apart"),
+    ("options", "apart"),
     [
         (["--shortcuts", "true"], 1e-5),
         (["--optim", "adamw_torch_fused"], 1e-5),
@@ -56,29 +56,29 @@ def long_way(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> torch.
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_a_faster_step_learns_the_same(
-    told: list[str], apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
+    options: list[str], apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
 ) -> None:
-    found = losses(backbone, tmp_path, told)
+    found = losses(backbone, tmp_path, options)
     assert (found - long_way).abs().max() <= apart
 
 
 @pytest.mark.parametrize(
-    ("told", "weights", "apart"),
+    ("options", "weights", "apart"),
     [(["--learning_rate", "3.01e-3"], torch.float32, 1e-5), ([], torch.bfloat16, 3e-3)],
     ids=["a rate 3 thousandths higher", "weights kept in bfloat16"],
 )
 def test_a_wrong_version_is_further_away(
-    told: list[str], weights: torch.dtype, apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
+    options: list[str], weights: torch.dtype, apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
 ) -> None:
 
-    assert (losses(backbone, tmp_path, told, weights) - long_way).abs().max() > apart
+    assert (losses(backbone, tmp_path, options, weights) - long_way).abs().max() > apart
 
 
 @pytest.mark.parametrize(
-    "told", ["", "--class_weights balanced", "--class_weights balanced --label_smoothing_factor 0.1"]
+    "options", ["", "--class_weights balanced", "--class_weights balanced --label_smoothing_factor 0.1"]
 )
-def test_batches_in_parts_have_the_loss_of_whole_ones(told: str, backbone: Path, tmp_path: Path) -> None:
-    few = ["--fraction", "0.0157", *told.split()]  # 45 items: the last batch of an epoch is one of 5
+def test_batches_in_parts_have_the_loss_of_whole_ones(options: str, backbone: Path, tmp_path: Path) -> None:
+    few = ["--fraction", "0.0157", *options.split()]  # 45 items: the last batch of an epoch is one of 5
     whole = losses(backbone, tmp_path / "whole", few)
     parts = losses(backbone, tmp_path / "parts", [*few, "--per_device_train_batch_size", "2"])
     assert (parts - whole).abs().max() <= 1e-5

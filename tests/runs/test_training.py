@@ -59,8 +59,8 @@ def arms(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three arms in one launch, with the named config file, from another folder than the project's."""
     root = tmp_path_factory.mktemp("arms")
     launch = [str(BIN / "accelerate"), "launch", "--config_file", str(ROOT / "accelerate_config.yaml")]
-    told = "--arm bert re_emb rand --num_train_epochs 2 --global_batch_size 96 --seed 0 --precision float32"
-    argv = arguments(tiny_backbone, root, *told.split())
+    options = "--arm bert re_emb rand --num_train_epochs 2 --global_batch_size 96 --seed 0 --precision float32"
+    argv = arguments(tiny_backbone, root, *options.split())
     done = subprocess.run(
         [*launch, str(ROOT / "train.py"), *argv], capture_output=True, text=True, cwd=root, timeout=300
     )
@@ -121,9 +121,7 @@ def test_a_card_with_a_missing_value_is_an_error(arms: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "more", ["--max_steps 8", "--stop_at_loss 9 --max_steps 80 --logging_steps 4", "--stop_at_loss 9 --eval_steps 40"]
 )
-def test_interrupted_after_the_last_step_it_trains_no_step_more(
-    more: str, tiny_backbone: Path, tmp_path: Path
-) -> None:
+def test_a_run_stopped_after_its_last_step_trains_no_more(more: str, tiny_backbone: Path, tmp_path: Path) -> None:
     folders = []
     for root in (tmp_path / "whole", tmp_path / "broken"):
         argv = arguments(tiny_backbone, root, "--logging_steps", "2", "--eval_steps", "4", *more.split())
@@ -143,7 +141,7 @@ def is_there(root: Path, name: str) -> bool:
         return False
 
 
-def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, tmp_path: Path) -> None:
+def test_a_killed_run_ends_like_an_undisturbed_one(tiny_backbone: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     done = train(*arguments(tiny_backbone, whole, *SHORT))
     assert done.returncode == 0, done.stderr[-3000:]
@@ -168,7 +166,7 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
 
 
 @pytest.mark.parametrize(
-    ("told", "left_out"),
+    ("options", "left_out"),
     [
         ([], True),
         (["--optim", "sgd"], True),
@@ -178,10 +176,10 @@ def test_killed_at_any_point_it_ends_as_if_it_had_not_been(tiny_backbone: Path, 
         (["--shortcuts", "false"], False),
     ],
 )
-def test_unused_rows_are_left_out_where_they_would_stay(
-    told: list[str], left_out: bool, tiny_backbone: Path, tmp_path: Path
+def test_unused_embeddings_are_left_out_if_nothing_changes(
+    options: list[str], left_out: bool, tiny_backbone: Path, tmp_path: Path
 ) -> None:
-    (spec,), args = parse_arguments([*arguments(tiny_backbone, tmp_path), *told])
+    (spec,), args = parse_arguments([*arguments(tiny_backbone, tmp_path), *options])
     trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
     assert isinstance(trainer.model.get_input_embeddings(), UsedRowsEmbedding) == left_out
 
@@ -225,9 +223,9 @@ def test_a_model_that_is_made_again_takes_the_trained_weights(arm: str, tiny_bac
 def test_a_tracker_is_kept_and_a_cpu_computes_in_bfloat16(tiny_backbone: Path, tmp_path: Path) -> None:
     curves = []
     for precision in ("float32", "bfloat16"):
-        told = ("--max_steps", "4", "--logging_steps", "1", "--eval_steps", "4", "--precision", precision)
-        told += ("--report_to", "tensorboard", "--disable_tqdm", "1", "--threads", "1")
-        (folder,) = train_here(arguments(tiny_backbone, tmp_path / precision, *told))
+        options = ("--max_steps", "4", "--logging_steps", "1", "--eval_steps", "4", "--precision", precision)
+        options += ("--report_to", "tensorboard", "--disable_tqdm", "1", "--threads", "1")
+        (folder,) = train_here(arguments(tiny_backbone, tmp_path / precision, *options))
         run = Run.open_finished(folder)
         assert run.specification["precision"] == precision
         curves.append([loss for _, loss in run.curve("loss")])
@@ -258,7 +256,7 @@ def test_two_processes_train_the_same_run_as_one(tiny_backbone: Path, tmp_path: 
     assert [run.results["tokens_seen"] for run in runs] == [12 * 32 * 62] * 3
 
 
-def test_use_cpu_takes_what_suits_the_processor(
+def test_use_cpu_picks_the_precision_of_the_processor(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "cpu.yaml").write_text("use_cpu: true\n")
@@ -266,26 +264,26 @@ def test_use_cpu_takes_what_suits_the_processor(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
     assert fast_bfloat16()
-    for told in (["--use_cpu"], ["--use-cpu", "true"], [str(tmp_path / "cpu.yaml")]):
-        (spec,), training = parse_arguments([*told, "--backbone", str(tiny_backbone), "--threads", "7"])
+    for options in (["--use_cpu"], ["--use-cpu", "true"], [str(tmp_path / "cpu.yaml")]):
+        (spec,), training = parse_arguments([*options, "--backbone", str(tiny_backbone), "--threads", "7"])
         assert (spec.precision, training.use_cpu, spec.options.threads) == (suits, True, 7)
         assert training.device.type == "cpu"
         assert not training.dataloader_pin_memory
         assert torch.get_num_threads() == threads, "a parser changes nothing of the process"
 
 
-def test_rows_go_to_the_gpu_where_they_fit(tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_go_to_the_gpu_if_they_fit(tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
     data = load_task_data(get_task("dna-splice"), "paper")
     needed = 62 * 8 * sum(map(len, data.splits.values())) * 10  # bytes of which they take a tenth
-    for free, workers, told, place in (
+    for free, workers, options, place in (
         (needed, 0, [], gpu),
         (needed - 1, 0, [], cpu),
         (needed, 2, [], cpu),
         (needed, 0, ["--no_rows_on_device"], cpu),
     ):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, free))
-        (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), *told])
+        (spec,), _ = parse_arguments(["--backbone", str(tiny_backbone), *options])
         args = Namespace(device=gpu, dataloader_num_workers=workers, dataloader_pin_memory=True)
         assert place_rows(spec, args, data) == place
         assert args.dataloader_pin_memory == (place == cpu)

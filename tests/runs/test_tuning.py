@@ -100,8 +100,8 @@ def test_a_frozen_run_leaves_the_body_as_it_was(tiny_backbone: Path, tmp_path: P
 def test_a_lora_run_leaves_an_adapter_and_a_merged_model(tiny_backbone: Path, tmp_path: Path) -> None:
     folder = run(*order(tiny_backbone, tmp_path, "lora"))
     plain = AutoModelForSequenceClassification.from_pretrained(folder / "model").eval()
-    told = json.loads((folder / "adapter" / "adapter_config.json").read_text())
-    assert told["base_model_name_or_path"] == tiny_backbone.name  # no path of this machine
+    config = json.loads((folder / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == tiny_backbone.name  # no path of this machine
     base = AutoModelForSequenceClassification.from_pretrained(tiny_backbone, num_labels=3)
     adapted = PeftModel.from_pretrained(base, folder / "adapter").eval()
     ids = torch.randint(1000, 1600, (4, 20))
@@ -109,7 +109,7 @@ def test_a_lora_run_leaves_an_adapter_and_a_merged_model(tiny_backbone: Path, tm
 
 
 @pytest.mark.parametrize("arm", ["lora_rand", "frozen_norm"])
-def test_an_interrupted_run_ends_as_if_it_had_not_been(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_ends_like_an_undisturbed_one(arm: str, tiny_backbone: Path, tmp_path: Path) -> None:
     whole = run(*order(tiny_backbone, tmp_path / "whole", arm))
     interrupt(*order(tiny_backbone, tmp_path / "broken", arm), ("on_step_end", 5))
     broken = run(*order(tiny_backbone, tmp_path / "broken", arm))
