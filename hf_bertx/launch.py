@@ -45,7 +45,7 @@ def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path |
 
     Raises:
         ValueError: a name, a value or an option that is not allowed, or a folder that holds another run.
-        OSError: the backbone or the data cannot be had.
+        OSError: the backbone or the data cannot be loaded.
 
     Example:
         ```python
@@ -82,7 +82,7 @@ def prepare(options: Options) -> Prepared:
     """Builds a user's own data, looks up all names, and sets up the processor.
 
     Raises:
-        ValueError, OSError: an order that cannot be carried out.
+        ValueError, OSError: the runs cannot be started.
     """
     from .processor import quiet_loading, use_processor
 
@@ -117,7 +117,7 @@ def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: Non
         The folders of the runs.
 
     Raises:
-        ValueError, OSError: an order that cannot be carried out.
+        ValueError, OSError: the runs cannot be started.
     """
     options = read_options(argv)
     stray = next((name for name in OF_THE_COMMAND if name in options.given), None)
@@ -135,7 +135,7 @@ def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: Non
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Trains the runs of a command line. Returns 2 for one that cannot be carried out, after a line that says why."""
+    """Trains the runs of a command line. Returns 2 after an error, which it prints as one line."""
 
     def act() -> None:
         train_all(sys.argv[1:] if argv is None else argv, tell=lambda folder: print(f"wrote {folder}"))

@@ -202,7 +202,7 @@ def _specify(options: Options, task: Task, arm: Arm) -> ResolvedRun:
     given_rate = "learning_rate" in options.given
     task, windows = windows_of(task, run.window, run.overlap)
     if run.calibrate and training.fsdp:
-        raise ValueError("--calibrate and --fsdp are both given; leave one out: the head lies in parts")
+        raise ValueError("--calibrate and --fsdp are both given; leave one out: no process holds the whole head")
     if training.label_smoothing_factor:
         check_has_classes("label_smoothing_factor", task)
     check_class_weights(run.class_weights, task)
@@ -242,7 +242,7 @@ def windows_of(task: Task, window: int | None, overlap: int | None) -> tuple[Tas
     """
     if window is None:
         if overlap is not None:
-            raise ValueError(f"--overlap is {overlap}, and there is no --window that it is of")
+            raise ValueError(f"--overlap is {overlap}, but --window is missing")
         return task, None
     why = "text has no symbols" if task.discipline == "text" else "its items are pairs" if task.pair else None
     why = "its items are segments of pieces already" if task.votes else why

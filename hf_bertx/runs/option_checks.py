@@ -21,9 +21,9 @@ def check_own(run: RunArguments, given: set[str]) -> None:
         if stray is not None:
             raise ValueError(f"--{stray} describes data of your own: name its file with --train_file FILE")
         return
-    for name, why in {"data_dir": "which names data that is built", "split": "whose data has one split"}.items():
+    for name, why in {"data_dir": "it names data that is built already", "split": "your data has one split"}.items():
         if name in given:
-            raise ValueError(f"--{name} and --train_file are both given, {why}; leave one out")
+            raise ValueError(f"--{name} and --train_file are both given; leave one out: {why}")
 
 
 # Options that `--quick` uses. It fits baselines and a probe, and trains nothing.

@@ -130,7 +130,7 @@ def check_same(
 
 
 def _identity(order: dict[str, Any]) -> dict[str, Any]:
-    """Everything that a run's results depend on, by name; what is None is as good as not said."""
+    """Everything that a run's results depend on, by name; None counts as absent."""
     specification = {**order["specification"]}
     hyperparameters = specification.pop("hyperparameters", {})
     task = {f"task.{name}": order["task"][name] for name in OF_TASK}

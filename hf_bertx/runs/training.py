@@ -130,7 +130,7 @@ def run(
 
     Raises:
         ValueError: the folder holds a run of another specification; the message names the difference.
-        BackboneUnavailableError, FileNotFoundError: the backbone or the data cannot be had.
+        BackboneUnavailableError, FileNotFoundError: the backbone or the data cannot be loaded.
     """
     begun = time.perf_counter()
     args = copy.deepcopy(args)

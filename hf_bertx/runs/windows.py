@@ -22,7 +22,7 @@ _FEW_CUT = 0.01  # share of cut items that is not worth a message
 
 
 def say_lengths(task: Task, tokenizer: Any, windows: Windows | None, items: int, rows: int, unread: int) -> None:
-    """Says how many training items are longer than the model reads; nothing where they are few.
+    """Logs how many training items are longer than the model reads, unless they are few.
 
     Args:
         rows: what is read of the items: one each, or one a window.

@@ -93,7 +93,7 @@ def test_answers_say_how_many_windows_were_read(windowed_run: Path, table: Path,
     [
         (["--window", "0"], "window is 0; allowed: at least 1 symbol"),
         (["--window", "20", "--overlap", "20"], "overlap is 20; allowed: 0 to 19, less than the window"),
-        (["--overlap", "5"], "--overlap is 5, and there is no --window that it is of"),
+        (["--overlap", "5"], "--overlap is 5, but --window is missing"),
         (["--window", "127"], "reads 126 symbols beside its 2 special tokens; allowed: 1 to 126"),
         (["--window", "20", "--task", "music-maestro-v1"], "its items are segments of pieces already"),
         (["--window", "20", "--task", "glue-sst2", "--arm", "bert"], "text has no symbols"),

@@ -263,7 +263,7 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, start: str) -> None:
         (["--plan", "no.md"], "no.md"),
         (["--seed", "-1"], "--seed is -1; allowed: 0 to"),
         (["--window", "0"], "window is 0; allowed: at least 1 symbol"),
-        (["--overlap", "5"], "--overlap is 5, and there is no --window that it is of"),
+        (["--overlap", "5"], "--overlap is 5, but --window is missing"),
         (["--task", "music-maestro-v1", "--window", "20"], "its items are segments of pieces already"),
         (["--class_weights", "even"], "--class_weights is 'even'; allowed: balanced"),
         (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import BertConfig
+from file_damage import edit
 
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.runs.arguments import parse_arguments
@@ -18,20 +18,16 @@ LONG_WAY = "--shortcuts false --optim adamw_torch --precision float32 --attentio
 @pytest.fixture(scope="module")
 def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One without dropout: what is left out of a step changes how often it is drawn."""
-    folder = tmp_path_factory.mktemp("backbone") / "without-dropout"
-    shutil.copytree(tiny_backbone, folder)
-    config = BertConfig.from_pretrained(folder)
-    config.hidden_dropout_prob = 0.0
-    config.save_pretrained(folder)
+    folder = Path(shutil.copytree(tiny_backbone, tmp_path_factory.mktemp("backbone") / "without-dropout"))
+    edit(folder / "config.json", hidden_dropout_prob=0.0)
     return folder
 
 
-def losses(backbone: Path, folder: Path, options: list[str], weights: torch.dtype = torch.float32) -> torch.Tensor:
+def losses(backbone: Path, folder: Path, options: list[str]) -> torch.Tensor:
     argv = ["--backbone", str(backbone), "--max_steps", str(STEPS), "--logging_steps", "1", "--eval_steps", "100"]
     argv += "--learning_rate 3e-3 --warmup_steps 0 --global_batch_size 8 --use_cpu --threads 1".split()
     (spec,), args = parse_arguments([*argv, *LONG_WAY, *options, "--output_dir", str(folder)])
     trainer = build_trainer(spec, args, load_task_data(spec.task), folder)
-    trainer.model.to(weights)
     trainer.train()
     return torch.tensor([log["loss"] for log in trainer.state.log_history if "loss" in log])
 
@@ -63,22 +59,11 @@ def test_a_faster_step_learns_the_same(
 
 
 @pytest.mark.parametrize(
-    ("options", "weights", "apart"),
-    [(["--learning_rate", "3.01e-3"], torch.float32, 1e-5), ([], torch.bfloat16, 3e-3)],
-    ids=["a rate 3 thousandths higher", "weights kept in bfloat16"],
-)
-def test_a_wrong_version_is_further_away(
-    options: list[str], weights: torch.dtype, apart: float, backbone: Path, long_way: torch.Tensor, tmp_path: Path
-) -> None:
-
-    assert (losses(backbone, tmp_path, options, weights) - long_way).abs().max() > apart
-
-
-@pytest.mark.parametrize(
     "options", ["", "--class_weights balanced", "--class_weights balanced --label_smoothing_factor 0.1"]
 )
 def test_batches_in_parts_have_the_loss_of_whole_ones(options: str, backbone: Path, tmp_path: Path) -> None:
-    few = ["--fraction", "0.0157", *options.split()]  # 45 items: the last batch of an epoch is one of 5
+    # 45 items: the last batch of an epoch, every sixth one, is one of 5
+    few = ["--fraction", "0.0157", "--max_steps", "12", *options.split()]
     whole = losses(backbone, tmp_path / "whole", few)
     parts = losses(backbone, tmp_path / "parts", [*few, "--per_device_train_batch_size", "2"])
     assert (parts - whole).abs().max() <= 1e-5
