@@ -73,16 +73,7 @@ def build_trainer(
     weights = metrics.balanced_weights(labels, len(spec.task.labels or ())) if balanced else None
     # of a regression the model's: the Trainer counts no item whose label is -100, as a target may be
     own_loss = balanced or (args.gradient_accumulation_steps > 1 and not spec.task.regression)
-    callbacks: list[TrainerCallback] = [
-        LastStepCallback(),
-        CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced)),
-        ThroughputCallback(),
-        RunRecordCallback(folder / run_files.LOG),
-    ]
-    if args.load_best_model_at_end and spec.protocol.patience is not None:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
-    if spec.options.stop_at_loss is not None:
-        callbacks.append(LossConvergedCallback(threshold=spec.options.stop_at_loss))
+    guard = CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced))
     name = spec.options.optimizer
     chosen = None if name is None else optimizer(name, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
@@ -95,13 +86,22 @@ def build_trainer(
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
         compute_loss_func=item_loss(args.label_smoothing_factor, weights) if own_loss else None,
-        callbacks=callbacks,
+        callbacks=[guard, *_callbacks(spec, args, folder)],
     )
     for callback in trainer.callback_handler.callbacks:
         if getattr(callback, "logging_dir", "") is None:  # else they are deleted with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
     trainer.make_model, trainer.rows_on = make_model, rows_on
     return trainer
+
+
+def _callbacks(spec: ResolvedRun, args: TrainingArguments, folder: Path) -> list[TrainerCallback]:
+    callbacks = [LastStepCallback(), ThroughputCallback(), RunRecordCallback(folder / run_files.LOG)]
+    if args.load_best_model_at_end and spec.protocol.patience is not None:
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
+    if spec.options.stop_at_loss is not None:
+        callbacks.append(LossConvergedCallback(threshold=spec.options.stop_at_loss))
+    return callbacks
 
 
 def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> torch.device:
