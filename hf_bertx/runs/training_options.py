@@ -106,11 +106,11 @@ def check_values(values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         if value is None or (name, value) == ("max_steps", -1):
             continue
-        if name in (*_RANGES, *_COUNTS) and not isinstance(value, (int, float)):
-            raise ValueError(f"--{name} is {value!r}; allowed: a number")
         if name in _RANGES:
             allowed, fits = _RANGES[name]
-            if not fits(_number(value)):
+            if not isinstance(value, (int, float)):
+                raise ValueError(f"--{name} is {value!r}; allowed: a number")
+            if not fits(float(value)):
                 raise ValueError(f"--{name} is {value}; allowed: {allowed}")
         elif isinstance(value, float) and not math.isfinite(value):
             raise ValueError(f"--{name} is {value}; allowed: a finite number")
@@ -120,10 +120,3 @@ def check_values(values: Mapping[str, Any]) -> None:
             f"--logging_steps is {log:g} and --eval_steps {evaluate:g}; --logging_steps has to divide --eval_steps, "
             "so that a run that goes on logs the same losses"
         )
-
-
-def _number(value: Any) -> float:
-    try:
-        return float(value)
-    except (TypeError, ValueError):
-        return math.nan  # is in no range
