@@ -61,11 +61,12 @@ _COUNT = "a whole number of at least 1", lambda number: number >= 1 and number.i
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "mask_rate": ("more than 0, less than 1", lambda number: 0 < number < 1),
     "folds": ("2 or more", lambda number: number >= 2),
+    "restarts": ("0 or more", lambda number: number >= 0),
     "seed": (f"0 to {2**32 - 1}", lambda number: 0 <= number < 2**32),
 }
 for _range, _names in (
     (_POSITIVE, "learning_rate num_train_epochs neftune_noise_alpha torch_empty_cache_steps stop_at_loss"),
-    (_NOT_NEGATIVE, "warmup_steps weight_decay max_grad_norm adam_epsilon eval_delay dataloader_num_workers restarts"),
+    (_NOT_NEGATIVE, "warmup_steps weight_decay max_grad_norm adam_epsilon eval_delay dataloader_num_workers"),
     (_BELOW_ONE, "adam_beta1 adam_beta2 label_smoothing_factor attention_dropout dropout"),
     (_SHARE, "fraction similarity_threshold"),
     (_COUNT, "eval_steps logging_steps max_steps save_total_limit threads max_eval_items global_batch_size"),
