@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf_bertx.tokenization.batch_layout import fill_template, layout
+from hf_bertx.tokenization.batch_layout import fill_template
 
 CLS, SEP = [101, 0], [102, 0]
 
@@ -50,16 +50,3 @@ def test_a_template_is_filled_row_by_row(
     assert rows.lengths.tolist() == [len(row) for row in ids]
     assert (rows.types if isinstance(rows.types, int) else rows.types.tolist()) == types
     assert "".join(map(str, rows.special().tolist())) == special
-
-
-@pytest.mark.parametrize("width", [None, 6])
-def test_many_lists_are_those_of_few(width: int | None) -> None:
-    lengths = np.arange(700) % 6 + 1
-    flat = np.arange(lengths.sum())
-    few = [
-        layout(flat[end - n : end], np.array([n]), width, -1, "right", False)[0]
-        for n, end in zip(lengths, np.cumsum(lengths), strict=True)
-    ]
-    ones = [[1] * n if width is None else [1] * n + [0] * (6 - n) for n in lengths.tolist()]
-    assert layout(flat, lengths, width, -1, "right", False) == few
-    assert layout(1, lengths, width, 0, "right", False) == ones

@@ -10,6 +10,7 @@ from own_files import SHORT
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_bertx import run_files
+from hf_bertx.backbones import resolve_backbone
 from hf_bertx.cli import main
 from hf_bertx.disciplines import DNA, PROTEIN, Discipline
 from hf_bertx.runs.run import Run
@@ -66,8 +67,6 @@ def test_batches_are_cut_as_the_plain_tokenizer_cuts(tiny_backbone: Path, discip
 
 
 def test_length_counts_kmers_and_six_mers_fit_into_bert() -> None:
-    from hf_bertx.backbones import resolve_backbone
-
     source = resolve_backbone(BERT).source
     assert len(DisciplineTokenizer.from_backbone(source, DNA.kmers(3))("ACGTT" * 100).input_ids) == 168 + 2
     six = DisciplineTokenizer.from_backbone(source, DNA.kmers(6))
