@@ -26,8 +26,8 @@ class Baseline:
         disciplines: those it fits.
         about: one sentence for tables.
         outcomes: `classes`, `targets` (a regression), or both.
-        searched: by discipline, what is tried; `any` stands for those that are not named. The candidate with the
-            best validation score is tested, among equals the first.
+        searched: by discipline, the candidate values; `any` stands for disciplines that are not named. The candidate
+            with the best validation score is tested; of several with the same score, the first.
         network: whether it is trained by gradient steps, on torch; the others are scikit-learn's.
         source: of a network that starts from weights: a folder, a Hub id, or an installed package.
     """
@@ -63,44 +63,43 @@ class Baseline:
 
 _ALL_DISCIPLINES = ("text", *DISCIPLINES)
 _SYMBOLS = tuple(name for name, discipline in DISCIPLINES.items() if not discipline.separator)
-_KMERS: dict[str, tuple[int, ...]] = {"dna": (4, 5, 6, 7), "any": (1, 2, 3)}
-# of columns whose standard deviation is 1
-_C = (1e-4, 1e-3, 1e-2, 1e-1)
-_ALPHA = (1.0, 10.0, 100.0, 1000.0)
-# of rows whose length is 1
-_NGRAMS = (1, 2, 3)
-_NGRAM_C = (1.0, 10.0, 100.0)
-_NGRAM_ALPHA = (0.1, 1.0, 10.0)
-
-
-def _kmer(**more: tuple[Any, ...]) -> dict[str, Values]:
-    return {discipline: {"longest_kmer": kmers, **more} for discipline, kmers in _KMERS.items()}
+_KMERS: dict[str, Values] = {"dna": {"longest_kmer": (4, 5, 6, 7)}, "any": {"longest_kmer": (1, 2, 3)}}
 
 
 def _regressions(
-    name: str, disciplines: tuple[str, ...], columns: str, classes: dict[str, Values], targets: dict[str, Values]
+    name: str,
+    disciplines: tuple[str, ...],
+    columns: str,
+    sizes: dict[str, Values],
+    c: tuple[float, ...] = (1e-4, 1e-3, 1e-2, 1e-1),  # of columns whose standard deviation is 1
+    alpha: tuple[float, ...] = (1.0, 10.0, 100.0, 1000.0),
 ) -> tuple[Baseline, Baseline]:
+    """A classifier and a regression on the same features, whose sizes are searched too."""
+    classes = {discipline: {**size, "C": c} for discipline, size in sizes.items()}
+    targets = {discipline: {**size, "alpha": alpha} for discipline, size in sizes.items()}
     return (
         Baseline(f"{name}-logistic", disciplines, f"Logistic regression on {columns}.", ("classes",), classes),
         Baseline(f"{name}-ridge", disciplines, f"Ridge regression on {columns}.", ("targets",), targets),
     )
 
 
-_SCALED: tuple[dict[str, Values], dict[str, Values]] = ({"any": {"C": _C}}, {"any": {"alpha": _ALPHA}})
-_TFIDF: tuple[dict[str, Values], dict[str, Values]] = (
-    {"any": {"longest_ngram": _NGRAMS, "C": _NGRAM_C}},
-    {"any": {"longest_ngram": _NGRAMS, "alpha": _NGRAM_ALPHA}},
-)
 _PLAIN = (
     Baseline(
         "majority",
         _ALL_DISCIPLINES,
         "The most common class of the training items for every item, or their mean target.",
     ),
-    *_regressions("kmer", _SYMBOLS, "counts of all k-mers up to a length", _kmer(C=_C), _kmer(alpha=_ALPHA)),
-    *_regressions("onehot", _SYMBOLS, "the symbol at each position", *_SCALED),
-    *_regressions("dde", ("protein",), "the dipeptide deviation from the expected mean", *_SCALED),
-    *_regressions("tfidf", ("text", "music"), "TF-IDF of n-grams of words, or of pitches", *_TFIDF),
+    *_regressions("kmer", _SYMBOLS, "counts of all k-mers up to a length", _KMERS),
+    *_regressions("onehot", _SYMBOLS, "the symbol at each position", {"any": {}}),
+    *_regressions("dde", ("protein",), "the dipeptide deviation from the expected mean", {"any": {}}),
+    *_regressions(
+        "tfidf",
+        ("text", "music"),
+        "TF-IDF of n-grams of words, or of pitches",
+        {"any": {"longest_ngram": (1, 2, 3)}},
+        c=(1.0, 10.0, 100.0),  # of rows whose length is 1
+        alpha=(0.1, 1.0, 10.0),
+    ),
     Baseline(
         "nearest",
         _ALL_DISCIPLINES,
@@ -123,10 +122,7 @@ _NETWORKS = (  # rates: released code, twice; not from a paper; its fine-tuning 
     _network("hilbert-cnn", ("dna",), f"{_HILBERT} released code computes: no dropout, four blocks.", 3e-3),
     _network("hilbert-cnn-described", ("dna",), f"{_HILBERT} paper describes it: dropout 0.5, five blocks.", 3e-3),
     _network(
-        "symbol-cnn",
-        tuple(DISCIPLINES),
-        "A small CNN on learned embeddings of symbols and positions.",
-        *(1e-3, 3e-3),
+        "symbol-cnn", tuple(DISCIPLINES), "A small CNN on learned embeddings of symbols and positions.", 1e-3, 3e-3
     ),
     _network(
         "plus-tfm:scratch",
@@ -135,7 +131,6 @@ _NETWORKS = (  # rates: released code, twice; not from a paper; its fine-tuning 
         5e-5,
     ),
 )
-_SCRATCH = "plus-tfm:scratch"
 # Started from weights: `plus-tfm:FOLDER` that `bertx convert plus-tfm` made, `encoder:SOURCE`.
 _STARTED = {
     "plus-tfm": "PLUS-TFM (Min et al. 2021), from its published weights.",
@@ -153,7 +148,7 @@ def get_baseline(name: str) -> Baseline:
     Raises:
         ValueError: no baseline has that name; the message lists them.
     """
-    name = _SCRATCH if name == "plus-tfm" else name
+    name = "plus-tfm:scratch" if name == "plus-tfm" else name
     kind, _, source = name.partition(":")
     if source and kind in _STARTED and name not in BASELINES:
         called = f"{kind}:{Path(source).resolve().name if Path(source).is_dir() else source}"
@@ -165,7 +160,6 @@ def get_baseline(name: str) -> Baseline:
     return BASELINES[name]
 
 
-def baselines_for(task: Task, networks: bool = False) -> list[str]:
-    """The names of the plain baselines that fit a task, and of the networks, if asked."""
-    fitting = [baseline for baseline in BASELINES.values() if baseline.misfit(task) is None]
-    return [baseline.name for baseline in fitting if networks or not baseline.network]
+def baselines_for(task: Task) -> list[str]:
+    """The names of the plain baselines that fit a task."""
+    return [baseline.name for baseline in _PLAIN if baseline.misfit(task) is None]

@@ -16,14 +16,10 @@ from .plus_tfm import VOCABULARY_SIZE, PlusTFMConfig, PlusTFMForSequenceClassifi
 
 _HEAD_SIZE = 64  # 768 in 12 heads; a state dict does not say how many heads there are
 _BLOCK = re.compile(r"transformer\.blocks\.(\d+)\.")
-_WORDS, _POSITIONS, _DECODER = (
-    "transformer.embed.tok_embed.weight",
-    "transformer.embed.pos_embed.pe",
-    "decoder.weight",
-)
+_WORDS = "transformer.embed.tok_embed.weight"
+_POSITIONS = "transformer.embed.pos_embed.pe"
+_DECODER = "decoder.weight"
 _FEED_FORWARD = "transformer.blocks.0.pwff.fc1.weight"
-_ANTIBERTY = Path("trained_models")
-_ANTIBERTY_MODEL = _ANTIBERTY / "AntiBERTy_md_smooth"
 _BODY = "bert."
 
 
@@ -39,8 +35,8 @@ def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
         ValueError: a file that holds anything but tensors, which is refused without being run; names or shapes that
             are not PLUS-TFM's; a decoder that is not tied to the embeddings.
     """
-    tensors = {name.removeprefix("module."): value for name, value in read_tensors(checkpoint).items()}
-    tensors = {_renamed(name): value for name, value in tensors.items() if not name.startswith("cls.")}
+    tensors = {_renamed(name): value for name, value in read_tensors(checkpoint).items()}
+    tensors = {name: value for name, value in tensors.items() if not name.startswith("cls.")}
     for name in (_WORDS, _FEED_FORWARD):
         if name not in tensors or tensors[name].dim() != 2:
             what = f"has the shape {tuple(tensors[name].shape)}" if name in tensors else "is missing"
@@ -52,21 +48,19 @@ def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
         shape = tuple(tensors[_POSITIONS].shape)
         raise ValueError(f"{checkpoint}: {_POSITIONS!r} has the shape {shape}; its last number should be {size}")
     model = PlusTFMForSequenceClassification(_config(tensors, checkpoint))
-    expected = model.state_dict()
-    kept = {name for name in expected if name.startswith("classifier.")}
     decoder = tensors.pop(_DECODER, None)
     if decoder is not None and not torch.equal(decoder, tensors[_WORDS]):
         raise ValueError(f"{checkpoint}: {_DECODER!r} is not tied to {_WORDS!r}; this architecture has one table")
-    if _POSITIONS not in tensors:  # fixed, and so not in every file
-        kept.add(_POSITIONS)
-    wanted = {name: value for name, value in expected.items() if name not in kept}
-    check_tensors(tensors, wanted, "PLUS-TFM", checkpoint)
-    model.load_state_dict({**{name: expected[name] for name in kept}, **tensors})
-    return save_model(model, plus_tokenizer(model.config.max_position_embeddings), output)
+    expected = {name: value for name, value in model.state_dict().items() if not name.startswith("classifier.")}
+    tensors.setdefault(_POSITIONS, expected[_POSITIONS])  # fixed, and so not in every file
+    check_tensors(tensors, expected, "PLUS-TFM", checkpoint)
+    model.load_state_dict(tensors, strict=False)
+    run_files.write_model(output, model, plus_tokenizer(model.config.max_position_embeddings))
+    return output
 
 
 def _renamed(name: str) -> str:
-    return name.replace(".gamma", ".weight").replace(".beta", ".bias")
+    return name.removeprefix("module.").replace(".gamma", ".weight").replace(".beta", ".bias")
 
 
 def _config(tensors: dict[str, torch.Tensor], checkpoint: Path) -> PlusTFMConfig:
@@ -77,7 +71,6 @@ def _config(tensors: dict[str, torch.Tensor], checkpoint: Path) -> PlusTFMConfig
         fields["max_position_embeddings"] = len(tensors[_POSITIONS])
     blocks = {int(match[1]) for match in map(_BLOCK.match, tensors) if match}
     return PlusTFMConfig(
-        vocab_size=len(tensors[_WORDS]),
         hidden_size=size,
         num_hidden_layers=max(blocks) + 1,
         num_attention_heads=max(1, size // _HEAD_SIZE),
@@ -101,30 +94,20 @@ def convert_antiberty(output: Path) -> Path:
     package = find_spec("antiberty")
     if package is None or not package.submodule_search_locations:
         raise OSError("the package antiberty is not installed: in a clone of hf_bertx, pip install '.[antiberty]'")
-    root = Path(next(iter(package.submodule_search_locations)))
-    checkpoint = root / _ANTIBERTY_MODEL / "pytorch_model.bin"
-    model = BertModel(BertConfig.from_pretrained(root / _ANTIBERTY_MODEL))
+    root = Path(next(iter(package.submodule_search_locations))) / "trained_models"
+    checkpoint = root / "AntiBERTy_md_smooth" / "pytorch_model.bin"
+    model = BertModel(BertConfig.from_pretrained(checkpoint.parent))
     tensors = {
         name.removeprefix(_BODY): value for name, value in read_tensors(checkpoint).items() if name.startswith(_BODY)
     }
     tensors.pop("embeddings.position_ids", None)  # 0, 1, 2, ...: older versions of transformers saved them
     check_tensors(tensors, model.state_dict(), "BERT", checkpoint)
     model.load_state_dict(tensors)
-    words = (root / _ANTIBERTY / "vocab.txt").read_text(encoding="utf-8").split()
+    words = (root / "vocab.txt").read_text(encoding="utf-8").split()
     tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)}, do_lower_case=False)
     tokenizer.model_max_length = model.config.max_position_embeddings
-    return save_model(model, tokenizer, output)
-
-
-def save_model(model: Any, tokenizer: Any, folder: Path) -> Path:
-    """Writes a model and its tokenizer to a folder, whole or not at all."""
-
-    def save(path: Path) -> None:
-        model.save_pretrained(path)
-        tokenizer.save_pretrained(path)
-
-    run_files.write_folder(folder, save)
-    return folder
+    run_files.write_model(output, model, tokenizer)
+    return output
 
 
 def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:

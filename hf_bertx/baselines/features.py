@@ -20,7 +20,6 @@ from ..tokenization_discipline import DisciplineTokenizer
 COMMON_SYMBOLS = {name: len(found.symbols) for name, found in DISCIPLINES.items()} | {"dna": 4, "protein": 20}
 _SPECIAL_TOKENS = 2  # [CLS] and [SEP], which a task's max_length counts and a baseline does not have
 _MOST_NGRAMS = 50_000
-_ROWS = 512  # whose counts are dense at a time
 
 # How many of the 61 codons of the standard genetic code give each residue, in the order of the protein alphabet.
 _CODONS = {
@@ -95,19 +94,16 @@ def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:
 
 def kmer_counts(ids: np.ndarray, longest: int, common: int) -> sparse.csr_matrix:
     """How often each k-mer of length 1 to `longest` occurs, of shape `(items, common + common ** 2 + ...)`."""
-    blocks = [_counts(kmer_codes(ids, length, common), common**length) for length in range(1, longest + 1)]
-    return sparse.hstack(blocks, format="csr")
-
-
-def _counts(codes: np.ndarray, size: int) -> sparse.csr_matrix:
-    """How often each code in `[0, size)` occurs in each row: dense counts of a few rows at a time, kept sparse."""
     blocks = []
-    for first in range(0, len(codes), _ROWS):
-        part: np.ndarray = codes[first : first + _ROWS].astype(np.int64)
-        keys = (part + np.arange(len(part))[:, None] * size)[part >= 0]
-        dense = np.bincount(keys, minlength=len(part) * size).reshape(len(part), size)
-        blocks.append(sparse.csr_matrix(dense.astype(np.float32)))
-    return sparse.vstack(blocks, format="csr")
+    for length in range(1, longest + 1):
+        codes = kmer_codes(ids, length, common)
+        known = codes >= 0
+        row_ends = np.concatenate([[0], known.sum(axis=1).cumsum()])
+        ones: np.ndarray = np.ones(row_ends[-1], dtype=np.float32)
+        block = sparse.csr_matrix((ones, codes[known], row_ends), shape=(len(ids), common**length))
+        block.sum_duplicates()  # the ones of a k-mer that occurs several times in a row
+        blocks.append(block)
+    return sparse.hstack(blocks, format="csr")
 
 
 def one_hot(ids: np.ndarray, common: int) -> sparse.csr_matrix:
@@ -121,16 +117,15 @@ def one_hot(ids: np.ndarray, common: int) -> sparse.csr_matrix:
 def dipeptide_deviation(ids: np.ndarray) -> np.ndarray:
     """Dipeptide deviation from the expected mean (DDE), of shape `(items, 400)`.
 
-    The share of each dipeptide among a protein's, less the share that the genetic code lets expect, divided by the
-    standard deviation that goes with it. Dipeptides with an uncommon residue are left out of both.
+    The share of each dipeptide in a protein, minus the share expected from the genetic code, divided by the standard
+    deviation of that expectation. Dipeptides with an uncommon residue are not counted.
 
     Source: Saravanan and Gautham 2015, OMICS 19(10):648-658.
     """
     common = COMMON_SYMBOLS["protein"]
     counts = kmer_counts(ids, 2, common)[:, common:].toarray().astype(np.float64)
-    share = np.array([_CODONS[symbol] for symbol in get_discipline("protein").symbols[:common]]) / sum(
-        _CODONS.values()
-    )
+    codons = np.array([_CODONS[symbol] for symbol in get_discipline("protein").symbols[:common]])
+    share = codons / codons.sum()
     expected = np.outer(share, share).ravel()
     total = np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return (counts / total - expected) / np.sqrt(expected * (1 - expected) / total)
@@ -163,10 +158,10 @@ class NgramFeatures:
 
     def transform(self, columns: Sequence[Sequence[str]]) -> Any:
         """A sparse matrix with a row an item."""
-        first, *rest = (self._vectors.transform(column) for column in columns)
+        matrices = [self._vectors.transform(column) for column in columns]
         if not self._pair:
-            return first
-        second = rest[0]
+            return matrices[0]
+        first, second = matrices
         product = first.multiply(second).tocsr()
         cosine = sparse.csr_matrix(product.sum(axis=1))
         return sparse.hstack([first, second, product, abs(first - second), cosine], format="csr")

@@ -33,8 +33,8 @@ class HilbertCNNConfig(PreTrainedConfig):
             without those of batch norm), `as_described` is the paper's text (dropout 0.5, five blocks).
 
     The grid is the smallest half or whole Hilbert square that holds a window's 4-mers: 16 x 32 cells for 500 letters
-    as published, 8 x 8 for 60. The published network halves the grid four times; a small grid is halved the first
-    times only, as often as leaves two cells a side: twice for 8 x 8.
+    as published, 8 x 8 for 60. The published network halves the grid four times; a smaller grid is halved until two
+    cells a side are left: 8 x 8 twice.
 
     Source: Yin et al. 2018, ICLR, arXiv:1806.04931, and its released code as facts, not as text.
 
@@ -115,9 +115,9 @@ class SameConv2d(nn.Conv2d):
 
 
 class FourMerConv2d(SameConv2d):
-    """A convolution over one-hot 4-mers that never writes them down: rows of its kernel are looked up and added.
+    """A convolution over one-hot 4-mers, computed from their numbers: it looks up rows of its kernel and adds them.
 
-    Of 256 channels one is set in each cell, so a dense convolution would multiply by zero 255 times of 256.
+    One of 256 channels is set in each cell, so a dense convolution would multiply by zero 255 times of 256.
     """
 
     def forward(self, four_mers: torch.Tensor) -> torch.Tensor:

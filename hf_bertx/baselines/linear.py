@@ -5,8 +5,9 @@ Classifiers answer with log-probabilities. A class without a training item gets 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -59,15 +60,15 @@ class Fitted:
 
 def search_plain(baseline: Baseline, task: Task, train: Items, validation: Items) -> tuple[dict[str, Any], list[Any]]:
     """The candidate with the best validation score, among equals the first, and the score of each."""
-    name, tried, size, matrices = f"validation_{task.metric}", [], None, []
-    for candidate in baseline.candidates(task):
-        if size != (size := _size(candidate)):  # candidates of one size stand together
-            matrices = _matrices(baseline, task, size, train, [validation])
-        (logits,), _ = _fit(baseline, task, candidate, matrices, train.labels)
-        score = metrics.score(task, logits, validation.labels.tolist(), validation.groups)[task.metric]
-        tried.append({**candidate, name: score})
-    best = max(range(len(tried)), key=lambda i: (tried[i][name], -i))
-    return baseline.candidates(task)[best], tried
+    all_candidates, scores = baseline.candidates(task), []
+    for size, candidates in groupby(all_candidates, key=_size):
+        matrices = _matrices(baseline, task, size, train, [validation])
+        for candidate in candidates:
+            (logits,), _ = _fit(baseline, task, candidate, matrices, train.labels)
+            score = metrics.score(task, logits, validation.labels.tolist(), validation.groups)
+            scores.append(score[task.metric])
+    tried = [{**each, f"validation_{task.metric}": score} for each, score in zip(all_candidates, scores, strict=True)]
+    return all_candidates[scores.index(max(scores))], tried
 
 
 def fit_plain(
@@ -92,24 +93,20 @@ def _matrices(baseline: Baseline, task: Task, size: dict[str, int], train: Items
         ngrams = NgramFeatures(task, size["longest_ngram"]).fit(train.columns)
         matrices: list[Any] = [ngrams.transform(part.columns) for part in parts]
     else:
-        features = _symbol_features(baseline, task, size)
-        # of a pair: the features of both sequences, side by side
-        matrices = [_beside([features(symbol_ids(task, column)) for column in part.columns]) for part in parts]
+        matrices = [_symbol_features(baseline, task, size, part.columns) for part in parts]
     return _neighbours(matrices, max(baseline.values(task)["neighbours"])) if baseline.name == "nearest" else matrices
 
 
-def _symbol_features(baseline: Baseline, task: Task, size: dict[str, int]) -> Callable[[np.ndarray], Any]:
-    """The features of one sequence each, from ids of shape `(items, positions)`."""
-    common = COMMON_SYMBOLS[task.discipline]
+def _symbol_features(baseline: Baseline, task: Task, size: dict[str, int], columns: Sequence[Sequence[str]]) -> Any:
+    """Features of sequences of symbols; those of both sequences of a pair side by side."""
+    ids, common = [symbol_ids(task, column) for column in columns], COMMON_SYMBOLS[task.discipline]
+    if baseline.name.startswith("dde"):
+        return np.hstack([dipeptide_deviation(each) for each in ids])
     if "longest_kmer" in size:
-        return lambda ids: kmer_counts(ids, size["longest_kmer"], common)
-    if baseline.name.startswith("onehot"):
-        return lambda ids: one_hot(ids, common)
-    return dipeptide_deviation
-
-
-def _beside(matrices: list[Any]) -> Any:
-    return sparse.hstack(matrices, format="csr") if sparse.issparse(matrices[0]) else np.hstack(matrices)
+        blocks = [kmer_counts(each, size["longest_kmer"], common) for each in ids]
+    else:
+        blocks = [one_hot(each, common) for each in ids]
+    return sparse.hstack(blocks, format="csr")
 
 
 def _neighbours(matrices: list[Any], most: int) -> list[np.ndarray]:

@@ -20,7 +20,6 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     Trainer,
-    TrainerCallback,
     TrainingArguments,
     set_seed,
 )
@@ -35,9 +34,8 @@ from ..tasks import Task
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer
 from .catalog import Baseline
-from .conversion import save_model
 from .features import longest_sequence, symbol_tokenizer
-from .hilbert_cnn import HilbertCNNConfig, HilbertCNNForSequenceClassification, SameConv2d
+from .hilbert_cnn import HilbertCNNConfig, HilbertCNNForSequenceClassification
 from .linear import Fitted
 from .plus_tfm import PlusTFMConfig, PlusTFMForSequenceClassification, plus_tokenizer
 from .symbol_cnn import SymbolCNNConfig, SymbolCNNForSequenceClassification
@@ -53,16 +51,16 @@ class Recipe:
         build: a model for a task, with random weights unless a source is named.
         epochs: passes over the training items.
         batch_size: items an update.
-        parameters: the groups of parameters of a model, with their weight decay.
         tokenizer: letters to ids; it cuts to what an encoder beside it in the table reads.
+        parameters: what the optimizer takes of a model; groups if some have weight decay.
         patience: passes without a better validation score that end the training.
     """
 
     build: Callable[[Task, str | None], PreTrainedModel]
     epochs: float
     batch_size: int
-    parameters: Callable[[PreTrainedModel], Iterable[dict[str, Any]]]
     tokenizer: Callable[[Task, str | None], Any]
+    parameters: Callable[[PreTrainedModel], Iterable[Any]] = PreTrainedModel.parameters
     patience: int | None = None
 
 
@@ -77,19 +75,15 @@ def _symbols(task: Task, source: str | None) -> Any:
     return symbol_tokenizer(task.discipline, longest_sequence(task))
 
 
-def _hilbert(variant: str) -> Callable[[Task, str | None], PreTrainedModel]:
-    def build(task: Task, source: str | None) -> PreTrainedModel:
-        config = HilbertCNNConfig(window_length=longest_sequence(task), variant=variant, **_labels(task))
-        return HilbertCNNForSequenceClassification(config)
-
-    return build
+def _hilbert(variant: str, task: Task, source: str | None) -> PreTrainedModel:
+    config = HilbertCNNConfig(window_length=longest_sequence(task), variant=variant, **_labels(task))
+    return HilbertCNNForSequenceClassification(config)
 
 
 def _hilbert_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
     # released code: half the squared sum of the kernels, times 5e-4, times 1.5; its gradient is 7.5e-4 times a kernel
-    kernels = [module.weight for module in model.modules() if isinstance(module, SameConv2d)]
-    known = {id(kernel) for kernel in kernels}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in known]
+    kernels = [parameter for parameter in model.parameters() if parameter.dim() == 4]
+    others = [parameter for parameter in model.parameters() if parameter.dim() < 4]
     return [{"params": kernels, "weight_decay": 1.5 * 5e-4}, {"params": others, "weight_decay": 0.0}]
 
 
@@ -148,24 +142,15 @@ def as_written(rows: Dataset, tokenizer: Any) -> Dataset:
     return rows.map(spaced, load_from_cache_file=False, desc="Spacing")
 
 
-def _plain_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
-    return [{"params": list(model.parameters()), "weight_decay": 0.0}]
-
-
 RECIPES: dict[str, Recipe] = {
     # released code: batches of 300; its main script has 15 `max_steps`, which are epochs
-    "hilbert-cnn": Recipe(_hilbert("as_released"), 15, 300, _hilbert_parameters, _symbols),
-    "hilbert-cnn-described": Recipe(_hilbert("as_described"), 15, 300, _hilbert_parameters, _symbols),
-    "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _plain_parameters, _symbols),
+    "hilbert-cnn": Recipe(partial(_hilbert, "as_released"), 15, 300, _symbols, _hilbert_parameters),
+    "hilbert-cnn-described": Recipe(partial(_hilbert, "as_described"), 15, 300, _symbols, _hilbert_parameters),
+    "symbol-cnn": Recipe(_symbol_cnn, 20, 64, _symbols),
     # its fine-tuning configuration: Adam, batches of 32, up to 20 epochs, patience 3 (of the loss there)
-    "plus-tfm": Recipe(_plus_tfm, 20, 32, _plain_parameters, lambda task, _: plus_tokenizer(task.max_length), 3),
-    "encoder": Recipe(_encoder, 20, 32, _plain_parameters, _encoder_tokenizer),
+    "plus-tfm": Recipe(_plus_tfm, 20, 32, lambda task, _: plus_tokenizer(task.max_length), patience=3),
+    "encoder": Recipe(_encoder, 20, 32, _encoder_tokenizer),
 }
-
-
-def recipe_of(baseline: Baseline) -> Recipe:
-    """How a network of the catalogue is trained."""
-    return RECIPES[baseline.name.partition(":")[0]]
 
 
 def train_network(
@@ -176,66 +161,75 @@ def train_network(
     epochs: float | None,
     folder: Path,
 ) -> Fitted:
-    """Trains each candidate from the same draw, keeps the best epoch on validation, and saves the best one's model."""
-    recipe, candidates = recipe_of(baseline), baseline.candidates(task)
+    """Trains each candidate from the same seed, keeps the best epoch on validation, and saves the best one's model."""
+    recipe, candidates = RECIPES[baseline.name.partition(":")[0]], baseline.candidates(task)
+    passes = recipe.epochs if epochs is None else epochs
     tokenizer = recipe.tokenizer(task, baseline.source)
     rows = {part: as_written(items, tokenizer) for part, items in rows.items()}
     data = {part: tokenize(items, tokenizer, task) for part, items in rows.items()}
-    lengths = {part: np.fromiter(map(len, items["input_ids"]), dtype=np.int64) for part, items in data.items()}
     groups = rows["validation"]["group"][:] if task.votes else None
-    tried: list[dict[str, Any]] = []
+
+    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
+        return metrics.score(task, prediction.predictions, prediction.label_ids, groups)
+
+    trainers: list[Trainer] = []
     seconds = []
-    best: Trainer | None = None
     for candidate in candidates:
         set_seed(seed)
         model = recipe.build(task, baseline.source)
-        trainer = _trainer(recipe, task, candidate, model, tokenizer, data, groups, seed, epochs, folder)
+        trainer = Trainer(
+            model=model,
+            args=_arguments(recipe, passes, task, candidate, seed, folder),
+            train_dataset=data["train"],
+            eval_dataset=data["validation"],
+            data_collator=DataCollatorWithPadding(tokenizer),
+            compute_metrics=compute_metrics,
+            callbacks=[RunRecordCallback(folder / run_files.LOG)],
+            optimizers=_constant_rate(torch.optim.Adam(recipe.parameters(model), lr=candidate["learning_rate"])),
+        )
+        if recipe.patience is not None:
+            trainer.add_callback(EarlyStoppingCallback(recipe.patience))
         seconds.append(round(trainer.train().metrics["train_runtime"], 1))
-        score = trainer.state.best_metric
-        tried.append({**candidate, f"validation_{task.metric}": score})
-        if best is None or score > best.state.best_metric:
-            best = trainer
-    assert best is not None  # a network has at least one candidate
+        trainers.append(trainer)
+    scores = [trainer.state.best_metric for trainer in trainers]
+    best = trainers[scores.index(max(scores))]
     shutil.rmtree(folder / run_files.CHECKPOINTS, ignore_errors=True)
     run_files.write_json(folder / run_files.LOG, best.state.log_history)
     best.compute_metrics = None  # it knows only the groups of the validation items
     logits = {part: best.predict(items).predictions for part, items in data.items() if part != "train"}
     model = best.model
     model.config.discipline, model.config.reads_pairs = task.discipline, task.pair
-    save_model(model, tokenizer, folder / run_files.MODEL)
-    scores = [entry[f"validation_{task.metric}"] for entry in tried]
-    chosen = candidates[scores.index(best.state.best_metric)]
-    count = sum(parameter.numel() for parameter in model.parameters())
-    passes = recipe.epochs if epochs is None else epochs
+    run_files.write_model(folder / run_files.MODEL, model, tokenizer)
     more = {
-        "cut": {
-            part: int((tokens_cut(items, tokenizer, task, lengths[part]) > 0).sum()) for part, items in rows.items()
-        },
+        "cut": {part: _count_cut(items, data[part], tokenizer, task) for part, items in rows.items()},
         "steps": best.state.global_step,
         "max_steps": best.state.global_step,
         "selected_step": best.state.best_global_step,
         "stopped": f"the end of training, after {passes:g} passes over the training items",
         "seconds_a_candidate": seconds,
     }
-    return Fitted(logits, chosen, tried, count, more)
+    tried = [{**each, f"validation_{task.metric}": score} for each, score in zip(candidates, scores, strict=True)]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return Fitted(logits, candidates[scores.index(max(scores))], tried, count, more)
 
 
-def _trainer(
-    recipe: Recipe,
-    task: Task,
-    candidate: dict[str, Any],
-    model: PreTrainedModel,
-    tokenizer: Any,
-    data: dict[str, Dataset],
-    groups: Any,
-    seed: int,
-    epochs: float | None,
-    folder: Path,
-) -> Trainer:
+def _constant_rate(optimizer: torch.optim.Optimizer) -> tuple[torch.optim.Optimizer, Any]:
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+
+
+def _count_cut(rows: Dataset, encoded: Dataset, tokenizer: Any, task: Task) -> int:
+    """How many items are longer than what is read of them."""
+    lengths = np.fromiter(map(len, encoded["input_ids"]), dtype=np.int64)
+    return int((tokens_cut(rows, tokenizer, task, lengths) > 0).sum())
+
+
+def _arguments(
+    recipe: Recipe, epochs: float, task: Task, candidate: dict[str, Any], seed: int, folder: Path
+) -> TrainingArguments:
     checkpoints = folder / run_files.CHECKPOINTS / "-".join(f"{key}-{value:g}" for key, value in candidate.items())
-    args = TrainingArguments(
+    return TrainingArguments(
         output_dir=str(checkpoints),
-        num_train_epochs=recipe.epochs if epochs is None else epochs,
+        num_train_epochs=epochs,
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=_EVAL_BATCH,
         max_grad_norm=0.0,
@@ -250,23 +244,4 @@ def _trainer(
         report_to="none",
         seed=seed,
         dataloader_pin_memory=torch.cuda.is_available(),
-    )
-
-    def compute_metrics(prediction: EvalPrediction) -> dict[str, float]:
-        return metrics.score(task, prediction.predictions, prediction.label_ids, groups)
-
-    callbacks: list[TrainerCallback] = [RunRecordCallback(folder / run_files.LOG)]
-    if recipe.patience is not None:
-        callbacks.append(EarlyStoppingCallback(recipe.patience))
-    optimizer = torch.optim.Adam(recipe.parameters(model), lr=candidate["learning_rate"])
-    constant = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
-    return Trainer(
-        model=model,
-        args=args,
-        train_dataset=data["train"],
-        eval_dataset=data["validation"],
-        data_collator=DataCollatorWithPadding(tokenizer),
-        compute_metrics=compute_metrics,
-        callbacks=callbacks,
-        optimizers=(optimizer, constant),
     )

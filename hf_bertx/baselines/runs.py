@@ -54,7 +54,7 @@ def run_baseline(
     """
     baseline, task = get_baseline(spec.backbone), get_task(spec.task)
     limit = spec.hyperparameters()["max_eval_items"]
-    _check(baseline, task, spec.seed, limit, epochs)
+    _check(baseline, task, spec.seed, epochs)
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
     train = subset(data.splits["train"], spec.fraction, spec.seed)
     folder, order = spec.folder(Path(root)), _order(spec, baseline, task, data, epochs)
@@ -71,7 +71,8 @@ def run_baseline(
     started = time.perf_counter()
     with run_files.locked(folder):
         run_files.sweep(folder)
-        RunWriter(folder).order(order, _versions(), machine())
+        libraries = {name: version(name) for name in ("scikit-learn", "scipy")}
+        RunWriter(folder).order(order, versions() | libraries, machine())
         if baseline.network:
             from .networks import train_network
 
@@ -84,13 +85,11 @@ def run_baseline(
     return folder
 
 
-def _check(baseline: Baseline, task: Task, seed: int, max_eval_items: int | None, epochs: float | None) -> None:
+def _check(baseline: Baseline, task: Task, seed: int, epochs: float | None) -> None:
     misfit = baseline.misfit(task)
     if misfit is not None:
         raise ValueError(f"baseline {baseline.name!r} does not fit task {task.name!r}: {misfit}")
     check_values({"seed": seed})
-    if max_eval_items is not None and max_eval_items < 1:
-        raise ValueError(f"max_eval_items is {max_eval_items}; allowed: at least 1")
     if epochs is not None and not (baseline.network and epochs > 0):
         raise ValueError(f"epochs is {epochs} for {baseline.name!r}; allowed: for networks, more than 0")
 
@@ -122,15 +121,11 @@ def _order(spec: RunSpec, baseline: Baseline, task: Task, data: TaskData, epochs
     }
 
 
-def _versions() -> dict[str, str]:
-    return {**versions(), "scikit-learn": version("scikit-learn"), "scipy": version("scipy")}
-
-
 def _fit_plain(baseline: Baseline, task: Task, rows: dict[str, Dataset]) -> Fitted:
-    items = {name: items_of(part, task) for name, part in rows.items()}
+    items = {name: _items_of(part, task) for name, part in rows.items()}
     learned, selection = items["train"], items["validation"]
     if task.test_split == "validation":
-        learned, selection = (items_of(part, task) for part in _held_out(rows["train"]))
+        learned, selection = (_items_of(part, task) for part in _held_out(rows["train"]))
     chosen, tried = search_plain(baseline, task, learned, selection)
     others = [name for name in items if name != "train"]
     answers, parameters = fit_plain(baseline, task, chosen, items["train"], [items[name] for name in others])
@@ -148,8 +143,7 @@ def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
     return train.select(sorted(order[count:].tolist())), train.select(sorted(order[:count].tolist()))
 
 
-def items_of(rows: Dataset, task: Task) -> Items:
-    """Rows as plain columns."""
+def _items_of(rows: Dataset, task: Task) -> Items:
     names = ["sequence", *(["second_sequence"] if task.pair else [])]
     labels = label_array(rows["label"][:], task)
     return Items(tuple(rows[name][:] for name in names), labels, rows["group"][:] if task.votes else None)
@@ -157,11 +151,11 @@ def items_of(rows: Dataset, task: Task) -> Items:
 
 def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], fitted: Fitted, seconds: float) -> None:
     """Predictions and scores; `results.json` last."""
-    scores = {}
+    writer, scores = RunWriter(folder), {}
     for name, logits in fitted.logits.items():
-        items = items_of(rows[name], task)
+        items = _items_of(rows[name], task)
         scores[name] = metrics.score(task, logits, items.labels.tolist(), items.groups)
-        RunWriter(folder).predictions(name == task.test_split, rows[name], logits)
+        writer.predictions(name == task.test_split, rows[name], logits)
     results = {
         "metrics": scores,
         "test_split": task.test_split,
@@ -170,19 +164,14 @@ def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], f
         "train_items": len(rows["train"]),
         "evaluated_items": {name: len(rows[name]) for name in fitted.logits},
         "test_duplicates": data.test_duplicates,
-        "steps": None,
-        "max_steps": None,
-        "selected_step": None,
+        **dict.fromkeys(("steps", "max_steps", "selected_step", "resumed_from_step", "tokens_seen", "tokenizer")),
         "stopped": "fitted",
         "train_seconds": round(seconds, 1),
         "total_seconds": round(seconds, 1),
-        "resumed_from_step": None,
-        "tokens_seen": None,
-        "tokenizer": None,
         "parameters": fitted.parameters,
         "trained_parameters": fitted.parameters,
         "chosen": fitted.chosen,
         "tried": fitted.tried,
         "selected_on": "a tenth of the training items" if task.test_split == "validation" else "validation",
     }
-    RunWriter(folder).results({**results, **fitted.more})
+    writer.results({**results, **fitted.more})

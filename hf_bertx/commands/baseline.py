@@ -44,7 +44,8 @@ def add(verbs: Any) -> None:
 
 
 def _baseline(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
-    from ..baselines import BASELINES, baselines_for, get_baseline, run_baseline
+    from ..baselines.catalog import BASELINES, baselines_for, get_baseline
+    from ..baselines.runs import run_baseline
     from ..processor import keep_freed_memory
     from ..run_files import RESULTS, read_json
     from ..runs.spec import RunSpec

@@ -73,19 +73,12 @@ class PretrainingArguments:
         of_discipline, with_backbone = self.discipline is not None, self.backbone is not None
         if of_discipline:
             get_discipline(self.discipline or "", self.kmer)
-        for name, value, allowed in (
-            ("checkpoint_dtype", self.checkpoint_dtype, tuple(DTYPES)),
-            ("start", self.start, _STARTS),
-            ("assignment", self.assignment, _ASSIGNMENTS),
-        ):
-            if value not in allowed:
-                raise ValueError(f"--{name} is {value!r}; allowed: {', '.join(allowed)}")
-        for name, number, least in (
-            ("sequence_length", self.sequence_length, 8),
-            ("global_batch_size", self.global_batch_size, 1),
-        ):
-            if number < least:
-                raise ValueError(f"--{name} is {number}; allowed: at least {least}")
+        for name, allowed in (("checkpoint_dtype", DTYPES), ("start", _STARTS), ("assignment", _ASSIGNMENTS)):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"--{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+        for name, least in (("sequence_length", 8), ("global_batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} is {getattr(self, name)}; allowed: at least {least}")
         if sum(value is not None for value in (self.vocabulary_from, self.vocabulary_size, self.backbone)) > 1:
             raise ValueError("give one of --vocabulary_from, --vocabulary_size and --backbone (--initialize_from)")
         of_dataset, defaults = self.dataset is not None, PretrainingArguments()
@@ -125,7 +118,7 @@ _DEFAULTS: dict[str, Any] = {
     "restore_callback_states_from_checkpoint": True,
 }
 
-
+# The first option of each section of --help.
 _SECTIONS = {
     "train_files": "Data",
     "backbone": "Model",

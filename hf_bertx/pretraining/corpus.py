@@ -37,7 +37,7 @@ class Source:
         documents: where a document of text files ends: with its `file`, at a `blank_line`, or with each `line`. A row
             of a data set and a sequence are a document each.
         discipline: whose sequences are read; None for text.
-        dataset: a data set of `datasets` in place of files: a Hub id, or a format such as `json` with `files`.
+        dataset: what `load_dataset` takes, in place of files.
         configuration: of the data set, where it has several.
         split: of the data set.
     """
@@ -53,8 +53,6 @@ class Source:
     def __post_init__(self) -> None:
         if self.documents not in DOCUMENTS:
             raise ValueError(f"documents is {self.documents!r}; allowed: {', '.join(DOCUMENTS)}")
-        if not self.files and self.dataset is None:
-            raise ValueError("no text: give files, or a data set")
 
     @property
     def name(self) -> str:
@@ -126,8 +124,7 @@ def _text_lines(source: Source) -> Iterator[tuple[str, bool, str]]:
 def _dataset_lines(source: Source) -> Iterator[tuple[str, bool, str]]:
     from datasets import load_dataset
 
-    files = {"data_files": {source.split: list(source.files)}} if source.files else {}
-    rows = load_dataset(source.dataset, source.configuration, split=source.split, streaming=True, **files)
+    rows = load_dataset(source.dataset, source.configuration, split=source.split, streaming=True)
     for number, row in enumerate(rows):
         place = f"data set {source.dataset}, row {number}"
         if source.column not in row:

@@ -35,7 +35,7 @@ class SeededMasking(DataCollatorForLanguageModeling):
             raise ValueError("the tokenizer has no mask token; masked-LM pre-training needs one")
         replaced = {"mask_replace_prob": 1.0, "random_replace_prob": 0.0} if whole_words else {}
         super().__init__(tokenizer, mlm_probability=rate, whole_word_mask=whole_words, seed=seed, **replaced)
-        self.epoch: int | None = 0  # None: as in every epoch
+        self.epoch = 0
         self.special_ids = torch.tensor([i for i in tokenizer.all_special_ids if i != tokenizer.unk_token_id])
         symbols = tokenizer.symbol_ids if isinstance(tokenizer, DisciplineTokenizer) else None
         self.symbol_ids = None if symbols is None else torch.tensor(symbols)

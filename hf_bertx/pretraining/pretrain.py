@@ -6,6 +6,7 @@ import logging as python_logging
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -101,9 +102,7 @@ def pretrain(options: PretrainingArguments, args: TrainingArguments) -> Path:
         BackboneUnavailableError: a backbone that cannot be loaded.
     """
     root, state = Path(args.output_dir or "runs/pretraining"), PartialState()
-    if not state.is_main_process:
-        return _pretrain(options, args, root, state)
-    with run_files.locked(root):
+    with run_files.locked(root) if state.is_main_process else nullcontext():
         return _pretrain(options, args, root, state)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm import tqdm
 from transformers.utils import logging
 
@@ -47,17 +48,13 @@ def extract(
     out = np.empty(shape, dtype=np.float16)
 
     def compute(batch: np.ndarray) -> None:
-        longest = int(lengths[batch].max())
         inputs = {}
         for name, rows in columns.items():
-            padded: np.ndarray = np.full(
-                (len(batch), longest), pad_token_id if name == "input_ids" else 0, dtype=np.int64
-            )
-            for i, row in enumerate(batch):
-                padded[i, : lengths[row]] = rows[row]
-            inputs[name] = torch.from_numpy(padded).to(model.device)
+            padding = pad_token_id if name == "input_ids" else 0
+            padded = pad_sequence([torch.tensor(rows[row]) for row in batch], True, padding)
+            inputs[name] = padded.to(model.device)
         count = torch.from_numpy(lengths[batch]).to(model.device)
-        mask = torch.arange(longest, device=model.device) < count[:, None]  # (batch, length)
+        mask = torch.arange(int(count.max()), device=model.device) < count[:, None]  # (batch, length)
         if not bool(mask.all()):
             inputs["attention_mask"] = mask.long()
         with torch.inference_mode():

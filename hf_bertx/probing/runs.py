@@ -191,12 +191,7 @@ def _save(
         The model's own answers, as `bertx predict` gives them: features of a probe are rounded to float16.
     """
     model = set_head(add_pooling_layer(encoder.model, fitted.chosen["layer"]), fitted.head)
-
-    def save(path: Path) -> None:
-        model.save_pretrained(path)
-        encoder.tokenizer.save_pretrained(path)
-
-    run_files.write_folder(folder / run_files.MODEL, save)
+    run_files.write_model(folder / run_files.MODEL, model, encoder.tokenizer)
     classifier = SequenceClassifier.from_pretrained(folder, threads=threads)
     answers = {}
     for name, part in evaluated.items():

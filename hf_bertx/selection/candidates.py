@@ -9,7 +9,8 @@ from pathlib import Path
 from transformers import AutoConfig
 
 from ..backbones import load
-from ..baselines import baselines_for, run_baseline
+from ..baselines.catalog import baselines_for
+from ..baselines.runs import run_baseline
 from ..data.task_data import load_task_data
 from ..probing.pooling_layer import check_poolable
 from ..probing.runs import run_probes

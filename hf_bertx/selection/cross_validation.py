@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from .. import metrics, run_files
 from ..arms import BASELINE
-from ..baselines import baselines_for
+from ..baselines.catalog import baselines_for
 from ..data.task_data import OWN_ARGUMENTS
 from ..launch import OF_THE_COMMAND, build_own
 from ..publishing.compared import drawn_items

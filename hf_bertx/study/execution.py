@@ -193,7 +193,7 @@ def _train(run: RunSpec, context: StudyContext) -> None:
     if run.arm == BASELINE:
         from threadpoolctl import threadpool_limits
 
-        from ..baselines import run_baseline
+        from ..baselines.runs import run_baseline
 
         with threadpool_limits(context.threads):
             run_baseline(run, data_dir, context.root)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..arms import ARMS, get_arm
 from ..backbones import resolve_backbone
-from ..baselines import baselines_for, get_baseline
+from ..baselines.catalog import baselines_for, get_baseline
 from ..data.text_files import read_yaml
 from ..disciplines import get_discipline
 from ..probing.seeds import without_repeats
