@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +33,16 @@ def aligned_lengths(compared: Sequence[Compared], encoded: Sequence[Dataset], ro
         ValueError: the models tokenize an item differently, so that its positions cannot be compared.
     """
     a, b = compared
-    special = [set(side.tokenizer.all_special_ids) for side in compared]
     for item, of_a, of_b in zip(rows["id"], encoded[0]["input_ids"], encoded[1]["input_ids"], strict=True):
         if len(of_a) != len(of_b):
             raise ValueError(
                 f"item {item!r} has {len(of_a)} positions for {a.label} and {len(of_b)} for {b.label}: their "
                 "tokenizers cut it differently, and layers are compared position by position"
             )
-        marks = [[i in ids for i in of] for ids, of in zip(special, (of_a, of_b), strict=True)]
-        if marks[0] != marks[1]:
+        special = [
+            np.isin(ids, side.tokenizer.all_special_ids) for side, ids in zip(compared, (of_a, of_b), strict=True)
+        ]
+        if (special[0] != special[1]).any():
             raise ValueError(
                 f"item {item!r} has special tokens at other places for {a.label} than for {b.label}, and layers are "
                 "compared position by position"
@@ -57,11 +58,10 @@ def draw_positions(lengths: np.ndarray, count: int, generator: np.random.Generat
     return Positions(item[kept], position[kept])
 
 
-def _chunks(encoded: Dataset) -> Iterator[slice]:
-    longest = max(len(ids) for ids in encoded["input_ids"])
-    size = max(1, _TOKENS_AT_ONCE // longest)
-    for start in range(0, len(encoded), size):
-        yield slice(start, min(start + size, len(encoded)))
+def _chunks(encoded: Dataset) -> list[range]:
+    """Numbers of the items that are computed at once."""
+    size = max(1, _TOKENS_AT_ONCE // max(map(len, encoded["input_ids"])))
+    return [range(start, min(start + size, len(encoded))) for start in range(0, len(encoded), size)]
 
 
 @torch.no_grad()
@@ -78,8 +78,8 @@ def activations(
     width = max(len(ids) for ids in encoded["input_ids"])
     hidden: list[list[np.ndarray]] = []
     maps: list[np.ndarray] = []
-    for chunk in progress(list(_chunks(encoded)), f"{side.label}: activations"):
-        inputs = collate([encoded[i] for i in range(chunk.start, chunk.stop)]).to(side.model.device)
+    for chunk in progress(_chunks(encoded), f"{side.label}: activations"):
+        inputs = collate([encoded[i] for i in chunk]).to(side.model.device)
         out = side.model(**inputs, output_hidden_states=True, output_attentions=True)
         inside = np.flatnonzero((at.item >= chunk.start) & (at.item < chunk.stop))
         item, position = at.item[inside] - chunk.start, at.position[inside]
@@ -113,8 +113,8 @@ def _gradient(side: Compared, batch: Dataset, parameters: list[torch.nn.Paramete
     collate = DataCollatorWithPadding(side.tokenizer)
     side.model.zero_grad(set_to_none=True)
     for chunk in _chunks(batch):
-        inputs = collate([batch[i] for i in range(chunk.start, chunk.stop)]).to(side.model.device)
-        loss = side.model(**inputs).loss * (chunk.stop - chunk.start) / len(batch)
+        inputs = collate([batch[i] for i in chunk]).to(side.model.device)
+        loss = side.model(**inputs).loss * len(chunk) / len(batch)
         loss.backward()
     parts = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     return torch.cat([part.flatten() for part in parts])

@@ -93,11 +93,11 @@ def check_comparable(a: Run, b: Run) -> None:
     Raises:
         ValueError: what differs, in both runs.
     """
-    values = {
-        what: [run.specification[name] for run in (a, b)] for what, name in (("tasks", "task"), ("splits", "split"))
-    }
-    values["data"] = [run.fingerprint[:16] for run in (a, b)]
-    for what, (of_a, of_b) in values.items():
+    for what, of_a, of_b in (
+        ("tasks", a.specification["task"], b.specification["task"]),
+        ("splits", a.specification["split"], b.specification["split"]),
+        ("data", a.fingerprint[:16], b.fingerprint[:16]),
+    ):
         if of_a != of_b:
             raise ValueError(
                 f"{a.folder} and {b.folder} are runs on different {what}: {of_a} and {of_b}; the same items are needed"

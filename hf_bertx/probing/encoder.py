@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
-from ..arms import Arm, get_arm
+from ..arms import get_arm
 from ..backbones import resolve_backbone
 from ..data.tokenized_data import encode, tokens_cut
 from ..protocols import PROBE, RECOMMENDED
@@ -21,8 +21,7 @@ from ..runs.arguments import ResolvedRun, windows_of
 from ..runs.model import build_model, build_tokenizer
 from ..runs.precision import fast_bfloat16
 from ..runs.windows import in_windows
-from ..tasks import Task, get_task
-from ..tokenization.windows import Windows
+from ..tasks import get_task
 from .features import FeatureCache, extract, item_keys, weights_digest
 
 VERSION = 1  # version of how features and heads are computed; a change that affects results increases it
@@ -33,57 +32,39 @@ def precision() -> str:
     return "bfloat16" if fast_bfloat16() else "float32"
 
 
-@lru_cache(maxsize=1)  # kept, because the next run of a study mostly has the same encoder
-def frozen_encoder(
-    task: str,
-    data: str,
-    arm: str,
-    backbone: str,
-    weights: str | None,
-    seed: int,
-    cache: Path,
-    kmer: int | None,
-    window: int | None,
-    overlap: int | None,
-) -> FrozenEncoder:
-    """The encoder of an arm; the last one is kept.
-
-    Args:
-        data, weights: the fingerprint of the data and the revision of the backbone, because a folder may have been
-            built or trained anew under the same name.
-    """
-    del data, weights
-    shorter, windows = windows_of(get_task(task), window, overlap)
-    return FrozenEncoder(shorter, get_arm(arm), backbone, seed, cache, kmer, windows)
-
-
 class FrozenEncoder:
     """A start of a backbone that is not trained.
 
     Args:
+        data, revision: fingerprint of the data and revision of the backbone, which tell [`frozen_encoder`] that a
+            folder was built or trained anew under the same name.
         seed: of random weights and of a random assignment.
         cache: the folder of all features.
-        windows: that long items are read in.
+        window, overlap: of the windows that long items are read in.
     """
 
     def __init__(
         self,
-        task: Task,
-        arm: Arm,
+        task: str,
+        data: str,
+        arm: str,
         backbone: str,
+        revision: str | None,
         seed: int,
         cache: Path,
-        kmer: int | None = None,
-        windows: Windows | None = None,
+        kmer: int | None,
+        window: int | None,
+        overlap: int | None,
     ) -> None:
+        self.task, self.windows = windows_of(get_task(task), window, overlap)
         protocol = replace(RECOMMENDED, name=PROBE, same_head=False)  # the head is not used
-        run = ResolvedRun(task, resolve_backbone(backbone), arm, protocol, seed, kmer=kmer, windows=windows)
-        self.task, self.windows = task, windows
+        named = (self.task, resolve_backbone(backbone), get_arm(arm), protocol)
+        run = ResolvedRun(*named, seed, kmer=kmer, windows=self.windows)
         self.tokenizer = build_tokenizer(run)
         set_seed(seed)
         self.model = build_model(run, self.tokenizer).eval()  # a classifier in float32; its head is not used
         self.weights = weights_digest(self.model.base_model)
-        depends_on = {"task": task.name, "weights": self.weights, "precision": precision(), "version": VERSION}
+        depends_on = {"task": self.task.name, "weights": self.weights, "precision": precision(), "version": VERSION}
         self._cache = FeatureCache(cache, depends_on)
 
     @property
@@ -131,4 +112,7 @@ class FrozenEncoder:
             chosen = {name: [ids[i] for i in places] for name, ids in columns.items()}
             return extract(self._encoder, chosen, self.tokenizer.pad_token_id, at_once)
 
-        return self._cache.features(item_keys(columns), compute, progress=True)
+        return self._cache.features(item_keys(columns), compute)
+
+
+frozen_encoder = lru_cache(maxsize=1)(FrozenEncoder)  # the next run of a study mostly has the same encoder

@@ -90,9 +90,7 @@ class FeatureCache:
         self.folder = Path(root) / hashlib.sha256(identity).hexdigest()[:24]
         run_files.write_json(self.folder / "depends_on.json", depends_on)
 
-    def features(
-        self, keys: Sequence[str], compute: Callable[[list[int]], np.ndarray], progress: bool = False
-    ) -> np.ndarray:
+    def features(self, keys: Sequence[str], compute: Callable[[list[int]], np.ndarray]) -> np.ndarray:
         """The features of items, computed where the cache does not hold them.
 
         Args:
@@ -109,7 +107,7 @@ class FeatureCache:
         held = {key for chunk_keys, _ in chunks for key in chunk_keys}
         missing = [same[0] for key, same in places.items() if key not in held]
         starts = range(0, len(missing), _CHUNK)
-        for start in tqdm(starts, desc="Features", unit=f"x {_CHUNK} items", disable=None if progress else True):
+        for start in tqdm(starts, desc="Features", unit=f"x {_CHUNK} items", disable=None):
             part = missing[start : start + _CHUNK]
             part_keys = [keys[i] for i in part]
             chunks.append((part_keys, self._write(part_keys, compute(part))))
@@ -130,14 +128,17 @@ class FeatureCache:
             path = record.with_suffix(".npy")
             try:
                 held = run_files.read_json(record)
-            except ValueError:  # removed by another process, or damaged: its items are computed again
+                items, digest = held["items"], held["sha256"]
+            except (ValueError, KeyError, TypeError):
+                if not record.exists():  # removed by another process
+                    continue
+                items, digest = [], None
+            if digest is not None and not any(key in places for key in items):
                 continue
-            if not any(key in places for key in held["items"]):
+            if path.is_file() and run_files.sha256(path) == digest:
+                yield items, path
                 continue
-            if path.is_file() and run_files.sha256(path) == held["sha256"]:
-                yield held["items"], path
-                continue
-            logger.warning(f"{path}: missing or changed since it was written; its items are computed again")
+            logger.warning(f"{path}: it or its record is missing or damaged; its items are computed again")
             record.unlink(missing_ok=True)
             path.unlink(missing_ok=True)
 

@@ -14,15 +14,15 @@ from .heads import Head
 _SMALL = 1e-4
 
 
-def pooled(mean: np.ndarray, first: np.ndarray, eps: float, scale: float = 1.0) -> np.ndarray:
-    """What position 0 holds after the pooling layer: LayerNorm(first + scale x mean), without weights.
+def pooled(mean: np.ndarray, first: np.ndarray, eps: float) -> np.ndarray:
+    """What position 0 holds after the pooling layer: LayerNorm(first + mean), without weights.
 
     Args:
         mean: the mean over positions of a layer's hidden states, shape `(items, hidden)`.
         first: those of position 0, of the same shape.
         eps: the backbone's `layer_norm_eps`.
     """
-    states: np.ndarray = first.astype(np.float32) + np.float32(scale) * mean.astype(np.float32)
+    states: np.ndarray = first.astype(np.float32) + mean.astype(np.float32)
     for _ in range(2):  # a layer has two LayerNorms; its feed-forward part between them adds zero
         states = states - states.mean(-1, keepdims=True)
         states = states / np.sqrt((states**2).mean(-1, keepdims=True) + np.float32(eps))
@@ -36,12 +36,12 @@ def check_poolable(model_type: str) -> None:
 
 
 @torch.no_grad()
-def add_pooling_layer(model: Any, layers: int, scale: float = 1.0) -> Any:
+def add_pooling_layer(model: Any, layers: int) -> Any:
     """A copy of a BERT classifier that is cut to its first layers, with a pooling layer on top.
 
-    In the added layer every position attends to all positions alike (query and key are 0), values are the identity,
-    the output is `scale` times the identity, the feed-forward part adds 0. Position 0 then holds
-    `LayerNorm([CLS] + scale x mean of all positions)`. The model is a stock `BertForSequenceClassification`.
+    In the added layer every position attends to all positions alike (query and key are 0), values and the output are
+    the identity, and the feed-forward part adds 0. Position 0 then holds `LayerNorm([CLS] + mean of all positions)`.
+    The model is a stock `BertForSequenceClassification`.
 
     Args:
         model: a `BertForSequenceClassification`; it is not changed.
@@ -67,7 +67,7 @@ def add_pooling_layer(model: Any, layers: int, scale: float = 1.0) -> Any:
     for parameter in added.parameters():
         parameter.zero_()
     torch.nn.init.eye_(added.attention.self.value.weight)
-    torch.nn.init.eye_(added.attention.output.dense.weight).mul_(scale)
+    torch.nn.init.eye_(added.attention.output.dense.weight)
     for norm in (added.attention.output.LayerNorm, added.output.LayerNorm):
         norm.weight.fill_(1.0)
     return grown.eval()

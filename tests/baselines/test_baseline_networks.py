@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-from hf_bertx.baselines import run_baseline
 from hf_bertx.baselines.features import kmer_codes, symbol_tokenizer
 from hf_bertx.baselines.hilbert_cnn import (
     HilbertCNNConfig,
@@ -25,6 +24,7 @@ from hf_bertx.baselines.hilbert_cnn import (
     hilbert_curve,
 )
 from hf_bertx.baselines.networks import RECIPES
+from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.baselines.symbol_cnn import SymbolCNNConfig, SymbolCNNForSequenceClassification
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.runs.spec import RunSpec

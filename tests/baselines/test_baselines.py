@@ -18,7 +18,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
-from hf_bertx.baselines import BASELINES, baselines_for, get_baseline, run_baseline
+from hf_bertx.baselines.catalog import BASELINES, baselines_for, get_baseline
 from hf_bertx.baselines.features import (
     NgramFeatures,
     count_cut,
@@ -29,6 +29,7 @@ from hf_bertx.baselines.features import (
     symbol_ids,
 )
 from hf_bertx.baselines.linear import LOG_ZERO, Items, fit_plain, search_plain
+from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import own_task
 from hf_bertx.report.write import markdown, read_runs, tables

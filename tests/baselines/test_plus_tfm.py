@@ -18,7 +18,7 @@ from made_runs import recorded
 from torch.nn import functional
 from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
 
-from hf_bertx.baselines import get_baseline, run_baseline
+from hf_bertx.baselines.catalog import get_baseline
 from hf_bertx.baselines.conversion import convert_antiberty, convert_plus_tfm
 from hf_bertx.baselines.networks import as_written
 from hf_bertx.baselines.plus_tfm import (
@@ -28,6 +28,7 @@ from hf_bertx.baselines.plus_tfm import (
     plus_tokenizer,
     sinusoidal_positions,
 )
+from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import own_task
 from hf_bertx.runs.spec import RunSpec
