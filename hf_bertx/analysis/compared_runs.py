@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
-from ..arms import get_arm
+from ..arms import BASELINE, get_arm
 from ..backbones import resolve_backbone
 from ..data.task_data import TaskData, load_task_data
-from ..protocols import get_protocol
-from ..runs.arguments import ResolvedRun
+from ..disciplines import get_discipline
+from ..protocols import PROBE, get_protocol
+from ..runs.arguments import ResolvedRun, windows_of
 from ..runs.model import build_model, build_tokenizer
 from ..runs.order import versions
 from ..runs.run import Run
+from ..runs.windows import in_windows
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,12 @@ def finished_run(folder: Path) -> Run:
     """A finished run with its model.
 
     Raises:
-        ValueError: the folder is missing, holds no run, or its run is not finished; the message names it.
+        ValueError: the folder is missing, holds no run, or its run is not finished or not fine-tuned; the message
+            names it.
     """
     run = Run.open_finished(folder)
+    if run.specification["protocol"] in (PROBE, BASELINE):
+        raise ValueError(f"{folder} is a {run.specification['protocol']}; analyse compares fine-tuned models")
     for name in ("config.json", "model.safetensors"):
         if not (run.model_dir / name).is_file():
             raise ValueError(f"{run.model_dir}: {name} is missing, so there is no model to analyse")
@@ -55,7 +60,8 @@ def resolved_run(run: Run) -> ResolvedRun:
     s = run.specification
     values = s["hyperparameters"] | s | {"data_dir": None, "task": run.task}
     values |= {"backbone": resolve_backbone(s["backbone"]), "arm": get_arm(s["arm"])}
-    values |= {"protocol": get_protocol(s["protocol"])}
+    _, windows = windows_of(run.task, s.get("window"), s.get("overlap"))
+    values |= {"protocol": get_protocol(s["protocol"]), "windows": windows}
     return ResolvedRun(**{field.name: values[field.name] for field in fields(ResolvedRun) if field.name in values})
 
 
@@ -96,6 +102,7 @@ def check_comparable(a: Run, b: Run) -> None:
     for what, of_a, of_b in (
         ("tasks", a.specification["task"], b.specification["task"]),
         ("splits", a.specification["split"], b.specification["split"]),
+        ("windows", a.specification.get("window"), b.specification.get("window")),
         ("data", a.fingerprint[:16], b.fingerprint[:16]),
     ):
         if of_a != of_b:
@@ -105,7 +112,7 @@ def check_comparable(a: Run, b: Run) -> None:
 
 
 def data_of(run: Run, data_dir: str | None, split: str) -> TaskData:
-    """The data that a run was trained on.
+    """The data that a run was trained on, as the rows that it read: items, or their windows.
 
     Raises:
         ValueError: other rows, or no such split.
@@ -118,7 +125,12 @@ def data_of(run: Run, data_dir: str | None, split: str) -> TaskData:
         )
     if split not in data.splits:
         raise ValueError(f"unknown split {split!r} of task {run.task.name}; allowed: {', '.join(data.splits)}")
-    return data
+    windows = resolved_run(run).windows
+    if windows is None:
+        return data
+    discipline = get_discipline(run.task.discipline, run.specification.get("kmer"))
+    splits = {name: in_windows(rows, windows, discipline)[0] for name, rows in data.splits.items()}
+    return replace(data, splits=splits)
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
