@@ -15,6 +15,15 @@ from hf_bertx.tasks import TASKS, Task
 SKILLS = {"bert": 2.2, "re_emb": 1.7, "rand": 1.0, "unused": 1.4, "random_body": 1.2, "shift_1000": 2.0}
 
 
+def write_rows(folder: Path, **columns: list[Any]) -> str:
+    """The same rows as training, validation and test items."""
+    folder.mkdir(parents=True)
+    table = pa.table({"id": [f"item-{n}" for n in range(len(columns["label"]))], **columns})
+    for part in ("train", "validation", "test"):
+        pq.write_table(table, folder / f"{part}.parquet")
+    return str(folder)
+
+
 def recorded(rows: str, task: Task) -> str:
     """The folder above a folder of rows, with the record that lets it name a task."""
     folder = Path(rows).parent

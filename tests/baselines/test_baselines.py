@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from made_runs import recorded
+from made_runs import recorded, write_rows
 from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import CountVectorizer
 
@@ -33,6 +32,7 @@ from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import own_task
 from hf_bertx.report.write import markdown, read_runs, tables
+from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import TASKS, get_task
 from hf_bertx.tokenization_discipline import UnknownSymbolError
@@ -42,12 +42,15 @@ MAJORITY = RunSpec.of_baseline("majority", fraction=0.3)
 SEQUENCES = ["ACGTACGTNACCA", "acgR", "TTTT", "A"]
 
 
-def write(folder: Path, columns: dict[str, list[Any]]) -> str:
-    """The same rows as training, validation and test items."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in ("train", "validation", "test"):
-        pq.write_table(pa.table(columns), folder / f"{part}.parquet")
-    return str(folder)
+def run_on_own(
+    names: list[str], folder: Path, pair: bool = False, **columns: list[Any]
+) -> dict[str, dict[str, float]]:
+    """Test scores of baselines on proteins."""
+    rows = write_rows(folder / "data" / "rows", **columns)
+    labels = Counter(map(str, columns["label"]))
+    data = recorded(rows, own_task("own", "protein", labels, 30, pair, False, "here"))
+    runs = {name: run_baseline(RunSpec.of_baseline(name, data), rows, folder / "runs") for name in names}
+    return {name: Run.open(run).scores["test"] for name, run in runs.items()}
 
 
 def test_kmer_counts_are_those_of_count_vectorizer() -> None:
@@ -82,14 +85,11 @@ def test_dipeptide_deviation_by_hand() -> None:
     """LLA: pairs LL and LA. L has 6 of 61 codons, A 4."""
     task = get_task("protein-localization")
     (row,) = dipeptide_deviation(symbol_ids(task, ["LLA"]))
-    expected = 6 / 61 * 6 / 61
-    assert row[0] == pytest.approx((1 / 2 - expected) / math.sqrt(expected * (1 - expected) / 2))  # L is the first
-    expected = 6 / 61 * 4 / 61
-    assert row[1] == pytest.approx((1 / 2 - expected) / math.sqrt(expected * (1 - expected) / 2))  # A is the second
-    expected = 1 / 61 * 1 / 61
-    absent = 20 * 16 + 16  # M is the 17th letter of the alphabet
-    assert "LAGVESIKRDTPNQFYMHCW"[16] == "M"
-    assert row[absent] == pytest.approx(-expected / math.sqrt(expected * (1 - expected) / 2))
+    letters = "LAGVESIKRDTPNQFYMHCW"  # the order of the alphabet
+    for first, second, share, codons in (("L", "L", 1 / 2, 6 * 6), ("L", "A", 1 / 2, 6 * 4), ("M", "M", 0, 1 * 1)):
+        expected = codons / 61**2
+        deviation = (share - expected) / math.sqrt(expected * (1 - expected) / 2)
+        assert row[20 * letters.index(first) + letters.index(second)] == pytest.approx(deviation)
 
 
 def test_features_of_a_pair_hold_its_cosine() -> None:
@@ -176,64 +176,43 @@ def test_again_it_skips_and_another_order_is_refused(splice: Path) -> None:
     assert (folder / run_files.RESULTS).stat().st_mtime_ns == before
     with pytest.raises(ValueError, match=r"max_eval_items is None there, 50 asked"):
         run_baseline(replace(MAJORITY, overrides={"max_eval_items": 50}), root=splice)
-
-
-def test_an_interrupted_run_is_finished(splice: Path) -> None:
-    folder = run_baseline(MAJORITY, root=splice)
-    results = json.loads((folder / run_files.RESULTS).read_text())
-    (folder / run_files.RESULTS).unlink()
-    run_baseline(MAJORITY, root=splice)
-    again = json.loads((folder / run_files.RESULTS).read_text())
-    assert again["metrics"] == results["metrics"]
+    scores = Run.open(folder).scores
+    (folder / run_files.RESULTS).unlink()  # as if it had been interrupted
+    assert Run.open(run_baseline(MAJORITY, root=splice)).scores == scores
 
 
 def test_fewer_items_are_drawn_alike(tmp_path: Path) -> None:
-    specs = [RunSpec.of_baseline(name, max_eval_items=40) for name in ("majority", "onehot-logistic")]
-    found = [run_baseline(spec, root=tmp_path) for spec in specs]
-    ids = [pq.read_table(folder / "predictions_test.parquet")["id"].to_pylist() for folder in found]
+    specs = [RunSpec.of_baseline("majority", fraction=0.1, seed=seed, max_eval_items=40) for seed in (0, 1)]
+    first, second = (Run.open(run_baseline(spec, root=tmp_path)) for spec in specs)
+    ids = [predictions.ids for run in (first, second) if (predictions := run.predictions("test")) is not None]
     assert len(ids[0]) == 40
     assert ids[0] == ids[1]
-    results = json.loads((found[0] / "results.json").read_text())
-    assert results["evaluated_items"] == {"validation": 40, "test": 40}
+    assert first.results is not None
+    assert first.results["evaluated_items"] == {"validation": 40, "test": 40}
 
 
 def test_a_regression_on_proteins(tmp_path: Path) -> None:
     """The target is the share of tryptophan: k-mers know it exactly, the mean does not."""
     generator = np.random.default_rng(0)
     sequences = ["".join(generator.choice(list("ACDW"), 30)) for _ in range(60)]
-    columns = {
-        "id": [f"p{i}" for i in range(60)],
-        "sequence": sequences,
-        "label": [sequence.count("W") / 30 for sequence in sequences],
-    }
-    task = own_task("wtasks", "protein", Counter({"0.1": 2, "0.25": 2}), 30, False, False, "here")
-    data = write(tmp_path / "data" / "rows", columns)
-    folder = recorded(data, task)
-    scores = {}
-    for name in ("majority", "kmer-ridge", "onehot-ridge", "dde-ridge", "nearest"):
-        run = run_baseline(RunSpec.of_baseline(name, folder), data, root=tmp_path / "runs")
-        scores[name] = json.loads((run / "results.json").read_text())["metrics"]["test"]["spearman"]
-    assert scores["majority"] == 0.0
-    assert scores["kmer-ridge"] > 0.98
-    assert scores["onehot-ridge"] > 0.98
-    assert scores["nearest"] == 1.0  # each item's nearest is itself: the test items are the training items here
+    targets = [sequence.count("W") / 30 for sequence in sequences]
+    names = ["majority", "kmer-ridge", "onehot-ridge", "dde-ridge", "nearest"]
+    found = run_on_own(names, tmp_path, sequence=sequences, label=targets)
+    assert found["majority"]["spearman"] == 0.0
+    assert min(found[name]["spearman"] for name in ("kmer-ridge", "onehot-ridge")) > 0.98
+    assert found["nearest"]["spearman"] == 1.0  # each item's nearest is itself: the test items are the training items
 
 
-@pytest.mark.parametrize("name", ["kmer-logistic", "onehot-logistic", "dde-logistic", "nearest"])
-def test_both_sequences_of_a_pair_are_read(name: str, tmp_path: Path) -> None:
+def test_both_sequences_of_a_pair_are_read(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
-    second = ["".join(generator.choice(list("ACDW" if i % 2 else "EFGH"), 20)) for i in range(60)]
     columns = {
-        "id": [f"p{i}" for i in range(60)],
         "sequence": ["ACDEFGHIKL"] * 60,  # says nothing
-        "second_sequence": second,
+        "second_sequence": ["".join(generator.choice(list("ACDW" if i % 2 else "EFGH"), 20)) for i in range(60)],
         "label": ["yes" if i % 2 else "no" for i in range(60)],
     }
-    task = own_task("pairs", "protein", Counter({"yes": 30, "no": 30}), 30, True, False, "here")
-    data = write(tmp_path / "data" / "rows", columns)
-    folder = recorded(data, task)
-    run = run_baseline(RunSpec.of_baseline(name, folder), data, root=tmp_path / "runs")
-    assert json.loads((run / "results.json").read_text())["metrics"]["test"]["accuracy"] == 1.0
+    names = ["kmer-logistic", "onehot-logistic", "dde-logistic", "nearest"]
+    found = run_on_own(names, tmp_path, pair=True, **columns)
+    assert [found[name]["accuracy"] for name in names] == [1.0] * 4
 
 
 def test_items_with_a_cut_sequence_are_counted() -> None:
@@ -245,27 +224,22 @@ def test_music_votes_over_the_segments_of_a_piece(tmp_path: Path) -> None:
     task = TASKS["music-maestro-v1"]
     low, high = " ".join(["40", "43", "47"] * 8), " ".join(["80", "83", "88"] * 8)
     columns = {
-        "id": [f"s{i}" for i in range(12)],
         "sequence": [low, low, low, high, high, high] * 2,
         "label": [task.labels[0] if i % 6 < 3 else task.labels[1] for i in range(12)],  # type: ignore[index]
         "group": [f"piece {i // 3}" for i in range(12)],
     }
     spec = RunSpec.of_baseline("tfidf-logistic", task.name)
-    folder = run_baseline(spec, write(tmp_path / "data", columns), tmp_path / "runs")
-    metrics = json.loads((folder / "results.json").read_text())["metrics"]["test"]
-    assert metrics["accuracy"] == 1.0
-    assert metrics["segment_accuracy"] == 1.0
+    folder = run_baseline(spec, write_rows(tmp_path / "data", **columns), tmp_path / "runs")
+    scores = Run.open(folder).scores["test"]
+    assert (scores["accuracy"], scores["segment_accuracy"]) == (1.0, 1.0)
     assert "group" in pq.read_table(folder / "predictions_test.parquet").column_names
 
 
 def test_glue_is_not_selected_on_the_set_it_is_tested_on(tmp_path: Path) -> None:
-    columns = {
-        "id": [str(i) for i in range(40)],
-        "sequence": ["a good film" if i % 2 else "a bad film" for i in range(40)],
-        "label": ["positive" if i % 2 else "negative" for i in range(40)],
-    }
-    spec = RunSpec.of_baseline("tfidf-logistic", "glue-sst2")
-    folder = run_baseline(spec, write(tmp_path / "data", columns), tmp_path / "runs")
+    rows = write_rows(
+        tmp_path / "data", sequence=["a bad film", "a good film"] * 20, label=["negative", "positive"] * 20
+    )
+    folder = run_baseline(RunSpec.of_baseline("tfidf-logistic", "glue-sst2"), rows, tmp_path / "runs")
     results = json.loads((folder / "results.json").read_text())
     assert results["selected_on"] == "a tenth of the training items"
     assert results["test_split"] == "validation"
@@ -303,13 +277,8 @@ def test_the_command_prints_scores_and_lists(splice: Path, capsys: pytest.Captur
 
 
 def test_every_task_has_baselines_and_each_names_a_candidate() -> None:
-    checked = 0
     for task in TASKS.values():
         names = baselines_for(task)
-        assert {"majority", "nearest"} <= set(names)
-        assert len(names) >= 3
+        assert {"majority", "nearest"} < set(names)
         assert all(not BASELINES[name].network for name in names)
-        for name in baselines_for(task, networks=True):
-            assert len(BASELINES[name].candidates(task)) >= 1
-            checked += 1
-    assert checked > 60
+        assert all(each.candidates(task) for each in BASELINES.values() if each.misfit(task) is None)
