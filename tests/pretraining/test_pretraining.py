@@ -1,7 +1,8 @@
 """Masked-LM pre-training: what is masked, what is computed, and whole runs of `bertx pretrain`."""
 
 import json
-import subprocess
+import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
+from hf_bertx.launch import train_all
 from hf_bertx.pretraining import modeling
 from hf_bertx.pretraining.arguments import checkpoint_steps, parse_pretraining
 from hf_bertx.pretraining.masking import SeededMasking
@@ -173,10 +175,6 @@ def from_backbone(argv: list[str], backbone: Path | None = None) -> list[str]:
     return [*told[:size], *told[size + 4 :]]
 
 
-def run(argv: list[str]) -> subprocess.CompletedProcess:
-    return subprocess.run(argv, capture_output=True, text=True, cwd=ROOT)
-
-
 def here(argv: list[str]) -> Path:
     """The same in this process, which has imported everything already; returns the folder of all steps."""
     return pretrain(*parse_pretraining(argv[2:])).parent
@@ -244,9 +242,14 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
 def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     told = "--max_steps 30 --dropout 0 --next_sentence 1 --documents line --checkpoint_steps 100%".split()
     here([*command(text, tiny_backbone, tmp_path / "one"), *told])
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    done = run([*start, *command(text, tiny_backbone, tmp_path / "two")[1:], *told, "--use_cpu", "1"])
-    assert done.returncode == 0, done.stderr[-3000:]
+    argv = [*command(text, tiny_backbone, tmp_path / "two")[1:], *told, "--use_cpu", "1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    ranks = [{**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    for process in [PythonProcess(*argv, cwd=ROOT, env=rank) for rank in ranks]:
+        done = process.wait()
+        assert done.returncode == 0, done.stderr[-3000:]
     one, two = (losses(tmp_path / name) for name in ("one", "two"))  # the masks differ, what is learned does not
     assert (len(one), one[0], one[-1]) == (len(two), pytest.approx(two[0], rel=0.05), pytest.approx(two[-1], rel=0.1))
 
@@ -316,9 +319,8 @@ def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_pat
 
 
 def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1")
     with run_files.locked(tmp_path / "out"), pytest.raises(OSError, match="out: another process is"):
-        here(told)
+        here(command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1"))
 
 
 def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -368,14 +370,10 @@ def test_sequences_give_a_backbone_that_train_takes(
 
 
 def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    from hf_bertx.launch import train_all as train
-
     out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
-    told = (
-        f"--backbone {out / 'step-2'} --max_steps 1 --precision float32 --threads 1 --output_dir {tmp_path / 'runs'}"
-    )
+    told = f"--backbone {out / 'step-2'} --max_steps 1 --max_eval_items 20 --fraction 0.05 --threads 1"
     found: list[Path] = []
-    train([*told.split(), "--max_eval_items", "20", "--fraction", "0.05"], tell=found.append)
+    train_all([*told.split(), "--output_dir", str(tmp_path / "runs")], tell=found.append)
     assert (found[0] / "results.json").is_file()
 
 
@@ -412,13 +410,9 @@ def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Pa
     ],
 )
 def test_bad_input_is_one_line(
-    more: list[str], message: str, text: Path, tiny_backbone: Path, tmp_path: Path, capsys: Any
+    more: list[str], message: str, text: Path, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
-    assert main(["pretrain", *command(text, tiny_backbone, tmp_path / "out")[2:], *more]) == 2
-    lines = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
-    assert len(lines) == 1
-    assert lines[0].startswith("bertx: error: ")
-    assert message in lines[0]
+    assert message in refusal(main, "pretrain", *command(text, tiny_backbone, tmp_path / "out")[2:], *more)
 
 
 def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
