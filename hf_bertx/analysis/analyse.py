@@ -66,7 +66,8 @@ def analyse(
     check_comparable(first, last)
     data = data_of(first, data_dir, split)
     labels = labels_of(runs)
-    compared = [trained(first, labels[0]), (untrained if run_b is None else trained)(last, labels[1])]
+    other = untrained(last, labels[1], data) if run_b is None else trained(last, labels[1])
+    compared = [trained(first, labels[0]), other]
     generator = np.random.default_rng(seed)
     rows = _drawn(data.splits[split], items, generator)
     at, there, ((layers_a, maps_a), (layers_b, maps_b)) = _activations(compared, rows, first, positions, generator)

@@ -12,12 +12,13 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_
 
 from ..arms import BASELINE, get_arm
 from ..backbones import resolve_backbone
-from ..data.task_data import TaskData, load_task_data
+from ..data.task_data import TaskData, load_task_data, subset
 from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
 from ..runs.arguments import ResolvedRun, windows_of
 from ..runs.model import build_model, build_tokenizer
 from ..runs.order import versions
+from ..runs.regression_head import restore_output, standardize_output
 from ..runs.run import Run
 from ..runs.windows import in_windows
 
@@ -73,8 +74,11 @@ def trained(run: Run, label: str) -> Compared:
     return _compared(run, label, model, AutoTokenizer.from_pretrained(run.model_dir, trust_remote_code=False))
 
 
-def untrained(run: Run, label: str) -> Compared:
+def untrained(run: Run, label: str, data: TaskData) -> Compared:
     """The model of a run before its first step: its random weights are drawn again from its seed.
+
+    Args:
+        data: what the run was trained on; a regression head starts at the mean of the targets.
 
     Raises:
         ValueError, OSError: the backbone cannot be loaded.
@@ -83,6 +87,10 @@ def untrained(run: Run, label: str) -> Compared:
     set_seed(resolved.seed)
     tokenizer = build_tokenizer(resolved)
     model = build_model(resolved, tokenizer)
+    if resolved.standardize_targets and run.task.regression:
+        learned = subset(data.splits["train"], resolved.fraction, resolved.seed)
+        standardize_output(model, learned["label"][:])
+        restore_output(model)
     model.set_attn_implementation("eager")
     return _compared(run, label, model.float(), tokenizer)
 

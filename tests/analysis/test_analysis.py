@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from conftest import small_config
 from datasets import Dataset
 from file_damage import edit
+from made_runs import recorded, write_rows
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hf_bertx import run_files
@@ -21,6 +23,7 @@ from hf_bertx.analysis.analyse import analyse
 from hf_bertx.analysis.analysis_report import markdown
 from hf_bertx.analysis.compared_runs import Compared
 from hf_bertx.cli import main
+from hf_bertx.data.task_data import own_task
 from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import run
@@ -94,6 +97,17 @@ def test_the_start_is_drawn_again_as_it_was(runs: dict[str, Path]) -> None:
     assert np.diag(other["layers"]["cka"]).max() < 0.99
     learned = analyse(runs["bert"], **QUICK)
     assert 1e-6 < 1 - learned["layers"]["cka"][2][2] < 0.9
+
+
+def test_the_start_of_a_regression_answers_with_the_mean(tiny_backbone: Path, tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    columns = {"sequence": ["".join(draw.choice(list("ACGT"), 9)) for _ in range(40)], "label": draw.normal(90, 1, 40)}
+    rows = write_rows(tmp_path / "data" / "rows", **columns)
+    data = recorded(rows, own_task("far", "dna", Counter(["1.5", "2.5"]), 9, False, False, "here"))
+    still = trained_run(tmp_path, tiny_backbone, "--task", data, "--data_dir", rows, "--learning_rate", "1e-20")
+    a, b = analyse(still, data_dir=rows, **QUICK)["gradients"]
+    assert a["cosines"] == pytest.approx(b["cosines"], abs=1e-4)
+    assert min(a["cosines"]) < 0.9  # all would be 1 if every answer were 90 too low
 
 
 def test_runs_with_other_assignments_align(runs: dict[str, Path]) -> None:
