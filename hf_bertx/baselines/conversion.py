@@ -21,6 +21,7 @@ _POSITIONS = "transformer.embed.pos_embed.pe"
 _DECODER = "decoder.weight"
 _FEED_FORWARD = "transformer.blocks.0.pwff.fc1.weight"
 _BODY = "bert."
+_WRITTEN = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
 
 
 def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
@@ -35,6 +36,7 @@ def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
         ValueError: a file that holds anything but tensors, which is refused without being run; names or shapes that
             are not PLUS-TFM's; a decoder that is not tied to the embeddings.
     """
+    _check_output(output)
     tensors = {_renamed(name): value for name, value in read_tensors(checkpoint).items()}
     tensors = {name: value for name, value in tensors.items() if not name.startswith("cls.")}
     for name in (_WORDS, _FEED_FORWARD):
@@ -91,6 +93,7 @@ def convert_antiberty(output: Path) -> Path:
         OSError: the package is not installed.
         ValueError: other names or shapes than BERT's.
     """
+    _check_output(output)
     package = find_spec("antiberty")
     if package is None or not package.submodule_search_locations:
         raise OSError("the package antiberty is not installed: in a clone of hf_bertx, pip install '.[antiberty]'")
@@ -108,6 +111,13 @@ def convert_antiberty(output: Path) -> Path:
     tokenizer.model_max_length = model.config.max_position_embeddings
     run_files.write_model(output, model, tokenizer)
     return output
+
+
+def _check_output(folder: Path) -> None:
+    """Raises a ValueError for a folder that holds anything but a converted model, which takes the folder's place."""
+    others = sorted(path for path in folder.glob("*") if path.name not in _WRITTEN)
+    if others:
+        raise ValueError(f"{others[0]}: is no file of a converted model, and would be lost; name another --output")
 
 
 def read_tensors(checkpoint: Path) -> dict[str, torch.Tensor]:

@@ -206,11 +206,10 @@ def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | N
     """Removes the files of the pre-training before this one from a folder, and no others."""
     if not (root / run_files.PRETRAINING).is_file():
         return
-    of_blocks = [root / name for name, text in zip(_BLOCKS, texts, strict=True) if text is None]
-    unused = [folder for folder in of_blocks if (folder / BLOCKS_RECORD).is_file()]
-    if options.vocabulary_size is None and (root / "tokenizer" / _VOCABULARY).is_file():
-        unused.append(root / "tokenizer")
-    for folder in (*root.glob("step-*"), root / run_files.CHECKPOINTS, *unused):
+    unused = [root / name / BLOCKS_RECORD for name, text in zip(_BLOCKS, texts, strict=True) if text is None]
+    unused += [root / "tokenizer" / _VOCABULARY] if options.vocabulary_size is None else []
+    made = [record.parent for record in unused if record.is_file()]
+    for folder in (*root.glob("step-*"), root / run_files.CHECKPOINTS, *made):
         shutil.rmtree(folder, ignore_errors=True)
     for name in (run_files.RESULTS, run_files.LOG, run_files.PRETRAINING):
         (root / name).unlink(missing_ok=True)
@@ -218,9 +217,11 @@ def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | N
 
 def _trained_tokenizer(options: PretrainingArguments, source: Source, folder: Path) -> Any:
     """A tokenizer trained on the text and kept in `folder`; trained again for another size or text."""
-    size = options.vocabulary_size or 0
+    size, record = options.vocabulary_size or 0, folder / _VOCABULARY
+    if folder.exists() and not record.is_file():
+        raise ValueError(f"{folder}: holds no vocabulary of a pre-training, which would replace it; move it away")
     asked = {"size": size, "text": source.key()}
-    kept = (folder / _VOCABULARY).is_file() and run_files.read_json(folder / _VOCABULARY) == asked
+    kept = record.is_file() and run_files.read_json(record) == asked
     # with a record the text is compared with it
     if not kept and not (options.resume and (folder.parent / run_files.PRETRAINING).is_file()):
 

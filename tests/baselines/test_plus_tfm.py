@@ -211,6 +211,14 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path, refusal: Any) -
     assert not (tmp_path / "out").exists()
 
 
+def test_files_that_are_no_model_are_kept(converted: Path, tmp_path: Path, refusal: Any) -> None:
+    told = ("convert", "plus-tfm", converted.parent / "PLUS-TFM.pt", "--output", tmp_path)
+    assert [main(list(map(str, told))) for _ in range(2)] == [0, 0]
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "notes.txt: is no file of a converted model, and would be lost; name another" in refusal(main, *told)
+    assert (tmp_path / "notes.txt").is_file()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

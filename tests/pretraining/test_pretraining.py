@@ -175,6 +175,12 @@ def from_backbone(argv: list[str], backbone: Path | None = None) -> list[str]:
     return [*told[:size], *told[size + 4 :]]
 
 
+def of_new_vocabulary(argv: list[str], size: int) -> list[str]:
+    """The same command, with a vocabulary of the text."""
+    place = argv.index("--vocabulary_from")
+    return [*argv[:place], "--vocabulary_size", str(size), *argv[place + 2 :]]
+
+
 def here(argv: list[str]) -> Path:
     """The same in this process, which has imported everything already; returns the folder of all steps."""
     return pretrain(*parse_pretraining(argv[2:])).parent
@@ -262,6 +268,8 @@ def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbon
     told = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
     with pytest.raises(ValueError, match="minilm-l7"):
         here([part if part != str(tiny_backbone) else "minilm-l7" for part in told])
+    with pytest.raises(ValueError, match="tokenizer: holds no vocabulary of a pre-training, which would replace it"):
+        here(of_new_vocabulary(told, 300))
     here(told)
     assert (out / "step-1").is_dir()
     assert (out / "tokenizer" / "mine.txt").read_text() == "mine"
@@ -292,8 +300,7 @@ def test_what_is_refused_leaves_a_finished_series_alone(
     text: Path, tiny_backbone: Path, tmp_path: Path, vocabulary: str, more: list[str], message: str
 ) -> None:
     told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
-    place = told.index("--vocabulary_from")
-    told[place : place + 2] = [vocabulary, "300" if vocabulary == "--vocabulary_size" else str(tiny_backbone)]
+    told = told if vocabulary == "--vocabulary_from" else of_new_vocabulary(told, 300)
     out = here(told)
     before = held(out)
     (tmp_path / "short.txt").write_text("word1 word2\n")
@@ -306,16 +313,12 @@ def test_what_is_refused_leaves_a_finished_series_alone(
 
 def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_path: Path) -> None:
     told = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
-    place = told.index("--vocabulary_from")
-    told[place : place + 2] = ["--vocabulary_size", "300"]
     with pytest.raises(ValueError, match="hidden size 65"):
-        here([*told, "--hidden_size", "65"])
-    told[place + 1] = "280"
-    out = here(told)
+        here([*of_new_vocabulary(told, 300), "--hidden_size", "65"])
+    out = here(of_new_vocabulary(told, 280))
     assert len(AutoTokenizer.from_pretrained(out / "step-1")) <= 280, "the vocabulary of the first try is not taken"
-    told[place + 1] = "300"
     with pytest.raises(ValueError, match="vocabulary_size is 280 there, 300 asked"):
-        here(told)
+        here(of_new_vocabulary(told, 300))
 
 
 def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
