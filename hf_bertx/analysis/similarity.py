@@ -22,7 +22,7 @@ class Basis:
     Args:
         directions: orthonormal columns, `(rows, r)`.
         scales: singular values, largest first, `(r,)`.
-        loadings: what each direction is of the columns, `(r, columns)`.
+        loadings: each direction in terms of the columns, `(r, columns)`.
     """
 
     directions: np.ndarray
@@ -74,10 +74,10 @@ def overlap(a: Basis, b: Basis) -> np.ndarray:
 
 
 def linear_cka(a: Basis, b: Basis, inner: np.ndarray | None = None) -> float:
-    """Linear centred kernel alignment, 0 to 1: the same after rotation, reflection and scaling of either side.
+    """Linear centred kernel alignment, 0 to 1. Rotation, reflection and scaling of either side leave it as it is.
 
-    An invertible linear map changes it. It is not corrected for bias: for independent rows it is above 0, more so with
-    few rows for each column. Compare it with the value for rows in another order.
+    Other linear maps change it. It is not corrected for bias: for independent rows it is above 0, more so with few
+    rows for each column. Compare it with the value for rows in another order.
 
     Source: Kornblith et al. 2019, arXiv 1905.00414, equation 3 with linear kernels.
     """
@@ -91,14 +91,15 @@ def canonical_correlations(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Canonical correlations of two matrices, largest first, and the weight of each; weights sum to 1.
 
-    A weight is the sum of absolute inner products of a canonical variate with the columns of the matrix that has
-    fewer directions (of `a`, where both have as many): how much of that matrix it accounts for. The other matrix has
-    directions that correlate with none, and they count nothing.
+    A weight is how much a canonical variate accounts for in the matrix with fewer directions (in `a` if both have as
+    many): the sum of its absolute inner products with that matrix's columns. Further directions of the other matrix
+    have no weight.
 
     Args:
-        variance: share of each side's variance whose directions are kept before, as in SVCCA (Raghu et al. 2017).
+        variance: only the directions that hold this share of each side's variance are compared, as in SVCCA (Raghu et
+            al. 2017).
 
-    Source: Morcos et al. 2018, arXiv 1806.05759, section 2.2; whose columns weigh, as in the code beside the article.
+    Source: Morcos et al. 2018, arXiv 1806.05759, section 2.2; the choice of the matrix follows the article's code.
 
     Raises:
         ValueError: a share outside (0, 1]; no more rows than directions, which would correlate whatever they hold.
@@ -119,10 +120,10 @@ def canonical_correlations(
 
 
 def pwcca(a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None) -> float:
-    """Projection-weighted canonical correlation, 0 to 1: the mean of canonical correlations by what they matter.
+    """Projection-weighted canonical correlation, 0 to 1: the weighted mean of [`canonical_correlations`].
 
-    With `variance` 1 it does not change under an invertible linear map of the side that does not define the weights.
-    It is also near 1 if one side contains the other. Arguments, source and errors: [`canonical_correlations`].
+    With `variance` 1 an invertible linear map of the side that does not define the weights leaves it as it is. It is
+    also near 1 if one side contains the other.
     """
     correlations, weights = canonical_correlations(a, b, variance, inner)
     return float(correlations @ weights)
@@ -176,8 +177,8 @@ def pair_cosines(inner: np.ndarray) -> np.ndarray:
 def gradient_confusion(cosines: np.ndarray) -> dict[str, float]:
     """Minimum, quantiles and share below 0 of the cosines between gradients of different mini-batches.
 
-    Source: Sankararaman et al. 2020, arXiv 1904.06963: the minimum is what bounds how far one mini-batch's step undoes
-    another's.
+    Source: Sankararaman et al. 2020, arXiv 1904.06963: the minimum bounds how far one mini-batch's step undoes that of
+    another.
     """
     quantiles = np.quantile(cosines, [0.05, 0.25, 0.5, 0.75, 0.95])
     names = ("quantile_05", "quantile_25", "median", "quantile_75", "quantile_95")

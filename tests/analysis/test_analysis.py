@@ -127,7 +127,7 @@ def test_depth_and_width_may_differ(runs: dict[str, Path], tmp_path: Path, token
     torch.manual_seed(5)
     deeper = tmp_path / "deeper"
     sizes = {"hidden_size": 48, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 16}
-    BertModel(BertConfig(len(tokenizer), max_position_embeddings=128, **sizes)).save_pretrained(deeper)
+    BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=128, **sizes)).save_pretrained(deeper)
     tokenizer.save_pretrained(deeper)
     found = analyse(runs["bert"], trained_run(tmp_path, deeper, "--max_steps", "1", "--eval_steps", "1"), **QUICK)
     assert np.shape(found["layers"]["cka"]) == (3, 5)

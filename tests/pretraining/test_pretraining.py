@@ -134,9 +134,9 @@ def test_saving_leaves_the_draws_of_training_alone(tokenizer: Any, tmp_path: Pat
 def test_steps_and_shares_of_the_run() -> None:
     assert checkpoint_steps(["0", "2%", "20%", "600", "100%"], 3000) == [0, 60, 600, 3000]
     assert checkpoint_steps(["0", "600"], 3000) == [0, 600, 3000], "what was trained is kept"
-    for told, message in ((["some"], "has 'some'; give steps"), (["4000"], "step 4000 of 3000")):
+    for values, message in ((["some"], "has 'some'; give steps"), (["4000"], "step 4000 of 3000")):
         with pytest.raises(ValueError, match=message):
-            checkpoint_steps(told, 3000)
+            checkpoint_steps(values, 3000)
 
 
 def test_shapes_and_objectives_that_are_not_built(tokenizer: Any) -> None:
@@ -163,16 +163,16 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(text: Path, vocabulary: Path, output: Path, *more: str) -> list[str]:
     sizes = "--sequence_length 32 --global_batch_size 16 --precision float32 --layers 1 --hidden_size 64"
     times = "--max_steps 60 --logging_steps 5 --save_steps 10 --learning_rate 3e-3 --threads 1 --disable_tqdm 1"
-    told = f"--train_files {text} --vocabulary_from {vocabulary} --output_dir {output} {sizes} {times}"
-    return [sys.executable, str(ROOT / "pretrain.py"), *told.split(), *more]
+    words = f"--train_files {text} --vocabulary_from {vocabulary} --output_dir {output} {sizes} {times}"
+    return [sys.executable, str(ROOT / "pretrain.py"), *words.split(), *more]
 
 
 def from_backbone(argv: list[str], backbone: Path | None = None) -> list[str]:
     """The same command, going on from a backbone, by default that of the vocabulary."""
     place = argv.index("--vocabulary_from")
-    told = [*argv[:place], "--backbone", str(backbone or argv[place + 1]), *argv[place + 2 :]]
-    size = told.index("--layers")
-    return [*told[:size], *told[size + 4 :]]
+    changed = [*argv[:place], "--backbone", str(backbone or argv[place + 1]), *argv[place + 2 :]]
+    size = changed.index("--layers")
+    return [*changed[:size], *changed[size + 4 :]]
 
 
 def of_new_vocabulary(argv: list[str], size: int) -> list[str]:
@@ -193,11 +193,11 @@ def losses(folder: Path) -> list[float]:
 def test_a_pretraining_learns_and_leaves_a_series(
     text: Path, tiny_backbone: Path, tmp_path: Path, caplog: Any
 ) -> None:
-    told = command(text, tiny_backbone, tmp_path / "out", "--checkpoint_steps", "0", "10%", "100%")
+    argv = command(text, tiny_backbone, tmp_path / "out", "--checkpoint_steps", "0", "10%", "100%")
     held_out = text.parent / "held_out.txt"
     held_out.write_text("\n".join(text.read_text().splitlines()[:40]))
-    told += ["--validation_files", str(held_out), "--eval_steps", "30"]
-    out = here(told)
+    argv += ["--validation_files", str(held_out), "--eval_steps", "30"]
+    out = here(argv)
     assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-6", "step-60"]
     record = json.loads((out / "pretraining.json").read_text())
     assert (record["steps"], record["checkpoint_steps"]) == (60, [0, 6, 60])
@@ -212,10 +212,10 @@ def test_a_pretraining_learns_and_leaves_a_series(
     assert not report["missing_keys"]
     assert model.config.vocab_size == 1600
     assert AutoTokenizer.from_pretrained(out / "step-60")("word3")["input_ids"] == [101, 1003, 102]
-    here(told)
+    here(argv)
     assert "holds this pre-training, finished" in caplog.text
     with pytest.raises(ValueError, match="holds another pre-training: seed is 42 there, 1 asked"):
-        here([*told, "--seed", "1"])
+        here([*argv, "--seed", "1"])
 
 
 def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -246,9 +246,9 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
 
 
 def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    told = "--max_steps 30 --dropout 0 --next_sentence 1 --documents line --checkpoint_steps 100%".split()
-    here([*command(text, tiny_backbone, tmp_path / "one"), *told])
-    argv = [*command(text, tiny_backbone, tmp_path / "two")[1:], *told, "--use_cpu", "1"]
+    more = "--max_steps 30 --dropout 0 --next_sentence 1 --documents line --checkpoint_steps 100%".split()
+    here([*command(text, tiny_backbone, tmp_path / "one"), *more])
+    argv = [*command(text, tiny_backbone, tmp_path / "two")[1:], *more, "--use_cpu", "1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -265,16 +265,16 @@ def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbon
     (out / "step-1").mkdir(parents=True)
     (out / "tokenizer").mkdir()
     (out / "tokenizer" / "mine.txt").write_text("mine")
-    told = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
+    argv = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
     with pytest.raises(ValueError, match="minilm-l7"):
-        here([part if part != str(tiny_backbone) else "minilm-l7" for part in told])
+        here([part if part != str(tiny_backbone) else "minilm-l7" for part in argv])
     with pytest.raises(ValueError, match="tokenizer: holds no vocabulary of a pre-training, which would replace it"):
-        here(of_new_vocabulary(told, 300))
-    here(told)
+        here(of_new_vocabulary(argv, 300))
+    here(argv)
     assert (out / "step-1").is_dir()
     assert (out / "tokenizer" / "mine.txt").read_text() == "mine"
     (out / "notes.txt").write_text("mine, too")
-    here([*told, "--max_steps", "3", "--logging_steps", "1"])
+    here([*argv, "--max_steps", "3", "--logging_steps", "1"])
     assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-3"]
     assert (out / "notes.txt").is_file()
 
@@ -299,26 +299,26 @@ def held(folder: Path) -> dict[str, bytes]:
 def test_what_is_refused_leaves_a_finished_series_alone(
     text: Path, tiny_backbone: Path, tmp_path: Path, vocabulary: str, more: list[str], message: str
 ) -> None:
-    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
-    told = told if vocabulary == "--vocabulary_from" else of_new_vocabulary(told, 300)
-    out = here(told)
+    argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
+    argv = argv if vocabulary == "--vocabulary_from" else of_new_vocabulary(argv, 300)
+    out = here(argv)
     before = held(out)
     (tmp_path / "short.txt").write_text("word1 word2\n")
     (tmp_path / "other.txt").write_text(text.read_text().replace("word1 ", "word2 "))
     named = {name: str(tmp_path / f"{name.lower()}.txt") for name in ("SHORT", "OTHER")}
     with pytest.raises(ValueError, match=message):
-        here([*told, *(named.get(part, part) for part in more)])
+        here([*argv, *(named.get(part, part) for part in more)])
     assert held(out) == before
 
 
 def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_path: Path) -> None:
-    told = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
+    argv = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
     with pytest.raises(ValueError, match="hidden size 65"):
-        here([*of_new_vocabulary(told, 300), "--hidden_size", "65"])
-    out = here(of_new_vocabulary(told, 280))
+        here([*of_new_vocabulary(argv, 300), "--hidden_size", "65"])
+    out = here(of_new_vocabulary(argv, 280))
     assert len(AutoTokenizer.from_pretrained(out / "step-1")) <= 280, "the vocabulary of the first try is not taken"
     with pytest.raises(ValueError, match="vocabulary_size is 280 there, 300 asked"):
-        here(of_new_vocabulary(told, 300))
+        here(of_new_vocabulary(argv, 300))
 
 
 def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -329,8 +329,8 @@ def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, 
 def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     curves = []
     for precision in ("float32", "bfloat16"):
-        told = ["--max_steps", "4", "--logging_steps", "1", "--precision", precision]
-        out = here(command(text, tiny_backbone, tmp_path / precision, *told))
+        argv = ["--max_steps", "4", "--logging_steps", "1", "--precision", precision]
+        out = here(command(text, tiny_backbone, tmp_path / precision, *argv))
         assert json.loads((out / "pretraining.json").read_text())["arguments"]["precision"] == precision
         curves.append(losses(out))
     assert curves[0] != curves[1]
@@ -348,8 +348,8 @@ def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_dna(genome: Path, backbone: Path, output: Path, *more: str) -> list[str]:
-    told = "--discipline dna --checkpoint_steps 0 100%".split()
-    return [*from_backbone(command(genome, backbone, output)), *told, *more]
+    words = "--discipline dna --checkpoint_steps 0 100%".split()
+    return [*from_backbone(command(genome, backbone, output)), *words, *more]
 
 
 @pytest.mark.parametrize("start", ["pretrained", "random"])
@@ -374,9 +374,9 @@ def test_sequences_give_a_backbone_that_train_takes(
 
 def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
-    told = f"--backbone {out / 'step-2'} --max_steps 1 --max_eval_items 20 --fraction 0.05 --threads 1"
+    argv = f"--backbone {out / 'step-2'} --max_steps 1 --max_eval_items 20 --fraction 0.05 --threads 1"
     found: list[Path] = []
-    train_all([*told.split(), "--output_dir", str(tmp_path / "runs")], tell=found.append)
+    train_all([*argv.split(), "--output_dir", str(tmp_path / "runs")], tell=found.append)
     assert (found[0] / "results.json").is_file()
 
 
@@ -424,10 +424,10 @@ def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone
     model.resize_token_embeddings(1500)
     model.save_pretrained(wrong)
     AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(wrong)
-    told = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
+    argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
     with pytest.raises(ValueError, match="the model has 1500 entries, the tokenizer's ids go up to 1599"):
-        here(from_backbone(told, wrong))
-    out = here(from_backbone(told))
+        here(from_backbone(argv, wrong))
+    out = here(from_backbone(argv))
     kept = load_file(out / "step-0" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     assert torch.equal(kept, load_file(tiny_backbone / "model.safetensors")["embeddings.word_embeddings.weight"])
 
