@@ -145,9 +145,9 @@ def test_padding_changes_no_logit_of_the_small_cnn() -> None:
 
 @pytest.mark.parametrize("name", ["hilbert-cnn", "symbol-cnn"])
 def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> None:
-    folder = run_baseline(RunSpec.of_baseline(name, seed=1), root=tmp_path, epochs=1)
+    folder = run_baseline(RunSpec.of_baseline(name, seed=1, fraction=0.5), root=tmp_path, epochs=1)
     results = json.loads((folder / "results.json").read_text())
-    assert results["metrics"]["test"]["accuracy"] > 0.75  # always the commonest class: 0.54
+    assert results["metrics"]["test"]["accuracy"] > 0.65  # always the commonest class: 0.54
     log = json.loads((folder / "log_history.json").read_text())
     best = max(entry["eval_accuracy"] for entry in log if "eval_accuracy" in entry)
     assert results["metrics"]["validation"]["accuracy"] == best

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import load_dataset
@@ -40,6 +39,13 @@ from hf_bertx.report.probes import probe_panels
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tokenization.windows import Windows
+
+Probed = tuple[list[RunSpec], Path, list[Path]]
+
+
+def probe(backbone: Path, root: Path, **fields: Any) -> Run:
+    (folder,) = run_probes([RunSpec.of_probe(backbone=str(backbone), **fields)], root=root)
+    return Run.open_finished(folder)
 
 
 @pytest.mark.parametrize("items", [20, 200])
@@ -199,20 +205,18 @@ def test_items_are_known_by_their_tokens() -> None:
 
 
 @pytest.fixture(scope="module")
-def probed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[RunSpec], Path, list[Path]]:
+def probed(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Probed:
     root = tmp_path_factory.mktemp("probes")
     specs = [RunSpec.of_probe(backbone=str(tiny_backbone), items=size, plan="0f" * 32) for size in (50, 200)]
     return specs, root, run_probes(specs, root=root)
 
 
-def test_a_probe_leaves_runs_that_the_report_reads(
-    probed: tuple[list[RunSpec], Path, list[Path]], tmp_path: Path
-) -> None:
+def test_a_probe_leaves_runs_that_the_report_reads(probed: Probed, tmp_path: Path) -> None:
     _, root, folders = probed
     for folder, items in zip(folders, (50, 200), strict=True):
-        order, results = (json.loads((folder / name).read_text()) for name in ("run.json", "results.json"))
-        assert order["specification"]["protocol"] == "probe"
-        assert order["plan"] == "0f" * 32
+        run = Run.open_finished(folder)
+        assert (run.specification["protocol"], run.order["plan"]) == ("probe", "0f" * 32)
+        assert (results := run.results) is not None
         assert results["train_items"] == items
         assert results["cut"] == {"train": 0, "validation": 0, "test": 0}
         assert results["understood"]["items"] == {"train": 2871, "validation": 159, "test": 160}
@@ -228,13 +232,12 @@ def test_a_probe_leaves_runs_that_the_report_reads(
         assert (tmp_path / "report" / name).stat().st_size > 5000
 
 
-def test_a_finished_probe_is_skipped(probed: tuple[list[RunSpec], Path, list[Path]]) -> None:
+def test_a_finished_probe_is_skipped(probed: Probed) -> None:
     specs, root, folders = probed
     before = [(folder / "results.json").stat().st_mtime_ns for folder in folders]
     assert run_probes(specs, root=root) == folders
     assert [(folder / "results.json").stat().st_mtime_ns for folder in folders] == before
-    order = json.loads((folders[0] / "run.json").read_text())
-    assert order["specification"]["backbone_revision"].startswith("sha256:")
+    assert Run.open(folders[0]).specification["backbone_revision"].startswith("sha256:")
 
 
 def test_a_probe_that_another_process_makes_is_not_made_twice(tiny_backbone: Path, tmp_path: Path) -> None:
@@ -244,9 +247,8 @@ def test_a_probe_that_another_process_makes_is_not_made_twice(tiny_backbone: Pat
 
 
 def test_permuted_labels_give_chance(tiny_backbone: Path, tmp_path: Path) -> None:
-    spec = RunSpec.of_probe(backbone=str(tiny_backbone), items=1000, permute_labels=True)
-    (folder,) = run_probes([spec], root=tmp_path)
-    assert Run.open(folder).scores["test"]["accuracy"] < 0.544 + 0.1  # the commonest class, and two standard errors
+    run = probe(tiny_backbone, tmp_path, items=1000, permute_labels=True)
+    assert run.scores["test"]["accuracy"] < 0.544 + 0.1  # the commonest class, and two standard errors
 
 
 @pytest.mark.parametrize("start", ["pretrained", "random", "shuffled"])
@@ -295,36 +297,34 @@ def test_bad_input_is_one_line(
 
 
 def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp_path: Path) -> None:
-    spec = RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), items=500, save_model=True)
-    (folder,) = run_probes([spec], root=tmp_path)
-    model = AutoModelForSequenceClassification.from_pretrained(folder / "model")
+    run = probe(tiny_backbone, tmp_path, items=500, save_model=True)
+    model = AutoModelForSequenceClassification.from_pretrained(run.model_dir)
     assert type(model).__name__ == "BertForSequenceClassification"
-    results = json.loads((folder / "results.json").read_text())
-    assert model.config.num_hidden_layers == results["chosen"]["layer"] + 1
-    assert [sorted(each) for each in results["tried"]] == [["alpha", "layer", "pooling", "validation"]] * 3
-    (layers,) = probe_panels(make_cells([Run.open_finished(folder)], resamples=10), {})
+    assert run.results is not None
+    assert model.config.num_hidden_layers == run.results["chosen"]["layer"] + 1
+    assert [sorted(each) for each in run.results["tried"]] == [["alpha", "layer", "pooling", "validation"]] * 3
+    (layers,) = probe_panels(make_cells([run], resamples=10), {})
     axis = Figure().subplots()
     layers.draw(axis)
     assert axis.get_ylabel() == "accuracy on validation x 100"  # the model's own answers are its only ones on test
-    tokenizer = AutoTokenizer.from_pretrained(folder / "model")
-    rows = load_dataset("hf_bertx/data/dna-splice", "paper")["test"]
+    tokenizer = AutoTokenizer.from_pretrained(run.model_dir)
+    sequences = load_dataset("hf_bertx/data/dna-splice", "paper")["test"]["sequence"][:]
     with torch.inference_mode():
-        logits = model(**tokenizer(rows["sequence"][:], return_tensors="pt", padding=True)).logits.numpy()
-    stored = pq.read_table(folder / "predictions_test.parquet")["logits"].to_pylist()
-    np.testing.assert_allclose(logits, np.array(stored), atol=1e-4)
-    output = tmp_path / "answers.csv"
-    records = tmp_path / "records.csv"
-    records.write_text("id,sequence\n" + "".join(f"{i},{s}\n" for i, s in enumerate(rows["sequence"][:])))
-    assert main(["predict", str(folder), str(records), "--output", str(output)]) == 0
+        logits = model(**tokenizer(sequences, return_tensors="pt", padding=True)).logits.numpy()
+    stored = run.predictions("test")
+    assert stored is not None
+    np.testing.assert_allclose(logits, stored.logits, atol=1e-4)
+    records, output = tmp_path / "records.txt", tmp_path / "answers.csv"
+    records.write_text("\n".join(sequences))
+    assert main(["predict", str(run.folder), str(records), "--output", str(output)]) == 0
     answered = [line.split(",")[1] for line in output.read_text().splitlines()[1:]]
     assert answered == [model.config.id2label[int(i)] for i in logits.argmax(1)]
 
 
 def test_a_probe_reads_windows_and_weighs_classes(tiny_backbone: Path, tmp_path: Path) -> None:
-    more = {"items": 500, "save_model": True, "window": 25, "overlap": 5, "class_weights": "balanced"}
-    (folder,) = run_probes([RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), **more)], root=tmp_path)
-    assert folder.name == "seed-0-window-25-overlap-5-items=500-model-balanced"
-    run = Run.open_finished(folder)
+    fields = {"items": 500, "save_model": True, "window": 25, "overlap": 5, "class_weights": "balanced"}
+    run = probe(tiny_backbone, tmp_path, **fields)
+    assert run.folder.name == "seed-0-window-25-overlap-5-items=500-model-balanced"
     assert (run.specification["window"], run.specification["overlap"]) == (25, 5)
     assert run.results is not None
     assert run.results["split"] == {"train": 500, "validation": 159, "test": 160}  # all have 60 letters
@@ -339,9 +339,8 @@ def test_a_probe_reads_windows_and_weighs_classes(tiny_backbone: Path, tmp_path:
             for each in stock(windows)
         ]
         np.testing.assert_allclose(softmax(logits), np.mean(answers, axis=0), atol=1e-4)
-    plain = run_probes([RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), items=500)], root=tmp_path)
-    assert Run.open_finished(plain[0]).cell != run.cell
-    card = model_card(folder)
+    assert probe(tiny_backbone, tmp_path, items=500).cell != run.cell
+    card = model_card(run.folder)
     assert "read in windows of so many, of which two share at least 5: 500 train, 159 validation, 160 test." in card
     assert "The features of an item are the mean of its windows'." in card
     assert "were cut" not in card
@@ -401,8 +400,7 @@ def test_other_families_are_probed(model_type: str, tiny_backbone: Path, tmp_pat
     config = AutoConfig.for_model(model_type, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **sizes)
     AutoModel.from_config(config).save_pretrained(tmp_path / "backbone")
     tokenizer.save_pretrained(tmp_path / "backbone")
-    (folder,) = run_probes([RunSpec.of_probe(backbone=str(tmp_path / "backbone"), items=20)], root=tmp_path)
-    last = Run.open_finished(folder).results["tried"][-1]  # type: ignore[index]
+    last = probe(tmp_path / "backbone", tmp_path, items=20).results["tried"][-1]  # type: ignore[index]
     assert (last["layer"], last["pooling"]) == (2, "first")
 
 
