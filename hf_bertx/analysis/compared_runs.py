@@ -29,12 +29,10 @@ class Compared:
 
     Args:
         label: what it is called in tables and figures.
-        specification: of the run, from its folder.
         special_tokens: whether [CLS] and the like stand around its symbols.
     """
 
     label: str
-    specification: dict[str, Any]
     model: Any
     tokenizer: Any
     special_tokens: bool
@@ -98,7 +96,7 @@ def untrained(run: Run, label: str, data: TaskData) -> Compared:
 def _compared(run: Run, label: str, model: Any, tokenizer: Any) -> Compared:
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     tokenizer.padding_side = "right"  # so that a position has the same number in every batch
-    return Compared(label, run.specification, model, tokenizer, resolved_run(run).special_tokens)
+    return Compared(label, model, tokenizer, resolved_run(run).special_tokens)
 
 
 def check_comparable(a: Run, b: Run) -> None:
@@ -156,7 +154,7 @@ def identity(side: Compared, run: Run, finished: bool) -> dict[str, Any]:
     """The entry of `analysis.json` for one of the two models."""
     names = ("arm", "seed", "backbone", "protocol", "fraction", "start", "assignment", "shift")
     score = run.score(run.task.test_split, run.task.metric) if finished else None
-    chosen = {name: side.specification[name] for name in names}
+    chosen = {name: run.specification[name] for name in names}
     return {"label": side.label, **chosen, "metric": run.task.metric, "test_score": score}
 
 

@@ -21,15 +21,14 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from ..disciplines import Discipline
 from ..tokenization.plain_tokenizer import plain_tokenizer
 
-# ids 1 to 21 in this order; X stands for any residue
+# ids 1 to 21 in this order; X (21) stands for any residue
 ALPHABET = Discipline("plus-protein", tuple("ARNDCQEGHILKMFPSTWYVX"), ignore_case=True)
 PAD, MASK, CLS, SEP = 0, 22, 23, 24
 VOCABULARY_SIZE = 25
-UNKNOWN_RESIDUE = 21
 # Other letters of FASTA files and the residue whose id they share.
 _READ_AS = {"O": "K", "U": "C", "B": "X", "Z": "X", "J": "X", "*": "X"}
 _MASKED = -10_000.0
-_RESIDUES = UNKNOWN_RESIDUE - 1  # 1 to 20 are known residues
+_RESIDUES = 20  # ids 1 to 20 are known residues
 _IGNORED = -100
 
 
@@ -50,7 +49,7 @@ class PlusTFMConfig(PreTrainedConfig):
 
     model_type = "plus_tfm"
 
-    vocab_size: int = 25
+    vocab_size: int = VOCABULARY_SIZE
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12

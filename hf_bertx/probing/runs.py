@@ -75,6 +75,7 @@ def run_probes(
         FileNotFoundError: the data cannot be had.
     """
     spec = specs[0]
+    check_values({"seed": spec.seed, "threads": threads})
     task, arm = _checked(spec)
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
     asked = spec.hyperparameters()
@@ -113,7 +114,6 @@ def _checked(spec: RunSpec) -> tuple[Task, Arm]:
     misfit = arm.misfit(task.name, task.discipline)
     if misfit is not None:
         raise ValueError(misfit)
-    check_values({"seed": spec.seed})
     check_class_weights(spec.hyperparameters()["class_weights"], task)
     if spec.kmer is not None:
         get_discipline(task.discipline, spec.kmer)

@@ -143,7 +143,7 @@ def compared(model_type: str, tokenizer: Any) -> Compared:
     torch.manual_seed(0)
     model = DISCIPLINE_MODELS[model_type](small_config(model_type)).eval()
     model.set_attn_implementation("eager")
-    return Compared("tiny", {}, model, tokenizer, True)
+    return Compared("tiny", model, tokenizer, True)
 
 
 @pytest.mark.parametrize("model_type", sorted(DISCIPLINE_MODELS))
@@ -188,7 +188,7 @@ def test_gradients_are_those_of_the_mean_loss(tokenizer: Any, monkeypatch: pytes
 
 
 def test_positions_that_do_not_align_are_named(tokenizer: Any) -> None:
-    side = Compared("one", {}, None, tokenizer, True)
+    side = Compared("one", None, tokenizer, True)
     rows = Dataset.from_dict({"id": ["first", "second"]})
     a = Dataset.from_dict({"input_ids": [[101, 1100, 102], [101, 1100, 102]]})
     assert aligned_lengths([side, side], [a, a], rows).tolist() == [3, 3]

@@ -280,6 +280,7 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, start: str) -> None:
         (["--arm", "berd"], "did you mean 'bert'"),
         (["--plan", "no.md"], "no.md"),
         (["--seed", "-1"], "--seed is -1; allowed: 0 to"),
+        (["--threads", "-1"], "--threads is -1; allowed: a whole number of at least 1"),
         (["--window", "0"], "window is 0; allowed: at least 1 symbol"),
         (["--overlap", "5"], "--overlap is 5, but --window is missing"),
         (["--task", "music-maestro-v1", "--window", "20"], "its items are segments of pieces already"),
