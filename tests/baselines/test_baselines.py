@@ -35,7 +35,6 @@ from hf_bertx.report.write import markdown, read_runs, tables
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import TASKS, get_task
-from hf_bertx.tokenization_discipline import UnknownSymbolError
 
 SPLICE = get_task("dna-splice")
 MAJORITY = RunSpec.of_baseline("majority", fraction=0.3)
@@ -74,11 +73,6 @@ def test_one_hot_marks_each_common_symbol() -> None:
     hot = one_hot(np.array([[1, 4, 5, 0]]), 4)
     assert isinstance(hot, csr_matrix)
     assert hot.toarray().tolist() == [[1, 0, 0, 0, 0, 0, 0, 1] + [0] * 8]
-
-
-def test_an_unknown_symbol_is_named() -> None:
-    with pytest.raises(UnknownSymbolError, match=r"symbol 'J' at position 1 of sequence 1"):
-        symbol_ids(SPLICE, ["ACGT", "AJ"])
 
 
 def test_dipeptide_deviation_by_hand() -> None:
