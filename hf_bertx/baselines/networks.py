@@ -20,6 +20,7 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     Trainer,
+    TrainerState,
     TrainingArguments,
     set_seed,
 )
@@ -203,9 +204,9 @@ def train_network(
     more = {
         "cut": {part: _count_cut(items, data[part], tokenizer, task) for part, items in rows.items()},
         "steps": best.state.global_step,
-        "max_steps": best.state.global_step,
+        "max_steps": best.state.max_steps,
         "selected_step": best.state.best_global_step,
-        "stopped": f"the end of training, after {passes:g} passes over the training items",
+        "stopped": _stop_reason(best.state, recipe, passes),
         "seconds_a_candidate": seconds,
     }
     tried = [{**each, f"validation_{task.metric}": score} for each, score in zip(candidates, scores, strict=True)]
@@ -215,6 +216,12 @@ def train_network(
 
 def _constant_rate(optimizer: torch.optim.Optimizer) -> tuple[torch.optim.Optimizer, Any]:
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
+
+
+def _stop_reason(state: TrainerState, recipe: Recipe, passes: float) -> str:
+    if state.global_step < state.max_steps:
+        return f"no better validation score in {recipe.patience} passes over the training items"
+    return f"the end of training, after {passes:g} passes over the training items"
 
 
 def _count_cut(rows: Dataset, encoded: Dataset, tokenizer: Any, task: Task) -> int:
