@@ -164,9 +164,9 @@ def test_cosines_of_opposite_equal_and_orthogonal_gradients() -> None:
     gradients = np.array([[1.0, 0.0], [-2.0, 0.0], [0.0, 5.0], [3.0, 0.0]])
     cosines = pair_cosines(gradients @ gradients.T)
     assert cosines.tolist() == [-1.0, 0.0, 1.0, 0.0, -1.0, 0.0]  # 01 02 03 12 13 23
-    told = gradient_confusion(cosines)
-    assert (told["minimum"], told["median"], told["share_negative"]) == (-1.0, 0.0, pytest.approx(2 / 6))
-    assert told["quantile_75"] == 0.0
+    shares = gradient_confusion(cosines)
+    assert (shares["minimum"], shares["median"], shares["share_negative"]) == (-1.0, 0.0, pytest.approx(2 / 6))
+    assert shares["quantile_75"] == 0.0
     with pytest.raises(ValueError, match="gradient 1 is zero"):
         pair_cosines(np.diag([1.0, 0.0]))
     with pytest.raises(ValueError, match="1 gradients give no pair"):

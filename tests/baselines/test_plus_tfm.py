@@ -212,10 +212,10 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path: Path, refusal: Any) -
 
 
 def test_files_that_are_no_model_are_kept(converted: Path, tmp_path: Path, refusal: Any) -> None:
-    told = ("convert", "plus-tfm", converted.parent / "PLUS-TFM.pt", "--output", tmp_path)
-    assert [main(list(map(str, told))) for _ in range(2)] == [0, 0]
+    argv = ("convert", "plus-tfm", converted.parent / "PLUS-TFM.pt", "--output", tmp_path)
+    assert [main(list(map(str, argv))) for _ in range(2)] == [0, 0]
     (tmp_path / "notes.txt").write_text("mine")
-    assert "notes.txt: is no file of a converted model, and would be lost; name another" in refusal(main, *told)
+    assert "notes.txt: is no file of a converted model, and would be lost; name another" in refusal(main, *argv)
     assert (tmp_path / "notes.txt").is_file()
 
 
@@ -345,11 +345,11 @@ def test_encoders_of_one_name_are_told_apart_by_their_weights(
     shutil.copytree(residue_bert, second)
     torch.manual_seed(1)
     BertModel(BertConfig.from_pretrained(second)).save_pretrained(second)
-    told: dict[str, Any] = {"root": tmp_path / "runs", "epochs": 1}
-    folder = run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **told)
-    assert run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **told) == folder
+    settings: dict[str, Any] = {"root": tmp_path / "runs", "epochs": 1}
+    folder = run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **settings)
+    assert run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **settings) == folder
     with pytest.raises(ValueError, match=r"backbone_revision is 'sha256:\w+' there.* Choose another --runs"):
-        run_baseline(spec_of(f"encoder:{second}", proteins), proteins, **told)
+        run_baseline(spec_of(f"encoder:{second}", proteins), proteins, **settings)
     planned = spec_of(f"encoder:{first}", proteins)
     assert tmp_path / "runs" / planned.folder() == folder, "a study looks where the run lies"
 

@@ -56,8 +56,8 @@ def test_a_long_line_is_cut_at_blanks(tmp_path: Path) -> None:
 def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
     for name in ("one", "two"):
         write(tmp_path / f"{name}.jsonl", f'{{"text": "word {name}"}}\n')
-    told = [f"  - config_name: {name}\n    data_files: {name}.jsonl\n" for name in ("one", "two")]
-    write(tmp_path / "README.md", "---\nconfigs:\n" + "".join(told) + "---\n")
+    configurations = [f"  - config_name: {name}\n    data_files: {name}.jsonl\n" for name in ("one", "two")]
+    write(tmp_path / "README.md", "---\nconfigs:\n" + "".join(configurations) + "---\n")
     assert read(Source(dataset=str(tmp_path), configuration="two")) == [("word two", True)]
 
 

@@ -60,8 +60,8 @@ def test_a_folder_is_a_series_of_backbones_by_step(
 
 
 def test_multiberts_and_lists(series: Path, tmp_path: Path) -> None:
-    told = {"multiberts_seed": 3, "steps": ["200k", "0k"]}
-    assert read_series(told) == ["multiberts-seed_3-step_0k", "multiberts-seed_3-step_200k"]
+    of_one_seed = {"multiberts_seed": 3, "steps": ["200k", "0k"]}
+    assert read_series(of_one_seed) == ["multiberts-seed_3-step_0k", "multiberts-seed_3-step_200k"]
     many = ["multiberts-seed_1-step_20k", "google/multiberts-seed_0-step_20k", "multiberts-seed_1-step_0k"]
     assert last_of(read_series(many)) == many[:2]
     assert read_series([names(series)[2], names(series)[0]]) == [names(series)[0], names(series)[2]]
@@ -149,8 +149,8 @@ def test_a_pickle_is_refused_and_not_opened(name: str, series: Path, refusal: An
     (series / "step-2/model.safetensors").unlink()
     (series / "step-2" / name).write_bytes(pickle.dumps(_Trap()))
     alone = series / "step-2" / name
-    for told in (series, alone):
-        error = refusal(main, "study", "figure3-small", "--series", told, "--dry_run")
+    for place in (series, alone):
+        error = refusal(main, "study", "figure3-small", "--series", place, "--dry_run")
         assert f"{alone} is a pickle, which may run code when it is read: refused, and not opened" in error
 
 

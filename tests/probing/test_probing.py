@@ -186,8 +186,8 @@ def test_a_seed_that_draws_nothing_is_not_run(more: dict[str, Any], seeds: list[
 def test_seeds_that_are_left_out_are_said(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rows = write_rows(tmp_path / "own" / "rows", sequence=["ACGT", "TTGA", "CCGA", "GATA"] * 5, label=[0, 1] * 10)
     task = recorded(rows, own_task("own", "dna", Counter("0011"), 4, False, False, "here"))
-    told = f"--task {task} --data_dir {rows} --backbone {tiny_backbone} --runs {tmp_path} --arm bert rand".split()
-    assert main(["probe", *told, "--seed", "0", "1"]) == 0
+    options = f"--task {task} --data_dir {rows} --backbone {tiny_backbone} --runs {tmp_path} --arm bert rand".split()
+    assert main(["probe", *options, "--seed", "0", "1"]) == 0
     first, *others = capsys.readouterr().out.splitlines()
     assert first == f"1 {LEFT_OUT}"
     runs = ["bert, seed 0, 20", "rand, seed 0, 20", "rand, seed 1, 20"]
