@@ -126,20 +126,14 @@ class PlusLayerNorm(nn.Module):
         return self.weight * centred / torch.sqrt(deviation + self.eps) + self.bias
 
 
-class _Positions(nn.Module):
-    pe: torch.Tensor
-
-    def __init__(self, config: PlusTFMConfig) -> None:
-        super().__init__()
-        self.register_buffer("pe", sinusoidal_positions(config.max_position_embeddings, config.hidden_size))
-
-
 class PlusEmbeddings(nn.Module):
     def __init__(self, config: PlusTFMConfig) -> None:
         super().__init__()
         self.tok_embed = nn.Embedding(config.vocab_size, config.hidden_size)
         self.seg_embed = nn.Embedding(config.type_vocab_size, config.hidden_size)
-        self.pos_embed = _Positions(config)
+        self.pos_embed = nn.Module()
+        positions = sinusoidal_positions(config.max_position_embeddings, config.hidden_size)
+        self.pos_embed.register_buffer("pe", positions)
         self.norm = PlusLayerNorm(config.hidden_size, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.dropout)
 
