@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 import torch
 from datasets import load_dataset
-from matplotlib.figure import Figure
 from made_runs import recorded, write_rows
+from matplotlib.figure import Figure
 from safetensors.torch import load_file, save_file
 from scipy.special import softmax
 from sklearn.linear_model import Ridge, RidgeCV
