@@ -160,16 +160,6 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_model(path: Path, model: Any, tokenizer: Any) -> None:
-    """A folder that `from_pretrained` loads, whole or not at all."""
-
-    def save(temporary: Path) -> None:
-        model.save_pretrained(temporary)
-        tokenizer.save_pretrained(temporary)
-
-    write_folder(path, save)
-
-
 def write_predictions(path: Path, rows: Any, logits: Any) -> None:
     """One row an item: `id`, `label` (number or target) and `logits`, shape `(classes,)` or `(1,)`.
 

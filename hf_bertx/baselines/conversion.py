@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from transformers import BertConfig, BertModel, BertTokenizer
 
-from .. import run_files
 from ..registry import first_line
+from ..runs.model import write_model
 from .plus_tfm import VOCABULARY_SIZE, PlusTFMConfig, PlusTFMForSequenceClassification, plus_tokenizer
 
 _HEAD_SIZE = 64  # 768 in 12 heads; a state dict does not say how many heads there are
@@ -57,7 +57,7 @@ def convert_plus_tfm(checkpoint: Path, output: Path) -> Path:
     tensors.setdefault(_POSITIONS, expected[_POSITIONS])  # fixed, and so not in every file
     check_tensors(tensors, expected, "PLUS-TFM", checkpoint)
     model.load_state_dict(tensors, strict=False)
-    run_files.write_model(output, model, plus_tokenizer(model.config.max_position_embeddings))
+    write_model(output, model, plus_tokenizer(model.config.max_position_embeddings))
     return output
 
 
@@ -109,7 +109,7 @@ def convert_antiberty(output: Path) -> Path:
     words = (root / "vocab.txt").read_text(encoding="utf-8").split()
     tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)}, do_lower_case=False)
     tokenizer.model_max_length = model.config.max_position_embeddings
-    run_files.write_model(output, model, tokenizer)
+    write_model(output, model, tokenizer)
     return output
 
 

@@ -31,6 +31,7 @@ from ..data.tokenized_data import tokenize, tokens_cut
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
 from ..registry import first_line
+from ..runs.model import write_model
 from ..tasks import Task
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer
@@ -200,7 +201,7 @@ def train_network(
     logits = {part: best.predict(items).predictions for part, items in data.items() if part != "train"}
     model = best.model
     model.config.discipline, model.config.reads_pairs = task.discipline, task.pair
-    run_files.write_model(folder / run_files.MODEL, model, tokenizer)
+    write_model(folder / run_files.MODEL, model, tokenizer)
     more = {
         "cut": {part: _count_cut(items, data[part], tokenizer, task) for part, items in rows.items()},
         "steps": best.state.global_step,

@@ -21,6 +21,7 @@ from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
 from ..runs.arguments import windows_of
+from ..runs.model import write_model
 from ..runs.option_checks import check_class_weights
 from ..runs.order import check_same, machine, versions
 from ..runs.spec import RunSpec
@@ -75,8 +76,7 @@ def run_probes(
         FileNotFoundError: the data cannot be had.
     """
     spec = specs[0]
-    check_values({"seed": spec.seed, "threads": threads})
-    task, arm = _checked(spec)
+    task, arm = _checked(spec, threads)
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
     asked = spec.hyperparameters()
     train, selection, test = parts(data, task, asked["max_eval_items"])
@@ -109,7 +109,8 @@ def run_probes(
     return folders
 
 
-def _checked(spec: RunSpec) -> tuple[Task, Arm]:
+def _checked(spec: RunSpec, threads: int | None) -> tuple[Task, Arm]:
+    check_values({"seed": spec.seed, "threads": threads})
     (task, _), arm = windows_of(get_task(spec.task), spec.window, spec.overlap), get_arm(spec.arm)
     misfit = arm.misfit(task.name, task.discipline)
     if misfit is not None:
@@ -191,7 +192,7 @@ def _save(
         The model's own answers, as `bertx predict` gives them: features of a probe are rounded to float16.
     """
     model = set_head(add_pooling_layer(encoder.model, fitted.chosen["layer"]), fitted.head)
-    run_files.write_model(folder / run_files.MODEL, model, encoder.tokenizer)
+    write_model(folder / run_files.MODEL, model, encoder.tokenizer)
     classifier = SequenceClassifier.from_pretrained(folder, threads=threads)
     answers = {}
     for name, part in evaluated.items():

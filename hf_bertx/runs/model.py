@@ -153,7 +153,7 @@ def save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path)
     restore_output(model)
     # an adapter for randomly drawn or permuted weights would be useless
     if spec.arm.tuning == "lora" and spec.arm.start == "pretrained" and spec.arm.shift == "none":
-        run_files.write_model(folder / run_files.ADAPTER, model, trainer.processing_class)
+        write_model(folder / run_files.ADAPTER, model, trainer.processing_class)
     # rows of unused ids count as trained in a full tuning
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     plain = merged(model)
@@ -162,5 +162,15 @@ def save_model(model: Any, trainer: RunTrainer, spec: ResolvedRun, folder: Path)
 
         restore(plain)
     parameters = sum(p.numel() for p in plain.parameters())
-    run_files.write_model(folder / run_files.MODEL, plain, trainer.processing_class)
+    write_model(folder / run_files.MODEL, plain, trainer.processing_class)
     return parameters, parameters if spec.arm.tuning == "full" else trained
+
+
+def write_model(path: Path, model: Any, tokenizer: Any) -> None:
+    """A folder that `from_pretrained` loads, whole or not at all."""
+
+    def save(temporary: Path) -> None:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+    run_files.write_folder(path, save)

@@ -247,6 +247,7 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (["BERT", "RAND", "--split", "dev"], None, "unknown split 'dev' of task dna-splice; allowed: train"),
         (["BERT", "RAND", "--items", "1"], None, "--items is 1; allowed: 2 or more"),
         (["BERT", "RAND", "--mini_batches", "1"], None, "--mini_batches is 1; allowed: 2 or more"),
+        (["BERT", "RAND", "--positions", "20", "--variance", "1"], None, "20 positions are too few"),
         (["BERT", "RAND", "--data_dir", "nowhere"], None, "--data_dir nowhere: no such folder"),
         (["COPY", "RAND"], edited(lambda order: order["specification"].update(protocol="probe")),
          "copy is a probe; analyse compares fine-tuned models"),
