@@ -23,32 +23,23 @@ class EncodedRows:
     Args:
         features: of shape `(rows, layers + 1, 2, hidden)`; None where a saved model answers in their place.
         cut: which of them were cut.
-        owners: the row that each window is of; None where each row is read whole.
+        owners: the row that each of them is of, in ascending order.
     """
 
     rows: Dataset
     labels: np.ndarray
     features: np.ndarray | None
     cut: np.ndarray
-    owners: np.ndarray | None
+    owners: np.ndarray
 
     @property
     def split(self) -> int:
         """How many rows were read in several windows."""
-        return 0 if self.owners is None else int((np.bincount(self.owners) > 1).sum())
-
-    @property
-    def unread(self) -> int:
-        """How many rows were cut or, with windows, split."""
-        return int(self.cut.sum()) if self.owners is None else self.split
+        return int((np.bincount(self.owners) > 1).sum())
 
     def take(self, places: list[int]) -> EncodedRows:
         """Some of the rows, in another order."""
         assert self.features is not None
-        if self.owners is None:
-            return EncodedRows(
-                self.rows.select(places), self.labels[places], self.features[places], self.cut[places], None
-            )
         of_rows: list[np.ndarray] = np.split(np.arange(len(self.owners)), np.flatnonzero(np.diff(self.owners)) + 1)
         windows = [of_rows[place] for place in places]
         read = np.concatenate(windows)
@@ -63,7 +54,9 @@ class EncodedRows:
             states = pooled(states[:, 0], states[:, 1], eps)
         else:
             states = states[:, POOLINGS.index(pooling)]
-        return states if self.owners is None else metrics.mean_answers(states, self.owners, regression=True)
+        if len(self.owners) == len(self.rows):
+            return states
+        return metrics.mean_answers(states, self.owners, regression=True)
 
     def score(self, task: Task, logits: np.ndarray) -> dict[str, float]:
         groups = self.rows["group"][:] if task.votes else None

@@ -85,10 +85,9 @@ class FrozenEncoder:
             encoder = copy.deepcopy(encoder).to("cuda")
         return speed_up_prediction(encoder, getattr(torch, precision()))
 
-    def read(self, rows: Dataset) -> tuple[dict[str, list[list[int]]], np.ndarray, np.ndarray | None]:
-        """Token ids of rows or of their windows, by input; which of them were cut, of shape `(rows,)`; and the row of
-        each window, None without windows."""
-        owners = None
+    def read(self, rows: Dataset) -> tuple[dict[str, list[list[int]]], np.ndarray, np.ndarray]:
+        """Token ids of rows or of their windows, by input; which of them were cut; and the row that each is of."""
+        owners: np.ndarray = np.arange(len(rows))
         if self.windows is not None:
             rows, owners = in_windows(rows, self.windows, self.tokenizer.discipline)
         encoded, _ = encode(rows, self.tokenizer, self.task)

@@ -96,7 +96,8 @@ def run_probes(
     pool, selected = (encoded(encoder, rows, task, threads) for rows in (train.select(drawn), selection))
     tested = encoded(encoder, test, task, threads, computed=not asked["save_model"])
     evaluated = {"validation": selected, "test": tested}
-    say_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.cut), pool.unread)
+    unread = pool.split if encoder.windows else int(pool.cut.sum())
+    say_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.cut), unread)
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
         learned = pool.take([places[row] for row in draw(len(train), number, spec.seed)])
