@@ -89,9 +89,7 @@ def run_probes(
     weights = weights_revision(resolve_backbone(spec.backbone).source)
     more = (spec.seed, cache or root / "features", spec.kmer, spec.window, spec.overlap)
     encoder = frozen_encoder(spec.task, data.fingerprint, spec.arm, spec.backbone, weights, *more)
-    layers = _checked_layers(spec, encoder.layers)
-    if asked["save_model"]:
-        check_poolable(encoder.model.config.model_type)
+    layers = _checked_layers(spec, encoder)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
     pool, selected = (encoded(encoder, rows, task, threads) for rows in (train.select(drawn), selection))
     tested = encoded(encoder, test, task, threads, computed=not asked["save_model"])
@@ -144,8 +142,12 @@ def _unfinished(
     return todo
 
 
-def _checked_layers(spec: RunSpec, available: int) -> Sequence[int]:
-    layers = spec.hyperparameters()["layers"] or range(available + 1)
+def _checked_layers(spec: RunSpec, encoder: FrozenEncoder) -> Sequence[int]:
+    """The layers to choose from."""
+    asked, available = spec.hyperparameters(), encoder.layers
+    if asked["save_model"]:
+        check_poolable(encoder.model.config.model_type)
+    layers = asked["layers"] or range(available + 1)
     for layer in layers:
         if not 0 <= layer <= available:
             raise ValueError(f"layer {layer}: {spec.backbone} has layers 1 to {available}, and 0 for its embeddings")

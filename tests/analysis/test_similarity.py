@@ -49,12 +49,6 @@ def test_an_invertible_map_leaves_canonical_correlations_at_1(
     assert linear_cka(basis(rows), basis(other)) < 0.9
 
 
-def test_independent_matrices_are_unlike(generator: np.random.Generator) -> None:
-    a, b = (basis(generator.normal(size=(20000, 10))) for _ in range(2))
-    assert linear_cka(a, b) < 0.002  # in expectation about columns / rows
-    assert pwcca(a, b) < 0.05
-
-
 def test_cka_is_what_its_definition_gives_with_kernels(rows: np.ndarray, generator: np.random.Generator) -> None:
     x, y = rows[:40], rows[:40, :5] + generator.normal(size=(40, 5))
     centre = np.eye(40) - 1 / 40
