@@ -131,37 +131,30 @@ def dipeptide_deviation(ids: np.ndarray) -> np.ndarray:
     return (counts / total - expected) / np.sqrt(expected * (1 - expected) / total)
 
 
-class NgramFeatures:
-    """TF-IDF of n-grams of words, or of pitches; what is counted is learned from the training items.
+def ngram_features(task: Task, longest: int, parts: Sequence[Sequence[Sequence[str]]]) -> list[Any]:
+    """TF-IDF of n-grams of words, or of pitches: a sparse matrix for each part, with a row an item.
 
     Of a pair: both sequences' vectors, their products and their differences, and the two vectors' cosine.
+
+    Args:
+        parts: the columns of each part. What is counted is learned from the first one, the training items.
+
+    Raises:
+        ValueError: no training item holds a word.
     """
+    pattern = r"\S+" if task.discipline == "music" else r"(?u)\b\w+\b"
+    vectors = TfidfVectorizer(
+        ngram_range=(1, longest), token_pattern=pattern, sublinear_tf=True, max_features=_MOST_NGRAMS
+    )
+    try:
+        vectors.fit([text for column in parts[0] for text in column])
+    except ValueError as error:
+        raise ValueError(f"the training items hold no word: {error}") from None
+    matrices = ([vectors.transform(column) for column in part] for part in parts)
+    return [_of_pair(*columns) if task.pair else columns[0] for columns in matrices]
 
-    def __init__(self, task: Task, longest: int) -> None:
-        pattern = r"\S+" if task.discipline == "music" else r"(?u)\b\w+\b"
-        self._pair = task.pair
-        self._vectors = TfidfVectorizer(
-            ngram_range=(1, longest), token_pattern=pattern, sublinear_tf=True, max_features=_MOST_NGRAMS
-        )
 
-    def fit(self, columns: Sequence[Sequence[str]]) -> NgramFeatures:
-        """Learns n-grams and their weights.
-
-        Raises:
-            ValueError: no training item holds a word.
-        """
-        try:
-            self._vectors.fit([text for column in columns for text in column])
-        except ValueError as error:
-            raise ValueError(f"the training items hold no word: {error}") from None
-        return self
-
-    def transform(self, columns: Sequence[Sequence[str]]) -> Any:
-        """A sparse matrix with a row an item."""
-        matrices = [self._vectors.transform(column) for column in columns]
-        if not self._pair:
-            return matrices[0]
-        first, second = matrices
-        product = first.multiply(second).tocsr()
-        cosine = sparse.csr_matrix(product.sum(axis=1))
-        return sparse.hstack([first, second, product, abs(first - second), cosine], format="csr")
+def _of_pair(first: Any, second: Any) -> Any:
+    product = first.multiply(second).tocsr()
+    cosine = sparse.csr_matrix(product.sum(axis=1))
+    return sparse.hstack([first, second, product, abs(first - second), cosine], format="csr")

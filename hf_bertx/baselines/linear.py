@@ -20,7 +20,7 @@ from sklearn.preprocessing import StandardScaler, normalize
 from .. import metrics
 from ..tasks import Task
 from .catalog import Baseline
-from .features import COMMON_SYMBOLS, NgramFeatures, dipeptide_deviation, kmer_counts, one_hot, symbol_ids
+from .features import COMMON_SYMBOLS, dipeptide_deviation, kmer_counts, ngram_features, one_hot, symbol_ids
 
 LOG_ZERO = -30.0  # natural logarithm of a probability of 1e-13
 _STEPS = 1000  # of the solver of logistic regression; it converges before
@@ -90,8 +90,7 @@ def _matrices(baseline: Baseline, task: Task, size: dict[str, int], train: Items
     if baseline.name == "majority":
         return [np.empty((len(part.labels), 0)) for part in parts]
     if "longest_ngram" in size:
-        ngrams = NgramFeatures(task, size["longest_ngram"]).fit(train.columns)
-        matrices: list[Any] = [ngrams.transform(part.columns) for part in parts]
+        matrices = ngram_features(task, size["longest_ngram"], [part.columns for part in parts])
     else:
         matrices = [_symbol_features(baseline, task, size, part.columns) for part in parts]
     return _neighbours(matrices, max(baseline.values(task)["neighbours"])) if baseline.name == "nearest" else matrices

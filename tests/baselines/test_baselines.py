@@ -19,11 +19,11 @@ from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
 from hf_bertx.baselines.catalog import BASELINES, baselines_for, get_baseline
 from hf_bertx.baselines.features import (
-    NgramFeatures,
     count_cut,
     dipeptide_deviation,
     kmer_codes,
     kmer_counts,
+    ngram_features,
     one_hot,
     symbol_ids,
 )
@@ -88,11 +88,10 @@ def test_dipeptide_deviation_by_hand() -> None:
 
 def test_features_of_a_pair_hold_its_cosine() -> None:
     task = get_task("glue-mrpc")
-    features = NgramFeatures(task, 1).fit((["one two", "three"], ["one two", "four"]))
-    cosine = features.transform((["one two", "three"], ["one two", "four"])).toarray()[:, -1]
-    assert cosine == pytest.approx([1.0, 0.0])
+    (features,) = ngram_features(task, 1, [(["one two", "three"], ["one two", "four"])])
+    assert features.toarray()[:, -1] == pytest.approx([1.0, 0.0])
     with pytest.raises(ValueError, match="the training items hold no word"):
-        NgramFeatures(task, 1).fit(([""], [""]))
+        ngram_features(task, 1, [([""], [""])])
 
 
 def test_neighbours_answer_with_their_labels() -> None:
