@@ -28,22 +28,21 @@ _CODONS = {
 }  # fmt: skip
 
 
-def symbol_tokenizer(discipline: str, longest: int) -> DisciplineTokenizer:
+def symbol_tokenizer(task: Task) -> DisciplineTokenizer:
     """Symbols -> 1, 2, ... in the order of the alphabet; padding is 0, and nothing stands around a sequence.
 
-    Args:
-        longest: symbols; longer sequences are cut to their head.
+    Sequences longer than [`longest_sequence`] are cut to their head.
     """
-    count = len(get_discipline(discipline).symbols)
+    count = len(get_discipline(task.discipline).symbols)
     return DisciplineTokenizer(
-        alphabet=discipline,
+        alphabet=task.discipline,
         symbol_ids=range(1, count + 1),
         special_ids={"[PAD]": 0},
         template={"single": [["A", 0]], "pair": [["A", 0], ["B", 0]]},
         backbone_vocab_size=count + 1,
         assignment={"name": "alphabet"},
         pad_token="[PAD]",
-        model_max_length=longest,
+        model_max_length=longest_sequence(task),
         model_input_names=["input_ids", "attention_mask"],
     )
 
@@ -59,18 +58,15 @@ def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
     Raises:
         UnknownSymbolError: a symbol that the discipline does not have.
     """
-    longest = longest_sequence(task)
-    tokenizer = symbol_tokenizer(task.discipline, longest)
-    to = {"padding": "max_length", "truncation": True, "max_length": longest}
-    return tokenizer(list(sequences), **to, return_tensors="np", verbose=False).input_ids
+    to = {"padding": "max_length", "truncation": True, "max_length": longest_sequence(task)}
+    return symbol_tokenizer(task)(list(sequences), **to, return_tensors="np", verbose=False).input_ids
 
 
 def count_cut(task: Task, columns: Sequence[Sequence[str]]) -> int:
     """How many items have a sequence with more symbols than [`symbol_ids`] keeps."""
-    longest = longest_sequence(task)
-    tokenizer = symbol_tokenizer(task.discipline, longest)
+    tokenizer = symbol_tokenizer(task)
     read = (tokenizer.encode_flat(list(column), add_special_tokens=False, verbose=False) for column in columns)
-    return int(np.any([lengths > longest for _, lengths in read], axis=0).sum())
+    return int(np.any([lengths > longest_sequence(task) for _, lengths in read], axis=0).sum())
 
 
 def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:

@@ -74,7 +74,7 @@ def _labels(task: Task) -> dict[str, Any]:
 
 
 def _symbols(task: Task, source: str | None) -> Any:
-    return symbol_tokenizer(task.discipline, longest_sequence(task))
+    return symbol_tokenizer(task)
 
 
 def _hilbert(variant: str, task: Task, source: str | None) -> PreTrainedModel:

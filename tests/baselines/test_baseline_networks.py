@@ -77,8 +77,9 @@ def test_each_4_mer_lies_on_its_place_of_the_curve() -> None:
 
 def test_ambiguity_letters_and_short_sequences_leave_cells_empty() -> None:
     model = hilbert(window_length=60)
-    tokenizer = symbol_tokenizer("dna", 60)
-    ids = tokenizer(["ACGTNACGT", "acgt", "AC"], padding=True, return_tensors="pt").input_ids
+    ids = symbol_tokenizer(get_task("dna-splice"))(
+        ["ACGTNACGT", "acgt", "AC"], padding=True, return_tensors="pt"
+    ).input_ids
     along = model.four_mer_grid(ids).flatten(1)[:, hilbert_curve(8).ravel().argsort()]
     acgt = 0 * 64 + 1 * 16 + 2 * 4 + 3 + 1
     assert along[0, :8].tolist() == [acgt, 0, 0, 0, 0, acgt, 0, 0]
