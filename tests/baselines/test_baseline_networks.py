@@ -175,7 +175,7 @@ def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> 
 
     card = (folder / "model" / "README.md").read_text()
     assert card == model_card(folder)
-    assert f"# {name}-dna-splice\n" in card
+    assert f"# {name}-dna-splice-fraction-0.5\n" in card
     assert f"{results['metrics']['test']['accuracy']:.3f}" in card
     assert "18 of the 160 test items occur letter for letter in the training data" in card
     assert str(tmp_path) not in card
