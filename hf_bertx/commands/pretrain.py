@@ -5,17 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .train import add_with_own_parser
+
 
 def add(verbs: Any) -> None:
-    # with another prefix character all options are passed on to the parser of the run
-    pretraining = verbs.add_parser(
-        "pretrain",
-        add_help=False,
-        prefix_chars="\0",
-        help="pre-train a masked-LM on text or sequences",
-    )
-    pretraining.add_argument("arguments", nargs="*")
-    pretraining.set_defaults(act=_pretrain)
+    add_with_own_parser(verbs, "pretrain", "pre-train a masked-LM on text or sequences", _pretrain)
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:

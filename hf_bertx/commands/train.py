@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any
 
 
 def add(verbs: Any) -> None:
-    # with another prefix character all options are passed on to the parser of the run
-    training = verbs.add_parser(
-        "train",
-        add_help=False,
-        prefix_chars="\0",
-        help="fine-tune, test and save a model",
-    )
-    training.add_argument("arguments", nargs="*")
-    training.set_defaults(act=_train)
+    add_with_own_parser(verbs, "train", "fine-tune, test and save a model", _train)
+
+
+def add_with_own_parser(verbs: Any, name: str, about: str, act: Callable[[argparse.Namespace], None]) -> None:
+    """A verb that passes all its options on to a parser of its own; with another prefix character they are words."""
+    parser = verbs.add_parser(name, add_help=False, prefix_chars="\0", help=about)
+    parser.add_argument("arguments", nargs="*")
+    parser.set_defaults(act=act)
 
 
 def _train(arguments: argparse.Namespace) -> None:
