@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from transformers import AutoTokenizer, BertConfig, BertModel
 
 from hf_bertx.backbones import resolve_backbone
-from hf_bertx.data.task_data import TaskData, features, load_task_data
+from hf_bertx.data.task_data import TaskData, load_task_data
 from hf_bertx.tasks import get_task
 
 VALIDATION_ROWS = 64
@@ -76,7 +76,7 @@ def _random_rows(case: Case, count: int) -> Dataset:
     columns = {"id": [f"row-{n}" for n in range(count)], "sequence": sequences, "label": labels}
     if task.votes:
         columns["group"] = [f"piece-{n // 4}" for n in range(count)]
-    return Dataset.from_dict(columns, features=features(task.labels, group=task.votes))
+    return Dataset.from_dict(columns).cast_column("label", ClassLabel(names=list(task.labels or ())))
 
 
 def backbone_of(case: Case, folder: Path, tokenizer: str | None = None) -> str:
