@@ -107,7 +107,7 @@ def _compact(content: bytes, decisions: bool, run: Run) -> bytes:
     if _unlicensed(task):
         numbers = pa.array([f"{ROW}{i}" for i in range(len(table))])
         table = table.set_column(table.column_names.index("id"), "id", numbers)
-    if decisions:
+    if decisions and DECISION not in table.column_names:  # a run that came from an archive has them
         logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(len(table), -1)
         given = pa.array(logits.argmax(axis=1), pa.int16())
         table = table.set_column(table.column_names.index("logits"), DECISION, given)

@@ -56,7 +56,10 @@ def test_an_archived_run_keeps_its_score(
 ) -> None:
     root = tmp_path / "runs"
     folder, spec = of_protocol(root, task, protocol)
-    kept = unpacked(root, spec) / folder.relative_to(root)
+    other, again = unpacked(root, spec), tmp_path / "again.tar.xz"
+    kept = other / folder.relative_to(root)
+    write_archive(again, other, [spec])  # as a study that goes on from an archive does
+    assert again.read_bytes() == (tmp_path / "a.tar.xz").read_bytes()
     run_files.check_run(kept)
     first, second = Run.open(folder).predictions(), Run.open(kept).predictions()
     assert first is not None
