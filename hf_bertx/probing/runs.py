@@ -100,6 +100,7 @@ def run_probes(
     for number, folder, order in todo:
         learned = pool.take([places[row] for row in draw(len(train), number, spec.seed)])
         with run_files.locked(folder):
+            run_files.sweep(folder)
             RunWriter(folder).order(order, versions(), machine())
             fitted = _fit(spec, task, learned, evaluated, layers, encoder.model.config)
             if asked["save_model"]:

@@ -297,6 +297,14 @@ def test_bad_input_is_one_line(
     assert re.search(message, refusal(main, "probe", "--backbone", tiny_backbone, "--runs", tmp_path, *argv))
 
 
+def test_a_start_sweeps_what_a_killed_probe_left(tiny_backbone: Path, tmp_path: Path) -> None:
+    spec = RunSpec.of_probe("dna-splice", "bert", str(tiny_backbone), items=100)
+    half_written = spec.folder(tmp_path) / ".model.killed.tmp"
+    half_written.mkdir(parents=True)
+    run_probes([spec], root=tmp_path)
+    assert not half_written.exists()
+
+
 def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp_path: Path) -> None:
     run = probe(tiny_backbone, tmp_path, items=500, save_model=True)
     model = AutoModelForSequenceClassification.from_pretrained(run.model_dir)
