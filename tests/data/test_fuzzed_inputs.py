@@ -60,7 +60,7 @@ def expected_records(text: str, ending: str) -> int:
     return len(lines) - (ending != ".jsonl")
 
 
-@pytest.mark.parametrize("cases", [300, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("cases", [700, pytest.param(2000, marks=pytest.mark.slow)])
 def test_fuzzed_inputs_are_read_as_they_stand_or_refused(tmp_path: Path, cases: int) -> None:
     rng, refused = random.Random(20210707), 0
     for number in range(cases):
