@@ -22,7 +22,7 @@ def add(verbs: Any) -> None:
         description="Prints a table of runs. With --output it also writes a page (index.html), the paper's tables "
         "with our columns beside theirs and tests of arms (report.md, report.json, *.csv), figures (*.png, *.svg), "
         "and table.md and table.json with one row a run.",
-        epilog="Example: bertx report runs --output report; bertx report results/table2-small --output report",
+        epilog="Example: bertx report runs --output report; bertx report results/verdict --output report",
     )
     reporting.add_argument(
         "runs", type=Path, help=f"a folder of runs, an archive of them (.tar.xz), or a folder that holds {ARCHIVE}"

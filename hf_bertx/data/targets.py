@@ -246,10 +246,10 @@ def sentence(summary: Mapping[str, Any]) -> str:
     """`3 classes: a (20), b (18), c (7); 40 train, 5 test`, or `regression, 11 to 103, mean 57; ...`."""
     if "classes" in summary:
         classes = summary["classes"]
-        shown = ", ".join(f"{name} ({items})" for name, items in list(classes.items())[:_SHOWN])
-        rest = f" and {len(classes) - _SHOWN} more" if len(classes) > _SHOWN else ""
+        shown = [f"{name} ({items})" for name, items in classes.items() if items][:_SHOWN]
+        rest = f" and {len(classes) - len(shown)} more" if len(classes) > len(shown) else ""
         several = "labels, several an item" if summary["problem"] == "multi_label" else "classes"
-        what = f"{len(classes)} {several}: {shown}{rest}"
+        what = f"{len(classes)} {several}: {', '.join(shown)}{rest}"
     else:
         what = "regression, {min:g} to {max:g}, mean {mean:g}".format(**summary["target"])
     doubts = "".join(f"; {doubt}" for doubt in summary.get("doubts", ()))

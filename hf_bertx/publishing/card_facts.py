@@ -109,16 +109,17 @@ def score_rows(run: Run) -> list[list[str]]:
 
 
 def mean_and_interval(values: list[float | None]) -> str:
-    """`0.950 [0.930, 0.970]`: mean and 95% interval by Student's t over seeds.
+    """`0.950 [0.930, 0.970]`: mean and 95% interval by Student's t over seeds; `0.950 (all alike)` of equal scores.
 
     Raises:
         ValueError: fewer than two values, or a missing one.
     """
     numbers = [value for value in values if value is not None]
-    interval = seed_interval(numbers) if len(numbers) == len(values) else None
-    if interval is None:
+    if len(numbers) < max(len(values), 2):
         raise ValueError(f"an interval needs a value of every seed, of two or more; got {values}")
-    return f"{sum(numbers) / len(numbers):.3f} [{interval.low:.3f}, {interval.high:.3f}]"
+    interval = seed_interval(numbers)
+    around = "(all alike)" if interval is None else f"[{interval.low:.3f}, {interval.high:.3f}]"
+    return f"{sum(numbers) / len(numbers):.3f} {around}"
 
 
 def _warm_up(steps: float) -> str:

@@ -428,9 +428,11 @@ def test_the_archived_demo_gives_its_table(tmp_path: Path) -> None:
 
 
 def test_runs_without_predictions_are_not_compared(tmp_path: Path) -> None:
-    cells = make_cells(archived("first_runs", tmp_path).records, resamples=10)
+    runs = [run for run in archived("learning-rates", tmp_path).records if run.task.name == "protein-fluorescence"]
+    cells = make_cells(runs, resamples=10)
     assert compare_arms(cells) == []
-    assert [(c.mean, c.interval) for c in cells if c.task.name == "dna-h3"] == [(0.7730307076101469, None)]
+    assert {cell.interval for cell in cells} == {None}
+    assert round(max(cell.mean for cell in cells), 3) == 0.323
 
 
 def test_hundreds_of_runs_are_read_and_computed_in_seconds(tmp_path: Path) -> None:

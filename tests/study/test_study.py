@@ -39,7 +39,7 @@ def test_every_named_study_loads_and_says_what_it_is() -> None:
     wanted = "table2-base learning-rates-base table1 table2 table2-small figure2 figure3 one-percent grid-search smoke"
     assert set(wanted.split()) <= set(sizes)
     assert sizes["table1"] == (5 + 2 + 2) * 8 * 3
-    assert sum(run.arm != BASELINE for run in studies["table2-small"]) == 5 * 5 * 3
+    assert sum(run.arm != BASELINE for run in studies["table2-small"]) == 6 * 4 * 3 + 3 * 3
     assert {run.backbone for run in studies["table2-small"]} > {"majority", "minilm-l6"}
     assert sizes["grid-search"] == 9 * 5 * 3
     assert sizes["figure3"] == 9 * (8 + 1) * 3
