@@ -69,12 +69,12 @@ def build_dataset(
     Raises:
         ValueError, OSError: nothing was changed in `output`; the message says what is wrong, and where.
     """
-    is_own = bool(builder_options and "train_file" in builder_options)
+    is_user_data = bool(builder_options and "train_file" in builder_options)
     fold = (builder_options or {}).get("fold")
-    config = split if not is_own else "default" if fold is None else f"fold-{fold}"
+    config = split if not is_user_data else "default" if fold is None else f"fold-{fold}"
     if split not in SPLITS:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}")
-    if is_own and name in TASKS:
+    if is_user_data and name in TASKS:
         raise ValueError(f"{name} is a task of the paper; give your own data another name")
     check_values({"seed": seed})
     if not _NAME.fullmatch(name):
@@ -85,7 +85,7 @@ def build_dataset(
         raw = None if raw_dir is None else str(raw_dir)
         options = {"raw_dir": raw, "split": split, "seed": seed, "strict": strict, **(builder_options or {})}
         # a cache that outlives the build would serve old rows to new code
-        kind = Own if is_own else _builder(name)
+        kind = Own if is_user_data else _builder(name)
         builder = kind(config_name=name, task=name, cache_dir=str(cache), **options)
         splits = _write_rows(builder, new / config, cache)
         records = [_record(builder, splits, config)]

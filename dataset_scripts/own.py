@@ -15,7 +15,7 @@ from hf_bertx.data.midi_files import files_below
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.similar_groups import similar_groups
 from hf_bertx.data.targets import doubts
-from hf_bertx.data.task_data import OWN_ARGUMENTS, own_task
+from hf_bertx.data.task_data import USER_DATA_OPTIONS, user_task
 from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.tasks import Task
 
@@ -68,7 +68,7 @@ class Own(DisciplineBuilder):
 
     BUILDER_CONFIG_CLASS = OwnConfig
     config: OwnConfig
-    _own_task: Task | None = None
+    _user_task: Task | None = None
     _similar: dict[str, str] | None = None  # the group of each record, by id
 
     @property
@@ -79,14 +79,14 @@ class Own(DisciplineBuilder):
 
     @property
     def task(self) -> Task:
-        if self._own_task is None:
+        if self._user_task is None:
             self._check_options()
             train = self._given[TRAIN]
             self._pieces: dict[Path, list[InputRecord]] = {}
             self._scanned = self._scan()
             if self._scanned.grouped and self.config.similarity_threshold is not None:
                 raise ValueError(f"{train}: its records have groups; leave --similarity_threshold out")
-            built = own_task(
+            built = user_task(
                 self.config.task,
                 self.config.discipline,
                 self._scanned.labels,
@@ -98,18 +98,18 @@ class Own(DisciplineBuilder):
                 metric=self.config.metric,
                 places=self._scanned.places,
             )
-            self._own_task = replace(built, license=self.config.license)
-            regression, several = self._own_task.regression, self._own_task.multi_label
+            self._user_task = replace(built, license=self.config.license)
+            regression, several = self._user_task.regression, self._user_task.multi_label
             problem = "regression" if regression else "classification"
             for doubt in [] if several else doubts(self._scanned.labels, problem, self.config.problem):
                 self.note(f"{train.name}: {doubt}")
             (name, most), items = self._scanned.labels.most_common(1)[0], self._scanned.labels.total()
-            if self._own_task.metric == "accuracy" and most > _MOST_OF_ONE * items:
+            if self._user_task.metric == "accuracy" and most > _MOST_OF_ONE * items:
                 self.note(
                     f"{train.name}: {most / items:.0%} of the records are {name!r}, so that accuracy says little; see "
                     "--metric balanced_accuracy and --class_weights balanced"
                 )
-        return self._own_task
+        return self._user_task
 
     def _check_options(self) -> None:
         """Refuses what cannot be done, or would not be used, before any file is read."""
@@ -226,8 +226,8 @@ class Own(DisciplineBuilder):
             elif groups is None:
                 chosen = stratified_split(labels, config.seed, parts)
             else:
-                wanted = held_out(len(keys))
-                chosen = balanced_grouped_split(labels, groups, config.seed, parts, wanted, task.regression)
+                target_size = held_out(len(keys))
+                chosen = balanced_grouped_split(labels, groups, config.seed, parts, target_size, task.regression)
             empty = [part for part in parts if part not in chosen]
             if empty:
                 raise ValueError(f"{len(keys)} records are too few to draw {', '.join(empty)} from")
@@ -260,7 +260,7 @@ class Own(DisciplineBuilder):
     def command(self) -> str:
         """What builds the data again, from files of the same names. Folds are built by `bertx train` alone."""
         config, words = self.config, list[str]()
-        for name in (*OWN_ARGUMENTS, "license"):
+        for name in (*USER_DATA_OPTIONS, "license"):
             value = getattr(config, name)
             if value in (None, False):
                 continue

@@ -51,9 +51,9 @@ def stratified_split(labels: Sequence[Any], seed: int, parts: Sequence[str]) -> 
     draw.shuffle(order)
     order.sort(key=lambda row: labels[row])
     chosen = [parts[0]] * len(order)
-    wanted = int(held_out(len(order))) if len(order) >= _FEWEST else 0
-    for i in range(wanted):
-        stretch = order[i * len(order) // wanted : (i + 1) * len(order) // wanted]
+    target_size = int(held_out(len(order))) if len(order) >= _FEWEST else 0
+    for i in range(target_size):
+        stretch = order[i * len(order) // target_size : (i + 1) * len(order) // target_size]
         for row, part in zip(draw.sample(stretch, len(parts) - 1), parts[1:], strict=True):
             chosen[row] = part
     return chosen
@@ -64,7 +64,7 @@ def grouped_split(groups: Sequence[str], seed: int = SEED) -> list[str]:
 
     Groups are taken in random order for each held-out part until it has 5% of the rows; a group that would make it
     half as large again is passed over. Groups differ in size, so the shares are near that. Where no group would be
-    left for training, half as many rows are wanted, and so on.
+    left for training, half as many rows are held out, and so on.
 
     Raises:
         ValueError: fewer groups than parts.
@@ -72,9 +72,11 @@ def grouped_split(groups: Sequence[str], seed: int = SEED) -> list[str]:
     return next(_draws(groups, [seed], (TRAIN, VALIDATION, TEST), _SHARE * len(groups)))
 
 
-def _draws(groups: Sequence[str], seeds: Iterable[int], parts: Sequence[str], wanted: float) -> Iterator[list[str]]:
+def _draws(
+    groups: Sequence[str], seeds: Iterable[int], parts: Sequence[str], target_size: float
+) -> Iterator[list[str]]:
     """What [`grouped_split`] draws with each seed. Draws that leave the first part empty are left out; if all do, half
-    as many rows are wanted."""
+    as many rows are held out."""
     members: dict[str, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
@@ -83,14 +85,14 @@ def _draws(groups: Sequence[str], seeds: Iterable[int], parts: Sequence[str], wa
     drawn = False
     while not drawn:
         for seed in seeds:
-            chosen = _drawn(members, seed, parts, wanted)
+            chosen = _drawn(members, seed, parts, target_size)
             if parts[0] in chosen:
                 drawn = True
                 yield chosen
-        wanted /= 2
+        target_size /= 2
 
 
-def _drawn(members: Mapping[str, list[int]], seed: int, parts: Sequence[str], wanted: float) -> list[str]:
+def _drawn(members: Mapping[str, list[int]], seed: int, parts: Sequence[str], target_size: float) -> list[str]:
     order = list(members)
     random.Random(seed).shuffle(order)
     chosen = [parts[0]] * sum(map(len, members.values()))
@@ -99,7 +101,7 @@ def _drawn(members: Mapping[str, list[int]], seed: int, parts: Sequence[str], wa
         taken, left = 0, list[str]()
         for group in order:
             size = len(members[group])
-            if taken >= wanted or (taken + size > _OVERSHOOT * wanted and (taken or size > smallest)):
+            if taken >= target_size or (taken + size > _OVERSHOOT * target_size and (taken or size > smallest)):
                 left.append(group)
                 continue
             taken += size
@@ -110,7 +112,7 @@ def _drawn(members: Mapping[str, list[int]], seed: int, parts: Sequence[str], wa
 
 
 def balanced_grouped_split(
-    labels: Sequence[Any], groups: Sequence[str], seed: int, parts: Sequence[str], wanted: float, regression: bool
+    labels: Sequence[Any], groups: Sequence[str], seed: int, parts: Sequence[str], target_size: float, regression: bool
 ) -> list[str]:
     """The most balanced of 50 [`grouped_split`]s, by the shares of classes, or of fifths of the targets, in each part.
 
@@ -126,7 +128,7 @@ def balanced_grouped_split(
         shares = [np.bincount(held, minlength=len(whole)) / len(held) for held in of_parts]
         return max(float(np.abs(share - whole).sum()) for share in shares)
 
-    return min(_draws(groups, range(seed * _DRAWS, (seed + 1) * _DRAWS), parts, wanted), key=imbalance)
+    return min(_draws(groups, range(seed * _DRAWS, (seed + 1) * _DRAWS), parts, target_size), key=imbalance)
 
 
 def _strata(labels: Sequence[Any], regression: bool) -> np.ndarray:

@@ -21,7 +21,7 @@ from transformers import TrainingArguments
 from . import run_files
 from .callbacks import TimeLimitCallback
 from .registry import beside, run_command
-from .runs.arguments import Options, OwnData, ResolvedRun, read_options, resolve
+from .runs.arguments import Options, ResolvedRun, UserData, read_options, resolve
 from .runs.processes import end_process_group
 from .runs.run import Run
 from .runs.spec import RunSpec, option_words
@@ -87,7 +87,7 @@ def prepare(options: Options) -> Prepared:
     from .processor import quiet_loading, use_processor
 
     quiet_loading()
-    plans, args = resolve(options, build_own)
+    plans, args = resolve(options, build_user_data)
     use_processor(plans[0].options.threads, args.use_cpu)
     push = _push_to_hub(args) if args.push_to_hub else None
     # only the finished run is pushed: no pickle of the Trainer, no token in a checkpoint
@@ -107,11 +107,11 @@ def train_plan(prepared: Prepared, plan: ResolvedRun) -> Path:
     return folder
 
 
-def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: None) -> list[Path]:
+def train_all(argv: list[str], on_finished: Callable[[Path], None] = lambda folder: None) -> list[Path]:
     """Trains the runs of a command line, one an arm, and publishes them if they are to be pushed.
 
     Args:
-        tell: is given the folder of each run as soon as it is finished, in the main process.
+        on_finished: is given the folder of each run as soon as it is finished, in the main process.
 
     Returns:
         The folders of the runs.
@@ -128,7 +128,7 @@ def train_all(argv: list[str], tell: Callable[[Path], None] = lambda folder: Non
     for plan in prepared.plans:
         folders.append(train_plan(prepared, plan))
         if PartialState().is_main_process:
-            tell(folders[-1])
+            on_finished(folders[-1])
             if prepared.push is not None:
                 prepared.push(folders[-1])
     return folders
@@ -138,13 +138,13 @@ def main(argv: list[str] | None = None) -> int:
     """Trains the runs of a command line. Returns 2 after an error, which it prints as one line."""
 
     def act() -> None:
-        train_all(sys.argv[1:] if argv is None else argv, tell=lambda folder: print(f"wrote {folder}"))
+        train_all(sys.argv[1:] if argv is None else argv, on_finished=lambda folder: print(f"wrote {folder}"))
         end_process_group()
 
     return run_command("train.py", act)
 
 
-def build_own(name: str, folder: Path, options: dict[str, Any]) -> OwnData:
+def build_user_data(name: str, folder: Path, options: dict[str, Any]) -> UserData:
     """Builds a user's own data into a folder named by its content, so that two files of the same name never share a
     folder."""
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
@@ -157,7 +157,7 @@ def build_own(name: str, folder: Path, options: dict[str, Any]) -> OwnData:
         if PartialState().is_main_process:
             for fold in folds or (None,):
                 build_dataset(name, built, builder_options={**options, "fold": fold})
-    return OwnData(built_task(built), built if folds else built / "default")
+    return UserData(built_task(built), built if folds else built / "default")
 
 
 def _content(options: dict[str, Any]) -> str:

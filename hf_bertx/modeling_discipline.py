@@ -41,9 +41,9 @@ def load_whole(cls: Any, source: str, drawn: str | None = None, **kwargs: Any) -
             return not name.startswith(drawn)
         return name.startswith(f"{model.base_model_prefix}.") and ".pooler." not in name
 
-    for name, shape, wanted in sorted(info["mismatched_keys"]):
+    for name, shape, expected in sorted(info["mismatched_keys"]):
         if needed(name):
-            raise ValueError(f"{source}: {name} has the shape {tuple(shape)}; its config asks for {tuple(wanted)}")
+            raise ValueError(f"{source}: {name} has the shape {tuple(shape)}; its config asks for {tuple(expected)}")
     missing = sorted(filter(needed, info["missing_keys"]))
     if missing:
         raise ValueError(

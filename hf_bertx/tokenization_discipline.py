@@ -200,14 +200,14 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         padding, as_array = getattr(padding_strategy, "value", "do_not_pad"), return_tensors is not None
         width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of, as_array)
 
-        def wanted(name: str, asked: bool | None) -> bool:
-            return name in self.model_input_names if asked is None else asked
+        def requested(name: str, given: bool | None) -> bool:
+            return name in self.model_input_names if given is None else given
 
         ids: np.ndarray = self._encoder.id_by_code.take(rows.codes)
         columns: dict[str, tuple[np.ndarray | int, int]] = {"input_ids": (ids, self.pad_token_id)}
-        if wanted("token_type_ids", return_token_type_ids):
+        if requested("token_type_ids", return_token_type_ids):
             columns["token_type_ids"] = rows.types, self.pad_token_type_id
-        if wanted("attention_mask", return_attention_mask):
+        if requested("attention_mask", return_attention_mask):
             columns["attention_mask"] = 1, 0
         if return_special_tokens_mask:
             columns["special_tokens_mask"] = rows.special(), 1

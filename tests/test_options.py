@@ -16,7 +16,7 @@ from saved_models import classes, saved
 from hf_bertx import run_files
 from hf_bertx.cli import build_parser, main
 from hf_bertx.data.task_data import load_task_data
-from hf_bertx.launch import OF_THE_COMMAND, build_own
+from hf_bertx.launch import OF_THE_COMMAND, build_user_data
 from hf_bertx.pretraining.arguments import PretrainingArguments
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.options import RunArguments
@@ -250,7 +250,7 @@ SAME_RUN = ("plan", "threads", "rows_on_device", "resume")
 
 def run_of(argv: list[str]) -> Any:
     try:
-        return parse_arguments(argv, build_own)
+        return parse_arguments(argv, build_user_data)
     except (ValueError, OSError) as error:
         return str(error)
 

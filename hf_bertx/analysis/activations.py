@@ -84,8 +84,8 @@ def activations(
         inside = np.flatnonzero((at.item >= chunk.start) & (at.item < chunk.stop))
         item, position = at.item[inside] - chunk.start, at.position[inside]
         hidden.append([layer[item, position].float().cpu().numpy() for layer in out.hidden_states])
-        asked = np.isin(inside, queries)
-        attention = [layer[item[asked], :, position[asked]].float().cpu().numpy() for layer in out.attentions]
+        queried = np.isin(inside, queries)
+        attention = [layer[item[queried], :, position[queried]].float().cpu().numpy() for layer in out.attentions]
         stacked = np.stack(attention)  # (layers, queries here, heads, keys)
         maps.append(np.pad(stacked, ((0, 0), (0, 0), (0, 0), (0, width - stacked.shape[3]))))
     layers = [np.concatenate(parts) for parts in zip(*hidden, strict=True)]

@@ -258,8 +258,8 @@ class HilbertCNNForSequenceClassification(PreTrainedModel):
         return SequenceClassifierOutput(loss, logits)
 
 
-def _halve(grid: torch.Tensor, asked: bool) -> torch.Tensor:
-    return functional.avg_pool2d(grid, 2) if asked else grid
+def _halve(grid: torch.Tensor, condition: bool) -> torch.Tensor:
+    return functional.avg_pool2d(grid, 2) if condition else grid
 
 
 AutoConfig.register(HilbertCNNConfig.model_type, HilbertCNNConfig, exist_ok=True)

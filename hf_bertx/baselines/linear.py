@@ -108,8 +108,8 @@ def _symbol_features(baseline: Baseline, task: Task, size: dict[str, int], colum
     return sparse.hstack(blocks, format="csr")
 
 
-def _neighbours(matrices: list[Any], most: int) -> list[np.ndarray]:
-    """The numbers of the training items nearest by cosine, nearest first, of shape `(items, most)`.
+def _neighbours(matrices: list[Any], limit: int) -> list[np.ndarray]:
+    """The numbers of the training items nearest by cosine, nearest first, of shape `(items, limit)`.
 
     They are searched once for all candidates; `KNeighborsClassifier` would search anew for each.
     """
@@ -117,7 +117,7 @@ def _neighbours(matrices: list[Any], most: int) -> list[np.ndarray]:
     if rows[0].shape[1] <= _DENSE_COLUMNS:
         rows = [row.toarray().astype(np.float32) for row in rows]
     # of vectors of length 1 the nearest are those with the highest cosine
-    index = NearestNeighbors(n_neighbors=min(most, rows[0].shape[0]), algorithm="brute").fit(rows[0])
+    index = NearestNeighbors(n_neighbors=min(limit, rows[0].shape[0]), algorithm="brute").fit(rows[0])
     return [np.empty(0), *(index.kneighbors(row, return_distance=False) for row in rows[1:])]
 
 

@@ -64,7 +64,7 @@ def run_baseline(
             run_files.check_run(folder)
             logger.warning(f"skipped: {folder} holds this run, finished")
             return folder
-    data.say()
+    data.log_summary()
     rows = {"train": train} | {
         part: evaluation_subset(data.splits[part], limit) for part in data.splits if part != "train"
     }

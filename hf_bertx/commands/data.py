@@ -57,11 +57,11 @@ def _add_build(verbs: Any) -> None:
         metavar="FILE",
         help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files",
     )
-    _add_own(building)
+    _add_user_data(building)
     building.set_defaults(act=_data_build)
 
 
-def _add_own(building: argparse.ArgumentParser) -> None:
+def _add_user_data(building: argparse.ArgumentParser) -> None:
     group = building.add_argument_group("with --from")
     for name, what in (
         ("validation_file", "(default: drawn from FILE, 200 items or 5%%, whichever is more; 15%% of a small file)"),
@@ -121,9 +121,9 @@ def _data_build(arguments: argparse.Namespace) -> None:
 
     from .. import run_files
     from ..data.targets import sentence
-    from ..data.task_data import OWN_ARGUMENTS
+    from ..data.task_data import USER_DATA_OPTIONS
 
-    given = {name: getattr(arguments, name) for name in (*OWN_ARGUMENTS, "license")}
+    given = {name: getattr(arguments, name) for name in (*USER_DATA_OPTIONS, "license")}
     options = {name: value for name, value in given.items() if value is not None}
     name, output = arguments.task, arguments.output.expanduser()
     if "train_file" in options:

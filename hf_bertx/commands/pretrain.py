@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from .train import add_with_own_parser
+from .train import add_passthrough
 
 
 def add(verbs: Any) -> None:
-    add_with_own_parser(verbs, "pretrain", "pre-train a masked-LM on text or sequences", _pretrain)
+    add_passthrough(verbs, "pretrain", "pre-train a masked-LM on text or sequences", _pretrain)
 
 
 def _pretrain(arguments: argparse.Namespace) -> None:

@@ -68,8 +68,8 @@ def _probe(arguments: argparse.Namespace) -> None:
     names = "task backbone split layers permute_labels save_model kmer window overlap class_weights".split()
     named = {name: getattr(arguments, name) for name in names}
     named |= {"max_eval_items": arguments.max_test_items, "plan": plan}
-    asked = itertools.product(arguments.seed, arguments.arm, arguments.items)
-    specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for seed, arm, size in asked]
+    requested = itertools.product(arguments.seed, arguments.arm, arguments.items)
+    specs = [RunSpec.of_probe(arm=arm, seed=seed, items=size, **named) for seed, arm, size in requested]
     kept = without_repeats(specs)
     if len(kept) < len(specs):
         print(f"{len(specs) - len(kept)} {LEFT_OUT}", flush=True)

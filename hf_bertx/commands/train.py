@@ -8,10 +8,10 @@ from typing import Any
 
 
 def add(verbs: Any) -> None:
-    add_with_own_parser(verbs, "train", "fine-tune, test and save a model", _train)
+    add_passthrough(verbs, "train", "fine-tune, test and save a model", _train)
 
 
-def add_with_own_parser(verbs: Any, name: str, about: str, act: Callable[[argparse.Namespace], None]) -> None:
+def add_passthrough(verbs: Any, name: str, about: str, act: Callable[[argparse.Namespace], None]) -> None:
     """A verb that passes all its options on to a parser of its own; with another prefix character they are words."""
     parser = verbs.add_parser(name, add_help=False, prefix_chars="\0", help=about)
     parser.add_argument("arguments", nargs="*")

@@ -125,7 +125,7 @@ def identity_collator(batches: list[dict[str, torch.Tensor]]) -> dict[str, torch
     return batch
 
 
-def where_rows_fit(device: torch.device, tokens: int) -> torch.device:
+def device_for_rows(device: torch.device, tokens: int) -> torch.device:
     """The training GPU if rows of so many tokens fit in a tenth of its free memory, else the CPU."""
     if device.type != "cuda" or tokens * _BYTES_A_TOKEN > _SHARE_OF_MEMORY * torch.cuda.mem_get_info(device)[0]:
         return torch.device("cpu")

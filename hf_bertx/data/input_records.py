@@ -222,14 +222,14 @@ def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Count
         if not number:
             lower = {column.strip().lower(): column for column in row}
             unread = {lower[wanted] for wanted in optional if wanted not in row and wanted in lower}
-        own_id = name_of(row.get(name), repr(name), place)
-        if own_id is None and name in row:
+        given_id = name_of(row.get(name), repr(name), place)
+        if given_id is None and name in row:
             noted[_NUMBERED.format(name)] += 1
         group = name_of(row.get(piece), repr(piece), place) if piece else None
         if piece and group is None and piece in row:
             noted[f"records without {piece!r}, each of which is alone"] += 1
         yield InputRecord(
-            f"{path.stem}-{number}" if own_id is None else own_id,
+            f"{path.stem}-{number}" if given_id is None else given_id,
             sequence_of(row[sequence], repr(sequence), place),
             place,
             sequence_of(row[second], repr(second), place) if second else None,

@@ -139,9 +139,9 @@ def _longest(rows: Dataset, notation: Notation) -> int:
 def _tested_split(splits: Mapping[str, Dataset]) -> str:
     split = next((name for name in ("test", "validation") if name in splits), "test")
     pair = {"second_sequence"} & {column for rows in splits.values() for column in rows.column_names}
-    for name, wanted in (("train", "'train'"), (split, "'test' or 'validation'")):
+    for name, expected in (("train", "'train'"), (split, "'test' or 'validation'")):
         if name not in splits:
-            raise ValueError(f"no split {wanted}; the splits are: {', '.join(splits) or 'none'}")
+            raise ValueError(f"no split {expected}; the splits are: {', '.join(splits) or 'none'}")
         if not len(splits[name]):
             raise ValueError(f"split {name!r} has no rows")
         columns = splits[name].column_names

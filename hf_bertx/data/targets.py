@@ -52,12 +52,12 @@ def hint(label: str) -> str:
     return f"; at most {_LARGEST:g} in size" if _PLAIN.fullmatch(label) or _EXPONENT.fullmatch(label) else ""
 
 
-def problem_of(labels: Counter[str], asked: str | None, place: str, places: Mapping[str, str] | None = None) -> str:
+def problem_of(labels: Counter[str], stated: str | None, place: str, places: Mapping[str, str] | None = None) -> str:
     """`regression` where every label is a number in plain decimal form and one has a point, else `classification`.
 
     Args:
         labels: those of the training items, and how many items have each.
-        asked: what the user says it is; nothing is guessed then.
+        stated: what the user says it is; nothing is guessed then.
         place: the training file, for the message.
         places: where each label stands first.
 
@@ -65,10 +65,10 @@ def problem_of(labels: Counter[str], asked: str | None, place: str, places: Mapp
         ValueError: an unknown problem, a target that is no number, labels that could be either, several labels at
             once, fewer than two classes, or as many as items.
     """
-    if asked is not None and asked not in PROBLEMS:
-        raise ValueError(f"--problem is {asked!r}; allowed: {', '.join(PROBLEMS)}")
+    if stated is not None and stated not in PROBLEMS:
+        raise ValueError(f"--problem is {stated!r}; allowed: {', '.join(PROBLEMS)}")
     at = places or dict.fromkeys(labels, place)
-    problem = asked or _guess(labels, at)
+    problem = stated or _guess(labels, at)
     if problem == "regression":
         bad = next((label for label in labels if to_number(label) is None), None)
         if bad is not None:
@@ -80,7 +80,7 @@ def problem_of(labels: Counter[str], asked: str | None, place: str, places: Mapp
         return problem
     if len(labels) < 2:
         raise ValueError(f"{place}: every record has the label {min(labels)!r}; a task needs two classes or more")
-    several = _several_labels(labels) if asked is None else None
+    several = _several_labels(labels) if stated is None else None
     if several is not None:
         raise ValueError(
             f"{at[several[0]]}: the label {several[0]!r} holds the label {several[1]!r}; pass --problem multi_label "
@@ -129,16 +129,16 @@ def _guess(labels: Counter[str], at: Mapping[str, str]) -> str:
     return "classification"
 
 
-def doubts(labels: Counter[str], problem: str, asked: str | None) -> list[str]:
+def doubts(labels: Counter[str], problem: str, stated: str | None) -> list[str]:
     """Warnings about labels that may have been misread, a sentence each."""
-    return _doubted_targets(labels, asked) if problem == "regression" else _doubted_classes(labels, asked)
+    return _doubted_targets(labels, stated) if problem == "regression" else _doubted_classes(labels, stated)
 
 
-def _doubted_targets(labels: Counter[str], asked: str | None) -> list[str]:
+def _doubted_targets(labels: Counter[str], stated: str | None) -> list[str]:
     notes = []
     values = {label: to_number(label) for label in sorted(labels)}
     distinct, items = len(set(values.values())), sum(labels.values())
-    if asked is None and 1 < distinct <= _MANY and items >= 5 * distinct:
+    if stated is None and 1 < distinct <= _MANY and items >= 5 * distinct:
         notes.append(f"{items} records have {distinct} distinct targets: --problem classification if these are names "
                      "of classes")  # fmt: skip
     stored: dict[Any, str] = {}
@@ -147,15 +147,15 @@ def _doubted_targets(labels: Counter[str], asked: str | None) -> list[str]:
         if values[other] != value:
             notes.append(f"{other!r} and {label!r} are one number in 32 bits: subtract a constant from all targets")
             break
-        if asked is None and other != label:
+        if stated is None and other != label:
             notes.append(f"{other!r} and {label!r} are one target: --problem classification if these are names")
             break
     return notes
 
 
-def _doubted_classes(labels: Counter[str], asked: str | None) -> list[str]:
+def _doubted_classes(labels: Counter[str], stated: str | None) -> list[str]:
     notes, items = [], sum(labels.values())
-    if asked is None and len(labels) > _MANY and all(_PLAIN.fullmatch(label) for label in labels):
+    if stated is None and len(labels) > _MANY and all(_PLAIN.fullmatch(label) for label in labels):
         notes.append(f"labels are whole numbers, read as names of {len(labels)} classes: --problem regression if they "
                      "are quantities")  # fmt: skip
     if 2 * len(labels) > items > _MANY:
@@ -163,7 +163,7 @@ def _doubted_classes(labels: Counter[str], asked: str | None) -> list[str]:
     parts = Counter(
         part.strip() for label in labels for part in set(re.split("[;|]", label)) if part not in ("", label)
     )
-    if asked is None and parts and parts.most_common(1)[0][1] > 1:
+    if stated is None and parts and parts.most_common(1)[0][1] > 1:
         part = parts.most_common(1)[0][0]
         notes.append(f"several classes hold {part!r}: --problem multi_label if items have several, divided by ;")
     alike: dict[str, str] = {}

@@ -21,10 +21,10 @@ from .row_checks import check_values, kind_of
 from .targets import balances, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
-_SAID: set[str] = set()  # several runs of a command describe the same rows once
+_LOGGED: set[str] = set()  # several runs of a command describe the same rows once
 SPLITS = ("paper", "authors", "grouped")
 # Options that describe a user's own data, the same for every command.
-OWN_ARGUMENTS = (
+USER_DATA_OPTIONS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
     "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold"
 ).split()
@@ -63,12 +63,12 @@ class TaskData:
         """What the rows were understood to be; see [`targets.understood`]."""
         return understood({part: len(rows) for part, rows in self.splits.items()}, balances(self.splits), self.task)
 
-    def say(self, tell: Callable[[str], None] | None = None) -> None:
+    def log_summary(self, log: Callable[[str], None] | None = None) -> None:
         """Describes the rows in one line; by default in the log, once for each process."""
         line = f"data: {sentence(self.understood())}"
-        if tell is not None or line not in _SAID:
-            _SAID.add(line)
-            (tell or logger.warning)(line)
+        if log is not None or line not in _LOGGED:
+            _LOGGED.add(line)
+            (log or logger.warning)(line)
 
 
 def load_task_data(
@@ -107,7 +107,7 @@ def check_split(split: str) -> None:
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}, or fold-N of a cross-validation")
 
 
-def own_task(
+def user_task(
     name: str,
     discipline: str,
     labels: Counter[str],

@@ -82,7 +82,7 @@ class PretrainingArguments:
         if sum(value is not None for value in (self.vocabulary_from, self.vocabulary_size, self.backbone)) > 1:
             raise ValueError("give one of --vocabulary_from, --vocabulary_size and --backbone (--initialize_from)")
         of_dataset, defaults = self.dataset is not None, PretrainingArguments()
-        for names, allowed_here, wanted in (
+        for names, applies, condition in (
             ("start", with_backbone, "with --backbone"),
             ("model_type layers hidden_size", not with_backbone, "for a new model, without --backbone"),
             ("assignment kmer", of_discipline, "with --discipline"),
@@ -92,8 +92,8 @@ class PretrainingArguments:
         ):
             for name in names.split():
                 value = getattr(self, name)
-                if value != getattr(defaults, name) and not allowed_here:
-                    raise ValueError(f"--{name} is {value!r}; allowed: only {wanted}")
+                if value != getattr(defaults, name) and not applies:
+                    raise ValueError(f"--{name} is {value!r}; allowed: only {condition}")
 
 
 # Not BERT's (1e-4, 10,000 steps of warm-up, a million in all): those of short runs of small models, the rate that of

@@ -141,8 +141,8 @@ class _Blocks:
     The separator stands between two documents. What is left of a batch of rows goes on in the next.
     """
 
-    def __init__(self, tokenizer: Any, taken: int) -> None:
-        self.tokenizer, self.taken = tokenizer, taken
+    def __init__(self, tokenizer: Any, block_size: int) -> None:
+        self.tokenizer, self.block_size = tokenizer, block_size
         self.tokens: list[int] = []
         self.owners: list[int] = []  # the number of each token's document
         self.documents = self.blocks = 0
@@ -158,11 +158,11 @@ class _Blocks:
             self.documents += begins
             self.tokens += new
             self.owners += [self.documents - 1] * len(new)
-        end = len(self.tokens) // self.taken * self.taken
-        starts = range(0, end, self.taken)
+        end = len(self.tokens) // self.block_size * self.block_size
+        starts = range(0, end, self.block_size)
         made: dict[str, list[Any]] = {
-            "input_ids": [[cls, *self.tokens[start : start + self.taken], sep] for start in starts],
-            "document": self.owners[: end : self.taken],
+            "input_ids": [[cls, *self.tokens[start : start + self.block_size], sep] for start in starts],
+            "document": self.owners[: end : self.block_size],
             "block": list(range(self.blocks, self.blocks + len(starts))),
         }
         self.tokens, self.owners, self.blocks = self.tokens[end:], self.owners[end:], self.blocks + len(starts)
@@ -215,13 +215,13 @@ def pack(
     return load_from_disk(folder), {name: value for name, value in record.items() if name != "key"}
 
 
-def _blocks(source: Source, tokenizer: Any, taken: int, scratch: str) -> tuple[Dataset, dict[str, Any]]:
+def _blocks(source: Source, tokenizer: Any, block_size: int, scratch: str) -> tuple[Dataset, dict[str, Any]]:
     try:
         rows = Dataset.from_generator(read_rows, gen_kwargs={"source": source}, cache_dir=scratch)
     except DatasetGenerationError as error:
         raise (error.__cause__ or error) from None
     blocks = rows.map(
-        _Blocks(tokenizer, taken),
+        _Blocks(tokenizer, block_size),
         batched=True,
         remove_columns=rows.column_names,
         features=Features({"input_ids": List(Value("int32")), "document": Value("int64"), "block": Value("int64")}),
@@ -230,13 +230,13 @@ def _blocks(source: Source, tokenizer: Any, taken: int, scratch: str) -> tuple[D
         desc="tokenizing",
     )
     if not len(blocks):
-        raise ValueError(f"{source.name} holds fewer than the {taken} tokens of one block")
+        raise ValueError(f"{source.name} holds fewer than the {block_size} tokens of one block")
     digest, unknown = hashlib.sha256(), 0
     for batch in blocks.with_format("numpy", columns=["input_ids"]).iter(1000):
         ids = np.stack(batch["input_ids"])[:, 1:-1]
         digest.update(ids.astype("<u4").tobytes())
         unknown += int((ids == tokenizer.unk_token_id).sum())
-    tokens = len(blocks) * taken
+    tokens = len(blocks) * block_size
     record = {"tokens": tokens, "documents": blocks[-1]["document"] + 1, "unknown_share": unknown / tokens}
     return blocks, {**record, "sha256": digest.hexdigest()}
 

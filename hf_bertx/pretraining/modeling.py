@@ -25,18 +25,18 @@ class BertForMaskedLM(transformers.BertForMaskedLM):
     """
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **kwargs: Any) -> MaskedLMOutput:
-        asked = labels != -100
-        scores = self.cls(self.bert(input_ids).last_hidden_state[asked])  # (asked, vocabulary)
-        return MaskedLMOutput(self.loss_function(scores, labels[asked], self.config.vocab_size, **kwargs), scores)
+        masked = labels != -100
+        scores = self.cls(self.bert(input_ids).last_hidden_state[masked])  # (masked, vocabulary)
+        return MaskedLMOutput(self.loss_function(scores, labels[masked], self.config.vocab_size, **kwargs), scores)
 
 
 class AlbertForMaskedLM(transformers.AlbertForMaskedLM):
     """As [`BertForMaskedLM`]."""
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **kwargs: Any) -> MaskedLMOutput:
-        asked = labels != -100
-        scores = self.predictions(self.albert(input_ids).last_hidden_state[asked])
-        return MaskedLMOutput(self.loss_function(scores, labels[asked], self.config.vocab_size, **kwargs), scores)
+        masked = labels != -100
+        scores = self.predictions(self.albert(input_ids).last_hidden_state[masked])
+        return MaskedLMOutput(self.loss_function(scores, labels[masked], self.config.vocab_size, **kwargs), scores)
 
 
 class BertForPreTraining(transformers.BertForPreTraining):
@@ -51,10 +51,10 @@ class BertForPreTraining(transformers.BertForPreTraining):
         token_type_ids: torch.Tensor,
         next_sentence_label: torch.Tensor,
     ) -> MaskedLMOutput:
-        asked = labels != -100
+        masked = labels != -100
         outputs = self.bert(input_ids, token_type_ids=token_type_ids)
-        scores, related = self.cls(outputs.last_hidden_state[asked], outputs.pooler_output)
-        loss = cross_entropy(scores.float(), labels[asked]) + cross_entropy(related.float(), next_sentence_label)
+        scores, related = self.cls(outputs.last_hidden_state[masked], outputs.pooler_output)
+        loss = cross_entropy(scores.float(), labels[masked]) + cross_entropy(related.float(), next_sentence_label)
         return MaskedLMOutput(loss, scores)
 
 

@@ -26,15 +26,15 @@ def poolings(spec: RunSpec) -> tuple[str, ...]:
 
 def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int, available: int) -> dict[str, Any]:
     """The content of `run.json` for a probe of `number` of the `available` training items."""
-    asked = spec.hyperparameters()
+    requested = spec.hyperparameters()
     chosen: dict[str, Any] = {
         "train_items": number,
-        "layers": asked["layers"],
-        "permute_labels": asked["permute_labels"],
+        "layers": requested["layers"],
+        "permute_labels": requested["permute_labels"],
     }
     if POOL < number < available:
         chosen["filled_by_seed"] = True  # older runs of these sizes drew the same items for every seed
-    chosen |= {} if asked["class_weights"] is None else {"class_weights": asked["class_weights"]}
+    chosen |= {} if requested["class_weights"] is None else {"class_weights": requested["class_weights"]}
     head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(poolings(spec)), "version": VERSION}
     rare = {"kmer": spec.kmer, "window": spec.window, "overlap": spec.window and (spec.overlap or 0)}
     backbone = resolve_backbone(spec.backbone)
@@ -51,8 +51,8 @@ def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int
             "split": spec.data_split,
             "seed": spec.seed,
             "fraction": 1.0,
-            "items": asked["items"],
-            "max_eval_items": asked["max_eval_items"],
+            "items": requested["items"],
+            "max_eval_items": requested["max_eval_items"],
             "variant": spec.variant,
             **{name: value for name, value in rare.items() if value is not None},
             "precision": precision(),

@@ -26,7 +26,7 @@ from ..runs.option_checks import check_class_weights
 from ..runs.order import check_same, machine, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
-from ..runs.windows import say_lengths
+from ..runs.windows import log_lengths
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
 from .draws import count, draw, parts
@@ -78,13 +78,13 @@ def run_probes(
     spec = specs[0]
     task, arm = _checked(spec, threads)
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
-    asked = spec.hyperparameters()
-    train, selection, test = parts(data, task, asked["max_eval_items"])
+    requested = spec.hyperparameters()
+    train, selection, test = parts(data, task, requested["max_eval_items"])
     folders = [each.folder(root) for each in specs]
     todo = _unfinished(specs, task, arm, data, len(train), root)
     if not todo:
         return folders
-    data.say()
+    data.log_summary()
     started = time.perf_counter()
     weights = weights_revision(resolve_backbone(spec.backbone).source)
     more = (spec.seed, cache or root / "features", spec.kmer, spec.window, spec.overlap)
@@ -92,10 +92,10 @@ def run_probes(
     layers = _checked_layers(spec, encoder)
     drawn = draw(len(train), max(number for number, _, _ in todo), spec.seed)
     pool, selected = (encoded(encoder, rows, task, threads) for rows in (train.select(drawn), selection))
-    tested = encoded(encoder, test, task, threads, computed=not asked["save_model"])
+    tested = encoded(encoder, test, task, threads, computed=not requested["save_model"])
     evaluated = {"validation": selected, "test": tested}
     unread = pool.split if encoder.windows else int(pool.cut.sum())
-    say_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.cut), unread)
+    log_lengths(task, encoder.tokenizer, encoder.windows, len(pool.rows), len(pool.cut), unread)
     places = {row: place for place, row in enumerate(drawn)}
     for number, folder, order in todo:
         learned = pool.take([places[row] for row in draw(len(train), number, spec.seed)])
@@ -103,7 +103,7 @@ def run_probes(
             run_files.sweep(folder)
             RunWriter(folder).order(order, versions(), machine())
             fitted = _fit(spec, task, learned, evaluated, layers, encoder.model.config)
-            if asked["save_model"]:
+            if requested["save_model"]:
                 fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated, threads))
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
@@ -145,10 +145,10 @@ def _unfinished(
 
 def _checked_layers(spec: RunSpec, encoder: FrozenEncoder) -> Sequence[int]:
     """The layers to choose from."""
-    asked, available = spec.hyperparameters(), encoder.layers
-    if asked["save_model"]:
+    requested, available = spec.hyperparameters(), encoder.layers
+    if requested["save_model"]:
         check_poolable(encoder.model.config.model_type)
-    layers = asked["layers"] or range(available + 1)
+    layers = requested["layers"] or range(available + 1)
     for layer in layers:
         if not 0 <= layer <= available:
             raise ValueError(f"layer {layer}: {spec.backbone} has layers 1 to {available}, and 0 for its embeddings")
@@ -167,9 +167,9 @@ def _fit(
     from threadpoolctl import threadpool_limits
 
     labels, classes = learned.labels, None if task.labels is None else len(task.labels)
-    asked, eps = spec.hyperparameters(), getattr(config, "layer_norm_eps", 0.0)  # poolable models have it
-    weights = None if asked["class_weights"] is None else metrics.balanced_weights(labels, classes or 0)[labels]
-    if asked["permute_labels"]:
+    requested, eps = spec.hyperparameters(), getattr(config, "layer_norm_eps", 0.0)  # poolable models have it
+    weights = None if requested["class_weights"] is None else metrics.balanced_weights(labels, classes or 0)[labels]
+    if requested["permute_labels"]:
         labels = np.random.Generator(np.random.PCG64(spec.seed)).permutation(labels)
     tried: list[dict[str, Any]] = []
     best: tuple[Head, dict[str, np.ndarray]] | None = None

@@ -17,9 +17,9 @@ def depends_on_seed(spec: RunSpec) -> bool:
     """Whether a seed draws anything: of a probe its training items, weights, ids of symbols, or labels."""
     if spec.protocol != PROBE:
         return True
-    arm, asked = get_arm(spec.arm), spec.hyperparameters()
+    arm, requested = get_arm(spec.arm), spec.hyperparameters()
     draws = arm.start != "pretrained" or arm.assignment == "random" or arm.shift == "random"
-    return draws or asked["permute_labels"] or asked["items"] not in (ALL, POOL)
+    return draws or requested["permute_labels"] or requested["items"] not in (ALL, POOL)
 
 
 def without_repeats(specs: Iterable[RunSpec]) -> list[RunSpec]:

@@ -14,7 +14,7 @@ from transformers import TrainingArguments
 from .. import run_files
 from ..arms import Arm, get_arm
 from ..backbones import ResolvedBackbone, resolve_backbone
-from ..data.task_data import OWN_ARGUMENTS, check_split
+from ..data.task_data import USER_DATA_OPTIONS, check_split
 from ..disciplines import get_discipline
 from ..protocols import Protocol, get_protocol
 from ..registry import unknown
@@ -22,7 +22,7 @@ from ..tasks import Task, get_task, rows_folder
 from ..tokenization.windows import Windows
 from .argument_parser import OneLineParser, precision_defaults, sections_of
 from .optimizers import OPTIMIZERS
-from .option_checks import check_class_weights, check_has_classes, check_own, check_push, check_quick
+from .option_checks import check_class_weights, check_has_classes, check_push, check_quick, check_user_data
 from .options import COMMON, EXAMPLES, SECTIONS, RunArguments
 from .training_options import REFUSED, check_given, check_values
 
@@ -83,15 +83,15 @@ class ResolvedRun:
 
 
 @dataclass(frozen=True)
-class OwnData:
+class UserData:
     """A user's own data set, built: its task, and the folder of its Parquet files."""
 
     task: Task
     folder: Path
 
 
-# arguments: the name, the folder for built data, and the given options of `OWN_ARGUMENTS`
-BuildOwn = Callable[[str, Path, dict[str, Any]], OwnData]
+# arguments: the name, the folder for built data, and the given options of `USER_DATA_OPTIONS`
+BuildUserData = Callable[[str, Path, dict[str, Any]], UserData]
 
 
 @dataclass(frozen=True)
@@ -114,14 +114,16 @@ class Options:
         return {name: every[name] for name in names if name in self.given}
 
     @property
-    def own_data(self) -> dict[str, Any]:
+    def user_data(self) -> dict[str, Any]:
         """The given options of a user's own data. Without a switch that is off, so that the data has one folder."""
-        return {name: value for name, value in self.values(OWN_ARGUMENTS).items() if value is not False}
+        return {name: value for name, value in self.values(USER_DATA_OPTIONS).items() if value is not False}
 
 
-def parse_arguments(argv: list[str], build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
+def parse_arguments(
+    argv: list[str], build_user_data: BuildUserData | None = None
+) -> tuple[list[ResolvedRun], TrainingArguments]:
     """[`resolve`] of [`read_options`]."""
-    return resolve(read_options(argv), build_own)
+    return resolve(read_options(argv), build_user_data)
 
 
 def read_options(argv: list[str]) -> Options:
@@ -146,7 +148,7 @@ def read_options(argv: list[str]) -> Options:
     run, training = parser.read(argv)
     values = {**vars(training), **vars(run)}
     check_values({name: values[name] for name in given})
-    check_own(run, given)
+    check_user_data(run, given)
     check_quick(run, given)
     check_push(run, training)
     if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
@@ -154,11 +156,13 @@ def read_options(argv: list[str]) -> Options:
     return Options(run, training, frozenset(given), protocol)
 
 
-def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[ResolvedRun], TrainingArguments]:
+def resolve(
+    options: Options, build_user_data: BuildUserData | None = None
+) -> tuple[list[ResolvedRun], TrainingArguments]:
     """Looks up the names of a command line, and builds the user's own data.
 
     Args:
-        build_own: builds a user's own data, where a `--train_file` is named.
+        build_user_data: builds a user's own data, where a `--train_file` is named.
 
     Returns:
         One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
@@ -171,11 +175,11 @@ def resolve(options: Options, build_own: BuildOwn | None = None) -> tuple[list[R
     if run.train_file is None:
         task = get_task(run.task)
         run.data_dir = run.data_dir or rows_folder(run.task)
-    elif build_own is None:
+    elif build_user_data is None:
         raise ValueError("--train_file: this command does not build data; use train.py")
     else:
         name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
-        built = build_own(name, Path(training.output_dir or "runs") / "data", options.own_data)
+        built = build_user_data(name, Path(training.output_dir or "runs") / "data", options.user_data)
         task, run.data_dir = built.task, str(built.folder)
     if "num_train_epochs" not in options.given:
         training.num_train_epochs = options.protocol.train_epochs(task)

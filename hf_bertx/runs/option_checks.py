@@ -5,19 +5,19 @@ from __future__ import annotations
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from ..data.task_data import OWN_ARGUMENTS
+from ..data.task_data import USER_DATA_OPTIONS
 from ..tasks import Task
 from .options import RunArguments
 
 
-def check_own(run: RunArguments, given: set[str]) -> None:
+def check_user_data(run: RunArguments, given: set[str]) -> None:
     """Checks the options of a user's own data against each other.
 
     Raises:
         ValueError: one of them without --train_file, or beside an option that chooses other data.
     """
     if run.train_file is None:
-        stray = next((name for name in OWN_ARGUMENTS if name in given), None)
+        stray = next((name for name in USER_DATA_OPTIONS if name in given), None)
         if stray is not None:
             raise ValueError(f"--{stray} describes data of your own: name its file with --train_file FILE")
         return
@@ -33,7 +33,7 @@ _QUICK = frozenset(
     probe_items quick threads plan output_dir seed use_cpu disable_tqdm log_level push_to_hub hub_model_id
     hub_private_repo hub_revision hub_strategy hub_token
     """.split()
-) | {*OWN_ARGUMENTS}
+) | {*USER_DATA_OPTIONS}
 
 
 def check_quick(run: RunArguments, given: set[str]) -> None:

@@ -19,7 +19,7 @@ from transformers.utils import logging
 from .. import metrics, run_files
 from ..callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallback, ThroughputCallback
 from ..data.data_copies import BuildTask
-from ..data.device_rows import identity_collator, where_rows_fit
+from ..data.device_rows import device_for_rows, identity_collator
 from ..data.labels import label_array
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
@@ -32,7 +32,7 @@ from .order import check_same, machine, run_order, versions
 from .outcome import finish
 from .schedule import count_rows, set_batch_size, set_schedule
 from .trainer import RunTrainer, item_loss
-from .windows import by_item, rows_of, say_lengths
+from .windows import by_item, log_lengths, rows_of
 from .writer import RunWriter
 
 logger = logging.get_logger(__name__)
@@ -72,7 +72,7 @@ def build_trainer(
     labels, balanced = label_array(train_rows["label"][:], spec.task), spec.options.class_weights == "balanced"
     weights = metrics.balanced_weights(labels, len(spec.task.labels or ())) if balanced else None
     # of a regression the model's: the Trainer counts no item whose label is -100, as a target may be
-    own_loss = balanced or (args.gradient_accumulation_steps > 1 and not spec.task.regression)
+    custom_loss = balanced or (args.gradient_accumulation_steps > 1 and not spec.task.regression)
     guard = CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced))
     name = spec.options.optimizer
     chosen = None if name is None else optimizer(name, spec.learning_rate, args.weight_decay)
@@ -85,7 +85,7 @@ def build_trainer(
         data_collator=identity_collator,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
-        compute_loss_func=item_loss(args.label_smoothing_factor, weights) if own_loss else None,
+        compute_loss_func=item_loss(args.label_smoothing_factor, weights) if custom_loss else None,
         callbacks=[guard, *_callbacks(spec, args, folder)],
     )
     for callback in trainer.callback_handler.callbacks:
@@ -108,7 +108,7 @@ def place_rows(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> to
     """The device for a run's rows. If it is a GPU, pinned memory is switched off in `args`."""
     most = spec.task.max_length * sum(count_rows(rows, spec) for rows in data.splits.values())
     wanted = spec.options.rows_on_device and not args.dataloader_num_workers
-    place = where_rows_fit(args.device, most) if wanted else torch.device("cpu")
+    place = device_for_rows(args.device, most) if wanted else torch.device("cpu")
     args.dataloader_pin_memory = args.dataloader_pin_memory and place.type == "cpu"
     return place
 
@@ -182,7 +182,7 @@ def _train(
         else:
             shutil.rmtree(folder, ignore_errors=True)
     state.wait_for_everyone()
-    data.say()
+    data.log_summary()
     logger.warning(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
@@ -194,7 +194,7 @@ def _train(
             rows: Any = trainer.train_dataset
             items = len(rows) if rows.owners is None else int(rows.owners.max()) + 1
             long = (items, len(rows), rows.cut if spec.windows is None else rows.split)
-            say_lengths(spec.task, trainer.processing_class, spec.windows, *long)
+            log_lengths(spec.task, trainer.processing_class, spec.windows, *long)
         # the order names the commit of a Hub backbone, which is known once it has been loaded
         begins = _write_order(run_order(spec, args, data), folder)
         for callback in callbacks:

@@ -21,7 +21,7 @@ logger = logging.get_logger(__name__)
 _FEW_CUT = 0.01  # share of cut items that is not worth a message
 
 
-def say_lengths(task: Task, tokenizer: Any, windows: Windows | None, items: int, rows: int, unread: int) -> None:
+def log_lengths(task: Task, tokenizer: Any, windows: Windows | None, items: int, rows: int, unread: int) -> None:
     """Logs how many training items are longer than the model reads, unless they are few.
 
     Args:

@@ -23,7 +23,7 @@ from .comparison import compare_candidates, record, table
 from .learning_rate import find_learning_rate
 
 _PLAIN, _NONE = "plain", "none"
-Tell = Callable[[str], None]
+PrintLine = Callable[[str], None]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -37,7 +37,7 @@ def train_and_end(argv: list[str]) -> None:
     end_process_group()
 
 
-def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=True)) -> Path:
+def train_command(argv: list[str], print_line: PrintLine = lambda line: print(line, flush=True)) -> Path:
     """Carries out a command line.
 
     With data of the user's own, or `--baselines plain`, or `--quick`: plain baselines and a probe first, each shown
@@ -45,7 +45,7 @@ def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=T
     the best score on validation is kept.
 
     Args:
-        tell: is given each line for the user, in the main process.
+        print_line: is given each line for the user, in the main process.
 
     Returns:
         The folder of the run whose model is kept; without anything to choose from, of the last run.
@@ -58,8 +58,8 @@ def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=T
     if options.run.folds is not None:
         from .cross_validation import cross_validate
 
-        return cross_validate(options, tell)
-    say = tell if PartialState().is_main_process else lambda line: None
+        return cross_validate(options, print_line)
+    print_line = print_line if PartialState().is_main_process else lambda line: None
     prepared = prepare(options)
     plan = prepared.plans[0]
     if baselines is None:
@@ -67,8 +67,8 @@ def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=T
     look = baselines or options.run.quick or (not plan.task.hosted and items != 0)
     if look and plan.task.test_split == "validation":
         raise ValueError(f"{plan.task.name} is tested on its validation set, so that no model may be chosen on it")
-    candidates = _first_look(plan, prepared.root, baselines, items, options.run.quick, say) if look else []
-    trained = [] if options.run.quick else _train(prepared, options.run.find_learning_rate, say)
+    candidates = _first_look(plan, prepared.root, baselines, items, options.run.quick, print_line) if look else []
+    trained = [] if options.run.quick else _train(prepared, options.run.find_learning_rate, print_line)
     PartialState().wait_for_everyone()
     if not PartialState().is_main_process:
         return trained[-1].run.folder if trained else prepared.root
@@ -77,7 +77,7 @@ def train_command(argv: list[str], tell: Tell = lambda line: print(line, flush=T
             if prepared.push is not None:
                 prepared.push(candidate.run.folder)
         return trained[-1].run.folder
-    return _keep([*trained, *reversed(candidates)], prepared, say)
+    return _keep([*trained, *reversed(candidates)], prepared, print_line)
 
 
 def _checked(options: Options) -> tuple[int | str, bool | None]:
@@ -105,22 +105,22 @@ def _checked(options: Options) -> tuple[int | str, bool | None]:
 
 
 def _first_look(
-    plan: ResolvedRun, root: Path, baselines: bool, items: int | str, quick: bool, say: Tell
+    plan: ResolvedRun, root: Path, baselines: bool, items: int | str, quick: bool, print_line: PrintLine
 ) -> list[Candidate]:
     """Fits baselines and probe in the main process."""
     if not PartialState().is_main_process:
         return []
     data = load_task_data(plan.task, plan.split, plan.data_dir)
     check_calibration(plan, data)  # before fitting, which takes minutes
-    data.say(say)
-    say(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
+    data.log_summary(print_line)
+    print_line(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
     candidates: list[Candidate] = []
     started = time.perf_counter()
 
     def show(candidate: Candidate, about: str = "") -> None:
         nonlocal started
         seconds, started = time.perf_counter() - started, time.perf_counter()
-        say(f"  {candidate.name:18} {candidate.validation:.3f}  {seconds:5.0f} s{about}")
+        print_line(f"  {candidate.name:18} {candidate.validation:.3f}  {seconds:5.0f} s{about}")
         candidates.append(candidate)
 
     for candidate in fit_baselines(plan, root) if baselines else ():
@@ -132,7 +132,7 @@ def _first_look(
     except ValueError as error:
         if quick:
             raise
-        say(f"  {PROBE:18} left out: {error}")
+        print_line(f"  {PROBE:18} left out: {error}")
         return candidates
     results = probe.run.results or {}
     show(
@@ -140,19 +140,19 @@ def _first_look(
         f"  frozen {plan.backbone.name}, a closed-form head on layer {results['chosen']['layer']}, "
         f"{results['train_items']} training items",
     )
-    say(f"  a model already: {probe.run.model_dir}")
+    print_line(f"  a model already: {probe.run.model_dir}")
     return candidates
 
 
-def _train(prepared: Prepared, find_rate: bool, say: Tell) -> list[Candidate]:
+def _train(prepared: Prepared, find_rate: bool, print_line: PrintLine) -> list[Candidate]:
     candidates = []
     for plan in prepared.plans:
         more: dict[str, Any] = {}
         if find_rate:
-            say("Looking for a learning rate:")
-            plan, tried = find_learning_rate(prepared, plan, say)
+            print_line("Looking for a learning rate:")
+            plan, tried = find_learning_rate(prepared, plan, print_line)
             more = {"learning_rates_tried": tried}
-        say(f"Now fine-tuning {plan.backbone.name} (arm {plan.arm.name}, learning rate {plan.learning_rate:g})")
+        print_line(f"Now fine-tuning {plan.backbone.name} (arm {plan.arm.name}, learning rate {plan.learning_rate:g})")
         candidate = Candidate(
             FINE_TUNED,
             FINE_TUNED if len(prepared.plans) == 1 else f"{FINE_TUNED} {plan.arm.name}",
@@ -160,12 +160,12 @@ def _train(prepared: Prepared, find_rate: bool, say: Tell) -> list[Candidate]:
         )
         if more and PartialState().is_main_process:
             record(candidate.run, more)
-        say(f"wrote {candidate.run.folder}")
+        print_line(f"wrote {candidate.run.folder}")
         candidates.append(candidate)
     return candidates
 
 
-def _keep(candidates: list[Candidate], prepared: Prepared, say: Tell) -> Path:
+def _keep(candidates: list[Candidate], prepared: Prepared, print_line: PrintLine) -> Path:
     """Shows the table, records it in every model's results and card, and publishes the model that is kept."""
     compared = compare_candidates(candidates)
     for candidate in candidates:
@@ -173,9 +173,9 @@ def _keep(candidates: list[Candidate], prepared: Prepared, say: Tell) -> Path:
             record(candidate.run, {"comparison": compared})
     kept = next(candidate.run for candidate in candidates if candidate.name == compared["kept"])
     for line in table(compared):
-        say(line)
-    say(f"Kept, the best model on validation: {kept.model_dir} (its card: README.md)")
-    say(f"To use it: bertx predict {kept.folder} NEW_SEQUENCES --output answers.csv")
+        print_line(line)
+    print_line(f"Kept, the best model on validation: {kept.model_dir} (its card: README.md)")
+    print_line(f"To use it: bertx predict {kept.folder} NEW_SEQUENCES --output answers.csv")
     if prepared.push is not None:
         prepared.push(kept.folder)
     return kept.folder

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from .. import metrics, run_files
 from ..arms import BASELINE
 from ..baselines.catalog import baselines_for
-from ..data.task_data import OWN_ARGUMENTS
-from ..launch import OF_THE_COMMAND, build_own
+from ..data.task_data import USER_DATA_OPTIONS
+from ..launch import OF_THE_COMMAND, build_user_data
 from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
 from ..report.statistics import RESAMPLES, drawn_from, item_interval
@@ -30,10 +30,10 @@ from ..tasks import Task, get_task
 FOLDER = "cross_validation"  # below the runs
 PREDICTIONS, TABLE, SCORES = "predictions.parquet", "table.md", "scores.json"  # not `results.json`, which marks a run
 # Given options that are not passed on to the runs: they are of this command, or a study sets them itself.
-_NOT_OF_RUNS = {*OWN_ARGUMENTS, *OF_THE_COMMAND, "arm", "task", "output_dir", "threads", "disable_tqdm", "resume"}
+_NOT_OF_RUNS = {*USER_DATA_OPTIONS, *OF_THE_COMMAND, "arm", "task", "output_dir", "threads", "disable_tqdm", "resume"}
 
 
-def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
+def cross_validate(options: Options, print_line: Callable[[str], None]) -> Path:
     """Trains a run for each fold, or what is left of them, as a study; writes one table and all answers.
 
     Returns:
@@ -59,20 +59,20 @@ def cross_validate(options: Options, tell: Callable[[str], None]) -> Path:
             "start it without accelerate launch or torchrun"
         )
     name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
-    folder = str(build_own(name, root / "data", {**options.own_data, "folds": run.folds}).folder)
+    folder = str(build_user_data(name, root / "data", {**options.user_data, "folds": run.folds}).folder)
     task = get_task(folder)
     study = _study(options, folder, task)
     context = StudyContext(root, threads=run.threads)
     todo = missing(study, context)
-    tell(f"{run.folds} folds of {task.name}: {len(study.runs)} runs, {len(todo)} to do")
+    print_line(f"{run.folds} folds of {task.name}: {len(study.runs)} runs, {len(todo)} to do")
     write_plan(study, root)
-    outcomes = execute_in_order(todo, context, lambda outcome: tell(f"  {outcome.state}: {outcome.run.label}"))
+    outcomes = execute_in_order(todo, context, lambda outcome: print_line(f"  {outcome.state}: {outcome.run.label}"))
     failed = next((outcome for outcome in outcomes if outcome.state == "failed"), None)
     if failed is not None:
         raise ValueError(f"{failed.run.label}: {failed.error}")
     if any(outcome.state == "left" for outcome in outcomes):
         raise ValueError("the time limit ended before all folds were trained; the same command goes on with them")
-    return _write(study, task, root, tell)
+    return _write(study, task, root, print_line)
 
 
 def _study(options: Options, folder: str, task: Task) -> Study:
@@ -92,7 +92,7 @@ def _study(options: Options, folder: str, task: Task) -> Study:
     return Study(f"folds-{task.name}", f"Cross-validation of {task.name} in {run.folds} folds.", tuple(runs))
 
 
-def _write(study: Study, task: Task, root: Path, tell: Callable[[str], None]) -> Path:
+def _write(study: Study, task: Task, root: Path, print_line: Callable[[str], None]) -> Path:
     """The table, its numbers, and the answers of the trained runs to all items."""
     cells: dict[str, list[Run]] = {}
     for spec in study.runs:
@@ -106,8 +106,8 @@ def _write(study: Study, task: Task, root: Path, tell: Callable[[str], None]) ->
     lines = _table(rows, task)
     run_files.write_text(folder / TABLE, "\n".join([*lines, ""]))
     for line in lines:
-        tell(line)
-    tell(f"wrote {folder}: {PREDICTIONS} has the answer to each item from the run that did not train on it")
+        print_line(line)
+    print_line(f"wrote {folder}: {PREDICTIONS} has the answer to each item from the run that did not train on it")
     return folder
 
 

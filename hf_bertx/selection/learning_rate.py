@@ -16,7 +16,7 @@ TRIALS = "trials"  # folder below the runs
 
 
 def find_learning_rate(
-    prepared: Prepared, plan: ResolvedRun, tell: Callable[[str], None]
+    prepared: Prepared, plan: ResolvedRun, print_line: Callable[[str], None]
 ) -> tuple[ResolvedRun, list[dict[str, float]]]:
     """Trains with a third of the rate, the rate, and three times it, for a tenth of the steps each.
 
@@ -43,7 +43,9 @@ def find_learning_rate(
         score = Run.open_finished(train_plan(short, trial)).score("validation", plan.task.metric)
         assert score is not None  # the run is finished
         tried.append({"learning_rate": rate, "validation": score})
-        tell(f"  learning rate {rate:g}: {plan.task.metric} {score:.3f} on validation, after a tenth of the steps")
+        print_line(
+            f"  learning rate {rate:g}: {plan.task.metric} {score:.3f} on validation, after a tenth of the steps"
+        )
     return replace(plan, learning_rate=best_rate(tried, plan.learning_rate)), tried
 
 

@@ -37,5 +37,5 @@ def _needs_hub(study: Study, context: StudyContext) -> bool:
 
     tasks = {run.task for run in study.runs}
     backbones = {run.backbone for run in study.runs if run.arm != BASELINE}
-    data_here = all(context.data_dir(task) is not None or embedded(task) is not None for task in tasks)
-    return not (data_here and all(Path(resolve_backbone(name).source).is_dir() for name in backbones))
+    data_at_hand = all(context.data_dir(task) is not None or embedded(task) is not None for task in tasks)
+    return not (data_at_hand and all(Path(resolve_backbone(name).source).is_dir() for name in backbones))

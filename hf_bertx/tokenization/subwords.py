@@ -85,10 +85,10 @@ def check_subwords(discipline: Discipline, symbol_ids: list[int], special_ids: d
     symbols = discipline.symbols
     if len(symbol_ids) != len(symbols):
         raise ValueError(f"{len(symbol_ids)} symbol_ids for the {len(symbols)} symbols of {discipline.name}")
-    taken = [*symbol_ids, *special_ids.values()]
-    if len(set(taken)) != len(taken):
+    ids = [*symbol_ids, *special_ids.values()]
+    if len(set(ids)) != len(ids):
         raise ValueError("two symbols or special tokens share one id")
-    outside = [i for i in taken if not 0 <= i < size]
+    outside = [i for i in ids if not 0 <= i < size]
     if outside:
         raise ValueError(f"id {outside[0]} is outside the backbone's table: 0 to {size - 1}")
     clash = set(symbols) & set(special_ids)

@@ -23,7 +23,7 @@ from hf_bertx.analysis.analyse import analyse
 from hf_bertx.analysis.analysis_report import markdown
 from hf_bertx.analysis.compared_runs import Compared
 from hf_bertx.cli import main
-from hf_bertx.data.task_data import own_task
+from hf_bertx.data.task_data import user_task
 from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.training import run
@@ -103,7 +103,7 @@ def test_the_start_of_a_regression_answers_with_the_mean(tiny_backbone: Path, tm
     draw = np.random.default_rng(0)
     columns = {"sequence": ["".join(draw.choice(list("ACGT"), 9)) for _ in range(40)], "label": draw.normal(90, 1, 40)}
     rows = write_rows(tmp_path / "data" / "rows", **columns)
-    data = recorded(rows, own_task("far", "dna", Counter(["1.5", "2.5"]), 9, False, False, "here"))
+    data = recorded(rows, user_task("far", "dna", Counter(["1.5", "2.5"]), 9, False, False, "here"))
     still = trained_run(tmp_path, tiny_backbone, "--task", data, "--data_dir", rows, "--learning_rate", "1e-20")
     a, b = analyse(still, data_dir=rows, **QUICK)["gradients"]
     assert a["cosines"] == pytest.approx(b["cosines"], abs=1e-4)

@@ -30,7 +30,7 @@ from hf_bertx.baselines.features import (
 from hf_bertx.baselines.linear import LOG_ZERO, Items, fit_plain, search_plain
 from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.cli import main
-from hf_bertx.data.task_data import own_task
+from hf_bertx.data.task_data import user_task
 from hf_bertx.report.write import markdown, read_runs, tables
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
@@ -47,7 +47,7 @@ def run_on_own(
     """Test scores of baselines on proteins."""
     rows = write_rows(folder / "data" / "rows", **columns)
     labels = Counter(map(str, columns["label"]))
-    data = recorded(rows, own_task("own", "protein", labels, 30, pair, False, "here"))
+    data = recorded(rows, user_task("own", "protein", labels, 30, pair, False, "here"))
     runs = {name: run_baseline(RunSpec.of_baseline(name, data), rows, folder / "runs") for name in names}
     return {name: Run.open(run).scores["test"] for name, run in runs.items()}
 

@@ -28,7 +28,7 @@ from hf_bertx.baselines.plus_tfm import (
 )
 from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.cli import main
-from hf_bertx.data.task_data import own_task
+from hf_bertx.data.task_data import user_task
 from hf_bertx.runs.spec import RunSpec
 
 SIZE, BLOCKS, INNER, LONGEST = 128, 2, 192, 40
@@ -265,7 +265,7 @@ def proteins(tmp_path_factory: pytest.TempPathFactory) -> str:
     generator = np.random.default_rng(0)
     sequences = ["".join(generator.choice(list(alphabet), 20)) for alphabet in ("ACDEF", "ACDEK") * 32]
     rows = write_rows(tmp_path_factory.mktemp("proteins") / "rows", sequence=sequences, label=[0, 1] * 32)
-    recorded(rows, own_task("lysine", "protein", Counter("0011"), 20, False, False, "here"))
+    recorded(rows, user_task("lysine", "protein", Counter("0011"), 20, False, False, "here"))
     return rows
 
 

@@ -10,7 +10,7 @@ from own_files import own_order, train_own
 
 from dataset_scripts.build import build_dataset
 from hf_bertx import run_files
-from hf_bertx.data.task_data import own_task
+from hf_bertx.data.task_data import user_task
 from hf_bertx.launch import main
 from hf_bertx.publishing.cards import built_task
 from hf_bertx.report import write as report
@@ -61,8 +61,8 @@ def test_targets_in_a_table_make_a_regression(tiny_backbone: Path, tmp_path: Pat
 
 def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
     labels = Counter({"a": 2, "b": 2})
-    assert own_task("mine", "text", labels, 4, False, False, "file").max_length == 512  # words, not tokens
-    assert own_task("mine", "dna", labels, 2000, False, False, "file").max_length == 512
+    assert user_task("mine", "text", labels, 4, False, False, "file").max_length == 512  # words, not tokens
+    assert user_task("mine", "dna", labels, 2000, False, False, "file").max_length == 512
     rows = "".join(f"{'ACDE' * 5},{'FGHI' * 3},{'xy'[i % 2]}\n" for i in range(60))
     (tmp_path / "pairs.csv").write_text("sequence,partner,label\n" + rows)
     told = {"train_file": str(tmp_path / "pairs.csv"), "discipline": "protein", "second_sequence_column": "partner"}

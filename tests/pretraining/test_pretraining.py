@@ -360,7 +360,7 @@ def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Pa
     out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
     argv = f"--backbone {out / 'step-2'} --max_steps 1 --max_eval_items 20 --fraction 0.05 --threads 1"
     found: list[Path] = []
-    train_all([*argv.split(), "--output_dir", str(tmp_path / "runs")], tell=found.append)
+    train_all([*argv.split(), "--output_dir", str(tmp_path / "runs")], on_finished=found.append)
     assert (found[0] / "results.json").is_file()
 
 

@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
-from hf_bertx.data.task_data import own_task
+from hf_bertx.data.task_data import user_task
 from hf_bertx.disciplines import DNA
 from hf_bertx.metrics import balanced_weights
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
@@ -185,7 +185,7 @@ def test_a_seed_that_draws_nothing_is_not_run(more: dict[str, Any], seeds: list[
 
 def test_seeds_that_are_left_out_are_said(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     rows = write_rows(tmp_path / "own" / "rows", sequence=["ACGT", "TTGA", "CCGA", "GATA"] * 5, label=[0, 1] * 10)
-    task = recorded(rows, own_task("own", "dna", Counter("0011"), 4, False, False, "here"))
+    task = recorded(rows, user_task("own", "dna", Counter("0011"), 4, False, False, "here"))
     options = f"--task {task} --data_dir {rows} --backbone {tiny_backbone} --runs {tmp_path} --arm bert rand".split()
     assert main(["probe", *options, "--seed", "0", "1"]) == 0
     first, *others = capsys.readouterr().out.splitlines()

@@ -13,7 +13,7 @@ from hf_bertx import run_files
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import main
 from hf_bertx.pretraining.arguments import parse_pretraining
-from hf_bertx.runs.arguments import OWN_ARGUMENTS, parse_arguments, read_options
+from hf_bertx.runs.arguments import USER_DATA_OPTIONS, parse_arguments, read_options
 from hf_bertx.runs.order import check_same, run_order
 from hf_bertx.runs.spec import RunSpec, option_words
 from hf_bertx.runs.training import build_trainer
@@ -86,7 +86,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ),
         *(
             (f"--{name} x", f"--{name} describes data of your own")
-            for name in OWN_ARGUMENTS
+            for name in USER_DATA_OPTIONS
             if name not in ("train_file", "skip_unreadable", "similarity_threshold")
         ),
     ],

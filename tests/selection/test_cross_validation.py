@@ -193,4 +193,4 @@ def test_options_that_are_off_reach_the_runs_of_the_folds() -> None:
     options = read_options([*words.split(), "--skip_unreadable", "false"])
     off = {"shortcuts": False, "standardize_targets": False, "bf16": False}
     assert _study(options, "x", get_task("dna-splice")).runs[0].overrides == off
-    assert options.own_data == {"train_file": "x.fasta", "discipline": "dna"}
+    assert options.user_data == {"train_file": "x.fasta", "discipline": "dna"}
