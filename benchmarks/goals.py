@@ -143,8 +143,9 @@ def benchmark(doc: str, measure: Callable[..., dict[str, Any]], argv: list[str] 
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, help="JSON file for the figures")
     for name, default in defaults.items():
-        several = {"nargs": "+", "choices": default, "metavar": "NAME"} if isinstance(default, list) else {}
-        kind = type(default[0] if several else default)
+        listed = isinstance(default, list)
+        several: dict[str, Any] = {"nargs": "+", "choices": default, "metavar": "NAME"} if listed else {}
+        kind = type(default[0] if listed else default)
         parser.add_argument(f"--{name}", type=kind, default=default, help="default: %(default)s", **several)
     options = parser.parse_args(argv)
     for name, value in vars(options).items():

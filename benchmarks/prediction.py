@@ -124,5 +124,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    usual = {"rounds": 3, "items": 2000, "peer_items": 100, "backbone": "minilm-l6", "cases": ["splice", "proteins"]}
-    sys.exit(benchmark(__doc__, measure, **usual, threads=usable_cores()))
+    cases = ["splice", "proteins"]
+    usual = {"rounds": 3, "items": 2000, "peer_items": 100, "threads": usable_cores()}
+    sys.exit(benchmark(__doc__, measure, None, **usual, backbone="minilm-l6", cases=cases))

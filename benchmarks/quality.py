@@ -53,7 +53,8 @@ class _Until(TrainerCallback):
 
     def __init__(self, trainer: Any, test: Any, goal: float, seconds: float) -> None:
         self.trainer, self.test, self.goal, self.limit = trainer, test, goal, seconds
-        self.seconds, self.begun, self.accuracy = 0.0, 0.0, {}
+        self.seconds, self.begun = 0.0, 0.0
+        self.accuracy: dict[int, float] = {}
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.begun = time.perf_counter()
@@ -83,9 +84,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     be_quiet()
     with tempfile.TemporaryDirectory() as name:
         folder, ways = Path(name), {"few_items": _FEW, "ours": ""}
-        figures = {way: ours(options.raw_dir, f"{options.options} {more}", folder / way) for way, more in ways.items()}
-        figures |= {"goal": options.goal, "options": options.options, "fast_bfloat16": fast_bfloat16(True)}
-        reached = (figures[way] for way in ways if figures[way]["accuracy"]["test"] >= options.goal)
+        timed = {way: ours(options.raw_dir, f"{options.options} {more}", folder / way) for way, more in ways.items()}
+        figures = {**timed, "goal": options.goal, "options": options.options, "fast_bfloat16": fast_bfloat16(True)}
+        reached = (each for each in timed.values() if each["accuracy"]["test"] >= options.goal)
         figures["reached"] = next(reached, None)
         if options.peer_minutes:
             use_processor(usable_cores(), use_cpu=True)

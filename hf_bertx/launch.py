@@ -28,6 +28,8 @@ from .runs.spec import RunSpec, option_words
 from .runs.time_limit import deadline
 from .runs.training import run
 
+# What fits the specs that no gradient trains, by protocol.
+_FITTED_BY = {"baseline": "hf_bertx.baselines.runs.run_baseline", "probe": "hf_bertx.probing.runs.run_probes"}
 OF_THE_COMMAND = ("baselines", "probe_items", "quick", "find_learning_rate", "folds")  # see [`selection`]
 
 
@@ -44,7 +46,8 @@ def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path |
         The finished run: `run.scores["test"]`, `run.predictions("test")`, `run.model_dir`.
 
     Raises:
-        ValueError: a name, a value or an option that is not allowed, or a folder that holds another run.
+        ValueError: a name, a value or an option that is not allowed, a baseline or a probe, or a folder that holds
+            another run.
         OSError: the backbone or the data cannot be loaded.
 
     Example:
@@ -54,6 +57,8 @@ def train(spec: RunSpec, output_dir: str | Path = "runs", data_dir: str | Path |
         >>> run.scores["test"]["accuracy"]
         ```
     """
+    if spec.protocol in _FITTED_BY:
+        raise ValueError(f"a {spec.protocol} is fitted, not trained; call {_FITTED_BY[spec.protocol]}")
     argv = spec.arguments(Path(output_dir), None if data_dir is None else Path(data_dir))
     (folder,) = train_all([*argv, *option_words(options)])
     return Run.open_finished(folder)

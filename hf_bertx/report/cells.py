@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -80,6 +81,11 @@ class Cell:
         return tuple(self.specification.get(name) for name in COLUMN)
 
     @property
+    def test_items(self) -> tuple[str, str, int | None]:
+        """Task, split and limit: what decides which items a cell is tested on."""
+        return self.task.name, self.specification["split"], self.specification.get("max_eval_items")
+
+    @property
     def holm_family(self) -> tuple:
         """Key of the cells of several tasks whose p-values are corrected together."""
         return tuple(self.share if name == "fraction" else self.specification.get(name) for name in COLUMN[1:])
@@ -106,7 +112,8 @@ class Cell:
     @property
     def method(self) -> str:
         """How it was scored: `fine-tuned`; `probe, 1,000 items`."""
-        return method_name(self.specification["protocol"], self.specification.get("items"))
+        s = self.specification
+        return method_name(s["protocol"], s.get("items"), s.get("max_eval_items"))
 
     @property
     def setup(self) -> str:
@@ -139,12 +146,18 @@ class Floor:
     items: int
 
 
-def best_baseline(cells: Iterable[Cell], task: str, split: str) -> Cell | None:
-    """The plain baseline that was best on validation, of those fitted to all training items of a task."""
-    asked = (task, split, 1)
-    alike = (c for c in cells if (c.task.name, c.specification["split"], c.fraction) == asked)
-    plain = [cell for cell in alike if cell.is_baseline and cell.chosen and cell.validation is not None]
-    return max(plain, key=lambda cell: cell.validation or 0.0, default=None)
+def best_baseline(cells: Iterable[Cell], task: str, split: str, limit: int | None = None) -> Cell | None:
+    """The plain baseline that was best on validation, of those fitted to all training items of a task.
+
+    Args:
+        limit: of the test items: baselines with this limit count, or else those with the most items.
+    """
+    alike = [c for c in cells if (*c.test_items[:2], c.fraction, c.is_baseline) == (task, split, 1, True)]
+    plain = [cell for cell in alike if cell.chosen and cell.validation is not None]
+    limits = {cell.test_items[2] for cell in plain}
+    most = limit if limit in limits else max(limits, key=lambda n: math.inf if n is None else n, default=None)
+    same = (cell for cell in plain if cell.test_items[2] == most)
+    return max(same, key=lambda cell: cell.validation or 0.0, default=None)
 
 
 def lowest_score(task: Task) -> float:
@@ -155,17 +168,23 @@ def lowest_score(task: Task) -> float:
 def named_cell(cell: Cell) -> dict[str, Any]:
     """The columns that identify a cell in a CSV file."""
     s = cell.specification
-    names = ["task", "arm", "protocol", "split", "fraction", *(["items"] if s.get("items") is not None else [])]
+    names = ["task", "arm", "protocol", "split", "fraction"]
     differs = "; ".join(f"{name}={value}" for name, value in cell.differs.items())
-    return {**{name: s[name] for name in names}, "backbone": shown_backbone(s["backbone"]), "differs": differs}
+    known = {name: s[name] for name in names} | limits(s)
+    return {**known, "backbone": shown_backbone(s["backbone"]), "differs": differs}
 
 
-def floors(cells: Iterable[Cell]) -> dict[tuple[str, str], Floor]:
-    """The floor of each task and split, of the first cell that has its predictions."""
-    first: dict[tuple[str, str], Floor] = {}
+def limits(specification: dict[str, Any]) -> dict[str, Any]:
+    """The training items of a probe and the most test items, where a specification has them."""
+    names = ("items", "max_eval_items")
+    return {name: specification[name] for name in names if specification.get(name) is not None}
+
+
+def floors(cells: Iterable[Cell]) -> dict[tuple[str, str, int | None], Floor]:
+    """The floor on each set of test items, of the first cell that has its predictions."""
+    first: dict[tuple[str, str, int | None], Floor] = {}
     for cell in cells:
-        key = cell.task.name, cell.specification["split"]
-        if cell.truth is not None and key not in first:
+        if cell.truth is not None and cell.test_items not in first:
             mean = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
-            first[key] = Floor(cell.task, key[1], mean, len(cell.truth))
+            first[cell.test_items] = Floor(cell.task, cell.test_items[1], mean, len(cell.truth))
     return first

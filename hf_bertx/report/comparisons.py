@@ -17,7 +17,7 @@ from .statistics import Comparison
 
 FEWEST_RUNS = 2  # of each arm, for a test over seeds
 # What two compared arms may differ by: what an arm is, its own learning rate, the machine.
-_OF_AN_ARM = frozenset(
+OF_AN_ARM = frozenset(
     "arm start assignment shift tuning special_tokens backbone_revision variant learning_rate precision".split()
 )
 
@@ -84,15 +84,15 @@ def at_main_size(tests: Iterable[ArmComparison]) -> list[ArmComparison]:
 
 
 def arm_pairs(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
-    """The pairs of cells that are compared: on the same data, alike but for what an arm is and its learning rate."""
-    return [pair for pair in _pairs_on_one_data_set(cells) if not _differences(*pair)]
+    """The pairs of cells that are compared: alike but for what an arm is and its learning rate."""
+    return [pair for pair in _pairs_in_columns(cells) if not _differences(*pair)]
 
 
 def not_compared(cells: Iterable[Cell]) -> list[str]:
     """A line for each pair of arms that is not compared because more differs than the arm and its learning rate."""
     return [
         f"{first.task.name}: {first.name} and {second.name}: {', '.join(differences)}"
-        for first, second in _pairs_on_one_data_set(cell for cell in cells if cell.chosen and cell.runs)
+        for first, second in _pairs_in_columns(cell for cell in cells if cell.chosen and cell.runs)
         if (differences := _differences(first, second))
     ]
 
@@ -102,11 +102,11 @@ def _differences(first: Cell, second: Cell) -> list[str]:
     if first.is_baseline or second.is_baseline:
         return []
     one, other = ({**LEFT_OUT, **flat_specification(cell.runs[0])} for cell in (first, second))
-    names = [name for name in {**one, **other} if name not in _OF_AN_ARM and one.get(name) != other.get(name)]
+    names = [name for name in {**one, **other} if name not in OF_AN_ARM and one.get(name) != other.get(name)]
     return [f"{name} is {one.get(name)!r} and {other.get(name)!r}" for name in names]
 
 
-def _pairs_on_one_data_set(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
+def _pairs_in_columns(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     cells = list(cells)
     pairs = []
     for column, members in grouped((c for c in cells if not c.is_baseline), lambda cell: cell.column).items():
@@ -115,7 +115,7 @@ def _pairs_on_one_data_set(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
             if (column[0], *column[3:]) == (cell.column[0], *cell.column[3:]):
                 arms.setdefault(cell.name, cell)
         pairs += [(arms[first], arms[second]) for first, second in _pairs(arms)]
-    return [pair for pair in pairs if pair[0].fingerprint == pair[1].fingerprint]
+    return pairs
 
 
 def _pairs(arms: dict[str, Cell]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from ..tasks import Task
 from .cells import Cell, Floor
 from .formatting import share_of_data, short_name
 
-Floors = Mapping[tuple[str, str], Floor]  # by task and split
+Floors = Mapping[tuple[str, str, int | None], Floor]  # by `Cell.test_items`
 INK, LINE, GROUND = "#1d2430", "#c9ced6", "#ffffff"
 # Okabe and Ito's palette for color-blind readers, darker where it is pale on white. The page has them as --c0, ...
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b85c94", "#c78a00", "#3a9bd6", "#7a5c00", "#5b6472")
@@ -107,6 +107,6 @@ def draw_line(axis: Any, name: str, at: Sequence[float], mean: Any, low: Any, hi
 
 def draw_floor(axis: Any, cell: Cell, floors: Floors) -> None:
     """The score of the best constant answer to the items of a cell, as a dotted line."""
-    floor = floors.get((cell.task.name, cell.specification["split"]))
+    floor = floors.get(cell.test_items)
     if floor is not None:
         axis.axhline(100 * floor.mean, color=INK, ls=":", lw=1, label="floor")

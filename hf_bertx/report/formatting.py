@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from ..arms import ARMS
 from ..data.text_files import spreadsheet_safe
 from ..protocols import PROBE
+from ..runs.spec import MAX_TEST_ITEMS
 from ..tasks import TASKS, Task
 from .statistics import Comparison, Interval
 
@@ -56,11 +57,19 @@ def items_of_data(items: int | str | None) -> str:
     return "" if items is None else f", {items} items"
 
 
-def method_name(protocol: str, items: int | str | None) -> str:
+def limit_of_items(protocol: str, limit: int | None) -> str:
+    """`, at most 500 test items` for runs that were tested on fewer than is usual; else nothing."""
+    usual = limit is None or (protocol == PROBE and limit == MAX_TEST_ITEMS)
+    return "" if usual else f", at most {limit} test items"
+
+
+def method_name(protocol: str, items: int | str | None, limit: int | None) -> str:
     """How a score was made: `probe, 1,000 items`, `fine-tuned`; `fine-tuned, paper` by another protocol."""
     if protocol == PROBE:
-        return f"probe, {items:,} items" if isinstance(items, int) else f"probe, {items} items"
-    return "fine-tuned" if protocol == "recommended" else f"fine-tuned, {protocol}"
+        name = f"probe, {items:,} items" if isinstance(items, int) else f"probe, {items} items"
+    else:
+        name = "fine-tuned" if protocol == "recommended" else f"fine-tuned, {protocol}"
+    return name + limit_of_items(protocol, limit)
 
 
 def short_name(task: Task) -> str:
@@ -76,8 +85,9 @@ def shown_backbone(name: str) -> str:
 
 def setup(specification: dict[str, Any]) -> str:
     """`minilm-l6, recommended, paper`: backbone, protocol and split; of a probe also its training items."""
-    named = f"{shown_backbone(specification['backbone'])}, {specification['protocol']}, {specification['split']}"
-    return named + items_of_data(specification.get("items"))
+    s = specification
+    named = f"{shown_backbone(s['backbone'])}, {s['protocol']}, {s['split']}"
+    return named + items_of_data(s.get("items")) + limit_of_items(s["protocol"], s.get("max_eval_items"))
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

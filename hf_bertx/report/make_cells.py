@@ -27,15 +27,17 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     """Cells of all runs, in the order of tasks and arms. Reads and resamples their predictions.
 
     Raises:
-        ValueError: a run that was selected on its test items, two data sets or one seed twice in a cell, predictions
-            of other items than those of the runs beside it.
+        ValueError: a run that was selected on its test items, two data sets in a column, one seed twice in a cell,
+            predictions of other items than those of the runs beside it.
     """
     records = list(records)
     for record in records:
         _check_selection(record)
+    for runs in grouped(records, _test_items).values():
+        _check_one_data_set(runs)
     groups = grouped(records, lambda record: record.cell).values()
     for runs in groups:
-        _check_alike(runs)
+        _check_seeds(runs)
     siblings = grouped(groups, _arm_in_column).values()
     cells = [cell for alike in siblings for cell in _choose([_cell(runs, alike) for runs in alike])]
     cells = _mark_largest(cells)
@@ -71,15 +73,24 @@ def _check_selection(record: Run) -> None:
         )
 
 
-def _check_alike(runs: list[Run]) -> None:
+def _test_items(run: Run) -> tuple:
+    return tuple(run.specification.get(name) for name in ("task", "split", "max_eval_items"))
+
+
+def _check_one_data_set(runs: list[Run]) -> None:
+    """Refuses runs that would stand side by side and were made from different data."""
     first = runs[0]
-    seeds: dict[int, Run] = {}
     for run in runs:
         if run.fingerprint != first.fingerprint:
             raise ValueError(
-                f"{first.folder} and {run.folder} belong to one cell and were made from different data: sha256 "
+                f"{first.folder} and {run.folder} are of one task and split and were made from different data: sha256 "
                 f"{first.fingerprint[:12]} and {run.fingerprint[:12]}; report them apart, or run one of them again"
             )
+
+
+def _check_seeds(runs: list[Run]) -> None:
+    seeds: dict[int, Run] = {}
+    for run in runs:
         other = seeds.setdefault(run.specification["seed"], run)
         if other is not run:
             seed = run.specification["seed"]
@@ -133,12 +144,8 @@ def _choose(siblings: list[Cell]) -> list[Cell]:
 def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
     """Reads cells with the same test items together, so that they share resamples."""
 
-    def test_items(cell: Cell) -> tuple:
-        s = cell.specification
-        return s["task"], s["split"], cell.fingerprint, s.get("max_eval_items")
-
     read: dict[int, Cell] = {}
-    for alike in grouped((cell for cell in cells if cell.runs), test_items).values():
+    for alike in grouped((cell for cell in cells if cell.runs), lambda cell: cell.test_items).values():
         read |= zip(map(id, alike), _read_together(alike, resamples), strict=True)
     cells = [read.get(id(cell), cell) for cell in cells]
     return [replace(cell, interval=_interval(cell)) for cell in cells]

@@ -38,7 +38,7 @@ class Report:
 
     runs: RunsFolder
     cells: list[Cell]
-    floors: dict[tuple[str, str], Floor]
+    floors: dict[tuple[str, str, int | None], Floor]
     tests: list[ArmComparison]
     tables: list[PaperTable]
     panels: list[Panel]

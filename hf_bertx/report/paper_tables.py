@@ -30,6 +30,7 @@ _TITLES = {
     "1": "Table 1: GLUE with shifted tokens",
     "other": "Tasks that the paper does not have",
 }
+FLOOR = "floor"  # the last row
 _Setup = tuple[str, str, str, int | None, int | str | None]
 # under every table
 NOTE = (
@@ -127,8 +128,8 @@ def _table(number: str, setup: _Setup, cells: list[Cell], baselines: list[Cell],
     rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))
     shown = [c for c in baselines if (c.column[3], c.column[5]) == (split, limit) and c.task.name in tasks]
     rows += _rows_beside("baseline", tasks, shown)
-    bottom = tuple(floors.get((name, split)) for name in tasks)
-    rows.append(PaperRow("floor", "floor", 1.0, (None,) * len(tasks), bottom))
+    bottom = tuple(floors.get((name, split, limit)) for name in tasks)
+    rows.append(PaperRow(FLOOR, "floor", 1.0, (None,) * len(tasks), bottom))
     undecided = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in cells if _undecided(cell, cells))
     return PaperTable(number, *setup, tuple(tasks.values()), tuple(rows), tuple(undecided))
 
@@ -242,6 +243,8 @@ def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
                 "protocol": table.protocol,
                 "split": table.split,
                 "fraction": row.fraction,
+                "items": table.items,
+                "max_eval_items": table.max_eval_items,
             })  # fmt: skip
     return rows
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..backbones import pretraining_series, pretraining_step
 from . import statistics
-from .cells import Cell, lowest_score
+from .cells import Cell, limits, lowest_score
 from .formatting import grouped, interval_columns, percent, share_of_data, shown_backbone
 from .statistics import Interval
 
@@ -195,7 +195,7 @@ def _named(panel: Trajectory, arm: str | None) -> dict[str, Any]:
     s, task = panel.cell.specification, panel.cell.task
     return {
         "task": task.name, "metric": task.metric, "arm": arm, "protocol": s["protocol"], "split": s["split"],
-        "fraction": s["fraction"], "series": shown_backbone(panel.series),
+        "fraction": s["fraction"], **limits(s), "series": shown_backbone(panel.series),
     }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ SIZES = Kind(
     "sizes",
     "Probes: score by number of training items",
     "Probes by size",
-    f"The layer is chosen on validation. {BAND}",
+    f"The layer is chosen on items that are not tested. {BAND}",
 )
 
 

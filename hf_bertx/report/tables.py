@@ -8,20 +8,23 @@ from typing import Any
 from ..arms import ARMS
 from ..protocols import PROBE
 from ..runs.run import Run
-from .formatting import grouped, items_of_data, markdown_table, markdown_text
+from .comparisons import OF_AN_ARM
+from .formatting import grouped, items_of_data, limit_of_items, markdown_table, markdown_text
+from .make_cells import flat_specification
 from .records import RunsFolder
 
 _COLUMN = ("task", "protocol", "backbone", "split", "fraction", "precision")
+_OTHERS = ("kmer", "window", "overlap")  # of a specification; few runs have them
 
 
 def tables(runs: RunsFolder) -> list[dict[str, Any]]:
-    """One table for each task, protocol, backbone, split, fraction, precision, data and choice of hyperparameters; a
-    row a run. The learning rate belongs to an arm, and stands in its row."""
+    """One table for each task, protocol, backbone, split, fraction, precision, data and choice of everything else that
+    is not part of an arm; a row a run. The learning rate belongs to an arm, and stands in its row."""
 
     def identity(record: Run) -> tuple[str, ...]:
-        s = record.specification
-        shared = {name: value for name, value in (s.get("hyperparameters") or {}).items() if name != "learning_rate"}
-        return (*(str(s.get(name)) for name in _COLUMN), record.fingerprint, json.dumps(shared, sort_keys=True))
+        shared = {name: value for name, value in flat_specification(record).items() if name not in OF_AN_ARM}
+        columns = (str(record.specification.get(name)) for name in _COLUMN)
+        return (*columns, record.fingerprint, json.dumps(shared, sort_keys=True))
 
     return [_table(group, runs) for _, group in sorted(grouped(runs.records, identity).items())]
 
@@ -32,8 +35,10 @@ def _table(group: list[Run], runs: RunsFolder) -> dict[str, Any]:
     bar = max((value for run in random if (value := _best(run)) is not None), default=None)
     done = next((run.results for run in group if run.results is not None), {})
     names = ("task", "protocol", "backbone", "backbone_revision", "split", "fraction", "precision", "items")
+    rare = {name: value for name in _OTHERS if (value := first.specification.get(name)) is not None}
     return {
-        **{name: first.specification.get(name) for name in names},
+        **{name: first.specification.get(name) for name in (*names, "max_eval_items")},
+        **rare,
         "metrics": list(task.metrics),
         "hyperparameters": first.specification.get("hyperparameters"),
         "data_fingerprint": first.order.get("data_fingerprint"),
@@ -94,7 +99,8 @@ def markdown(table: dict[str, Any]) -> str:
             row["paper"],
         ])  # fmt: skip
     title = f"## {markdown_text(table['task'])}, {markdown_text(table['backbone'])}, protocol `{table['protocol']}`"
-    title += items_of_data(table["items"])
+    title += items_of_data(table["items"]) + limit_of_items(table["protocol"], table["max_eval_items"])
+    title += "".join(f", {name} {table[name]}" for name in _OTHERS if name in table)
     return "\n".join([title, "", markdown_table(head, rows), "", *_footnotes(table), ""])
 
 
@@ -119,7 +125,8 @@ def _training(table: dict[str, Any]) -> str:
     h = table["hyperparameters"] or {}
     share = f"split `{table['split']}`, {100 * table['fraction']:g}% of the training data"
     if table["protocol"] == PROBE:
-        return f"- A ridge head on frozen features, {share}. Layer and pooling were chosen on validation."
+        selected = "held-out training items" if table["test_split"] == "validation" else "validation"
+        return f"- A ridge head on frozen features, {share}. Layer and pooling were chosen on {selected}."
     if "max_steps" not in h:
         tried = "; ".join(f"{name} {', '.join(map(str, values))}" for name, values in h.get("searched", {}).items())
         return f"- A baseline, {share}. Hyperparameters tried on items that are not tested: {tried or 'nothing'}."

@@ -11,7 +11,7 @@ from .cells import Cell, best_baseline
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Kind, Panel
 from .formatting import bracketed, grouped, markdown_table, method_name, percent, short_name, shown_backbone
-from .paper_tables import PaperRow, PaperTable, ours_text
+from .paper_tables import FLOOR, PaperRow, PaperTable, ours_text
 
 _PAIRS: tuple[tuple[str, str], ...] = (("bert", "rand"),)
 # Text with its own token ids is what the backbone was pre-trained on, so text tasks are compared when shifted.
@@ -42,6 +42,8 @@ def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
         pairs = _PAIRS_OF_TEXT if test.first.task.discipline == "text" else _PAIRS
         if (test.first.name, test.second.name) in pairs and test.first.share == 1:
             shown.append(test)
+    of_column = grouped(shown, lambda test: test.first.column).values()
+    shown = [max(members, key=lambda test: test.second.name != "rand") for members in of_column]  # its own control
     return grouped(at_main_size(shown), lambda test: test.first.title)
 
 
@@ -84,7 +86,7 @@ def _of_one_method(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
     rows = []
     for test in tests:
         task, c = test.first.task, test.comparison
-        baseline = best_baseline(cells, task.name, test.first.specification["split"])
+        baseline = best_baseline(cells, *test.first.test_items)
         rows.append({
             "task": plain_name(task) + test.first.part,
             "score": task.metric,
@@ -127,34 +129,44 @@ def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell]) -> str:
         drawn = [table for table in probes if table.items != "all"]
         main = max(drawn or probes, key=lambda table: (table.filled, table.items), default=None)
         shown = [table for table in members if table.items is None or table is main]
-        first, rows = members[0], [{row.label: row for row in table.rows if row.kind != "baseline"} for table in shown]
+        first, rows = shown[0], [_by_label(table) for table in shown]
         filled = {label for each in rows for label, row in each.items() if any(map(ours_text, row.ours))}
-        labels = [label for label in dict.fromkeys(itertools.chain(*rows)) if label in filled]
+        every = dict.fromkeys(itertools.chain(*rows))
+        labels = sorted(filled, key=lambda label: (label == FLOOR, list(every).index(label)))
         lines = [
             [
                 f"{short_name(task)}, {task.metric}",
-                *(_values(rows, label, number) for label in labels),
-                _baseline_text(best_baseline(cells, task.name, first.split)) or "-",
+                *(_values(shown, rows, label, task) for label in labels),
+                _baseline_text(best_baseline(cells, task.name, first.split, first.max_eval_items)) or "-",
             ]
-            for number, task in enumerate(first.tasks)
+            for task in {task.name: task for table in shown for task in table.tasks}.values()
         ]
-        ways = [method_name(table.protocol, table.items) for table in shown]
+        ways = [method_name(table.protocol, table.items, table.max_eval_items) for table in shown]
         title = f"{first.title}: {shown_backbone(first.backbone)}, split {first.split}"
         parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. A dash: no run.", ""]
         parts += [markdown_table(["task, score", *labels, "best plain baseline"], lines), ""]
     return "\n".join(parts)
 
 
-def _values(rows: Sequence[dict[str, PaperRow]], label: str, number: int) -> str:
-    """The paper's score of a task and those of each method."""
-    with_label = [each[label] for each in rows if label in each]
-    if with_label[0].kind == "floor":  # the same for all methods
-        return next((ours_text(row.ours[number]) for row in with_label if row.ours[number]), "-")
-    paper = with_label[0].paper[number]
-    entries = [each[label].ours[number] if label in each else None for each in rows]
-    scores = ["" if paper is None else f"{paper:.1f}"]
-    scores += [percent(entry.mean) + entry.part if isinstance(entry, Cell) else "" for entry in entries]
-    return " / ".join(score or "-" for score in scores) if any(scores) else "-"
+def _by_label(table: PaperTable) -> dict[str, PaperRow]:
+    return {row.label: row for row in table.rows if row.kind != "baseline"}
+
+
+def _values(tables: Sequence[PaperTable], rows: Sequence[dict[str, PaperRow]], label: str, task: Task) -> str:
+    """The paper's score of a task and those of each method; of floors one, where all methods have the same."""
+    paper, scores = "", []
+    for table, each in zip(tables, rows, strict=True):
+        names = [known.name for known in table.tasks]
+        if label not in each or task.name not in names:
+            scores.append("")
+            continue
+        row, place = each[label], names.index(task.name)
+        printed, ours = row.paper[place], row.ours[place]
+        paper = paper if printed is None else f"{printed:.1f}"
+        scores.append("" if ours is None else percent(ours.mean) + (ours.part if isinstance(ours, Cell) else ""))
+    if label == FLOOR and len(set(filter(None, scores))) == 1:
+        return max(scores)
+    return " / ".join(score or "-" for score in (paper, *scores)) if any((paper, *scores)) else "-"
 
 
 def worth_panels(tests: Iterable[ArmComparison]) -> list[Panel]:

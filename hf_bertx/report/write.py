@@ -189,10 +189,11 @@ def _cell_row(cell: Cell) -> dict[str, Any]:
 
 
 def _comparison_row(test: ArmComparison) -> dict[str, Any]:
-    numbers, cell = asdict(test.comparison), named_cell(test.first)
+    numbers, cell, s = asdict(test.comparison), named_cell(test.first), test.first.specification
     first_seeds, second_seeds = numbers.pop("seeds")
     return {
         **{name: cell[name] for name in ("task", "backbone", "protocol", "split", "fraction")},
+        "train_items": s.get("items"), "max_eval_items": s.get("max_eval_items"),
         "first": test.first.name, "second": test.second.name, "metric": test.first.task.metric, **numbers,
         "first_seeds": first_seeds, "second_seeds": second_seeds, "p_holm": test.p_holm, "tasks": test.tasks,
     }  # fmt: skip

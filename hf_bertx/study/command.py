@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from .. import run_files
@@ -16,7 +18,7 @@ from ..runs.spec import RunSpec, option_words
 from ..runs.time_limit import DEADLINE, deadline
 from .archive import check_name, read_archive, write_archive
 from .choice import write_choices
-from .estimate import estimate, gpu_room
+from .estimate import estimate, gpu_room, measured_seconds
 from .execution import (
     WORKER,
     Outcome,
@@ -61,15 +63,20 @@ def run_study(
     for file in (archive, from_archive):
         if file is not None:
             check_name(file)
-    if from_archive is not None:
-        print(f"{read_archive(from_archive, context.root, failed=False)} finished runs added from {from_archive}")
     if time_limit is not None:
         os.environ[DEADLINE] = str(time.time() + time_limit - min(_RESERVE, time_limit / 10))
-    with offline_if_silent(study, context):
+    with offline_if_silent(study, context), tempfile.TemporaryDirectory() as scratch:
+        archived = replace(context, root=Path(scratch)) if dry_run else context  # a dry run adds nothing to the runs
+        if from_archive is not None:
+            added = read_archive(from_archive, archived.root, failed=False)
+            print(f"{added} finished runs {'in' if dry_run else 'added from'} {from_archive}")
         todo = missing(study, context)
         if dry_run:
+            todo = missing(replace(study, runs=tuple(todo)), archived)
             _print_counts(study, len(todo))
-            _print_estimate(study, todo, context, workers or 1)
+            if todo:
+                measured = measured_seconds(study.runs, context.root, archived.root)
+                _print_estimate(todo, estimate(todo, measured, context), workers or 1)
             return 0
     progress = _Progress(study, len(todo), context.root, archive)
     if os.environ.get(WORKER) == "1":  # a worker process; the first process prints and writes the plan
@@ -109,8 +116,7 @@ def _run_workers(
     return execute_in_processes([sys.executable, "-m", "hf_bertx.cli", "study", name, *given], workers, meanwhile)
 
 
-def _print_estimate(study: Study, todo: list[RunSpec], context: StudyContext, workers: int) -> None:
-    seconds = estimate(todo, study.runs, context)
+def _print_estimate(todo: list[RunSpec], seconds: list[float | None], workers: int) -> None:
     for run, cost in list(zip(todo, seconds, strict=True))[:_SHOWN]:
         print(f"  {run.label}: {'not measured' if cost is None else _duration(cost)}")
     if len(todo) > _SHOWN:

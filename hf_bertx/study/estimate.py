@@ -27,15 +27,32 @@ _CUDA_CONTEXT = 600 * 2**20  # approximate GPU memory of a process besides its t
 _SHARE_OF_GPU = 0.9
 
 
-def measured_seconds(runs: Iterable[RunSpec], root: Path) -> dict[tuple, float]:
-    """Median seconds of the finished runs, grouped by everything but seed and learning rate."""
-    seconds_of: dict[tuple, list[float]] = defaultdict(list)
+def measured_seconds(runs: Iterable[RunSpec], *roots: Path) -> dict[tuple, float]:
+    """Median seconds of finished runs, by everything but seed and learning rate.
+
+    Runs of another machine or precision do not count, nor does a resumed run, which records its last part alone.
+    """
+    from ..runs.order import machine
+
+    this, seconds_of = machine(), defaultdict[tuple, list[float]](list)
     for run in runs:
-        if (run.folder(root) / run_files.RESULTS).is_file():
-            seconds = (Run.open(run.folder(root)).results or {}).get("total_seconds")
-            if seconds is not None:
-                seconds_of[_cost_key(run)].append(seconds)
+        for root in roots:
+            if (run.folder(root) / run_files.RESULTS).is_file():
+                done = Run.open(run.folder(root))
+                results, precision = done.results or {}, done.specification.get("precision")
+                alike = (done.order.get("machine"), precision) == (this, _precision(run))
+                if alike and results.get("resumed_from_step") is None and "total_seconds" in results:
+                    seconds_of[_cost_key(run)].append(results["total_seconds"])
     return {key: statistics.median(values) for key, values in seconds_of.items()}
+
+
+def _precision(run: RunSpec) -> str:
+    """The precision that a run would have on this machine."""
+    from ..runs.precision import uses_bfloat16
+
+    if run.arm == BASELINE:
+        return "float32"
+    return "bfloat16" if uses_bfloat16(run.hyperparameters().get("precision", "auto")) else "float32"
 
 
 def _cost_key(run: RunSpec) -> tuple:
@@ -52,44 +69,52 @@ def _cost_key(run: RunSpec) -> tuple:
     )
 
 
-def estimate(planned: Iterable[RunSpec], everything: Iterable[RunSpec], context: StudyContext) -> list[float | None]:
+def estimate(planned: Iterable[RunSpec], measured: dict[tuple, float], context: StudyContext) -> list[float | None]:
     """Seconds of each planned run on this machine, one process at a time; None without a measurement.
 
     Args:
-        everything: the whole study. Its finished runs are the measurement; if none is like a planned run, a few
-            training steps of its size are timed once.
+        measured: what [`measured_seconds`] gives. If no finished run is like a planned one, a few training steps of
+            its size are timed once.
     """
-    known: dict[tuple, float | None] = dict(measured_seconds(everything, context.root))
+    known: dict[tuple, float | None] = dict(measured)
+    load_data = cache(partial(_data, context))
     seconds_per_step = cache(partial(_seconds_per_step, context.threads))
     seconds = []
     for run in planned:
         key = _cost_key(run)
         if key not in known:
-            known[key] = _expected_seconds(run, context, seconds_per_step)
+            known[key] = _expected_seconds(run, load_data, seconds_per_step)
         seconds.append(known[key])
     return seconds
 
 
-def _expected_seconds(run: RunSpec, context: StudyContext, seconds_per_step: Callable[..., float]) -> float | None:
+def _data(context: StudyContext, task: str, split: str) -> Any:
     from ..data.task_data import load_task_data
 
+    return load_task_data(get_task(task), split, context.data_dir(task))
+
+
+def _expected_seconds(
+    run: RunSpec, load_data: Callable[[str, str], Any], seconds_per_step: Callable[..., float]
+) -> float | None:
     if run.arm == BASELINE or run.protocol == PROBE:
         return None
     task, values = get_task(run.task), run.hyperparameters()
     batch = int(values["global_batch_size"])
     try:
-        data = load_task_data(task, run.data_split, context.data_dir(run.task))
+        data = load_data(run.task, run.data_split)
         length = _usual_length(data.splits["train"], task, run.kmer)
-        tuning = get_arm(run.arm).tuning
-        a_step = seconds_per_step(run.backbone, tuning, batch, length, values.get("precision", "auto"))
+        a_step = seconds_per_step(run.backbone, get_arm(run.arm).tuning, batch, length, _precision(run))
     except OSError:
         return None
     an_epoch = math.ceil(len(data.splits["train"]) * run.fraction / batch)
     steps = int(values["max_steps"]) if values["max_steps"] > 0 else math.ceil(an_epoch * values["num_train_epochs"])
     limit = values.get("max_eval_items") or math.inf
-    validation, test = (min(limit, len(data.splits[name])) for name in ("validation", task.test_split))
+    items = {name: min(limit, len(data.splits[name])) for name in ("validation", task.test_split)}
     every = values.get("eval_steps") or max(1, an_epoch // 3)
-    evaluated = validation * (steps // every + 1) + test
+    # a task that is tested on its validation set is not evaluated while it is trained
+    evaluations = 0 if task.test_split == "validation" else math.ceil(steps / every)
+    evaluated = evaluations * items["validation"] + sum(items.values())
     return a_step * (steps + _EVALUATION * evaluated / batch)
 
 
@@ -105,7 +130,10 @@ def _usual_length(rows: Any, task: Task, kmer: int | None) -> int:
 def _seconds_per_step(
     threads: int | None, backbone: str, tuning: str, batch: int, length: int, precision: str
 ) -> float:
-    """Times training steps of a model of this size on random ids."""
+    """Times training steps of a model of this size on random ids.
+
+    On a CPU it is this thread's time on the processor, which does not grow with what else the machine does.
+    """
     import torch
     from transformers import AutoConfig
 
@@ -113,7 +141,6 @@ def _seconds_per_step(
     from ..modeling_discipline import AutoModelForDisciplineClassification
     from ..performance import speed_up_training
     from ..processor import use_processor
-    from ..runs.precision import uses_bfloat16
     from ..runs.tuning import apply_tuning
 
     use_processor(threads)
@@ -126,20 +153,21 @@ def _seconds_per_step(
     model: Any = AutoModelForDisciplineClassification.from_config(config)
     speed_up_training(model)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    clock = time.perf_counter if device == "cuda" else time.thread_time
     model = apply_tuning(model, tuning, "measured").to(device).train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], fused=True)
     ids = torch.randint(config.vocab_size, (batch, length), device=device)
     labels, times = torch.zeros(batch, dtype=torch.long, device=device), []
     for _ in range(_TIMED_STEPS):
-        begun = time.perf_counter()
-        with torch.autocast(device, torch.bfloat16, enabled=uses_bfloat16(precision)):
+        begun = clock()
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
             loss = model(input_ids=ids, labels=labels).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
         if device == "cuda":
             torch.cuda.synchronize()
-        times.append(time.perf_counter() - begun)
+        times.append(clock() - begun)
     return min(times)
 
 

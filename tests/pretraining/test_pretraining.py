@@ -165,8 +165,8 @@ def of_new_vocabulary(argv: list[str], size: int) -> list[str]:
     return [*argv[:place], "--vocabulary_size", str(size), *argv[place + 2 :]]
 
 
-def here(argv: list[str]) -> Path:
-    """The same in this process, which has imported everything already; returns the folder of all steps."""
+def in_this_process(argv: list[str]) -> Path:
+    """Runs the command in this process, which has imported everything already; returns the folder of all steps."""
     return pretrain(*parse_pretraining(argv[2:])).parent
 
 
@@ -181,7 +181,7 @@ def test_a_pretraining_learns_and_leaves_a_series(
     held_out = text.parent / "held_out.txt"
     held_out.write_text("\n".join(text.read_text().splitlines()[:40]))
     argv += ["--validation_files", str(held_out), "--eval_steps", "30"]
-    out = here(argv)
+    out = in_this_process(argv)
     assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-6", "step-60"]
     record = json.loads((out / "pretraining.json").read_text())
     assert (record["steps"], record["checkpoint_steps"]) == (60, [0, 6, 60])
@@ -196,10 +196,10 @@ def test_a_pretraining_learns_and_leaves_a_series(
     assert not report["missing_keys"]
     assert model.config.vocab_size == 1600
     assert AutoTokenizer.from_pretrained(out / "step-60")("word3")["input_ids"] == [101, 1003, 102]
-    here(argv)
+    in_this_process(argv)
     assert "holds this pre-training, finished" in caplog.text
     with pytest.raises(ValueError, match="holds another pre-training: seed is 42 there, 1 asked"):
-        here([*argv, "--seed", "1"])
+        in_this_process([*argv, "--seed", "1"])
 
 
 def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
 
 def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     more = "--max_steps 30 --dropout 0 --next_sentence 1 --documents line --checkpoint_steps 100%".split()
-    here([*command(text, tiny_backbone, tmp_path / "one"), *more])
+    in_this_process([*command(text, tiny_backbone, tmp_path / "one"), *more])
     argv = [*command(text, tiny_backbone, tmp_path / "two")[1:], *more, "--use_cpu", "1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -251,14 +251,14 @@ def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbon
     (out / "tokenizer" / "mine.txt").write_text("mine")
     argv = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
     with pytest.raises(ValueError, match="minilm-l7"):
-        here([part if part != str(tiny_backbone) else "minilm-l7" for part in argv])
+        in_this_process([part if part != str(tiny_backbone) else "minilm-l7" for part in argv])
     with pytest.raises(ValueError, match="tokenizer: holds no vocabulary of a pre-training, which would replace it"):
-        here(of_new_vocabulary(argv, 300))
-    here(argv)
+        in_this_process(of_new_vocabulary(argv, 300))
+    in_this_process(argv)
     assert (out / "step-1").is_dir()
     assert (out / "tokenizer" / "mine.txt").read_text() == "mine"
     (out / "notes.txt").write_text("mine, too")
-    here([*argv, "--max_steps", "3", "--logging_steps", "1"])
+    in_this_process([*argv, "--max_steps", "3", "--logging_steps", "1"])
     assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-3"]
     assert (out / "notes.txt").is_file()
 
@@ -285,36 +285,36 @@ def test_what_is_refused_leaves_a_finished_series_alone(
 ) -> None:
     argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
     argv = argv if vocabulary == "--vocabulary_from" else of_new_vocabulary(argv, 300)
-    out = here(argv)
+    out = in_this_process(argv)
     before = held(out)
     (tmp_path / "short.txt").write_text("word1 word2\n")
     (tmp_path / "other.txt").write_text(text.read_text().replace("word1 ", "word2 "))
     named = {name: str(tmp_path / f"{name.lower()}.txt") for name in ("SHORT", "OTHER")}
     with pytest.raises(ValueError, match=message):
-        here([*argv, *(named.get(part, part) for part in more)])
+        in_this_process([*argv, *(named.get(part, part) for part in more)])
     assert held(out) == before
 
 
 def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_path: Path) -> None:
     argv = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
     with pytest.raises(ValueError, match="hidden size 65"):
-        here([*of_new_vocabulary(argv, 300), "--hidden_size", "65"])
-    out = here(of_new_vocabulary(argv, 280))
+        in_this_process([*of_new_vocabulary(argv, 300), "--hidden_size", "65"])
+    out = in_this_process(of_new_vocabulary(argv, 280))
     assert len(AutoTokenizer.from_pretrained(out / "step-1")) <= 280, "the vocabulary of the first try is not taken"
     with pytest.raises(ValueError, match="vocabulary_size is 280 there, 300 asked"):
-        here(of_new_vocabulary(argv, 300))
+        in_this_process(of_new_vocabulary(argv, 300))
 
 
 def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     with run_files.locked(tmp_path / "out"), pytest.raises(OSError, match="out: another process is"):
-        here(command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1"))
+        in_this_process(command(text, tiny_backbone, tmp_path / "out", "--max_steps", "1"))
 
 
 def test_bfloat16_is_what_is_computed_in(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     curves = []
     for precision in ("float32", "bfloat16"):
         argv = ["--max_steps", "4", "--logging_steps", "1", "--precision", precision]
-        out = here(command(text, tiny_backbone, tmp_path / precision, *argv))
+        out = in_this_process(command(text, tiny_backbone, tmp_path / precision, *argv))
         assert json.loads((out / "pretraining.json").read_text())["arguments"]["precision"] == precision
         curves.append(losses(out))
     assert curves[0] != curves[1]
@@ -340,7 +340,7 @@ def of_dna(genome: Path, backbone: Path, output: Path, *more: str) -> list[str]:
 def test_sequences_give_a_backbone_that_train_takes(
     start: str, genome: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--start", start))
+    out = in_this_process(of_dna(genome, tiny_backbone, tmp_path / "out", "--start", start))
     assert json.loads((out / "pretraining.json").read_text())["arguments"]["start"] == start
     assert losses(out)[-1] < 2.2 < 5 < losses(out)[0]  # log(4) is 1.39, log(1600) is 7.4
     words = "embeddings.word_embeddings.weight"
@@ -357,7 +357,7 @@ def test_sequences_give_a_backbone_that_train_takes(
 
 
 def test_train_goes_on_from_pretrained_sequences(genome: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    out = here(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
+    out = in_this_process(of_dna(genome, tiny_backbone, tmp_path / "out", "--max_steps", "2"))
     argv = f"--backbone {out / 'step-2'} --max_steps 1 --max_eval_items 20 --fraction 0.05 --threads 1"
     found: list[Path] = []
     train_all([*argv.split(), "--output_dir", str(tmp_path / "runs")], on_finished=found.append)
@@ -411,8 +411,8 @@ def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone
     AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(wrong)
     argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
     with pytest.raises(ValueError, match="the model has 1500 entries, the tokenizer's ids go up to 1599"):
-        here(from_backbone(argv, wrong))
-    out = here(from_backbone(argv))
+        in_this_process(from_backbone(argv, wrong))
+    out = in_this_process(from_backbone(argv))
     kept = load_file(out / "step-0" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     assert torch.equal(kept, load_file(tiny_backbone / "model.safetensors")["embeddings.word_embeddings.weight"])
 
@@ -420,4 +420,4 @@ def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone
 def test_going_on_from_a_model_that_is_not_whole(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     broken = broken_backbone(tiny_backbone, tmp_path / "broken", "other names")
     with pytest.raises(ValueError, match="not a checkpoint of bert: it lacks"):
-        here(from_backbone(command(text, tiny_backbone, tmp_path / "out"), broken))
+        in_this_process(from_backbone(command(text, tiny_backbone, tmp_path / "out"), broken))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from file_damage import damage, edit
-from made_runs import make_failure, make_run, make_study, make_study_runs
+from made_runs import make_failure, make_items, make_run, make_study, make_study_runs
 
 from hf_bertx import run_files
 from hf_bertx.arms import ARMS
@@ -31,8 +31,9 @@ from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_t
 from hf_bertx.report.records import RunsFolder, collect_runs, read_runs
 from hf_bertx.report.tables import markdown as run_table_markdown
 from hf_bertx.report.tables import tables
-from hf_bertx.report.write import Report, build_report, report_markdown, write_report
+from hf_bertx.report.write import Report, build_report, report_markdown, report_rows, write_report
 from hf_bertx.study.archive import read_archive
+from hf_bertx.tasks import TASKS
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +87,8 @@ def test_a_folder_without_runs_is_refused(folder: str, message: str, tmp_path: P
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        ([{}, {"seed": 1, "fingerprint": "f" * 64}], r"seed-1 belong to one cell and were made from different data"),
+        ([{}, {"seed": 1, "fingerprint": "f" * 64}], r"seed-1 are of one task and split and were made from different"),
+        ([{}, {"arm": "rand", "fingerprint": "f" * 64}], "are of one task and split and were made from different"),
         ([{"root": "a"}, {"root": "b"}], "are the same run, seed 0; report one of them"),
         ([{}, {"seed": 1, "items": 150}], r"name the same data and predict other items \(150 and 160\)"),
         ([{"task_name": "glue-rte", "arm": "shift_1000", "hyperparameters": {"eval_strategy": "steps"}}],
@@ -185,7 +187,7 @@ def test_cells_of_an_arm_say_what_sets_them_apart(tmp_path: Path) -> None:
     assert sorted(differs, key=str) == [{"kmer": 3}, {"kmer": None}]
 
 
-def test_arms_are_compared_and_corrected_over_tasks(report: Report, tmp_path: Path) -> None:
+def test_arms_are_compared_and_corrected_over_tasks(report: Report) -> None:
     tests = {(t.first.task.name, t.first.name, t.second.name): t for t in report.tests if t.first.fraction == 1}
     family = [t for (_, *pair), t in tests.items() if pair == ["bert", "re_emb"]]
     assert [t.tasks for t in family] == [5] * 5
@@ -197,9 +199,6 @@ def test_arms_are_compared_and_corrected_over_tasks(report: Report, tmp_path: Pa
     pairs = [("dna-splice", "bert", "kmer-logistic"), ("glue-stsb", "shift_1000", "shift_1000_rand")]
     assert set(pairs) <= set(tests)
     assert ("dna-splice", "rand", "bert") not in tests
-    make_run(tmp_path, arm="bert")
-    make_run(tmp_path, arm="rand", fingerprint="f" * 64)  # other data
-    assert compare_arms(make_cells(collect_runs(tmp_path), resamples=50)) == []
 
 
 @pytest.mark.parametrize(
@@ -417,6 +416,51 @@ def test_an_archive_is_reported_like_its_folder(tmp_path: Path, capsys: pytest.C
 def archived(name: str, folder: Path) -> RunsFolder:
     read_archive(ROOT / "results" / name / "runs.tar.xz", folder)
     return read_runs(folder)
+
+
+def test_runs_on_other_test_items_stand_apart(tmp_path: Path) -> None:
+    """Of two studies: one tests on at most 60 items."""
+    for limit, items in ((None, 160), (60, 60)):
+        for arm in ("bert", "rand"):
+            make_run(tmp_path / str(limit), arm=arm, items=items, specification={"max_eval_items": limit})
+    runs = read_runs(tmp_path)
+    report = build_report(runs, resamples=50)
+    assert sorted(floor.items for floor in report.floors.values()) == [60, 160]
+    for table in report.tables:
+        truth = make_items(TASKS["dna-splice"], 160 if table.max_eval_items is None else 60)[1]
+        floor = next(row for row in table.rows if row.kind == "floor").ours[6]
+        assert floor is not None
+        assert floor.mean == pytest.approx(np.bincount(truth).max() / len(truth))
+    assert sorted({cell.setup for cell in report.cells}) == [
+        "minilm-l6, recommended, paper", "minilm-l6, recommended, paper, at most 60 test items"
+    ]  # fmt: skip
+    named = ("task", "row", "kind", "arm", "backbone", "split", "fraction", "first", "second", "max_eval_items")
+    for name in ("paper_tables", "cells", "comparisons", "confusion"):
+        rows = report_rows(report)[name]
+        names = {tuple(row.get(key) for key in (*named, "true", "given")) for row in rows}
+        assert len(names) == len(rows), name  # a row says what it is of
+    titles = sorted(run_table_markdown(table).splitlines()[0] for table in tables(runs))
+    assert titles[1] == f"{titles[0]}, at most 60 test items"
+
+
+def test_a_table_of_runs_has_one_kind_of_run(tmp_path: Path) -> None:
+    for number, kmer in enumerate((None, 3)):
+        make_run(tmp_path / str(number), specification={} if kmer is None else {"kmer": kmer})
+    titles = sorted(run_table_markdown(table).splitlines()[0] for table in tables(read_runs(tmp_path)))
+    assert titles == [f"## dna-splice, minilm-l6, protocol `recommended`{more}" for more in ("", ", kmer 3")]
+
+
+def test_probes_of_several_sizes_are_told_apart(tmp_path: Path) -> None:
+    for size in (100, 1000):
+        for arm in ("bert", "rand"):
+            of = {"protocol": "probe", "specification": {"items": size}}
+            results = make_run(tmp_path / str(size), "glue-rte", arm, **of) / "results.json"
+            edit(results, tried=[{"layer": 1, "pooling": "mean", "test": 0.5}], train_items=size)
+    report = build_report(read_runs(tmp_path), resamples=50)
+    rows = report_rows(report)
+    assert [row["train_items"] for row in rows["comparisons"]] == [100, 1000]
+    assert {row["items"] for row in rows["paper_tables"]} == {100, 1000}
+    assert "were chosen on held-out training items" in run_table_markdown(tables(report.runs)[0])
 
 
 def test_the_archived_demo_gives_its_table(tmp_path: Path) -> None:

@@ -93,6 +93,8 @@ def test_it_fits_and_can_be_read(width: int, scheme: str, browser: Any, path: Pa
     ground = tab.evaluate(f"() => {{ {SCRIPT} return light(ground(document.querySelector('figure'))); }}")
     assert (ground > 0.5) == (scheme == "light")
     assert tab.locator("figure").count() == 8
+    heads = "[...document.querySelectorAll('#tables thead tr + tr th')].map(e => getComputedStyle(e).textAlign)"
+    assert set(tab.evaluate(heads)) == {"right"}  # as the numbers below them
     assert tab.evaluate("Math.min(...[...document.querySelectorAll('figure svg')].map(e => e.clientWidth))") > 200
 
 

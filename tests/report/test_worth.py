@@ -12,7 +12,7 @@ from hf_bertx.report.figures import save_figures
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import paper_tables
 from hf_bertx.report.records import collect_runs
-from hf_bertx.report.worth import side_by_side, worth_markdown, worth_panels
+from hf_bertx.report.worth import side_by_side, worth, worth_markdown, worth_panels
 
 
 def fields(line: str) -> list[str]:
@@ -54,6 +54,56 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
     assert splice[7].startswith(score)
     assert splice[7].endswith(name)
     assert "60.2 / " in next(line for line in texts.splitlines() if "rte" in line)
+
+
+def test_a_method_has_one_difference_a_task(tmp_path: Path) -> None:
+    """The arm's own control counts, and runs on other test items are a method of their own."""
+    for arm, skill in (("shift_1000", 1.5), ("shift_1000_rand", 0.5), ("rand", 1.4)):
+        make_run(tmp_path, "glue-rte", arm, skill=skill)
+        make_run(tmp_path / "few", "glue-rte", arm, skill=skill, items=40, specification={"max_eval_items": 40})
+    tests = compare_arms(make_cells(collect_runs(tmp_path), resamples=50))
+    (members,) = worth(tests).values()
+    assert sorted((test.second.name, test.first.method) for test in members) == [
+        ("shift_1000_rand", "fine-tuned"), ("shift_1000_rand", "fine-tuned, at most 40 test items")
+    ]  # fmt: skip
+
+
+def test_side_by_side_each_value_is_of_its_task(tmp_path: Path) -> None:
+    """Tables of the user's own tasks may have different columns."""
+    for task, protocol, items in (("one", "recommended", 160), ("two", "recommended", 80), ("two", "probe", 80)):
+        of = {"protocol": protocol, "specification": {"items": "all"} if protocol == "probe" else {}}
+        for arm in ("bert", "rand"):
+            order = make_run(tmp_path / task, arm=arm, items=items, **of) / "run.json"
+            edit(order, lambda c, task=task: c["specification"].update(task=task))
+            edit(order, lambda c, task=task: c["task"].update(name=task, published=[], hosted=False))
+    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    text = side_by_side(paper_tables(cells, floors(cells)), cells)
+    rows = {row[0]: row for line in text.splitlines() if line.startswith("| ") and (row := fields(line))}
+    means = {(c.task.name, c.name, c.specification["protocol"]): f"{100 * (c.mean or 0):.1f}" for c in cells}
+    place = rows["task, score"].index("rand")
+    assert rows["one, accuracy"][place] == f"- / {means['one', 'rand', 'recommended']} / -"
+    both = means["two", "rand", "recommended"], means["two", "rand", "probe"]
+    assert rows["two, accuracy"][place] == f"- / {both[0]} / {both[1]}"
+
+
+def test_arms_stand_before_the_floor(tmp_path: Path) -> None:
+    make_run(tmp_path, arm="bert", protocol="probe", specification={"items": 100})
+    for arm in ("bert", "rand", "lora"):
+        make_run(tmp_path, arm=arm)
+    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    head = side_by_side(paper_tables(cells, floors(cells)), cells).splitlines()[4]
+    assert fields(head) == ["task, score", "BERT", "rand", "lora", "floor", "best plain baseline"]
+
+
+def test_a_baseline_is_of_the_same_test_items(tmp_path: Path) -> None:
+    for limit, baseline, skill in ((None, "nearest", 0.5), (40, "tfidf-logistic", 3.0)):
+        items = limit or 160
+        folder = make_run(tmp_path, "glue-sst2", "baseline", backbone=baseline, protocol="baseline", skill=skill,
+                          items=items, specification={"max_eval_items": limit})  # fmt: skip
+        edit(folder / "results.json", tried=[{"C": 1, "validation_accuracy": 0.5 + skill / 10}])
+    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    named = [best_baseline(cells, "glue-sst2", "paper", limit) for limit in (None, 40, 3000)]
+    assert [cell and cell.name for cell in named] == ["nearest", "tfidf-logistic", "nearest"]
 
 
 @pytest.mark.parametrize(("sizes", "shown"), [(["all"], "all"), (["all", 100, 1000], "1,000")])

@@ -11,7 +11,7 @@ from transformers import TrainingArguments
 
 from hf_bertx import run_files
 from hf_bertx.data.task_data import load_task_data
-from hf_bertx.launch import main
+from hf_bertx.launch import main, train
 from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.runs.arguments import USER_DATA_OPTIONS, parse_arguments, read_options
 from hf_bertx.runs.order import check_same, run_order
@@ -251,3 +251,16 @@ def test_fp16_and_bf16_take_the_place_of_auto(
     for read in (lambda argv: read_options(argv).training, lambda argv: parse_pretraining(argv)[1]):
         training = read(words.split())
         assert (training.fp16, training.bf16) == expected
+
+
+@pytest.mark.parametrize(
+    ("spec", "call"),
+    [
+        (RunSpec.of_baseline("majority"), "baselines.runs.run_baseline"),
+        (RunSpec.of_probe(), "probing.runs.run_probes"),
+    ],
+)
+def test_train_says_what_fits_a_baseline_or_a_probe(spec: RunSpec, call: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"is fitted, not trained; call hf_bertx.{call}"):
+        train(spec, tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import huggingface_hub
 import pytest
+import torch
 import yaml
 from python_processes import run_python
 from small_studies import SMALL, environment, start, write
@@ -22,6 +23,7 @@ from hf_bertx.data.task_data import load_task_data
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.study.archive import read_archive
 from hf_bertx.study.choice import choose
+from hf_bertx.study.estimate import _seconds_per_step as seconds_per_step
 from hf_bertx.study.estimate import estimate, measured_seconds
 from hf_bertx.study.execution import StudyContext, is_finished, missing, write_plan
 from hf_bertx.study.plan import NAMED, load_study, named_studies
@@ -273,7 +275,8 @@ def test_a_plan_says_how_long_it_takes(
     file, root, _ = finished
     runs = load_study(file).runs
     seconds = [run_files.read_json(run.folder(root) / run_files.RESULTS)["total_seconds"] for run in runs]
-    assert estimate(runs, runs, StudyContext(root)) == [sorted(seconds)[1] / 2 + sorted(seconds)[2] / 2] * 4
+    measured = measured_seconds(runs, root)
+    assert estimate(runs, measured, StudyContext(root)) == [sorted(seconds)[1] / 2 + sorted(seconds)[2] / 2] * 4
     assert measured_seconds(runs, tmp_path) == {}
     file = small(tmp_path, tiny_backbone, overrides={**SMALL["overrides"], "report_to": ["tensorboard"]})
     assert main(["study", file, "--runs", str(tmp_path / "new"), "--dry_run"]) == 0
@@ -283,7 +286,31 @@ def test_a_plan_says_how_long_it_takes(
     assert "not measured" not in printed  # a few steps were timed
     assert not (tmp_path / "new").exists()
     unknown = RunSpec("dna-h4", "bert", str(tiny_backbone), "recommended", "paper", 0)
-    assert estimate([unknown], [unknown], StudyContext(tmp_path)) == [None]  # its data is not here
+    assert estimate([unknown], {}, StudyContext(tmp_path)) == [None]  # its data is not at hand
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        (run_files.RUN, {"machine": {"system": "Linux", "processor": "another", "cores": 16, "gpu": "NVIDIA H100"}}),
+        (run_files.RESULTS, {"resumed_from_step": 4}),  # its seconds are those of the last part
+    ],
+)
+def test_a_plan_measures_by_whole_runs_of_this_machine(
+    finished: tuple[str, Path, str], tmp_path: Path, file: str, change: dict[str, Any]
+) -> None:
+    runs, root = load_study(finished[0]).runs, tmp_path / "runs"
+    shutil.copytree(finished[1], root)
+    assert measured_seconds(runs, root)
+    for run in runs:
+        path = run.folder(root) / file
+        run_files.write_json(path, {**run_files.read_json(path), **change})
+    assert measured_seconds(runs, root) == {}
+
+
+def test_a_timed_step_leaves_out_waiting(tiny_backbone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda optimizer: time.sleep(0.5))
+    assert seconds_per_step(1, str(tiny_backbone), "full", 2, 8, "float32") < 0.5
 
 
 def test_a_dry_run_does_not_wait_for_a_silent_hub(

@@ -51,6 +51,11 @@ def test_a_study_goes_on_from_an_archive(
     assert run_study(file, StudyContext(tmp_path / "runs", threads=1), archive=archive) == 0
     capsys.readouterr()
     file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0, 1]})
+    assert run_study(file, StudyContext(tmp_path / "new"), from_archive=archive, dry_run=True) == 0
+    printed = capsys.readouterr().out
+    assert "1 finished runs in" in printed
+    assert "2 runs, 1 finished, 1 to do" in printed
+    assert not (tmp_path / "new").exists()  # a dry run writes nothing
     given = {"archive": archive, "from_archive": archive, "time_limit": 1e-3}
     assert run_study(file, StudyContext(tmp_path / "new"), **given) == 75
     printed = capsys.readouterr().out
