@@ -103,7 +103,7 @@ def load_task_data(
 
 def check_split(split: str) -> None:
     """Raises a ValueError for a name that no split of a data set has."""
-    if split not in SPLITS and not re.fullmatch("fold-[0-9]+", split):
+    if split not in SPLITS and not re.fullmatch("fold-[0-9]+", str(split)):
         raise ValueError(f"unknown split {split!r}; allowed: {', '.join(SPLITS)}, or fold-N of a cross-validation")
 
 

@@ -7,13 +7,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from .. import run_files
+from ..arms import BASELINE
 from ..probing.seeds import LEFT_OUT
 from ..processor import usable_cores
+from ..protocols import PROBE
 from ..runs.spec import RunSpec, option_words
 from ..runs.time_limit import DEADLINE, deadline
 from .archive import check_name, read_archive, write_archive
@@ -71,6 +73,7 @@ def run_study(
             added = read_archive(from_archive, archived.root, failed=False)
             print(f"{added} finished runs {'in' if dry_run else 'added from'} {from_archive}")
         todo = missing(study, context)
+        _check_options(todo, context.root)
         if dry_run:
             todo = missing(replace(study, runs=tuple(todo)), archived)
             _print_counts(study, len(todo))
@@ -97,6 +100,26 @@ def run_study(
     for choice in write_choices(study, context.root):
         print(choice.line())
     return status
+
+
+def _check_options(runs: Iterable[RunSpec], root: Path) -> None:
+    """Reads the command line of each training, so that a study with a wrong option does not begin.
+
+    Raises:
+        ValueError: an option that a run would refuse; the message names the first run that has it.
+    """
+    from ..runs.arguments import parse_arguments
+
+    read = set()
+    for run in runs:
+        options = run.task, run.protocol, repr(run.overrides)
+        if run.arm == BASELINE or run.protocol == PROBE or options in read:
+            continue
+        read.add(options)
+        try:
+            parse_arguments(run.arguments(root))
+        except ValueError as error:
+            raise ValueError(f"{run.label}: {error}") from None
 
 
 def _print_counts(study: Study, left: int) -> None:

@@ -36,6 +36,7 @@ _FIELDS = (
     "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions kmers items "
     "overrides grid choose_by parts"
 ).split()
+_OF_ALL_PARTS = ("plan", "series", "choose_by", "parts")
 _NOT_OF_PROBES = ("baselines", "checkpoints", "fractions", "grid", "overrides", "series")
 _CHOOSE_BY = ("validation", "train_loss")
 _CHECKPOINTS = ("all", "last")
@@ -105,7 +106,7 @@ def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
         try:
             if not isinstance(part, dict):
                 raise ValueError(f"holds {type(part).__name__}, not a mapping of fields")
-            _check_names(part, [field for field in _FIELDS if field != "series"], "field of a part")
+            _check_names(part, [field for field in _FIELDS if field not in _OF_ALL_PARTS], "field of a part")
             runs += _part({**shared, **part}, choose_by)
         except (TypeError, ValueError) as error:
             raise ValueError(f"part {number}: {error}" if "parts" in content else str(error)) from None
@@ -150,6 +151,9 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
     _check_fit(content.get("split"), tasks, arms, backbones, kmers)
     protocol_name = content.get("protocol", "recommended")
     if protocol_name == PROBE:
+        own = next((name for name, overrides in {**tasks, **arms}.items() if overrides), None)
+        if own is not None:
+            raise ValueError(f"protocol {PROBE} does not use what {own} overrides; a probe has no such arguments")
         yield from _probes(content, itertools.product(seeds, tasks, backbones, arms, kmers))
         return
     if "items" in content:
@@ -225,6 +229,10 @@ def _baselines(
     if names != "plain" and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         raise ValueError(f"baselines is {names!r}; give a list of names, or the word plain")
     split = content.get("split") or "paper"
+    for baseline in [] if names == "plain" else map(get_baseline, names):
+        misfits = [baseline.misfit(get_task(name)) for name in tasks]
+        if None not in misfits:
+            raise ValueError(f"baseline {baseline.name!r} fits none of the tasks: {misfits[0]}")
     for name in tasks:
         task = get_task(name)
         asked = baselines_for(task) if names == "plain" else names
@@ -283,7 +291,11 @@ def _grid(value: Any) -> list[dict[str, Any]]:
 
 def _list(content: dict[str, Any], name: str, default: list, kind: Any) -> list:
     value = content.get(name, default)
-    if not isinstance(value, list) or not value or not all(isinstance(v, kind) and v is not True for v in value):
+    if (
+        not isinstance(value, list)
+        or not value
+        or not all(isinstance(v, kind) and not isinstance(v, bool) for v in value)
+    ):
         raise ValueError(f"{name} is {value!r}; give a list, e.g. {default}")
     return value
 

@@ -122,12 +122,46 @@ def test_a_part_may_hold_baselines_alone(tmp_path: Path) -> None:
         ({"parts": 3}, "parts is 3; give a list of mappings of fields"),
         ({"protocol": ["paper"]}, "unknown protocol ['paper']; did you mean 'paper'?"),
         ({"protocol": "probe", "overrides": {}, "split": "groupd"}, "unknown split 'groupd'; allowed: paper"),
+        ({"split": ["paper"]}, "unknown split ['paper']; allowed: paper"),
+        ({"seeds": [False]}, "seeds is [False]; give a list, e.g. [0, 1, 2]"),
+        ({"parts": [{"choose_by": "train_loss"}]}, "part 1: unknown field of a part 'choose_by'"),
+        ({"parts": [{"parts": [{}]}]}, "part 1: unknown field of a part 'parts'"),
+        ({"baselines": ["majority", "tfidf-ridge"]}, "baseline 'tfidf-ridge' fits none of the tasks: it reads text"),
+        (
+            {"protocol": "probe", "overrides": {}, "tasks": {"dna-splice": {"max_eval_items": 9}}},
+            "protocol probe does not use what dna-splice overrides",
+        ),
+        (
+            {"protocol": "probe", "overrides": {}, "arms": {"bert": None, "rand": {"learning_rate": 1e-3}}},
+            "protocol probe does not use what rand overrides",
+        ),
     ],
 )
 def test_a_wrong_file_is_one_message(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"mine.yaml|unknown") as error:
         load_study(write(tmp_path, {**SMALL, **change}))
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"optimizer": "adm"}, "unknown optimizer 'adm'; did you mean 'adam'?"),
+        ({"precision": "half"}, "unknown precision 'half'"),
+        ({"class_weights": "equal"}, "--class_weights is 'equal'; allowed: balanced"),
+        ({"max_eval_items": 10.0}, "invalid int value: '10.0'"),
+        ({"lr_scheduler_type": "linea"}, "invalid choice: 'linea'"),
+    ],
+)
+def test_a_study_with_a_wrong_option_does_not_begin(
+    overrides: dict[str, Any], message: str, tiny_backbone: Path, tmp_path: Path, refusal: Any
+) -> None:
+    file, root = small(tmp_path, tiny_backbone, overrides=overrides), tmp_path / "runs"
+    for more in ([], ["--dry_run"]):
+        line = refusal(main, "study", file, "--runs", str(root), *more)
+        assert "dna-splice" in line
+        assert message in line
+    assert not root.exists()
 
 
 @pytest.mark.parametrize(
