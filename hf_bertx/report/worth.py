@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..tasks import TASKS, Task
-from .cells import Cell, best_baseline
+from .cells import LITTLE, Cell, best_baseline
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Kind, Panel
 from .formatting import bracketed, grouped, markdown_table, method_name, percent, short_name, shown_backbone
 from .paper_tables import FLOOR, PaperRow, PaperTable, ours_text
+from .records import Planned
 
 _PAIRS: tuple[tuple[str, str], ...] = (("bert", "rand"),)
 # Text with its own token ids is what the backbone was pre-trained on, so text tasks are compared when shifted.
@@ -118,12 +119,16 @@ def _baseline_text(cell: Cell | None, interval: bool = False) -> str:
     return "" if cell is None else f"{percent(cell.mean)}{bracketed(cell.interval) if interval else ''} ({cell.name})"
 
 
-def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell]) -> str:
+def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell], planned: Iterable[Planned] = ()) -> str:
     """The paper's tables with every method in one: a row a task, a column an arm.
 
     Of probes, those with the training items that fill most cells; the largest of equals.
+
+    Args:
+        planned: runs that a study asks for; a cell of theirs without a finished run shows `...`.
     """
     parts: list[str] = []
+    open_cells = set(map(_planned_cell, planned))
     for members in grouped(tables, lambda table: (table.number, table.backbone, table.split)).values():
         probes = [table for table in members if table.items is not None]
         drawn = [table for table in probes if table.items != "all"]
@@ -136,14 +141,15 @@ def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell]) -> str:
         lines = [
             [
                 f"{short_name(task)}, {task.metric}",
-                *(_values(shown, rows, label, task) for label in labels),
+                *(_values(shown, rows, label, task, open_cells) for label in labels),
                 _baseline_text(best_baseline(cells, task.name, first.split, first.max_eval_items)) or "-",
             ]
             for task in {task.name: task for table in shown for task in table.tasks}.values()
         ]
         ways = [method_name(table.protocol, table.items, table.max_eval_items) for table in shown]
         title = f"{first.title}: {shown_backbone(first.backbone)}, split {first.split}"
-        parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. A dash: no run.", ""]
+        empty = "A dash: no run." + " `...`: planned, not finished." * bool(open_cells)
+        parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. {empty}", ""]
         parts += [markdown_table(["task, score", *labels, "best plain baseline"], lines), ""]
     return "\n".join(parts)
 
@@ -152,7 +158,20 @@ def _by_label(table: PaperTable) -> dict[str, PaperRow]:
     return {row.label: row for row in table.rows if row.kind != "baseline"}
 
 
-def _values(tables: Sequence[PaperTable], rows: Sequence[dict[str, PaperRow]], label: str, task: Task) -> str:
+def _planned_cell(run: Planned) -> tuple[Any, ...]:
+    """Task, arm, backbone, protocol, split, training items of a probe, share of the data."""
+    s = run.specification
+    share = s["fraction"] if s["fraction"] <= LITTLE else 1.0  # another share stands in the row of all data
+    return s["task"], s["arm"], s["backbone"], s["protocol"], s["split"], s["overrides"].get("items"), share
+
+
+def _values(
+    tables: Sequence[PaperTable],
+    rows: Sequence[dict[str, PaperRow]],
+    label: str,
+    task: Task,
+    open_cells: set[tuple[Any, ...]],
+) -> str:
     """The paper's score of a task and those of each method; of floors one, where all methods have the same."""
     paper, scores = "", []
     for table, each in zip(tables, rows, strict=True):
@@ -163,7 +182,11 @@ def _values(tables: Sequence[PaperTable], rows: Sequence[dict[str, PaperRow]], l
         row, place = each[label], names.index(task.name)
         printed, ours = row.paper[place], row.ours[place]
         paper = paper if printed is None else f"{printed:.1f}"
-        scores.append("" if ours is None else percent(ours.mean) + (ours.part if isinstance(ours, Cell) else ""))
+        key = task.name, row.arm, table.backbone, table.protocol, table.split, table.items, row.fraction
+        if ours is None or ours.mean is None:
+            scores.append("..." if key in open_cells else "")
+        else:
+            scores.append(percent(ours.mean) + (ours.part if isinstance(ours, Cell) else ""))
     if label == FLOOR and len(set(filter(None, scores))) == 1:
         return max(scores)
     return " / ".join(score or "-" for score in (paper, *scores)) if any((paper, *scores)) else "-"

@@ -70,7 +70,7 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     rows = report_rows(report)
     texts = {"table.md": "\n".join(map(markdown, by_run)), "report.md": report_markdown(report)}
     if worth(report.tests):
-        beside = side_by_side(report.tables, report.cells)
+        beside = side_by_side(report.tables, report.cells, report.runs.planned)
         texts["worth.md"] = f"{worth_markdown(report.tests, report.cells)}\n{beside}"
     judged = judge(report.tests, report.plateau_tests)
     if judged:

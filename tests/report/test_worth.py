@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 from file_damage import edit
-from made_runs import make_run
+from made_runs import make_run, make_study
 
 from hf_bertx.report.cells import best_baseline, floors
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.figures import save_figures
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import paper_tables
-from hf_bertx.report.records import collect_runs
+from hf_bertx.report.records import collect_runs, read_runs
 from hf_bertx.report.worth import side_by_side, worth, worth_markdown, worth_panels
 
 
@@ -115,6 +115,22 @@ def test_probes_of_one_size_are_compared(tmp_path: Path, sizes: list, shown: str
     text = worth_markdown(compare_arms(cells), cells)
     assert f"| task | score | paper | probe, {shown} items |\n" in text
     assert f"the paper's score / probe, {shown} items." in side_by_side(paper_tables(cells, floors(cells)), cells)
+
+
+def test_a_planned_run_that_has_not_begun_is_no_dash(tmp_path: Path) -> None:
+    for arm in ("bert", "rand"):
+        make_run(tmp_path, "dna-splice", arm)
+    missing = [{"task": "dna-h4", "arm": "bert", "seed": 0}, {"task": "dna-h3", "arm": "rand", "seed": 0}]
+    make_study(tmp_path, "mine", [*missing, {"task": "dna-splice", "arm": "bert", "seed": 1}])
+    runs = read_runs(tmp_path)
+    cells = make_cells(runs.records, resamples=20)
+    text = side_by_side(paper_tables(cells, floors(cells)), cells, runs.planned)
+    assert "A dash: no run. `...`: planned, not finished." in text
+    head, *rows = (fields(line) for line in text.splitlines() if line.startswith("| "))
+    shown = {row[0].partition(",")[0]: dict(zip(head, row, strict=True)) for row in rows}
+    assert (shown["h4"]["BERT"], shown["h4"]["rand"]) == ("86.2 / ...", "66.5 / -")
+    assert (shown["h3"]["BERT"], shown["h3"]["rand"]) == ("83.0 / -", "75.6 / ...")
+    assert "..." not in shown["splice"]["BERT"]
 
 
 def test_on_glue_a_baseline_is_chosen_on_held_out_items(tmp_path: Path) -> None:
