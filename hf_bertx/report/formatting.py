@@ -64,11 +64,11 @@ def limit_of_items(protocol: str, limit: int | None) -> str:
 
 
 def method_name(protocol: str, items: int | str | None, limit: int | None) -> str:
-    """How a score was made: `probe, 1,000 items`, `fine-tuned`; `fine-tuned, paper` by another protocol."""
+    """How a score was made: `probe, 1,000 items`, `fine-tuned`; `fine-tuned, protocol paper` by another protocol."""
     if protocol == PROBE:
         name = f"probe, {items:,} items" if isinstance(items, int) else f"probe, {items} items"
     else:
-        name = "fine-tuned" if protocol == "recommended" else f"fine-tuned, {protocol}"
+        name = "fine-tuned" if protocol == "recommended" else f"fine-tuned, protocol {protocol}"
     return name + limit_of_items(protocol, limit)
 
 

@@ -55,7 +55,7 @@ def test_every_archived_collapse_is_found_and_no_other_run() -> None:
             counted[alike, near_constant_loss(log, CONSTANT[task.name], results["steps"]) is not None] += 1
     # of those that collapsed three have a lower loss: at the lowest rate of a search they are still learning. Of the
     # others a few have the loss of the constant answer, but their answers differ, above all of `re_emb` on text
-    assert (counted[True, True], counted[True, False]) == (48, 3)
+    assert (counted[True, True], counted[True, False]) == (51, 3)
     assert counted[False, False] >= 388
     assert counted[False, True] < 0.05 * counted[False, False]
 
