@@ -158,11 +158,15 @@ class Run:
         for name in SPECIFICATION:
             if name not in specification:
                 raise ValueError(f"{path}: its specification does not say {name!r}; remove the folder to run again")
-        if not isinstance(order.get("task"), dict):
-            raise ValueError(f"{path}: it has no task; remove the folder to run again")
-        results = _read_or_none(folder / run_files.RESULTS)
-        if results is not None and not (isinstance(results, dict) and isinstance(results.get("metrics"), dict)):
-            raise ValueError(f"{folder / run_files.RESULTS}: it has no metrics; remove the folder to run again")
+        try:
+            task = Task.from_dict(order["task"])
+            path = folder / run_files.RESULTS
+            results = _read_or_none(path)
+            if results is not None:
+                float(results["metrics"][task.test_split][task.metric])
+        except (KeyError, TypeError) as error:
+            what = f"{type(error).__name__}: {first_line(error)}"
+            raise ValueError(f"{path}: damaged ({what}); remove the folder to run again") from None
         # the log of a finished run was written before its results
         has_log = results is not None or (folder / run_files.LOG).is_file()
         log = run_files.read_json(folder / run_files.LOG) if has_log else []
@@ -270,12 +274,9 @@ class Run:
 
     def seeds(self) -> list[Run]:
         """The finished runs of this cell on the same data that lie beside this one, itself included, by seed."""
-        runs = []
-        for path in self.folder.resolve().parent.glob(f"*/{run_files.RUN}"):
-            if (path.parent / run_files.RESULTS).is_file():
-                other = Run.open(path.parent)
-                if (other.cell, other.fingerprint) == (self.cell, self.fingerprint):
-                    runs.append(other)
+        beside = self.folder.resolve().parent.glob(f"*/{run_files.RUN}")
+        runs = [Run.open(path.parent) for path in beside if (path.parent / run_files.RESULTS).is_file()]
+        runs = [run for run in runs if (run.cell, run.fingerprint) == (self.cell, self.fingerprint)]
         return sorted(runs, key=lambda run: run.specification["seed"])
 
 

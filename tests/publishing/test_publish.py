@@ -307,7 +307,7 @@ def test_a_space_is_the_folder_of_an_app(tmp_path: Path, publish: Publish, hub: 
     [
         ("model/model.safetensors", None, "RUN: the folder model holds no weights; train the run again to publish it"),
         ("results.json", None, "the run is not finished, it has no results.json"),
-        ("results.json", "{}", "RUN/results.json: it has no metrics; remove the folder to run again"),
+        ("results.json", "{}", "RUN/results.json: damaged (KeyError: 'metrics'); remove the folder to run again"),
         ("run.json", "{}", "RUN/run.json: it has no specification; remove the folder to run again"),
     ],
 )
