@@ -189,7 +189,8 @@ def _entry(cell: Cell | Floor | None) -> dict[str, str]:
     if cell is None or cell.mean is None:
         return entry
     seeds, interval = len(cell.scores), cell.interval
-    missing = "all seeds score alike" if seeds > 1 else "predictions are missing"
+    alone = "an item may have several labels" if cell.task.multi_label else "predictions are missing"
+    missing = "all seeds score alike" if seeds > 1 else alone
     about = f"no interval: {missing}" if interval is None else f"95% over {interval.over}"
     hint = f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"
     between = bracketed(interval).strip(" []").replace(",", " to")

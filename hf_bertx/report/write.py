@@ -60,7 +60,8 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     """Writes the report of all runs below a folder; returns the paths of its files.
 
     `index.html` is the page; `report.md` and `report.json` hold its tables, `*.csv` the same in rows, `*.png` and
-    `*.svg` its figures; `table.md` and `table.json` have one row a run.
+    `*.svg` its figures; `table.md` and `table.json` have one row a run. Files of an earlier report in the folder are
+    replaced, or removed where this one has no such file.
 
     Raises:
         ValueError: a file of a run that cannot be read, or runs that do not belong together; the message names it.
@@ -76,15 +77,26 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
     if judged:
         texts["hypotheses.md"] = hypotheses_markdown(judged)
         rows["hypotheses"] = hypothesis_rows(judged)
-    values = {"table.json": by_run, "report.json": report_json(report, rows)}
     texts |= {f"{name}.csv": csv_text(each) for name, each in rows.items() if each}
     for name, text in texts.items():
         run_files.write_text(output / name, text)
-    for name, value in values.items():
-        run_files.write_json(output / name, value)
-    pictures = save_figures(report.panels, output)
+    pictures = [path.name for path in save_figures(report.panels, output)]
     run_files.write_text(output / "index.html", page(report, output))
-    return [*(output / name for name in (*texts, *values)), *pictures, output / "index.html"]
+    files = [*texts, "table.json", "report.json", *pictures, "index.html"]
+    for name in _files_of(output / "report.json") - set(files):
+        (output / name).unlink(missing_ok=True)
+    run_files.write_json(output / "table.json", by_run)
+    run_files.write_json(output / "report.json", {**report_json(report, rows), "files": files})
+    return [output / name for name in files]
+
+
+def _files_of(report: Path) -> set[str]:
+    """The files of an earlier report in the same folder, which may be of other runs."""
+    try:
+        names = run_files.read_json(report)["files"]
+    except (ValueError, KeyError, TypeError):  # there is none, or it is not ours
+        return set()
+    return {name for name in names if Path(name).name == name}
 
 
 def report_rows(report: Report) -> dict[str, list[dict[str, Any]]]:

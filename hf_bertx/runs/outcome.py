@@ -30,7 +30,7 @@ def finish(
     """Predictions, metrics and model of the selected weights; `results.json` last.
 
     Args:
-        times: when the run began, and how many seconds were spent in training.
+        times: when this process began the run, and how many seconds it spent in training.
         guarded: `collapsed`, why the run ended at the constant answer or None, and its `restarts`.
     """
     begun, seconds = times
@@ -41,6 +41,7 @@ def finish(
     if not trainer.is_world_process_zero():
         return
     parameters, trained = save_model(model, trainer, spec, folder)
+    resumed = None if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
     learned = label_array(subset(data.splits["train"], spec.fraction, spec.seed)["label"][:], spec.task)
     balanced = spec.options.class_weights == "balanced"
     results = {
@@ -59,15 +60,25 @@ def finish(
         "max_steps": state.max_steps,
         "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
         "stopped": _stop_reason(state, stop),
-        "train_seconds": round(seconds, 1),
+        "train_seconds": round(seconds + seconds_until(resumed or 0, state.log_history), 1),
         "total_seconds": round(time.perf_counter() - begun, 1),
-        "resumed_from_step": None if checkpoint is None else int(checkpoint.name.rpartition("-")[2]),
+        "resumed_from_step": resumed,
         "tokens_seen": int(state.num_input_tokens_seen),
         "tokenizer": getattr(trainer.processing_class, "assignment", None),
         "parameters": parameters,
         "trained_parameters": trained,
     }
     RunWriter(folder).results(results, state.log_history)
+
+
+def seconds_until(step: int, log: list[dict[str, float]]) -> float:
+    """How long a run had been trained at a step, by the tokens and the speed that it logged."""
+    seconds, tokens = 0.0, 0.0
+    for row in log:
+        if row["step"] <= step and row.get("tokens_per_second"):
+            seconds += (row["num_input_tokens_seen"] - tokens) / row["tokens_per_second"]
+            tokens = row["num_input_tokens_seen"]
+    return seconds
 
 
 def _test(

@@ -187,6 +187,7 @@ def _train(
         f"run: {spec.arm.name} on {spec.task.name}, backbone from {spec.backbone.origin}, data from {data.origin}"
     )
     restarts = RunWriter(folder).restarts() if spec.options.resume else []
+    started = 0.0
     while True:
         tried = replace(spec, learning_rate=spec.learning_rate / 2 ** len(restarts))
         trainer = build_trainer(tried, copy.deepcopy(args), data, folder, len(restarts))
@@ -199,14 +200,13 @@ def _train(
         begins = _write_order(run_order(spec, args, data), folder)
         for callback in callbacks:
             trainer.add_callback(callback)
-        started = time.perf_counter()
+        started = started or time.perf_counter()  # of the first start: all of them are time of the run
         try:
             checkpoint, reason = _fit(trainer)
         except Exception:
             if begins and state.is_main_process and not trainer.state.global_step:  # no checkpoint to resume from
                 (folder / run_files.RUN).unlink(missing_ok=True)
             raise
-        seconds = time.perf_counter() - started
         if reason is None or len(restarts) == spec.restarts:
             break
         step = trainer.state.global_step
@@ -220,6 +220,7 @@ def _train(
         state.wait_for_everyone()
     if reason is not None:
         logger.warning(f"collapsed: {reason}. Try --find_learning_rate, or another --learning_rate")
+    seconds = time.perf_counter() - started
     finish(trainer, spec, data, folder, (begun, seconds), checkpoint, {"collapsed": reason, "restarts": restarts})
 
 

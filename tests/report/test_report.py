@@ -396,6 +396,17 @@ def test_a_report_is_written_in_every_form(study: Path, tmp_path: Path) -> None:
     assert not [name for name, p in written.items() if p.suffix != ".png" and str(tmp_path) in p.read_text()]
 
 
+def test_a_report_leaves_no_file_of_an_earlier_one(tmp_path: Path) -> None:
+    make_run(tmp_path / "a")
+    make_run(tmp_path / "b", arm="baseline", protocol="baseline", backbone="majority")
+    out = tmp_path / "out"
+    first = write_report(tmp_path / "a", out)
+    (out / "mine.md").write_text("notes")
+    second = write_report(tmp_path / "b", out)
+    assert out / "loss_curves.png" in set(first) - set(second)
+    assert {*out.iterdir()} == {*second, out / "mine.md"}
+
+
 def test_an_archive_is_reported_like_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     make_run(tmp_path / "runs", "protein-fluorescence", arm="baseline", protocol="baseline", backbone="mean")
     make_failure(tmp_path / "runs/recommended/dna-h4/minilm-l6/bert/seed-0")

@@ -12,6 +12,7 @@ from small_studies import SMALL, write
 from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.commands.study import _seconds
+from hf_bertx.runs.outcome import seconds_until
 from hf_bertx.runs.time_limit import DEADLINE
 from hf_bertx.study.archive import KEPT, read_archive, write_archive
 from hf_bertx.study.command import run_study
@@ -33,13 +34,25 @@ def test_a_run_stopped_by_the_time_limit_resumes_exactly(
     monkeypatch.delenv(DEADLINE)
     assert execute(run, context).state == "finished"
     assert execute(run, StudyContext(tmp_path / "whole", threads=1)).state == "finished"
-    assert run_files.read_json(folder / run_files.RESULTS)["resumed_from_step"] == 1
+    results, log = (run_files.read_json(folder / name) for name in (run_files.RESULTS, run_files.LOG))
+    assert results["resumed_from_step"] == 1
+    assert results["train_seconds"] >= round(seconds_until(1, log), 1)  # the time before the limit counts
     assert_same_run(folder, run.folder(tmp_path / "whole"))
     archive, other = tmp_path / "kept" / "runs.tar.xz", tmp_path / "other"
     assert write_archive(archive, context.root, [run]) == 1
     assert read_archive(archive, other) == 1
     assert sorted(path.name for path in run.folder(other).iterdir()) == sorted(KEPT)
     assert read_archive(archive, other) == 0  # what is there stays as it is
+
+
+def test_the_seconds_of_a_resumed_run_are_in_its_log() -> None:
+    log = [
+        {"step": 2, "loss": 1.0, "num_input_tokens_seen": 100, "tokens_per_second": 50.0},
+        {"step": 2, "eval_loss": 1.0, "num_input_tokens_seen": 100},
+        {"step": 4, "loss": 0.9, "num_input_tokens_seen": 220, "tokens_per_second": 40.0},
+        {"step": 6, "loss": 0.8, "num_input_tokens_seen": 300, "tokens_per_second": 10.0},
+    ]
+    assert [seconds_until(step, log) for step in (0, 2, 4)] == [0, 2, 5]
 
 
 def test_a_study_goes_on_from_an_archive(
