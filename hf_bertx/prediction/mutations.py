@@ -25,7 +25,8 @@ from .inference import SequenceClassifier
 DELETION = "-"
 TABLE, _HEAT_MAPS = "mutations.csv", "heat-map-*.png"
 MOST_MUTANTS = 200_000  # of a sequence: 10,000 residues
-_A_LINE = 80  # positions of a heat map
+_A_LINE, _A_PICTURE = 80, 2000  # positions of a line and of a picture of a heat map
+_CELL = 0.16  # inches
 
 
 @dataclass(frozen=True)
@@ -135,47 +136,68 @@ def _scored(
     return Mutations(record, sequence, rows, scores, score_of[sequence], name)
 
 
-def draw(mutations: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE) -> None:
+def draw(mutations: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE, places: range | None = None) -> None:
     """Draws a heat map: each position (column) replaced by each letter (row), and how the score changes.
 
-    A dot marks the sequence's own letter.
+    A dot marks the sequence's own letter. One axis has all lines, and each letter is one collection of marks: a text
+    or an axis of matplotlib takes milliseconds, and a protein has thousands of letters.
 
     Args:
         a_line: how many positions stand side by side.
+        places: the positions that are drawn, from 0; by default all. Colors are those of all.
     """
     from matplotlib.figure import Figure
 
-    changes = mutations.scores - mutations.score
-    lines = [range(at, min(at + a_line, len(mutations.sequence))) for at in range(0, len(mutations.sequence), a_line)]
-    width, height = 1.6 + 0.16 * len(lines[0]), 0.9 + len(lines) * (0.55 + 0.16 * len(mutations.rows))
-    figure = Figure(figsize=(max(width, 5), height), layout="constrained")
-    axes = figure.subplots(len(lines), 1, squeeze=False)[:, 0]
+    rows, changes = mutations.rows, mutations.scores - mutations.score
+    places = places or range(len(mutations.sequence))
+    lines = [places[at : at + a_line] for at in range(0, len(places), a_line)]
+    pitch, across = len(rows) + 3, len(lines[0])  # all lengths are in cells; numbers and letters stand between lines
+    grid: np.ndarray = np.full((pitch * len(lines), across), np.nan)
+    marks: dict[str, list[tuple[int, int]]] = {}
+    left, top, width, height = -2, -4, max(across + 8, 32), 4 + len(grid)
+    figure = Figure(figsize=(_CELL * width, _CELL * height))
+    axis = figure.add_axes((0, 0, 1, 1), frame_on=False, xticks=[], yticks=[])
+    for first, line in zip(range(0, len(grid), pitch), lines, strict=True):
+        grid[first : first + len(rows), : len(line)] = changes[:, line.start : line.stop]
+        for y, letter in enumerate(rows, start=first):
+            marks.setdefault(letter, []).append((-1, y))
+        for x, place in enumerate(line):
+            letter = mutations.sequence[place]
+            marks.setdefault(letter, []).append((x, first + len(rows)))
+            if letter in rows:
+                marks.setdefault("", []).append((x, first + rows.index(letter)))
+            if x == 0 or (place + 1) % 10 == 0:
+                axis.text(x, first - 1, str(place + 1), fontsize=7, ha="center", va="center")
     largest = float(np.nanmax(np.abs(changes))) or 1.0
-    for axis, places in zip(axes, lines, strict=True):
-        shown: np.ndarray = np.full((len(mutations.rows), len(lines[0])), np.nan)
-        shown[:, : len(places)] = changes[:, list(places)]
-        image = axis.imshow(shown, cmap="RdBu", vmin=-largest, vmax=largest, aspect="equal", interpolation="nearest")
-        dots = [
-            (x, mutations.rows.index(letter))
-            for x, p in enumerate(places)
-            if (letter := mutations.sequence[p]) in mutations.rows
-        ]
-        axis.scatter([x for x, _ in dots], [y for _, y in dots], s=4, color="0.35", linewidths=0)
-        axis.set_yticks(range(len(mutations.rows)), mutations.rows, fontsize=7, family="monospace")
-        axis.set_xticks(range(len(places)), [mutations.sequence[p] for p in places], fontsize=7, family="monospace")
-        axis.tick_params(length=0, pad=2)
-        axis.spines[:].set_visible(False)
-        numbered = [x for x, p in enumerate(places) if (p + 1) % 10 == 0 or p == places[0]]
-        above = axis.secondary_xaxis("top")
-        above.set_xticks(numbered, [str(places[x] + 1) for x in numbered], fontsize=7)
-        above.tick_params(length=0, pad=1)
-        above.spines[:].set_visible(False)
+    image = axis.pcolormesh(range(across), range(len(grid)), grid, cmap="RdBu", vmin=-largest, vmax=largest)
+    for letter, at in marks.items():
+        axis.add_collection(_marks(letter, at, axis.transData), autolim=False)
+    axis.set(xlim=(left - 0.5, left + width - 0.5), ylim=(top + height - 0.5, top - 0.5))
+    bar = figure.add_axes(((across - left + 0.5) / width, 1 - (len(rows) - top) / height, 1 / width, len(rows) / height))
+    figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     what = "value" if mutations.target == "value" else f"probability of {mutations.target}"
-    figure.colorbar(image, ax=list(axes), shrink=min(1.0, 2.2 / height), aspect=12, pad=0.01).ax.tick_params(
-        labelsize=7
-    )
-    figure.suptitle(f"{mutations.record.id}: change of the {what} ({mutations.score:.3g})", fontsize=9)
+    title = f"{mutations.record.id}: change of the {what} ({mutations.score:.3g})"
+    axis.text(left + width / 2, top + 0.5, title, fontsize=9, ha="center", va="center", parse_math=False)
     figure.savefig(path, format="png", dpi=150)
+
+
+def _marks(letter: str, at: Sequence[tuple[int, int]], cells: Any) -> Any:
+    """A letter, or without one a dot, at many cells."""
+    from matplotlib.collections import PathCollection
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path as Outline
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import IdentityTransform
+
+    outline: Any = Outline.circle()
+    if letter:
+        outline = TextPath((0, 0), letter, size=7, prop=FontProperties(family="monospace"))
+        outline = Outline(outline.vertices - (2.1, 2.6), outline.codes)  # centred: a letter is 4.2 points wide
+    size, color = (1, "black") if letter else (1, "0.35")
+    marks = PathCollection([outline], [size], offsets=at, offset_transform=cells, facecolors=color, linewidths=0)
+    marks.set_transform(IdentityTransform())
+    marks.set_snap(False)
+    return marks
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
@@ -198,6 +220,8 @@ def check_folder(folder: Path, overwrite: bool) -> None:
 def write_mutations(scored: Iterable[Mutations], folder: Path) -> tuple[int, int]:
     """Writes `mutations.csv` and a heat map a sequence, `heat-map-1-ID.png`, into a folder, whole or not at all.
 
+    A sequence of more than 2,000 letters has several, `heat-map-1-ID-2001-4000.png`, in the same colors.
+
     Returns:
         How many sequences there were, and how many mutants.
     """
@@ -212,16 +236,20 @@ def write_mutations(scored: Iterable[Mutations], folder: Path) -> tuple[int, int
                 if rows and not counts[1]:
                     table.writerow(rows[0])
                 table.writerows(row.values() for row in rows)
-                draw(mutations, temporary / heat_map_name(number, mutations.record.id))
+                everything = range(len(mutations.sequence))
+                for first in everything[::_A_PICTURE]:
+                    places = everything[first : first + _A_PICTURE]
+                    part = "" if places == everything else f"-{first + 1}-{places.stop}"
+                    draw(mutations, temporary / heat_map_name(number, mutations.record.id, part), places=places)
                 counts[:] = number, counts[1] + len(rows)
 
     run_files.write_folder(folder, write)
     return counts[0], counts[1]
 
 
-def heat_map_name(number: int, record_id: str) -> str:
-    """The file of a sequence's heat map: its number, and of its id what any file system takes."""
-    return f"heat-map-{number}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record_id)[:60]}.png"
+def heat_map_name(number: int, record_id: str, part: str = "") -> str:
+    """The file of a sequence's heat map: its number, of its id what any file system takes, and its positions."""
+    return f"heat-map-{number}-{re.sub(r'[^A-Za-z0-9._-]+', '_', record_id)[:60]}{part}.png"
 
 
 def effects(mutations: Mutations, most: int = 5) -> Sequence[str]:

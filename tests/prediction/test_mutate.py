@@ -99,3 +99,11 @@ def test_a_table_has_its_header_without_a_first_mutant(tmp_path: Path) -> None:
     assert write_mutations(made, tmp_path / "out") == (2, 1)
     lines = (tmp_path / "out" / "mutations.csv").read_text().splitlines()
     assert lines == ["id,position,from,to,target,score,change", "C,1,C,A,EI,0.5,0.1"]
+
+
+def test_a_long_sequence_has_a_heat_map_for_2000_letters(tmp_path: Path) -> None:
+    letters = "ACGT" * 510
+    record = InputRecord(r"sp|P1|$\frac{$", letters, "x")  # no formula
+    write_mutations([Mutations(record, letters, ("A", "C"), np.full((2, 2040), 0.5), 0.4, "EI")], tmp_path / "out")
+    heights = {path.name: imread(path).shape[0] for path in (tmp_path / "out").glob("*.png")}
+    assert heights == {"heat-map-1-sp_P1_frac_-1-2000.png": 3096, "heat-map-1-sp_P1_frac_-2001-2040.png": 216}
