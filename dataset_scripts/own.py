@@ -260,7 +260,7 @@ class Own(DisciplineBuilder):
     def command(self) -> str:
         """What builds the data again, from files of the same names. Folds are built by `bertx train` alone."""
         config, words = self.config, list[str]()
-        for name in (*USER_DATA_OPTIONS, "license"):
+        for name in USER_DATA_OPTIONS:
             value = getattr(config, name)
             if value in (None, False):
                 continue

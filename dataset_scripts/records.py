@@ -56,7 +56,7 @@ def checked_sequence(sequence: str, task: Task, place: str) -> str:
     if foreign:
         symbol = min(foreign, key=parts.index)
         raise ValueError(
-            f"{place}: {symbol!r} at position {parts.index(symbol)} of the sequence is not in the "
+            f"{place}: {symbol!r} at position {parts.index(symbol) + 1} of the sequence is not in the "
             f"{discipline.name} alphabet: {discipline.alphabet()}"
         )
     sequence = discipline.separator.join(parts)

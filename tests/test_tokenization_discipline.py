@@ -132,7 +132,7 @@ def test_a_foreign_symbol_is_an_error_with_its_place(
 ) -> None:
     tokenizer = DisciplineTokenizer.from_backbone(tiny_backbone, discipline)
     symbol = (text.split() if discipline == "music" else text)[at]
-    message = f"symbol {symbol!r} at position {at} of sequence 1 is not in the {discipline} alphabet: "
+    message = f"symbol {symbol!r} at position {at + 1} of sequence 1 is not in the {discipline} alphabet: "
     for read in (tokenizer, tokenizer.encode_flat):
         with pytest.raises(UnknownSymbolError) as caught:
             read([text[:2], text])

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset
-from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import BASELINE
@@ -18,7 +17,7 @@ from ..backbones import weights_revision
 from ..data.labels import label_array
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..publishing.cards import write_model_card
-from ..runs.order import check_same, machine, versions
+from ..runs.order import is_finished, machine, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
@@ -26,8 +25,6 @@ from ..tasks import Task, get_task, rows_folder
 from .catalog import Baseline, get_baseline
 from .features import count_cut
 from .linear import Fitted, Items, fit_plain, search_plain
-
-logger = logging.get_logger(__name__)
 
 _HELD_OUT = 0.1  # share of the training items that is selected on where a task is tested on its validation set
 
@@ -54,16 +51,12 @@ def run_baseline(
     """
     baseline, task = get_baseline(spec.backbone), get_task(spec.task)
     limit = spec.hyperparameters()["max_eval_items"]
-    _check(baseline, task, spec.seed, epochs)
+    _check(baseline, task, spec.seed, epochs, limit)
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
     train = subset(data.splits["train"], spec.fraction, spec.seed)
     folder, order = spec.folder(Path(root)), _order(spec, baseline, task, data, epochs)
-    if (folder / run_files.RUN).is_file():
-        check_same(folder, order, "another --runs, or remove that folder")
-        if (folder / run_files.RESULTS).is_file():
-            run_files.check_run(folder)
-            logger.warning(f"skipped: {folder} holds this run, finished")
-            return folder
+    if is_finished(folder, order):
+        return folder
     data.log_summary()
     rows = {"train": train} | {
         part: evaluation_subset(data.splits[part], limit) for part in data.splits if part != "train"
@@ -85,11 +78,11 @@ def run_baseline(
     return folder
 
 
-def _check(baseline: Baseline, task: Task, seed: int, epochs: float | None) -> None:
+def _check(baseline: Baseline, task: Task, seed: int, epochs: float | None, limit: int | None) -> None:
     misfit = baseline.misfit(task)
     if misfit is not None:
         raise ValueError(f"baseline {baseline.name!r} does not fit task {task.name!r}: {misfit}")
-    check_values({"seed": seed})
+    check_values({"seed": seed, "max_eval_items": limit})
     if epochs is not None and not (baseline.network and epochs > 0):
         raise ValueError(f"epochs is {epochs} for {baseline.name!r}; allowed: for networks, more than 0")
 

@@ -123,7 +123,7 @@ def _data_build(arguments: argparse.Namespace) -> None:
     from ..data.targets import sentence
     from ..data.task_data import USER_DATA_OPTIONS
 
-    given = {name: getattr(arguments, name) for name in (*USER_DATA_OPTIONS, "license")}
+    given = {name: getattr(arguments, name) for name in USER_DATA_OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}
     name, output = arguments.task, arguments.output.expanduser()
     if "train_file" in options:
@@ -149,8 +149,10 @@ def _data_build(arguments: argparse.Namespace) -> None:
         builder_options=options,
     )
     for config in counts:
-        summary = run_files.read_json(output / BUILDS / f"{config}.json")["understood"]
-        print(f"{output / config}: {sentence(summary)}")
+        record = run_files.read_json(output / BUILDS / f"{config}.json")
+        print(f"{output / config}: {sentence(record['understood'])}")
+        if record["leaks"] is not None and record["leaks"]["duplicates"]:
+            print(record["leak_sentences"][0])
     print(f'load_dataset("{output}", "{next(iter(counts))}")')
 
 

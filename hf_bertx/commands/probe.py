@@ -44,7 +44,7 @@ def add(verbs: Any) -> None:
         type=int,
         default=3000,
         metavar="N",
-        help="validation and test items, at most (default: %(default)s)",
+        help="test items, at most (default: %(default)s); of validation at most 1,000 are used",
     )
     parser.add_argument("--plan", type=Path, metavar="FILE", help="a study's plan, whose sha256 each run records")
     parser.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
@@ -62,7 +62,9 @@ def _probe(arguments: argparse.Namespace) -> None:
     from ..processor import quiet_loading
     from ..run_files import RESULTS, read_json
     from ..runs.spec import RunSpec
+    from ..runs.training_options import check_values
 
+    check_values({"max_test_items": arguments.max_test_items})
     quiet_loading()
     plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()
     names = "task backbone split layers permute_labels save_model kmer window overlap class_weights".split()

@@ -153,7 +153,7 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
         folder = Path(data_dir).expanduser()
         if not folder.is_dir():
             raise FileNotFoundError(f"--data_dir {data_dir}: no such folder")
-        return _from_folder(task, split, folder, f"the folder {folder.resolve().name}")
+        return _from_folder(task, split, folder)
     if packaged is not None:
         return _from_folder(task, split, packaged, "the copy in the package")
     if not task.hosted:
@@ -179,7 +179,7 @@ def load_copy(task: Task, split: str, data_dir: str | None, build: BuildTask | N
     )
 
 
-def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRows:
+def _from_folder(task: Task, split: str, folder: Path, origin: str = "") -> LoadedRows:
     alone = (folder.parent / BUILDS / f"{folder.name}.json").is_file()  # a configuration of a built data set
     top = folder.parent if alone else folder
     if not task.hosted and split in _ONE_SPLIT and not (top / split).is_dir() and (top / "default").is_dir():
@@ -195,7 +195,7 @@ def _from_folder(task: Task, split: str, folder: Path, origin: str) -> LoadedRow
         if built != task.name and built in TASKS:
             raise ValueError(f"task {task.name}: {rows.parent} holds the data of {built}")
         leaks = record["leak_sentences"]
-    return LoadedRows(load_rows(str(rows)), origin, tuple(leaks))
+    return LoadedRows(load_rows(str(rows)), origin or f"the folder {top.resolve().name}", tuple(leaks))
 
 
 def _from_hub(task: Task, split: str) -> LoadedRows:

@@ -26,7 +26,7 @@ SPLITS = ("paper", "authors", "grouped")
 # Options that describe a user's own data, the same for every command.
 USER_DATA_OPTIONS = (
     "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
-    "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold"
+    "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold license"
 ).split()
 # Metrics for a user's own data; the first one is the default.
 LABEL_METRICS = ("micro_f1", "macro_f1")
@@ -66,6 +66,9 @@ class TaskData:
     def log_summary(self, log: Callable[[str], None] | None = None) -> None:
         """Describes the rows in one line; by default in the log, once for each process."""
         line = f"data: {sentence(self.understood())}"
+        if self.test_duplicates:
+            split = self.task.test_split
+            line += f"; copies of training items: {self.test_duplicates} of {len(self.splits[split])} {split} items"
         if log is not None or line not in _LOGGED:
             _LOGGED.add(line)
             (log or logger.warning)(line)
@@ -96,9 +99,10 @@ def load_task_data(
         splits[name] = _checked(loaded[name], task, f"{origin}, split {name!r}")
     counts = ", ".join(f"{len(rows)} {name}" for name, rows in splits.items())
     logger.info("task %s: %s from %s", task.name, counts, origin)
-    train = set(_items(splits["train"]))
-    duplicates = sum(item in train for item in _items(splits[task.test_split]))
-    return TaskData(task, splits, origin, _fingerprint(splits), duplicates, copy.leaks, copy.revision)
+    duplicates = count_duplicates(splits["train"], splits[task.test_split])
+    # intervals are over the groups of a user's own data; those of the paper's were not in archived fingerprints
+    fingerprint = _fingerprint(splits, groups=not task.hosted)
+    return TaskData(task, splits, origin, fingerprint, duplicates, copy.leaks, copy.revision)
 
 
 def check_split(split: str) -> None:
@@ -249,15 +253,22 @@ def _checked_labels(rows: Dataset, task: Task, names: tuple[str, ...], place: st
     return rows if isinstance(feature, ClassLabel) else rows.cast_column("label", ClassLabel(names=list(names)))
 
 
+def count_duplicates(train: Dataset, tested: Dataset) -> int:
+    """How many tested items occur among the training items, letter for letter."""
+    known = set(_items(train))
+    return sum(item in known for item in _items(tested))
+
+
 def _items(rows: Dataset) -> Iterable[Any]:
     columns = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
     return zip(*columns, strict=True)
 
 
-def _fingerprint(splits: dict[str, Dataset]) -> str:
+def _fingerprint(splits: dict[str, Dataset], groups: bool) -> str:
     digest = hashlib.sha256()
     for name, rows in splits.items():
-        for row_id, item, label in zip(rows["id"][:], _items(rows), rows["label"][:], strict=True):
-            digest.update("\x1f".join((name, str(row_id), *item, repr(label))).encode())
+        last = [rows["label"][:], *([rows["group"][:]] if groups and "group" in rows.column_names else [])]
+        for row_id, item, *values in zip(rows["id"][:], _items(rows), *last, strict=True):
+            digest.update("\x1f".join((name, str(row_id), *item, *map(repr, values))).encode())
             digest.update(b"\x1e")
     return digest.hexdigest()

@@ -173,7 +173,9 @@ def draw(mutations: Mutations, path: Path | BinaryIO, a_line: int = _A_LINE, pla
     for letter, at in marks.items():
         axis.add_collection(_marks(letter, at, axis.transData), autolim=False)
     axis.set(xlim=(left - 0.5, left + width - 0.5), ylim=(top + height - 0.5, top - 0.5))
-    bar = figure.add_axes(((across - left + 0.5) / width, 1 - (len(rows) - top) / height, 1 / width, len(rows) / height))
+    bar = figure.add_axes(
+        ((across - left + 0.5) / width, 1 - (len(rows) - top) / height, 1 / width, len(rows) / height)
+    )
     figure.colorbar(image, cax=bar).ax.tick_params(labelsize=7)
     what = "value" if mutations.target == "value" else f"probability of {mutations.target}"
     title = f"{mutations.record.id}: change of the {what} ({mutations.score:.3g})"

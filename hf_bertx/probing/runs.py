@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from transformers.utils import logging
 
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
@@ -23,7 +22,7 @@ from ..prediction.inference import SequenceClassifier
 from ..runs.arguments import windows_of
 from ..runs.model import write_model
 from ..runs.option_checks import check_class_weights
-from ..runs.order import check_same, machine, versions
+from ..runs.order import is_finished, machine, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..runs.windows import log_lengths
@@ -35,8 +34,6 @@ from .encoder import FrozenEncoder, frozen_encoder
 from .heads import Head, fit_head
 from .order import poolings, probe_order
 from .pooling_layer import add_pooling_layer, check_poolable, set_head
-
-logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -133,12 +130,7 @@ def _unfinished(
     for spec in specs:
         number, folder = count(spec.hyperparameters()["items"], available, spec.task), spec.folder(root)
         order = probe_order(spec, task, arm, data, number, available)
-        if (folder / run_files.RUN).is_file():
-            check_same(folder, order, "another --runs, or remove that folder")
-        if (folder / run_files.RESULTS).is_file():
-            run_files.check_run(folder)
-            logger.warning(f"skipped: {folder} holds this run, finished")
-        else:
+        if not is_finished(folder, order):
             todo.append((number, folder, order))
     return todo
 

@@ -38,6 +38,12 @@ _STARTED = {
     "random_body": " of which only the embeddings were kept",
     "shuffled": " with the entries of each weight matrix permuted",
 }
+# What a card says where the licence of the data is not known, by whether others host the data.
+_NO_LICENSE = {
+    True: "not stated by its publisher",
+    False: "not stated (repeat `bertx train`, or `bertx data build` and the training, with `--license`; what is "
+    "finished is not trained again)",
+}
 # Settings of the paper's protocol, and how a card describes a difference from each.
 _COMPARED = {
     "learning_rate": "learning rate {ours:g} in place of {paper:g}",
@@ -268,7 +274,7 @@ def baseline_facts(run: Run) -> dict[str, Any]:
 
 def shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
     """Values that the templates of all cards share."""
-    results = run.results or {}
+    results, split = run.results or {}, run.specification["split"]
     return {
         "task": run.task,
         "order": run.order,
@@ -277,6 +283,8 @@ def shared_facts(run: Run, backbone: Backbone | None) -> dict[str, Any]:
         "discipline": DISCIPLINES.get(run.task.discipline),
         "minutes": round(results["train_seconds"] / 60, 1),
         "license": license_of(run.task, backbone),
+        "data_license": run.task.license or _NO_LICENSE[run.task.hosted],
+        "data_split": f"split `{split}`, " if run.task.hosted or split != "paper" else "",
         "read_as": sentence(results["understood"]) if "understood" in results else None,
         "cut": [f"{count} {part}" for part, count in results.get("cut", {}).items() if count],
         "split": [f"{count} {part}" for part, count in results.get("split", {}).items()],

@@ -138,6 +138,9 @@ class RunArguments:
         help="For your own data without a group column: items that share this fraction of their k-mers, or "
         "more, form a group and stay on one side of a split. 0.5 keeps near copies together.",
     )
+    license: str | None = HfArg(
+        default=None, help="Licence of the data, as the Hub writes it, e.g. cc-by-4.0; the card names it."
+    )
     folds: int | None = HfArg(
         default=None,
         help="Cross-validation of your own data in N folds, stratified by class and by group: N runs, one "

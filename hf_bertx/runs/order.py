@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from transformers import TrainingArguments
+from transformers.utils import logging
 
 from .. import __version__, run_files
 from ..backbones import weights_revision
@@ -19,7 +20,10 @@ from ..data.task_data import TaskData
 from .arguments import ResolvedRun
 from .options import RunArguments
 from .run import OF_TASK
-from .spec import LEFT_OUT
+from .spec import LEFT_OUT, OTHER_FOLDER
+from .writer import RunWriter
+
+logger = logging.get_logger(__name__)
 
 # TrainingArguments fields that affect results; they are part of a run's identity.
 _HYPERPARAMETERS = (
@@ -34,7 +38,7 @@ _ELSEWHERE = frozenset(
     task data_dir split fraction max_eval_items kmer window overlap arm backbone protocol
     attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
     second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
-    precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads variant plan resume
+    precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads variant plan resume license
     class_weights restarts baselines probe_items quick find_learning_rate similarity_threshold folds
     """.split()
 )
@@ -101,11 +105,27 @@ def _other_options(options: RunArguments) -> dict[str, Any]:
     return {name: getattr(options, name) for name, value in usual.items() if getattr(options, name) != value}
 
 
-def check_same(
-    folder: Path,
-    order: dict[str, Any],
-    otherwise: str = "another --output_dir or --variant, or pass --no_resume to replace it",
-) -> None:
+OF_A_TRAINING = "another --output_dir or --variant, or pass --no_resume to replace it"
+
+
+def is_finished(folder: Path, order: dict[str, Any], otherwise: str = OTHER_FOLDER) -> bool:
+    """Whether the folder holds this run, finished and whole. The run takes over a licence that is stated later.
+
+    Raises:
+        ValueError: it holds a run of another specification, or a file of it is not what was written.
+    """
+    if not (folder / run_files.RUN).is_file():
+        return False
+    check_same(folder, order, otherwise)
+    if not (folder / run_files.RESULTS).is_file():
+        return False
+    run_files.check_run(folder)
+    RunWriter(folder).state_license(order["task"]["license"])
+    logger.warning(f"skipped: {folder} holds this run, finished")
+    return True
+
+
+def check_same(folder: Path, order: dict[str, Any], otherwise: str = OF_A_TRAINING) -> None:
     """Compares an order with the one that a run's folder holds.
 
     A backbone of the Hub whose commit is not known before it is loaded is not compared.

@@ -32,6 +32,8 @@ _DEFAULTS: dict[str, Any] = {
     "max_steps": -1,
 }
 ALL = "all"  # of the training items
+# What to do about a folder that holds another run.
+OTHER_FOLDER = "another folder of runs (--output_dir of `bertx train`, else --runs), or remove that run's"
 MAX_TEST_ITEMS = 3000  # of a probe; larger test sets are subsampled, to the same items for every probe
 _OF_A_PROBE: dict[str, Any] = {
     "items": ALL,

@@ -21,14 +21,14 @@ from ..callbacks import LastStepCallback, LossConvergedCallback, RunRecordCallba
 from ..data.data_copies import BuildTask
 from ..data.device_rows import device_for_rows, identity_collator
 from ..data.labels import label_array
-from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
+from ..data.task_data import TaskData, count_duplicates, evaluation_subset, load_task_data, subset
 from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
 from .calibration import check_calibration
 from .collapse import CollapseGuardCallback
 from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
-from .order import check_same, machine, run_order, versions
+from .order import OF_A_TRAINING, check_same, is_finished, machine, run_order, versions
 from .outcome import finish
 from .schedule import count_rows, set_batch_size, set_schedule
 from .trainer import RunTrainer, item_loss
@@ -141,29 +141,13 @@ def run(
         data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.options.max_eval_items)
     check_calibration(spec, data)
     set_schedule(args, spec, count_rows(subset(data.splits["train"], spec.fraction, spec.seed), spec))
-    if spec.options.resume and _is_finished(spec, args, data, folder):
-        logger.warning(f"skipped: {folder} holds this run, finished")
+    if spec.options.resume and is_finished(folder, run_order(spec, args, data), OF_A_TRAINING):
+        with suppress(OSError), run_files.locked(folder):  # locked by another process, or a read-only disk
+            run_files.sweep(folder)
         return folder
     with run_files.locked(folder) if state.is_main_process else nullcontext():
         _train(spec, args, data, folder, callbacks, begun)
     return folder
-
-
-def _is_finished(spec: ResolvedRun, args: TrainingArguments, data: TaskData, folder: Path) -> bool:
-    """Whether the folder holds this run, finished and whole.
-
-    Raises:
-        ValueError: it holds a run of another specification, or a file of it is not what was written.
-    """
-    if not (folder / run_files.RUN).is_file():
-        return False
-    check_same(folder, run_order(spec, args, data))
-    if not (folder / run_files.RESULTS).is_file():
-        return False
-    run_files.check_run(folder)
-    with suppress(OSError), run_files.locked(folder):  # locked by another process, or a read-only disk
-        run_files.sweep(folder)
-    return True
 
 
 def _train(
@@ -253,8 +237,11 @@ def _fit(trainer: RunTrainer) -> tuple[Path | None, str | None]:
 
 def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:
     """The data with fewer items to validate and test on; its fingerprint stays that of all rows."""
+    if max_eval_items is None:
+        return data
     splits = {
         name: rows if name == "train" else evaluation_subset(rows, max_eval_items)
         for name, rows in data.splits.items()
     }
-    return replace(data, splits=splits)
+    duplicates = count_duplicates(splits["train"], splits[data.task.test_split])
+    return replace(data, splits=splits, test_duplicates=duplicates)

@@ -69,9 +69,9 @@ for _range, _names in (
     (_NOT_NEGATIVE, "warmup_steps weight_decay max_grad_norm adam_epsilon eval_delay dataloader_num_workers"),
     (_BELOW_ONE, "adam_beta1 adam_beta2 label_smoothing_factor attention_dropout dropout"),
     (_SHARE, "fraction similarity_threshold"),
-    (_COUNT, "eval_steps logging_steps max_steps save_total_limit threads max_eval_items global_batch_size"),
+    (_COUNT, "eval_steps logging_steps max_steps save_total_limit threads global_batch_size"),
     (_COUNT, "per_device_eval_batch_size per_device_train_batch_size eval_accumulation_steps"),
-    (_COUNT, "dataloader_prefetch_factor"),
+    (_COUNT, "dataloader_prefetch_factor max_eval_items max_test_items"),
 ):
     _RANGES |= dict.fromkeys(_names.split(), _range)
 

@@ -26,6 +26,13 @@ class RunWriter:
         """Writes the order, versions and machine to `run.json`, before the first step."""
         run_files.write_json(self.folder / run_files.RUN, {**order, "versions": versions, "machine": machine})
 
+    def state_license(self, name: str | None) -> None:
+        """Records the licence of the data, where the order names another one."""
+        path = self.folder / run_files.RUN
+        order = run_files.read_json(path)
+        if order["task"]["license"] != name:
+            run_files.write_json(path, {**order, "task": {**order["task"], "license": name}})
+
     def restarts(self) -> list[dict[str, Any]]:
         """The recorded starts of an unfinished run that collapsed."""
         path = self.folder / run_files.CHECKPOINTS / _RESTARTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -175,7 +176,7 @@ def _keep(candidates: list[Candidate], prepared: Prepared, print_line: PrintLine
     for line in table(compared):
         print_line(line)
     print_line(f"Kept, the best model on validation: {kept.model_dir} (its card: README.md)")
-    print_line(f"To use it: bertx predict {kept.folder} NEW_SEQUENCES --output answers.csv")
+    print_line(f"To use it: bertx predict {shlex.quote(str(kept.folder))} NEW_SEQUENCES --output answers.csv")
     if prepared.push is not None:
         prepared.push(kept.folder)
     return kept.folder

@@ -15,7 +15,6 @@ from ..runs.run import Run, drawn_together
 from ..runs.writer import RunWriter
 from .candidates import BASELINE, Candidate
 
-_MAJORITY = "majority"
 _EQUAL = 1e-9
 
 
@@ -53,7 +52,7 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
         "kept": rows[kept]["name"],
     }
     if baselines:
-        best = _best([i for i in baselines if candidates[i].name != _MAJORITY] or baselines, validation)
+        best = _best(baselines, validation)
         one, other = (np.array([test[i]]) for i in (kept, best))
         apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], drawn, False, over)
         named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over {over}"

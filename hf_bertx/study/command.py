@@ -18,6 +18,7 @@ from ..processor import usable_cores
 from ..protocols import PROBE
 from ..runs.spec import RunSpec, option_words
 from ..runs.time_limit import DEADLINE, deadline
+from ..tasks import get_task
 from .archive import check_name, read_archive, write_archive
 from .choice import write_choices
 from .estimate import estimate, gpu_room, measured_seconds
@@ -80,6 +81,7 @@ def run_study(
             if todo:
                 measured = measured_seconds(study.runs, context.root, archived.root)
                 _print_estimate(todo, estimate(todo, measured, context), workers or 1)
+            _print_lacking(todo, context)
             return 0
     progress = _Progress(study, len(todo), context.root, archive)
     if os.environ.get(WORKER) == "1":  # a worker process; the first process prints and writes the plan
@@ -157,6 +159,21 @@ def _print_estimate(todo: list[RunSpec], seconds: list[float | None], workers: i
     fit = gpu_room()
     if fit is not None:
         print(f"the GPU has memory for {fit} of these at once: --workers {fit}; stop adding where it is busy at 90%")
+
+
+def _print_lacking(todo: list[RunSpec], context: StudyContext) -> None:
+    """Says of which tasks there is no data yet."""
+    from ..data.data_copies import load_copy
+
+    lacking = []
+    for name, split in dict.fromkeys((run.task, run.data_split) for run in todo):
+        try:
+            load_copy(get_task(name), split, context.data_dir(name), None)
+        except FileNotFoundError:
+            lacking.append(name if split == "paper" else f"{name} ({split})")
+    if lacking:
+        print(f"no data of {', '.join(lacking)}: a run has to fetch it, or build it with `bertx data build TASK "
+              "--output DATA/TASK` and pass --data_dir DATA")  # fmt: skip
 
 
 class _Progress:

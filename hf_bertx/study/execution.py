@@ -22,7 +22,7 @@ from .. import run_files
 from ..arms import BASELINE
 from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
-from ..runs.spec import LEFT_OUT, RunSpec
+from ..runs.spec import LEFT_OUT, OTHER_FOLDER, RunSpec
 from ..runs.time_limit import TimeLimitReached, deadline
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
@@ -103,8 +103,7 @@ def _compare(folder: Path, what: str, there: dict[str, Any], asked: dict[str, An
     for name, value in asked.items():
         if there[name] != value:
             raise ValueError(
-                f"{folder} holds a run {what}: {name} is {there[name]!r} there, {value!r} asked. Choose another "
-                "--runs, or remove that folder to train it again"
+                f"{folder} holds a run {what}: {name} is {there[name]!r} there, {value!r} asked. Choose {OTHER_FOLDER}"
             )
 
 

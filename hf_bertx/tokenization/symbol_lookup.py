@@ -106,7 +106,7 @@ class SymbolLookup:
         return codes, lengths
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
-        which, allowed = f"symbol {symbol!r} at position {position}", f"alphabet: {self.discipline.alphabet()}"
+        which, allowed = f"symbol {symbol!r} at position {position + 1}", f"alphabet: {self.discipline.alphabet()}"
         name = self.discipline.name
         return UnknownSymbolError(
             f"{which} of sequence {row} is not in the {name} {allowed}",

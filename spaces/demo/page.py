@@ -108,7 +108,7 @@ def coloured(attribution: Attribution, method: str, cut: int, windows: int = 1) 
             _symbol(attribution.symbols[i], float(attribution.values[i]), strongest, i, words)
             for i in range(start, min(start + width, len(attribution.symbols)))
         )
-        groups.append(f"<span><em>{start}</em>{symbols}</span>")
+        groups.append(f"<span><em>{start + 1}</em>{symbols}</span>")
     what = (
         "the gradient of the score before softmax, times the symbol's embedding"
         if method.startswith("gradient")
@@ -123,7 +123,7 @@ def coloured(attribution: Attribution, method: str, cut: int, windows: int = 1) 
         f'<span class="bx-key" style="background:rgb{_AGAINST}"></span>against</p>'
         f'<div class="bx-seq {kind}">{"".join(groups)}</div>'
         f'<p class="bx-note">By {escape(method)}: {what}. It describes this model and this sequence, '
-        f"not causes. Positions are counted from 0; point at a symbol for its number.{left_out}</p>"
+        f"not causes. Positions are counted from 1; point at a symbol for its number.{left_out}</p>"
     )
 
 
@@ -134,5 +134,5 @@ def _symbol(symbol: str, value: float, strongest: float, position: int, words: b
     name = f"{symbol} ({_NOTES[int(symbol) % 12]}{int(symbol) // 12 - 1})" if words and symbol.isdigit() else symbol
     return (
         f'<mark style="background:rgba({red},{green},{blue},{strength:.2f}){ink}" '
-        f'title="{escape(name)}, position {position}: {value:+.3g}">{escape(symbol)}</mark>'
+        f'title="{escape(name)}, position {position + 1}: {value:+.3g}">{escape(symbol)}</mark>'
     )

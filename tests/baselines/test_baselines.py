@@ -247,7 +247,7 @@ def test_glue_is_not_selected_on_the_set_it_is_tested_on(tmp_path: Path) -> None
         (["kmer-ridge"], "baseline 'kmer-ridge' does not fit task 'dna-splice': it answers with targets"),
         (["dde-logistic"], "does not fit task 'dna-splice': it reads protein, and dna-splice is dna"),
         (["majority", "--fraction", "2"], "fraction is 2.0; allowed: more than 0, at most 1"),
-        (["majority", "--max_eval_items", "0"], "max_eval_items is 0; allowed: at least 1"),
+        (["majority", "--max_eval_items", "0"], "--max_eval_items is 0; allowed: a whole number of at least 1"),
         (["majority", "--seed", "-1"], "--seed is -1; allowed: 0 to"),
         (["--list", "--epochs", "3"], "--list has no use for --epochs; leave it out"),
         (["--list", "majority"], "--list has no use for names; leave it out"),

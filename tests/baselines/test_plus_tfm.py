@@ -341,7 +341,7 @@ def test_encoders_of_one_name_are_told_apart_by_their_weights(
     settings: dict[str, Any] = {"root": tmp_path / "runs", "epochs": 1}
     folder = run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **settings)
     assert run_baseline(spec_of(f"encoder:{first}", proteins), proteins, **settings) == folder
-    with pytest.raises(ValueError, match=r"backbone_revision is 'sha256:\w+' there.* Choose another --runs"):
+    with pytest.raises(ValueError, match=r"backbone_revision is 'sha256:\w+' there.* Choose another folder of runs"):
         run_baseline(spec_of(f"encoder:{second}", proteins), proteins, **settings)
     planned = spec_of(f"encoder:{first}", proteins)
     assert tmp_path / "runs" / planned.folder() == folder, "a study looks where the run lies"

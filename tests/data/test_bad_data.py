@@ -77,7 +77,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
 BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
     "dna-h3": {
         "letter outside the alphabet": ({"H3.txt": HISTONE.replace("ACGTACC", "ACGTAZC", 1)},
-            f"RAW/H3.txt, line 4: 'Z' at position 5 of the sequence is not in the dna alphabet: {NUCLEOTIDES}"),
+            f"RAW/H3.txt, line 4: 'Z' at position 6 of the sequence is not in the dna alphabet: {NUCLEOTIDES}"),
         "a record without its label's line": ({"H3.txt": HISTONE.replace("ACGTACC\n1\n", "ACGTACC\n", 1)},
             "RAW/H3.txt, line 4: label '>iYAL002W_2'; allowed: 0, 1"),
         "the last record without its label": ({"H3.txt": HISTONE + ">last\nACGT\n"},
@@ -87,7 +87,7 @@ BAD: dict[str, dict[str, tuple[dict[str, str | bytes | None], str]]] = {
     },
     "protein-localization": {
         "letter outside the alphabet of proteins": ({"localization_dev.fa": ">x Nucleus-M\nMK\nK4\n"},
-            f"RAW/localization_dev.fa, line 1: '4' at position 3 of the sequence is not in the protein alphabet: "
+            f"RAW/localization_dev.fa, line 1: '4' at position 4 of the sequence is not in the protein alphabet: "
             f"{AMINO_ACIDS}"),
         "header without a label": ({"localization_train.fa": ">x Nucleus-M\nMK\n>Q9H400\nMK\n"},
             "RAW/localization_train.fa, line 3: header 'Q9H400' holds no label; allowed: >NAME LABEL"),
@@ -189,7 +189,7 @@ OWN: dict[str, tuple[Any, ...]] = {
         "RAW/x.xlsx: ending '.xlsx'; allowed: .fasta, .fa, .fna, .faa, .csv, .tsv, .jsonl, .json, .parquet, or a "
         "folder of MIDI files"),
     "a pitch that is none": ({"x.csv": "sequence,label\n60 64,a\n60 128,b\n"},
-        "RAW/x.csv, line 3: '128' at position 1 of the sequence is not in the music alphabet: 0 1 2 3 ... 126 127 "
+        "RAW/x.csv, line 3: '128' at position 2 of the sequence is not in the music alphabet: 0 1 2 3 ... 126 127 "
         "(128 symbols)",
         "x.csv --discipline music"),
     "a label never declared": ({"x.csv": "sequence,label\nAC,a\nAG,b\n", "y.csv": "sequence,label\nAC,c\n"},

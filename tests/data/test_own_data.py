@@ -40,9 +40,12 @@ def test_a_fasta_file_becomes_a_model_with_its_card(
     assert "Read as 2 classes: no (40), yes (40); 56 train, 12 validation, 12 test" in card
     assert "tokens were cut:" not in card
     assert "promoters" in report.markdown(report.tables(report.read_runs(runs))[0])
+    assert "56 training items, the folder promoters-" in card
+    assert "licence not stated (repeat `bertx train`" in card
     made = (folder / run_files.RESULTS).stat().st_mtime_ns
-    assert train_own(tiny_backbone, runs, file).folder == folder
-    assert (folder / run_files.RESULTS).stat().st_mtime_ns == made  # a finished run is left as it is
+    assert train_own(tiny_backbone, runs, file, "--license", "cc-by-4.0").folder == folder
+    assert (folder / run_files.RESULTS).stat().st_mtime_ns == made  # a finished run is not trained again
+    assert "; licence cc-by-4.0; sha256" in (folder / run_files.MODEL / "README.md").read_text()
     write_fasta(file, 100)  # another file under the same name is another run
     assert "data_fingerprint" in refusal(main, *own_order(tiny_backbone, runs, file))
 

@@ -196,7 +196,7 @@ def test_letters_are_checked_as_they_stand(letters: str, discipline: str, stored
     if stored is not None:
         assert checked_sequence(letters, task, "here") == stored
         return
-    with pytest.raises(ValueError, match=f"^here: '{letters}' at position 1 of the sequence is not in the protein"):
+    with pytest.raises(ValueError, match=f"^here: '{letters}' at position 2 of the sequence is not in the protein"):
         checked_sequence(f"M{letters}", task, "here")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import ROOT
+from datasets import Dataset
 from own_files import SHORT, dna_table
 from raw_files import midi
 
@@ -39,6 +40,28 @@ def test_a_built_folder_is_a_task(built: Path) -> None:
     spec = RunSpec(task=str(built))
     assert spec.folder().as_posix() == "recommended/promoters/minilm-l6/bert/seed-42"
     assert spec.to_json()["task"] == "promoters"
+
+
+def test_copies_in_the_test_set_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = build(tmp_path / "promoters", "ab")
+    assert "4 of 9 test items (44.4%) occur letter for letter among the training items." in capsys.readouterr().out
+    lines: list[str] = []
+    data = load_task_data(get_task(str(folder)), data_dir=str(folder))
+    data.log_summary(lines.append)
+    assert lines[0].endswith(", 9 test; copies of training items: 4 of 9 test items")
+    assert data.origin == "the folder promoters"
+
+
+def test_other_groups_of_a_users_own_are_other_data(built: Path, tmp_path: Path) -> None:
+    """Intervals are over groups."""
+    found = set()
+    for group in ([], ["a"] * 42, ["b"] * 42):
+        for part in ("train", "validation", "test"):
+            rows = Dataset.from_parquet(str(built / "default" / f"{part}.parquet"))
+            rows = rows.add_column("group", group[: len(rows)]) if group else rows
+            rows.to_parquet(tmp_path / "rows" / f"{part}.parquet")
+        found.add(load_task_data(get_task(str(built)), data_dir=str(tmp_path / "rows")).fingerprint)
+    assert len(found) == 3
 
 
 def test_rows_of_a_users_own_are_looked_for_where_they_can_be(built: Path) -> None:

@@ -79,7 +79,7 @@ def test_gradient_agrees_with_a_small_step(looks_for_g: SequenceClassifier) -> N
 
 def test_what_is_refused(looks_for_g: SequenceClassifier) -> None:
     for row, options, message in (
-        ("ACXT", {}, "the sequence.*symbol 'X' at position 2 is not in the dna alphabet"),
+        ("ACXT", {}, "the sequence.*symbol 'X' at position 3 is not in the dna alphabet"),
         (" ", {}, "the sequence is empty"),
         ("ACGT", {"method": "lime"}, "unknown method 'lime'; allowed: occlusion, gradient x input"),
         ("ACGT", {"target": "h"}, "unknown class 'h'; the model has none, g"),

@@ -60,7 +60,7 @@ def test_values_of_a_regression_are_scores(tiny_backbone: Path, tmp_path: Path) 
         ("ACGT", ["--letters", ""], "--letters is empty; allowed: letters, as ACGT"),
         ("ACGT", ["--letters", "ACGZ"], "letter 'Z' is not in the dna alphabet: A C G T N"),
         ("ACGT", ["--target", "exon"], "unknown class 'exon'; the model has EI, IE, N"),
-        ("AC!T", [], "symbol '!' at position 2 is not in the dna alphabet"),
+        ("AC!T", [], "symbol '!' at position 3 is not in the dna alphabet"),
         ("A" * 127, [], "127 symbols, and the model reads 126; a mutation of what comes after changes nothing"),
     ],
 )

@@ -253,11 +253,12 @@ def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, 
     [
         ("BACKBONE in.fasta --output o.csv", "not a sequence classifier (BertModel); a run of train.py saves one"),
         ("unfinished in.fasta --output o.csv", "unfinished: the run is not finished, it holds no model"),
+        ("plain in.fasta --output o.csv", "plain: a run that keeps no model; a training does, and `bertx probe --sa"),
         ("empty in.fasta --output o.csv", "empty: holds no model; allowed: a run's folder"),
         ("nothing in.fasta --output o.csv", "nothing: no such folder, and not a Hub id"),
         ("bertx/not-there in.fasta --output o.csv", "bertx/not-there: the model could not be loaded: "),
         ("MODEL none.fasta --output o.csv", "none.fasta: no such file or folder"),
-        ("MODEL bad.fasta --output o.csv", "bad.fasta, line 3, id 'b': symbol 'J' at position 2 is not in the dna"),
+        ("MODEL bad.fasta --output o.csv", "bad.fasta, line 3, id 'b': symbol 'J' at position 3 is not in the dna"),
         ("MODEL midi --output o.csv", "is not in the dna alphabet: A C G T N R Y S W K M B D H V"),
         ("MODEL in.fasta --output o.csv --batch_size 0", "batch_size is 0; allowed: at least 1"),
         ("MODEL in.fasta --output o.xlsx", "o.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl"),
@@ -272,11 +273,11 @@ def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, 
 def test_what_is_refused_leaves_nothing(
     argv: str, message: str, tiny_backbone: Path, dna_model: Path, tmp_path: Path, monkeypatch: Any, refusal: Any
 ) -> None:
-    for name in ("unfinished", "empty", "folder.csv"):
+    for name in ("unfinished", "plain", "empty", "folder.csv"):
         (tmp_path / name).mkdir()
     midi(tmp_path / "midi" / "one.mid", 100, seed=1)
     texts = {"in.fasta": ">a\nACGT\n", "bad.fasta": ">a\nACGT\n>b\nACJT\n", "in.csv": "Name,sequence\nq,ACGT\n"}
-    for name, text in {**texts, "in.txt": "ACGT\n", "unfinished/run.json": "{}"}.items():
+    for name, text in {**texts, "in.txt": "ACGT\n", "unfinished/run.json": "{}", "plain/results.json": "{}"}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -344,7 +345,7 @@ def test_a_piece_is_one_entry(music_model: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "options", "message"),
     [
-        (["ACGT", "AC!T"], {}, r"^sequence 1: symbol '!' at position 2 is not in the dna alphabet: A C G T"),
+        (["ACGT", "AC!T"], {}, r"^sequence 1: symbol '!' at position 3 is not in the dna alphabet: A C G T"),
         (" ", {}, "sequence 0: the sequence is empty"),
         ([3], {}, "sequence 0: int; allowed: a string"),
         ("ACGT", {"topk": 1}, "unknown argument 'topk'"),

@@ -161,7 +161,7 @@ def test_bad_text_is_named_with_its_place(content: Any, message: str, tmp_path: 
 
 def test_a_bad_sequence_is_named_with_its_place(tmp_path: Path, tokenizer: Any) -> None:
     source = Source((write(tmp_path / "in.fasta", ">a\nACGT\n>b\nACJ\n"),), "sequence", discipline="dna")
-    with pytest.raises(ValueError, match=r"in.fasta.*: symbol 'J' at position 2 is not in the dna alphabet"):
+    with pytest.raises(ValueError, match=r"in.fasta.*: symbol 'J' at position 3 is not in the dna alphabet"):
         pack(source, DisciplineTokenizer.from_backbone(tokenizer, "dna"), 6, tmp_path / "blocks")
 
 

@@ -271,6 +271,7 @@ def test_a_planted_motif_is_found(tiny_backbone: Path, start: str) -> None:
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        (["--max_test_items", "0"], "--max_test_items is 0; allowed: a whole number of at least 1"),
         (["--items", "1"], "items is 1; allowed: a number from 2 on, or all"),
         (["--items", "9999"], "items is 9999, and dna-splice has 2871 training items to draw from"),
         (["--items", "most"], "items is 'most'; allowed"),

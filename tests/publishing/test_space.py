@@ -89,7 +89,7 @@ def test_bad_input_is_a_sentence(app: Any, dna_model: Path, tmp_path: Path, monk
     folders = ("two/nothing/..", "../two", "./two", "two/../two", f"../{tmp_path.name}", "parts", "")
     cases = [
         (ask(app, dna_model), "Paste a sequence or drop a file first."),
-        (ask(app, dna_model, "ACGT!"), "the sequence: symbol &#x27;!&#x27; at position 4 is not in the dna alphabet"),
+        (ask(app, dna_model, "ACGT!"), "the sequence: symbol &#x27;!&#x27; at position 5 is not in the dna alphabet"),
         (ask(app, dna_model, "A" * 30_000), "30,000 letters are more than this page takes (20,000)."),
         (
             ask(app, dna_model, file=tmp_path / "bad.fasta"),
@@ -194,7 +194,7 @@ def test_the_page_in_a_browser(address: str, tmp_path: Path) -> None:
         page.click("#go")
         page.wait_for_selector("#answer .bx-problem")
         problem = page.inner_text("#answer .bx-problem")
-        assert problem.startswith("the sequence: symbol 'U' at position 3 is not in the dna alphabet: A C G T")
+        assert problem.startswith("the sequence: symbol 'U' at position 4 is not in the dna alphabet: A C G T")
         page.set_input_files("#file input[type=file]", tmp_path / "two.fasta")
         page.wait_for_selector("#file :text('two')")
         page.click("#go")

@@ -95,6 +95,7 @@ def test_a_frozen_run_leaves_the_body_as_it_was(tiny_backbone: Path, tmp_path: P
     assert trained.results["trained_parameters"] == 32 * 32 + 32 + 3 * 32 + 3
     assert (trained.specification["tuning"], trained.specification["max_eval_items"]) == ("frozen", 40)
     assert trained.results["counts"]["validation"] == trained.results["counts"]["test"] == 40
+    assert trained.results["test_duplicates"] == 3  # of the 40
 
 
 def test_a_lora_run_leaves_an_adapter_and_a_merged_model(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`bertx train` on own data: baselines and a probe first, the best model on validation, one table."""
 
 import random
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def order(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, li
 
 @pytest.fixture(scope="module")
 def whole(fasta: Path, tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    return order(fasta, tiny_backbone, tmp_path_factory.mktemp("whole") / "runs")
+    return order(fasta, tiny_backbone, tmp_path_factory.mktemp("whole") / "my runs")
 
 
 def test_what_takes_seconds_comes_first_and_a_table_last(whole: tuple[Path, list[str]]) -> None:
@@ -59,7 +60,7 @@ def test_what_takes_seconds_comes_first_and_a_table_last(whole: tuple[Path, list
     shown = [line.split()[0] for line in lines[start + 3 : start + 9]]
     assert sorted(shown) == ["fine-tuned", "kmer-logistic", "majority", "nearest", "onehot-logistic", "probe"]
     assert "the best baseline (kmer-logistic): test accuracy differs by" in lines[-3]
-    assert lines[-1].startswith("To use it: bertx predict ")
+    assert shlex.split(lines[-1])[5] == str(whole[0])
 
 
 def test_the_model_that_validation_chooses_is_kept(whole: tuple[Path, list[str]]) -> None:
@@ -174,6 +175,8 @@ def test_the_comparison_by_numbers_that_are_known(tmp_path: Path) -> None:
     for model, said in ((bad, "is worse than"), (good, "cannot be told from")):
         again = compare_candidates([Candidate(PROBE, "m", model), Candidate(BASELINE, "n", good)])
         assert again["sentence"].startswith(f"The model (m) {said} the best baseline (n): test accuracy differs by ")
+    plain = [Candidate(BASELINE, "nearest", bad), Candidate(BASELINE, "majority", good)]
+    assert compare_candidates([Candidate(PROBE, "m", good), *plain])["best_baseline"] == "majority"
 
 
 def test_intervals_of_a_comparison_are_over_groups(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_another_order_or_other_data_in_the_folder_is_refused(
     _, root, _ = finished
     other = small(tmp_path, tiny_backbone, overrides={**SMALL["overrides"], "learning_rate": 0.5})
     assert main(["study", other, "--runs", str(root)]) == 2
-    assert "learning_rate is 0.0001 there, 0.5 asked. Choose another --runs" in capsys.readouterr().err
+    assert "learning_rate is 0.0001 there, 0.5 asked. Choose another folder of runs" in capsys.readouterr().err
     run = load_study(small(tmp_path, tiny_backbone)).runs[0]
     with pytest.raises(ValueError, match=r"holds a run on other data: sha256 .* there, '000000000000' asked"):
         is_finished(run, root, "0" * 64)
@@ -356,9 +356,10 @@ def test_a_dry_run_does_not_wait_for_a_silent_hub(
     monkeypatch.setattr(time, "sleep", waits.append)
     file = small(tmp_path, tiny_backbone, tasks=["dna-h3", "music-maestro-v1"])
     assert main(["study", file, "--runs", str(tmp_path / "runs"), "--dry_run"]) == 0
-    *listed, last = capsys.readouterr().out.splitlines()
+    *listed, cost, data = capsys.readouterr().out.splitlines()
     assert sum(line.endswith(": not measured") for line in listed) == 8
-    assert last == "8 runs without a measurement"
+    assert cost == "8 runs without a measurement"
+    assert data.startswith("no data of dna-h3, music-maestro-v1: a run has to fetch it, or build it with `bertx data")
     assert waits == []
     assert not huggingface_hub.constants.HF_HUB_OFFLINE
 
