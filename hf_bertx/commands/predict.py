@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+_SHOWN = 20  # pieces that are printed; the file has all
+
 
 def add(verbs: Any) -> None:
     predicting = verbs.add_parser(
@@ -100,11 +102,13 @@ def _predict(arguments: argparse.Namespace) -> None:
             bar.update(done - bar.n)
 
         made = predict_file(classifier, arguments.file, arguments.output, columns, arguments.overwrite, progress)
-    for name, piece in list(made.pieces.items())[:20]:
+    for name, piece in list(made.pieces.items())[:_SHOWN]:
         name = name if not name.startswith("\0") else "a record without a piece"
         answer = piece["piece_label"] if classifier.labels else f"{piece['piece_value']:.4g}"
         votes = f" ({piece['votes']} of {piece['segments']} segments)" if classifier.labels else ""
         print(f"{name}: {answer}{votes}")
+    if len(made.pieces) > _SHOWN:
+        print(f"and {len(made.pieces) - _SHOWN} pieces more")
     earlier = f", {made.resumed_at} of them by an earlier call" if made.resumed_at else ""
     print(
         f"{arguments.output}: {made.records} records{earlier}: {made.answers}; {made.cut} cut; "

@@ -52,6 +52,7 @@ def model_card(
         "card_data": card_facts.metadata(run, name, adapter).to_yaml(),
         "name": name,
         "source": repo_id or ".",  # the model's folder, until it is published
+        "onnx": onnx,
     }
     if run.specification["protocol"] == PROBE:
         facts = card_facts.encoder_facts(run)
@@ -65,7 +66,6 @@ def model_card(
         adapter=adapter,
         base_model=card_facts.base_model(run.order),
         head=_head(run.task),
-        onnx=onnx,
         picture=picture,
     )
 

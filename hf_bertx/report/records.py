@@ -99,10 +99,10 @@ def read_runs(root: Path) -> RunsFolder:
 
 
 def _run_folders(root: Path) -> Iterator[tuple[Path, set[str]]]:
-    """Folders that hold a file of a run, with the names of these; folders inside a run are skipped."""
+    """Folders that hold a file of a run, with the names of these; folders inside a run and hidden ones are skipped."""
     files = {run_files.RUN, run_files.RESULTS, run_files.FAILURE, run_files.LOG}
     for path, folders, names in os.walk(root):
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         if run_files.PRETRAINING in names:  # a pre-training has a log and results, but is no run of a task
             folders.clear()
         elif held := files & set(names):

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from .. import metrics, run_files
 from ..arms import BASELINE
 from ..baselines.catalog import baselines_for
+from ..data.labels import joined_labels
 from ..data.task_data import USER_DATA_OPTIONS
 from ..launch import OF_THE_COMMAND, build_user_data
 from ..publishing.compared import drawn_items
@@ -101,7 +102,7 @@ def _write(study: Study, task: Task, root: Path, print_line: Callable[[str], Non
     folder = root / FOLDER / task.name
     rows = [_row(name, runs, task) for name, runs in cells.items()]
     trained = {name: runs for name, runs in cells.items() if runs[0].specification["arm"] != BASELINE}
-    run_files.write_whole(folder / PREDICTIONS, lambda path: pq.write_table(_answers(trained), path))
+    run_files.write_whole(folder / PREDICTIONS, lambda path: pq.write_table(_answers(trained, task), path))
     run_files.write_json(folder / SCORES, {"task": task.name, "metric": task.metric, "rows": rows})
     lines = _table(rows, task)
     run_files.write_text(folder / TABLE, "\n".join([*lines, ""]))
@@ -139,9 +140,9 @@ def _table(rows: list[dict[str, Any]], task: Task) -> list[str]:
     return lines
 
 
-def _answers(cells: dict[str, list[Run]]) -> pa.Table:
-    """A row an item and arm: `arm`, `fold`, `id`, `label`, `logits`."""
-    parts = []
+def _answers(cells: dict[str, list[Run]], task: Task) -> pa.Table:
+    """A row an item and arm: `arm`, `fold`, `id`, `label`, `logits`, and the `answer`; of classes also the `class`."""
+    parts, names = [], np.asarray(task.labels or ())
     for name, runs in cells.items():
         for fold, run in enumerate(runs, 1):
             predictions = run.predictions("test")
@@ -149,5 +150,12 @@ def _answers(cells: dict[str, list[Run]]) -> pa.Table:
             count = len(predictions.ids)
             columns: dict[str, Any] = {"arm": [name] * count, "fold": [fold] * count, "id": predictions.ids}
             columns |= {"label": predictions.labels.tolist(), "logits": predictions.logits.tolist()}
+            if task.multi_label:
+                columns["answer"] = [joined_labels(row > 0, names.tolist()) for row in predictions.logits]
+            elif task.regression:
+                columns["answer"] = predictions.logits[:, 0].tolist()
+            else:
+                columns["class"] = names[predictions.labels].tolist()
+                columns["answer"] = names[predictions.logits.argmax(axis=1)].tolist()
             parts.append(pa.table(columns))
     return pa.concat_tables(parts)

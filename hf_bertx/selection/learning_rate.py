@@ -12,7 +12,7 @@ from ..runs.run import Run
 
 _FACTORS = (1 / 3, 1.0, 3.0)
 _SHARE = 0.1  # of the steps
-TRIALS = "trials"  # folder below the runs
+TRIALS = ".trials"  # folder below the runs, which reports and uploads pass over
 
 
 def find_learning_rate(
@@ -20,7 +20,7 @@ def find_learning_rate(
 ) -> tuple[ResolvedRun, list[dict[str, float]]]:
     """Trains with a third of the rate, the rate, and three times it, for a tenth of the steps each.
 
-    The trials are ordinary runs below `trials/`; nothing of them depends on the test items.
+    The trials are ordinary runs below `.trials/`; nothing of them depends on the test items.
 
     Returns:
         The run with the rate that scores best on validation, of equal ones the rate as it was, else the lowest; and

@@ -146,6 +146,8 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
     assert set(rows) == {"bert", "majority", "kmer-logistic", "onehot-logistic", "nearest"}
     right = answers["logits"].map(np.argmax) == answers["label"]
     assert rows["bert"]["all"] == pytest.approx(right.mean())
+    assert set(answers["class"]) == {"no", "yes"}
+    assert (answers["class"] == answers["answer"]).tolist() == right.tolist()
     assert any(line.startswith("| bert | ") for line in lines)
     assert any("| all 30 groups of 90 items [95%] |" in line for line in lines)
 

@@ -12,6 +12,8 @@ from made_runs import make_run
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_bertx import run_files
+from hf_bertx.publishing.cards import model_card
+from hf_bertx.report.records import collect_runs
 from hf_bertx.runs.arguments import read_options
 from hf_bertx.runs.run import Run
 from hf_bertx.selection import command as selection
@@ -98,6 +100,9 @@ def test_quick_saves_the_probe_as_an_ordinary_model(fasta: Path, tiny_backbone: 
     assert "A probe: the embeddings and the lower " in card or "A probe: the embeddings alone of" in card
     assert "config: paper" not in card  # data of one's own are no configuration of a data set on the Hub
     assert "bertx predict" in lines[-1]
+    measured = {"file": "onnx/model.onnx", "inputs": ["input_ids"], "opset": 18, "sequences": 8, "longest": 60}
+    measured |= {"largest_difference": 2e-6, "tolerance": 1e-4, "versions": {"onnxruntime": "1.32.0"}}
+    assert "`onnx/model.onnx` is the same model in ONNX (opset 18" in model_card(kept, onnx=measured)
 
 
 def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -108,9 +113,10 @@ def test_three_rates_are_tried_and_the_best_trains(fasta: Path, tiny_backbone: P
     tried = results["learning_rates_tried"]
     assert [each["learning_rate"] for each in tried] == [3e-5, 1e-4, 3e-4]
     assert Run.open(kept).specification["hyperparameters"]["learning_rate"] == best_rate(tried, 1e-4)
-    trials = [run_files.read_json(path) for path in (tmp_path / "runs" / "trials").rglob(run_files.RESULTS)]
+    trials = [run_files.read_json(path) for path in (tmp_path / "runs" / ".trials").rglob(run_files.RESULTS)]
     assert [trial["steps"] for trial in trials] == [1, 1, 1]  # a tenth of 4 steps, at least one
     assert sum(line.startswith("  learning rate") for line in lines) == 3
+    assert [each.folder for each in collect_runs(tmp_path / "runs")] == [kept]  # no report shows a trial
 
 
 @pytest.mark.parametrize(
