@@ -208,6 +208,11 @@ class Own(DisciplineBuilder):
                 if part == TRAIN:
                     labels.append(row["label"])
                     sequences.append(row["sequence"] if self.config.similarity_threshold else "")
+        groups = {part: {key.group for key in keys_of_part} - {None} for part, keys_of_part in keys.items()}
+        for part in groups.keys() - {TRAIN}:
+            if shared := sorted(map(str, groups[part] & groups[TRAIN])):
+                name = self._given[part].name
+                self.note(f"groups of {name} that are in the training file too: {len(shared)}, as {shared[0]!r}")
         chosen: dict[str, Sequence[str]] = {part: [part] * len(keys_of_part) for part, keys_of_part in keys.items()}
         drawn = (TRAIN, *(part for part in (VALIDATION, TEST) if part not in keys))
         if len(drawn) > 1:

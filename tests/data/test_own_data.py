@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from own_files import own_order, train_own
 
 from dataset_scripts.build import build_dataset
@@ -60,6 +61,17 @@ def test_targets_in_a_table_make_a_regression(tiny_backbone: Path, tmp_path: Pat
     assert record.task.metrics == ("spearman", "pearson")
     assert record.task.max_length == 19  # the longest of 16 residues, two special tokens and one to spare
     assert json.loads((run.folder / "model" / "config.json").read_text())["problem_type"] == "regression"
+
+
+def test_groups_that_two_files_share_are_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, first in (("train", 0), ("test", 5)):
+        rows = "".join(f"{'ACGT' * (i % 9 + 1)},{'xy'[i % 2]},family-{first + i % 6}\n" for i in range(60))
+        (tmp_path / f"{name}.csv").write_text("sequence,label,group\n" + rows)
+    files = {f"{name}_file": str(tmp_path / f"{name}.csv") for name in ("train", "test")}
+    build_dataset("mine", tmp_path / "built", builder_options={**files, "discipline": "dna"})
+    said = "groups of test.csv that are in the training file too: 1, as 'family-5'"
+    assert said in caplog.text
+    assert said in (tmp_path / "built" / "README.md").read_text()
 
 
 def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
