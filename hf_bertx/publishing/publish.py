@@ -85,6 +85,7 @@ def publish_dataset(folder: Path, repo_id: str | None, upload: Upload, have_perm
         raise ValueError(
             f"{task.name} is not published: no licence is stated that allows to host it again ({task.source}). "
             "With the permission of those who hold the rights, pass --i-have-permission"
+            + ("" if task.hosted else "; of your own data state it with `bertx data build --license`")
         )
     name = repo_id or (task.hub_id if task.hosted else None)
     if name is None:

@@ -164,7 +164,8 @@ class RunSpec:
     def label(self) -> str:
         """One line for listings."""
         share = "" if self.fraction == 1 else f", {100 * self.fraction:g}% of the data"
-        varied = f", {self.kmer}-mers" if self.kmer else ""
+        varied = "" if self.data_split == "paper" else f", {self.data_split}"
+        varied += f", {self.kmer}-mers" if self.kmer else ""
         varied += f", windows of {self.window}" if self.window else ""
         varied += f", {self.variant}" if self.variant else ""
         return f"{task_name(self.task)} {self.backbone} {self.arm} seed {self.seed}{share}{varied}"

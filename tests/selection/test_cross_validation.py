@@ -149,6 +149,7 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
     assert set(answers["class"]) == {"no", "yes"}
     assert (answers["class"] == answers["answer"]).tolist() == right.tolist()
     assert any(line.startswith("| bert | ") for line in lines)
+    assert sum(line.endswith(" bert seed 42, fold-2") for line in lines) == 1
     assert any("| all 30 groups of 90 items [95%] |" in line for line in lines)
 
     assert len(collect_runs(tmp_path / "runs")) == 10  # the folder of the table is no run
