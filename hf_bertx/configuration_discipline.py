@@ -5,6 +5,7 @@ They are saved in `config.json` as a record. A plain `AutoConfig` keeps them as 
 
 from __future__ import annotations
 
+import copy
 import difflib
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,18 @@ DISCIPLINE_CONFIGS: dict[str, type[PreTrainedConfig]] = {
     for model_type, family in FAMILIES.items()
 }
 globals().update({config.__name__: config for config in DISCIPLINE_CONFIGS.values()})
+
+
+def as_discipline_config(config: Any) -> Any:
+    """A stock config as the discipline config of its architecture; a discipline config as it is."""
+    if isinstance(config, DisciplineConfigMixin):
+        return config
+    own = copy.deepcopy(config)
+    own.__class__ = DISCIPLINE_CONFIGS[config.model_type]
+    for name, default in RECORDS.items():  # a plain config has them, too, if a discipline model saved it
+        setattr(own, name, getattr(config, name, default))
+    return own
+
 
 if TYPE_CHECKING:
 

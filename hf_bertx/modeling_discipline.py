@@ -13,7 +13,7 @@ import transformers
 from transformers import AutoConfig, BertForSequenceClassification, PreTrainedModel
 
 from .arms import STARTS
-from .configuration_discipline import DISCIPLINE_CONFIGS, RECORDS, BertDisciplineConfig
+from .configuration_discipline import DISCIPLINE_CONFIGS, RECORDS, BertDisciplineConfig, as_discipline_config
 from .families import FAMILIES
 
 # Where `from_pretrained` looks for files: its config has to come from there too.
@@ -66,6 +66,9 @@ class DisciplineClassificationMixin:
     # of accumulation steps. A classifier's is not: 16 x 2 would train with twice the gradient of 32 x 1.
     accepts_loss_kwargs = False
 
+    def __init__(self, config: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(as_discipline_config(config), *args, **kwargs)  # type: ignore[call-arg]
+
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """The stock `from_pretrained`. If the config sets `reinit_embeddings`, the word embeddings are then drawn
@@ -107,10 +110,13 @@ class DisciplineClassificationMixin:
             alone, not what the backbone's says of an earlier training.
 
         Raises:
-            ValueError: an unknown start, or weights that are missing or have other shapes than the config says.
+            ValueError: an unknown start, a dtype, or weights that are missing or have other shapes than the config
+                says.
         """
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
+        for name in {"dtype", "torch_dtype"} & set(kwargs):
+            raise ValueError(f"{name} is {kwargs[name]}; a start is float32, and `.to(dtype)` of the model changes it")
         kwargs.pop("trust_remote_code", None)  # never
         started_from = f"{source}@{revision}" if revision else source
         kwargs = {**RECORDS, "started_from": started_from, **kwargs, "reinit_embeddings": start == "re_emb"}
@@ -120,12 +126,13 @@ class DisciplineClassificationMixin:
             if start == "shuffled":
                 model.shuffle_weights()
             return model
-        config = cls.config_class.from_pretrained(source, revision=revision or "main", **kwargs)  # type: ignore[attr-defined]
+        kwargs["revision"] = revision or "main"
+        config, unknown = cls.config_class.from_pretrained(source, return_unused_kwargs=True, **kwargs)  # type: ignore[attr-defined]
         config.dtype = torch.float32
         config.started_as = start
-        model = cls(config)  # type: ignore[call-arg]
+        model = cls(config, **unknown)  # an unknown field is an error, as of the stock class
         if start == "random_body":
-            kept = load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            kept = load_whole(cls, source, dtype=torch.float32, **kwargs)
             model.base_model.embeddings.load_state_dict(kept.base_model.embeddings.state_dict())  # type: ignore[attr-defined]
         return model
 
@@ -253,10 +260,10 @@ class AutoModelForDisciplineClassification:
     @classmethod
     def from_config(cls, config: Any) -> PreTrainedModel:
         """A model with random weights, in the shape of a discipline config or a stock one."""
-        model_class = cls._class_for_type(config.model_type)
-        if not isinstance(config, model_class.config_class):
-            config = model_class.config_class(**{**config.to_dict(), "started_as": "random"})
-        return model_class(config)
+        model = cls._class_for_type(config.model_type)(config)
+        if not isinstance(config, model.config_class):
+            model.config.started_as = "random"
+        return model
 
     @classmethod
     def _class_of(cls, source: Any, settings: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from .disciplines import Discipline, get_discipline
 from .tokenization.batch_encoder import BatchEncoder, Cut, as_columns
 from .tokenization.batch_layout import Rows, layout, padded_width
 from .tokenization.plain_tokenizer import plain_tokenizer
-from .tokenization.subwords import check_subwords, subwords_of
+from .tokenization.subwords import check_known, check_subwords, saved_discipline, subwords_of
 from .tokenization.symbol_lookup import UnknownSymbolError
 
 TRUNCATION_KEEPS = ("head", "head_tail")
@@ -59,20 +59,20 @@ class DisciplineTokenizer(PreTrainedTokenizer):
 
     def __init__(
         self,
-        alphabet: str | dict[str, Any] | Discipline,
-        symbol_ids: Sequence[int],
-        special_ids: dict[str, int],
-        template: dict[str, list[list[Any]]],
-        backbone_vocab_size: int,
+        alphabet: str | dict[str, Any] | Discipline | None = None,
+        symbol_ids: Sequence[int] = (),
+        special_ids: dict[str, int] | None = None,
+        template: dict[str, list[list[Any]]] | None = None,
+        backbone_vocab_size: int = 0,
         assignment: dict[str, Any] | None = None,
         truncation_keeps: str = "head",
         tokenizer_file: str | None = None,  # named by vocab_files_names, but this class reads only its config
         **kwargs: Any,
     ) -> None:
-        self.discipline = Discipline.from_dict(alphabet) if isinstance(alphabet, dict) else get_discipline(alphabet)
+        self.discipline = saved_discipline(alphabet, kwargs.get("name_or_path"))
         self.symbol_ids = [int(i) for i in symbol_ids]
-        self.special_ids = {token: int(i) for token, i in special_ids.items()}
-        self.template = {name: [list(item) for item in items] for name, items in template.items()}
+        self.special_ids = {token: int(i) for token, i in (special_ids or {}).items()}
+        self.template = {name: [list(item) for item in items] for name, items in (template or {}).items()}
         self.backbone_vocab_size = int(backbone_vocab_size)
         self.assignment = dict(assignment or {})
         self.truncation_keeps = truncation_keeps
@@ -139,13 +139,15 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         return dict(self._id_of_token)
 
     def _add_tokens(self, new_tokens: list[str] | list[AddedToken], special_tokens: bool = False) -> int:
-        new = [str(token) for token in new_tokens if str(token) not in self._id_of_token]
-        if new:
-            raise ValueError(
-                f"{new[0]!r} cannot be added: the ids are rows of the backbone's table. "
-                f"Declare a Discipline with that symbol (this one has {self.discipline.alphabet()})"
-            )
+        check_known(new_tokens, self._id_of_token, self.discipline)
         return super()._add_tokens(new_tokens, special_tokens)
+
+    def add_special_tokens(
+        self, special_tokens_dict: dict[str, Any], replace_extra_special_tokens: bool = True
+    ) -> int:
+        for given in special_tokens_dict.values():  # the stock method sets attributes before it adds tokens
+            check_known([given] if isinstance(given, (str, AddedToken)) else given, self._id_of_token, self.discipline)
+        return super().add_special_tokens(special_tokens_dict, replace_extra_special_tokens)
 
     def _tokenize(self, text: str, **kwargs: Any) -> list[str]:
         return [self.discipline.symbols[code] for code in self._encoder.symbols.codes([text])[0].tolist()]

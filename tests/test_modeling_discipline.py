@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import broken_backbone, small_config
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
 
 from hf_bertx.arms import STARTS
 from hf_bertx.backbones import resolve_backbone
@@ -229,3 +229,24 @@ def test_from_config_takes_a_stock_config() -> None:
     model = AutoModelForDisciplineClassification.from_config(config)
     assert isinstance(model, BertForDisciplineClassification)
     assert model.config.started_as == "random"
+
+
+def test_a_stock_config_may_be_given_as_in_stock_scripts(tiny_backbone: Path, tmp_path: Path) -> None:
+    config = AutoConfig.from_pretrained(tiny_backbone, num_labels=3, attn_implementation="eager")
+    for cls in (BertForDisciplineClassification, AutoModelForDisciplineClassification):
+        model = cls.from_pretrained(tiny_backbone, config=config)
+        assert (model.config.started_as, model.config.num_labels) == ("pretrained", 3)
+        assert model.get_submodule("bert.encoder").config is model.config
+        assert model.bert.config._attn_implementation == "eager"
+    assert type(config) is BertConfig
+    BertForDisciplineClassification(config).save_pretrained(tmp_path)
+    assert AutoConfig.from_pretrained(tmp_path).architectures == ["BertForSequenceClassification"]
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_every_start_refuses_what_it_does_not_take(tiny_backbone: Path, start: str) -> None:
+    with pytest.raises(TypeError, match="unexpected keyword argument 'num_label'"):
+        BertForDisciplineClassification.from_backbone(str(tiny_backbone), start, num_label=3)
+    for name in ("dtype", "torch_dtype"):
+        with pytest.raises(ValueError, match=f"{name} is bfloat16; a start is float32"):
+            BertForDisciplineClassification.from_backbone(str(tiny_backbone), start, **{name: "bfloat16"})

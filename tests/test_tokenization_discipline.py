@@ -200,6 +200,7 @@ def test_saved_without_special_tokens_it_adds_none(tiny_backbone: Path, tmp_path
         ([1, 2], {}, "not a string"),
         ([None], {}, "not a string"),
         (["A", 3], {}, "not a string"),
+        (["A", "C"], {"text_pair": "GT"}, "text_pair is a string and text is not"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_encoded(dna: DisciplineTokenizer, given: Any, options: dict[str, Any], message: str) -> None:
@@ -244,6 +245,19 @@ def test_tensors_and_empty_batches(dna: DisciplineTokenizer) -> None:
 def test_the_alphabet_cannot_be_extended(dna: DisciplineTokenizer) -> None:
     with pytest.raises(ValueError, match="'Q' cannot be added"):
         dna.add_tokens(["Q"])
+    for given in ({"pad_token": "<p>"}, {"additional_special_tokens": ["[SEP]", "<p>"]}):
+        with pytest.raises(ValueError, match="'<p>' cannot be added"):
+            dna.add_special_tokens(given)
+    assert dna(["AC", "A"], padding=True).input_ids[1][-1] == dna.pad_token_id == 0
+    assert dna.add_special_tokens({"pad_token": "[PAD]"}) == 0
+
+
+def test_text_and_discipline_tokenizers_are_not_mixed_up(tiny_backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"describes no alphabet.*from_backbone"):
+        DisciplineTokenizer.from_pretrained(tiny_backbone)
+    DisciplineTokenizer.from_backbone(tiny_backbone, "dna").save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"has a tokenizer of dna already.*from_pretrained"):
+        DisciplineTokenizer.from_backbone(tmp_path, "protein")
 
 
 def test_special_tokens_can_be_sent_to_random_subwords(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -18,12 +18,14 @@ from .used_rows import restore_all_embeddings, train_used_embeddings_only
 def speed_up_training(model: Any, used_ids: Iterable[int] | None = None) -> None:
     """Makes training steps of a model faster, in place. [`restore`] undoes it and keeps what was learned.
 
-    The loss and its gradients stay the same to rounding. Dropout keeps its distribution and draws other masks.
+    The loss and its gradients stay the same to rounding. Dropout keeps its distribution and draws other masks. Until
+    [`restore`], the last layer may give hidden states of position 0 alone, and no attentions.
 
     Args:
         model: a model of transformers, before it is wrapped for several processes.
         used_ids: the ids that training items hold, padding included: the embeddings of these ids alone are trained.
-            Exact for optimizers that leave a row with zero gradient untouched, which needs a weight decay of 0.
+            Exact for optimizers that leave a row with zero gradient untouched, which needs a weight decay of 0. Until
+            [`restore`], what is saved holds these rows alone, and `from_pretrained` refuses it.
     """
     compute_first_position_only(model)
     use_cpu_attention(model)

@@ -44,8 +44,9 @@ class UsedRowsEmbedding(torch.nn.Module):
 def train_used_embeddings_only(model: Any, ids: Iterable[int]) -> None:
     """Lets a model train the embeddings of these ids only. Exact without weight decay.
 
-    Optimizers that look across rows, such as Adafactor, would learn something else.
+    Optimizers that look across rows, such as Adafactor, would learn something else. A second call replaces the first.
     """
+    restore_all_embeddings(model)
     model.set_input_embeddings(UsedRowsEmbedding(model.get_input_embeddings(), ids))
 
 

@@ -93,7 +93,7 @@ def as_columns(text: Any, text_pair: Any, split: bool, join: Callable[[Any], str
         split: the items are lists of symbols, which `join` makes strings of.
 
     Raises:
-        TypeError: an item is no string.
+        TypeError: an item is no string, or the second sequences of a list are one string.
         ValueError: not as many paired sequences as sequences.
     """
     if split:
@@ -101,6 +101,8 @@ def as_columns(text: Any, text_pair: Any, split: bool, join: Callable[[Any], str
         columns = [[column] if single else column for column in (text, text_pair) if column is not None]
         return [[join(symbols) for symbols in column] for column in columns], single
     single = isinstance(text, str)
+    if isinstance(text_pair, str) and not single:
+        raise TypeError("text_pair is a string and text is not; give as many paired sequences as sequences")
     first = [text] if single else list(text)
     # an empty second sequence beside a single first one is none, as in AutoTokenizer
     second = text_pair if not single else [text_pair] if text_pair else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoTokenizer
 
-from ..disciplines import Discipline
+from ..disciplines import Discipline, get_discipline
 from ..token_map import assign, random_subword_table
 
 PRETRAINED_ON = "pretrained_on"  # entry in the tokenizer_config.json of a model of `bertx pretrain --discipline`
@@ -31,6 +32,11 @@ def subwords_of(
     text = backbone
     if isinstance(backbone, (str, Path)):
         text = AutoTokenizer.from_pretrained(backbone, trust_remote_code=False)
+    if "alphabet" in text.init_kwargs:
+        raise ValueError(
+            f"{text.name_or_path or 'backbone'} has a tokenizer of {text.init_kwargs['alphabet']['name']} already: "
+            "load it by DisciplineTokenizer.from_pretrained, or name a text model"
+        )
     _check_pretraining(text, discipline, assignment)
     vocabulary = read_vocabulary(text)
     special = {token: text.convert_tokens_to_ids(token) for token in text.all_special_tokens}
@@ -94,6 +100,30 @@ def check_subwords(discipline: Discipline, symbol_ids: list[int], special_ids: d
     clash = set(symbols) & set(special_ids)
     if clash:
         raise ValueError(f"symbol {min(clash)!r} is also a special token of the backbone")
+
+
+def check_known(tokens: Iterable[Any], known: Collection[str], discipline: Discipline) -> None:
+    """Checks that a tokenizer has tokens already, since none can be added."""
+    for token in map(str, tokens):
+        if token not in known:
+            raise ValueError(
+                f"{token!r} cannot be added: the ids are rows of the backbone's table. "
+                f"Declare a Discipline with that symbol (this one has {discipline.alphabet()})"
+            )
+
+
+def saved_discipline(alphabet: str | dict[str, Any] | Discipline | None, source: str | None) -> Discipline:
+    """The discipline that a tokenizer's config describes.
+
+    Raises:
+        ValueError: it describes none, such as that of a text model.
+    """
+    if alphabet is None:
+        raise ValueError(
+            f"{source or 'the config'} describes no alphabet, so it is no saved DisciplineTokenizer; to make one over "
+            "a text model's vocabulary, call DisciplineTokenizer.from_backbone"
+        )
+    return Discipline.from_dict(alphabet) if isinstance(alphabet, dict) else get_discipline(alphabet)
 
 
 def read_vocabulary(tokenizer: Any) -> list[str]:
