@@ -5,12 +5,13 @@ Importing this module registers the task `discipline-classification`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.utils.data import Dataset
 from transformers import AutoModelForSequenceClassification, Pipeline
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -25,7 +26,7 @@ TASK = "discipline-classification"
 class DisciplineClassificationPipeline(Pipeline):
     """Classifies raw sequences of a discipline, or predicts a value of them, many at a time and fast.
 
-    Takes a sequence, a list of them, or a file: a `Path`, or a string that ends as a file of sequences does
+    Takes a sequence, a list or column of them, or a file: a `Path`, or a string that ends as a file of sequences does
     (`x.fasta`, `midi/piece.mid`). A model of text takes every string for text, so its files are `Path`s. An item of a
     model of pairs is `{"text": ..., "text_pair": ...}`, or a tuple of two in a list. Batches are made here, by length:
     `batch_size` only bounds them.
@@ -37,11 +38,12 @@ class DisciplineClassificationPipeline(Pipeline):
         threads: batches computed at once on a CPU; by default one a core.
 
     Returns:
-        For a sequence or a list: a list of `{"label", "score"}`, or `{"value"}` for a regression, in the data's units.
-        `cut` beside them says how many symbols, or tokens of a text, were not read, where there were too many;
-        `windows`, of a model that was trained with them, in how many windows a long sequence was read. For a file the
-        same with the `id` of each record; for MIDI files, and with a column of pieces, one entry a piece: what its
-        segments voted, and the `segments`. For a generator: a generator, in memory that does not grow.
+        For a sequence, a list or a column: a list of `{"label", "score"}`, or `{"value"}` for a regression, in the
+        data's units. `cut` beside them says how many symbols, or tokens of a text, were not read, where there were too
+        many; `windows`, of a model that was trained with them, in how many windows a long sequence was read. For a
+        file the same with the `id` of each record; for MIDI files, and with a column of pieces, one entry a piece:
+        what its segments voted, and the `segments`. For a generator or a torch `Dataset`: a generator, in memory that
+        does not grow.
 
     Example:
         ```python
@@ -77,8 +79,13 @@ class DisciplineClassificationPipeline(Pipeline):
         if isinstance(inputs, Path) or (isinstance(inputs, str) and self._names_a_file(inputs)):
             return list(self.read(inputs, **answer))
         several = [inputs] if isinstance(inputs, (str, dict)) else inputs
-        answers = (record for _, record in self._answers(_raw(several), **answer))
-        return list(answers) if isinstance(several, (list, tuple)) else answers
+        answers = (record for _, record in self._answers(_raw(iter(several)), **answer))
+        return list(answers) if isinstance(several, Sized) and not isinstance(several, Dataset) else answers
+
+    def save_pretrained(self, save_directory: str | Path, **kwargs: Any) -> None:
+        """Saves model and tokenizer, which plain transformers loads. The stock method would save code, too."""
+        for part in (self.model, self.tokenizer):
+            part.save_pretrained(save_directory, **kwargs)
 
     def _names_a_file(self, text: str) -> bool:
         return self.classifier.discipline != "text" and ending_of(Path(text)) in INPUT_ENDINGS
@@ -130,6 +137,8 @@ class DisciplineClassificationPipeline(Pipeline):
         if unknown:
             raise ValueError(f"unknown argument {min(unknown)!r}; allowed: top_k, and batch_size, precision, threads "
                              "when the pipeline is made")  # fmt: skip
+        if top_k not in ("", None) and (not isinstance(top_k, int) or top_k < 1):
+            raise ValueError(f"top_k is {top_k!r}; allowed: at least 1, and None for all")
         return {}, {}, {} if top_k == "" else {"top_k": top_k}
 
     def preprocess(self, input_: Any, **parameters: Any) -> Any:

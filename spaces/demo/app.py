@@ -83,7 +83,8 @@ def check_typed(name: str) -> None:
     if not typed or ".." in name:
         raise ValueError(f"{name or 'No model'}: choose a model of the list, or type a Hub id, owner/name.")
     try:
-        files = HfApi().model_info(hub_id, revision=revision or None, files_metadata=True).siblings or []
+        # without the token of who runs the page: its private models are not for visitors
+        files = HfApi(token=False).model_info(hub_id, revision=revision or None, files_metadata=True).siblings or []
         reason = "the Hub has no such model" if Path(name).exists() or Path(hub_id).exists() else None
     except Exception as error:
         reason = advice(error) or "the Hub has no such model"

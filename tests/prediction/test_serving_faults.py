@@ -1,6 +1,7 @@
 """What a model in use refuses, warns of and never does: damaged models, foreign input, kills, answers of a Hub."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
@@ -19,6 +21,7 @@ from own_files import dna_table, train_own
 from safetensors.torch import load_file, save_file
 from saved_models import classes, fasta, predict, saved, sequences, stop_after_a_chunk
 from transformers import pipeline
+from transformers.pipelines.pt_utils import KeyDataset
 from transformers.utils import logging
 
 from hf_bertx import metrics, run_files
@@ -187,6 +190,31 @@ def test_the_pipeline_says_what_it_did_not_read(dna_model: Path) -> None:
     classify = pipeline(TASK, model=str(dna_model), device="cpu")
     assert [answer.get("cut") for answer in classify(["A" * 200, "A" * 126])] == [74, None]
     assert [answer["cut"] for answer in classify("A" * 127, top_k=None)[0]] == [1, 1, 1]
+
+
+def test_a_column_gets_a_list_and_a_stream_a_stream(dna_model: Path) -> None:
+    classify = pipeline(TASK, model=str(dna_model), device="cpu")
+    rows = Dataset.from_dict({"sequence": ["ACGT", "AAAA"]})
+    expected = classify(["ACGT", "AAAA"])
+    for column in (rows["sequence"], np.array(["ACGT", "AAAA"]), pd.Series(["ACGT", "AAAA"])):
+        assert classify(column) == expected
+    for stream in (iter(["ACGT", "AAAA"]), KeyDataset(rows, "sequence")):
+        assert next(classify(stream)) == expected[0]
+    for nothing in (None, 5):
+        with pytest.raises(TypeError, match="not iterable"):
+            classify(nothing)
+    for top_k in (0, -1, 2.0, "all"):
+        with pytest.raises(ValueError, match="allowed: at least 1, and None for all"):
+            classify("ACGT", top_k=top_k)
+
+
+def test_a_saved_pipeline_is_a_stock_one_without_code(dna_model: Path, tmp_path: Path) -> None:
+    classify = pipeline(TASK, model=str(dna_model), device="cpu")
+    classify.save_pretrained(tmp_path)
+    assert not list(tmp_path.glob("*.py"))
+    assert "custom_pipelines" not in json.loads((tmp_path / "config.json").read_text())
+    plain = pipeline("text-classification", model=str(tmp_path), device="cpu")
+    assert plain("ACGT")[0]["score"] == pytest.approx(classify("ACGT")[0]["score"], abs=1e-6)
 
 
 def test_text_that_ends_like_a_file_is_text(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
+from hub_server import File, HubServer, Repository
+from huggingface_hub import constants
 from python_processes import run_python
 from saved_models import classes, midi, saved
 
@@ -118,7 +120,18 @@ def test_the_header_names_what_runs() -> None:
     assert (header["sdk"], header["license"]) == ("gradio", "apache-2.0")
     assert (FOLDER / header["app_file"]).is_file()
     assert len(header["short_description"]) <= 60
-    assert (FOLDER / "requirements.txt").read_text().splitlines()[-1] == "hf-bertx[space]"
+    assert (FOLDER / "requirements.txt").read_text().splitlines()[-1] == "hf-bertx[space] @ git+https://ADDRESS"
+
+
+def test_a_private_model_is_not_for_visitors(app: Any, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"ENDPOINT": hub.url, "HF_HUB_OFFLINE": False}.items():
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.setenv("HF_TOKEN", "hf_owner")
+    repository = hub.repositories["model", "owner/mine"] = Repository("model", "owner/mine", private=True)
+    repository.add("main", "model", {"config.json": File(b"{}", False)})
+    html = app.answer("owner/mine", {}, "ACGT", None, "occlusion")
+    assert "owner/mine: the model could not be loaded: the Hub has no such repository, or it is private" in html
+    assert not [request for request in hub.requests if "/resolve/" in request]
 
 
 def test_a_page_without_a_model_is_refused(app: Any, capsys: pytest.CaptureFixture[str]) -> None:
