@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from filelock import FileLock, Timeout
 
 from hf_bertx import __version__, run_files
+from hf_bertx.backbones import resolve_backbone
 from hf_bertx.data.data_copies import built_files, check_readable, read_record
 from hf_bertx.data.leaks import leak_report
 from hf_bertx.data.targets import balances, understood
@@ -202,11 +203,11 @@ def _tokenize(
 ) -> dict[str, Any]:
     from hf_bertx.data.tokenized_data import tokenized_rows, tokenizer_for, tokens_cut  # imports torch: seconds
 
-    backbone, _, assignment = asked.partition(":")
+    backbone, colon, chosen = asked.partition(":")
     text = task.discipline == "text"
-    if text and assignment:
+    if text and chosen:
         raise ValueError(f"--tokenized {asked}: text has no symbols to assign; allowed: {backbone}")
-    assignment = assignment or "frequent"
+    assignment = chosen or "frequent"
     tokenizer = tokenizer_for(task, backbone, assignment, seed)
     seeded = ("", "") if assignment != "random" else (f"-seed-{seed}", f", seed={seed}")
     name = backbone.strip("/").rpartition("/")[2] + ("" if text else f"-{assignment}{seeded[0]}")
@@ -218,9 +219,10 @@ def _tokenize(
         lengths = pc.list_value_length(made.data["input_ids"]).to_numpy()
         cut += int((tokens_cut(rows, tokenizer, task, lengths) > 0).sum())
         run_files.write_whole(folder / name / f"{part}.parquet", made.to_parquet)
-    decoding = f'`DisciplineTokenizer.from_backbone("{backbone}", "{task.discipline}", "{assignment}"{seeded[1]})'
+    shared = resolve_backbone(backbone).shared_name
+    decoding = f'`DisciplineTokenizer.from_backbone("{shared}", "{task.discipline}", "{assignment}"{seeded[1]})'
     decoding += ".decode(ids, skip_special_tokens=True)`, in hf_bertx."
-    about = f"The configuration `{record['config']}` as ids of `{backbone}`"
+    about = f"The configuration `{record['config']}` as ids of `{shared}`"
     about += "" if text else f", symbols assigned `{assignment}`"
     about += f"; {cut} of {sum(map(len, splits.values()))} sequences are cut, and keep their head" if cut else ""
     return {
@@ -230,8 +232,8 @@ def _tokenize(
         "about": f"{about}.",
         "leaks": None,
         "leak_sentences": [],
-        "command": f"{record['command']} --tokenized {asked}",
-        "tokenizer": f'`AutoTokenizer.from_pretrained("{backbone}").decode(ids)`.' if text else decoding,
+        "command": f"{record['command']} --tokenized {shared if Path(backbone).is_dir() else backbone}{colon}{chosen}",
+        "tokenizer": f'`AutoTokenizer.from_pretrained("{shared}").decode(ids)`.' if text else decoding,
     }
 
 

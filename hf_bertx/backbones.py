@@ -119,6 +119,13 @@ class ResolvedBackbone:
     origin: str
     backbone: Backbone | None = None
 
+    @property
+    def shared_name(self) -> str:
+        """The Hub id, by which others load it; of a folder its last name, for paths are private."""
+        if self.backbone is not None:
+            return self.backbone.hub_id
+        return Path(self.source).resolve().name if Path(self.source).is_dir() else self.source
+
 
 def known_backbone(name: str) -> Backbone | None:
     """The record of a short name or a MultiBERTs checkpoint (`multiberts-seed_0-step_20k`); None for other names.

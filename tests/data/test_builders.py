@@ -22,6 +22,7 @@ from dataset_scripts.glue import Glue
 from dataset_scripts.music import Music
 from dataset_scripts.protein import Protein
 from dataset_scripts.splits import random_split
+from hf_bertx.backbones import resolve_backbone
 from hf_bertx.cli import main
 from hf_bertx.tasks import get_task
 
@@ -518,7 +519,7 @@ def settled(card: str) -> str:
     card = re.sub(r"(num_bytes|download_size|dataset_size): \d+", r"\1: 0", card)
     card = re.sub(r"description: rows [0-9a-f]{16}", "description: rows 0", card)
     card = re.sub(r"\(hf_bertx [^ ,]+, datasets [^ )]+\)", "(hf_bertx 0.0.0, datasets 0.0.0)", card)
-    return re.sub(r"[^ \"`]*tiny-bert\d+", "tiny-bert", card)
+    return re.sub(r"tiny-bert\d+", "tiny-bert", card)  # its name: paths of a machine are nobody's business
 
 
 def test_the_whole_card(tmp_path: Path, tiny_backbone: Path) -> None:
@@ -533,6 +534,11 @@ def test_the_whole_card(tmp_path: Path, tiny_backbone: Path) -> None:
     assert sizes["paper"] == sizes[names[2]] == {"train": 180, "validation": 10, "test": 10}
     assert sizes["grouped"] == {"train": 150, "validation": 25, "test": 25}
     assert load(tmp_path / "dna-h3")["test"]["id"][:] == load(tmp_path / "dna-h3", "paper")["test"]["id"][:]
+
+
+def test_a_card_names_backbones_as_others_load_them() -> None:
+    names = {"minilm-l6": "sentence-transformers/all-MiniLM-L6-v2", "owner/name@v1": "owner/name"}
+    assert {name: resolve_backbone(name).shared_name for name in names} == names
 
 
 def test_the_card_of_a_regression_shows_mean_and_range(tmp_path: Path) -> None:
