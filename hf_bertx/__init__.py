@@ -1,41 +1,21 @@
 """Text-pretrained encoders on DNA, protein, music and token-shifted text, beside arms that show what it was worth.
 
-Importing this package costs milliseconds: each public name is loaded when it is first used.
+Importing this package costs milliseconds: each public name of `__init__.pyi` is loaded when it is first used.
 """
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from .families import FAMILIES
 
 __version__ = "0.2.0"
 
-_NAMES: dict[str, tuple[str, ...]] = {
-    "disciplines": ("DISCIPLINES", "Discipline", "get_discipline"),
-    "tokenization_discipline": ("DisciplineTokenizer", "UnknownSymbolError"),
-    "configuration_discipline": ("DISCIPLINE_CONFIGS",),
-    "modeling_discipline": (
-        "AutoModelForDisciplineClassification",
-        *(f"{family.name}ForDisciplineClassification" for family in FAMILIES.values()),
-    ),
-    "backbones": ("BACKBONES", "Backbone", "resolve_backbone"),
-    "arms": ("ARMS", "Arm", "get_arm"),
-    "tasks": ("TASKS", "Task", "get_task"),
-    "protocols": ("PROTOCOLS", "Protocol", "get_protocol"),
-    "callbacks": ("LossConvergedCallback", "ModelCardCallback", "RunRecordCallback", "ThroughputCallback"),
-    "runs.collapse": ("CollapseGuardCallback",),
-    "runs.spec": ("RunSpec",),
-    "runs.run": ("Run",),
-    "launch": ("train",),
-    "runs.training": ("build_trainer",),
-    "prediction.inference": ("SequenceClassifier",),
-    "pipeline_discipline": ("DisciplineClassificationPipeline",),
-    "prediction.prediction_files": ("predict_file",),
-    "report.write": ("collect_runs", "write_report"),
-    "runs.optimizers": ("NovoGrad", "optimizer"),
-    "analysis.analyse": ("analyse",),
-}
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+_STUB = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+_IMPORTS = [statement for statement in _STUB.body if isinstance(statement, ast.ImportFrom) and statement.level]
+_MODULE_OF = {name.name: str(statement.module) for statement in _IMPORTS for name in statement.names}
+_MODULE_OF |= {f"{family.name}ForDisciplineClassification": "modeling_discipline" for family in FAMILIES.values()}
 __all__ = sorted(_MODULE_OF)
 
 

@@ -4,6 +4,8 @@ import ast
 import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 from conftest import ROOT
 
@@ -37,6 +39,22 @@ def test_public_names_exist_and_importing_is_lazy() -> None:
     for name in hf_bertx.__all__:
         assert getattr(hf_bertx, name) is not None
     assert imported() == set()
+
+
+def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("from hf_bertx import RunSpec\nRunSpec(armm='bert')\n")
+    command: list[Any] = [
+        sys.executable,
+        "-m",
+        "mypy",
+        "--config-file=",
+        f"--cache-dir={tmp_path}",
+        "--follow-imports=skip",
+    ]
+    command += [script, "hf_bertx/__init__.pyi", "hf_bertx/runs/spec.py"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert 'Unexpected keyword argument "armm" for "RunSpec"' in done.stdout
 
 
 def test_files_have_300_lines_at_most_and_functions_60() -> None:

@@ -90,6 +90,9 @@ def test_evaluate_loads_the_module_without_a_network() -> None:
     assert one.compute(predictions=[1, 1, 0, 0], references=[0, 0, 1, 1]) == {"mcc": -1.0}
     task = evaluate.load(evaluate_module(), "dna-splice")
     assert set(task.compute(predictions=[0, 1, 2], references=[0, 1, 1])) == {"accuracy", "mcc", "macro_f1"}
+    labels = {"predictions": [[1, 0], [1, 1]], "references": [[1, 0], [1, 0]]}  # several an item
+    for name, value in {"micro_f1": 0.8, "accuracy": 0.5, "auprc": 1.0}.items():
+        assert evaluate.load(evaluate_module(), name).compute(**labels) == {name: pytest.approx(value)}
     with pytest.raises(ValueError, match="name a metric or a task, not 'bleu'"):
         evaluate.load(evaluate_module(), "bleu")
 

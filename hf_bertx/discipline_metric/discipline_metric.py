@@ -18,7 +18,7 @@ _DESCRIPTION = (
 _INPUTS = """
 Args:
     predictions: class numbers, or values of a regression; of auprc the scores of all classes, a list an item.
-    references: the true ones, as many.
+    references: the true ones, as many. Of several labels an item, rows of 0 and 1 for both.
 Returns:
     a dictionary of fractions, such as {"accuracy": 0.96, "mcc": 0.93}.
 """
@@ -32,12 +32,13 @@ class DisciplineMetric(evaluate.Metric):
         if self.config_name not in names:
             raise ValueError(f"name a metric or a task, not {self.config_name!r}: {', '.join(names)}")
         value = datasets.Value("float64")
-        predicted = datasets.Sequence(value) if self.config_name in SCORED else value
+        several = datasets.Sequence(value)  # of an item: scores of classes, or 0 and 1 for each label
+        inputs = [(several if self.config_name in SCORED else value, value), (several, several)]
         return evaluate.MetricInfo(
             description=_DESCRIPTION,
             citation="",
             inputs_description=_INPUTS,
-            features=datasets.Features({"predictions": predicted, "references": value}),
+            features=[datasets.Features({"predictions": given, "references": true}) for given, true in inputs],
         )
 
     def _compute(self, predictions: list[float], references: list[float]) -> dict[str, float]:
