@@ -245,7 +245,7 @@ RUN += "; ".join(f"--train_file {{csv}} --discipline dna || {added}" for added i
 
 
 # Options that change neither a number of a run nor where it lies.
-SAME_RUN = ("plan", "threads", "rows_on_device", "resume")
+SAME_RUN = ("plan", "threads", "rows_on_device", "resume", "license")
 
 
 def run_of(argv: list[str]) -> Any:

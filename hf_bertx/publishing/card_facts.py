@@ -123,7 +123,7 @@ def mean_and_interval(values: list[float | None]) -> str:
     numbers = [value for value in values if value is not None]
     if len(numbers) < max(len(values), 2):
         raise ValueError(f"an interval needs a value of every seed, of two or more; got {values}")
-    interval = seed_interval(numbers)
+    interval = seed_interval(numbers) if len(set(numbers)) > 1 else None
     around = "(all alike)" if interval is None else f"[{interval.low:.3f}, {interval.high:.3f}]"
     return f"{sum(numbers) / len(numbers):.3f} {around}"
 

@@ -152,8 +152,9 @@ def _with_predictions(cells: list[Cell], resamples: int) -> list[Cell]:
 
 
 def _interval(cell: Cell) -> Interval | None:
-    if len(cell.scores) > 1:
-        return statistics.seed_interval(cell.scores, lowest_score(cell.task))
+    if len(cell.scores) > 1:  # equal scores do not say how far those of other seeds are
+        several = len(set(cell.scores)) > 1
+        return statistics.seed_interval(cell.scores, lowest_score(cell.task)) if several else None
     if cell.resampled is None or cell.truth is None:
         return None
     count, over = statistics.drawn_from(len(cell.truth), cell.groups)

@@ -26,11 +26,11 @@ class Interval:
 
 
 def seed_interval(scores: Sequence[float], lowest: float = -1.0, highest: float = 1.0) -> Interval | None:
-    """The 95% t interval of the mean over seeds; None for one seed, or equal scores, which say nothing about another.
+    """The 95% t interval of the mean over seeds; None for one seed, which says nothing about another.
 
-    It is about other seeds on these test items, and is cut where the metric ends.
+    It is about other seeds on these test items, and is cut where the metric ends. Of equal scores it has no width.
     """
-    if len(set(scores)) < 2:
+    if len(scores) < 2:
         return None
     spread = float(np.std(scores, ddof=1) / np.sqrt(len(scores)))
     half = float(stats.t.ppf((1 + LEVEL) / 2, len(scores) - 1)) * spread

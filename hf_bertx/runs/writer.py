@@ -27,10 +27,10 @@ class RunWriter:
         run_files.write_json(self.folder / run_files.RUN, {**order, "versions": versions, "machine": machine})
 
     def state_license(self, name: str | None) -> None:
-        """Records the licence of the data, where the order names another one."""
+        """Records the licence of the data, where the order names none or another one; None states nothing."""
         path = self.folder / run_files.RUN
         order = run_files.read_json(path)
-        if order["task"]["license"] != name:
+        if name is not None and order["task"]["license"] != name:
             run_files.write_json(path, {**order, "task": {**order["task"], "license": name}})
 
     def restarts(self) -> list[dict[str, Any]]:

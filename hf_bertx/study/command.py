@@ -63,9 +63,8 @@ def run_study(
         ValueError: the file, or what stands in the folder of the runs, does not allow it.
     """
     study = load_study(name, series)
-    for file in (archive, from_archive):
-        if file is not None:
-            check_name(file)
+    for file in filter(None, (archive, from_archive)):
+        check_name(file)
     if time_limit is not None:
         os.environ[DEADLINE] = str(time.time() + time_limit - min(_RESERVE, time_limit / 10))
     with offline_if_silent(study, context), tempfile.TemporaryDirectory() as scratch:

@@ -19,19 +19,12 @@ from ..protocols import PROBE, PROTOCOLS, get_protocol
 from ..registry import unknown
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
-from ..tasks import TASKS, built_folder, get_task
+from ..tasks import TASKS, get_task
+from .fields import check_names, grid_points, list_of, named_overrides, overrides_of
 from .series import check_room, last_of, read_series
 
 NAMED = Path(__file__).parent.parent / "studies"
 FORMAT = 1
-# Arguments of train.py that a study may override: those that a run records, or that do not affect results.
-OVERRIDES = (
-    "adam_beta1 adam_beta2 adam_epsilon attention_dropout class_weights data_seed eval_steps "
-    "global_batch_size gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type "
-    "max_eval_items max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size "
-    "per_device_train_batch_size precision report_to restarts rows_on_device shortcuts standardize_targets "
-    "stop_at_loss train_sampling_strategy warmup_steps weight_decay"
-).split()
 _FIELDS = (
     "about plan protocol split tasks arms backbones series checkpoints baselines seeds fractions kmers items "
     "overrides grid choose_by parts"
@@ -88,7 +81,7 @@ def load_study(name: str, series: str | None = None) -> Study:
 
 
 def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
-    _check_names(content, _FIELDS, "field")
+    check_names(content, _FIELDS, "field")
     if "series" in content:
         content = {**content, "series": read_series(content["series"] if series is None else series)}
     elif series is not None:
@@ -106,7 +99,7 @@ def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
         try:
             if not isinstance(part, dict):
                 raise ValueError(f"holds {type(part).__name__}, not a mapping of fields")
-            _check_names(part, [field for field in _FIELDS if field not in _OF_ALL_PARTS], "field of a part")
+            check_names(part, [field for field in _FIELDS if field not in _OF_ALL_PARTS], "field of a part")
             runs += _part({**shared, **part}, choose_by)
         except (TypeError, ValueError) as error:
             raise ValueError(f"part {number}: {error}" if "parts" in content else str(error)) from None
@@ -126,7 +119,7 @@ def _backbones(content: dict[str, Any]) -> list[str]:
     if which not in _CHECKPOINTS or ("checkpoints" in content and not series):
         allowed = f"allowed: {', '.join(_CHECKPOINTS)}" if series else "there is no series that it could choose from"
         raise ValueError(f"checkpoints is {which!r}; {allowed}")
-    named = [] if series and "backbones" not in content else _list(content, "backbones", ["minilm-l6"], str)
+    named = [] if series and "backbones" not in content else list_of(content, "backbones", ["minilm-l6"], str)
     return [*(last_of(series) if which == "last" else series), *named]
 
 
@@ -137,34 +130,27 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _check_names(names: Iterable[Any], known: Iterable[str], what: str) -> None:
-    allowed = list(known)
-    for name in names:
-        if name not in allowed:
-            raise ValueError(unknown(what, name, allowed))
-
-
 def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
-    tasks, arms = _with_overrides(content, "tasks", TASKS), _with_overrides(content, "arms", ARMS)
+    tasks, arms = named_overrides(content, "tasks", TASKS), named_overrides(content, "arms", ARMS)
     backbones = _backbones(content)
-    seeds, kmers = _list(content, "seeds", [0, 1, 2], int), _list(content, "kmers", [None], (int, type(None)))
+    seeds, kmers = list_of(content, "seeds", [0, 1, 2], int), list_of(content, "kmers", [None], (int, type(None)))
     _check_fit(content.get("split"), tasks, arms, backbones, kmers)
     protocol_name = content.get("protocol", "recommended")
     if protocol_name == PROBE:
-        own = next((name for name, overrides in {**tasks, **arms}.items() if overrides), None)
-        if own is not None:
-            raise ValueError(f"protocol {PROBE} does not use what {own} overrides; a probe has no such arguments")
+        overridden = next((name for name, overrides in {**tasks, **arms}.items() if overrides), None)
+        if overridden is not None:
+            raise ValueError(f"protocol {PROBE} does not use what {overridden} overrides; a probe has none")
         yield from _probes(content, itertools.product(seeds, tasks, backbones, arms, kmers))
         return
     if "items" in content:
         raise ValueError(f"items belongs to protocol {PROBE}; a training has fractions")
-    _check_names([protocol_name], PROTOCOLS, "protocol")
+    check_names([protocol_name], PROTOCOLS, "protocol")
     protocol = get_protocol(protocol_name)
-    fractions = [float(value) for value in _list(content, "fractions", [1.0], (int, float))]
-    shared = _overrides(content.get("overrides"), "overrides")
+    fractions = [float(value) for value in list_of(content, "fractions", [1.0], (int, float))]
+    shared = overrides_of(content.get("overrides"), "overrides")
     for backbone, name in itertools.product(backbones, tasks):
         check_room(backbone, get_task(name))
-    grid = _grid(content.get("grid"))
+    grid = grid_points(content.get("grid"))
     tested = [name for name in tasks if get_task(name).test_split == "validation"]
     if len(grid) > 1 and choose_by == "validation" and tested:
         raise ValueError(
@@ -244,60 +230,6 @@ def _baselines(
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _with_overrides(content: dict[str, Any], name: str, known: dict[str, Any]) -> dict[str, dict]:
-    """`tasks` and `arms` are lists of names, or mappings of names to what differs for them."""
-    value = content.get(name)
-    if name == "arms" and value == [] and content.get("baselines"):
-        return {}
-    if not value or not isinstance(value, (list, dict)):
-        raise ValueError(f"{name} is {value!r}; a study needs at least one, as a list or a mapping")
-    built = [item for item in value if name == "tasks" and isinstance(item, str) and built_folder(item) is not None]
-    _check_names(value, [*known, *built], name.removesuffix("s"))
-    items = value if isinstance(value, dict) else dict.fromkeys(value)
-    return {key: _overrides(item, f"{name}, {key}") for key, item in items.items()}
-
-
-def _overrides(value: Any, field: str) -> dict[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise ValueError(f"{field}: holds {value!r}, not a mapping of arguments to values")
-    _check_names(value, OVERRIDES, "argument")
-    return {name: _number(item) for name, item in value.items()}
-
-
-def _number(value: Any) -> Any:
-    """Converts strings such as `1e-5`, which YAML does not read as a number."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def _grid(value: Any) -> list[dict[str, Any]]:
-    if value is None:
-        return [{}]
-    if not isinstance(value, dict) or not value:
-        raise ValueError(f"grid is {value!r}; give arguments with lists of values, or leave it out")
-    _check_names(value, OVERRIDES, "argument")
-    for name, values in value.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"grid, {name} is {values!r}; give a list of values")
-    points = itertools.product(*([_number(item) for item in values] for values in value.values()))
-    return [dict(zip(value, point, strict=True)) for point in points]
-
-
-def _list(content: dict[str, Any], name: str, default: list, kind: Any) -> list:
-    value = content.get(name, default)
-    if (
-        not isinstance(value, list)
-        or not value
-        or not all(isinstance(v, kind) and not isinstance(v, bool) for v in value)
-    ):
-        raise ValueError(f"{name} is {value!r}; give a list, e.g. {default}")
-    return value
 
 
 def _distinct(runs: list[RunSpec]) -> tuple[RunSpec, ...]:

@@ -422,6 +422,7 @@ def test_the_record_and_the_command_say_what_was_read(tmp_path: Path, capsys: py
     assert main(order) == 0
     assert capsys.readouterr().out == (
         f"{tmp_path / 'o' / 'default'}: 2 classes: a (40), b (20); 42 train, 9 validation, 9 test\n"
+        "6 of 9 test items (66.7%) occur letter for letter among the training items.\n"
         f'load_dataset("{tmp_path / "o"}", "default")\n'
     )
     record = run_files.read_json(tmp_path / "o" / "builds" / "default.json")
