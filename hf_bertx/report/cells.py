@@ -91,9 +91,9 @@ class Cell:
         return tuple(self.share if name == "fraction" else self.specification.get(name) for name in COLUMN[1:])
 
     @property
-    def fingerprint(self) -> str | None:
+    def fingerprint(self) -> str:
         """Of the data that all runs of the cell were made from."""
-        return self.runs[0].fingerprint if self.runs else None
+        return (self.runs or self.others)[0].fingerprint
 
     @property
     def is_baseline(self) -> bool:

@@ -27,20 +27,18 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     """Cells of all runs, in the order of tasks and arms. Reads and resamples their predictions.
 
     Raises:
-        ValueError: a run that was selected on its test items, two data sets in a column, one seed twice in a cell,
-            predictions of other items than those of the runs beside it.
+        ValueError: a run that was selected on its test items, two data sets or one seed twice in a cell, predictions
+            of other items than those of the runs beside it.
     """
     records = list(records)
     for record in records:
         _check_selection(record)
-    for runs in grouped(records, _test_items).values():
-        _check_one_data_set(runs)
     groups = grouped(records, lambda record: record.cell).values()
     for runs in groups:
-        _check_seeds(runs)
+        _check_alike(runs)
     siblings = grouped(groups, _arm_in_column).values()
     cells = [cell for alike in siblings for cell in _choose([_cell(runs, alike) for runs in alike])]
-    cells = _mark_largest(cells)
+    cells = _mark_largest(_name_data_sets(cells))
     place = {name: i for i, name in enumerate(TASKS)}
     cells.sort(key=lambda cell: (place.get(cell.task.name, len(place)), -cell.specification["fraction"]))
     return _with_predictions(cells, resamples)
@@ -48,7 +46,26 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
 
 def _arm_in_column(runs: list[Run]) -> tuple:
     specification = runs[0].specification
-    return (permuted(specification), specification["arm"], *(specification.get(name) for name in COLUMN))
+    values = (specification.get(name) for name in COLUMN)
+    return (permuted(specification), specification["arm"], runs[0].fingerprint, *values)
+
+
+def _name_data_sets(cells: list[Cell]) -> list[Cell]:
+    """Where a task and split has cells of several data sets, the split is named after the data, so that cells of
+    different data never stand in one column."""
+
+    def data_sets(cell: Cell) -> tuple:
+        return cell.task.name, cell.specification["split"]
+
+    several = {
+        key for key, alike in grouped(cells, data_sets).items() if len({cell.fingerprint for cell in alike}) > 1
+    }
+    return [
+        replace(c, specification={**c.specification, "split": f"{c.specification['split']}, data {c.fingerprint[:8]}"})
+        if data_sets(c) in several
+        else c
+        for c in cells
+    ]
 
 
 def _mark_largest(cells: list[Cell]) -> list[Cell]:
@@ -73,24 +90,15 @@ def _check_selection(record: Run) -> None:
         )
 
 
-def _test_items(run: Run) -> tuple:
-    return tuple(run.specification.get(name) for name in ("task", "split", "max_eval_items"))
-
-
-def _check_one_data_set(runs: list[Run]) -> None:
-    """Refuses runs that would stand side by side and were made from different data."""
+def _check_alike(runs: list[Run]) -> None:
     first = runs[0]
+    seeds: dict[int, Run] = {}
     for run in runs:
         if run.fingerprint != first.fingerprint:
             raise ValueError(
-                f"{first.folder} and {run.folder} are of one task and split and were made from different data: sha256 "
+                f"{first.folder} and {run.folder} belong to one cell and were made from different data: sha256 "
                 f"{first.fingerprint[:12]} and {run.fingerprint[:12]}; report them apart, or run one of them again"
             )
-
-
-def _check_seeds(runs: list[Run]) -> None:
-    seeds: dict[int, Run] = {}
-    for run in runs:
         other = seeds.setdefault(run.specification["seed"], run)
         if other is not run:
             seed = run.specification["seed"]

@@ -89,8 +89,7 @@ def test_a_folder_without_runs_is_refused(folder: str, message: str, tmp_path: P
 @pytest.mark.parametrize(
     ("runs", "message"),
     [
-        ([{}, {"seed": 1, "fingerprint": "f" * 64}], r"seed-1 are of one task and split and were made from different"),
-        ([{}, {"arm": "rand", "fingerprint": "f" * 64}], "are of one task and split and were made from different"),
+        ([{}, {"seed": 1, "fingerprint": "f" * 64}], r"seed-1 belong to one cell and were made from different"),
         ([{"root": "a"}, {"root": "b"}], "are the same run, seed 0; report one of them"),
         ([{}, {"seed": 1, "items": 150}], r"name the same data and predict other items \(150 and 160\)"),
         ([{"task_name": "glue-rte", "arm": "shift_1000", "hyperparameters": {"eval_strategy": "steps"}}],
@@ -103,6 +102,22 @@ def test_runs_that_do_not_belong_together(runs: list[dict[str, Any]], message: s
     with pytest.raises(ValueError, match=message):
         write_report(tmp_path / "runs", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_arms_on_different_data_stand_apart(tmp_path: Path) -> None:
+    """As own data does that was split anew, by `--similarity_threshold`, or from a longer file."""
+    root, other = tmp_path / "runs", "f" * 64
+    make_run(root)
+    make_run(root / "similar", specification={"variant": "similar"}, fingerprint=other)
+    make_run(root, arm="rand", fingerprint=other)
+    report = build_report(read_runs(root), resamples=20)
+    assert [(t.first.name, t.second.name, t.first.fingerprint) for t in report.tests] == [("bert", "rand", other)]
+    assert {cell.chosen for cell in report.cells} == {True}  # none of the two of `bert` is chosen over the other
+    shown = {table.split: [row.label for row in table.rows if any(row.ours)] for table in report.tables}
+    assert sorted(shown.values()) == [["BERT", "floor"], ["BERT", "rand", "floor"]]
+    assert "paper, data ffffffff" in shown
+    page = write_report(root, tmp_path / "out")[0].parent / "index.html"
+    assert "paper, data ffffffff" in page.read_text()
 
 
 @pytest.mark.parametrize(
