@@ -93,11 +93,12 @@ def as_discipline_config(config: Any) -> Any:
     """A stock config as the discipline config of its architecture; a discipline config as it is."""
     if isinstance(config, DisciplineConfigMixin):
         return config
-    own = copy.deepcopy(config)
-    own.__class__ = DISCIPLINE_CONFIGS[config.model_type]
+    converted = copy.deepcopy(config)
+    # `to_dict` would lose what transformers keeps in private attributes, such as the attention implementation
+    converted.__class__ = DISCIPLINE_CONFIGS[config.model_type]
     for name, default in RECORDS.items():  # a plain config has them, too, if a discipline model saved it
-        setattr(own, name, getattr(config, name, default))
-    return own
+        setattr(converted, name, getattr(config, name, default))
+    return converted
 
 
 if TYPE_CHECKING:

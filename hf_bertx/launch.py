@@ -19,7 +19,9 @@ from accelerate import PartialState
 from transformers import TrainingArguments
 
 from . import run_files
+from .arms import BASELINE
 from .callbacks import TimeLimitCallback
+from .protocols import PROBE
 from .registry import beside, run_command
 from .runs.arguments import Options, ResolvedRun, UserData, read_options, resolve
 from .runs.processes import end_process_group
@@ -29,7 +31,7 @@ from .runs.time_limit import deadline
 from .runs.training import run
 
 # What fits the specs that no gradient trains, by protocol.
-_FITTED_BY = {"baseline": "hf_bertx.baselines.runs.run_baseline", "probe": "hf_bertx.probing.runs.run_probes"}
+_FITTED_BY = {BASELINE: "hf_bertx.baselines.runs.run_baseline", PROBE: "hf_bertx.probing.runs.run_probes"}
 OF_THE_COMMAND = ("baselines", "probe_items", "quick", "find_learning_rate", "folds")  # see [`selection`]
 
 

@@ -17,7 +17,7 @@ from ..backbones import weights_revision
 from ..data.labels import label_array
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..publishing.cards import write_model_card
-from ..runs.order import is_finished, machine, versions
+from ..runs.order import machine, skip_finished, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..runs.writer import RunWriter
@@ -55,7 +55,7 @@ def run_baseline(
     data = load_task_data(task, spec.data_split, data_dir or rows_folder(spec.task))
     train = subset(data.splits["train"], spec.fraction, spec.seed)
     folder, order = spec.folder(Path(root)), _order(spec, baseline, task, data, epochs)
-    if is_finished(folder, order):
+    if skip_finished(folder, order):
         return folder
     data.log_summary()
     rows = {"train": train} | {

@@ -84,7 +84,7 @@ def find_model(source: str | Path) -> tuple[str, str | None]:
     if (folder / _CONFIG).is_file() or (folder / _ADAPTER_CONFIG).is_file():
         return str(folder), None
     if (folder / run_files.RESULTS).is_file():
-        if f'"{run_files.MODEL}/{_CONFIG}"' not in (folder / run_files.RESULTS).read_text(encoding="utf-8"):
+        if f"{run_files.MODEL}/{_CONFIG}" not in run_files.read_json(folder / run_files.RESULTS).get("files", ()):
             raise ValueError(f"{source}: a run that keeps no model; a training does, and `bertx probe --save_model`")
         raise ValueError(f"{source}: the run is finished, but its model/{_CONFIG} is gone; train the run again")
     if (folder / run_files.RUN).is_file():

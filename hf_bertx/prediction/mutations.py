@@ -195,8 +195,9 @@ def _marks(letter: str, at: Sequence[tuple[int, int]], cells: Any) -> Any:
     if letter:
         outline = TextPath((0, 0), letter, size=7, prop=FontProperties(family="monospace"))
         outline = Outline(outline.vertices - (2.1, 2.6), outline.codes)  # centred: a letter is 4.2 points wide
-    size, color = (1, "black") if letter else (1, "0.35")
-    marks = PathCollection([outline], [size], offsets=at, offset_transform=cells, facecolors=color, linewidths=0)
+    color = "black" if letter else "0.35"
+    size = [1]  # the outline's lengths are points
+    marks = PathCollection([outline], size, offsets=at, offset_transform=cells, facecolors=color, linewidths=0)
     marks.set_transform(IdentityTransform())
     marks.set_snap(False)
     return marks

@@ -22,7 +22,7 @@ from ..prediction.inference import SequenceClassifier
 from ..runs.arguments import windows_of
 from ..runs.model import write_model
 from ..runs.option_checks import check_class_weights
-from ..runs.order import is_finished, machine, versions
+from ..runs.order import machine, skip_finished, versions
 from ..runs.spec import RunSpec
 from ..runs.training_options import check_values
 from ..runs.windows import log_lengths
@@ -130,7 +130,7 @@ def _unfinished(
     for spec in specs:
         number, folder = count(spec.hyperparameters()["items"], available, spec.task), spec.folder(root)
         order = probe_order(spec, task, arm, data, number, available)
-        if not is_finished(folder, order):
+        if not skip_finished(folder, order):
             todo.append((number, folder, order))
     return todo
 

@@ -188,7 +188,7 @@ def _values(
         else:
             scores.append(percent(ours.mean) + (ours.part if isinstance(ours, Cell) else ""))
     if label == FLOOR and len(set(filter(None, scores))) == 1:
-        return max(scores)
+        return next(filter(None, scores))
     return " / ".join(score or "-" for score in (paper, *scores)) if any((paper, *scores)) else "-"
 
 

@@ -91,12 +91,14 @@ def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
 
 
 def _files_of(report: Path) -> set[str]:
-    """The files of an earlier report in the same folder, which may be of other runs."""
+    """The files of an earlier report in the same folder, which may be of other runs. Nothing else is named there."""
     try:
-        names = run_files.read_json(report)["files"]
-    except (ValueError, KeyError, TypeError):  # there is none, or it is not ours
+        content = run_files.read_json(report)
+    except ValueError:  # there is none, or it is not ours
         return set()
-    return {name for name in names if Path(name).name == name}
+    if not isinstance(content, dict) or not {"format", "paper_tables", "floors", "files"} <= set(content):
+        return set()
+    return {name for name in content["files"] if (report.parent / name).parent == report.parent and name != ".."}
 
 
 def report_rows(report: Report) -> dict[str, list[dict[str, Any]]]:

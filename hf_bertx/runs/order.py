@@ -108,8 +108,9 @@ def _other_options(options: RunArguments) -> dict[str, Any]:
 OF_A_TRAINING = "another --output_dir or --variant, or pass --no_resume to replace it"
 
 
-def is_finished(folder: Path, order: dict[str, Any], otherwise: str = OTHER_FOLDER) -> bool:
-    """Whether the folder holds this run, finished and whole. The run takes over a licence that is stated later.
+def skip_finished(folder: Path, order: dict[str, Any], otherwise: str = OTHER_FOLDER) -> bool:
+    """Whether the folder holds this run, finished and whole. Then that is logged, and a licence that was stated since
+    is recorded.
 
     Raises:
         ValueError: it holds a run of another specification, or a file of it is not what was written.

@@ -42,6 +42,7 @@ def finish(
         return
     parameters, trained = save_model(model, trainer, spec, folder)
     resumed = None if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
+    earlier = seconds_until(resumed or 0, state.log_history)
     learned = label_array(subset(data.splits["train"], spec.fraction, spec.seed)["label"][:], spec.task)
     balanced = spec.options.class_weights == "balanced"
     results = {
@@ -60,8 +61,8 @@ def finish(
         "max_steps": state.max_steps,
         "selected_step": state.best_global_step if trainer.args.load_best_model_at_end else state.global_step,
         "stopped": _stop_reason(state, stop),
-        "train_seconds": round(seconds + seconds_until(resumed or 0, state.log_history), 1),
-        "total_seconds": round(time.perf_counter() - begun, 1),
+        "train_seconds": round(earlier + seconds, 1),
+        "total_seconds": round(earlier + time.perf_counter() - begun, 1),
         "resumed_from_step": resumed,
         "tokens_seen": int(state.num_input_tokens_seen),
         "tokenizer": getattr(trainer.processing_class, "assignment", None),

@@ -28,7 +28,7 @@ from .calibration import check_calibration
 from .collapse import CollapseGuardCallback
 from .model import build_tokenizer, model_to_train
 from .optimizers import optimizer
-from .order import OF_A_TRAINING, check_same, is_finished, machine, run_order, versions
+from .order import OF_A_TRAINING, check_same, machine, run_order, skip_finished, versions
 from .outcome import finish
 from .schedule import count_rows, set_batch_size, set_schedule
 from .trainer import RunTrainer, item_loss
@@ -141,7 +141,7 @@ def run(
         data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.options.max_eval_items)
     check_calibration(spec, data)
     set_schedule(args, spec, count_rows(subset(data.splits["train"], spec.fraction, spec.seed), spec))
-    if spec.options.resume and is_finished(folder, run_order(spec, args, data), OF_A_TRAINING):
+    if spec.options.resume and skip_finished(folder, run_order(spec, args, data), OF_A_TRAINING):
         with suppress(OSError), run_files.locked(folder):  # locked by another process, or a read-only disk
             run_files.sweep(folder)
         return folder

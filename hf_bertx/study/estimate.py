@@ -30,7 +30,7 @@ _SHARE_OF_GPU = 0.9
 def measured_seconds(runs: Iterable[RunSpec], *roots: Path) -> dict[tuple, float]:
     """Median seconds of finished runs, by everything but seed and learning rate.
 
-    Runs of another machine or precision do not count, nor does a resumed run, which records its last part alone.
+    Runs of another machine or precision do not count, nor does a resumed run, whose evaluations before are not known.
     """
     from ..runs.order import machine
 
