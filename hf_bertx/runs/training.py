@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import shutil
 import time
 from contextlib import nullcontext, suppress
@@ -86,7 +87,7 @@ def build_trainer(
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
         compute_loss_func=item_loss(args.label_smoothing_factor, weights) if custom_loss else None,
-        callbacks=[guard, *_callbacks(spec, args, folder)],
+        callbacks=[guard, *_callbacks(spec, args, folder, len(learned))],
     )
     for callback in trainer.callback_handler.callbacks:
         if getattr(callback, "logging_dir", "") is None:  # else they are deleted with the checkpoints
@@ -95,10 +96,12 @@ def build_trainer(
     return trainer
 
 
-def _callbacks(spec: ResolvedRun, args: TrainingArguments, folder: Path) -> list[TrainerCallback]:
+def _callbacks(spec: ResolvedRun, args: TrainingArguments, folder: Path, train_size: int) -> list[TrainerCallback]:
     callbacks = [LastStepCallback(), ThroughputCallback(), RunRecordCallback(folder / run_files.LOG)]
     if args.load_best_model_at_end and spec.protocol.patience is not None:
-        callbacks.append(EarlyStoppingCallback(early_stopping_patience=spec.protocol.patience))
+        steps = spec.protocol.patience * math.ceil(train_size / spec.global_batch_size)
+        # the Trainer's callback counts validations
+        callbacks.append(EarlyStoppingCallback(early_stopping_patience=math.ceil(steps / (args.eval_steps or 1))))
     if spec.options.stop_at_loss is not None:
         callbacks.append(LossConvergedCallback(threshold=spec.options.stop_at_loss))
     return callbacks

@@ -15,6 +15,7 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
 from interrupted_runs import assert_same_run, interrupt
 from own_files import dna_table, own_order
 from safetensors.torch import load_file, save_file
+from transformers import EarlyStoppingCallback
 
 from hf_bertx import backbones, run_files
 from hf_bertx.data.task_data import load_task_data
@@ -167,6 +168,16 @@ def test_every_evaluation_falls_on_a_logged_step(given: str, logged: int, tiny_b
     (spec,), args = parse_arguments(["--backbone", str(tiny_backbone), "--eval_steps", given])
     set_schedule(args, spec, 2871)
     assert args.logging_steps == logged
+
+
+@pytest.mark.parametrize(("every", "validations"), [("30", 15), ("60", 8), ("900", 1)])
+def test_patience_counts_epochs(every: str, validations: int, tiny_backbone: Path, tmp_path: Path) -> None:
+    """An epoch of splice has 90 steps, and the patience of the protocol `paper` is five epochs."""
+    argv = ["--backbone", str(tiny_backbone), "--protocol", "paper", "--eval_steps", every]
+    (spec,), args = parse_arguments(argv)
+    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path)
+    (stop,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback))
+    assert stop.early_stopping_patience == validations
 
 
 def test_no_code_and_no_pickle_of_a_backbone_is_loaded(tiny_backbone: Path, tmp_path: Path, refusal: Any) -> None:
