@@ -29,10 +29,9 @@ from peers import OURS, Seen, loop_of
 from table import steps
 from turns import Loop, Turn, alternate, be_quiet, peak_memory_mb, ratios
 
-from hf_bertx.processor import usable_cores
+from hf_bertx.processor import fast_bfloat16, usable_cores
 from hf_bertx.run_files import write_json
 from hf_bertx.runs.order import machine, versions
-from hf_bertx.runs.precision import fast_bfloat16
 
 _AS_THEY_COME = ("ours", "stock")
 

@@ -31,7 +31,7 @@ from hf_bertx.data.input_records import InputRecord
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.disciplines import PROTEIN
 from hf_bertx.prediction import inference
-from hf_bertx.processor import keep_freed_memory, usable_cores
+from hf_bertx.processor import fast_bfloat16, keep_freed_memory, usable_cores
 from hf_bertx.tasks import get_task
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
@@ -59,7 +59,7 @@ def model_for(case: str, backbone: str, folder: Path) -> Path:
 
 
 def precisions() -> list[str]:
-    return list(dict.fromkeys(("bfloat16" if inference.fast_bfloat16(use_cpu=True) else "float32", "float32")))
+    return list(dict.fromkeys(("bfloat16" if fast_bfloat16(use_cpu=True) else "float32", "float32")))
 
 
 def make_loop(side: str, model: Path, rows: list[str], threads: int) -> tuple[Loop, Callable[[], Any]]:
@@ -119,7 +119,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     for name in options.cases:
         with tempfile.TemporaryDirectory() as folder:
             cases[name] = measure_case(name, model_for(name, options.backbone, Path(folder)), options)
-    fast = inference.fast_bfloat16(use_cpu=True)
+    fast = fast_bfloat16(use_cpu=True)
     return {"precision": precisions()[0], "fast_bfloat16": fast, "cases": cases}
 
 

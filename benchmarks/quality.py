@@ -25,8 +25,7 @@ from transformers import TrainerCallback
 from turns import be_quiet
 
 from hf_bertx.data.task_data import load_task_data
-from hf_bertx.processor import usable_cores, use_processor
-from hf_bertx.runs.precision import fast_bfloat16
+from hf_bertx.processor import fast_bfloat16, usable_cores, use_processor
 from hf_bertx.runs.run import Run
 from hf_bertx.tasks import get_task
 

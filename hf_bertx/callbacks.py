@@ -14,8 +14,8 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from . import run_files
+from .processor import TimeLimitReached
 from .runs import checkpoints as run_checkpoints
-from .runs.time_limit import TimeLimitReached
 
 
 def _wait_for_all(args: TrainingArguments) -> None:

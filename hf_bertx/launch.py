@@ -21,13 +21,12 @@ from transformers import TrainingArguments
 from . import run_files
 from .arms import BASELINE
 from .callbacks import TimeLimitCallback
+from .processor import deadline, end_process_group, quiet_loading, use_processor
 from .protocols import PROBE
 from .registry import beside, run_command
-from .runs.arguments import Options, ResolvedRun, UserData, read_options, resolve
-from .runs.processes import end_process_group
+from .runs.arguments import Options, ResolvedRun, read_options, resolve
 from .runs.run import Run
 from .runs.spec import RunSpec, option_words
-from .runs.time_limit import deadline
 from .runs.training import run
 
 # What fits the specs that no gradient trains, by protocol.
@@ -91,8 +90,6 @@ def prepare(options: Options) -> Prepared:
     Raises:
         ValueError, OSError: the runs cannot be started.
     """
-    from .processor import quiet_loading, use_processor
-
     quiet_loading()
     plans, args = resolve(options, build_user_data)
     use_processor(plans[0].options.threads, args.use_cpu)
@@ -151,20 +148,20 @@ def main(argv: list[str] | None = None) -> int:
     return run_command("train.py", act)
 
 
-def build_user_data(name: str, folder: Path, options: dict[str, Any]) -> UserData:
-    """Builds a user's own data into a folder named by its content, so that two files of the same name never share a
-    folder."""
+def build_user_data(options: Options) -> str:
+    """Builds a user's own data below the runs. Its folder, which is returned, is named by the content, so that two
+    files of the same name never share one."""
     build_dataset = import_module(f"{beside('dataset_scripts')}.build").build_dataset
 
-    from .publishing.cards import built_task
-
-    built = folder / f"{name}-{_content(options)[:12]}"
-    folds = range(1, options.get("folds", 0) + 1)
+    run, given = options.run, options.user_data
+    given |= {} if run.folds is None else {"folds": run.folds}
+    name = run.task if "task" in options.given else Path(run.train_file or "").name.partition(".")[0]
+    built = Path(options.training.output_dir or "runs") / "data" / f"{name}-{_content(given)[:12]}"
     with PartialState().main_process_first():
         if PartialState().is_main_process:
-            for fold in folds or (None,):
-                build_dataset(name, built, builder_options={**options, "fold": fold})
-    return UserData(built_task(built), built if folds else built / "default")
+            for fold in range(1, run.folds + 1) if run.folds else (None,):
+                build_dataset(name, built, builder_options={**given, "fold": fold})
+    return str(built)
 
 
 def _content(options: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Settings of the whole process: threads, memory, messages; and what the processor does in hardware.
+"""Settings of the whole process: threads, memory, messages, time limit; and what the processor does in hardware.
 
 Imports no torch by itself. Only commands change the process; libraries leave it as it is.
 """
@@ -6,11 +6,16 @@ Imports no torch by itself. Only commands change the process; libraries leave it
 from __future__ import annotations
 
 import ctypes
+import gc
 import logging
 import os
 import platform
 import sys
 
+DEADLINE = (
+    "BERTX_DEADLINE"  # environment variable: seconds since the epoch; it reaches the processes of a study's runs
+)
+PRECISIONS = ("auto", "float32", "bfloat16")
 # glibc's malloc.h: what is set, and to what
 _ARENA_MAX, _MMAP_MAX, _TOP_PAD, _TRIM_THRESHOLD = -8, -4, -2, -1
 _SETTINGS = (
@@ -19,6 +24,15 @@ _SETTINGS = (
     (_TOP_PAD, 64 * 2**20),  # and grows by 64 MB
     (_ARENA_MAX, 1),  # threads share it: heaps of their own would shrink
 )
+
+
+class TimeLimitReached(Exception):
+    """The time is over; a run that raises it goes on from its checkpoint when it is started again."""
+
+
+def deadline() -> float:
+    """When runs of this process save a checkpoint and stop, in seconds since the epoch; infinite without a limit."""
+    return float(os.environ.get(DEADLINE, "inf"))
 
 
 def use_processor(threads: int | None, use_cpu: bool = False) -> None:
@@ -109,3 +123,45 @@ def bfloat16_in_hardware() -> bool:
 
     checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
     return any(check is not None and check() for check in checks)
+
+
+def fast_bfloat16(use_cpu: bool = False) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware; otherwise bfloat16 is slower than float32.
+
+    Args:
+        use_cpu: the processor is meant, whatever GPU there is.
+    """
+    import torch
+
+    if torch.cuda.is_available() and not use_cpu:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bfloat16_in_hardware()
+
+
+def uses_bfloat16(precision: str, use_cpu: bool = False) -> bool:
+    """Whether a precision means bfloat16 on this machine.
+
+    Raises:
+        ValueError: an unknown precision.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
+    return precision == "bfloat16" or (precision == "auto" and fast_bfloat16(use_cpu))
+
+
+def end_process_group() -> None:
+    """Ends the process group of this process, if it is in one; the last thing that a finished command does.
+
+    If a group is alive when Python exits, its threads may still hold tensors, and freeing one then aborts the process
+    (SIGABRT, pytorch/pytorch#179291), so that a finished training sometimes counts as failed. Do not call it after an
+    error: other processes may wait in a collective that never ends.
+
+    The group ends with its last reference. Modules of torch that are imported after the group was made keep a
+    reference as a default argument, so import `transformers.Trainer` before.
+    """
+    import torch.distributed
+    from accelerate import PartialState
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        gc.collect()  # a wrapped model holds a reference to the group
+        PartialState().destroy_process_group()

@@ -17,8 +17,8 @@ from transformers import BertConfig
 
 from hf_bertx.callbacks import TimeLimitCallback
 from hf_bertx.cli import main
+from hf_bertx.processor import TimeLimitReached
 from hf_bertx.runs.run import Run
-from hf_bertx.runs.time_limit import TimeLimitReached
 
 FOLDER = ROOT / "examples" / "cluster"
 

@@ -15,9 +15,9 @@ NO_TORCH = """
     processor data.leaks data.labels data.hashed_windows disciplines data.text_files data.sequence_files
     data.record_values data.record_labels data.targets data.midi_files data.input_records token_map arms backbones
     tasks protocols run_files runs.run runs.spec runs.writer study.series study.plan study.execution
-    study.ray_cluster study.archive study.choice runs.time_limit study.estimate study.command report.resampling
+    study.ray_cluster study.archive study.choice study.estimate study.command report.resampling
     report.statistics report.formatting report.records report.tables report.cells report.make_cells report.comparisons
-    report.paper_tables report.pretraining report.panels report.pretraining_panels report.plateau report.figures
+    report.paper_tables report.pretraining report.panels report.plateau report.figures
     report.page report.write analysis.similarity analysis.analysis_report publishing.card_facts publishing.cards
     publishing.repository_files publishing.onnx_export publishing.publish cli baselines.catalog
 """.split()

@@ -15,8 +15,7 @@ def add(verbs: Any) -> None:
 def _pretrain(arguments: argparse.Namespace) -> None:
     from ..pretraining.arguments import parse_pretraining
     from ..pretraining.pretrain import pretrain
-    from ..processor import quiet_loading, use_processor
-    from ..runs.processes import end_process_group
+    from ..processor import end_process_group, quiet_loading, use_processor
 
     quiet_loading()
     options, args = parse_pretraining(arguments.arguments)

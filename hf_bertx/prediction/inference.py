@@ -17,7 +17,7 @@ from transformers.utils import logging
 from ..data.input_records import Columns, InputRecord, read_input
 from ..families import usable_positions
 from ..metrics import mean_answers
-from ..runs.precision import PRECISIONS, fast_bfloat16
+from ..processor import usable_cores, uses_bfloat16
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization.windows import Windows
 from ..tokenization_discipline import DisciplineTokenizer, UnknownSymbolError
@@ -85,16 +85,12 @@ class SequenceClassifier:
         tokens_a_batch: int | None = None,
     ) -> None:
         from ..performance import speed_up_prediction
-        from ..processor import usable_cores
 
-        if precision not in PRECISIONS:
-            raise ValueError(f"unknown precision {precision!r}; allowed: {', '.join(PRECISIONS)}")
         for name, value in (("threads", threads), ("batch_size", batch_size), ("tokens_a_batch", tokens_a_batch)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; allowed: at least 1")
         on_gpu = model.device.type != "cpu"
-        fast = "bfloat16" if fast_bfloat16(use_cpu=not on_gpu) else "float32"
-        self.precision = fast if precision == "auto" else precision
+        self.precision = "bfloat16" if uses_bfloat16(precision, use_cpu=not on_gpu) else "float32"
         self.model = speed_up_prediction(model, torch.bfloat16 if self.precision == "bfloat16" else torch.float32)
         self.tokenizer = as_discipline_tokenizer(tokenizer)
         of_discipline = isinstance(self.tokenizer, DisciplineTokenizer)

@@ -1,9 +1,9 @@
-"""A start of a backbone as a frozen encoder, and the features of a task's rows by it."""
+"""A start of a backbone as a frozen encoder, and a task's rows with their features by it."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,19 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 
+from .. import metrics
 from ..arms import get_arm
 from ..backbones import resolve_backbone
+from ..data.labels import label_array
 from ..data.tokenized_data import encode, tokens_cut
+from ..processor import fast_bfloat16, usable_cores
 from ..protocols import PROBE, RECOMMENDED
 from ..runs.arguments import ResolvedRun, windows_of
 from ..runs.model import build_model, build_tokenizer
-from ..runs.precision import fast_bfloat16
 from ..runs.windows import in_windows
-from ..tasks import get_task
-from .features import FeatureCache, extract, item_keys, weights_digest
+from ..tasks import Task, get_task
+from .features import OF_A_MODEL, POOLINGS, FeatureCache, extract, item_keys, weights_digest
+from .pooling_layer import pooled
 
 VERSION = 1  # version of how features and heads are computed; a change that affects results increases it
 
@@ -103,8 +106,6 @@ class FrozenEncoder:
             columns: token ids, as [`read`] gives them.
             threads: batches that are computed at the same time on a CPU; by default one a core.
         """
-        from ..processor import usable_cores
-
         at_once = 1 if torch.cuda.is_available() else threads or usable_cores()
 
         def compute(places: list[int]) -> np.ndarray:
@@ -115,3 +116,59 @@ class FrozenEncoder:
 
 
 frozen_encoder = lru_cache(maxsize=1)(FrozenEncoder)  # the next run of a study mostly has the same encoder
+
+
+@dataclass(frozen=True)
+class EncodedRows:
+    """Rows with the features of each, or of each of its windows.
+
+    Args:
+        features: of shape `(rows, layers + 1, 2, hidden)`; None where a saved model answers in their place.
+        cut: which of them were cut.
+        owners: the row that each of them is of, in ascending order.
+    """
+
+    rows: Dataset
+    labels: np.ndarray
+    features: np.ndarray | None
+    cut: np.ndarray
+    owners: np.ndarray
+
+    @property
+    def split(self) -> int:
+        """How many rows were read in several windows."""
+        return int((np.bincount(self.owners) > 1).sum())
+
+    def take(self, places: list[int]) -> EncodedRows:
+        """Some of the rows, in another order."""
+        assert self.features is not None
+        of_rows: list[np.ndarray] = np.split(np.arange(len(self.owners)), np.flatnonzero(np.diff(self.owners)) + 1)
+        windows = [of_rows[place] for place in places]
+        read = np.concatenate(windows)
+        owners: np.ndarray = np.repeat(np.arange(len(places)), list(map(len, windows)))
+        return EncodedRows(self.rows.select(places), self.labels[places], self.features[read], self.cut[read], owners)
+
+    def pooled(self, layer: int, pooling: str, eps: float) -> np.ndarray:
+        """The features of each row, the mean of its windows', of shape `(rows, hidden)`."""
+        assert self.features is not None
+        states = self.features[:, layer]
+        if pooling == OF_A_MODEL:
+            states = pooled(states[:, 0], states[:, 1], eps)
+        else:
+            states = states[:, POOLINGS.index(pooling)]
+        if len(self.owners) == len(self.rows):
+            return states
+        return metrics.mean_answers(states, self.owners, regression=True)
+
+    def score(self, task: Task, logits: np.ndarray) -> dict[str, float]:
+        groups = self.rows["group"][:] if task.votes else None
+        return metrics.score(task, logits, self.labels.tolist(), groups)
+
+
+def encoded(
+    encoder: FrozenEncoder, rows: Dataset, task: Task, threads: int | None, computed: bool = True
+) -> EncodedRows:
+    """Reads rows and computes their features, unless a saved model is to answer, which needs fewer layers."""
+    columns, cut, owners = encoder.read(rows)
+    features = encoder.features(columns, threads) if computed else None
+    return EncodedRows(rows, label_array(rows["label"][:], task), features, cut, owners)

@@ -20,6 +20,7 @@ from ..prediction.batches import for_each_batch
 logger = logging.get_logger(__name__)
 
 POOLINGS = ("mean", "first")
+OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
 TOKENS_A_BATCH = 4096  # padding included
 _CHUNK = 512  # items whose features are written at once; a killed run loses at most so many
 

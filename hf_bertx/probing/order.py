@@ -12,11 +12,9 @@ from ..protocols import PROBE
 from ..runs.spec import RunSpec
 from ..tasks import Task
 from .encoder import VERSION, precision
-from .features import POOLINGS
+from .features import OF_A_MODEL, POOLINGS
 from .heads import ALPHAS
 from .seeds import POOL
-
-OF_A_MODEL = "layer"  # the pooling of a probe that is saved as a model
 
 
 def poolings(spec: RunSpec) -> tuple[str, ...]:

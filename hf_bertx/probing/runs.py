@@ -29,8 +29,7 @@ from ..runs.windows import log_lengths
 from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
 from .draws import count, draw, parts
-from .encoded_rows import EncodedRows, encoded
-from .encoder import FrozenEncoder, frozen_encoder
+from .encoder import EncodedRows, FrozenEncoder, encoded, frozen_encoder
 from .heads import Head, fit_head
 from .order import poolings, probe_order
 from .pooling_layer import add_pooling_layer, check_poolable, set_head

@@ -27,7 +27,6 @@ from .hypotheses import hypotheses_markdown, hypothesis_rows, judge
 from .make_cells import make_cells
 from .page import Report, page
 from .panels import answer_panels, confusion, training_panels
-from .pretraining_panels import pretraining_panels
 from .probes import probe_panels
 from .records import RunsFolder, collect_runs, read_runs
 from .tables import markdown, tables
@@ -49,7 +48,11 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
     bottoms, tests = floors(cells), compare_arms(cells)
     series, curves = pretraining.trajectories(cells), plateau.survivals(cells)
     panels = [*worth_panels(tests), *training_panels(cells, tests), *plateau.plateau_panels(curves)]
-    panels += [*pretraining_panels(series, bottoms), *probe_panels(cells, bottoms), *answer_panels(cells, bottoms)]
+    panels += [
+        *pretraining.pretraining_panels(series, bottoms),
+        *probe_panels(cells, bottoms),
+        *answer_panels(cells, bottoms),
+    ]
     tables = paper_tables.paper_tables(cells, bottoms)
     return Report(
         runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves), not_compared(cells)

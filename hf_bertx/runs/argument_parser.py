@@ -19,7 +19,7 @@ from transformers.hf_argparser import string_to_bool
 
 from ..data.sequence_files import parse_json
 from ..data.text_files import open_text, read_yaml
-from .precision import uses_bfloat16
+from ..processor import uses_bfloat16
 from .spec import option_words
 
 # The Trainer's own options, on and off -> the precision whose defaults do not contradict them.

@@ -83,18 +83,6 @@ class ResolvedRun:
 
 
 @dataclass(frozen=True)
-class UserData:
-    """A user's own data set, built: its task, and the folder of its Parquet files."""
-
-    task: Task
-    folder: Path
-
-
-# arguments: the name, the folder for built data, and the given options of `USER_DATA_OPTIONS`
-BuildUserData = Callable[[str, Path, dict[str, Any]], UserData]
-
-
-@dataclass(frozen=True)
 class Options:
     """A command line, read and checked; nothing is built or looked for yet.
 
@@ -120,7 +108,7 @@ class Options:
 
 
 def parse_arguments(
-    argv: list[str], build_user_data: BuildUserData | None = None
+    argv: list[str], build_user_data: Callable[[Options], str] | None = None
 ) -> tuple[list[ResolvedRun], TrainingArguments]:
     """[`resolve`] of [`read_options`]."""
     return resolve(read_options(argv), build_user_data)
@@ -157,12 +145,12 @@ def read_options(argv: list[str]) -> Options:
 
 
 def resolve(
-    options: Options, build_user_data: BuildUserData | None = None
+    options: Options, build_user_data: Callable[[Options], str] | None = None
 ) -> tuple[list[ResolvedRun], TrainingArguments]:
     """Looks up the names of a command line, and builds the user's own data.
 
     Args:
-        build_user_data: builds a user's own data, where a `--train_file` is named.
+        build_user_data: builds a user's own data, where a `--train_file` is named, and returns its folder.
 
     Returns:
         One specification an arm, and the `TrainingArguments` they share; `output_dir` is the root of the runs.
@@ -172,15 +160,12 @@ def resolve(
     """
     run, training = options.run, options.training
     arms = [get_arm(name) for name in run.arm]
-    if run.train_file is None:
-        task = get_task(run.task)
-        run.data_dir = run.data_dir or rows_folder(run.task)
-    elif build_user_data is None:
-        raise ValueError("--train_file: this command does not build data; use train.py")
-    else:
-        name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
-        built = build_user_data(name, Path(training.output_dir or "runs") / "data", options.user_data)
-        task, run.data_dir = built.task, str(built.folder)
+    if run.train_file is not None:
+        if build_user_data is None:
+            raise ValueError("--train_file: this command does not build data; use train.py")
+        run.task = build_user_data(options)
+    task = get_task(run.task)
+    run.data_dir = run.data_dir or rows_folder(run.task)
     if "num_train_epochs" not in options.given:
         training.num_train_epochs = options.protocol.train_epochs(task)
     training.include_num_input_tokens_seen = "non_padding"  # the parser reads this field as a boolean only

@@ -18,7 +18,6 @@ from ..publishing.cards import write_model_card
 from ..runs.arguments import ResolvedRun
 from ..runs.run import Run
 from ..runs.spec import ALL, RunSpec
-from ..tasks import built_folder
 
 FINE_TUNED, PROBE, BASELINE = "fine-tuned", "probe", "baseline"
 
@@ -46,7 +45,7 @@ class Candidate:
 
 def fit_baselines(plan: ResolvedRun, root: Path) -> Iterator[Candidate]:
     """Fits the plain baselines that fit the task of a run, on its data."""
-    data = (_reference(plan), plan.split, plan.seed, plan.fraction, plan.options.max_eval_items)
+    data = (plan.options.task, plan.split, plan.seed, plan.fraction, plan.options.max_eval_items)
     for name in baselines_for(plan.task):
         spec = RunSpec.of_baseline(name, *data)
         yield Candidate(BASELINE, name, Run.open_finished(run_baseline(spec, plan.data_dir, root)))
@@ -67,7 +66,7 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
     wanted = there if items == ALL else min(int(items), there)
     windows = plan.windows
     spec = RunSpec.of_probe(
-        _reference(plan),
+        plan.options.task,
         plan.arm.name,
         plan.backbone.name,
         plan.split,
@@ -83,11 +82,3 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
     (folder,) = run_probes([spec], plan.data_dir, root, threads=plan.options.threads)
     write_model_card(folder)
     return Candidate(PROBE, PROBE, Run.open_finished(folder))
-
-
-def _reference(plan: ResolvedRun) -> str:
-    """The task by its name, or by the folder of its data."""
-    if plan.task.hosted:
-        return plan.task.name
-    folder = Path(plan.data_dir or "")
-    return str(next(path for path in (folder, folder.parent) if built_folder(str(path)) is not None))

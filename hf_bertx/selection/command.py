@@ -13,10 +13,10 @@ from accelerate import PartialState
 
 from ..data.task_data import load_task_data
 from ..launch import Prepared, prepare, train_plan
+from ..processor import end_process_group
 from ..registry import run_command
 from ..runs.arguments import Options, ResolvedRun, read_options
 from ..runs.calibration import check_calibration
-from ..runs.processes import end_process_group
 from ..runs.run import Run
 from ..runs.spec import ALL
 from .candidates import FINE_TUNED, PROBE, Candidate, fit_baselines, fit_probe

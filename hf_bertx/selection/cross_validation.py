@@ -59,8 +59,7 @@ def cross_validate(options: Options, print_line: Callable[[str], None]) -> Path:
             f"--folds trains one run after the other in 1 process, and this is one of {options.training.world_size}; "
             "start it without accelerate launch or torchrun"
         )
-    name = run.task if "task" in options.given else Path(run.train_file).name.partition(".")[0]
-    folder = str(build_user_data(name, root / "data", {**options.user_data, "folds": run.folds}).folder)
+    folder = build_user_data(options)
     task = get_task(folder)
     study = _study(options, folder, task)
     context = StudyContext(root, threads=run.threads)

@@ -14,10 +14,9 @@ from pathlib import Path
 from .. import run_files
 from ..arms import BASELINE
 from ..probing.seeds import LEFT_OUT
-from ..processor import usable_cores
+from ..processor import DEADLINE, deadline, usable_cores
 from ..protocols import PROBE
 from ..runs.spec import RunSpec, option_words
-from ..runs.time_limit import DEADLINE, deadline
 from ..tasks import get_task
 from .archive import check_name, read_archive, write_archive
 from .choice import write_choices

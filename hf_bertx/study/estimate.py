@@ -14,6 +14,7 @@ from typing import Any
 
 from .. import run_files
 from ..arms import BASELINE, get_arm
+from ..processor import use_processor, uses_bfloat16
 from ..protocols import PROBE
 from ..runs.run import Run
 from ..runs.spec import RunSpec
@@ -48,8 +49,6 @@ def measured_seconds(runs: Iterable[RunSpec], *roots: Path) -> dict[tuple, float
 
 def _precision(run: RunSpec) -> str:
     """The precision that a run would have on this machine."""
-    from ..runs.precision import uses_bfloat16
-
     if run.arm == BASELINE:
         return "float32"
     return "bfloat16" if uses_bfloat16(run.hyperparameters().get("precision", "auto")) else "float32"
@@ -140,7 +139,6 @@ def _seconds_per_step(
     from ..backbones import load, resolve_backbone
     from ..modeling_discipline import AutoModelForDisciplineClassification
     from ..performance import speed_up_training
-    from ..processor import use_processor
     from ..runs.tuning import apply_tuning
 
     use_processor(threads)

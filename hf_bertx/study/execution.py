@@ -20,10 +20,10 @@ from filelock import FileLock, Timeout
 
 from .. import run_files
 from ..arms import BASELINE
+from ..processor import TimeLimitReached, deadline
 from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
 from ..runs.spec import LEFT_OUT, OTHER_FOLDER, RunSpec
-from ..runs.time_limit import TimeLimitReached, deadline
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
 from .plan import FORMAT, Study

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
+from ..processor import DEADLINE
 from ..runs.spec import RunSpec
-from ..runs.time_limit import DEADLINE
 from .execution import Outcome, Report, StudyContext, execute_in_order
 
 _TRIES = 3  # if a worker dies, another one resumes its run from the checkpoint

@@ -14,6 +14,7 @@ from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import _content, build_user_data
+from hf_bertx.runs.arguments import read_options
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.spec import RunSpec
 from hf_bertx.tasks import get_task, rows_folder, task_name
@@ -101,8 +102,8 @@ def test_a_home_folder_is_found_by_its_sign(
     names = set()
     for labels in ("ab", "cd"):  # another file of the same name
         build(tmp_path / "other", labels, file=tmp_path / "mine.csv")
-        own = build_user_data("mine", tmp_path / "data", {"train_file": "~/mine.csv", "discipline": "dna"})
-        names.add(own.folder.parent.name)
+        argv = ["--train_file", "~/mine.csv", "--discipline", "dna", "--output_dir", str(tmp_path)]
+        names.add(build_user_data(read_options(argv)))
     assert len(names) == 2
 
 

@@ -14,8 +14,16 @@ from hf_bertx.publishing.repository_files import _loss_curve
 from hf_bertx.report.drawing import with_setups
 from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.page import page
-from hf_bertx.report.pretraining import Line, Point, Trajectory, early_gain, step_label, trajectories
-from hf_bertx.report.pretraining_panels import PRETRAINING, pretraining_panels
+from hf_bertx.report.pretraining import (
+    PRETRAINING,
+    Line,
+    Point,
+    Trajectory,
+    early_gain,
+    pretraining_panels,
+    step_label,
+    trajectories,
+)
 from hf_bertx.report.records import read_runs
 from hf_bertx.report.statistics import ratio_interval, seed_interval
 from hf_bertx.report.write import Report, build_report, report_markdown, report_rows

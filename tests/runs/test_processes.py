@@ -19,7 +19,7 @@ import torch
 from accelerate import PartialState
 from torch.nn.parallel import DistributedDataParallel
 
-from hf_bertx.runs.processes import end_process_group
+from hf_bertx.processor import end_process_group
 
 PartialState(cpu=True, backend="gloo")
 group = weakref.ref(torch.distributed.group.WORLD)

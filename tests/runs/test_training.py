@@ -25,11 +25,11 @@ from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import train_all as train_here
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.performance.used_rows import UsedRowsEmbedding, restore_all_embeddings
+from hf_bertx.processor import fast_bfloat16
 from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.write import collect_runs, markdown, read_runs, tables
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.model import build_model, build_tokenizer
-from hf_bertx.runs.precision import fast_bfloat16
 from hf_bertx.runs.run import Run
 from hf_bertx.runs.schedule import set_batch_size
 from hf_bertx.runs.training import build_trainer, place_rows, run

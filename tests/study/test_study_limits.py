@@ -12,8 +12,8 @@ from small_studies import SMALL, write
 from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.commands.study import _seconds
+from hf_bertx.processor import DEADLINE
 from hf_bertx.runs.outcome import seconds_until
-from hf_bertx.runs.time_limit import DEADLINE
 from hf_bertx.study.archive import KEPT, read_archive, write_archive
 from hf_bertx.study.command import run_study
 from hf_bertx.study.estimate import room
