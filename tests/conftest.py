@@ -128,6 +128,14 @@ def broken_backbone(whole: Path, folder: Path, how: str) -> Path:
     return folder
 
 
+def fast_tokenizer(inner: Tokenizer, special: str, inputs: str, *ends: str) -> PreTrainedTokenizerFast:
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token", "bos_token", "eos_token")
+    tokens = dict(zip(names, [*special.split(), *ends], strict=False))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=inner, model_max_length=128, model_input_names=inputs.split(), **tokens
+    )
+
+
 @pytest.fixture(scope="session")
 def unigram_tokenizer() -> PreTrainedTokenizerFast:
     """As ALBERT's: a Unigram vocabulary, `[CLS] A [SEP] B [SEP]`, token types."""
@@ -137,16 +145,7 @@ def unigram_tokenizer() -> PreTrainedTokenizerFast:
     inner.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        cls_token="[CLS]",
-        sep_token="[SEP]",
-        mask_token="[MASK]",
-        model_max_length=128,
-        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
-    )
+    return fast_tokenizer(inner, "<pad> <unk> [CLS] [SEP] [MASK]", "input_ids token_type_ids attention_mask")
 
 
 @pytest.fixture(scope="session")
@@ -158,18 +157,7 @@ def roberta_tokenizer() -> PreTrainedTokenizerFast:
     inner.post_processor = processors.TemplateProcessing(
         single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=inner,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        cls_token="<s>",
-        sep_token="</s>",
-        bos_token="<s>",
-        eos_token="</s>",
-        mask_token="<mask>",
-        model_max_length=128,
-        model_input_names=["input_ids", "attention_mask"],
-    )
+    return fast_tokenizer(inner, "<pad> <unk> <s> </s> <mask>", "input_ids attention_mask", "<s>", "</s>")
 
 
 class HubUser:

@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
-import pretty_midi
+import raw_files
 import torch
 from transformers import AutoTokenizer
 
@@ -45,11 +45,8 @@ def fasta(path: Path, rows: list[str]) -> Path:
 
 
 def midi(path: Path, notes: int, seed: int) -> Path:
-    piece, piano, draw = pretty_midi.PrettyMIDI(), pretty_midi.Instrument(0), random.Random(seed)
-    piano.notes = [pretty_midi.Note(64, draw.randint(30, 90), i * 0.1, i * 0.1 + 0.1) for i in range(notes)]
-    piece.instruments.append(piano)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    piece.write(str(path))
+    draw = random.Random(seed)
+    raw_files.write(path.parent, {path.name: raw_files.midi(*(draw.randint(30, 90) for _ in range(notes)))})
     return path
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import OneHotEncoder
 
 from ..disciplines import DISCIPLINES, get_discipline
 from ..tasks import Task
@@ -104,10 +105,8 @@ def kmer_counts(ids: np.ndarray, longest: int, common: int) -> sparse.csr_matrix
 
 def one_hot(ids: np.ndarray, common: int) -> sparse.csr_matrix:
     """Which common symbol each position holds, of shape `(items, positions * common)`."""
-    rows, positions = np.nonzero((ids >= 1) & (ids <= common))
-    columns = positions * common + ids[rows, positions] - 1
-    ones: np.ndarray = np.ones(len(rows), dtype=np.float32)
-    return sparse.csr_matrix((ones, (rows, columns)), shape=(len(ids), ids.shape[1] * common))
+    symbols = [np.arange(1, common + 1)] * ids.shape[1]
+    return OneHotEncoder(categories=symbols, handle_unknown="ignore", dtype=np.float32).fit_transform(ids)
 
 
 def dipeptide_deviation(ids: np.ndarray) -> np.ndarray:

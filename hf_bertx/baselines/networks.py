@@ -156,12 +156,7 @@ RECIPES: dict[str, Recipe] = {
 
 
 def train_network(
-    baseline: Baseline,
-    task: Task,
-    rows: dict[str, Dataset],
-    seed: int,
-    epochs: float | None,
-    folder: Path,
+    baseline: Baseline, task: Task, rows: dict[str, Dataset], seed: int, epochs: float | None, folder: Path
 ) -> Fitted:
     """Trains each candidate from the same seed, keeps the best epoch on validation, and saves the best one's model."""
     recipe, candidates = RECIPES[baseline.name.partition(":")[0]], baseline.candidates(task)
@@ -187,7 +182,7 @@ def train_network(
             data_collator=DataCollatorWithPadding(tokenizer),
             compute_metrics=compute_metrics,
             callbacks=[RunRecordCallback(folder / run_files.LOG)],
-            optimizers=_constant_rate(torch.optim.Adam(recipe.parameters(model), lr=candidate["learning_rate"])),
+            optimizers=(torch.optim.Adam(recipe.parameters(model), lr=candidate["learning_rate"]), None),
         )
         if recipe.patience is not None:
             trainer.add_callback(EarlyStoppingCallback(recipe.patience))
@@ -215,10 +210,6 @@ def train_network(
     return Fitted(logits, candidates[scores.index(max(scores))], tried, count, more)
 
 
-def _constant_rate(optimizer: torch.optim.Optimizer) -> tuple[torch.optim.Optimizer, Any]:
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
-
-
 def _stop_reason(state: TrainerState, recipe: Recipe, passes: float) -> str:
     if state.global_step < state.max_steps:
         return f"no better validation score in {recipe.patience} passes over the training items"
@@ -240,6 +231,7 @@ def _arguments(
         num_train_epochs=epochs,
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=_EVAL_BATCH,
+        lr_scheduler_type="constant",
         max_grad_norm=0.0,
         logging_steps=10,
         logging_nan_inf_filter=False,

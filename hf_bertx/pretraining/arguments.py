@@ -119,12 +119,7 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 # The first option of each section of --help.
-_SECTIONS = {
-    "train_files": "Data",
-    "backbone": "Model",
-    "sequence_length": "Training",
-    "checkpoint_steps": "Output",
-}
+_SECTIONS = {"train_files": "Data", "backbone": "Model", "sequence_length": "Training", "checkpoint_steps": "Output"}
 _COMMON = {
     "Training": {
         "max_steps": "Number of updates.",

@@ -31,10 +31,10 @@ from ..tokenization.subwords import PRETRAINED_ON
 from ..tokenization_discipline import DisciplineTokenizer
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD
-from .corpus import Source, pack, read_rows
+from .corpus import Source, pack
 from .masking import SeededMasking
 from .modeling import check_shape, model_class, new_config, save_stock
-from .vocabulary import build_tokenizer, train_vocabulary
+from .vocabulary import TRAINED_ON, trained_tokenizer
 
 _HYPERPARAMETERS = (
     "max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 "
@@ -45,7 +45,6 @@ _NO_IDENTITY = (  # arguments that do not affect results, or are recorded in ano
     "resume"
 ).split()
 _BLOCKS = ("blocks", "validation_blocks")
-_VOCABULARY = "trained_on.json"  # beside a vocabulary: its requested size, and the text
 
 logger = python_logging.getLogger(__name__)
 
@@ -114,7 +113,7 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
     order = _order(options, args, steps)
     if options.resume:
         _check_order(root, order)
-    saved = model = None
+    saved = model = write = None
     if options.vocabulary_size is not None:
         model_class(options.model_type, options.next_sentence)
         check_shape(options.layers, options.hidden_size)
@@ -124,7 +123,10 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
         if not (options.resume and (root / run_files.RESULTS).is_file()):
             model = _model(options, saved, args.seed)
     with state.main_process_first():
-        saved = saved or _trained_tokenizer(options, texts[0], root / "tokenizer")
+        if saved is None:
+            size, longest = options.vocabulary_size or 0, max(512, options.sequence_length)
+            compared = options.resume and (root / run_files.PRETRAINING).is_file()
+            saved, write = trained_tokenizer(texts[0], size, longest, root / "tokenizer", compared)
         used = saved
         if options.discipline is not None:
             used = DisciplineTokenizer.from_backbone(
@@ -134,8 +136,11 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
             saved.init_kwargs[PRETRAINED_ON] = made
         masks = [SeededMasking(used, options.mask_rate, options.whole_words, args.seed) for _ in texts]
         packed = _packed(options, texts, used, root, args.seed)
-        if not options.resume and state.is_main_process:  # nothing is refused from here on
+        # nothing is refused from here on
+        if not options.resume and state.is_main_process:
             _clear(root, options, texts)
+        if write is not None:
+            run_files.write_folder(root / "tokenizer", write)
     order |= {"vocabulary_entries": len(used), "text": packed[0][1], "validation_text": packed[1][1]}
     _check_order(root, order)
     state.wait_for_everyone()
@@ -207,32 +212,12 @@ def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | N
     if not (root / run_files.PRETRAINING).is_file():
         return
     unused = [root / name / BLOCKS_RECORD for name, text in zip(_BLOCKS, texts, strict=True) if text is None]
-    unused += [root / "tokenizer" / _VOCABULARY] if options.vocabulary_size is None else []
+    unused += [root / "tokenizer" / TRAINED_ON] if options.vocabulary_size is None else []
     made = [record.parent for record in unused if record.is_file()]
     for folder in (*root.glob("step-*"), root / run_files.CHECKPOINTS, *made):
         shutil.rmtree(folder, ignore_errors=True)
     for name in (run_files.RESULTS, run_files.LOG, run_files.PRETRAINING):
         (root / name).unlink(missing_ok=True)
-
-
-def _trained_tokenizer(options: PretrainingArguments, source: Source, folder: Path) -> Any:
-    """A tokenizer trained on the text and kept in `folder`; trained again for another size or text."""
-    size, record = options.vocabulary_size or 0, folder / _VOCABULARY
-    if folder.exists() and not record.is_file():
-        raise ValueError(f"{folder}: holds no vocabulary of a pre-training, which would replace it; move it away")
-    asked = {"size": size, "text": source.key()}
-    kept = record.is_file() and run_files.read_json(record) == asked
-    # with a record the text is compared with it
-    if not kept and not (options.resume and (folder.parent / run_files.PRETRAINING).is_file()):
-
-        def write(path: Path) -> None:
-            vocabulary = train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size)
-            build_tokenizer(vocabulary, max(512, options.sequence_length)).save_pretrained(path)
-            run_files.write_json(path / _VOCABULARY, asked)
-
-        logger.warning(f"training a vocabulary of {size} entries")
-        run_files.write_folder(folder, write)
-    return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
 
 
 def _model(options: PretrainingArguments, tokenizer: Any, seed: int) -> Any:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from tokenizers import BertWordPieceTokenizer
+from transformers import BertTokenizer
 
+from .. import run_files
+from .corpus import Source, read_rows
+
+TRAINED_ON = "trained_on.json"  # beside a vocabulary: its requested size, and the text
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 UNUSED = 128  # as many as a discipline has symbols at most (pitches): the arm `unused` needs one each
 _LETTERS = 500  # the rest of the letters become [UNK]; not in Devlin et al.
+
+logger = logging.getLogger(__name__)
 
 
 def train_vocabulary(lines: Callable[[], Iterator[str]], size: int) -> dict[str, int]:
@@ -72,10 +81,30 @@ def _count_words(lines: Iterator[str], tokenizer: Any) -> Counter[str]:
     return words
 
 
-def build_tokenizer(vocabulary: dict[str, int], max_length: int) -> Any:
-    """BERT's stock tokenizer over a vocabulary."""
-    from transformers import BertTokenizer
+def trained_tokenizer(
+    source: Source, size: int, longest: int, folder: Path, compared: bool
+) -> tuple[BertTokenizer, Callable[[Path], None] | None]:
+    """The tokenizer in `folder`; for another size or text one that is trained on the text, with what writes it.
 
-    tokenizer = BertTokenizer(vocab=vocabulary)
-    tokenizer.model_max_length = max_length
-    return tokenizer
+    Args:
+        longest: tokens of an input.
+        compared: whether the text is compared with the record of a pre-training, so that nothing is to be trained.
+
+    Raises:
+        ValueError: a folder that holds something else, text that cannot be read, or a size that is too small.
+    """
+    record = folder / TRAINED_ON
+    if folder.exists() and not record.is_file():
+        raise ValueError(f"{folder}: holds no vocabulary of a pre-training, which would replace it; move it away")
+    asked = {"size": size, "text": source.key()}
+    if compared or (record.is_file() and run_files.read_json(record) == asked):
+        return BertTokenizer.from_pretrained(folder, trust_remote_code=False), None
+    logger.warning(f"training a vocabulary of {size} entries")
+    tokenizer = BertTokenizer(vocab=train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size))
+    tokenizer.model_max_length = longest
+
+    def write(path: Path) -> None:
+        tokenizer.save_pretrained(path)
+        run_files.write_json(path / TRAINED_ON, asked)
+
+    return tokenizer, write

@@ -21,7 +21,6 @@ from hf_bertx.baselines.catalog import BASELINES, baselines_for, get_baseline
 from hf_bertx.baselines.features import (
     count_cut,
     dipeptide_deviation,
-    kmer_codes,
     kmer_counts,
     ngram_features,
     one_hot,
@@ -61,12 +60,7 @@ def test_kmer_counts_are_those_of_count_vectorizer() -> None:
     expected = counter.transform([sequence.upper() for sequence in SEQUENCES]).toarray()
     assert (found == expected).all()
     assert found.sum() == 46  # without N and R: 20 letters, 15 pairs, 11 triples
-
-
-def test_a_kmer_with_an_ambiguity_letter_is_not_counted() -> None:
-    codes = kmer_codes(np.array([[1, 2, 3, 4, 5, 1, 0, 0]]), 2, 4)
-    assert codes.tolist() == [[1, 6, 11, -1, -1, -1, -1]]
-    assert kmer_codes(np.array([[1, 2]]), 3, 4).shape == (1, 0)
+    assert kmer_counts(np.array([[1, 2]]), 3, 4).sum() == 3  # no triple in two letters
 
 
 def test_one_hot_marks_each_common_symbol() -> None:

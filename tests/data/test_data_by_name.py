@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from conftest import ROOT, HubUser
 from hub_server import HubServer
+from raw_files import histone, write
 
 from dataset_scripts.build import build_dataset
 from hf_bertx.data import data_copies
@@ -29,10 +30,8 @@ for name, revision in json.loads(sys.argv[1]):
 
 
 @pytest.fixture
-def histone(tmp_path: Path) -> Path:
-    lines = (f">iYAL{i:03d}C_1\n{'ACGTTGCATT'[i % 7 :]}{'ACGT' * (1 + i % 5)}\n{i % 2}\n" for i in range(60))
-    (tmp_path / "H3.txt").write_text("".join(lines))
-    build_dataset("dna-h3", tmp_path / "dna-h3", raw_dir=tmp_path)
+def built(tmp_path: Path) -> Path:
+    build_dataset("dna-h3", tmp_path / "dna-h3", raw_dir=write(tmp_path / "raw", {"H3.txt": histone(60)}))
     return tmp_path / "dna-h3"
 
 
@@ -42,10 +41,10 @@ def loaded(user: HubUser, *wanted: tuple[str, str | None], **settings: Any) -> l
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_from_the_hub_at_its_revision_and_then_from_the_cache(histone: Path, hub: HubServer, user: HubUser) -> None:
-    user.published("dataset", str(histone), "--i-have-permission")
+def test_from_the_hub_at_its_revision_and_then_from_the_cache(built: Path, hub: HubServer, user: HubUser) -> None:
+    user.published("dataset", str(built), "--i-have-permission")
     revision = hub.repository("bertx/dna-h3", "dataset").tags["v1"]
-    folder = load_task_data(get_task("dna-h3"), data_dir=str(histone))
+    folder = load_task_data(get_task("dna-h3"), data_dir=str(built))
     (row,) = loaded(user, ("dna-h3", None))
     assert row[:2] == [f"the Hub: bertx/dna-h3 at revision {revision[:12]}", revision]
     assert tuple(row[2]) == folder.leaks
@@ -64,12 +63,12 @@ def test_from_the_hub_at_its_revision_and_then_from_the_cache(histone: Path, hub
     assert "is what this name means" in other[0], other
 
 
-def test_what_nobody_has_is_built_unless_offline(histone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_nobody_has_is_built_unless_offline(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def build(name: str, split: str) -> Path:
         asked.append((name, split))
-        return histone
+        return built
 
     with pytest.raises(FileNotFoundError, match="its data is not in the package"):
         load_task_data(get_task("dna-h3"), build=build)
@@ -86,9 +85,3 @@ def test_what_nobody_has_is_built_unless_offline(histone: Path, monkeypatch: pyt
         FileNotFoundError, match=r"Nor could it be built .*: no answer from any address\. What to do: "
     ):
         load_task_data(get_task("dna-h3"), build=fails)
-
-
-def test_the_embedded_copy_comes_with_its_leak_report() -> None:
-    data = load_task_data(get_task("dna-splice"))
-    assert (data.origin, data.revision) == ("the copy in the package", None)
-    assert data.leaks[0] == "18 of 160 test items (11.2%) occur letter for letter among the training items."

@@ -78,8 +78,10 @@ def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:
     labels = Counter({"a": 2, "b": 2})
     assert user_task("mine", "text", labels, 4, False, False, "file").max_length == 512  # words, not tokens
     assert user_task("mine", "dna", labels, 2000, False, False, "file").max_length == 512
-    rows = "".join(f"{'ACDE' * 5},{'FGHI' * 3},{'xy'[i % 2]}\n" for i in range(60))
-    (tmp_path / "pairs.csv").write_text("sequence,partner,label\n" + rows)
-    told = {"train_file": str(tmp_path / "pairs.csv"), "discipline": "protein", "second_sequence_column": "partner"}
+    rows = "".join(f"{'ACDE' * 4},{'FGHI' * 3},{'xy'[i % 2]}\n" for i in range(60))
+    for name, more in (("train", ""), ("test", f"{'ACDE' * 5},{'FGHI' * 3},x\n")):
+        (tmp_path / f"{name}.csv").write_text("sequence,partner,label\n" + rows + more)
+    files = {f"{name}_file": str(tmp_path / f"{name}.csv") for name in ("train", "test")}
+    told = {**files, "discipline": "protein", "second_sequence_column": "partner"}
     build_dataset("pairs", tmp_path / "built", builder_options=told)
-    assert built_task(tmp_path / "built").max_length == 20 + 12 + 3
+    assert built_task(tmp_path / "built").max_length == 20 + 12 + 3  # of the longest pair of any file

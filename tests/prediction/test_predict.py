@@ -5,7 +5,6 @@ Scores are compared with those of transformers' own `pipeline("text-classificati
 
 import copy
 import csv
-import gzip
 import itertools
 import json
 import random
@@ -24,7 +23,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForSequenceClassif
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hf_bertx.cli import main
-from hf_bertx.data.input_records import Columns, InputRecord, read_input
+from hf_bertx.data.input_records import InputRecord, read_input
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
 from hf_bertx.prediction import prediction_rows
 from hf_bertx.prediction.batches import CHUNK_RECORDS, in_chunks, length_batches
@@ -131,36 +130,6 @@ def test_every_output_holds_labels_and_scores(dna_model: Path, tmp_path: Path, e
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.fasta", f"out{ending}"]  # nothing is left over
 
 
-def test_every_form_of_input_gives_the_same(dna_model: Path, tmp_path: Path) -> None:
-    rows = sequences(12)
-    table = "name,seq\n" + "".join(f"r{i},{row}\n" for i, row in enumerate(rows))
-    files = {
-        "in.csv": table,
-        "in.tsv": table.replace(",", "\t"),
-        "in.jsonl": "".join(json.dumps({"name": f"r{i}", "seq": row}) + "\n" for i, row in enumerate(rows)),
-        "in.txt": "\n".join(rows) + "\n\n",
-        "in.fa": "".join(f">r{i}\n{row[:20]}\n{row[20:]}\n" for i, row in enumerate(rows)),
-    }
-    for name, text in files.items():
-        (tmp_path / name).write_text(text)
-    (tmp_path / "zipped.fasta.gz").write_bytes(gzip.compress(files["in.fa"].encode()))
-    import pyarrow as pa
-
-    pq.write_table(pa.table({"name": [f"r{i}" for i in range(12)], "seq": rows}), tmp_path / "in.parquet")
-    classifier = SequenceClassifier.from_pretrained(dna_model)
-    scores = {}
-    for path in sorted(tmp_path.iterdir()):
-        output = tmp_path / "out" / f"{path.name}.parquet"
-        columns = None if path.suffix in (".fa", ".gz", ".txt") else Columns(sequence="seq", id="name")
-        predict_file(classifier, path, output, columns)
-        table = pq.read_table(output)
-        scores[path.name] = table["score_EI"].to_pylist()
-        ids = table["id"].to_pylist()
-        assert ids == ([f"in-{i + 1}" for i in range(12)] if path.name == "in.txt" else [f"r{i}" for i in range(12)])
-    assert len(scores) == 7
-    assert all(value == scores["in.csv"] for value in scores.values())
-
-
 def test_segments_of_a_midi_folder_vote(music_model: Path, tmp_path: Path, capsys: Any) -> None:
     midi(tmp_path / "midi" / "a" / "one.mid", 300, seed=1)
     midi(tmp_path / "midi" / "two.midi", 100, seed=2)
@@ -264,10 +233,7 @@ def test_a_prediction_of_another_input_or_model_does_not_go_on(dna_model: Path, 
         ("MODEL in.fasta --output o.xlsx", "o.xlsx: ending '.xlsx'; allowed: .parquet, .csv, .jsonl"),
         ("MODEL in.fasta --output .", ".: ending ''; allowed: .parquet"),
         ("MODEL in.fasta --output folder.csv", "folder.csv: is a folder; allowed: a file"),
-        ("MODEL in.csv --output o.csv --id_column Nam", "no column 'Nam'; it has Name, sequence; did you mean 'Name'"),
         ("MODEL in.csv --output o.csv --piece_column gene", "no column 'gene'; it has Name, sequence"),
-        ("MODEL in.fasta --output o.csv --second_sequence_column b", "--second_sequence_column b has no effect on FA"),
-        ("MODEL in.txt --output o.csv --sequence_column s", "--sequence_column s has no effect on a .txt file"),
     ],
 )
 def test_what_is_refused_leaves_nothing(
@@ -277,7 +243,7 @@ def test_what_is_refused_leaves_nothing(
         (tmp_path / name).mkdir()
     midi(tmp_path / "midi" / "one.mid", 100, seed=1)
     texts = {"in.fasta": ">a\nACGT\n", "bad.fasta": ">a\nACGT\n>b\nACJT\n", "in.csv": "Name,sequence\nq,ACGT\n"}
-    for name, text in {**texts, "in.txt": "ACGT\n", "unfinished/run.json": "{}", "plain/results.json": "{}"}.items():
+    for name, text in {**texts, "unfinished/run.json": "{}", "plain/results.json": "{}"}.items():
         (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))

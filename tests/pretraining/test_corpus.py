@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 from python_processes import run_python
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, BertTokenizer
 
 from hf_bertx.pretraining.corpus import DOCUMENTS, Source, pack, read_rows
-from hf_bertx.pretraining.vocabulary import UNUSED, build_tokenizer, train_vocabulary
+from hf_bertx.pretraining.vocabulary import UNUSED, train_vocabulary
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
 
@@ -207,7 +207,7 @@ def test_a_vocabulary_is_laid_out_as_berts() -> None:
     assert pieces[4 + UNUSED] == f"[unused{UNUSED - 1}]"
     assert pieces[5 + UNUSED] == "the"  # the most frequent
     assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
-    tokenizer = build_tokenizer(vocabulary, 64)
+    tokenizer = BertTokenizer(vocab=vocabulary)
     assert tokenizer.convert_ids_to_tokens(tokenizer("The cat")["input_ids"]) == ["[CLS]", "the", "cat", "[SEP]"]
     with pytest.raises(ValueError, match="too small; allowed: at least 266"):
         train_vocabulary(lambda: iter(lines), 200)
