@@ -1,4 +1,4 @@
-"""Runs that break off, and whether they end as a run that was left alone."""
+"""A run's Trainer; runs that break off, and whether they end as a run that was left alone."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,17 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from hf_bertx import run_files
+from hf_bertx.data.task_data import load_task_data
+from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.run import Run
-from hf_bertx.runs.training import run
+from hf_bertx.runs.trainer import RunTrainer
+from hf_bertx.runs.training import build_trainer, run
+
+
+def run_trainer(backbone: Path, folder: Path, *options: str) -> RunTrainer:
+    """The Trainer of a run in a folder, by its command line, with the rows of its task."""
+    (spec,), args = parse_arguments(["--backbone", str(backbone), *options])
+    return build_trainer(spec, args, load_task_data(spec.task), folder)
 
 
 class Interrupted(BaseException):

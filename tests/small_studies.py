@@ -23,6 +23,11 @@ def write(folder: Path, content: Any, name: str = "mine.yaml") -> str:
     return str(path)
 
 
+def small(folder: Path, backbone: Path, **more: Any) -> str:
+    """The file of the small study with another backbone, and other fields."""
+    return write(folder, {**SMALL, "backbones": [str(backbone)], **more})
+
+
 def start(*argv: Any) -> PythonProcess:
     """`bertx study ... --threads 1`."""
     return PythonProcess("-m", "hf_bertx.cli", "study", *argv, "--threads", "1", env=environment())

@@ -172,16 +172,15 @@ def make_checkpoint(root: Path, step: int, best: int | None) -> Path:
     ],
 )
 def test_a_damaged_checkpoint_gives_way_to_the_last_whole_one(
-    damage: dict[str, str | None], kept: int | None, tmp_path: Path
+    damage: dict[str, str | None], kept: int | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for step, best in ((4, 4), (8, 8), (12, 8)):
         make_checkpoint(tmp_path, step, best)
     for name, content in damage.items():
         (tmp_path / name).unlink() if content is None else (tmp_path / name).write_text(content)
-    warned: list[str] = []
-    found = run_checkpoints.last_complete_checkpoint(tmp_path, warned.append)
+    found = run_checkpoints.last_complete_checkpoint(tmp_path)
     assert (None if found is None else found.name) == (None if kept is None else f"checkpoint-{kept}")
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"checkpoint-{step}" for step in (4, 8, 12) if kept is not None and step <= kept}
-    assert len(warned) == 3 - len(left)
-    assert all("cannot be used: " in line and "\n" not in line for line in warned)
+    assert len(caplog.messages) == 3 - len(left)
+    assert all("cannot be used: " in line and "\n" not in line for line in caplog.messages)

@@ -153,7 +153,7 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
     trainer = _trainer(args, model, masks, [blocks for blocks, _ in packed], series)
     if state.is_main_process:
         run_files.write_json(root / run_files.PRETRAINING, {**order, "versions": versions(), "machine": machine()})
-    checkpoint = run_checkpoints.last_complete_checkpoint(root / run_files.CHECKPOINTS, logger.warning)
+    checkpoint = run_checkpoints.last_complete_checkpoint(root / run_files.CHECKPOINTS)
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")
     begun = time.perf_counter()

@@ -46,14 +46,7 @@ def add_pooling_layer(model: Any, layers: int) -> Any:
     Args:
         model: a `BertForSequenceClassification`; it is not changed.
         layers: how many of its layers stay, from 0 on.
-
-    Raises:
-        ValueError: another type of model, or a layer that it lacks.
     """
-    check_poolable(model.config.model_type)
-    available = model.config.num_hidden_layers
-    if not 0 <= layers <= available:
-        raise ValueError(f"layer {layers}: the backbone has layers 1 to {available}, and 0 for its embeddings")
     config = copy.deepcopy(model.config)
     config.num_hidden_layers = layers + 1
     grown = type(model)(config).to(dtype=model.dtype)

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers import AutoConfig
 
 from .. import metrics, run_files
 from ..arms import Arm, get_arm
-from ..backbones import resolve_backbone, weights_revision
+from ..backbones import load, resolve_backbone, weights_revision
 from ..data.input_records import InputRecord
 from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
@@ -111,7 +112,10 @@ def _checked(spec: RunSpec, threads: int | None) -> tuple[Task, Arm]:
     misfit = arm.misfit(task.name, task.discipline)
     if misfit is not None:
         raise ValueError(misfit)
-    check_class_weights(spec.hyperparameters()["class_weights"], task)
+    requested = spec.hyperparameters()
+    check_class_weights(requested["class_weights"], task)
+    if requested["save_model"]:
+        check_poolable(load(resolve_backbone(spec.backbone), AutoConfig.from_pretrained).model_type)
     if spec.kmer is not None:
         get_discipline(task.discipline, spec.kmer)
     return task, arm
@@ -136,10 +140,8 @@ def _unfinished(
 
 def _checked_layers(spec: RunSpec, encoder: FrozenEncoder) -> Sequence[int]:
     """The layers to choose from."""
-    requested, available = spec.hyperparameters(), encoder.layers
-    if requested["save_model"]:
-        check_poolable(encoder.model.config.model_type)
-    layers = requested["layers"] or range(available + 1)
+    available = encoder.layers
+    layers = spec.hyperparameters()["layers"] or range(available + 1)
     for layer in layers:
         if not 0 <= layer <= available:
             raise ValueError(f"layer {layer}: {spec.backbone} has layers 1 to {available}, and 0 for its embeddings")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import run_files
-from ..runs.run import SPECIFICATION, Run, checked_format
+from ..runs.run import SPECIFICATION, Run, read_named
 from .formatting import arm_rank
 
 
@@ -121,7 +121,7 @@ def _read_failure(folder: Path, specification: dict[str, Any]) -> Failure:
 
 def _planned(root: Path) -> Iterator[Planned]:
     for path in sorted((root / run_files.PLANS).glob("*.json")):
-        study = checked_format(path, run_files.read_json(path))
+        study = read_named(path)
         for i, run in enumerate(study.get("runs", [])):
             try:
                 specification = {name: run[name] for name in SPECIFICATION} | {"overrides": run.get("overrides", {})}

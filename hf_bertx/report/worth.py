@@ -134,7 +134,7 @@ def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell], planned: I
         drawn = [table for table in probes if table.items != "all"]
         main = max(drawn or probes, key=lambda table: (table.filled, table.items), default=None)
         shown = [table for table in members if table.items is None or table is main]
-        first, rows = shown[0], [_by_label(table) for table in shown]
+        first, rows = shown[0], [{row.label: row for row in each.rows if row.kind != "baseline"} for each in shown]
         filled = {label for each in rows for label, row in each.items() if any(map(ours_text, row.ours))}
         every = dict.fromkeys(itertools.chain(*rows))
         labels = sorted(filled, key=lambda label: (label == FLOOR, list(every).index(label)))
@@ -152,10 +152,6 @@ def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell], planned: I
         parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. {empty}", ""]
         parts += [markdown_table(["task, score", *labels, "best plain baseline"], lines), ""]
     return "\n".join(parts)
-
-
-def _by_label(table: PaperTable) -> dict[str, PaperRow]:
-    return {row.label: row for row in table.rows if row.kind != "baseline"}
 
 
 def _planned_cell(run: Planned) -> tuple[Any, ...]:

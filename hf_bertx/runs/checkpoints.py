@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 from .. import run_files
+
+logger = logging.getLogger(__name__)
 
 _COMPLETE = "complete.json"  # every file of a checkpoint was written, with size and sha256
 _TRAINER_STATE = "trainer_state.json"
@@ -30,12 +32,8 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def last_complete_checkpoint(folder: Path, warn: Callable[[str], None] = lambda message: None) -> Path | None:
-    """The newest checkpoint that is whole, and whose best checkpoint is; later ones are removed.
-
-    Args:
-        warn: gets a sentence on each checkpoint that cannot be used.
-    """
+def last_complete_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint that is whole, and whose best checkpoint is; later ones are removed, with a warning."""
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
         trouble = _trouble(checkpoint)
         if trouble is None:
@@ -44,7 +42,9 @@ def last_complete_checkpoint(folder: Path, warn: Callable[[str], None] = lambda 
             trouble = None if best is None else _trouble(folder / Path(best).name)
         if trouble is None:
             return checkpoint
-        warn(f"{checkpoint.name} cannot be used: {trouble}. It is removed; the run goes on from the one before")
+        logger.warning(
+            f"{checkpoint.name} cannot be used: {trouble}. It is removed; the run goes on from the one before"
+        )
         shutil.rmtree(checkpoint)
     return None
 

@@ -151,7 +151,7 @@ class Run:
                 f"{folder}: not a run's folder, it has no {run_files.RUN}; one is "
                 "RUNS/<protocol>/<task>/<backbone>/<arm>/seed-N"
             )
-        order = checked_format(path, run_files.read_json(path))
+        order = read_named(path)
         specification = order.get("specification")
         if not isinstance(specification, dict):
             raise ValueError(f"{path}: it has no specification; remove the folder to run again")
@@ -284,12 +284,13 @@ def _read_or_none(path: Path) -> Any:
     return run_files.read_json(path) if path.is_file() else None
 
 
-def checked_format(path: Path, content: Any) -> dict[str, Any]:
-    """The content of a file of runs.
+def read_named(path: Path) -> dict[str, Any]:
+    """The named values that a file of runs holds.
 
     Raises:
-        ValueError: it holds no named values, or is of another format.
+        ValueError: it cannot be read, holds something else, or is of another format.
     """
+    content = run_files.read_json(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: it holds {type(content).__name__}, not named values; remove it to have it written")
     if content.get("format", FORMAT) != FORMAT:

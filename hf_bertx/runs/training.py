@@ -225,7 +225,7 @@ def _write_order(order: dict[str, Any], folder: Path) -> bool:
 def _fit(trainer: RunTrainer) -> tuple[Path | None, str | None]:
     """Trains what is left; returns the checkpoint that it went on from, and why the run collapsed, if it did."""
     with PartialState().main_process_first():
-        checkpoint = run_checkpoints.last_complete_checkpoint(Path(trainer.args.output_dir or "."), logger.warning)
+        checkpoint = run_checkpoints.last_complete_checkpoint(Path(trainer.args.output_dir or "."))
     guard = next(c for c in trainer.callback_handler.callbacks if isinstance(c, CollapseGuardCallback))
     if checkpoint is not None:
         logger.warning(f"going on from {checkpoint.name}")

@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import AutoConfig
-
-from ..backbones import load
 from ..baselines.catalog import baselines_for
 from ..baselines.runs import run_baseline
 from ..data.task_data import load_task_data
-from ..probing.pooling_layer import check_poolable
 from ..probing.runs import run_probes
 from ..publishing.cards import write_model_card
 from ..runs.arguments import ResolvedRun
@@ -60,7 +56,6 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
     Raises:
         ValueError: the backbone cannot be saved as a probe.
     """
-    check_poolable(load(plan.backbone, AutoConfig.from_pretrained).model_type)
     data = load_task_data(plan.task, plan.split, plan.data_dir)
     there = round(plan.fraction * len(data.splits["train"]))
     wanted = there if items == ALL else min(int(items), there)

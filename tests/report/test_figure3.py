@@ -39,7 +39,6 @@ def line(**scores: list[float]) -> Line:
 def test_the_interval_of_a_ratio_is_where_t_does_not_reject() -> None:
     above, below = np.array([0.30, 0.42, 0.37, 0.35]), np.array([0.61, 0.70, 0.66, 0.58])
     interval = ratio_interval(above, below)
-    assert interval is not None
     assert interval[0] < above.mean() / below.mean() < interval[1]
     for end in interval:  # there the mean of above - ratio * below is just as far from 0 as t allows
         assert stats.ttest_1samp(above - end * below, 0.0).pvalue == pytest.approx(0.05, abs=1e-9)
@@ -65,10 +64,7 @@ def test_the_share_of_the_gain_is_paired_by_seed() -> None:
     ("scores", "note"),
     [
         ({"at_20": [0.1, 0.1], "at_1000": [0.5, 0.5]}, "the first checkpoint is of step 20"),
-        (
-            {"at_0": [0.1, 0.1], "at_80": [0.3, 0.3], "at_1000": [0.5, 0.5]},
-            "no checkpoint near 2% of the steps, the nearest at 8.0%",
-        ),
+        ({"at_0": [0.1], "at_80": [0.3], "at_1000": [0.5]}, "no checkpoint near 2% of the steps, the nearest at 8.0%"),
         ({"at_0": [0.1], "at_20": [0.3, 0.3], "at_1000": [0.5, 0.5]}, "1 of the seeds ran on all three checkpoints"),
         ({"at_0": [0.5, 0.6], "at_20": [0.3, 0.3], "at_1000": [0.1, 0.2]}, "no gain, the score fell"),
         ({"at_0": [0.5, 0.6], "at_20": [0.5, 0.6], "at_1000": [0.5, 0.6]}, "the gain cannot be told from 0"),
@@ -81,12 +77,9 @@ def test_a_share_that_would_say_nothing_is_left_out(scores: dict[str, list[float
     assert (gain["share"] is None) == bool(note)
 
 
-@pytest.mark.parametrize(
-    ("step", "label"),
-    [(0, "0"), (600, "600"), (1500, "1.5K"), (20_000, "20K"), (1_100_000, "1.1M"), (2_000_000, "2M")],
-)
-def test_labels_of_steps(step: int, label: str) -> None:
-    assert step_label(step) == label
+def test_labels_of_steps() -> None:
+    labels = ["0", "600", "1.5K", "20K", "1.1M", "2M"]
+    assert list(map(step_label, (0, 600, 1500, 20_000, 1_100_000, 2_000_000))) == labels
 
 
 def make_steps(root: Path, skills: dict[int, float], seeds: int = 3, **own: Any) -> None:
@@ -149,7 +142,7 @@ def test_references_are_other_backbones_and_the_random_start(report: Report) -> 
 def test_an_interval_is_over_pre_trainings_seeds_or_items(report: Report, tmp_path: Path) -> None:
     (bert,) = panel_of(report, "dna-splice", "multiberts").lines
     assert bert.over == "pre-training seeds"
-    means = [c.mean or 0 for c in report.cells if c.specification["backbone"].endswith("step_40k")]
+    means = [c.mean for c in report.cells if c.specification["backbone"].endswith("step_40k")]
     assert (len(means), sorted(bert.points[1].by_seed.values())) == (2, sorted(means))
     assert bert.points[1].interval == seed_interval(means, 0.0)
     make_steps(tmp_path, {0: 1.0, 2: 1.0, 100: 2.0}, seeds=1)

@@ -14,7 +14,6 @@ from hf_bertx.report.records import read_runs
 from hf_bertx.report.worth import worth_markdown
 
 BY_NAME = {hypothesis.name: hypothesis for hypothesis in HYPOTHESES}
-SHIFTED = ["shift_1000 - shift_1000_rand", "random_shift - random_shift_rand"]
 
 
 def make_pair(root: Path, task: str = "dna-splice", seeds: int = 3, skills: Any = (3.0, 0.5), **own: Any) -> None:
@@ -70,26 +69,26 @@ def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
 
 
 def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
-    for seed, arm in itertools.product(range(3), ("shift_1000", "shift_1000_rand")):
-        make_run(tmp_path, "glue-rte", arm, seed, fraction=0.01)
-        make_run(tmp_path, "glue-rte", arm, seed)
-    judged = [(each.hypothesis.name, len(each.findings)) for each in judge(compared(tmp_path), [])]
-    assert judged == [("H5", 1), ("H5", 1), ("H6", 1)]
-
-
-@pytest.mark.parametrize(
-    ("name", "trained", "probed"),
-    [
-        ("H1", ["bert - rand"], ["bert - rand"]),
-        ("H4", ["bert - rand"], ["bert - rand"]),
-        ("H5", SHIFTED, ["shift_1000 - rand", "random_shift - rand"]),
-        ("H6", SHIFTED, ["bert - rand"]),
-    ],
-)
-def test_arms_of_a_hypothesis_are_the_plans(name: str, trained: list[str], probed: list[str]) -> None:
-    hypothesis = BY_NAME[name]
-    assert [" - ".join(pair) for pair in hypothesis.pairs] == trained
-    assert [" - ".join(pair) for pair in hypothesis.of_probes or hypothesis.pairs] == probed
+    shifts = ("shift_1000", "random_shift")
+    for arm in (*shifts, *(f"{shift}_rand" for shift in shifts)):
+        make_run(tmp_path, "glue-rte", arm, fraction=0.01)
+        make_run(tmp_path, "glue-rte", arm)
+    of_probe = {"protocol": "probe", "specification": {"items": 100}}
+    for task, arms in (("glue-rte", (*shifts, "rand")), ("dna-splice", ("bert", "rand"))):
+        for arm in arms:
+            make_run(tmp_path, task, arm, **of_probe)
+    judged = judge(compared(tmp_path), [])
+    pairs = {(each.hypothesis.name, each.where): [finding.pair for finding in each.findings] for each in judged}
+    trained, probed = "minilm-l6, recommended, paper", "minilm-l6, probe, paper, 100 items"
+    shifted = ["shift_1000 - shift_1000_rand", "random_shift - random_shift_rand"]
+    assert pairs == {
+        ("H1", probed): ["bert - rand"],
+        ("H5", trained): shifted,
+        ("H5", f"{trained}, 1% of the data"): shifted,
+        ("H5", probed): ["shift_1000 - rand", "random_shift - rand"],
+        ("H6", f"{trained}, 1% of the data"): shifted,
+        ("H6", probed): ["bert - rand"],
+    }
 
 
 def test_comparisons_of_single_runs_are_shown_but_not_counted(tmp_path: Path) -> None:

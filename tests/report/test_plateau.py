@@ -127,8 +127,8 @@ def test_tests_of_few_runs_are_not_counted_and_corrected_apart(tmp_path: Path) -
     tests = {test.first.cell.task.name: test for test in plateau_tests(curves_of(tmp_path))}
     assert {name: test.tasks for name, test in tests.items()} == {"dna-splice": 2, "dna-h3": 2, "dna-h4": 1}
     low, high = tests["dna-h3"], tests["dna-splice"]
-    assert low.p_holm == pytest.approx(2 * (low.p_value or 0))
-    assert high.p_holm == pytest.approx(max(high.p_value or 0, low.p_holm or 0))
+    assert low.p_holm == pytest.approx(2 * low.p_value)
+    assert high.p_holm == pytest.approx(max(high.p_value, low.p_holm))
     (judged,) = judge([], list(tests.values()))
     assert (len(judged.findings), judged.short.partition(": ")[2]) == (3, "1 of 2, 0 against")
 

@@ -23,7 +23,7 @@ FORMULAS = {
 
 def test_a_hundred_scores_drawn_at_random() -> None:
     with tarfile.open(ROOT / "results" / "verdict" / "runs.tar.xz") as tar:
-        files = {entry.name: tar.extractfile(entry).read() for entry in tar if entry.isfile()}  # type: ignore[union-attr]
+        files = {entry.name: tar.extractfile(entry).read() for entry in tar if entry.isfile()}
     folders = sorted(name.rpartition("/")[0] for name in files if name.endswith("/results.json"))
     for folder in random.Random(20211).sample(folders, 100):
         task = json.loads(files[f"{folder}/run.json"])["task"]

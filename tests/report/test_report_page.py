@@ -111,7 +111,7 @@ def test_every_number_leads_to_its_run(browser: Any, path: Path, report: Report)
     # a number of Table 2 -> its seeds -> a run, with its specification in sight
     cell = next(c for c in report.cells if (c.task.name, c.name, c.fraction) == ("dna-splice", "bert", 1))
     bert = tab.locator("#tables tr", has=tab.locator("th", has_text=re.compile("^BERT$")))
-    bert.locator("a", has_text=f"{100 * (cell.mean or 0):.1f}").first.click()
+    bert.locator("a", has_text=f"{100 * cell.mean:.1f}").first.click()
     row = tab.locator(":target")
     assert row.is_visible()
     row.locator("a", has_text=f"{100 * cell.scores[1]:.1f}").last.click()

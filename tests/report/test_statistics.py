@@ -65,7 +65,6 @@ def test_what_cannot_be_resampled_is_an_error(metric: str, truth: list[int], sha
 
 def test_interval_over_seeds_is_the_t_interval() -> None:
     interval = seed_interval([0.1, 0.2, 0.3])
-    assert interval is not None
     # mean 0.2, standard deviation 0.1, t(0.975, 2) = 4.3027
     assert (interval.low, interval.high) == pytest.approx((0.2 - 0.24841, 0.2 + 0.24841), abs=1e-5)
     assert interval.over == "seeds"

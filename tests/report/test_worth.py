@@ -79,7 +79,7 @@ def test_side_by_side_each_value_is_of_its_task(tmp_path: Path) -> None:
     cells = make_cells(collect_runs(tmp_path), resamples=20)
     text = side_by_side(paper_tables(cells, floors(cells)), cells)
     rows = {row[0]: row for line in text.splitlines() if line.startswith("| ") and (row := fields(line))}
-    means = {(c.task.name, c.name, c.specification["protocol"]): f"{100 * (c.mean or 0):.1f}" for c in cells}
+    means = {(c.task.name, c.name, c.specification["protocol"]): f"{100 * c.mean:.1f}" for c in cells}
     place = rows["task, score"].index("rand")
     assert rows["one, accuracy"][place] == f"- / {means['one', 'rand', 'recommended']} / -"
     both = means["two", "rand", "recommended"], means["two", "rand", "probe"]
@@ -95,12 +95,16 @@ def test_arms_stand_before_the_floor(tmp_path: Path) -> None:
     assert fields(head) == ["task, score", "BERT", "rand", "lora", "floor", "best plain baseline"]
 
 
+def glue_baseline(root: Path, name: str, skill: float, held_out: float, limit: int | None = None) -> None:
+    """A baseline by its skill on test, and its accuracy on held-out training items."""
+    of = {"backbone": name, "protocol": "baseline", "specification": {"max_eval_items": limit}}
+    folder = make_run(root, "glue-sst2", "baseline", skill=skill, items=limit or 160, **of)
+    edit(folder / "results.json", tried=[{"C": 1, "validation_accuracy": held_out}])
+
+
 def test_a_baseline_is_of_the_same_test_items(tmp_path: Path) -> None:
-    for limit, baseline, skill in ((None, "nearest", 0.5), (40, "tfidf-logistic", 3.0)):
-        items = limit or 160
-        folder = make_run(tmp_path, "glue-sst2", "baseline", backbone=baseline, protocol="baseline", skill=skill,
-                          items=items, specification={"max_eval_items": limit})  # fmt: skip
-        edit(folder / "results.json", tried=[{"C": 1, "validation_accuracy": 0.5 + skill / 10}])
+    glue_baseline(tmp_path, "nearest", 0.5, 0.55)
+    glue_baseline(tmp_path, "tfidf-logistic", 3.0, 0.8, limit=40)
     cells = make_cells(collect_runs(tmp_path), resamples=20)
     named = [best_baseline(cells, "glue-sst2", "paper", limit) for limit in (None, 40, 3000)]
     assert [cell and cell.name for cell in named] == ["nearest", "tfidf-logistic", "nearest"]
@@ -134,10 +138,6 @@ def test_a_planned_run_that_has_not_begun_is_no_dash(tmp_path: Path) -> None:
 
 
 def test_on_glue_a_baseline_is_chosen_on_held_out_items(tmp_path: Path) -> None:
-    held_out = {"tfidf-logistic": 0.7, "nearest": 0.6}
-    for (baseline, score), skill in zip(held_out.items(), (0.5, 3.0), strict=True):  # the second is better on test
-        folder = make_run(tmp_path, "glue-sst2", "baseline", backbone=baseline, protocol="baseline", skill=skill)
-        edit(folder / "results.json", tried=[{"C": 1, "validation_accuracy": score}])
-    best = best_baseline(make_cells(collect_runs(tmp_path)), "glue-sst2", "paper")
-    assert best is not None
-    assert best.name == "tfidf-logistic"
+    glue_baseline(tmp_path, "tfidf-logistic", 0.5, 0.7)
+    glue_baseline(tmp_path, "nearest", 3.0, 0.6)  # better on test
+    assert best_baseline(make_cells(collect_runs(tmp_path)), "glue-sst2", "paper").name == "tfidf-logistic"

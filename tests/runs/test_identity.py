@@ -12,13 +12,12 @@ import torch
 from datasets import Dataset
 from file_damage import edit
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
-from interrupted_runs import assert_same_run, interrupt
+from interrupted_runs import assert_same_run, interrupt, run_trainer
 from own_files import dna_table, own_order
 from safetensors.torch import load_file, save_file
 from transformers import EarlyStoppingCallback
 
 from hf_bertx import backbones, run_files
-from hf_bertx.data.task_data import load_task_data
 from hf_bertx.data.tokenized_data import encode_flat, tokens_cut
 from hf_bertx.launch import main
 from hf_bertx.runs.arguments import parse_arguments
@@ -26,7 +25,7 @@ from hf_bertx.runs.model import build_tokenizer
 from hf_bertx.runs.options import RunArguments
 from hf_bertx.runs.order import _other_options
 from hf_bertx.runs.schedule import set_schedule
-from hf_bertx.runs.training import build_trainer, run
+from hf_bertx.runs.training import run
 from hf_bertx.runs.tuning import merged
 from hf_bertx.tasks import get_task
 
@@ -138,9 +137,7 @@ def test_a_run_resumes_after_its_folder_was_moved(tiny_backbone: Path, tmp_path:
 
 
 def test_a_best_checkpoint_that_is_gone_is_an_error(tiny_backbone: Path, tmp_path: Path) -> None:
-    argv = ["--backbone", str(tiny_backbone), "--max_steps", "2", "--eval_steps", "1", "--logging_steps", "1"]
-    (spec,), args = parse_arguments(argv)
-    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    trainer = run_trainer(tiny_backbone, tmp_path / "run", "--max_steps", "2", "--eval_steps", "1")
     trainer.state.best_model_checkpoint = str(tmp_path / "run" / "checkpoint-1")
     with pytest.raises(ValueError, match="checkpoint-1: the best checkpoint is gone"):
         trainer._load_best_model()
@@ -156,9 +153,7 @@ def test_no_checkpoint_holds_a_token(tiny_backbone: Path, tmp_path: Path) -> Non
 
 
 def test_dropping_the_last_batch_keeps_every_test_item(tiny_backbone: Path, tmp_path: Path) -> None:
-    argv = ["--backbone", str(tiny_backbone), "--max_steps", "2", "--dataloader_drop_last", "true"]
-    (spec,), args = parse_arguments(argv)
-    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path)
+    trainer = run_trainer(tiny_backbone, tmp_path, "--max_steps", "2", "--dataloader_drop_last", "true")
     assert len(trainer.predict(trainer.eval_dataset).predictions) == 159
     assert len(trainer.get_train_dataloader()) == 2871 // 32
 
@@ -173,9 +168,7 @@ def test_every_evaluation_falls_on_a_logged_step(given: str, logged: int, tiny_b
 @pytest.mark.parametrize(("every", "validations"), [("30", 15), ("60", 8), ("900", 1)])
 def test_patience_counts_epochs(every: str, validations: int, tiny_backbone: Path, tmp_path: Path) -> None:
     """An epoch of splice has 90 steps, and the patience of the protocol `paper` is five epochs."""
-    argv = ["--backbone", str(tiny_backbone), "--protocol", "paper", "--eval_steps", every]
-    (spec,), args = parse_arguments(argv)
-    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path)
+    trainer = run_trainer(tiny_backbone, tmp_path, "--protocol", "paper", "--eval_steps", every)
     (stop,) = (c for c in trainer.callback_handler.callbacks if isinstance(c, EarlyStoppingCallback))
     assert stop.early_stopping_patience == validations
 
@@ -231,11 +224,9 @@ def test_the_advice_follows_the_answer_of_the_hub(
 
 def test_a_fine_tuned_model_is_a_backbone_of_its_discipline(run_folder: Path, tmp_path: Path) -> None:
     own = run_folder / "model"
-    argv = ["--max_steps", "2", "--eval_steps", "2", "--precision", "float32", "--output_dir", str(tmp_path)]
-    (spec,), args = parse_arguments(["--backbone", str(own), *argv])
     kept = json.loads((own / "tokenizer_config.json").read_text())["symbol_ids"]
-    assert build_tokenizer(spec).symbol_ids == kept
-    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    trainer = run_trainer(own, tmp_path / "run", "--max_steps", "2", "--eval_steps", "2", "--precision", "float32")
+    assert trainer.processing_class.symbol_ids == kept
     model, weights, name = merged(trainer.model), load_file(own / "model.safetensors"), "bert.pooler.dense.bias"
     assert torch.equal(model.state_dict()[name].cpu(), weights[name])
     for options, message in (

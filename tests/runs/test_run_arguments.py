@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from interrupted_runs import run_trainer
 from transformers import TrainingArguments
 
 from hf_bertx import run_files
@@ -16,7 +17,6 @@ from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.runs.arguments import USER_DATA_OPTIONS, parse_arguments, read_options
 from hf_bertx.runs.order import check_same, run_order
 from hf_bertx.runs.spec import RunSpec, option_words
-from hf_bertx.runs.training import build_trainer
 from hf_bertx.runs.training_options import REFUSED
 from hf_bertx.tasks import get_task
 
@@ -53,10 +53,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ("--torch_compile_mode default", "--torch_compile_mode has no effect without --torch_compile"),
         ("--optimizer adam --optim sgd", "--optim and --optimizer are both given; leave one out"),
         ("--precision float32 --bf16 true", "--bf16 and --precision are both given; leave one out"),
-        (
-            "--task dna-h3 protein-stability",
-            "'protein-stability' belongs to no option: the one before it takes a single",
-        ),
+        ("--task dna-h3 protein-stability", "'protein-stability' belongs to no option: the one before it takes a"),
         ("--task dna-h33", "unknown task 'dna-h33'; did you mean 'dna-h3'?"),
         ("--task dna-h3", "its data is not in the package"),
         ("--arm re-emb", "unknown arm 're-emb'; did you mean 're_emb'?"),
@@ -80,10 +77,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ("--train_file a.fasta --discipline dna --split grouped", "--split and --train_file are both given"),
         ("--train_file a.fasta --discipline dna", "a.fasta: no such file or folder"),
         ("--train_file a.fasta", "--discipline is missing; allowed: dna, protein, music, text"),
-        (
-            "--train_file a.fasta --discipline dna --task dna-h3",
-            "dna-h3 is a task of the paper; give your own data an",
-        ),
+        ("--train_file a.fasta --discipline dna --task dna-h3", "dna-h3 is a task of the paper; give your own data"),
         *(
             (f"--{name} x", f"--{name} describes data of your own")
             for name in USER_DATA_OPTIONS
@@ -171,9 +165,7 @@ def test_each_field_of_training_arguments_is_honoured_or_refused() -> None:
 
 
 def test_an_honoured_field_reaches_the_trainer(tiny_backbone: Path, tmp_path: Path) -> None:
-    given = ["--backbone", str(tiny_backbone), "--precision", "float32", "--output_dir", str(tmp_path)]
-    (spec,), args = parse_arguments([*given, *option_words(HONOURED_HERE)])
-    trainer = build_trainer(spec, args, load_task_data(spec.task), tmp_path / "run")
+    trainer = run_trainer(tiny_backbone, tmp_path, "--precision", "float32", *option_words(HONOURED_HERE))
     reached = {name: getattr(trainer.args, name) for name in HONOURED_HERE}
     reached["debug"] = reached["debug"][0].value
     assert reached == HONOURED_HERE

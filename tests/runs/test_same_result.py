@@ -6,10 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from file_damage import edit
-
-from hf_bertx.data.task_data import load_task_data
-from hf_bertx.runs.arguments import parse_arguments
-from hf_bertx.runs.training import build_trainer
+from interrupted_runs import run_trainer
 
 STEPS = 24
 LONG_WAY = "--shortcuts false --optim adamw_torch --precision float32 --attention_dropout 0".split()
@@ -24,10 +21,9 @@ def backbone(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 def losses(backbone: Path, folder: Path, options: list[str]) -> torch.Tensor:
-    argv = ["--backbone", str(backbone), "--max_steps", str(STEPS), "--logging_steps", "1", "--eval_steps", "100"]
-    argv += "--learning_rate 3e-3 --warmup_steps 0 --global_batch_size 8 --use_cpu --threads 1".split()
-    (spec,), args = parse_arguments([*argv, *LONG_WAY, *options, "--output_dir", str(folder)])
-    trainer = build_trainer(spec, args, load_task_data(spec.task), folder)
+    argv = f"--max_steps {STEPS} --logging_steps 1 --eval_steps 100 --learning_rate 3e-3 --warmup_steps 0".split()
+    argv += "--global_batch_size 8 --use_cpu --threads 1".split()
+    trainer = run_trainer(backbone, folder, *argv, *LONG_WAY, *options)
     trainer.train()
     return torch.tensor([log["loss"] for log in trainer.state.log_history if "loss" in log])
 

@@ -168,10 +168,7 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
         (("--folds", "1"), "--folds is 1; allowed: 2 or more"),
         (("--folds", "46"), "class no has 45 records; --folds is 46, allowed: at most 45"),
         (("--folds", "16", "--similarity_threshold", "0.5"), "class no has 15 groups; --folds is 16"),
-        (
-            ("--folds", "2", "--find_learning_rate"),
-            "--find_learning_rate cannot be used with --folds, which trains 2 runs",
-        ),
+        (("--folds", "2", "--find_learning_rate"), "--find_learning_rate cannot be used with --folds, which trains 2"),
         (("--folds", "2", "--probe_items", "9"), "--probe_items cannot be used with --folds, which trains 2 runs"),
         (("--folds", "2", "--no_resume"), "--no_resume cannot be used with --folds; choose another --output_dir"),
         (("--folds", "2", "--baselines", "foo"), "--baselines is 'foo'; allowed: plain, none"),

@@ -5,6 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from file_damage import edit
 from made_runs import make_failure, make_run
 
 from hf_bertx import run_files
@@ -26,8 +27,7 @@ def of_protocol(root: Path, task: str, protocol: str) -> tuple[Path, RunSpec]:
     else:
         folder, spec = make_run(root, task, protocol=protocol), RunSpec(task, protocol=protocol, seed=0)
     if protocol != "recommended":
-        results = run_files.read_json(folder / run_files.RESULTS)
-        run_files.write_json(folder / run_files.RESULTS, results | {"chosen": {}, "tried": []})
+        edit(folder / run_files.RESULTS, chosen={}, tried=[])
     return folder, spec
 
 
@@ -62,8 +62,6 @@ def test_an_archived_run_keeps_its_score(
     assert again.read_bytes() == (tmp_path / "a.tar.xz").read_bytes()
     run_files.check_run(kept)
     first, second = Run.open(folder).predictions(), Run.open(kept).predictions()
-    assert first is not None
-    assert second is not None
     assert second.ids[0] == first_id if not first.groups else "piece" in second.groups[0]
     assert (set(second.logits.flatten()) == {0, 1}) is second.decided is decided
     assert (first.answers(Run.open(folder).task)[2] == second.answers(Run.open(kept).task)[2]).all()
@@ -75,9 +73,8 @@ def test_decisions_of_older_archives_have_no_calibration(tmp_path: Path) -> None
     root = tmp_path / "runs"
     folder, spec = of_protocol(root, "dna-splice", PROBE)
     kept = unpacked(root, spec) / folder.relative_to(root)
-    order = run_files.read_json(kept / run_files.RUN)
-    order["specification"] |= {"protocol": BASELINE, "arm": BASELINE}  # of baselines they kept decisions alone, too
-    run_files.write_json(kept / run_files.RUN, order)
+    of_baseline = {"protocol": BASELINE, "arm": BASELINE}  # of which they kept decisions alone, too
+    edit(kept / run_files.RUN, lambda order: order["specification"].update(of_baseline))
     (cell,) = make_cells([Run.open(kept)], resamples=10)
     assert (cell.calibration, cell.answers is None) == (None, False)
 
@@ -85,9 +82,7 @@ def test_decisions_of_older_archives_have_no_calibration(tmp_path: Path) -> None
 def test_an_archive_keeps_the_logits_of_several_labels(tmp_path: Path) -> None:
     root = tmp_path / "runs"
     folder, spec = of_protocol(root, "dna-splice", PROBE)
-    order = run_files.read_json(folder / run_files.RUN)
-    order["task"] |= {"multi_label": True, "metric": "micro_f1"}
-    run_files.write_json(folder / run_files.RUN, order)
+    edit(folder / run_files.RUN, lambda order: order["task"].update(multi_label=True, metric="micro_f1"))
     table = pq.read_table(folder / run_files.TEST_PREDICTIONS)
     table = table.set_column(1, "label", pa.array(["EI;N"] * len(table)))
     pq.write_table(table, folder / run_files.TEST_PREDICTIONS)
@@ -122,9 +117,8 @@ def test_an_archive_says_which_runs_failed(tmp_path: Path) -> None:
     make_failure(make_run(root, seed=1, finished=False), "RuntimeError: out of memory")
     make_run(root, seed=2, finished=False)
     runs = read_runs(unpacked(root, *(RunSpec(seed=seed) for seed in range(4))))
-    assert [(failure.error, failure.specification["seed"]) for failure in runs.failures] == [
-        ("RuntimeError: out of memory", 1)
-    ]
+    (failure,) = runs.failures
+    assert (failure.error, failure.specification["seed"]) == ("RuntimeError: out of memory", 1)
     assert len(runs.records) == 2
     read_archive(tmp_path / "a.tar.xz", tmp_path / "again", failed=False)  # a study tries it again, from the start
     assert len(read_runs(tmp_path / "again").records) == 1
@@ -145,7 +139,7 @@ def test_an_archive_keeps_groups_that_are_drawn_together(tmp_path: Path, groups:
     (cell,), (same,) = (make_cells([run]) for run in (Run.open(folder), archived))
     assert cell.interval == same.interval
     assert (None if cell.groups is None else len(set(cell.groups))) == kept
-    assert (same.interval is not None and same.interval.over) == ("test groups" if kept else "test items")
+    assert same.interval.over == ("test groups" if kept else "test items")
     stored = pq.read_table(archived.folder / run_files.TEST_PREDICTIONS)
     assert not any("chr" in str(value) for column in stored.columns for value in column.to_pylist())
 

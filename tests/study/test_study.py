@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 from python_processes import run_python
-from small_studies import SMALL, environment, start, write
+from small_studies import SMALL, environment, small, start, write
 
 from hf_bertx import run_files
 from hf_bertx.arms import BASELINE
@@ -30,9 +30,7 @@ from hf_bertx.study.plan import NAMED, load_study, named_studies
 from hf_bertx.study.ray_cluster import concurrent_runs
 from hf_bertx.tasks import TASKS
 
-
-def small(folder: Path, backbone: Path, **more: Any) -> str:
-    return write(folder, {**SMALL, "backbones": [str(backbone)], **more})
+PROBES: dict[str, Any] = {"protocol": "probe", "overrides": {}}
 
 
 def test_every_named_study_loads_and_says_what_it_is() -> None:
@@ -65,25 +63,18 @@ def test_a_file_is_the_product_of_its_lists(tmp_path: Path) -> None:
     # YAML takes 1e-3 for a word
     assert {run.overrides.get("learning_rate") for run in runs if run.arm == "frozen"} == {0.001}
     assert runs[-1].folder() == Path("recommended/dna-h3/minilm-l6/frozen/seed-4-fraction-0.1")
+    (alone,) = load_study(write(tmp_path, {**SMALL, "arms": [], "baselines": ["majority"]})).runs
+    assert (alone.arm, alone.backbone) == ("baseline", "majority")
 
 
 def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
     grid = {"learning_rate": ["1e-4", 0.00001], "optimizer": ["adam", "radam"]}
     runs = load_study(write(tmp_path, {**SMALL, "seeds": [0], "arms": ["rand"], "grid": grid})).runs
-    assert [run.variant for run in runs] == [
-        "learning_rate=0.0001-optimizer=adam",
-        "learning_rate=0.0001-optimizer=radam",
-        "learning_rate=1e-05-optimizer=adam",
-        "learning_rate=1e-05-optimizer=radam",
-    ]
+    points = [f"learning_rate={rate}-optimizer={name}" for rate in ("0.0001", "1e-05") for name in ("adam", "radam")]
+    assert [run.variant for run in runs] == points
     arguments = runs[2].arguments(Path("out"), None)
     assert arguments[arguments.index("--learning_rate") + 1] == "1e-05"
     assert "--data_dir" not in arguments
-
-
-def test_a_part_may_hold_baselines_alone(tmp_path: Path) -> None:
-    runs = load_study(write(tmp_path, {**SMALL, "arms": [], "baselines": ["majority"]})).runs
-    assert [(run.arm, run.backbone) for run in runs] == [("baseline", "majority")]
 
 
 @pytest.mark.parametrize(
@@ -108,12 +99,12 @@ def test_a_part_may_hold_baselines_alone(tmp_path: Path) -> None:
         ({"arms": ["shift_1000"]}, "arm 'shift_1000' shifts the ids of text, and task dna-splice is dna"),
         (
             {"tasks": ["glue-rte"], "arms": ["unused"]},
-            "arm 'unused' assigns subwords to symbols, and task glue-rte is text",
+            "'unused' assigns subwords to symbols, and task glue-rte is text",
         ),
         ({"choose_by": "test"}, "choose_by is 'test'; allowed: validation, train_loss; what is tested on is not"),
         (
-            {"tasks": ["glue-mrpc"], "grid": {"learning_rate": [1e-4, 1e-5]}},
-            "glue-mrpc is tested on its validation set, so a grid must not be chosen by it",
+            {"tasks": ["glue-mrpc"], "grid": {"restarts": [0, 1]}},
+            "glue-mrpc is tested on its validation set, so a grid",
         ),
         ({"parts": [{"arms": ["bert"]}, {"arms": ["bert"], "overrides": {"max_steps": 5}}]}, "two different runs"),
         ({"baselines": ["majorty"]}, "unknown baseline 'majorty'; did you mean 'majority'?"),
@@ -121,18 +112,15 @@ def test_a_part_may_hold_baselines_alone(tmp_path: Path) -> None:
         ({"parts": ["bert"]}, "part 1: holds str, not a mapping of fields"),
         ({"parts": 3}, "parts is 3; give a list of mappings of fields"),
         ({"protocol": ["paper"]}, "unknown protocol ['paper']; did you mean 'paper'?"),
-        ({"protocol": "probe", "overrides": {}, "split": "groupd"}, "unknown split 'groupd'; allowed: paper"),
+        ({**PROBES, "split": "groupd"}, "unknown split 'groupd'; allowed: paper"),
         ({"split": ["paper"]}, "unknown split ['paper']; allowed: paper"),
         ({"seeds": [False]}, "seeds is [False]; give a list, e.g. [0, 1, 2]"),
         ({"parts": [{"choose_by": "train_loss"}]}, "part 1: unknown field of a part 'choose_by'"),
         ({"parts": [{"parts": [{}]}]}, "part 1: unknown field of a part 'parts'"),
         ({"baselines": ["majority", "tfidf-ridge"]}, "baseline 'tfidf-ridge' fits none of the tasks: it reads text"),
+        ({**PROBES, "tasks": {"dna-splice": {"max_eval_items": 9}}}, "does not use what dna-splice overrides"),
         (
-            {"protocol": "probe", "overrides": {}, "tasks": {"dna-splice": {"max_eval_items": 9}}},
-            "protocol probe does not use what dna-splice overrides",
-        ),
-        (
-            {"protocol": "probe", "overrides": {}, "arms": {"bert": None, "rand": {"learning_rate": 1e-3}}},
+            {**PROBES, "arms": {"bert": None, "rand": {"restarts": 0}}},
             "protocol probe does not use what rand overrides",
         ),
     ],
@@ -171,11 +159,7 @@ def test_a_study_with_a_wrong_option_does_not_begin(
         ("none.yaml", None, "no such file"),
         ("list.yaml", "- a\n- b\n", "holds list, not a mapping of fields"),
         ("half.yaml", "tasks: [dna-splice\narms:", "line 2: not YAML"),
-        (
-            "twice.yaml",
-            "tasks: [dna-splice]\narms: [rand]\ntasks: [dna-h3]",
-            "line 3: not YAML ('tasks' is there twice",
-        ),
+        ("twice.yaml", "tasks: [a]\narms: [b]\ntasks: [c]", "line 3: not YAML ('tasks' is there twice"),
     ],
 )
 def test_what_is_not_a_study(name: str, content: str | None, message: str, tmp_path: Path, capsys: Any) -> None:
@@ -415,12 +399,8 @@ def test_a_grid_is_chosen_from_for_each_protocol_split_and_k(tiny_backbone: Path
     more = {"arms": ["rand"], "grid": {"learning_rate": [1e-4, 1e-3]}, "parts": parts}
     choices = choose(load_study(small(tmp_path, tiny_backbone, **more)), tmp_path)
     assert all(list(each.points) == ["learning_rate=0.0001", "learning_rate=0.001"] for each in choices)
-    assert [(each.protocol, each.split, each.kmer) for each in choices] == [
-        ("recommended", "paper", None),
-        ("paper", "paper", None),
-        ("recommended", "authors", None),
-        ("recommended", "paper", 3),
-    ]
+    of = [("recommended", "paper", None), ("paper", "paper", None), ("recommended", "authors", None)]
+    assert [(each.protocol, each.split, each.kmer) for each in choices] == [*of, ("recommended", "paper", 3)]
     assert "recommended, paper, 3-mers: None" in choices[-1].line()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from interrupted_runs import assert_same_run
-from small_studies import SMALL, write
+from small_studies import small
 
 from hf_bertx import run_files
 from hf_bertx.cli import main
@@ -24,7 +24,7 @@ from hf_bertx.study.plan import load_study
 def test_a_run_stopped_by_the_time_limit_resumes_exactly(
     tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
+    file = small(tmp_path, tiny_backbone, arms=["bert"], seeds=[0])
     (run,), context = load_study(file).runs, StudyContext(tmp_path / "runs", threads=1)
     monkeypatch.setenv(DEADLINE, "0")
     assert execute(run, context).state == "left"
@@ -59,11 +59,11 @@ def test_a_study_goes_on_from_an_archive(
     tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(DEADLINE, "inf")
-    file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0]})
+    file = small(tmp_path, tiny_backbone, arms=["bert"], seeds=[0])
     archive = tmp_path / "runs.tar.xz"
     assert run_study(file, StudyContext(tmp_path / "runs", threads=1), archive=archive) == 0
     capsys.readouterr()
-    file = write(tmp_path, {**SMALL, "backbones": [str(tiny_backbone)], "arms": ["bert"], "seeds": [0, 1]})
+    file = small(tmp_path, tiny_backbone, arms=["bert"], seeds=[0, 1])
     assert run_study(file, StudyContext(tmp_path / "new"), from_archive=archive, dry_run=True) == 0
     printed = capsys.readouterr().out
     assert "1 finished runs in" in printed
