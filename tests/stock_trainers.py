@@ -10,15 +10,8 @@ from transformers import BertConfig, BertForSequenceClassification, Trainer, Tra
 
 def make_trainer(folder: Path, callbacks: list, **arguments: Any) -> Trainer:
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=20,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=16,
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = BertConfig(vocab_size=20, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **sizes)
     rows = [{"input_ids": [2, 3 + i % 2, 5], "attention_mask": [1, 1, i // 32], "labels": i % 2} for i in range(64)]
     settings: dict[str, Any] = {
         "output_dir": str(folder),

@@ -78,18 +78,9 @@ def test_class_weights_do_not_depend_on_the_processes(tiny_backbone: Path, tmp_p
     with socket.create_server(("127.0.0.1", 0)) as free:
         group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     places = {"one": [{}], "two": [{**group, "RANK": rank, "LOCAL_RANK": rank} for rank in "01"]}
+    argv = [ROOT / "train.py", "--backbone", still, *order.split(), "--output_dir"]
     started = [
-        PythonProcess(
-            ROOT / "train.py",
-            "--backbone",
-            still,
-            "--output_dir",
-            tmp_path / name,
-            *order.split(),
-            env=os.environ | place,
-        )
-        for name in places
-        for place in places[name]
+        PythonProcess(*argv, tmp_path / name, env=os.environ | place) for name in places for place in places[name]
     ]
     for process in started:
         done = process.wait()

@@ -5,7 +5,6 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from conftest import ROOT
 
@@ -44,15 +43,8 @@ def test_public_names_exist_and_importing_is_lazy() -> None:
 def test_a_type_checker_knows_the_public_names(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text("from hf_bertx import RunSpec\nRunSpec(armm='bert')\n")
-    command: list[Any] = [
-        sys.executable,
-        "-m",
-        "mypy",
-        "--config-file=",
-        f"--cache-dir={tmp_path}",
-        "--follow-imports=skip",
-    ]
-    command += [script, "hf_bertx/__init__.pyi", "hf_bertx/runs/spec.py"]
+    options = ["--config-file=", f"--cache-dir={tmp_path}", "--follow-imports=skip"]
+    command = [sys.executable, "-m", "mypy", *options, script, "hf_bertx/__init__.pyi", "hf_bertx/runs/spec.py"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert 'Unexpected keyword argument "armm" for "RunSpec"' in done.stdout
 

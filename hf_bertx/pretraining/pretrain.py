@@ -32,8 +32,7 @@ from ..tokenization_discipline import DisciplineTokenizer
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD
 from .corpus import Source, pack
-from .masking import SeededMasking
-from .modeling import check_shape, model_class, new_config, save_stock
+from .masked_lm import SeededMasking, check_shape, model_class, new_config, save_stock
 from .vocabulary import TRAINED_ON, trained_tokenizer
 
 _HYPERPARAMETERS = (

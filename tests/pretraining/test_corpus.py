@@ -1,8 +1,6 @@
 """Text or sequences to blocks of ids, and the vocabulary that is trained on text."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +222,7 @@ print(json.dumps(train_vocabulary(lambda: iter(words + words), 600)))
 
 def test_the_same_text_gives_the_same_vocabulary(capsys: pytest.CaptureFixture) -> None:
     # all words are equally frequent, so ties are many; hash tables differ from process to process
-    done = subprocess.run([sys.executable, "-c", TRAIN], capture_output=True, text=True, check=True)
+    done = run_python("-c", TRAIN)
     exec(TRAIN, {})
     assert len(json.loads(done.stdout)) == 600
     assert capsys.readouterr().out == done.stdout

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,15 @@ from transformers import AutoModel, AutoTokenizer
 from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.launch import train_all
-from hf_bertx.pretraining import modeling
+from hf_bertx.pretraining import masked_lm
 from hf_bertx.pretraining.arguments import checkpoint_steps, parse_pretraining
-from hf_bertx.pretraining.masking import SeededMasking
-from hf_bertx.pretraining.modeling import new_config, save_stock
+from hf_bertx.pretraining.masked_lm import SeededMasking, new_config, save_stock
 from hf_bertx.pretraining.pretrain import pretrain
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.model import build_tokenizer
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
+
+SCRIPT = ROOT / "pretrain.py"
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +97,7 @@ def test_symbols_are_replaced_by_symbols(tokenizer: Any) -> None:
 @pytest.mark.parametrize("name", ["BertForMaskedLM", "AlbertForMaskedLM", "BertForPreTraining"])
 def test_the_loss_is_the_stock_models(name: str, tokenizer: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    found, stock_class = getattr(modeling, name), getattr(transformers, name)
+    found, stock_class = getattr(masked_lm, name), getattr(transformers, name)
     model = found(new_config(found.config_class.model_type, tokenizer, 2, 64, 32, 0.0)).eval()
     batch = SeededMasking(tokenizer)(rows(torch.randint(1000, 1600, (4, 32))))
     if name == "BertForPreTraining":
@@ -113,7 +113,7 @@ def test_the_loss_is_the_stock_models(name: str, tokenizer: Any, tmp_path: Path)
 
 
 def test_saving_leaves_the_draws_of_training_alone(tokenizer: Any, tmp_path: Path) -> None:
-    model = modeling.BertForMaskedLM(new_config("bert", tokenizer, 1, 64, 32, 0.0))
+    model = masked_lm.BertForMaskedLM(new_config("bert", tokenizer, 1, 64, 32, 0.0))
     torch.manual_seed(3)
     wanted = torch.rand(4)
     torch.manual_seed(3)
@@ -145,30 +145,20 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def command(text: Path, vocabulary: Path, output: Path, *more: str) -> list[str]:
-    sizes = "--sequence_length 32 --global_batch_size 16 --precision float32 --layers 1 --hidden_size 64"
+def command(text: Path, model: Path | int | str, output: Path, *more: str) -> list[str]:
+    """The options of a pre-training of a new model with the vocabulary of a backbone, or one of so many entries; or of
+    what `model` says."""
+    if not isinstance(model, str):
+        of_text = "vocabulary_size" if isinstance(model, int) else "vocabulary_from"
+        model = f"--{of_text} {model} --layers 1 --hidden_size 64"
+    sizes = "--sequence_length 32 --global_batch_size 16 --precision float32"
     times = "--max_steps 60 --logging_steps 5 --save_steps 10 --learning_rate 3e-3 --threads 1 --disable_tqdm 1"
-    words = f"--train_files {text} --vocabulary_from {vocabulary} --output_dir {output} {sizes} {times}"
-    return [sys.executable, str(ROOT / "pretrain.py"), *words.split(), *more]
-
-
-def from_backbone(argv: list[str], backbone: Path | None = None) -> list[str]:
-    """The same command, going on from a backbone, by default that of the vocabulary."""
-    place = argv.index("--vocabulary_from")
-    changed = [*argv[:place], "--backbone", str(backbone or argv[place + 1]), *argv[place + 2 :]]
-    size = changed.index("--layers")
-    return [*changed[:size], *changed[size + 4 :]]
-
-
-def of_new_vocabulary(argv: list[str], size: int) -> list[str]:
-    """The same command, with a vocabulary of the text."""
-    place = argv.index("--vocabulary_from")
-    return [*argv[:place], "--vocabulary_size", str(size), *argv[place + 2 :]]
+    return [*f"--train_files {text} {model} --output_dir {output} {sizes} {times}".split(), *more]
 
 
 def in_this_process(argv: list[str]) -> Path:
     """Runs the command in this process, which has imported everything already; returns the folder of all steps."""
-    return pretrain(*parse_pretraining(argv[2:])).parent
+    return pretrain(*parse_pretraining(argv)).parent
 
 
 def losses(folder: Path) -> list[float]:
@@ -210,8 +200,8 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     more = ["--next_sentence", "1", "--global_batch_size", "32", "--train_files", str(text), str(two)]
     whole, broken = ([*command(text, tiny_backbone, tmp_path / name), *more] for name in ("a", "b"))
     # processes of their own: with OMP_NUM_THREADS=2, what pytest's process computed before changes the last digits
-    assert PythonProcess(*whole[1:], cwd=ROOT).wait().returncode == 0
-    process = PythonProcess(*broken[1:], cwd=ROOT)
+    assert PythonProcess(SCRIPT, *whole).wait().returncode == 0
+    process = PythonProcess(SCRIPT, *broken)
     deadline = time.monotonic() + 120
     # half a checkpoint, or one that was just finished, by the luck of the moment
     while not (tmp_path / "b" / "checkpoints" / "checkpoint-40" / "model.safetensors").exists():
@@ -221,7 +211,7 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     process.kill()
     process.wait()
     assert not (tmp_path / "b" / "results.json").exists()
-    assert PythonProcess(*broken[1:], cwd=ROOT).wait().returncode == 0
+    assert PythonProcess(SCRIPT, *broken).wait().returncode == 0
     assert json.loads((tmp_path / "b" / "results.json").read_text())["resumed_from_step"] in (30, 40)
     first, second = (load_file(tmp_path / name / "step-60" / "model.safetensors") for name in ("a", "b"))
     assert first.keys() == second.keys()
@@ -233,12 +223,12 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
 def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     more = "--max_steps 30 --dropout 0 --next_sentence 1 --documents line --checkpoint_steps 100%".split()
     in_this_process([*command(text, tiny_backbone, tmp_path / "one"), *more])
-    argv = [*command(text, tiny_backbone, tmp_path / "two")[1:], *more, "--use_cpu", "1"]
+    argv = [*command(text, tiny_backbone, tmp_path / "two"), *more, "--use_cpu", "1"]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     ranks = [{**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
-    for process in [PythonProcess(*argv, cwd=ROOT, env=rank) for rank in ranks]:
+    for process in [PythonProcess(SCRIPT, *argv, env=rank) for rank in ranks]:
         done = process.wait()
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (losses(tmp_path / name) for name in ("one", "two"))  # the masks differ, what is learned does not
@@ -250,12 +240,12 @@ def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbon
     (out / "step-1").mkdir(parents=True)
     (out / "tokenizer").mkdir()
     (out / "tokenizer" / "mine.txt").write_text("mine")
-    argv = command(text, tiny_backbone, out, "--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
+    more = ("--max_steps", "2", "--checkpoint_steps", "0", "--no_resume")
     with pytest.raises(ValueError, match="minilm-l7"):
-        in_this_process([part if part != str(tiny_backbone) else "minilm-l7" for part in argv])
+        in_this_process(command(text, Path("minilm-l7"), out, *more))
     with pytest.raises(ValueError, match="tokenizer: holds no vocabulary of a pre-training, which would replace it"):
-        in_this_process(of_new_vocabulary(argv, 300))
-    in_this_process(argv)
+        in_this_process(command(text, 300, out, *more))
+    in_this_process(argv := command(text, tiny_backbone, out, *more))
     assert (out / "step-1").is_dir()
     assert (out / "tokenizer" / "mine.txt").read_text() == "mine"
     (out / "notes.txt").write_text("mine, too")
@@ -286,8 +276,8 @@ REFUSED = {
 def test_what_is_refused_leaves_a_finished_series_alone(
     text: Path, tiny_backbone: Path, tmp_path: Path, vocabulary: str, more: dict[str, str]
 ) -> None:
-    argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
-    argv = of_new_vocabulary(argv, 300) if vocabulary == "its own" else argv
+    model = 300 if vocabulary == "its own" else tiny_backbone
+    argv = command(text, model, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
     out = in_this_process(argv)
     before = held(out)
     (tmp_path / "SHORT").write_text("word1 word2\n")
@@ -299,13 +289,15 @@ def test_what_is_refused_leaves_a_finished_series_alone(
 
 
 def test_a_vocabulary_of_another_size_is_another_pretraining(text: Path, tmp_path: Path) -> None:
-    argv = command(text, Path("-"), tmp_path / "out", "--max_steps", "1")
+    def pretrained(size: int, *more: str) -> Path:
+        return in_this_process(command(text, size, tmp_path / "out", "--max_steps", "1", *more))
+
     with pytest.raises(ValueError, match="hidden size 65"):
-        in_this_process([*of_new_vocabulary(argv, 300), "--hidden_size", "65"])
-    out = in_this_process(of_new_vocabulary(argv, 280))
-    assert len(AutoTokenizer.from_pretrained(out / "step-1")) <= 280, "the vocabulary of the first try is not taken"
+        pretrained(300, "--hidden_size", "65")
+    vocabulary = AutoTokenizer.from_pretrained(pretrained(280) / "step-1")
+    assert len(vocabulary) <= 280, "the vocabulary of the first try is not taken"
     with pytest.raises(ValueError, match="vocabulary_size is 280 there, 300 asked"):
-        in_this_process(of_new_vocabulary(argv, 300))
+        pretrained(300)
 
 
 def test_two_at_once_in_one_folder_are_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -335,8 +327,8 @@ def genome(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_dna(genome: Path, backbone: Path, output: Path, *more: str) -> list[str]:
-    words = "--discipline dna --checkpoint_steps 0 100%".split()
-    return [*from_backbone(command(genome, backbone, output)), *words, *more]
+    model = f"--backbone {backbone} --discipline dna --checkpoint_steps 0 100%"
+    return command(genome, model, output, *more)
 
 
 @pytest.mark.parametrize("start", ["pretrained", "random"])
@@ -354,7 +346,7 @@ def test_sequences_give_a_backbone_that_train_takes(
     ids = {i for block in load_from_disk(out / "blocks")["input_ids"] for i in block}
     assert ids == set(build_tokenizer(specs[0])("ACGT")["input_ids"])
     with pytest.raises(ValueError, match="--layers is 1; allowed: only for a new model, without --backbone"):
-        parse_pretraining([*of_dna(genome, tiny_backbone, tmp_path)[2:], "--layers", "1"])
+        parse_pretraining([*of_dna(genome, tiny_backbone, tmp_path), "--layers", "1"])
     with pytest.raises(ValueError, match=r"assignment is 'unused'; .* was pre-trained on dna with 'frequent'"):
         build_tokenizer(specs[1])
     if start == "pretrained":
@@ -398,7 +390,7 @@ def test_sequences_give_a_backbone_that_train_takes(
 def test_bad_input_is_one_line(
     more: list[str], message: str, text: Path, tiny_backbone: Path, tmp_path: Path, refusal: Any
 ) -> None:
-    assert message in refusal(main, "pretrain", *command(text, tiny_backbone, tmp_path / "out")[2:], *more)
+    assert message in refusal(main, "pretrain", *command(text, tiny_backbone, tmp_path / "out"), *more)
 
 
 def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -407,10 +399,9 @@ def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone
     model.resize_token_embeddings(1500)
     model.save_pretrained(wrong)
     AutoTokenizer.from_pretrained(tiny_backbone).save_pretrained(wrong)
-    argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "5")
     with pytest.raises(ValueError, match="the model has 1500 entries, the tokenizer's ids go up to 1599"):
-        in_this_process(from_backbone(argv, wrong))
-    out = in_this_process(from_backbone(argv))
+        in_this_process(command(text, f"--backbone {wrong}", tmp_path / "out"))
+    out = in_this_process(command(text, f"--backbone {tiny_backbone}", tmp_path / "out", "--max_steps", "5"))
     kept = load_file(out / "step-0" / "model.safetensors")["bert.embeddings.word_embeddings.weight"]
     assert torch.equal(kept, load_file(tiny_backbone / "model.safetensors")["embeddings.word_embeddings.weight"])
 
@@ -418,4 +409,4 @@ def test_a_backbone_with_another_vocabulary_is_refused(text: Path, tiny_backbone
 def test_going_on_from_a_model_that_is_not_whole(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
     broken = broken_backbone(tiny_backbone, tmp_path / "broken", "other names")
     with pytest.raises(ValueError, match="not a checkpoint of bert: it lacks"):
-        in_this_process(from_backbone(command(text, tiny_backbone, tmp_path / "out"), broken))
+        in_this_process(command(text, f"--backbone {broken}", tmp_path / "out"))
