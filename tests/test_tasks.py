@@ -106,6 +106,8 @@ def test_an_unknown_name_gets_the_nearest_or_all(get, name: str, message: str) -
 def test_an_arm_with_a_wrong_field() -> None:
     with pytest.raises(ValueError, match="allowed: pretrained, re_emb, random, random_body"):
         Arm("mine", start="scratch")
+    with pytest.raises(ValueError, match="arm 'mine': tuning is 'some'; allowed: full"):
+        Arm("mine", tuning="some")
 
 
 def test_backbones_resolve(tiny_backbone: Path) -> None:

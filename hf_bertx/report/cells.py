@@ -146,6 +146,9 @@ class Floor:
     items: int
 
 
+Floors = dict[tuple[str, str, int | None], Floor]  # by `Cell.test_items`
+
+
 def best_baseline(cells: Iterable[Cell], task: str, split: str, limit: int | None = None) -> Cell | None:
     """The plain baseline that was best on validation, of those fitted to all training items of a task.
 
@@ -180,9 +183,9 @@ def limits(specification: dict[str, Any]) -> dict[str, Any]:
     return {name: specification[name] for name in names if specification.get(name) is not None}
 
 
-def floors(cells: Iterable[Cell]) -> dict[tuple[str, str, int | None], Floor]:
+def floors(cells: Iterable[Cell]) -> Floors:
     """The floor on each set of test items, of the first cell that has its predictions."""
-    first: dict[tuple[str, str, int | None], Floor] = {}
+    first: Floors = {}
     for cell in cells:
         if cell.truth is not None and cell.test_items not in first:
             mean = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)

@@ -6,15 +6,14 @@ A panel knows how to draw itself on a matplotlib axis; [`figures`] puts panels i
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..tasks import Task
-from .cells import Cell, Floor
+from .cells import Cell, Floors
 from .formatting import share_of_data, short_name
 
-Floors = Mapping[tuple[str, str, int | None], Floor]  # by `Cell.test_items`
 INK, LINE, GROUND = "#1d2430", "#c9ced6", "#ffffff"
 # Okabe and Ito's palette for color-blind readers, darker where it is pale on white. The page has them as --c0, ...
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#b85c94", "#c78a00", "#3a9bd6", "#7a5c00", "#5b6472")

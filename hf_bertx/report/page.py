@@ -20,7 +20,7 @@ from markupsafe import Markup
 from .. import __version__
 from ..runs.run import Run
 from . import formatting, paper_tables, plateau, pretraining
-from .cells import Cell, Floor
+from .cells import Cell, Floor, Floors
 from .comparisons import ArmComparison
 from .drawing import Kind, Panel, with_setups
 from .figures import inline_svg
@@ -38,7 +38,7 @@ class Report:
 
     runs: RunsFolder
     cells: list[Cell]
-    floors: dict[tuple[str, str, int | None], Floor]
+    floors: Floors
     tests: list[ArmComparison]
     tables: list[PaperTable]
     panels: list[Panel]

@@ -9,9 +9,9 @@ import numpy as np
 
 from ..backbones import pretraining_step
 from ..runs.run import Run
-from .cells import Cell
+from .cells import Cell, Floors
 from .comparisons import ArmComparison, at_main_size
-from .drawing import INK, Floors, Kind, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
+from .drawing import INK, Kind, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
 from .formatting import grouped, percent, share_of_data, short_name
 
 COMPARISONS = Kind(

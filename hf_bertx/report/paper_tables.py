@@ -10,8 +10,7 @@ from ..arms import ARMS
 from ..backbones import pretraining_step
 from ..protocols import PROBE
 from ..tasks import TASKS, Task
-from .cells import Cell, Floor
-from .drawing import Floors
+from .cells import Cell, Floor, Floors
 from .formatting import (
     arm_rank,
     bracketed,

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..backbones import pretraining_series, pretraining_step
 from . import statistics
-from .cells import Cell, limits, lowest_score
-from .drawing import COLORS, Floors, Kind, Panel, arm_style, draw_floor, panel_title, score_label
+from .cells import Cell, Floors, limits, lowest_score
+from .drawing import COLORS, Kind, Panel, arm_style, draw_floor, panel_title, score_label
 from .formatting import grouped, interval_columns, percent, setup, share_of_data, shown_backbone
 from .statistics import Interval
 

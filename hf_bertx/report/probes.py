@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..tasks import Task
-from .cells import Cell, lowest_score
-from .drawing import BAND, Floors, Kind, Panel, draw_floor, draw_line, score_label
+from .cells import Cell, Floors, lowest_score
+from .drawing import BAND, Kind, Panel, draw_floor, draw_line, score_label
 from .formatting import grouped, setup, short_name
 from .statistics import seed_interval
 

@@ -207,11 +207,11 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
         for test in members:
             number = methods.index(test.first.method)
             place = tasks.index(test.first.task) + 0.26 * (number - (len(methods) - 1) / 2)
-            c, sure, color = test.comparison, test.significant, COLORS[number]
+            c, sure, color = test.comparison, test.significant, COLORS[number % len(COLORS)]
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2, alpha=1 if sure else 0.5)
             axis.plot(100 * c.difference, place, "os^v"[number % 4], ms=6, color=color, mfc=color if sure else "none")
         for number, name in enumerate(methods):
-            axis.plot([], [], "os^v"[number % 4], color=COLORS[number], label=name)
+            axis.plot([], [], "os^v"[number % 4], color=COLORS[number % len(COLORS)], label=name)
         axis.plot([], [], "D", color=COLORS[7], mfc="none", label="paper, BERT-base")
         axis.set_yticks(range(len(tasks)), names)
         axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="pre-trained minus random start, score x 100")

@@ -8,7 +8,7 @@ from made_runs import make_run, make_study
 
 from hf_bertx.report.cells import best_baseline, floors
 from hf_bertx.report.comparisons import compare_arms
-from hf_bertx.report.figures import save_figures
+from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import paper_tables
 from hf_bertx.report.records import collect_runs, read_runs
@@ -57,15 +57,20 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
 
 
 def test_a_method_has_one_difference_a_task(tmp_path: Path) -> None:
-    """The arm's own control counts, and runs on other test items are a method of their own."""
+    """The arm's own control counts, and runs on other test items are methods of their own, however many."""
+    limits = range(40, 48)
     for arm, skill in (("shift_1000", 1.5), ("shift_1000_rand", 0.5), ("rand", 1.4)):
         make_run(tmp_path, "glue-rte", arm, skill=skill)
-        make_run(tmp_path / "few", "glue-rte", arm, skill=skill, items=40, specification={"max_eval_items": 40})
+        for limit in limits:
+            of = {"items": limit, "specification": {"max_eval_items": limit}}
+            make_run(tmp_path / str(limit), "glue-rte", arm, skill=skill, **of)
     tests = compare_arms(make_cells(collect_runs(tmp_path), resamples=50))
     (members,) = worth(tests).values()
-    assert sorted((test.second.name, test.first.method) for test in members) == [
-        ("shift_1000_rand", "fine-tuned"), ("shift_1000_rand", "fine-tuned, at most 40 test items")
-    ]  # fmt: skip
+    assert {test.second.name for test in members} == {"shift_1000_rand"}
+    methods = ["fine-tuned", *(f"fine-tuned, at most {limit} test items" for limit in limits)]
+    assert sorted(test.first.method for test in members) == methods
+    (panel,) = worth_panels(tests)
+    assert methods[-1] in inline_svg(panel, 0)[1]
 
 
 def test_side_by_side_each_value_is_of_its_task(tmp_path: Path) -> None:

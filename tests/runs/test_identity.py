@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -30,23 +30,22 @@ from hf_bertx.runs.tuning import merged
 from hf_bertx.tasks import get_task
 
 
-class Trained:
+class Trained(NamedTuple):
     """Runs of `train.py` on a user's own file."""
 
-    def __init__(self, backbone: Path, folder: Path, capsys: pytest.CaptureFixture) -> None:
-        self.backbone, self.folder, self.capsys = backbone, folder, capsys
+    backbone: Path
+    folder: Path
 
-    def __call__(self, file: str, *argv: str) -> tuple[int, str]:
-        code = main(own_order(self.backbone, self.folder / "runs", self.folder / file, *argv))
-        return code, self.capsys.readouterr().err
+    def order(self, file: str, *argv: str) -> list[str]:
+        return own_order(self.backbone, self.folder / "runs", self.folder / file, *argv)
 
     def run(self) -> Path:
         return next((self.folder / "runs").rglob(run_files.RUN)).parent
 
 
 @pytest.fixture
-def trained(tiny_backbone: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> Trained:
-    return Trained(Path(shutil.copytree(tiny_backbone, tmp_path / "bb")), tmp_path, capsys)
+def trained(tiny_backbone: Path, tmp_path: Path) -> Trained:
+    return Trained(Path(shutil.copytree(tiny_backbone, tmp_path / "bb")), tmp_path)
 
 
 def change_weights(trained: Trained) -> None:
@@ -72,46 +71,42 @@ def change_order(trained: Trained, **values: Any) -> None:
     ],
 )
 def test_a_different_run_is_not_skipped_or_resumed(
-    change: Any, argv: list[str], message: str, finished: bool, trained: Trained
+    change: Any, argv: list[str], message: str, finished: bool, trained: Trained, refusal: Any
 ) -> None:
     dna_table(trained.folder / "x.csv", "1 0")
-    assert trained("x.csv")[0] == 0
+    assert main(trained.order("x.csv")) == 0
     if not finished:
         (trained.run() / run_files.RESULTS).unlink()
     if change is not None:
         change(trained)
-    code, error = trained("x.csv", *argv)
-    assert code == 2
-    assert message in error.splitlines()[-1]
+    assert message in refusal(main, *trained.order("x.csv", *argv))
 
 
 def test_two_files_of_one_name_keep_their_own_rows(trained: Trained) -> None:
     for part, labels in (("liver", "a b"), ("brain", "c d")):
         dna_table(trained.folder / part / "train.csv", labels)
-        assert trained(f"{part}/train.csv", "--seed", "1" if part == "liver" else "2")[0] == 0
+        assert main(trained.order(f"{part}/train.csv", "--seed", "1" if part == "liver" else "2")) == 0
     assert len(list((trained.folder / "runs" / "data").glob("train-*"))) == 2
-    assert trained("liver/train.csv", "--seed", "1", "--arm", "bert", "rand")[0] == 0
+    assert main(trained.order("liver/train.csv", "--seed", "1", "--arm", "bert", "rand")) == 0
     orders = [json.loads(path.read_text()) for path in trained.folder.rglob(run_files.RUN)]
     labels = {(o["specification"]["arm"], o["specification"]["seed"]): o["task"]["labels"] for o in orders}
     assert labels == {("bert", 1): ["a", "b"], ("bert", 2): ["c", "d"], ("rand", 1): ["a", "b"]}
 
 
-def test_a_finished_run_is_checked_and_swept_not_rewritten(trained: Trained) -> None:
+def test_a_finished_run_is_checked_and_swept_not_rewritten(trained: Trained, refusal: Any) -> None:
     dna_table(trained.folder / "x.csv", "1 0")
-    assert trained("x.csv")[0] == 0
+    assert main(trained.order("x.csv")) == 0
     folder = trained.run()
     run_files.write_text(folder / "checkpoints" / "checkpoint-2" / "optimizer.pt", "left by a kill")
     before = (folder / "model" / run_files.CARD).stat().st_mtime_ns
-    assert trained("x.csv")[0] == 0
+    assert main(trained.order("x.csv")) == 0
     assert not (folder / "checkpoints").exists()
     assert (folder / "model" / run_files.CARD).stat().st_mtime_ns == before
     weights = folder / "model" / "model.safetensors"
     assert weights.stat().st_mode & 0o777 == 0o644
     weights.write_bytes(weights.read_bytes()[:-64] + bytes(64))
-    code, error = trained("x.csv")
-    assert code == 2
-    assert "model.safetensors: damaged or changed (its sha256 is" in error.splitlines()[-1]
-    assert trained("x.csv", "--no_resume")[0] == 0  # trained again
+    assert "model.safetensors: damaged or changed (its sha256 is" in refusal(main, *trained.order("x.csv"))
+    assert main(trained.order("x.csv", "--no_resume")) == 0  # trained again
     run_files.check_run(folder)
 
 

@@ -12,7 +12,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from hf_bertx.arms import ARMS, Arm, get_arm
+from hf_bertx.arms import ARMS, get_arm
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.modeling_discipline import AutoModelForDisciplineClassification
@@ -72,11 +72,6 @@ def test_adapters_train_and_merge(model_type: str) -> None:
     assert any("classifier" in name for name in moved)
     assert len(moved) > 2  # the adapted matrices as well
     assert not any("embedding" in name for name in moved)
-
-
-def test_an_unknown_tuning_is_refused() -> None:
-    with pytest.raises(ValueError, match="arm 'mine': tuning is 'some'; allowed: full"):
-        Arm("mine", tuning="some")
 
 
 def order(backbone: Path, root: Path, arm: str, *more: str) -> tuple[Any, Any]:
