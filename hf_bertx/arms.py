@@ -55,13 +55,12 @@ class Arm:
             if value not in allowed:
                 raise ValueError(f"arm {self.name!r}: {field} is {value!r}; allowed: {', '.join(allowed)}")
 
-    def misfit(self, task: str, discipline: str) -> str | None:
-        """Why the arm does not fit a task of this discipline; None if it fits."""
+    def check_fits(self, task: str, discipline: str) -> None:
+        """Raises ValueError for a task of a discipline that the arm does not fit."""
         if self.shift != "none" and discipline != "text":
-            return f"arm {self.name!r} shifts the ids of text, and task {task} is {discipline}"
+            raise ValueError(f"arm {self.name!r} shifts the ids of text, and task {task} is {discipline}")
         if self.assignment != "frequent" and discipline == "text":
-            return f"arm {self.name!r} assigns subwords to symbols, and task {task} is text"
-        return None
+            raise ValueError(f"arm {self.name!r} assigns subwords to symbols, and task {task} is text")
 
 
 _EVERY = (

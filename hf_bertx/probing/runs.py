@@ -109,9 +109,7 @@ def run_probes(
 def _checked(spec: RunSpec, threads: int | None) -> tuple[Task, Arm]:
     check_values({"seed": spec.seed, "threads": threads})
     (task, _), arm = windows_of(get_task(spec.task), spec.window, spec.overlap), get_arm(spec.arm)
-    misfit = arm.misfit(task.name, task.discipline)
-    if misfit is not None:
-        raise ValueError(misfit)
+    arm.check_fits(task.name, task.discipline)
     requested = spec.hyperparameters()
     check_class_weights(requested["class_weights"], task)
     if requested["save_model"]:

@@ -183,9 +183,7 @@ def _specify(options: Options, task: Task, arm: Arm) -> ResolvedRun:
     run, training, protocol = options.run, options.training, options.protocol
     split = run.split or protocol.split(task)
     check_split(split)
-    misfit = arm.misfit(task.name, task.discipline)
-    if misfit is not None:
-        raise ValueError(misfit)
+    arm.check_fits(task.name, task.discipline)
     if run.kmer is not None:
         get_discipline(task.discipline, run.kmer)
     given_rate = "learning_rate" in options.given

@@ -181,9 +181,7 @@ def _check_fit(
         resolve_backbone(backbone)
     for task in map(get_task, tasks):
         for arm in arms:
-            misfit = get_arm(arm).misfit(task.name, task.discipline)
-            if misfit is not None:
-                raise ValueError(misfit)
+            get_arm(arm).check_fits(task.name, task.discipline)
         for kmer in kmers:
             if kmer is not None:
                 get_discipline(task.discipline, kmer)
