@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import namedtuple
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,7 @@ from .formatting import method_name, setup, share_of_data, shown_backbone
 from .statistics import Interval
 
 # A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
-COLUMN = ("task", "backbone", "protocol", "split", "fraction", "max_eval_items", "items")
+Column = namedtuple("Column", "task backbone protocol split fraction max_eval_items items")
 LITTLE = 0.01  # share of the training data that the paper has as a setting of its own
 
 
@@ -76,19 +77,18 @@ class Cell:
         return share_of_data(self.fraction) if self.largest else ""
 
     @property
-    def column(self) -> tuple:
-        """The values of `COLUMN`, which all cells in a column of a table share."""
-        return tuple(self.specification.get(name) for name in COLUMN)
+    def column(self) -> Column:
+        return Column(*map(self.specification.get, Column._fields))
 
     @property
     def test_items(self) -> tuple[str, str, int | None]:
         """Task, split and limit: what decides which items a cell is tested on."""
-        return self.task.name, self.specification["split"], self.specification.get("max_eval_items")
+        return self.task.name, self.column.split, self.column.max_eval_items
 
     @property
-    def holm_family(self) -> tuple:
+    def holm_family(self) -> Column:
         """Key of the cells of several tasks whose p-values are corrected together."""
-        return tuple(self.share if name == "fraction" else self.specification.get(name) for name in COLUMN[1:])
+        return self.column._replace(task="", fraction=self.share)
 
     @property
     def fingerprint(self) -> str:
@@ -155,11 +155,11 @@ def best_baseline(cells: Iterable[Cell], task: str, split: str, limit: int | Non
     Args:
         limit: of the test items: baselines with this limit count, or else those with the most items.
     """
-    alike = [c for c in cells if (*c.test_items[:2], c.fraction, c.is_baseline) == (task, split, 1, True)]
+    alike = [c for c in cells if (c.task.name, c.column.split, c.fraction, c.is_baseline) == (task, split, 1, True)]
     plain = [cell for cell in alike if cell.chosen and cell.validation is not None]
-    limits = {cell.test_items[2] for cell in plain}
+    limits = {cell.column.max_eval_items for cell in plain}
     most = limit if limit in limits else max(limits, key=lambda n: math.inf if n is None else n, default=None)
-    same = (cell for cell in plain if cell.test_items[2] == most)
+    same = (cell for cell in plain if cell.column.max_eval_items == most)
     return max(same, key=lambda cell: cell.validation or 0.0, default=None)
 
 
@@ -189,5 +189,5 @@ def floors(cells: Iterable[Cell]) -> Floors:
     for cell in cells:
         if cell.truth is not None and cell.test_items not in first:
             mean = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
-            first[cell.test_items] = Floor(cell.task, cell.test_items[1], mean, len(cell.truth))
+            first[cell.test_items] = Floor(cell.task, cell.column.split, mean, len(cell.truth))
     return first

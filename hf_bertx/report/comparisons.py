@@ -112,7 +112,7 @@ def _pairs_in_columns(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
     for column, members in grouped((c for c in cells if not c.is_baseline), lambda cell: cell.column).items():
         arms = {cell.name: cell for cell in members}
         for cell in (c for c in cells if c.is_baseline):  # without a backbone or protocol, so part of every column
-            if (column[0], *column[3:]) == (cell.column[0], *cell.column[3:]):
+            if column == cell.column._replace(backbone=column.backbone, protocol=column.protocol):
                 arms.setdefault(cell.name, cell)
         pairs += [(arms[first], arms[second]) for first, second in _pairs(arms)]
     return pairs

@@ -13,7 +13,7 @@ from ..arms import BASELINE
 from ..runs.run import Run, drawn_together, same_items
 from ..tasks import TASKS
 from . import statistics
-from .cells import COLUMN, LITTLE, Cell, lowest_score, permuted
+from .cells import LITTLE, Cell, Column, lowest_score, permuted
 from .formatting import grouped
 from .resampling import resampled_scores
 from .statistics import Interval
@@ -46,8 +46,8 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
 
 def _arm_in_column(runs: list[Run]) -> tuple:
     specification = runs[0].specification
-    values = (specification.get(name) for name in COLUMN)
-    return (permuted(specification), specification["arm"], runs[0].fingerprint, *values)
+    column = Column(*map(specification.get, Column._fields))
+    return permuted(specification), specification["arm"], runs[0].fingerprint, column
 
 
 def _name_data_sets(cells: list[Cell]) -> list[Cell]:
@@ -69,8 +69,8 @@ def _name_data_sets(cells: list[Cell]) -> list[Cell]:
 
 
 def _mark_largest(cells: list[Cell]) -> list[Cell]:
-    def method(cell: Cell) -> tuple:  # the column without its fraction
-        return *cell.column[:4], *cell.column[5:]
+    def method(cell: Cell) -> Column:
+        return cell.column._replace(fraction=0)
 
     most = {key: max(cell.fraction for cell in alike) for key, alike in grouped(cells, method).items()}
     return [replace(c, largest=c.fraction > LITTLE and c.fraction == most[method(c)]) for c in cells]

@@ -71,7 +71,7 @@ def answer_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
     """Score by share of the data, calibration and confusion."""
     trained = _trained(cells)
     # Calibration and confusion are shown for the largest share of the data alone.
-    by_arm = grouped(trained, lambda cell: (*cell.column[:4], cell.name)).values()
+    by_arm = grouped(trained, lambda cell: (cell.column._replace(fraction=0, max_eval_items=None), cell.name)).values()
     largest = {id(c) for arm in by_arm for c in arm if c.fraction == max(other.fraction for other in arm)}
     columns = _columns([cell for cell in trained if id(cell) in largest])
     shown = [cell for column in columns for cell in column if cell.answers is not None and not cell.task.regression]
@@ -126,7 +126,7 @@ def _curve_panel(kind: Kind, column: list[Cell]) -> Panel | None:
 def _fraction_panels(cells: Sequence[Cell], floors: Floors) -> list[Panel]:
     """Score by fraction: a panel a task, a line an arm, a band over seeds."""
     panels = []
-    for cells_of_task in grouped((c for c in cells if c.scores), lambda c: (*c.column[:4], c.column[5])).values():
+    for cells_of_task in grouped((c for c in cells if c.scores), lambda c: c.column._replace(fraction=0)).values():
         arms = grouped(cells_of_task, lambda cell: cell.name)
         lines = {name: sorted(arm, key=lambda cell: cell.fraction) for name, arm in arms.items() if len(arm) > 1}
         if lines:
@@ -210,7 +210,7 @@ def _confusion_panel(cell: Cell) -> Panel:
 def _comparison_panels(tests: Iterable[ArmComparison]) -> list[Panel]:
     """Differences with their intervals: a panel a pair of arms, a line a task."""
     shown = at_main_size(test for test in tests if not _is_checkpoint(test.first))
-    families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column[1:]))
+    families = grouped(shown, lambda test: (test.first.name, test.second.name, test.first.column._replace(task="")))
     return [_comparison_panel(family) for family in families.values()]
 
 

@@ -125,7 +125,7 @@ def _table(number: str, setup: _Setup, cells: list[Cell], baselines: list[Cell],
     taken = {(row.arm, row.fraction) for row in rows}
     further = [row for row in _rows_beside("arm", tasks, cells) if (row.arm, row.fraction) not in taken]
     rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))
-    shown = [c for c in baselines if (c.column[3], c.column[5]) == (split, limit) and c.task.name in tasks]
+    shown = [c for c in baselines if c.task.name in tasks and c.test_items == (c.task.name, split, limit)]
     rows += _rows_beside("baseline", tasks, shown)
     bottom = tuple(floors.get((name, split, limit)) for name in tasks)
     rows.append(PaperRow(FLOOR, "floor", 1.0, (None,) * len(tasks), bottom))

@@ -78,7 +78,7 @@ def trajectories(cells: Iterable[Cell]) -> list[Trajectory]:
     """One a task, protocol, split, fraction and series with finished runs at two steps or more."""
     shown = [cell for cell in cells if cell.chosen and cell.scores and not cell.is_baseline]
     panels = []
-    for column in grouped(shown, lambda cell: (cell.column[0], *cell.column[2:])).values():
+    for column in grouped(shown, lambda cell: cell.column._replace(backbone="")).values():
         others = [cell for cell in column if step_of(cell) is None]
         checkpoints = [cell for cell in column if step_of(cell) is not None]
         of_series = grouped(checkpoints, lambda cell: pretraining_series(cell.specification["backbone"]))
