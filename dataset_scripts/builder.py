@@ -16,6 +16,7 @@ from datasets import ClassLabel, Features, Value
 from hf_bertx import run_files
 from hf_bertx.data.data_copies import embedded
 from hf_bertx.data.input_records import InputRecord
+from hf_bertx.data.text_files import paths_below
 from hf_bertx.tasks import Task, get_task
 
 from . import sources
@@ -255,7 +256,7 @@ def locate(
     if folder.is_file():
         names = {folder.name: folder}
     elif folder.is_dir():
-        names = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+        names = {path.relative_to(folder).as_posix(): path for path in paths_below(folder)}
     else:
         raise FileNotFoundError(f"--raw_dir {folder}: no such folder")
     top = {name: path for name, path in names.items() if "/" not in name}

@@ -18,7 +18,7 @@ import requests
 from datasets.utils.file_utils import hash_url_to_filename
 from filelock import FileLock
 
-from hf_bertx.data.text_files import check_expansion
+from hf_bertx.data.text_files import check_expansion, paths_below
 from hf_bertx.registry import first_line
 from hf_bertx.tasks import Task
 
@@ -159,7 +159,7 @@ def download(task: Task, folder: Path, sources: Sequence[Source] | None = None) 
 def unpack_at_hand(task: Task, given: Path, folder: Path) -> bool:
     """Unpacks `given`, or the task's published archives in it, into `folder`. Returns whether there was an archive."""
     names = {source.file for source in SOURCES[task.name]}
-    candidates = [given] if given.is_file() else [path for path in sorted(given.rglob("*")) if path.name in names]
+    candidates = [given] if given.is_file() else [path for path in paths_below(given) if path.name in names]
     archives = [path for path in candidates if path.name.endswith(_ARCHIVES)]
     for path in archives:
         unpack(path, folder)

@@ -21,6 +21,7 @@ from transformers import TrainingArguments
 from . import run_files
 from .arms import BASELINE
 from .callbacks import TimeLimitCallback
+from .data.text_files import paths_below
 from .processor import deadline, end_process_group, quiet_loading, use_processor
 from .protocols import PROBE
 from .registry import beside, run_command
@@ -172,10 +173,9 @@ def _content(options: dict[str, Any]) -> str:
         if not option.endswith("_file"):
             continue
         path = Path(str(value)).expanduser()
-        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-            if file.is_file():
-                name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-                digest.update(f"{name} {run_files.sha256(file)}\n".encode())
+        for file in paths_below(path) if path.is_dir() else [path] if path.is_file() else []:
+            name = file.relative_to(path).as_posix() if path.is_dir() else file.name
+            digest.update(f"{name} {run_files.sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

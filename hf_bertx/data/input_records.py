@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 _ROWS = (*TABLE_ENDINGS, ".jsonl", ".json", ".parquet")
 INPUT_ENDINGS = (*FASTA_ENDINGS, *_ROWS, ".txt", *MIDI_ENDINGS)
 LABELLED_ENDINGS = (*FASTA_ENDINGS, *_ROWS)
-_NUMBERED = "records without '{}', which are numbered"
 
 
 class InputRecord(NamedTuple):
@@ -186,7 +185,7 @@ def _read_fasta(
     for number, (header, text, place) in enumerate(read_fasta(path, separator)):
         name = (header.split() or [f"{path.stem}-{number}"])[0]
         if not header:
-            noted[_NUMBERED.format("id")] += 1
+            noted["records without 'id', which are numbered"] += 1
         label = None
         if labels is not None and labels.file is None:
             label = labels.of_header(header, place)
@@ -210,32 +209,35 @@ def _read_lines(path: Path) -> Iterator[InputRecord]:
 
 def _read_rows(path: Path, columns: Columns, labels: Labels | None, noted: Counter[str]) -> Iterator[InputRecord]:
     sequence, second = columns.sequence or "sequence", columns.second_sequence
-    needed = [sequence, second, columns.id, columns.piece, labels.name if labels is not None else None]
-    name, piece = columns.id or "id", columns.piece or ("group" if labels is not None else None)
-    optional = [name, *([piece] if piece else [])]
-    roles = [column for column in (sequence, second, labels and labels.name) if column]
+    roles = [column for column in (sequence, second, labels and labels.name, columns.piece) if column]
     if len(set(roles)) < len(roles):
         twice = max(roles, key=roles.count)
         raise ValueError(f"{path}: the column {twice!r} is named for two purposes; allowed: one")
-    unread: set[str] = set()
-    for number, (row, place) in enumerate(read_rows(path, [column for column in needed if column], optional)):
+    needed = [*roles, columns.id] if columns.id else roles
+    # a column `id` or `group` that is named for another purpose is that alone
+    name = columns.id or ("id" if "id" not in roles else None)
+    piece = columns.piece or ("group" if labels is not None and "group" not in roles else None)
+    optional = [column for column in (name, piece) if column]
+    unread, there, without = set[str](), set[str](), Counter[str]()
+    for number, (row, place) in enumerate(read_rows(path, needed, optional)):
         if not number:
             lower = {column.strip().lower(): column for column in row}
             unread = {lower[wanted] for wanted in optional if wanted not in row and wanted in lower}
-        given_id = name_of(row.get(name), repr(name), place)
-        if given_id is None and name in row:
-            noted[_NUMBERED.format(name)] += 1
-        group = name_of(row.get(piece), repr(piece), place) if piece else None
-        if piece and group is None and piece in row:
-            noted[f"records without {piece!r}, each of which is alone"] += 1
+        given: dict[str | None, str | None] = {c: name_of(row.get(c), repr(c), place) for c in optional}
+        there.update(column for column in optional if column in row)
+        without.update(column for column in optional if given[column] is None)
         yield InputRecord(
-            f"{path.stem}-{number}" if given_id is None else given_id,
+            given.get(name) or f"{path.stem}-{number}",
             sequence_of(row[sequence], repr(sequence), place),
             place,
             sequence_of(row[second], repr(second), place) if second else None,
-            group,
+            given.get(piece),
             None if labels is None else label_of(row[labels.name], place),
         )
+    for column in optional:
+        if column in there and without[column]:
+            what = "which are numbered" if column == name else "each of which is alone"
+            noted[f"records without {column!r}, {what}"] = without[column]
     for column in sorted(unread):
         noted[f"column {column!r} not read, --{column.strip().lower()}_column names it; records"] = number + 1
 

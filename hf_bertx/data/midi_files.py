@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-MIDI_ENDINGS = (".mid", ".midi")
+from .text_files import paths_below
+
+MIDI_ENDINGS = (".mid", ".midi", ".rmi", ".kar")
 NOTES = 128  # in a segment; authors' code
 _PERCUSSION = 9  # channel 10 of General MIDI, counted from 0
 # Data bytes after a status byte. Source: MIDI 1.0 Detailed Specification, Table 1.
@@ -187,14 +189,14 @@ def files_below(folder: Path) -> list[Path]:
     Raises:
         ValueError: there is none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in MIDI_ENDINGS and path.is_file())
     files = [
         path
-        for path in files
-        if not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
+        for path in paths_below(folder)
+        if path.suffix.lower() in MIDI_ENDINGS
+        and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
     ]
     if not files:
-        raise ValueError(f"{folder}: no file that ends in .mid or .midi")
+        raise ValueError(f"{folder}: no file that ends in {', '.join(MIDI_ENDINGS)}")
     return files
 
 

@@ -9,11 +9,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .midi_files import MIDI_ENDINGS
 from .record_values import label_of, name_of
 from .sequence_files import no_column, read_rows
 
 _KEY = r"[\w.-]+="
 _NAMED = re.compile(r'(?:^|[\s|;])label=("[^"]*"|[^\s|;"]*)(.*)$')
+# What ends a description: the organism, as UniProt and NCBI write it.
+_DESCRIBED = re.compile(r"\sOS=|\s\[[^\]]+\]$")
 # After a label may stand nothing, or another `KEY=`.
 _AFTER = re.compile(rf"\s*[|;]?\s*(?:$|(?!label=){_KEY}(?!.*[\s|;]label=))")
 
@@ -113,7 +116,7 @@ class Labels:
                 near = difflib.get_close_matches(name, list(files), n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 among = ", ".join(map(str, places))
-                if Path(name).suffix.lower() in (".mid", ".midi"):
+                if Path(name).suffix.lower() in MIDI_ENDINGS:
                     raise ValueError(f"{place}: the piece's file {name} is not below {among}{hint}")
                 raise ValueError(f"{place}: no record of {among} has the id {name!r}{hint}")
 
@@ -153,6 +156,11 @@ def _named_label(header: str, place: str) -> str:
     if rest.startswith('"') and '"' in rest[1:]:
         return rest[1:].partition('"')[0]
     word = words[1]
+    if _DESCRIBED.search(header):
+        raise ValueError(
+            f"{place}: header {header[:60]!r} is a description, as UniProt or NCBI write it; pass --labels_file, or "
+            r"say where the label is: --label_pattern '^\S+ (\S+)'"
+        )
     if re.match(rf"{_KEY}|.*:$|=", word) or (len(words) > 2 and words[2][0] in "=:"):
         raise refuse(f"has {word!r} as its second word, a name and no label")
     if re.search(r"[|;]", word) or word.startswith('"'):

@@ -63,7 +63,9 @@ def name_of(value: Any, name: str, place: str) -> str | None:
     """
     if _blank(value) or _missing(value):
         return None
-    if not isinstance(value, (str, int, float)):
+    if isinstance(value, (float, Decimal)) and value == value // 1:
+        value = int(value)  # a missing value makes a column of whole numbers one of floats
+    if not isinstance(value, (str, int, float, Decimal)):
         raise ValueError(f"{place}: {name} is {_shown(value)}; allowed: a string or a number")
     return _whole(str(value), name, place)
 

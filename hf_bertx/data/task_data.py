@@ -220,6 +220,9 @@ def _checked(rows: Dataset, task: Task, place: str) -> Dataset:
     if not len(rows):
         raise ValueError(f"{place}: no rows")
     check_values(rows, texts, place)
+    name, times = Counter(rows["id"][:]).most_common(1)[0]
+    if times > 1:  # answers are compared by id
+        raise ValueError(f"{place}: id {name!r} occurs {times} times; ids are unique")
     return _checked_targets(rows, place) if task.labels is None else _checked_labels(rows, task, task.labels, place)
 
 

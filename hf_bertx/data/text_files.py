@@ -1,9 +1,10 @@
-"""Opens UTF-8 text files, gzipped or not, with errors that name the place; reads YAML; escapes CSV fields."""
+"""Lists files; opens UTF-8 text, gzipped or not, with errors that name the place; reads YAML; escapes CSV fields."""
 
 from __future__ import annotations
 
 import gzip
 import io
+import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -36,6 +37,16 @@ def is_gzip(path: Path) -> bool:
 def ending_of(path: Path) -> str:
     """The ending that tells the form: `.fasta` of `x.fasta.gz`, in lower case."""
     return (Path(path.stem).suffix if is_gzip(path) else path.suffix).lower()
+
+
+def paths_below(folder: Path) -> list[Path]:
+    """The files below a folder, sorted, also below links to other folders."""
+    paths = []
+    for top, folders, names in os.walk(folder, followlinks=True):
+        paths += [path for name in names if (path := Path(top, name)).is_file()]
+        # a link to a folder that holds it would have no end
+        folders[:] = [name for name in folders if not Path(top).resolve().is_relative_to(Path(top, name).resolve())]
+    return sorted(paths)
 
 
 @contextmanager

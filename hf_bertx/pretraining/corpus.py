@@ -16,7 +16,7 @@ from datasets.exceptions import DatasetGenerationError
 
 from .. import run_files
 from ..data.input_records import Columns, read_input
-from ..data.text_files import open_text
+from ..data.text_files import open_text, paths_below
 from ..tokenization_discipline import UnknownSymbolError
 
 DOCUMENTS = ("file", "blank_line", "line")
@@ -68,7 +68,7 @@ class Source:
         files: list[Path] = []
         for path in map(Path, self.files):
             texts = path.is_dir() and self.discipline is None
-            inside = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if texts else [path]
+            inside = [p for p in paths_below(path) if p.suffix in (".txt", ".md")] if texts else [path]
             if not inside:
                 raise ValueError(f"{path}: holds no .txt or .md file")
             files += inside
@@ -79,7 +79,7 @@ class Source:
 
     def key(self) -> dict[str, Any]:
         """Identifies the text: this source, and names, sizes and modification times of its files."""
-        inside = [p for path in self.paths for p in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+        inside = [p for path in self.paths for p in (paths_below(path) if path.is_dir() else [path])]
         files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in inside]
         return json.loads(json.dumps({**asdict(self), "files": files}))
 

@@ -76,6 +76,7 @@ def test_own_folder_with_class_names_as_text(tmp_path: Path) -> None:
         ("dna-splice", {"label": [0, None]}, "id 'b': 'label' is missing"),
         ("dna-splice", {"label": [["EI"], ["N"]]}, r"labels are List\(.*\); allowed: EI, IE, N or their numbers"),
         ("dna-splice", {"sequence": ["AC", None]}, "id 'b': 'sequence' is missing"),
+        ("dna-splice", {"id": ["a", "a"]}, "id 'a' occurs 2 times; ids are unique"),
         ("dna-splice", {"sequence": [1, 2]}, "'sequence' is int64; allowed: strings"),
         ("protein-stability", {"label": [1.0, float("nan")]}, "id 'b': the target is nan"),
         ("protein-stability", {"label": ["1.5", "2"]}, "targets are string; allowed: numbers"),

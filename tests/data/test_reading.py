@@ -7,6 +7,7 @@ import random
 import re
 import struct
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ REFUSED: dict[str, tuple[str, Any, dict[str, Any], str]] = {
     "ids in a table": ("x.csv", "id,sequence\na,A\nb,C\na,G\n", {}, "x.csv, line 4: id 'a' occurs a second time"),
     "an id like a number": ("x.csv", "id,sequence\nx-1,A\n,C\n", {}, "line 3: id 'x-1' occurs a second time"),
     # files
-    "a folder": ("x.csv/y.mid/z", "AC\n", {}, "x.csv: no file that ends in .mid or .midi"),
+    "a folder": ("x.csv/y.mid/z", "AC\n", {}, "x.csv: no file that ends in .mid, .midi"),
     "an empty file": ("x.jsonl", "", {}, "x.jsonl: the file is empty"),
     "a mark alone": ("x.csv", "\ufeff", {}, "x.csv: the file is empty"),
     "blank lines": ("x.txt", "\n\n", {}, "x.txt: no record"),
@@ -156,6 +157,12 @@ READ: dict[str, tuple[str, Any, list[tuple[str, str]]]] = {
     "ids from 0 in Parquet": ("x.parquet", {"id": [0, 1], "sequence": ["AC", "GG"]}, [("0", "AC"), ("1", "GG")]),
     "ids that are missing": ("x.csv", "id,sequence\nNA,AC\nb,GG\n", [("x-0", "AC"), ("b", "GG")]),
     "lines": ("x.txt", "AC\n\nGG\n", [("x-1", "AC"), ("x-3", "GG")]),
+    "whole numbers of Snowflake": ("x.parquet", {"id": [Decimal(7)], "sequence": ["AC"]}, [("7", "AC")]),
+    "a name that is missing": (
+        "x.jsonl",
+        '{"id": 7.0, "sequence": "AC"}\n{"id": null, "sequence": "GG"}',
+        [("7", "AC"), ("x-1", "GG")],
+    ),
     "surplus commas": ("x.csv", "id,sequence\na,AC,,\nb,GG,,\n", TWO),
 }
 
@@ -166,9 +173,20 @@ def test_what_a_file_says_is_what_is_read(tmp_path: Path, name: str) -> None:
     assert [(r.id, r.sequence) for r in read(write(tmp_path, file, content))] == expected
 
 
+@pytest.mark.parametrize("column", ["id", "group"])
+def test_the_column_of_the_label_names_nothing_else(tmp_path: Path, column: str) -> None:
+    path = write(tmp_path, "x.csv", f"{column},sequence\na,AC\na,GG\n")
+    found = read(path, labels=Labels(column))
+    assert [(r.id, r.label, r.piece) for r in found] == [("x-0", "a", None), ("x-1", "a", None)]
+
+
 def test_missing_pieces_and_ids_are_counted(tmp_path: Path) -> None:
-    path = write(tmp_path, "x.csv", "gene,sequence\ng,AC\n,GG\nNA,TT\n")
     counts: Counter[str] = Counter()
+    path = write(tmp_path, "x.jsonl", '{"sequence": "A", "id": "a"}\n{"sequence": "C", "group": "g"}')
+    assert [record.piece for record in read_input(path, labels=None, counts=counts)] == [None, None]
+    assert counts == {"records without 'id', which are numbered": 1}
+    counts.clear()
+    path = write(tmp_path, "x.csv", "gene,sequence\ng,AC\n,GG\nNA,TT\n")
     found = list(read_input(path, Columns(piece="gene"), counts=counts))
     assert [record.piece for record in found] == ["g", None, None]
     assert counts == {"records without 'gene', each of which is alone": 2}
@@ -223,6 +241,8 @@ HEADERS_REFUSED = {
     "id len=20 Label=x": r"--label_pattern 'Label=(\S+)'",
     "id class: x": "'class:' as its second word",
     "id label = x": "'label' as its second word",
+    "sp|P1|X_HUMAN Protein kinase OS=Homo sapiens OX=9606 SV=2": "is a description, as UniProt or NCBI write it",
+    "NP_1.1 DNA gyrase [Escherichia coli]": r"--label_pattern '^\S+ (\S+)'",
     "id NA": "the label is 'NA', a missing value",
     "id": "holds no label",
     "": "holds no label",
@@ -464,9 +484,11 @@ def test_unequal_classes_are_said_where_accuracy_is_measured(tmp_path: Path) -> 
     ("options", "message"),
     [
         ({"label_column": ""}, "--label_column is empty; allowed: the name of a column"),
+        ({"test_file": ""}, "--test_file is empty; allowed: a path, or leave the option out"),
         ({"validation_file": "x.csv"}, "one file is given for two of train, validation; each needs its own"),
         ({"group_column": "famliy"}, "no column 'famliy'; it has id, sequence, label, family; did you mean 'family'?"),
         ({"label_column": "sequence"}, "the column 'sequence' is named for two purposes; allowed: one"),
+        ({"group_column": "label"}, "the column 'label' is named for two purposes; allowed: one"),
         ({"label_pattern": "(.)"}, "--label_pattern (.) has no effect on a .csv file"),
         ({"labels_file": "none.csv"}, "--labels_file none.csv has no effect on a .csv file"),
         ({"label_pattern": "("}, "--label_pattern '(' is no regular expression"),
@@ -608,6 +630,14 @@ def test_one_bad_piece_is_left_out_when_asked(tmp_path: Path, caplog: pytest.Log
     assert "bad.mid" in caplog.text
     columns = Columns(skip_unreadable=True)
     assert len(read(tmp_path / "midi", columns)) == 24 == len(files_below(tmp_path / "midi")) - 1
+
+
+def test_linked_folders_and_all_endings_of_midi_are_read(tmp_path: Path) -> None:
+    for name in ("far/0.mid", "midi/a/1.RMI", "midi/a/2.kar"):
+        write(tmp_path, name, MIDI["RIFF"][0])
+    (tmp_path / "midi" / "b").symlink_to(tmp_path / "far")
+    (tmp_path / "midi" / "a" / "loop").symlink_to(tmp_path / "midi")
+    assert labelled(tmp_path / "midi", Columns(), Labels()) == "a/1.RMI=a a/2.kar=a b/0=b"
 
 
 PIECES = {f"m/{'ab'[n % 2]}/{n}.mid": smf(ON + END) for n in range(4)}
