@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,7 @@ def build_dataset(
     check_values({"seed": seed})
     if not _NAME.fullmatch(name):
         raise ValueError(f'{name!r} cannot name a data set: no dot at its start, and none of < > : " / \\ | ? *')
-    output = _checked_output(output)
+    output = _checked_output(output, name)
     with _staged(output) as stage:
         new, cache = stage / _NEW / output.name, stage / "cache"
         raw = None if raw_dir is None else str(raw_dir)
@@ -123,8 +124,9 @@ def _record(builder: DisciplineBuilder, splits: Mapping[str, datasets.Dataset], 
     }
 
 
-def _checked_output(output: Path) -> Path:
-    """The folder's real path. It is replaced as a whole, so it may be none that cannot be renamed."""
+def _checked_output(output: Path, name: str) -> Path:
+    """The folder's real path. It is replaced as a whole, so it may be none that cannot be renamed, and it may hold no
+    other data set."""
     output = output.expanduser().resolve()
     check_readable(output)
     if output.is_file():
@@ -132,6 +134,12 @@ def _checked_output(output: Path) -> Path:
     if Path.cwd().is_relative_to(output) or os.path.ismount(output):
         what = "a mount point" if os.path.ismount(output) else "the working folder or holds it"
         raise ValueError(f"--output {output} is {what}; it is replaced as a whole: name a folder below it")
+    for path in sorted((output / BUILDS).glob("*.json")):
+        held = name
+        with suppress(ValueError, KeyError, TypeError):  # a damaged record: it is built anew, or an error later
+            held = json.loads(path.read_text(encoding="utf-8"))["task"]["name"]
+        if held != name:
+            raise ValueError(f"--output {output} holds the data set {held}; allowed: another folder for {name}")
     return output
 
 

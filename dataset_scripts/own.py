@@ -55,12 +55,12 @@ class OwnConfig(BuildConfig):
 
 @dataclass
 class _Scan:
-    """Facts from a first reading of all files: labels and groups of the training file, the longest item."""
+    """Facts from a first reading of all files: labels of the training file, the longest item, where groups are."""
 
     labels: Counter[str] = field(default_factory=Counter)
     places: dict[str, str] = field(default_factory=dict)  # the first place of each label
     longest: int = 0
-    grouped: bool = False
+    grouped: set[str] = field(default_factory=set)  # parts whose records have groups
 
 
 class Own(DisciplineBuilder):
@@ -75,7 +75,7 @@ class Own(DisciplineBuilder):
     def _given(self) -> dict[str, Path]:
         config = self.config
         named = {TRAIN: config.train_file, VALIDATION: config.validation_file, TEST: config.test_file}
-        return {part: Path(path).expanduser() for part, path in named.items() if path}
+        return {part: Path(path).expanduser() for part, path in named.items() if path is not None}
 
     @property
     def task(self) -> Task:
@@ -84,7 +84,7 @@ class Own(DisciplineBuilder):
             train = self._given[TRAIN]
             self._pieces: dict[Path, list[InputRecord]] = {}
             self._scanned = self._scan()
-            if self._scanned.grouped and self.config.similarity_threshold is not None:
+            if TRAIN in self._scanned.grouped and self.config.similarity_threshold is not None:
                 raise ValueError(f"{train}: its records have groups; leave --similarity_threshold out")
             built = user_task(
                 self.config.task,
@@ -114,6 +114,9 @@ class Own(DisciplineBuilder):
     def _check_options(self) -> None:
         """Refuses what cannot be done, or would not be used, before any file is read."""
         config, given = self.config, self._given
+        for option in ("train_file", "validation_file", "test_file", "labels_file"):
+            if getattr(config, option) == "":
+                raise ValueError(f"--{option} is empty; allowed: a path, or leave the option out")
         if config.discipline not in (*DISCIPLINES, "text"):
             stated = f"is {config.discipline!r}" if config.discipline else "is missing"
             raise ValueError(f"--discipline {stated}; allowed: {', '.join((*DISCIPLINES, 'text'))}")
@@ -172,10 +175,11 @@ class Own(DisciplineBuilder):
             for record in self._read(path, labels, counts):
                 texts = (record.sequence, record.second or "")
                 scan.longest = max(scan.longest, sum(len(text.split()) if blanks else len(text) for text in texts))
+                if record.piece is not None:
+                    scan.grouped.add(part)
                 if part == TRAIN and record.label is not None:
                     scan.labels[record.label] += 1
                     scan.places.setdefault(record.label, record.place)
-                    scan.grouped |= record.piece is not None
             if counts:
                 self.note(f"{path.name}: {format_counts(counts)}")
         folders = [path for path in self._given.values() if path.is_dir()]
@@ -186,7 +190,7 @@ class Own(DisciplineBuilder):
     @property
     def forms(self) -> tuple[Form, ...]:
         assert self.task  # reads the files
-        grouped = self._scanned.grouped or self.config.similarity_threshold is not None
+        grouped = bool(self._scanned.grouped) or self.config.similarity_threshold is not None
         return (Form("the user's", {}, self._read, has_groups=grouped),)
 
     def find_files(self) -> tuple[Form, dict[str, list[Path]]]:
@@ -222,7 +226,7 @@ class Own(DisciplineBuilder):
     def _draw(self, keys: list[Key], parts: Sequence[str], labels: list[Any], sequences: list[str]) -> list[str]:
         config, task, groups, how = self.config, self.task, self._groups(keys, sequences), "drawn at random"
         if groups is not None:
-            how = "drawn by group" if self._scanned.grouped else "drawn by group of similar sequences"
+            how = "drawn by group" if TRAIN in self._scanned.grouped else "drawn by group of similar sequences"
         how += f", {'targets' if task.regression else 'classes'} in proportion"
         try:
             if config.fold is not None and config.folds is not None:
@@ -251,7 +255,7 @@ class Own(DisciplineBuilder):
     def _groups(self, keys: list[Key], sequences: list[str]) -> list[str] | None:
         """The group of each record; None where there is none."""
         threshold = self.config.similarity_threshold
-        if self._scanned.grouped:
+        if TRAIN in self._scanned.grouped:
             return [key.group or f"alone: {key.id}" for key in keys]
         if threshold is None:
             return None

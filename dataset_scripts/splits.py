@@ -187,8 +187,12 @@ def fold_split(
             return [(rows[train], rows[test]) for train, test in parts]
 
     rest, tested = divide(np.arange(len(labels)), folds)[fold - 1]
-    largest = int(np.unique(strata[rest], return_counts=True)[1].max())
-    _, held = divide(rest, min(10, len(np.unique(names[rest])), max(largest, 2)))[0]
+    left, largest = len(np.unique(names[rest])), int(np.unique(strata[rest], return_counts=True)[1].max())
+    if left < 2:
+        raise ValueError(
+            f"fold {fold} of {folds} leaves 1 of {every} {unit} for training and validation; 2 are needed"
+        )
+    _, held = divide(rest, min(10, left, max(largest, 2)))[0]
     chosen: np.ndarray = np.full(len(labels), TRAIN, dtype=object)
     chosen[tested], chosen[held] = TEST, VALIDATION
     return chosen.tolist()

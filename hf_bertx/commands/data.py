@@ -159,6 +159,7 @@ def _data_build(arguments: argparse.Namespace) -> None:
 def _data_leaks(arguments: argparse.Namespace) -> None:
     from ..data.data_copies import check_build, configurations, load_rows
     from ..data.leaks import leak_report
+    from ..disciplines import DISCIPLINES
 
     folder, config, discipline = Path(arguments.dataset).expanduser(), arguments.config, arguments.discipline
     if (folder / BUILDS).is_dir():
@@ -176,10 +177,10 @@ def _data_leaks(arguments: argparse.Namespace) -> None:
         splits = load_rows(arguments.dataset, config)
     named = (task.discipline for task in TASKS.values() if folder.name.startswith(task.name))
     discipline = discipline or next(named, None)
-    if discipline is None:
-        raise ValueError(
-            f"{arguments.dataset}: the name tells no discipline; pass --discipline dna, protein, music or text"
-        )
+    known = (*DISCIPLINES, "text")
+    if discipline not in known:
+        why = f"--discipline is {discipline!r}" if discipline else "the name tells no discipline"
+        raise ValueError(f"{arguments.dataset}: {why}; pass --discipline {', '.join(known)}")
     report = leak_report(splits, discipline, arguments.window)
     if arguments.format == "json":
         print(json.dumps(asdict(report), indent=2))

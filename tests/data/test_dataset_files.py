@@ -84,6 +84,8 @@ def test_a_whole_data_set_is_read_and_published(tmp_path: Path, capsys: pytest.C
     assert "no configuration 'authors'; it has paper, grouped" in capsys.readouterr().err
     assert main(["data", "leaks", str(folder), "--discipline", "protein"]) == 2
     assert "--discipline is 'protein', and the data set is dna" in capsys.readouterr().err
+    assert main(["data", "leaks", str(folder / "paper"), "--discipline", "DNA"]) == 2
+    assert "--discipline is 'DNA'; pass --discipline dna, protein, music, text" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"task dna-h3: .* holds the data of dna-splice"):
         load_task_data(get_task("dna-h3"), data_dir=str(folder))
 
@@ -188,6 +190,14 @@ def test_other_files_of_the_folder_stay(tmp_path: Path) -> None:
     build_dataset("dna-h3", tmp_path / "out", raw_dir=tmp_path / "raw", split="authors")
     assert (tmp_path / "out" / "notes" / "mine.txt").read_text() == "mine"
     assert data_copies.configurations(tmp_path / "out") == ["paper", "authors"]
+
+
+def test_a_folder_holds_one_data_set(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(SPLICE, tmp_path / "splice"))
+    (tmp_path / "x.csv").write_text("sequence,label\n" + "A,1\nC,2\n" * 20)
+    options = {"train_file": str(tmp_path / "x.csv"), "discipline": "dna"}
+    with pytest.raises(ValueError, match="splice holds the data set dna-splice; allowed: another folder for mine"):
+        build_dataset("mine", folder, builder_options=options)
 
 
 VILE = ("<img src=x onerror=alert(1)>", "</title><script>alert(1)</script>", "a|b", "*c* [d](e) `f`")

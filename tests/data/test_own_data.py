@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from conftest import ROOT
-from datasets import Dataset
+from datasets import Dataset, load_dataset
 from own_files import SHORT, dna_table, own_order, train_own
 from raw_files import midi
 
@@ -200,6 +200,17 @@ def test_groups_that_two_files_share_are_said(tmp_path: Path, caplog: pytest.Log
     said = "groups of test.csv that are in the training file too: 1, as 'family-5'"
     assert said in caplog.text
     assert said in (tmp_path / "built" / "README.md").read_text()
+
+
+def test_groups_of_the_test_file_alone_are_kept(tmp_path: Path) -> None:
+    rows = [("ACGT" * (i % 9 + 1), "xy"[i % 2], f"g{i // 4}") for i in range(60)]
+    (tmp_path / "a.csv").write_text("sequence,label\n" + "".join(f"{s},{label}\n" for s, label, _ in rows))
+    (tmp_path / "b.csv").write_text("sequence,label,group\n" + "".join(f"{','.join(row)}\n" for row in rows))
+    files = {"train_file": str(tmp_path / "a.csv"), "test_file": str(tmp_path / "b.csv")}
+    build_dataset("mine", tmp_path / "built", builder_options={**files, "discipline": "dna"})
+    splits = load_dataset(str(tmp_path / "built"), cache_dir=str(tmp_path / "cache"))
+    assert splits["test"]["group"][:5] == ["g0"] * 4 + ["g1"]
+    assert set(splits["train"]["group"]) == {None}
 
 
 def test_no_item_is_cut_below_what_the_model_can_read(tmp_path: Path) -> None:

@@ -99,6 +99,11 @@ def test_a_large_group_is_for_training(sizes: list[int], wanted: float, parts: l
     assert [chosen.count(part) for part in PARTS] == parts
 
 
+def test_a_fold_that_leaves_one_group_is_named() -> None:
+    with pytest.raises(ValueError, match="leaves 1 of 3 groups for training and validation; 2 are needed"):
+        fold_split(list("ab" * 10), ["g"] * 16 + ["h"] * 2 + ["i"] * 2, 2, 1, 0, False)
+
+
 DRAWN = {
     "stratified": "819df749555f8a19",
     "grouped": "1d335fbaf20ec23c",
