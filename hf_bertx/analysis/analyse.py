@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from ..data.tokenized_data import tokenize
 from ..runs.order import versions
 from ..runs.run import Run
+from ..runs.training_options import check_values
 from . import similarity
 from .activations import Positions, activations, aligned_lengths, draw_positions, gradient_products, progress
 from .compared_runs import (
@@ -61,6 +62,9 @@ def analyse(
     for name, value in (("items", items), ("positions", positions), ("mini_batches", mini_batches)):
         if value < 2:
             raise ValueError(f"--{name} is {value}; allowed: 2 or more")
+    if not 0 < variance <= 1:
+        raise ValueError(f"--variance is {variance}; allowed: more than 0, at most 1")
+    check_values({"seed": seed})
     runs = [finished_run(folder) for folder in (run_a, run_b) if folder is not None]
     first, last = runs[0], runs[-1]
     check_comparable(first, last)

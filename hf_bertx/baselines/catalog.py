@@ -151,10 +151,11 @@ def get_baseline(name: str) -> Baseline:
     name = "plus-tfm:scratch" if name == "plus-tfm" else name
     kind, _, source = name.partition(":")
     if source and kind in _STARTED and name not in BASELINES:
-        called = f"{kind}:{Path(source).resolve().name if Path(source).is_dir() else source}"
+        folder = Path(source).expanduser()  # no shell expands what stands behind a colon
+        last, source = (folder.resolve().name, str(folder)) if folder.is_dir() else (source, source)
         fits = ("protein",) if kind == "plus-tfm" else _SYMBOLS
         searched = {"any": {"learning_rate": (5e-5,)}}
-        return Baseline(called, fits, _STARTED[kind], searched=searched, network=True, source=source)
+        return Baseline(f"{kind}:{last}", fits, _STARTED[kind], searched=searched, network=True, source=source)
     if name not in BASELINES:
         raise ValueError(unknown("baseline", name, [*BASELINES, "encoder:SOURCE"]))
     return BASELINES[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict
 from importlib.metadata import version
@@ -83,8 +84,8 @@ def _check(baseline: Baseline, task: Task, seed: int, epochs: float | None, limi
     if misfit is not None:
         raise ValueError(f"baseline {baseline.name!r} does not fit task {task.name!r}: {misfit}")
     check_values({"seed": seed, "max_eval_items": limit})
-    if epochs is not None and not (baseline.network and epochs > 0):
-        raise ValueError(f"epochs is {epochs} for {baseline.name!r}; allowed: for networks, more than 0")
+    if epochs is not None and not (baseline.network and 0 < epochs < math.inf):
+        raise ValueError(f"epochs is {epochs} for {baseline.name!r}; allowed: for networks, more than 0 and finite")
 
 
 def _order(spec: RunSpec, baseline: Baseline, task: Task, data: TaskData, epochs: float | None) -> dict[str, Any]:

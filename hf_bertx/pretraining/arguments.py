@@ -76,9 +76,8 @@ class PretrainingArguments:
         for name, allowed in (("checkpoint_dtype", DTYPES), ("start", _STARTS), ("assignment", _ASSIGNMENTS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"--{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
-        for name, least in (("sequence_length", 8), ("global_batch_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"--{name} is {getattr(self, name)}; allowed: at least {least}")
+        if self.sequence_length < 8:
+            raise ValueError(f"--sequence_length is {self.sequence_length}; allowed: at least 8")
         if sum(value is not None for value in (self.vocabulary_from, self.vocabulary_size, self.backbone)) > 1:
             raise ValueError("give one of --vocabulary_from, --vocabulary_size and --backbone (--initialize_from)")
         of_dataset, defaults = self.dataset is not None, PretrainingArguments()

@@ -66,7 +66,7 @@ class Source:
             ValueError: a file that is missing, a folder that holds no text file.
         """
         files: list[Path] = []
-        for path in map(Path, self.files):
+        for path in (Path(name).expanduser() for name in self.files):
             texts = path.is_dir() and self.discipline is None
             inside = [p for p in paths_below(path) if p.suffix in (".txt", ".md")] if texts else [path]
             if not inside:

@@ -37,18 +37,16 @@ class SeededMasking(DataCollatorForLanguageModeling):
 
     Args:
         tokenizer: of the blocks.
-        rate: share of the positions that are predicted.
+        rate: share of the positions that are predicted, more than 0 and less than 1.
         whole_words: mask whole words. Each piece is replaced by [MASK].
         seed: of all draws.
 
     Raises:
-        ValueError: a rate outside 0 to 1, a tokenizer without a mask token, or whole words with a vocabulary that does
-            not mark continuations with `##`.
+        ValueError: a tokenizer without a mask token, or whole words with a vocabulary that does not mark continuations
+            with `##`.
     """
 
     def __init__(self, tokenizer: Any, rate: float = 0.15, whole_words: bool = False, seed: int = 0) -> None:
-        if not 0 < rate < 1:
-            raise ValueError(f"--mask_rate is {rate}; allowed: more than 0, less than 1")
         if tokenizer.mask_token_id is None:
             raise ValueError("the tokenizer has no mask token; masked-LM pre-training needs one")
         replaced = {"mask_replace_prob": 1.0, "random_replace_prob": 0.0} if whole_words else {}

@@ -247,6 +247,8 @@ def edited(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
         (["BERT", "RAND", "--split", "dev"], None, "unknown split 'dev' of task dna-splice; allowed: train"),
         (["BERT", "RAND", "--items", "1"], None, "--items is 1; allowed: 2 or more"),
         (["BERT", "RAND", "--mini_batches", "1"], None, "--mini_batches is 1; allowed: 2 or more"),
+        (["BERT", "RAND", "--variance", "nan"], None, "--variance is nan; allowed: more than 0, at most 1"),
+        (["BERT", "RAND", "--seed", "-1"], None, "--seed is -1; allowed: 0 to 4294967295"),
         (["BERT", "RAND", "--positions", "20", "--variance", "1"], None, "20 positions are too few"),
         (["BERT", "RAND", "--data_dir", "nowhere"], None, "--data_dir nowhere: no such folder"),
         (["COPY", "RAND"], edited(lambda order: order["specification"].update(protocol="probe")),

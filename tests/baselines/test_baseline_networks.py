@@ -144,6 +144,11 @@ def test_padding_changes_no_logit_of_the_small_cnn() -> None:
         model(torch.ones((1, 513), dtype=torch.long))
 
 
+def test_a_training_without_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="epochs is inf for 'symbol-cnn'; allowed: for networks, more than 0 and fin"):
+        run_baseline(RunSpec.of_baseline("symbol-cnn"), root=tmp_path, epochs=float("inf"))
+
+
 @pytest.mark.parametrize("name", ["hilbert-cnn", "symbol-cnn"])
 def test_a_network_learns_is_saved_and_read_again(name: str, tmp_path: Path) -> None:
     folder = run_baseline(RunSpec.of_baseline(name, seed=1, fraction=0.5), root=tmp_path, epochs=1)

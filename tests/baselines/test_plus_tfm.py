@@ -347,9 +347,12 @@ def test_encoders_of_one_name_are_told_apart_by_their_weights(
     assert tmp_path / "runs" / planned.folder() == folder, "a study looks where the run lies"
 
 
-def test_plus_tfm_without_weights_says_so_by_its_name() -> None:
+def test_a_baseline_is_named_by_what_it_starts_from(residue_bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_baseline("plus-tfm").name == "plus-tfm:scratch"
     assert get_baseline("plus-tfm:scratch").source is None
+    monkeypatch.setenv("HOME", str(residue_bert.parent))
+    found = get_baseline(f"encoder:~/{residue_bert.name}")
+    assert (found.name, found.source) == (f"encoder:{residue_bert.name}", str(residue_bert))
 
 
 def test_an_encoder_out_of_reach_is_one_line(tmp_path: Path, refusal: Any) -> None:

@@ -59,12 +59,14 @@ def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
     assert read(Source(dataset=str(tmp_path), configuration="two")) == [("word two", True)]
 
 
-def test_a_folder_stands_for_its_text_files(tmp_path: Path) -> None:
+def test_a_folder_stands_for_its_text_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deep").mkdir()
     write(tmp_path / "deep" / "b.md", "word2")
     write(tmp_path / "a.txt", "word1")
     write(tmp_path / "c.json", "{}")
-    assert read(Source((str(tmp_path),))) == [("word1", True), ("word2", True)]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in (str(tmp_path), "~"):  # as in a file of options, of which no shell expands it
+        assert read(Source((name,))) == [("word1", True), ("word2", True)]
 
 
 def test_sequences_of_a_discipline_are_documents(tmp_path: Path) -> None:
