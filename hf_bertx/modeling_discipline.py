@@ -5,12 +5,15 @@ Weights are saved under the names of the stock classes, so plain `AutoModelForSe
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, BertForSequenceClassification, PreTrainedModel
+from transformers import AutoConfig, BertForSequenceClassification, PreTrainedConfig, PreTrainedModel
+from transformers.utils import find_adapter_config_file
 
 from .arms import STARTS
 from .configuration_discipline import DISCIPLINE_CONFIGS, RECORDS, BertDisciplineConfig, as_discipline_config
@@ -92,7 +95,7 @@ class DisciplineClassificationMixin:
         return loaded
 
     @classmethod
-    def from_backbone(cls, source: str, start: str = "pretrained", revision: str | None = None, **kwargs: Any) -> Any:
+    def from_backbone(cls, source: Any, start: str = "pretrained", revision: str | None = None, **kwargs: Any) -> Any:
         """A model to fine-tune, started from a text backbone.
 
         Args:
@@ -113,6 +116,7 @@ class DisciplineClassificationMixin:
             ValueError: an unknown start, a dtype, or weights that are missing or have other shapes than the config
                 says.
         """
+        source = str(source)
         if start not in STARTS:
             raise ValueError(f"unknown start {start!r}; allowed: {', '.join(STARTS)}")
         for name in {"dtype", "torch_dtype"} & set(kwargs):
@@ -143,6 +147,7 @@ class DisciplineClassificationMixin:
         Position and token-type embeddings stay. `model._init_weights(embedding)` would silently skip a loaded table,
         because loaded tensors are marked as initialised.
         """
+        self.name_or_path = ""  # so that an adapter never names weights that were replaced
         embedding = self.get_input_embeddings()  # type: ignore[attr-defined]
         torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)
         if embedding.padding_idx is not None:
@@ -174,6 +179,7 @@ class DisciplineClassificationMixin:
     @torch.no_grad()
     def shuffle_weights(self) -> None:
         """Permutes the entries of each matrix of the encoder: its distribution stays, its structure goes."""
+        self.name_or_path = ""
         for parameter in self.base_model.parameters():  # type: ignore[attr-defined]
             if parameter.ndim == 2:
                 flat = parameter.view(-1)
@@ -197,6 +203,7 @@ class DisciplineClassificationMixin:
         embedding = self.get_input_embeddings()  # type: ignore[attr-defined]
         if len(table) != embedding.num_embeddings:
             raise ValueError(f"the table maps {len(table)} ids; the model has {embedding.num_embeddings}")
+        self.name_or_path = ""
         embedding.weight.copy_(embedding.weight[torch.as_tensor(table)])
         self.config.shifted_by = record
 
@@ -232,6 +239,8 @@ DISCIPLINE_MODELS: dict[str, Any] = {
     for model_type, family in FAMILIES.items()
 }
 globals().update({model.__name__: model for model in DISCIPLINE_MODELS.values()})
+for _model in DISCIPLINE_MODELS.values():  # stock pipelines take them, and stock `from_config` takes their configs
+    transformers.AutoModelForSequenceClassification.register(_model.config_class, _model)
 
 if TYPE_CHECKING:
 
@@ -251,30 +260,38 @@ class AutoModelForDisciplineClassification:
         return model_class.from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
 
     @classmethod
-    def from_backbone(
-        cls, source: str, start: str = "pretrained", revision: str | None = None, **kwargs: Any
-    ) -> PreTrainedModel:
+    def from_backbone(cls, source: Any, start: str = "pretrained", revision: str | None = None, **kwargs: Any) -> Any:
         """See [`DisciplineClassificationMixin.from_backbone`]."""
         return cls._class_of(source, {**kwargs, "revision": revision}).from_backbone(source, start, revision, **kwargs)
 
     @classmethod
-    def from_config(cls, config: Any) -> PreTrainedModel:
-        """A model with random weights, in the shape of a discipline config or a stock one."""
-        model = cls._class_for_type(config.model_type)(config)
+    def from_config(cls, config: Any, **kwargs: Any) -> PreTrainedModel:
+        """A model with random weights, in the shape of a discipline config or a stock one.
+
+        Args:
+            **kwargs: what the stock `from_config` takes: `dtype`, `attn_implementation`.
+        """
+        cls._class_of(None, {"config": config})
+        model = transformers.AutoModelForSequenceClassification.from_config(as_discipline_config(config), **kwargs)
         if not isinstance(config, model.config_class):
             model.config.started_as = "random"
         return model
 
     @classmethod
     def _class_of(cls, source: Any, settings: dict[str, Any]) -> Any:
-        of_hub = {name: settings[name] for name in _OF_HUB if settings.get(name) is not None}
-        config = AutoConfig.from_pretrained(source, trust_remote_code=False, **of_hub)
-        return cls._class_for_type(config.model_type)
-
-    @staticmethod
-    def _class_for_type(model_type: str) -> Any:
-        if model_type not in DISCIPLINE_MODELS:
+        config = settings.get("config")
+        if not isinstance(config, PreTrainedConfig):
+            of_hub = {name: settings[name] for name in _OF_HUB if settings.get(name) is not None}
+            try:
+                config = AutoConfig.from_pretrained(config or source, trust_remote_code=False, **of_hub)
+            except (OSError, ValueError):
+                adapter = find_adapter_config_file(source, **of_hub)
+                if adapter is None:
+                    raise
+                base = json.loads(Path(adapter).read_text(encoding="utf-8"))["base_model_name_or_path"]
+                return cls._class_of(base, {**settings, "revision": None, "subfolder": None})
+        if config.model_type not in DISCIPLINE_MODELS:
             raise ValueError(
-                f"no discipline model for model_type {model_type!r}; supported: {', '.join(DISCIPLINE_MODELS)}"
+                f"no discipline model for model_type {config.model_type!r}; supported: {', '.join(DISCIPLINE_MODELS)}"
             )
-        return DISCIPLINE_MODELS[model_type]
+        return DISCIPLINE_MODELS[config.model_type]

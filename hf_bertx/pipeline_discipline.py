@@ -78,6 +78,8 @@ class DisciplineClassificationPipeline(Pipeline):
         answer = {**self._postprocess_params, **answer}
         if isinstance(inputs, Path) or (isinstance(inputs, str) and self._names_a_file(inputs)):
             return list(self.read(inputs, **answer))
+        if hasattr(inputs, "columns"):
+            raise ValueError(f"{type(inputs).__name__} has columns; allowed: one of them, or a list of sequences")
         several = [inputs] if isinstance(inputs, (str, dict)) else inputs
         answers = (record for _, record in self._answers(_raw(iter(several)), **answer))
         return list(answers) if isinstance(several, Sized) and not isinstance(several, Dataset) else answers

@@ -15,7 +15,7 @@ from transformers.tokenization_utils_base import BatchEncoding
 from .disciplines import Discipline, get_discipline
 from .tokenization.batch_encoder import BatchEncoder, Cut, as_columns
 from .tokenization.batch_layout import Rows, layout, padded_width
-from .tokenization.plain_tokenizer import plain_tokenizer
+from .tokenization.plain_tokenizer import plain_tokenizer, save_plain
 from .tokenization.subwords import check_known, check_subwords, saved_discipline, subwords_of
 from .tokenization.symbol_lookup import UnknownSymbolError
 
@@ -83,6 +83,8 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         self._token_of_id = {i: token for token, i in self._id_of_token.items()}
         self._encoder = BatchEncoder(self.discipline, self.symbol_ids, self.template)
         kwargs.setdefault("clean_up_tokenization_spaces", False)
+        for side in ("padding_side", "truncation_side"):
+            kwargs.setdefault(side, "right")  # `save_pretrained` keeps the attributes that are named here alone
         kwargs.setdefault("split_special_tokens", True)  # AutoTokenizer also reads "[SEP]" in a sequence as letters
         super().__init__(
             alphabet=self.discipline.to_dict(),
@@ -201,22 +203,19 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         rows = self._rows(texts, add_special_tokens, strategy, max_length, kwargs.get("verbose", True))
         padding, as_array = getattr(padding_strategy, "value", "do_not_pad"), return_tensors is not None
         width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of, as_array)
-
-        def requested(name: str, given: bool | None) -> bool:
-            return name in self.model_input_names if given is None else given
-
+        given = {"token_type_ids": return_token_type_ids, "attention_mask": return_attention_mask}
+        wanted = {name for name, asked in given.items() if asked or (asked is None and name in self.model_input_names)}
         ids: np.ndarray = self._encoder.id_by_code.take(rows.codes)
         columns: dict[str, tuple[np.ndarray | int, int]] = {"input_ids": (ids, self.pad_token_id)}
-        if requested("token_type_ids", return_token_type_ids):
+        if "token_type_ids" in wanted:
             columns["token_type_ids"] = rows.types, self.pad_token_type_id
-        if requested("attention_mask", return_attention_mask):
+        if "attention_mask" in wanted:
             columns["attention_mask"] = 1, 0
         if return_special_tokens_mask:
             columns["special_tokens_mask"] = rows.special(), 1
+        shape = rows.lengths, width
         side = padding_side or self.padding_side
-        data: dict[str, Any] = {
-            name: layout(flat, rows.lengths, width, pad, side, as_array) for name, (flat, pad) in columns.items()
-        }
+        data: dict[str, Any] = {k: layout(flat, *shape, pad, side, as_array) for k, (flat, pad) in columns.items()}
         if return_length:
             data["length"] = np.maximum(rows.lengths, width or 0).tolist()
         if single and not as_array:
@@ -281,19 +280,20 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         items = self.template["single" if token_ids_1 is None else "pair"]
         return list(chain.from_iterable(parts[item] or [] if isinstance(item, str) else [item] for item, _ in items))
 
+    def get_special_tokens_mask(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None, already_has_special_tokens: bool = False
+    ) -> list[int]:
+        if already_has_special_tokens:
+            return super().get_special_tokens_mask(token_ids_0, token_ids_1, already_has_special_tokens=True)
+        symbols: list[Any] = [None if ids is None else [None] * len(ids) for ids in (token_ids_0, token_ids_1)]
+        return [int(token is not None) for token in self.build_inputs_with_special_tokens(*symbols)]
+
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """Saves `tokenizer.json`, which plain `AutoTokenizer` loads, and names its class in `tokenizer_config.json`.
 
         `save_pretrained` calls this after it wrote that file and before it uploads any.
         """
-        prefix = f"{filename_prefix}-" if filename_prefix else ""
-        path, config = (Path(save_directory) / f"{prefix}{name}.json" for name in ("tokenizer", "tokenizer_config"))
-        self.to_tokenizers().save(str(path))
-        if config.is_file():
-            # transformers refuses, or guesses, when it finds our class (or TokenizersBackend)
-            text = config.read_text(encoding="utf-8")
-            config.write_text(text.replace('"DisciplineTokenizer"', '"PreTrainedTokenizerFast"'), encoding="utf-8")
-        return (str(path),)
+        return (save_plain(self.to_tokenizers(), Path(save_directory), filename_prefix),)
 
     def to_tokenizers(self) -> Tokenizer:
         """The same mapping as a `tokenizers.Tokenizer`, which plain `transformers` loads from `tokenizer.json`."""

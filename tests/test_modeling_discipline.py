@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import broken_backbone, small_config
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig
+from peft import LoraConfig, get_peft_model
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, BertConfig, pipeline
+from transformers.utils import logging
 
 from hf_bertx.arms import STARTS
 from hf_bertx.backbones import resolve_backbone
@@ -229,6 +231,38 @@ def test_from_config_takes_a_stock_config() -> None:
     model = AutoModelForDisciplineClassification.from_config(config)
     assert isinstance(model, BertForDisciplineClassification)
     assert model.config.started_as == "random"
+    for auto in (AutoModelForDisciplineClassification, AutoModelForSequenceClassification):
+        again = auto.from_config(model.config, dtype=torch.bfloat16, attn_implementation="eager")
+        assert isinstance(again, BertForDisciplineClassification)
+        assert (again.dtype, again.config._attn_implementation) == (torch.bfloat16, "eager")
+
+
+def test_a_stock_pipeline_takes_a_discipline_model(tiny_backbone: Path, caplog: pytest.LogCaptureFixture) -> None:
+    logging.enable_propagation()
+    model = BertForDisciplineClassification.from_backbone(tiny_backbone, num_labels=3)  # a Path, as stock models take
+    pipeline("text-classification", model=model, tokenizer=AutoTokenizer.from_pretrained(tiny_backbone))
+    assert "not supported" not in caplog.text
+
+
+def test_an_adapter_loads_on_its_base(tiny_backbone: Path, tmp_path: Path) -> None:
+    BertForDisciplineClassification.from_backbone(tiny_backbone, num_labels=3).save_pretrained(tmp_path / "base")
+    model = BertForDisciplineClassification.from_pretrained(tmp_path / "base")
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS", init_lora_weights=False)).eval()
+    adapted.save_pretrained(tmp_path / "adapter")
+    again = AutoModelForDisciplineClassification.from_pretrained(tmp_path / "adapter")
+    assert isinstance(again, BertForDisciplineClassification)
+    torch.testing.assert_close(again(IDS, MASK).logits, adapted(IDS, MASK).logits)
+
+
+@pytest.mark.parametrize("change", ["re_emb", "shuffled", "shifted"])
+def test_an_adapter_never_names_weights_that_were_replaced(tiny_backbone: Path, change: str) -> None:
+    start = "pretrained" if change == "shifted" else change
+    model = BertForDisciplineClassification.from_backbone(tiny_backbone, start)
+    if change == "shifted":
+        assert model.name_or_path == str(tiny_backbone)
+        model.shift_tokens(shift_table(5, 1600), "constant 5")
+    adapted = get_peft_model(model, LoraConfig(task_type="SEQ_CLS"))
+    assert not adapted.peft_config["default"].base_model_name_or_path
 
 
 def test_a_stock_config_may_be_given_as_in_stock_scripts(tiny_backbone: Path, tmp_path: Path) -> None:

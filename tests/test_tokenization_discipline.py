@@ -1,11 +1,13 @@
 """DisciplineTokenizer gives what plain `AutoTokenizer` gives of the folder that it saved."""
 
+import copy
 import gc
 import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoTokenizer, BertConfig, BertModel, tokenization_utils_base
@@ -201,6 +203,8 @@ def test_saved_without_special_tokens_it_adds_none(tiny_backbone: Path, tmp_path
         ([None], {}, "not a string"),
         (["A", 3], {}, "not a string"),
         (["A", "C"], {"text_pair": "GT"}, "text_pair is a string and text is not"),
+        ({"A": ["C"]}, {}, "dict has columns; allowed: one of them"),
+        (pd.DataFrame({"A": ["C"]}), {}, "DataFrame has columns; allowed: one of them"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_encoded(dna: DisciplineTokenizer, given: Any, options: dict[str, Any], message: str) -> None:
@@ -221,6 +225,22 @@ def test_truncation_keeps_head_or_head_and_tail_and_counts(
     assert decode(both) == ["AAAGGG", "AC"]
     head.truncation_side = "left"
     assert decode(head) == ["CCCGGG", "AC"]
+
+
+def test_a_saved_tokenizer_keeps_its_sides(dna: DisciplineTokenizer, tmp_path: Path) -> None:
+    changed = copy.deepcopy(dna)
+    changed.truncation_side = changed.padding_side = "left"
+    changed.save_pretrained(tmp_path)
+    for cls in (DisciplineTokenizer, AutoTokenizer):
+        again = cls.from_pretrained(tmp_path)
+        assert (again.truncation_side, again.padding_side) == ("left", "left")
+
+
+def test_the_mask_of_special_tokens_follows_the_template(dna: DisciplineTokenizer) -> None:
+    assert dna.get_special_tokens_mask([7, 8]) == [1, 0, 0, 1]
+    assert dna.get_special_tokens_mask([7, 8], [9]) == [1, 0, 0, 1, 0, 1]
+    assert dna.get_special_tokens_mask(dna("AC").input_ids, already_has_special_tokens=True) == [1, 0, 0, 1]
+    assert dna.prepare_for_model([7], return_special_tokens_mask=True)["special_tokens_mask"] == [1, 0, 1]
 
 
 def test_length_is_the_table_so_that_resizing_changes_nothing(dna: DisciplineTokenizer) -> None:

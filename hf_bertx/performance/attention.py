@@ -51,8 +51,10 @@ class _Products(torch.autograd.Function):
             lowest, highest = sums[at].aminmax()
             if not (lowest > _SAFE[0] and highest < _SAFE[1]):
                 _scores(part, query, key, mask, scale, out=powers)
-                powers -= powers.amax(-1, keepdim=True)
+                # a row that reads no key is 0, as torch has it
+                powers -= powers.amax(-1, keepdim=True).clamp_min(torch.finfo(powers.dtype).min)
                 torch.sum(torch.exp2(powers, out=powers), -1, keepdim=True, out=sums[at])
+                sums[at] += sums[at] == 0
             if dropout:
                 mark_dropped(powers, dropout)
             torch.bmm(powers.relu() if dropout else powers, value[at, read], out=out[at])

@@ -30,14 +30,18 @@ def speed_up_training(model: Any, used_ids: Iterable[int] | None = None) -> None
     compute_first_position_only(model)
     use_cpu_attention(model)
     use_fast_dropout(model)
-    if used_ids is not None and model.get_input_embeddings().weight.requires_grad:
+    # a table that is the output layer too, as of a masked-LM model, is trained as a whole
+    weight = model.get_input_embeddings().weight
+    owners = sum(weight is each for module in model.modules() for each in module.parameters(recurse=False))
+    if used_ids is not None and weight.requires_grad and owners == 1:
         train_used_embeddings_only(model, used_ids)
 
 
 def speed_up_prediction(model: Any, dtype: torch.dtype | None = None) -> Any:
     """Returns a faster copy of a model, in evaluation mode. The model itself stays as it is.
 
-    The copy reads the model's own weights, so it needs no memory for weights of the same type and device.
+    The copy reads the model's own weights, so it needs no memory for weights of the same type and device. Its last
+    layer may give hidden states of position 0 alone, and no attentions.
 
     Args:
         dtype: the type that the copy computes in; by default the model's own. The layer of the logits keeps its own:
@@ -99,7 +103,7 @@ def _in_type(model: Any, dtype: torch.dtype) -> Any:
 
 def _averages_positions(model: Any) -> bool:
     """Whether the last layer of a BERT model has queries of zero, so that a position attends to all alike."""
-    if model.config.model_type != "bert" or model.base_model.pooler is None:
+    if model.config.model_type != "bert" or getattr(model.base_model, "pooler", None) is None:
         return False
     return not model.base_model.encoder.layer[-1].attention.self.query.weight.any()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -93,13 +93,19 @@ def as_columns(text: Any, text_pair: Any, split: bool, join: Callable[[Any], str
         split: the items are lists of symbols, which `join` makes strings of.
 
     Raises:
-        TypeError: an item is no string, or the second sequences of a list are one string.
+        TypeError: an item is no string, the second sequences of a list are one string, or a dictionary or table, whose
+            items would be names.
         ValueError: not as many paired sequences as sequences.
     """
     if split:
         single = not (text and isinstance(text[0], (list, tuple)))
         columns = [[column] if single else column for column in (text, text_pair) if column is not None]
         return [[join(symbols) for symbols in column] for column in columns], single
+    for given in (text, text_pair):
+        if isinstance(given, Mapping) or hasattr(given, "columns"):
+            raise TypeError(
+                f"{type(given).__name__} has columns; allowed: one of them, a list of strings, or a string"
+            )
     single = isinstance(text, str)
     if isinstance(text_pair, str) and not single:
         raise TypeError("text_pair is a string and text is not; give as many paired sequences as sequences")

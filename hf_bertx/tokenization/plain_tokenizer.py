@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -72,3 +73,15 @@ def plain_tokenizer(
     )
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special_ids])
     return tokenizer
+
+
+def save_plain(tokenizer: Tokenizer, folder: Path, prefix: str | None) -> str:
+    """Saves `tokenizer.json`, and names the class that reads it in `tokenizer_config.json`. Returns the path."""
+    before = f"{prefix}-" if prefix else ""
+    path, config = (folder / f"{before}{name}.json" for name in ("tokenizer", "tokenizer_config"))
+    tokenizer.save(str(path))
+    if config.is_file():
+        # transformers refuses, or guesses, when it finds our class (or TokenizersBackend)
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace('"DisciplineTokenizer"', '"PreTrainedTokenizerFast"'), encoding="utf-8")
+    return str(path)

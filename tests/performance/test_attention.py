@@ -199,6 +199,15 @@ def test_a_row_without_keys_attends_to_all_as_in_torch() -> None:
     assert (found - mean).abs().max() < 0.01
 
 
+def test_a_row_whose_mask_has_no_key_is_as_in_torch() -> None:
+    mask = torch.zeros(len(LENGTHS), 1, LENGTH, LENGTH, dtype=torch.bool)
+    mask[1:] = True
+    inputs = states(torch.float32)
+    stock = result(sdpa_attention_forward, inputs, mask)
+    for got, expected in zip(result(cpu_attention_forward, inputs, mask, dropout=1e-9), stock, strict=True):
+        torch.testing.assert_close(got, expected)
+
+
 def test_small_gradients_are_not_lost_where_powers_are_large() -> None:
     """A division by 2^100 and more would turn small gradients into zeros."""
     key = torch.tensor([1.0, 0.98, 0.95, 0.9]).view(1, 1, 4, 1).expand(1, 1, 4, SIZE).bfloat16()

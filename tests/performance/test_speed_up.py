@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from conftest import small_config
+from peft import LoraConfig, get_peft_model
 from python_processes import run_python
-from transformers import BertForSequenceClassification, BertModel, pipeline
+from transformers import BertForMaskedLM, BertForSequenceClassification, BertModel, pipeline
 
 from hf_bertx.families import FAMILIES
 from hf_bertx.modeling_discipline import DISCIPLINE_MODELS
@@ -218,6 +219,12 @@ def test_prediction_leaves_the_model_of_its_caller_alone(model_type: str, dtype:
     assert learned(model)[1], "the model of the caller can still be trained"
 
 
+def test_a_model_with_adapters_predicts_as_it_is() -> None:
+    adapted = get_peft_model(model_of(), LoraConfig(task_type="SEQ_CLS", init_lora_weights=False)).eval()
+    for dtype in (None, torch.float32):
+        torch.testing.assert_close(speed_up_prediction(adapted, dtype)(**INPUTS).logits, adapted(**INPUTS).logits)
+
+
 def test_values_far_from_zero_stay_apart_in_bfloat16() -> None:
     model = model_of(num_labels=1).eval()
     ids = torch.randint(5, 120, (64, 20))
@@ -282,6 +289,15 @@ def test_used_embeddings_learn_the_same_bit_for_bit(model_type: str) -> None:
     changed = (untouched != stock.get_input_embeddings().weight).any(dim=1)
     assert set(torch.flatten(changed.nonzero()).tolist()) <= set(USED)
     assert changed[7]
+
+
+def test_a_table_that_is_the_output_too_is_trained_as_a_whole() -> None:
+    stock = BertForMaskedLM(small_config("bert")).eval()
+    faster = copy.deepcopy(stock)
+    speed_up_training(faster, USED)
+    for model in (stock, faster):
+        model(**INPUTS, labels=INPUTS["input_ids"]).loss.backward()
+    torch.testing.assert_close(*(model.get_input_embeddings().weight.grad for model in (stock, faster)))
 
 
 def test_an_id_outside_the_used_rows_is_read_but_never_trained() -> None:

@@ -203,6 +203,8 @@ def test_a_column_gets_a_list_and_a_stream_a_stream(dna_model: Path) -> None:
     for nothing in (None, 5):
         with pytest.raises(TypeError, match="not iterable"):
             classify(nothing)
+    with pytest.raises(ValueError, match="DataFrame has columns; allowed: one of them"):
+        classify(pd.DataFrame({"ACGT": ["AAAA"]}))
     for top_k in (0, -1, 2.0, "all"):
         with pytest.raises(ValueError, match="allowed: at least 1, and None for all"):
             classify("ACGT", top_k=top_k)
