@@ -27,7 +27,6 @@ _OF_FINISHED = {
     run_files.RUN: ("data_fingerprint", "data_origin", "backbone_origin", "versions"),
     run_files.RESULTS: ("test_split", "counts", "train_items", "train_seconds"),
 }
-_COMPUTED_WITH = "precision"  # seeds of a cell may be computed on different machines, in different precisions
 FEWEST_GROUPS = 20  # for a bootstrap over groups
 ROW = "#"  # archives have `#0`, `#1`, ... instead of ids for data without a licence
 DECISION = "decision"  # and only the predicted class of a probe
@@ -203,8 +202,8 @@ class Run:
 
     @property
     def cell(self) -> str:
-        """Key of the run's cell: equal for runs that differ only by seed or by the machine's precision."""
-        shared = {k: v for k, v in self.specification.items() if k not in ("seed", _COMPUTED_WITH)}
+        """Key of the run's cell: equal for runs that differ only by seed, or by the precision of their machines."""
+        shared = {k: v for k, v in self.specification.items() if k not in ("seed", "precision")}
         return json.dumps(shared, sort_keys=True)
 
     @cached_property
