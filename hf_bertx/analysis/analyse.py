@@ -59,12 +59,8 @@ def analyse(
             or a number that is not allowed; the message names it.
         OSError: the data or the backbone cannot be had.
     """
-    for name, value in (("items", items), ("positions", positions), ("mini_batches", mini_batches)):
-        if value < 2:
-            raise ValueError(f"--{name} is {value}; allowed: 2 or more")
-    if not 0 < variance <= 1:
-        raise ValueError(f"--variance is {variance}; allowed: more than 0, at most 1")
-    check_values({"seed": seed})
+    given = {"items": items, "positions": positions, "mini_batches": mini_batches}
+    check_values({**given, "variance": variance, "seed": seed})
     runs = [finished_run(folder) for folder in (run_a, run_b) if folder is not None]
     first, last = runs[0], runs[-1]
     check_comparable(first, last)

@@ -52,13 +52,11 @@ def add(verbs: Any) -> None:
 
 def _study(arguments: argparse.Namespace) -> int:
     from ..processor import quiet_loading
+    from ..runs.training_options import check_values
     from ..study.command import run_study
     from ..study.execution import StudyContext
 
-    for name in ("workers", "threads"):
-        value = getattr(arguments, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} is {value}; allowed: at least 1")
+    check_values({"workers": arguments.workers, "threads": arguments.threads})
     if (processes := int(os.environ.get("WORLD_SIZE", "1"))) > 1:
         raise ValueError(
             f"a study is started in 1 process, and this is one of {processes}; allowed: --launch 'accelerate launch "

@@ -57,10 +57,10 @@ _POSITIVE = "more than 0", lambda number: 0 < number < math.inf
 _NOT_NEGATIVE = "at least 0", lambda number: 0 <= number < math.inf
 _BELOW_ONE = "at least 0, less than 1", lambda number: 0 <= number < 1
 _SHARE = "more than 0, at most 1", lambda number: 0 < number <= 1
+_SEVERAL = "2 or more", lambda number: number >= 2
 _COUNT = "a whole number of at least 1", lambda number: number >= 1 and number.is_integer()
 _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "mask_rate": ("more than 0, less than 1", lambda number: 0 < number < 1),
-    "folds": ("2 or more", lambda number: number >= 2),
     "restarts": ("0 or more", lambda number: number >= 0),
     "seed": (f"0 to {2**32 - 1}", lambda number: 0 <= number < 2**32),
 }
@@ -68,8 +68,9 @@ for _range, _names in (
     (_POSITIVE, "learning_rate num_train_epochs neftune_noise_alpha torch_empty_cache_steps stop_at_loss"),
     (_NOT_NEGATIVE, "warmup_steps weight_decay max_grad_norm adam_epsilon eval_delay dataloader_num_workers"),
     (_BELOW_ONE, "adam_beta1 adam_beta2 label_smoothing_factor attention_dropout dropout"),
-    (_SHARE, "fraction similarity_threshold"),
-    (_COUNT, "eval_steps logging_steps max_steps save_total_limit threads global_batch_size"),
+    (_SHARE, "fraction similarity_threshold variance"),
+    (_SEVERAL, "folds items positions mini_batches"),
+    (_COUNT, "eval_steps logging_steps max_steps save_total_limit threads workers global_batch_size"),
     (_COUNT, "per_device_eval_batch_size per_device_train_batch_size eval_accumulation_steps"),
     (_COUNT, "dataloader_prefetch_factor max_eval_items max_test_items"),
 ):
