@@ -42,7 +42,7 @@ _ABOUT = {
     "grouped": "Items that give each other away are on one side: no group is in two splits.",
 }
 _NEW, _OLD = "new", "old"  # folders of the new and the old data set in the staging folder
-_NAME = re.compile(r"(?!\.)[^\x00-\x1f\x7f<>:\"/\\|?*]+")
+_NAME = re.compile(r"(?!\.)[^\x00-\x1f\x7f<>:\"/\\|?*\[\]]+")
 
 
 def build_dataset(
@@ -80,7 +80,10 @@ def build_dataset(
         raise ValueError(f"{name} is a task of the paper; give your own data another name")
     check_values({"seed": seed})
     if not _NAME.fullmatch(name):
-        raise ValueError(f'{name!r} cannot name a data set: no dot at its start, and none of < > : " / \\ | ? *')
+        raise ValueError(
+            f'{name!r} cannot name a data set: no dot at its start, and none of < > : " / \\ | ? * [ ]; give it '
+            "another name, with --task of bertx train or as TASK of bertx data build"
+        )
     output = _checked_output(output, name)
     with _staged(output) as stage:
         new, cache = stage / _NEW / output.name, stage / "cache"

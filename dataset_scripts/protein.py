@@ -51,10 +51,7 @@ def read_labelled_fasta(path: Path, compartments: bool = False) -> Iterator[Inpu
 
 def read_tape_json(path: Path, target: str) -> Iterator[InputRecord]:
     """TAPE's JSON: `primary` is the sequence, `log_fluorescence` or `stability_score` the target, in a list."""
-    for number, (row, place) in enumerate(read_json_lines(path, ())):
-        for name in ("primary", target):
-            if name not in row:
-                raise ValueError(f"{place}: no {name!r}; it has {', '.join(map(str, row))}")
+    for number, (row, place) in enumerate(read_json_lines(path, ("primary", target))):
         value = row[target]
         if isinstance(value, list):
             value = value[0] if value else ""

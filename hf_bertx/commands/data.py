@@ -162,6 +162,8 @@ def _data_leaks(arguments: argparse.Namespace) -> None:
     from ..disciplines import DISCIPLINES
 
     folder, config, discipline = Path(arguments.dataset).expanduser(), arguments.config, arguments.discipline
+    if (folder.parent / BUILDS / f"{folder.name}.json").is_file():  # a configuration's folder
+        folder, config = folder.parent, config or folder.name
     if (folder / BUILDS).is_dir():
         held = configurations(folder)
         if config is not None and config not in held:

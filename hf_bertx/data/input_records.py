@@ -189,7 +189,7 @@ def _read_fasta(
         label = None
         if labels is not None and labels.file is None:
             label = labels.of_header(header, place)
-            if labels.pattern and " SET=" in header:
+            if " SET=" in header:
                 noted["headers with SET=, which is not read (give each split a file of its own)"] += 1
         elif labels is not None:
             label = labels.of_name(name, (columns.id,) if columns.id else ("id", "file"))

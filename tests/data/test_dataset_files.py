@@ -84,7 +84,10 @@ def test_a_whole_data_set_is_read_and_published(tmp_path: Path, capsys: pytest.C
     assert "no configuration 'authors'; it has paper, grouped" in capsys.readouterr().err
     assert main(["data", "leaks", str(folder), "--discipline", "protein"]) == 2
     assert "--discipline is 'protein', and the data set is dna" in capsys.readouterr().err
-    assert main(["data", "leaks", str(folder / "paper"), "--discipline", "DNA"]) == 2
+    assert main(["data", "leaks", str(folder / "paper")]) == 0
+    assert capsys.readouterr().out.startswith("18 of 160 test items (11.2%)")
+    shutil.copytree(folder / "paper", folder.parent / "rows")
+    assert main(["data", "leaks", str(folder.parent / "rows"), "--discipline", "DNA"]) == 2
     assert "--discipline is 'DNA'; pass --discipline dna, protein, music, text" in capsys.readouterr().err
     with pytest.raises(ValueError, match=r"task dna-h3: .* holds the data of dna-splice"):
         load_task_data(get_task("dna-h3"), data_dir=str(folder))
@@ -226,7 +229,7 @@ def test_what_a_user_named_in_markdown() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["../x", "a/b", ".", "", "a\x01", 'a"b', "C:x"])
+@pytest.mark.parametrize("name", ["../x", "a/b", ".", "", "a\x01", 'a"b', "C:x", "a[1]"])
 def test_a_name_that_is_no_folder(tmp_path: Path, name: str) -> None:
     (tmp_path / "x.csv").write_text("sequence,label\nA,1\nC,2\n")
     with pytest.raises(ValueError, match="cannot name a data set"):

@@ -180,6 +180,13 @@ def test_the_column_of_the_label_names_nothing_else(tmp_path: Path, column: str)
     assert [(r.id, r.label, r.piece) for r in found] == [("x-0", "a", None), ("x-1", "a", None)]
 
 
+def test_the_split_of_a_header_is_counted_as_not_read(tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+    path = write(tmp_path, "x.fa", ">a label=x SET=train\nAC\n>b label=y SET=test\nGG\n")
+    assert [record.label for record in read_input(path, labels=Labels(), counts=counts)] == ["x", "y"]
+    assert counts == {"headers with SET=, which is not read (give each split a file of its own)": 2}
+
+
 def test_missing_pieces_and_ids_are_counted(tmp_path: Path) -> None:
     counts: Counter[str] = Counter()
     path = write(tmp_path, "x.jsonl", '{"sequence": "A", "id": "a"}\n{"sequence": "C", "group": "g"}')
