@@ -118,7 +118,6 @@ def test_backbones_resolve(tiny_backbone: Path) -> None:
     assert resolve_backbone("me/mine@abc").revision == "abc"
     assert resolve_backbone(str(tiny_backbone)).revision is None
     multi = known_backbone("multiberts-seed_3-step_200k")
-    assert multi is not None
     assert multi.hub_id == "google/multiberts-seed_3-step_200k"
     assert "200,000 steps" in multi.pretraining
 

@@ -159,7 +159,6 @@ def test_a_fasta_file_becomes_a_model_with_its_card(tiny_backbone: Path, tmp_pat
     folder = train_own(tiny_backbone, runs, file).folder
     (record,) = report.collect_runs(runs)
     assert (record.task.name, record.task.labels) == ("promoters", ("no", "yes"))
-    assert record.results is not None
     assert record.results["counts"] == {"train": 56, "validation": 12, "test": 12}
     assert record.results["cut"] == {"train": 0, "validation": 0, "test": 0}
     card = (folder / run_files.MODEL / "README.md").read_text()

@@ -127,8 +127,8 @@ def test_predict_and_pipelines_give_the_scores_of_the_run(
     np.testing.assert_allclose(answers(out, labels), expected, atol=2e-6)
     assert max(int(row["cut"] if windows is None else row["windows"]) for row in out) > (windows is not None)
     if task.votes:
-        right = {row["piece"]: row["piece_label"] == task.labels[label]  # type: ignore[index]
-                 for row, label in zip(out, columns["label"], strict=True)}  # fmt: skip
+        answered = zip(out, columns["label"], strict=True)
+        right = {row["piece"]: row["piece_label"] == task.labels[label] for row, label in answered}
         assert np.mean(list(right.values())) == results["metrics"][split]["accuracy"]
 
     items: list[Any] = columns["sequence"]
@@ -143,7 +143,7 @@ def test_predict_and_pipelines_give_the_scores_of_the_run(
         parts = [[item] for item in items]
         if alone:
             symbols = get_discipline(task.discipline, 3 if "k-mers" in form else None)
-            parts = [windows.cut([item], symbols)[0] for item in items]  # type: ignore[union-attr]
+            parts = [windows.cut([item], symbols)[0] for item in items]
         if labels is None:
             given = [classify([part], **options)[0] for own in parts for part in own]
             values = answers(given, None)

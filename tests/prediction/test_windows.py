@@ -64,15 +64,12 @@ def test_probabilities_and_values_are_averaged() -> None:
 
 def test_a_run_scores_items_and_says_how_many_were_split(windowed_run: Path) -> None:
     run = Run.open_finished(windowed_run)
-    assert run.results is not None
     assert windowed_run.name == "seed-42-window-20-overlap-5"
     assert (run.specification["window"], run.specification["overlap"]) == (20, 5)
     assert run.results["counts"] == {"train": 42, "validation": 9, "test": 9}
     assert run.results["cut"] == {"train": 0, "validation": 0, "test": 0}
     assert sum(run.results["split"].values()) == 44  # of 21 bases and more
-    predictions = run.predictions("test")  # whose scores are compared with results.json
-    assert predictions is not None
-    assert predictions.logits.shape == (9, 2)
+    assert run.predictions("test").logits.shape == (9, 2)  # their scores are compared with results.json
     card = (run.model_dir / "README.md").read_text(encoding="utf-8")
     assert "Items of more than 20 symbols were read in windows of so many, of which two share at least 5" in card
     assert "were cut" not in card
@@ -126,7 +123,7 @@ def test_a_run_that_cuts_its_items_says_so_once(
     assert "--window 126 reads them whole" in noted
 
 
-def test_the_folder_of_a_specification_names_its_windows(tmp_path: Path) -> None:
+def test_the_folder_of_a_specification_names_its_windows() -> None:
     spec = RunSpec(window=500, overlap=100)
     assert spec.folder().name == "seed-42-window-500-overlap-100"
     assert RunSpec.from_json({**spec.to_json()}) == RunSpec(window=500, overlap=100, split="paper")

@@ -77,13 +77,10 @@ def test_pinned_multiberts_are_multiberts() -> None:
     commits = run_files.read_json(Path(hf_bertx.__file__).with_name("multiberts_commits.json"))
     assert len(set(commits.values())) == len(commits) == 47
     for name, commit in commits.items():
-        found = known_backbone(f"multiberts-{name}")
-        assert found is not None
-        assert found.revision == commit
+        assert known_backbone(f"multiberts-{name}").revision == commit
         assert re.fullmatch(r"[0-9a-f]{40}", commit)
-    unpinned = known_backbone("multiberts-seed_0-step_20k")
-    assert unpinned is not None
-    assert unpinned.revision is None, "the commit that is loaded stands in the record of a run"
+    unpinned = known_backbone("multiberts-seed_0-step_20k").revision
+    assert unpinned is None, "the commit that is loaded stands in the record of a run"
 
 
 def test_a_folder_told_takes_the_place_of_the_files_series(series: Path) -> None:
