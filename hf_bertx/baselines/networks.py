@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from datasets import Dataset
 from transformers import (
+    AutoConfig,
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
@@ -29,6 +30,7 @@ from .. import metrics, run_files
 from ..callbacks import RunRecordCallback
 from ..data.tokenized_data import tokenize, tokens_cut
 from ..disciplines import get_discipline
+from ..families import usable_positions
 from ..modeling_discipline import load_whole
 from ..registry import first_line
 from ..runs.model import write_model
@@ -110,9 +112,10 @@ def _encoder(task: Task, source: str | None) -> PreTrainedModel:
 
 
 def _encoder_tokenizer(task: Task, source: str | None) -> Any:
-    """The encoder's own tokenizer; it cuts to the task's length, or to its own limit if that is less."""
+    """The encoder's own tokenizer; it cuts to the task's length, or to what it or the model takes if that is less."""
     tokenizer = _loaded(AutoTokenizer.from_pretrained, source)
-    tokenizer.model_max_length = min(tokenizer.model_max_length, task.max_length)
+    positions = usable_positions(_loaded(AutoConfig.from_pretrained, source)) or task.max_length
+    tokenizer.model_max_length = min(tokenizer.model_max_length, task.max_length, positions)
     return tokenizer
 
 

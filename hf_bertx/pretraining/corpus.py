@@ -68,7 +68,7 @@ class Source:
         files: list[Path] = []
         for path in (Path(name).expanduser() for name in self.files):
             texts = path.is_dir() and self.discipline is None
-            inside = [p for p in paths_below(path) if p.suffix in (".txt", ".md")] if texts else [path]
+            inside = [p for p in paths_below(path) if p.suffix.lower() in (".txt", ".md")] if texts else [path]
             if not inside:
                 raise ValueError(f"{path}: holds no .txt or .md file")
             files += inside

@@ -290,14 +290,12 @@ def test_plus_tfm_is_fine_tuned_from_its_weights(converted: Path, proteins: str,
 
 @pytest.fixture(scope="module")
 def residue_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT whose tokenizer knows residues between blanks alone, as ProtBert's does."""
+    """A tiny BERT of 16 positions whose tokenizer knows residues between blanks alone, as ProtBert's does."""
     folder = tmp_path_factory.mktemp("residue-bert")
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"ACDEFGHIKLMNPQRSTVWY"]
     torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
-    )
-    BertModel(config).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)).save_pretrained(folder)
     tokenizer = BertTokenizer(vocab={word: i for i, word in enumerate(words)}, do_lower_case=False)
     tokenizer.save_pretrained(folder)
     return folder
@@ -312,7 +310,8 @@ def test_an_encoder_reads_letters_by_its_own_tokenizer(residue_bert: Path, prote
     assert [spaced[name][:] for name in ("sequence", "second_sequence")] == [["A C D K"], ["K D"]]
     assert as_written(rows, plus_tokenizer(20))["sequence"][:] == ["ACDK"]
     folder = run_baseline(spec_of(f"encoder:{residue_bert}", proteins), proteins, root=tmp_path, epochs=1)
-    assert json.loads((folder / "results.json").read_text())["steps"] == 2
+    results = json.loads((folder / "results.json").read_text())
+    assert (results["steps"], results["cut"]["test"]) == (2, 64), "of 22 tokens the encoder has positions for 16"
     card = (folder / "model" / "README.md").read_text()
     assert f"It started from `{residue_bert.name}`" in card
     assert "from scratch" not in card

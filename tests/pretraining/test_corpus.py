@@ -62,7 +62,7 @@ def test_a_data_set_of_several_configurations(tmp_path: Path) -> None:
 def test_a_folder_stands_for_its_text_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deep").mkdir()
     write(tmp_path / "deep" / "b.md", "word2")
-    write(tmp_path / "a.txt", "word1")
+    write(tmp_path / "a.TXT", "word1")
     write(tmp_path / "c.json", "{}")
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in (str(tmp_path), "~"):  # as in a file of options, of which no shell expands it
