@@ -124,7 +124,12 @@ class RunSpec:
             max_eval_items: larger test sets are drawn down to as many items, the same for every probe.
             class_weights: `balanced` lets each class weigh alike in the fit.
             **fields: `plan`, `kmer`, `window` and `overlap`, as for a training.
+
+        Raises:
+            ValueError: `items` is neither `all` nor a number from 2 on.
         """
+        if items != ALL and not (isinstance(items, int) and items >= 2):
+            raise ValueError(f"items is {items!r}; allowed: a number from 2 on, or {ALL}")
         options = {
             "layers": None if layers is None else list(layers),
             "permute_labels": permute_labels,

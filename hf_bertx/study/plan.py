@@ -192,17 +192,11 @@ def _probes(content: dict[str, Any], cells: Iterable[tuple]) -> Iterator[RunSpec
     unused = next((name for name in _NOT_OF_PROBES if content.get(name)), None)
     if unused is not None:
         raise ValueError(f"protocol {PROBE} does not use {unused}; a probe has tasks, arms, seeds and items")
-    sizes = content.get("items", ["all"])
-    if not isinstance(sizes, list) or not sizes or not all(_is_size(size) for size in sizes):
-        raise ValueError(f"items is {sizes!r}; give a list of numbers from 2 on or all, e.g. [100, all]")
+    sizes = list_of(content, "items", ["all"], (int, str))
     split = content.get("split") or "paper"
     for seed, task, backbone, arm, kmer in cells:
         for size in sizes:  # in this order features of an arm are computed once
             yield RunSpec.of_probe(task, arm, backbone, split, seed, items=size, kmer=kmer)
-
-
-def _is_size(size: Any) -> bool:
-    return size == "all" or (isinstance(size, int) and size is not True and size >= 2)
 
 
 def _baselines(

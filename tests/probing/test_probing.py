@@ -428,7 +428,7 @@ def test_a_study_of_probes_ends_with_nothing_to_do(
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("items: [1]", "items is .*; give a list of numbers from 2 on or all"),
+        ("items: [1]", "items is 1; allowed: a number from 2 on, or all"),
         ("items: 100", "items is 100; give a list"),
         ("fractions: [0.5]", "protocol probe does not use fractions"),
         ("overrides: {learning_rate: 1.0e-4}", "protocol probe does not use overrides"),

@@ -124,6 +124,8 @@ def test_as_many_workers_fit_as_the_memory_of_a_gpu_holds() -> None:
 def test_a_study_is_started_in_one_process(monkeypatch: pytest.MonkeyPatch, refusal: Any) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "this is one of 2; allowed: --launch 'accelerate launch" in refusal(main, "study", "table2-small")
+    message = refusal(main, "study", "table2-small", "--workers", "0")
+    assert message.endswith("--workers is 0; allowed: a whole number of at least 1")
 
 
 def test_an_archive_has_the_ending_of_one(refusal: Any) -> None:
