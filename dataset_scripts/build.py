@@ -251,7 +251,7 @@ def _tokenize(
 def _install(stage: Path, output: Path) -> None:
     """Adds the configurations of `output` that stay, writes the card of all of them, and swaps the folders.
 
-    A tokenized configuration goes when the rows that it was made from are built anew.
+    A tokenized configuration goes when the rows that it was made from change.
     """
     new = stage / _NEW / output.name
     if output.exists():
@@ -265,10 +265,13 @@ def _install(stage: Path, output: Path) -> None:
 def _keep(old: Path, new: Path) -> None:
     """Links into `new` what `old` holds, but for configurations that are made anew or whose rows are gone."""
     made = {path.stem for path in (new / BUILDS).iterdir()}
-    gone = set(made)
-    for path in (old / BUILDS).glob("*.json"):
+    gone, changed = set(made), {name for name in made if _files(old, name) != _files(new, name)}
+    for path in sorted((old / BUILDS).glob("*.json")):
         if path.stem not in made:
-            if read_record(path)["made_from"] in made or not (old / path.stem).is_dir():
+            if read_record(path)["made_from"] in changed:
+                logger.warning(f"{old / path.stem}: removed, because the rows that it was made from are others now")
+                gone.add(path.stem)
+            elif not (old / path.stem).is_dir():
                 gone.add(path.stem)
             else:
                 _link(str(path), str(new / BUILDS / path.name))
@@ -279,6 +282,12 @@ def _keep(old: Path, new: Path) -> None:
             shutil.copytree(path, new / path.name, symlinks=True, copy_function=_link)
         else:
             _link(str(path), str(new / path.name))
+
+
+def _files(folder: Path, config: str) -> Any:
+    """What is recorded of a configuration's files; None where its record is missing or damaged."""
+    with suppress(ValueError):
+        return read_record(folder / BUILDS / f"{config}.json")["files"]
 
 
 def _link(old: str, new: str) -> None:

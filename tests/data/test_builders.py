@@ -587,14 +587,17 @@ def test_tokenized_rows_train_a_plain_trainer(tmp_path: Path, tiny_backbone: Pat
     assert 0.3 < trainer.train().training_loss < 1.5
 
 
-def test_tokenized_rows_go_when_their_source_is_built_anew(tmp_path: Path, tiny_backbone: Path) -> None:
+def test_tokenized_rows_go_when_their_source_changes(tmp_path: Path, tiny_backbone: Path) -> None:
     raw = write(tmp_path / "raw", {"H3.txt": "".join(windows(40))})
     out = tmp_path / "out"
     build_dataset("dna-h3", out, raw_dir=raw, tokenized=str(tiny_backbone))
     ids = f"{tiny_backbone.name}-frequent"
     build_dataset("dna-h3", out, raw_dir=raw, split="authors")
     assert sorted(path.stem for path in (out / "builds").iterdir()) == sorted(["authors", "paper", ids])
-    build_dataset("dna-h3", out, raw_dir=raw, split="paper")
+    build_dataset("dna-h3", out, raw_dir=raw, tokenized=str(shutil.copytree(tiny_backbone, tmp_path / "other")))
+    held = ["authors", "other-frequent", "paper", ids]  # the rows are the same
+    assert sorted(path.stem for path in (out / "builds").iterdir()) == sorted(held)
+    build_dataset("dna-h3", out, raw_dir=raw, split="paper", seed=1)
     assert sorted(path.name for path in out.iterdir()) == ["README.md", "authors", "builds", "paper"]
     assert sorted(path.stem for path in (out / "builds").iterdir()) == ["authors", "paper"]
     assert ids not in (out / "README.md").read_text()
