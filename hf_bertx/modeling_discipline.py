@@ -124,13 +124,13 @@ class DisciplineClassificationMixin:
         kwargs.pop("trust_remote_code", None)  # never
         started_from = f"{source}@{revision}" if revision else source
         kwargs = {**RECORDS, "started_from": started_from, **kwargs, "reinit_embeddings": start == "re_emb"}
+        kwargs["revision"] = revision or "main"
         if start in ("pretrained", "re_emb", "shuffled"):
-            model = load_whole(cls, source, revision=revision or "main", dtype=torch.float32, **kwargs)
+            model = load_whole(cls, source, dtype=torch.float32, **kwargs)
             model.draw_output()
             if start == "shuffled":
                 model.shuffle_weights()
             return model
-        kwargs["revision"] = revision or "main"
         config, unknown = cls.config_class.from_pretrained(source, return_unused_kwargs=True, **kwargs)  # type: ignore[attr-defined]
         config.dtype = torch.float32
         config.started_as = start
@@ -146,9 +146,14 @@ class DisciplineClassificationMixin:
 
         Position and token-type embeddings stay. `model._init_weights(embedding)` would silently skip a loaded table,
         because loaded tensors are marked as initialised.
+
+        Raises:
+            ValueError: the table is not in memory as a whole, where drawing would change nothing.
         """
         self.name_or_path = ""  # so that an adapter never names weights that were replaced
         embedding = self.get_input_embeddings()  # type: ignore[attr-defined]
+        if embedding.weight.is_meta or not embedding.weight.numel():
+            raise ValueError("the word embeddings are offloaded, or in parts as of DeepSpeed ZeRO-3; load them whole")
         torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)
         if embedding.padding_idx is not None:
             embedding.weight[embedding.padding_idx].zero_()
@@ -266,11 +271,8 @@ class AutoModelForDisciplineClassification:
 
     @classmethod
     def from_config(cls, config: Any, **kwargs: Any) -> PreTrainedModel:
-        """A model with random weights, in the shape of a discipline config or a stock one.
-
-        Args:
-            **kwargs: what the stock `from_config` takes: `dtype`, `attn_implementation`.
-        """
+        """A model with random weights, in the shape of a discipline config or a stock one; `kwargs` as the stock
+        `from_config` takes them."""
         cls._class_of(None, {"config": config})
         model = transformers.AutoModelForSequenceClassification.from_config(as_discipline_config(config), **kwargs)
         if not isinstance(config, model.config_class):

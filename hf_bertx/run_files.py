@@ -64,7 +64,8 @@ def run_folder(
     if windows is not None:
         cut += f"-window-{windows[0]}" + (f"-overlap-{windows[1]}" if windows[1] else "")
     name = f"seed-{seed}{share}{grouped}{cut}{varied}"
-    return Path(protocol, task, backbone.strip("/").replace("/", "--"), arm, name)
+    # `./model` is no hidden folder, which reports would skip
+    return Path(protocol, task, backbone.strip("./").replace("/", "--") or "folder", arm, name)
 
 
 @contextmanager

@@ -58,6 +58,13 @@ def head(model: Any) -> torch.Tensor:
     return torch.cat([model.bert.pooler.dense.weight.flatten(), model.classifier.weight.flatten()]).detach()
 
 
+def test_a_table_that_is_not_in_memory_is_not_drawn() -> None:
+    with torch.device("meta"):
+        model = BertForDisciplineClassification(small_config("bert"))
+    with pytest.raises(ValueError, match="the word embeddings are offloaded"):
+        model.reinit_word_embeddings()
+
+
 def test_every_start_gets_the_same_head(tiny_backbone: Path) -> None:
     models = [BertForDisciplineClassification.from_backbone(str(tiny_backbone), s) for s in ("pretrained", "random")]
     models[0].bert.pooler.dense.weight.data *= 0.1  # shrunk by weight decay, as minilm-l6's

@@ -184,3 +184,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_last_whole_one(
     assert left == {f"checkpoint-{step}" for step in (4, 8, 12) if kept is not None and step <= kept}
     assert len(caplog.messages) == 3 - len(left)
     assert all("cannot be used: " in line and "\n" not in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name"),
+    [
+        ("./tiny", "tiny"),
+        ("../models/tiny/", "models--tiny"),
+        ("/a/tiny", "a--tiny"),
+        ("a/b", "a--b"),
+        (".", "folder"),
+    ],
+)
+def test_a_folder_of_runs_is_never_hidden(backbone: str, name: str) -> None:
+    folder = run_files.run_folder("recommended", "dna-h3", backbone, "bert", 0, 1.0, "paper", "")
+    assert folder == Path("recommended/dna-h3", name, "bert/seed-0")

@@ -24,13 +24,14 @@ import numpy as np
 import page
 from huggingface_hub import HfApi
 
-from hf_bertx.data.input_records import INPUT_ENDINGS, InputRecord, is_music
+from hf_bertx.data.input_records import INPUT_ENDINGS, Columns, InputRecord
+from hf_bertx.data.labels import LABEL_THRESHOLD, joined_labels
 from hf_bertx.hub_answers import advice
 from hf_bertx.prediction.attribution import METHODS, attribute
 from hf_bertx.prediction.inference import Chunk, SequenceClassifier
 from hf_bertx.prediction.loading import find_model
 from hf_bertx.prediction.mutations import draw, mutate
-from hf_bertx.prediction.prediction_rows import piece_votes
+from hf_bertx.prediction.prediction_rows import has_votes, piece_votes
 from hf_bertx.registry import one_line
 
 MODELS: tuple[str, ...] = ()  # Hub ids that the page offers without --model; a Space needs one
@@ -124,9 +125,17 @@ def _of_sequence(classifier: SequenceClassifier, sequence: str, method: str) -> 
         head = page.head(f"{logits[0]:.4g}")
         scores = page.note("A value in the units of the data that the model was trained on.")
     else:
-        head = page.head(classifier.labels[int(logits.argmax())])
+        head = page.head(_label(classifier, logits))
         scores = page.bars(dict(zip(classifier.labels, classifier.probabilities(logits).tolist(), strict=True)))
     return head + scores + _coloured(classifier, chunk, method)
+
+
+def _label(classifier: SequenceClassifier, logits: np.ndarray) -> str:
+    """The label of an item, or all of its labels."""
+    if classifier.multi_label:
+        given = classifier.probabilities(logits) >= LABEL_THRESHOLD
+        return joined_labels(given, classifier.labels) or "no label"
+    return classifier.labels[int(logits.argmax())]
 
 
 def _coloured(classifier: SequenceClassifier, chunk: Chunk, method: str) -> str:
@@ -146,6 +155,7 @@ def _of_mutations(classifier: SequenceClassifier, sequence: str) -> str:
 
 
 def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
+    voting = has_votes(classifier, path, Columns())
     records = list(islice(classifier.read(path), MOST_RECORDS + 1))
     more = len(records) > MOST_RECORDS
     rows, pieces, predicted = [], [], []
@@ -156,9 +166,9 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
             pieces.append(record.piece or "")
             predicted.append(best)
             score = f"{logits[0]:.4g}" if classifier.regression else f"{classifier.probabilities(logits)[best]:.3f}"
-            rows.append((record.id, "" if classifier.regression else classifier.labels[best], score))
+            rows.append((record.id, "" if classifier.regression else _label(classifier, logits), score))
     title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"
-    if is_music(path) and not classifier.regression:
+    if voting and not classifier.regression:
         (won,) = piece_votes(classifier.labels, np.array(predicted), pieces).values()
         title = f"{won['piece_label']}: {won['votes']} of {won['segments']} segments of {path.name}"
     limit = page.note(f"The first {MOST_RECORDS} records; `bertx predict` reads all.") if more else ""

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from conftest import ROOT
 from hub_server import File, HubServer, Repository
 from huggingface_hub import constants
 from python_processes import run_python
+from safetensors.torch import load_file, save_file
 from saved_models import classes, midi, saved
 
 from hf_bertx.data.input_records import InputRecord
@@ -59,6 +61,20 @@ def test_the_answer_is_of_all_windows(app: Any, tiny_backbone: Path, tmp_path: P
     html = ask(app, windowed, ROW)
     assert all(f"{score:.3f}" in html for score in classifier.probabilities(chunk.logits[0]))
     assert "The answer is the mean of 3 windows; these are the symbols of the first." in html
+
+
+def test_several_labels_are_all_said(app: Any, tiny_backbone: Path, tmp_path: Path) -> None:
+    fields = {**classes("a", "b", "c"), "problem_type": "multi_label_classification"}
+    model = saved(tiny_backbone, tmp_path / "several", "dna", **fields)
+    (tmp_path / "x.fasta").write_text(f">r\n{ROW}\n")
+    for bias, said in ((9.0, "a;b;c"), (-9.0, "no label")):
+        weights = load_file(model / "model.safetensors")
+        save_file(
+            {**weights, "classifier.bias": torch.full((3,), bias)}, model / "model.safetensors", {"format": "pt"}
+        )
+        app.load.cache_clear()
+        assert f'<p class="bx-head">{said}</p>' in ask(app, model, ROW)
+        assert f"<td>{said}</td>" in ask(app, model, file=tmp_path / "x.fasta")
 
 
 def test_every_mutation_is_drawn(app: Any, dna_model: Path) -> None:
