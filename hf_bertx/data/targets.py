@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..tasks import Task
-from .labels import split_labels
+from .labels import LABEL_SEPARATOR, split_labels
 from .row_checks import kind_of
 
 PROBLEMS = ("classification", "regression", "multi_label")
@@ -63,7 +63,7 @@ def problem_of(labels: Counter[str], stated: str | None, place: str, places: Map
 
     Raises:
         ValueError: an unknown problem, a target that is no number, labels that could be either, several labels at
-            once, fewer than two classes, or as many as items.
+            once, or divided otherwise than by `;`, fewer than two classes, or as many as items.
     """
     if stated is not None and stated not in PROBLEMS:
         raise ValueError(f"--problem is {stated!r}; allowed: {', '.join(PROBLEMS)}")
@@ -75,6 +75,9 @@ def problem_of(labels: Counter[str], stated: str | None, place: str, places: Map
             raise ValueError(f"{at[bad]}: the target is {bad!r}; allowed: a finite number, as 37.5{hint(bad)}")
         return problem
     if problem == "multi_label":
+        other = next((label for label in labels if re.search("[|,]", label)), None)
+        if other is not None and not any(LABEL_SEPARATOR in label for label in labels):
+            raise ValueError(f"{at[other]}: no label holds a ;, and {other!r} may be several; allowed: a;b")
         if len({part for label in labels for part in split_labels(label, at[label])}) < 2:
             raise ValueError(f"{place}: every record has the label {min(labels)!r}; a task needs two labels or more")
         return problem

@@ -357,6 +357,8 @@ def test_a_labels_file_is_used_or_refused(
         ("0.5 \u22120.5 \u22121.5", None, "write the minus sign as -"),
         ("0.1 0.2 <0.1", None, "'<0.1' is not a number"),
         ("3.5kcal 4.1kcal", None, "a target has to be finite, in plain decimal form; leave the unit out"),
+        ("a|b b", "multi_label", "f.csv: no label holds a ;, and 'a|b' may be several; allowed: a;b"),
+        ("a;b b|c", "multi_label", "multi_label"),
         ("a b a/b", None, "the label 'a/b' holds the label 'a'; pass --problem multi_label"),
         ("A A+ B", None, "classification"),
         ("['a'] ['b']", None, "pass --problem multi_label if items have several"),
