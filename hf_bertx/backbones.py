@@ -192,8 +192,8 @@ def resolve_backbone(name: str) -> ResolvedBackbone:
     known = known_backbone(name)
     if known is not None:
         packaged = _packaged_folder(known)
-        if packaged is not None and known.package is not None:
-            origin = f"the installed package {known.package[0]} (sha256 checked)"
+        if packaged is not None:
+            origin = f"the installed package {packaged.parent.name} (sha256 checked)"
             return ResolvedBackbone(name, str(packaged), known.revision, origin, known)
         at = f" at revision {known.revision[:12]}" if known.revision else ""
         return ResolvedBackbone(name, known.hub_id, known.revision, f"the Hub: {known.hub_id}{at}", known)

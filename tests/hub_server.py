@@ -34,6 +34,10 @@ class File:
         return hashlib.sha256(self.content).hexdigest()
 
     @property
+    def oid(self) -> str:
+        return self.sha256 if self.lfs else self.blob_id
+
+    @property
     def blob_id(self) -> str:
         """What git calls the file; of an LFS file, its pointer."""
         stored = self.content
@@ -219,11 +223,8 @@ class _Handler(BaseHTTPRequestHandler):
         content = value if isinstance(value, bytes) else json.dumps(value).encode()
         self.body()  # what is not read stands before the next request of a kept connection
         self.send_response(status)
-        for name, text in {
-            "Content-Type": "application/json",
-            "Content-Length": str(len(content)),
-            **(headers or {}),
-        }.items():
+        usual = {"Content-Type": "application/json", "Content-Length": str(len(content))}
+        for name, text in (usual | (headers or {})).items():
             self.send_header(name, text)
         self.end_headers()
         if self.command != "HEAD":
@@ -357,7 +358,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.reply(b"", 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit.id})
             return
         file = commit.files[path]
-        etag = f'"{file.sha256 if file.lfs else file.blob_id}"'
+        etag = f'"{file.oid}"'
         headers = {"X-Repo-Commit": commit.id, "ETag": etag}
         headers |= {"X-Linked-Etag": etag, "X-Linked-Size": str(len(file.content))} if file.lfs else {}
         self.reply(file.content, headers={"Content-Type": "application/octet-stream", **headers})
@@ -370,10 +371,8 @@ class _Handler(BaseHTTPRequestHandler):
         for file in self.json()["files"]:
             held = commit.files.get(file["path"])
             lfs = file["path"].endswith(LFS_SUFFIXES) or file["size"] >= LFS_BYTES
-            oid = None if held is None else held.sha256 if held.lfs else held.blob_id
-            answers.append(
-                {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False, "oid": oid}
-            )
+            answer = {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+            answers.append({**answer, "oid": None if held is None else held.oid})
         self.reply({"files": answers})
 
     def lfs_batch(self, repo: str, kind: str | None = None) -> None:

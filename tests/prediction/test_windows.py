@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_files import own_table, train_own
+from own_files import SHORT, own_table, train_own
 from saved_models import predict
 from scipy.special import expit, softmax
 from transformers import pipeline
@@ -106,17 +106,14 @@ def test_windows_that_are_not_allowed(
 def test_a_run_that_cuts_its_items_says_so_once(
     verb: str, tiny_backbone: Path, table: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    rows = table.read_text().replace("s59,", "s59," + "T" * 200)
-    (tmp_path / "long.csv").write_text(rows)
-    for name in ("validation.csv", "test.csv"):
-        (tmp_path / name).write_text(rows)
-    options: list[Any] = ["--backbone", tiny_backbone, "--output_dir", tmp_path / "runs", "--discipline", "dna"]
-    options += ["--train_file", tmp_path / "long.csv", "--validation_file", tmp_path / "validation.csv"]
-    options += ["--test_file", tmp_path / "test.csv", "--max_steps", 1, "--precision", "float32"]
+    argv = ["--backbone", str(tiny_backbone), "--output_dir", str(tmp_path / "runs"), "--discipline", "dna"]
+    for part in ("train", "validation", "test"):
+        (tmp_path / f"{part}.csv").write_text(table.read_text().replace("s59,", "s59," + "T" * 200))
+        argv += [f"--{part}_file", str(tmp_path / f"{part}.csv")]
     if verb == "probe":
-        train_command([*map(str, options[:-4]), "--quick"])
+        train_command([*argv, "--quick"])
     else:
-        assert main([*map(str, options)]) == 0
+        assert main([*argv, *SHORT]) == 0
     noted = caplog.text
     said = "1 of 60 training items (2%) are longer than the 128 tokens that the model reads"
     assert noted.count("longe") == noted.count(said) == 1
