@@ -48,8 +48,9 @@ def embed(
         raise ValueError(f"pool is {pooling!r}; allowed: {', '.join(POOLINGS)}")
     if layer is not None and not 0 <= layer <= layers:
         raise ValueError(f"layer is {layer}; the model has 0 (the embeddings) to {layers}")
-    restore(classifier.model)  # undoes a last layer that computes position 0 alone
     encoder = speed_up_prediction(classifier.model.base_model)
+    restore(encoder)  # undoes a last layer that computes position 0 alone
+    encoder = speed_up_prediction(encoder)
 
     def pooled(inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         states = encoder(**inputs, output_hidden_states=True).hidden_states[layers if layer is None else layer]

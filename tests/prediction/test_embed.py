@@ -11,6 +11,9 @@ from saved_models import classes, fasta, saved, sequences
 from transformers import AutoModel, AutoTokenizer
 
 from hf_bertx.cli import main
+from hf_bertx.data.input_records import InputRecord
+from hf_bertx.prediction.embedding import embed
+from hf_bertx.prediction.inference import SequenceClassifier
 
 
 def plain(model: Path, rows: list[str], layer: int, pooling: str) -> np.ndarray:
@@ -72,3 +75,13 @@ def test_what_cannot_be_embedded(
     file, output = fasta(tmp_path / "in.fasta", ["ACGT"]), tmp_path / "out.npy"
     assert message in refusal(main, "embed", dna_model, file, "--output", output, *options)
     assert not output.exists()
+
+
+def test_embedding_leaves_the_classifier_as_it_is(dna_model: Path) -> None:
+    classifier = SequenceClassifier.from_pretrained(dna_model, precision="float32")
+    records = [InputRecord(str(i), row, "") for i, row in enumerate(sequences(5))]
+    layers = [type(layer) for layer in classifier.model.bert.encoder.layer]
+    before = next(classifier.predict(records)).logits
+    next(embed(classifier, records))
+    assert [type(layer) for layer in classifier.model.bert.encoder.layer] == layers
+    assert np.array_equal(next(classifier.predict(records)).logits, before)
