@@ -204,12 +204,12 @@ class DisciplineTokenizer(PreTrainedTokenizer):
         padding, as_array = getattr(padding_strategy, "value", "do_not_pad"), return_tensors is not None
         width = padded_width(rows.lengths, padding, max_length, pad_to_multiple_of, as_array)
         given = {"token_type_ids": return_token_type_ids, "attention_mask": return_attention_mask}
-        wanted = {name for name, asked in given.items() if asked or (asked is None and name in self.model_input_names)}
+        names = {name for name, value in given.items() if value or (value is None and name in self.model_input_names)}
         ids: np.ndarray = self._encoder.id_by_code.take(rows.codes)
         columns: dict[str, tuple[np.ndarray | int, int]] = {"input_ids": (ids, self.pad_token_id)}
-        if "token_type_ids" in wanted:
+        if "token_type_ids" in names:
             columns["token_type_ids"] = rows.types, self.pad_token_type_id
-        if "attention_mask" in wanted:
+        if "attention_mask" in names:
             columns["attention_mask"] = 1, 0
         if return_special_tokens_mask:
             columns["special_tokens_mask"] = rows.special(), 1

@@ -72,6 +72,8 @@ def _convert(arguments: argparse.Namespace) -> None:
     if arguments.model == "antiberty":
         from ..baselines.conversion import convert_antiberty
 
+        if arguments.checkpoint is not None:
+            raise ValueError(f"antiberty is read from its installed package; leave {arguments.checkpoint} out")
         print(f"wrote {convert_antiberty(arguments.output)}")
         return
     from ..baselines.conversion import convert_plus_tfm

@@ -364,6 +364,10 @@ def test_without_antiberty_one_line_says_what_to_install(tmp_path: Path, refusal
     assert "pip install '.[antiberty]'" in refusal(main, "convert", "antiberty", "--output", tmp_path / "out")
 
 
+def test_a_file_is_no_part_of_antiberty(tmp_path: Path, refusal: Any) -> None:
+    assert "leave mine.pt out" in refusal(main, "convert", "antiberty", "mine.pt", "--output", tmp_path / "out")
+
+
 @pytest.mark.skipif(find_spec("antiberty") is None, reason="needs pip install '.[antiberty]' (95 MB)")
 def test_antiberty_is_read_without_its_code(tmp_path: Path) -> None:
     folder = convert_antiberty(tmp_path / "antiberty")
