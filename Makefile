@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-c
 DEMO_RUNS := runs/demo
 DEMO := --task dna-splice --backbone minilm-l6 --protocol recommended --seed 0
 # what ten minutes on two cores can train: a step takes 0.2 s with bfloat16 in hardware, three times that without
-EPOCHS := from hf_bertx.runs.precision import fast_bfloat16; print(5 if fast_bfloat16() else 2)
+EPOCHS := from hf_bertx.processor import fast_bfloat16; print(5 if fast_bfloat16() else 2)
 export PYTHONDONTWRITEBYTECODE :=
 export TOKENIZERS_PARALLELISM := false
 

@@ -57,6 +57,8 @@ def test_files_that_readme_and_makefile_name_exist() -> None:
         assert (ROOT / target).exists(), target
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert "--config_file accelerate_config.yaml train.py" in makefile  # accelerate does not look for it by itself
+    (epochs,) = re.findall(r"^EPOCHS := (.*)$", makefile, flags=re.M)
+    exec(epochs)  # a module that the demo imports has moved, if this fails
     config = yaml.safe_load((ROOT / "accelerate_config.yaml").read_text(encoding="utf-8"))
     assert config["distributed_type"] == "NO"  # MULTI_CPU would run one process and not say so
     assert config["num_processes"] == 1
