@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -139,8 +138,8 @@ def _checked_output(output: Path, name: str) -> Path:
         raise ValueError(f"--output {output} is {what}; it is replaced as a whole: name a folder below it")
     for path in sorted((output / BUILDS).glob("*.json")):
         held = name
-        with suppress(ValueError, KeyError, TypeError):  # a damaged record: it is built anew, or an error later
-            held = json.loads(path.read_text(encoding="utf-8"))["task"]["name"]
+        with suppress(ValueError):  # a damaged record: it is built anew, or an error later
+            held = read_record(path)["task"]["name"]
         if held != name:
             raise ValueError(f"--output {output} holds the data set {held}; allowed: another folder for {name}")
     return output

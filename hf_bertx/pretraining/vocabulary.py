@@ -96,8 +96,8 @@ def trained_tokenizer(
     record = folder / TRAINED_ON
     if folder.exists() and not record.is_file():
         raise ValueError(f"{folder}: holds no vocabulary of a pre-training, which would replace it; move it away")
-    asked = {"size": size, "text": source.key()}
-    if compared or (record.is_file() and run_files.read_json(record) == asked):
+    made_from = {"size": size, "text": source.key()}
+    if compared or (record.is_file() and run_files.read_json(record) == made_from):
         return BertTokenizer.from_pretrained(folder, trust_remote_code=False), None
     logger.warning(f"training a vocabulary of {size} entries")
     tokenizer = BertTokenizer(vocab=train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size))
@@ -105,6 +105,6 @@ def trained_tokenizer(
 
     def write(path: Path) -> None:
         tokenizer.save_pretrained(path)
-        run_files.write_json(path / TRAINED_ON, asked)
+        run_files.write_json(path / TRAINED_ON, made_from)
 
     return tokenizer, write
