@@ -140,7 +140,8 @@ def compare(
     if paired_seeds:
         samples = [(first - second, first_resampled - second_resampled)]
     item_part = float((first_resampled.mean(axis=1) - second_resampled.mean(axis=1)).var(ddof=1))
-    error, freedom = _standard_error(samples, item_part, items) if several else (float(np.sqrt(item_part)), np.inf)
+    alone = float(np.sqrt(item_part)), float(max(items - 1, 1))
+    error, freedom = _standard_error(samples, item_part, items) if several else alone
     if error < _ROUNDING:
         error, freedom = 0.0, np.inf
     difference = float(first.mean() - second.mean())

@@ -165,12 +165,20 @@ def test_one_seed_is_compared_over_items_alone() -> None:
     first, second = ((np.arange(300) < right)[None].astype(int) for right in (270, 210))
     found = compared(truth, first, second, paired=True)
     assert found.difference == pytest.approx(0.2)
-    assert (found.over, found.effect, found.degrees_of_freedom) == ("test items", None, None)
+    assert (found.over, found.effect, found.degrees_of_freedom) == ("test items", None, 299)
     # 60 of 300 items differ, all one way: standard error sqrt(0.2 * 0.8 / 300)
     assert found.standard_error == pytest.approx(0.0231, abs=0.002)
     assert found.p_value < 1e-6
     with pytest.raises(ValueError, match="1 and 2 seeds cannot be paired"):
         compared(truth, first, np.r_[second, second], paired=True)
+
+
+def test_one_seed_on_few_items_has_the_t_interval_of_the_items() -> None:
+    truth, first, second = np.ones(9, int), np.ones((1, 9), int), np.r_[np.zeros(4), np.ones(5)][None].astype(int)
+    found = compared(truth, first, second, paired=False, resamples=20_000)
+    differences = (first - second)[0]
+    assert found.standard_error == pytest.approx(differences.std() / 3, rel=0.05)
+    assert found.low == pytest.approx(4 / 9 - stats.t.ppf(0.975, 8) * found.standard_error)
 
 
 def test_arms_whose_seeds_answer_alike() -> None:
