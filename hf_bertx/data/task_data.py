@@ -69,6 +69,8 @@ class TaskData:
         if self.test_duplicates:
             split = self.task.test_split
             line += f"; copies of training items: {self.test_duplicates} of {len(self.splits[split])} {split} items"
+        if self.task.labels is not None and (several := several_labels(self.splits["train"])):
+            line += f"; training sequences that occur with several labels: {several}"
         if log is not None or line not in _LOGGED:
             _LOGGED.add(line)
             (log or logger.warning)(line)
@@ -260,6 +262,18 @@ def count_duplicates(train: Dataset, tested: Dataset) -> int:
     """How many tested items occur among the training items, letter for letter."""
     known = set(_items(train))
     return sum(item in known for item in _items(tested))
+
+
+def several_labels(rows: Dataset) -> int:
+    """How many sequences, or pairs of them, occur letter for letter with more than one label."""
+    first: dict[Any, Any] = {}
+    return len(
+        {
+            item
+            for item, label in zip(_items(rows), rows["label"][:], strict=True)
+            if first.setdefault(item, label) != label
+        }
+    )
 
 
 def _items(rows: Dataset) -> Iterable[Any]:

@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,18 @@ def test_copies_in_the_test_set_are_said(tmp_path: Path, capsys: pytest.CaptureF
     data.log_summary(lines.append)
     assert lines[0].endswith(", 9 test; copies of training items: 4 of 9 test items")
     assert data.origin == "the folder promoters"
+
+
+def test_a_sequence_with_two_labels_is_said(tmp_path: Path) -> None:
+    (tmp_path / "u.csv").write_text("sequence,label\nAC,a\nAC,b\nAC,b\nGT,a\nGT,a\nCA,b\n")
+    folder = build(tmp_path / "promoters", "ab")
+    lines: list[str] = []
+    data = load_task_data(get_task(str(folder)), data_dir=str(folder))
+    train = Dataset.from_csv(str(tmp_path / "u.csv"), cache_dir=str(tmp_path / "cache"))
+    for found in (data, replace(data, splits={**data.splits, "train": train}, test_duplicates=0)):
+        found.log_summary(lines.append)
+    assert "labels" not in lines[0]
+    assert lines[1].endswith("; training sequences that occur with several labels: 1")
 
 
 def test_other_groups_of_a_users_own_are_other_data(built: Path, tmp_path: Path) -> None:
