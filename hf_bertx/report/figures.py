@@ -17,6 +17,7 @@ from .formatting import grouped
 
 DPI = 192  # two dots a CSS pixel
 _CHARACTERS_AN_INCH = 15  # of the line at the foot, 8 points high
+_TITLE_CHARACTERS_AN_INCH = 11  # bold, 10 points high
 # `parse_math`: a `$` in a label is a dollar, not a formula. `hashsalt`: the same figure gives the same file.
 _STYLE = {
     "font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": LINE,
@@ -51,7 +52,8 @@ def _save_grid(panels: Sequence[Panel], note: str, path: Path, columns: int) -> 
 
     rows = math.ceil(len(panels) / columns)
     width, height = (max(panel.size[i] for panel in panels) for i in (0, 1))
-    head = 0.28 + 0.16 * max(panel.title.count("\n") for panel in panels)
+    titles = [_wrapped(panel) for panel in panels]
+    head = 0.28 + 0.16 * max(title.count("\n") for title in titles)
     lines = textwrap.wrap(note, int(_CHARACTERS_AN_INCH * width * columns))
     foot = 0.11 + 0.14 * len(lines) if lines else 0.0
     with styled():
@@ -63,8 +65,14 @@ def _save_grid(panels: Sequence[Panel], note: str, path: Path, columns: int) -> 
             row, column = divmod(i, columns)
             top = (rows - row) * (height + head) + foot
             axis = _axis(figure, panel, column * width, top - head - panel.size[1])
-            axis.set_title(panel.title, fontsize=10, fontweight="bold", loc="left")
+            axis.set_title(titles[i], fontsize=10, fontweight="bold", loc="left")
         return save_figure(figure, path)
+
+
+def _wrapped(panel: Panel) -> str:
+    """The title in lines that end where the panel does."""
+    room = int(_TITLE_CHARACTERS_AN_INCH * (panel.size[0] - panel.margins[0]))
+    return "\n".join(part for line in panel.title.split("\n") for part in textwrap.wrap(line, room))
 
 
 def save_figure(figure: Any, path: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Figure 3: score by step of pre-training, what stands beside it, and the share of the gain at 2% of the steps."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,14 @@ def test_a_setup_stands_in_titles_where_panels_differ(report: Report) -> None:
     shown, note = with_setups(panels)
     titles = {"splice\nout/small, recommended, paper", "splice\nmultiberts, recommended, paper"}
     assert ({panel.title for panel in shown}, note) == (titles, "")
+
+
+def test_long_titles_stay_in_their_panel(report: Report, tmp_path: Path) -> None:
+    panels = [replace(panel, setup=f"{panel.setup}, at most {n} test items") for n, panel in enumerate(report.panels)]
+    for path in save_figures(panels, tmp_path):
+        if path.suffix == ".svg":
+            lines = re.findall(r"weight: 700[^>]*>([^<]+)<", path.read_text())
+            assert 0 < max(map(len, lines)) <= 40
 
 
 def test_one_checkpoint_is_no_figure_but_has_a_loss_curve(tmp_path: Path) -> None:
