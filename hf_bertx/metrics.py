@@ -59,10 +59,17 @@ def average_precision(scores: np.ndarray, references: np.ndarray) -> float:
         scores: of shape `(items, classes)`: the higher, the likelier is the class.
         references: class numbers of shape `(items,)`, or rows of 0 and 1 for items with several labels. A class
             without an item is left out; 0.0 where no item has a label.
+
+    Raises:
+        ValueError: a class number without a column of scores.
     """
     from sklearn.metrics import average_precision_score
 
     of_class = references if references.ndim == 2 else references[:, None] == np.arange(scores.shape[1])
+    if references.ndim == 1 and not (known := of_class.any(axis=1)).all():
+        raise ValueError(
+            f"auprc: reference {references[~known][0]:g} has no scores; there are those of {scores.shape[1]} classes"
+        )
     each = [average_precision_score(of_class[:, i], scores[:, i]) for i in np.flatnonzero(of_class.any(axis=0))]
     return float(np.mean(each)) if each else 0.0
 
@@ -221,14 +228,18 @@ def score(
         ValueError: the task votes and there are no groups, the segments of a piece disagree about its class, or an
             answer is not a number.
     """
+    from scipy.special import log_softmax
+
     true, logits = np.asarray(references), np.asarray(logits, dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(axis=1))
     if len(bad):
         raise ValueError(f"item {bad[0]}: the model answers with what is not a number (nan or infinity)")
     predicted = logits.reshape(-1) if task.regression else logits > 0 if task.multi_label else logits.argmax(axis=-1)
     if not task.votes:
+        # a logit of one class says nothing without those of the others; several labels are independent
+        sure = logits if task.multi_label else log_softmax(logits.astype(np.float64), axis=-1)
         return {
-            name: SCORED[name](logits, true) if name in SCORED else compute(name, predicted, true)
+            name: SCORED[name](sure, true) if name in SCORED else compute(name, predicted, true)
             for name in task.metrics
         }
     if groups is None:

@@ -80,9 +80,13 @@ def test_auprc_is_the_mean_of_average_precisions() -> None:
     logits = np.array([[0.0, 4.0], [0.0, 3.0], [0.0, 2.0], [0.0, 1.0]])
     logits[:, 0] = -logits[:, 1]
     # b ranks first and third of its own, (1 + 2/3) / 2; a likewise from the other end
-    assert score(task, logits, [1, 0, 1, 0], None) == pytest.approx({"accuracy": 0.5, "auprc": 5 / 6})
+    for added in (0.0, [[1.0], [9.0], [3.0], [5.0]]):  # to all logits of an item: its probabilities are the same
+        found = score(task, logits + added, [1, 0, 1, 0], None)
+        assert found == pytest.approx({"accuracy": 0.5, "auprc": 5 / 6})
     one = evaluate.load(evaluate_module(), "auprc")
     assert one.compute(predictions=logits.tolist(), references=[1, 0, 1, 0])["auprc"] == pytest.approx(5 / 6)
+    with pytest.raises(ValueError, match="auprc: reference 1 has no scores; there are those of 1 classes"):
+        one.compute(predictions=[[0.9], [0.1]], references=[1, 0])
 
 
 def test_evaluate_loads_the_module_without_a_network() -> None:

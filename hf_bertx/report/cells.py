@@ -93,7 +93,12 @@ class Cell:
     @property
     def fingerprint(self) -> str:
         """Of the data that all runs of the cell were made from."""
-        return (self.runs or self.others)[0].fingerprint
+        return self.first.fingerprint
+
+    @property
+    def first(self) -> Run:
+        """One of the runs, finished if any is."""
+        return (self.runs or self.others)[0]
 
     @property
     def is_baseline(self) -> bool:

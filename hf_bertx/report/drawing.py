@@ -104,6 +104,16 @@ def draw_line(axis: Any, name: str, at: Sequence[float], mean: Any, low: Any, hi
     axis.plot(at, mean, **{"label": name, **style, **line})
 
 
+def draw_legend(axis: Any, **options: Any) -> None:
+    """The legend of a panel; of more than eight lines in two columns above these, which it would hide."""
+    rows = (len(axis.get_legend_handles_labels()[1]) + 1) // 2
+    if rows > 4:
+        low, high = axis.get_ylim()
+        axis.set_ylim(low, high + 0.12 * rows * (high - low))
+        options = {"loc": "upper left", "ncols": 2, "fontsize": 6.5, "labelspacing": 0.2, "columnspacing": 1}
+    axis.legend(**options)
+
+
 def draw_floor(axis: Any, cell: Cell, floors: Floors) -> None:
     """The score of the best constant answer to the items of a cell, as a dotted line."""
     floor = floors.get(cell.test_items)

@@ -77,6 +77,11 @@ def short_name(task: Task) -> str:
     return task.name.partition("-")[2] if task.name in TASKS else task.name
 
 
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many characters; of a longer one the beginning and the last nine."""
+    return name if len(name) <= most else f"{name[: most - 10]}…{name[-9:]}"
+
+
 def shown_backbone(name: str) -> str:
     """A Hub id or a short name as it is; the last part of a folder, since the rest of its path is private."""
     hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@\w+)?", name) and not name.startswith(".")

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import metrics
 from ..arms import BASELINE
-from ..runs.run import Run, drawn_together, same_items
+from ..runs.run import OF_TASK, Run, drawn_together, same_items
 from ..tasks import TASKS
 from . import statistics
 from .cells import LITTLE, Cell, Column, lowest_score, permuted
@@ -33,7 +33,7 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     records = list(records)
     for record in records:
         _check_selection(record)
-    groups = grouped(records, lambda record: record.cell).values()
+    groups = grouped(records, lambda record: (record.cell, made_of(record)[1:])).values()
     for runs in groups:
         _check_alike(runs)
     siblings = grouped(groups, _arm_in_column).values()
@@ -47,25 +47,32 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
 def _arm_in_column(runs: list[Run]) -> tuple:
     specification = runs[0].specification
     column = Column(*map(specification.get, Column._fields))
-    return permuted(specification), specification["arm"], runs[0].fingerprint, column
+    return permuted(specification), specification["arm"], made_of(runs[0]), column
+
+
+def made_of(run: Run) -> tuple[tuple[str, Any], ...]:
+    """The data of a run, and what of its task affects its scores, with names: equal within a column or table."""
+    names = (name for name in OF_TASK if name != "max_length")  # of windows, which an arm may have
+    return ("data", run.fingerprint[:8]), *((name, getattr(run.task, name)) for name in names)
 
 
 def _name_data_sets(cells: list[Cell]) -> list[Cell]:
-    """Where a task and split has cells of several data sets, the split is named after the data, so that cells of
-    different data never stand in one column."""
+    """Where a task and split has cells of several data sets, metrics or the like, the split is named after these, so
+    that such cells never stand in one column."""
 
-    def data_sets(cell: Cell) -> tuple:
+    def place(cell: Cell) -> tuple:
         return cell.task.name, cell.specification["split"]
 
-    several = {
-        key for key, alike in grouped(cells, data_sets).items() if len({cell.fingerprint for cell in alike}) > 1
-    }
-    return [
-        replace(c, specification={**c.specification, "split": f"{c.specification['split']}, data {c.fingerprint[:8]}"})
-        if data_sets(c) in several
-        else c
-        for c in cells
-    ]
+    def named(cell: Cell, alike: list[Cell]) -> Cell:
+        others = [made_of(other.first) for other in alike]
+        differs = [
+            f"{name} {value}" for name, value in made_of(cell.first) if any((name, value) not in o for o in others)
+        ]
+        split = ", ".join([cell.specification["split"], *differs])
+        return replace(cell, specification={**cell.specification, "split": split})
+
+    beside = grouped(cells, place)
+    return [named(cell, beside[place(cell)]) for cell in cells]
 
 
 def _mark_largest(cells: list[Cell]) -> list[Cell]:

@@ -11,8 +11,19 @@ from ..backbones import pretraining_step
 from ..runs.run import Run
 from .cells import Cell, Floors
 from .comparisons import ArmComparison, at_main_size
-from .drawing import INK, Kind, Panel, arm_style, draw_floor, draw_line, metric_name, panel_title, score_label
-from .formatting import grouped, percent, share_of_data, short_name
+from .drawing import (
+    INK,
+    Kind,
+    Panel,
+    arm_style,
+    draw_floor,
+    draw_legend,
+    draw_line,
+    metric_name,
+    panel_title,
+    score_label,
+)
+from .formatting import grouped, percent, share_of_data, short_name, shortened
 
 COMPARISONS = Kind(
     "comparisons",
@@ -118,7 +129,7 @@ def _curve_panel(kind: Kind, column: list[Cell]) -> Panel | None:
         label = "training loss" if kind is LOSS else f"{metric_name(metric)} on validation"
         axis.set(xlabel="training step", ylabel=label)
         axis.set_ylim(bottom=min(0.0, min(float(values.min()) for _, _, values in lines)))
-        axis.legend()
+        draw_legend(axis)
 
     return Panel(kind, panel_title(column[0]), draw, column[0].setup)
 
@@ -146,7 +157,7 @@ def _fraction_panel(lines: dict[str, list[Cell]], floors: Floors) -> Panel:
         draw_floor(axis, first, floors)
         axis.set_xticks(range(len(places)), [f"{100 * place:g}%" for place in places])
         axis.set(xlabel="share of the training data", ylabel=score_label(first.task))
-        axis.legend()
+        draw_legend(axis)
 
     return Panel(FRACTIONS, short_name(first.task), draw, first.setup)
 
@@ -160,7 +171,7 @@ def _calibration_panel(column: list[Cell]) -> Panel:
             axis.plot(100 * sure, 100 * right, label=f"{cell.name}, ECE {percent(calibration.error)}", **style)
             axis.scatter(100 * sure, 100 * right, s=4 + 60 * count / count.sum(), color=style["color"], lw=0)
         axis.set(xlabel="confidence of the model, %", ylabel="correct answers, %", ylim=(-3, 103))
-        axis.legend(loc="upper left")
+        draw_legend(axis, loc="upper left")
 
     return Panel(CALIBRATION, panel_title(column[0]), draw, column[0].setup)
 
@@ -179,7 +190,7 @@ def _confusion_panel(cell: Cell) -> Panel:
     counts = confusion(cell)
     present = np.flatnonzero(counts.sum(axis=0) + counts.sum(axis=1))  # classes that occur or are predicted
     counts, names = counts[np.ix_(present, present)], [(cell.task.labels or ())[i] for i in present]
-    labels = [name if len(name) <= 22 else name[:21] + "…" for name in names]
+    labels = [shortened(name, 22) for name in names]
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     longest, named = max(map(len, labels)), len(labels) <= 12
 
@@ -216,7 +227,7 @@ def _comparison_panels(tests: Iterable[ArmComparison]) -> list[Panel]:
 
 def _comparison_panel(family: list[ArmComparison]) -> Panel:
     first, second = family[0].cells
-    tasks = [short_name(test.first.task) for test in family]
+    tasks = [shortened(short_name(test.first.task), 30) for test in family]
     color = arm_style(first.name)["color"]
 
     def draw(axis: Any) -> None:
@@ -226,7 +237,7 @@ def _comparison_panel(family: list[ArmComparison]) -> Panel:
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2.2, alpha=1 if sure else 0.55)
             axis.plot(100 * c.difference, place, "o", ms=6, color=color, mfc=color if sure else "none")
         axis.set_yticks(range(len(tasks)), tasks)
-        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel=f"test score x 100: {first.name} minus {second.name}")
+        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="difference of the test score x 100")
 
     title = f"{first.name} − {second.name}" + share_of_data(first.fraction)  # noqa: RUF001
     margins = (0.3 + 0.07 * max(map(len, tasks)), 0.48)

@@ -121,7 +121,8 @@ def _table(number: str, setup: _Setup, cells: list[Cell], baselines: list[Cell],
     backbone, protocol, split, limit, _ = setup
     candidates = {cell.task.name: cell.task for cell in cells} if number == "other" else TASKS
     tasks = {name: task for name, task in candidates.items() if table_number(task) == number}
-    rows = _paper_rows(tasks, cells, "ALBERT" if "albert" in backbone.lower() else "BERT", protocol == PROBE)
+    model = "ALBERT" if "albert" in shown_backbone(backbone).lower() else "BERT"
+    rows = _paper_rows(tasks, cells, model, protocol == PROBE)
     taken = {(row.arm, row.fraction) for row in rows}
     further = [row for row in _rows_beside("arm", tasks, cells) if (row.arm, row.fraction) not in taken]
     rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))

@@ -63,7 +63,8 @@ class Survival:
     @property
     def median(self) -> float | None:
         steps, share = self.curve
-        return float(steps[np.argmax(share <= 0.5)]) if (share <= 0.5).any() else None
+        half = share <= 0.5 + 1e-9  # a product, which rounding may put above one half
+        return float(steps[np.argmax(half)]) if half.any() else None
 
     @property
     def never(self) -> tuple[float, Interval]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..tasks import Task
 from .cells import Cell, Floors, lowest_score
-from .drawing import BAND, Kind, Panel, draw_floor, draw_line, score_label
+from .drawing import BAND, Kind, Panel, draw_floor, draw_legend, draw_line, score_label
 from .formatting import grouped, setup, short_name
 from .statistics import seed_interval
 
@@ -69,7 +69,7 @@ def _layers_panel(column: Sequence[Cell]) -> Panel:
             _draw(axis, name, layers, [[scores[layer] for scores in by_run] for layer in layers], task)
         axis.set_xlabel(f"layer (0: embeddings), {size:,} training items")
         axis.set_ylabel(score_label(task, task.test_split if tested else "validation"))
-        axis.legend(ncols=2)
+        draw_legend(axis, ncols=2)
 
     return Panel(LAYERS, short_name(task), draw, _setup(column[0]))
 
@@ -85,6 +85,6 @@ def _sizes_panel(lines: dict[str, list[Cell]], floors: Floors) -> Panel:
         axis.set(xscale="log", xlabel="training items", ylabel=score_label(first.task))
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)
         axis.minorticks_off()
-        axis.legend(ncols=2)
+        draw_legend(axis, ncols=2)
 
     return Panel(SIZES, short_name(first.task), draw, _setup(first))

@@ -10,7 +10,7 @@ from ..protocols import PROBE
 from ..runs.run import Run
 from .comparisons import OF_AN_ARM
 from .formatting import grouped, items_of_data, limit_of_items, markdown_table, markdown_text
-from .make_cells import flat_specification
+from .make_cells import flat_specification, made_of
 from .records import RunsFolder
 
 _COLUMN = ("task", "protocol", "backbone", "split", "fraction", "precision")
@@ -24,7 +24,7 @@ def tables(runs: RunsFolder) -> list[dict[str, Any]]:
     def identity(record: Run) -> tuple[str, ...]:
         shared = {name: value for name, value in flat_specification(record).items() if name not in OF_AN_ARM}
         columns = (str(record.specification.get(name)) for name in _COLUMN)
-        return (*columns, record.fingerprint, json.dumps(shared, sort_keys=True))
+        return (*columns, str(made_of(record)), json.dumps(shared, sort_keys=True))
 
     return [_table(group, runs) for _, group in sorted(grouped(runs.records, identity).items())]
 

@@ -10,7 +10,7 @@ from ..tasks import TASKS, Task
 from .cells import LITTLE, Cell, best_baseline
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Kind, Panel
-from .formatting import bracketed, grouped, markdown_table, method_name, percent, short_name, shown_backbone
+from .formatting import bracketed, grouped, markdown_table, method_name, percent, short_name, shortened, shown_backbone
 from .paper_tables import FLOOR, PaperRow, PaperTable, ours_text
 from .records import Planned
 
@@ -196,7 +196,7 @@ def worth_panels(tests: Iterable[ArmComparison]) -> list[Panel]:
 def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
     tasks = list({test.first.task.name: test.first.task for test in members}.values())
     methods = list(dict.fromkeys(test.first.method for test in members))
-    names = [plain_name(task) for task in tasks]
+    names = [shortened(plain_name(task), 26) for task in tasks]
 
     def draw(axis: Any) -> None:
         axis.axvline(0, color=INK, lw=1)
@@ -214,7 +214,7 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
             axis.plot([], [], "os^v"[number % 4], color=COLORS[number % len(COLORS)], label=name)
         axis.plot([], [], "D", color=COLORS[7], mfc="none", label="paper, BERT-base")
         axis.set_yticks(range(len(tasks)), names)
-        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="pre-trained minus random start, score x 100")
+        axis.set(ylim=(len(tasks) - 0.4, -0.6), xlabel="pre-trained minus random, score x 100")
         axis.legend(loc="best")
 
     margins = (0.3 + 0.07 * max(map(len, names)), 0.48)

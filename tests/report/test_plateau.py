@@ -89,6 +89,9 @@ def test_curves_shares_and_log_rank_tests(tmp_path: Path) -> None:
     # expected of `bert`: 3/6 + 2/5 + 1/4 = 1.15; variance 0.25 + 0.24 + 0.1875 = 0.6775
     assert tests["bert", "rand"].statistic == pytest.approx((2 - 1.15) / np.sqrt(0.6775))
     assert tests["unused", "rand"].p_holm is not None
+    half = replace(curves[0], steps=np.arange(1.0, 25.0), left=np.arange(24) < 12)
+    assert half.curve[1][11] > 0.5  # by rounding
+    assert half.median == 12
 
 
 @pytest.mark.parametrize(("step", "text"), [(None, "no run left"), (20, "no test")])

@@ -15,6 +15,7 @@ import pytest
 from conftest import ROOT
 from file_damage import damage, edit
 from made_runs import make_failure, make_items, make_run, make_study, make_study_runs
+from matplotlib.figure import Figure
 
 from hf_bertx import run_files
 from hf_bertx.arms import ARMS
@@ -23,7 +24,7 @@ from hf_bertx.cli import main
 from hf_bertx.report.cells import floors
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
-from hf_bertx.report.figures import inline_svg
+from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.formatting import shown_backbone
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.page import page
@@ -118,6 +119,21 @@ def test_arms_on_different_data_stand_apart(tmp_path: Path) -> None:
     assert "paper, data ffffffff" in shown
     page = write_report(root, tmp_path / "out")[0].parent / "index.html"
     assert "paper, data ffffffff" in page.read_text()
+
+
+def test_runs_of_one_task_by_different_metrics_stand_apart(tmp_path: Path) -> None:
+    """As own data does that was given again with another `--metric`."""
+    metric = {0: "accuracy", 1: "accuracy", 2: "mcc"}
+    for arm, seed in (("bert", 0), ("bert", 1), ("bert", 2), ("rand", 2)):
+        order = make_run(tmp_path, arm=arm, seed=seed) / "run.json"
+        edit(order, lambda c, name=metric[seed]: c["task"].update(metric=name, extra_metrics=["accuracy", "mcc"]))
+    report = build_report(read_runs(tmp_path), resamples=20)
+    assert [(cell.name, cell.task.metric, len(cell.scores), cell.chosen) for cell in report.cells] == [
+        ("bert", "accuracy", 2, True), ("bert", "mcc", 1, True), ("rand", "mcc", 1, True)
+    ]  # fmt: skip
+    assert [test.first.column.split for test in report.tests] == ["paper, metric mcc"]
+    assert sorted(floor.mean > 0 for floor in report.floors.values()) == [False, True]  # of accuracy alone
+    assert sorted(table["metrics"][0] for table in tables(report.runs)) == ["accuracy", "mcc"]
 
 
 @pytest.mark.parametrize(
@@ -326,6 +342,9 @@ def test_the_papers_tables_stand_beside_ours(report: Report, tmp_path: Path) -> 
     (table,) = paper_tables(cells, floors(cells))  # a task that the paper does not have
     assert (table.number, [task.name for task in table.tasks], table.expected) == ("other", ["promoters"], 0)
     assert [row.label for row in table.rows] == ["bert", "floor"]
+    make_run(tmp_path / "home", backbone="/home/albert/models/mine")  # no ALBERT
+    cells = make_cells(collect_runs(tmp_path / "home"), resamples=10)
+    assert [table.filled for table in paper_tables(cells, floors(cells))] == [1]
 
 
 @pytest.mark.parametrize(
@@ -370,6 +389,21 @@ def test_pictures_of_a_page_take_its_colors(report: Report) -> None:
         assert set(re.findall(r'(?:url\(|href=")#([^)"]*)', text)) <= set(own)
         ids += own
     assert len(ids) == len(set(ids)) > 7
+
+
+def test_figures_of_many_arms_and_of_long_names(tmp_path: Path) -> None:
+    for arm in list(ARMS)[:12]:
+        edit(make_run(tmp_path / "runs", arm=arm, items=20) / "run.json", lambda c: c["task"].update(name="n" * 90))
+    for arm in ("bert", "rand"):
+        make_run(tmp_path / "runs", "dna-h3", arm, items=20)
+    panels = build_report(read_runs(tmp_path / "runs"), resamples=10).panels
+    shown = {panel.kind.name: panel for panel in panels if panel.kind.name == "worth" or "n" in panel.title}
+    assert {"worth", "comparisons", "loss", "confusion"} <= set(shown)
+    texts = [path.read_text() for path in save_figures(list(shown.values()), tmp_path) if path.suffix == ".svg"]
+    assert 15 < max(len(name) for text in texts for name in re.findall("n+", text)) < 45  # as wide as its panel
+    axis = Figure().subplots()
+    shown["loss"].draw(axis)
+    assert axis.get_ylim()[1] > 1.5 * max(max(line.get_ydata()) for line in axis.get_lines())  # room for the legend
 
 
 def test_no_two_arms_look_alike() -> None:
