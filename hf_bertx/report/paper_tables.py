@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,11 +104,17 @@ def table_number(task: Task) -> str:
 def paper_tables(cells: Sequence[Cell], floors: Floors) -> list[PaperTable]:
     """One table for each of the paper's two (and one for other tasks), backbone, protocol and split that have runs.
 
-    Checkpoints in the middle of pre-training are left out: they make Figure 3.
+    Trained models come first, then probes by their number of training items. Checkpoints in the middle of
+    pre-training are left out: they make Figure 3.
     """
     shown = [c for c in cells if not c.is_baseline and pretraining_step(c.specification["backbone"]) is None]
     groups = grouped(shown, lambda cell: (table_number(cell.task), _setup(cell)))
-    order = sorted(groups, key=lambda key: list(_TITLES).index(key[0]))
+
+    def place(key: tuple[str, _Setup]) -> tuple[int, bool, float]:
+        number, (_, protocol, _, _, items) = key
+        return list(_TITLES).index(number), protocol == PROBE, math.inf if items in (None, "all") else float(items)
+
+    order = sorted(groups, key=place)
     baselines = [cell for cell in cells if cell.is_baseline]
     return [_table(*key, groups[key], baselines, floors) for key in order]
 
