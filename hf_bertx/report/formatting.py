@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -80,6 +81,11 @@ def short_name(task: Task) -> str:
 def shortened(name: str, most: int) -> str:
     """A name of at most so many characters; of a longer one the beginning and the last nine."""
     return name if len(name) <= most else f"{name[: most - 10]}…{name[-9:]}"
+
+
+def probe_place(protocol: str, items: int | str | None) -> tuple[bool, float]:
+    """Where a method stands: trained models first, then probes by their training items."""
+    return protocol == PROBE, math.inf if items in (None, "all") else float(items)
 
 
 def shown_backbone(name: str) -> str:

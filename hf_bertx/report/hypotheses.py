@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .cells import LITTLE, Cell
 from .comparisons import FEWEST_RUNS, ArmComparison
-from .formatting import bracketed, grouped, markdown_table, percent, setup, share_of_data, short_name
+from .formatting import bracketed, grouped, markdown_table, percent, setup, probe_place, share_of_data, short_name
 from .plateau import FEWEST_RUNS as FEWEST_ON_PLATEAU
 from .plateau import PlateauTest
 from .statistics import SIGNIFICANT
@@ -183,8 +182,8 @@ def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
 
 def _at_a_glance(judgements: Sequence[Judgement]) -> str:
     def place(judgement: Judgement) -> tuple[bool, float]:
-        items = judgement.cell.specification.get("items", "all")
-        return not judgement.cell.is_probe, math.inf if items == "all" else items
+        probed, size = probe_place(judgement.cell.specification["protocol"], judgement.cell.specification.get("items"))
+        return not probed, size
 
     methods = grouped(sorted(judgements, key=place), lambda each: each.cell.method + share_of_data(each.cell.share))
     by_method = {name: {each.hypothesis.name: each for each in members} for name, members in methods.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +19,7 @@ from .formatting import (
     items_of_data,
     markdown_table,
     percent,
+    probe_place,
     share_of_data,
     short_name,
     shown_backbone,
@@ -112,7 +112,7 @@ def paper_tables(cells: Sequence[Cell], floors: Floors) -> list[PaperTable]:
 
     def place(key: tuple[str, _Setup]) -> tuple[int, bool, float]:
         number, (_, protocol, _, _, items) = key
-        return list(_TITLES).index(number), protocol == PROBE, math.inf if items in (None, "all") else float(items)
+        return list(_TITLES).index(number), *probe_place(protocol, items)
 
     order = sorted(groups, key=place)
     baselines = [cell for cell in cells if cell.is_baseline]

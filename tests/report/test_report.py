@@ -509,7 +509,7 @@ def test_probes_of_several_sizes_are_told_apart(tmp_path: Path) -> None:
             edit(results, tried=[{"layer": 1, "pooling": "mean", "test": 0.5}], train_items=size)
     report = build_report(read_runs(tmp_path), resamples=50)
     rows = report_rows(report)
-    assert [row["train_items"] for row in rows["comparisons"]] == [100, 1000, 300]
+    assert [row["train_items"] for row in rows["comparisons"]] == [100, 300, 1000]
     assert list(dict.fromkeys(row["items"] for row in rows["paper_tables"])) == [None, 100, 300, 1000]
     assert "were chosen on held-out training items" in run_table_markdown(tables(report.runs)[0])
 
