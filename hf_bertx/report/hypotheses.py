@@ -8,7 +8,7 @@ from typing import Any
 
 from .cells import LITTLE, Cell
 from .comparisons import FEWEST_RUNS, ArmComparison
-from .formatting import bracketed, grouped, markdown_table, percent, setup, probe_place, share_of_data, short_name
+from .formatting import bracketed, grouped, markdown_table, percent, probe_place, setup, share_of_data, short_name
 from .plateau import FEWEST_RUNS as FEWEST_ON_PLATEAU
 from .plateau import PlateauTest
 from .statistics import SIGNIFICANT
