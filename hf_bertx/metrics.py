@@ -192,11 +192,11 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
 
 
 def constant_answer(truth: np.ndarray, predictions: np.ndarray, regression: bool) -> bool:
-    """Whether a run collapsed: it gives every item one class, or values that differ by less than a thousandth of the
-    targets' standard deviation."""
+    """Whether a run collapsed: it gives every item one class or the same labels, or values that differ by less than a
+    thousandth of the targets' standard deviation."""
     if regression:
         return bool(np.ptp(predictions) <= 1e-3 * truth.std())
-    return bool(np.ptp(predictions) == 0)
+    return bool((predictions == predictions[0]).all())
 
 
 def vote(predictions: np.ndarray, groups: Sequence[str]) -> dict[str, int]:

@@ -83,6 +83,11 @@ class Task:
         return self.labels is None
 
     @property
+    def one_label(self) -> bool:
+        """Whether each item has one class."""
+        return self.labels is not None and not self.multi_label
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         return (self.metric, *self.extra_metrics)
 

@@ -192,7 +192,7 @@ def floors(cells: Iterable[Cell]) -> Floors:
     """The floor on each set of test items, of the first cell that has its predictions."""
     first: Floors = {}
     for cell in cells:
-        if cell.truth is not None and cell.test_items not in first:
+        if cell.truth is not None and not cell.task.multi_label and cell.test_items not in first:
             mean = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
             first[cell.test_items] = Floor(cell.task, cell.column.split, mean, len(cell.truth))
     return first

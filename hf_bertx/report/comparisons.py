@@ -89,12 +89,17 @@ def arm_pairs(cells: Iterable[Cell]) -> list[tuple[Cell, Cell]]:
 
 
 def not_compared(cells: Iterable[Cell]) -> list[str]:
-    """A line for each pair of arms that is not compared because more differs than the arm and its learning rate."""
+    """A line for each pair of arms that is not compared, since more differs than the arm and its learning rate or
+    predictions are missing."""
     return [
-        f"{first.task.name}: {first.name} and {second.name}: {', '.join(differences)}"
+        f"{first.task.name}: {first.name} and {second.name}: {', '.join(reasons)}"
         for first, second in _pairs_in_columns(cell for cell in cells if cell.chosen and cell.runs)
-        if (differences := _differences(first, second))
+        if (reasons := _differences(first, second) + _without_predictions(first, second))
     ]
+
+
+def _without_predictions(*cells: Cell) -> list[str]:
+    return [f"a run of {cell.name} has no predictions" for cell in cells if cell.resampled is None]
 
 
 def _differences(first: Cell, second: Cell) -> list[str]:

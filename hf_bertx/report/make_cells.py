@@ -199,8 +199,6 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
 def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
     """The cell with its runs' answers, if it has all of them. `items` gets those of the first run that is read."""
     task = cell.task
-    if task.multi_label:  # resampling and figures are for one label an item
-        return cell
     predictions = [each for run in cell.runs if (each := run.predictions()) is not None]
     if len(predictions) < len(cell.runs):
         return cell
@@ -219,7 +217,7 @@ def _read_cell(cell: Cell, items: list[_Items]) -> Cell:
         if not cell.is_baseline and metrics.constant_answer(truth, given, task.regression):
             collapsed.append(run)
     calibration = None
-    if not task.regression and not cell.is_probe and not any(each.decided for each in predictions):
+    if task.one_label and not cell.is_probe and not any(each.decided for each in predictions):
         logits, labels = (np.concatenate([getattr(p, name) for p in predictions]) for name in ("logits", "labels"))
         calibration = metrics.calibration(logits, labels)
     _, _, truth, groups = items[0]

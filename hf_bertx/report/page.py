@@ -119,8 +119,7 @@ def _problems(report: Report, folder_link: Callable[[Path, str], Markup]) -> lis
          collapsed),
         ("open", "restarted", f"{_runs(restarted)}: started again with half the learning rate", False, restarted),
         ("open", "unfinished", _runs(unfinished), False, unfinished),
-        ("open", "not compared", f"{len(report.not_compared)}: more differs than the arm and its learning rate", True,
-         report.not_compared),
+        ("open", "not compared", "these pairs of arms", True, report.not_compared),
     ]  # fmt: skip
     for study, runs in grouped(report.runs.missing(), lambda run: run.study).items():
         names = [run_name(run.specification) for run in runs]
@@ -189,8 +188,7 @@ def _entry(cell: Cell | Floor | None) -> dict[str, str]:
     if cell is None or cell.mean is None:
         return entry
     seeds, interval = len(cell.scores), cell.interval
-    alone = "an item may have several labels" if cell.task.multi_label else "predictions are missing"
-    missing = "all seeds score alike" if seeds > 1 else alone
+    missing = "all seeds score alike" if seeds > 1 else "predictions are missing"
     about = f"no interval: {missing}" if interval is None else f"95% over {interval.over}"
     hint = f"{seeds} seed{'s' if seeds > 1 else ''}; {about}"
     between = bracketed(interval).strip(" []").replace(",", " to")

@@ -85,7 +85,7 @@ def answer_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
     by_arm = grouped(trained, lambda cell: (cell.column._replace(fraction=0, max_eval_items=None), cell.name)).values()
     largest = {id(c) for arm in by_arm for c in arm if c.fraction == max(other.fraction for other in arm)}
     columns = _columns([cell for cell in trained if id(cell) in largest])
-    shown = [cell for column in columns for cell in column if cell.answers is not None and not cell.task.regression]
+    shown = [cell for column in columns for cell in column if cell.answers is not None and cell.task.one_label]
     return [
         *_fraction_panels(trained, floors),
         *(_calibration_panel(column) for column in columns if any(cell.calibration for cell in column)),

@@ -16,7 +16,7 @@ from .formatting import grouped, interval_columns, percent, setup, share_of_data
 from .statistics import Interval
 
 EARLY = 0.02  # of the steps: the paper's 40,000 of two million
-_NEAR = 0.005  # a checkpoint taken at 1.5% to 2.5% of the steps counts as one at 2%
+_NEAR = 0.005 + 1e-9  # a checkpoint taken at 1.5% to 2.5% of the steps counts as one at 2%
 PRETRAINING = Kind(
     "pretraining",
     "Score by step of pre-training (Figure 3 of the paper)",

@@ -237,7 +237,8 @@ def _calibration_rows(cell: Cell) -> list[dict[str, Any]]:
 
 
 def _confusion_rows(cell: Cell) -> list[dict[str, Any]]:
-    if cell.answers is None or (labels := cell.task.labels) is None:
+    labels = cell.task.labels
+    if cell.answers is None or labels is None or cell.task.multi_label:
         return []
     counts = confusion(cell)
     return [

@@ -70,6 +70,7 @@ def test_the_share_of_the_gain_is_paired_by_seed() -> None:
         ({"at_0": [0.5, 0.6], "at_20": [0.3, 0.3], "at_1000": [0.1, 0.2]}, "no gain, the score fell"),
         ({"at_0": [0.5, 0.6], "at_20": [0.5, 0.6], "at_1000": [0.5, 0.6]}, "the gain cannot be told from 0"),
         ({"at_0": [0.1, 0.1], "at_20": [0.3, 0.3], "at_1000": [0.5, 0.5]}, ""),
+        ({"at_0": [0.1, 0.1], "at_25": [0.3, 0.3], "at_1000": [0.5, 0.5]}, ""),
     ],
 )
 def test_a_share_that_would_say_nothing_is_left_out(scores: dict[str, list[float]], note: str) -> None:

@@ -22,7 +22,7 @@ from hf_bertx.arms import ARMS
 from hf_bertx.backbones import pretraining_series, pretraining_step
 from hf_bertx.cli import main
 from hf_bertx.report.cells import floors
-from hf_bertx.report.comparisons import compare_arms
+from hf_bertx.report.comparisons import compare_arms, not_compared
 from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
 from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.formatting import shown_backbone
@@ -525,6 +525,8 @@ def test_runs_without_predictions_are_not_compared(tmp_path: Path) -> None:
     runs = [run for run in archived("learning-rates", tmp_path).records if run.task.name == "protein-fluorescence"]
     cells = make_cells(runs, resamples=10)
     assert compare_arms(cells) == []
+    missing = "a run of bert has no predictions, a run of rand has no predictions"
+    assert f"protein-fluorescence: bert and rand: {missing}" in not_compared(cells)
     assert {cell.interval for cell in cells} == {None}
     assert round(max(cell.mean for cell in cells), 3) == 0.323
 

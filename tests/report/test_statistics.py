@@ -215,6 +215,8 @@ def test_floors_by_hand() -> None:
         ([0.0, 1.0, 2.0, 3.0], [1.3, 1.32, 1.3, 1.3], True, False),
         ([0, 1], [1, 1], False, True),
         ([0, 1], [1, 0], False, False),
+        ([[0, 1], [1, 1]], [[True, False], [True, False]], False, True),
+        ([[0, 1], [1, 1]], [[True, False], [True, True]], False, False),
     ],
 )
 def test_constant_answers(truth: list[float], answers: list[float], regression: bool, constant: bool) -> None:

@@ -3,11 +3,15 @@
 import csv
 import itertools
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from file_damage import edit
 from own_files import own_order, own_table, train_own
 from saved_models import predict
 from scipy.special import expit
@@ -80,6 +84,26 @@ def test_card_and_report_take_several_labels(run: Run, tmp_path: Path) -> None:
     assert bertx(["report", str(run.folder), "--output", str(tmp_path / "report")]) == 0
     table = (tmp_path / "report" / "runs.csv").read_text(encoding="utf-8")
     assert "places" in table
+
+
+def test_arms_are_compared_by_several_labels(run: Run, tmp_path: Path) -> None:
+    shutil.copytree(run.folder, tmp_path / "bert")
+    shutil.copytree(run.folder, tmp_path / "rand")
+    edit(tmp_path / "rand" / "run.json", lambda order: order["specification"].update(arm="rand", start="random"))
+    answers = tmp_path / "rand" / "predictions_test.parquet"
+    found = pq.read_table(answers)
+    logits = [[value if n else -9.0 for n, value in enumerate(item)] for item in found["logits"].to_pylist()]
+    place = found.column_names.index("logits")
+    pq.write_table(found.set_column(place, "logits", pa.array(logits, found.schema.field("logits").type)), answers)
+    given = np.array(logits) > 0
+    score = f1_score(label_rows(found["label"].to_pylist(), NAMES), given, average="micro")
+    edit(tmp_path / "rand" / "results.json", lambda results: results["metrics"]["test"].update(micro_f1=score))
+    assert bertx(["report", str(tmp_path), "--output", str(tmp_path / "out")]) == 0
+    (test,) = csv.DictReader((tmp_path / "out" / "comparisons.csv").open())
+    assert (test["first"], test["second"], test["metric"], test["over"]) == ("bert", "rand", "micro_f1", "test items")
+    assert float(test["difference"]) == pytest.approx(run.scores["test"]["micro_f1"] - score)
+    assert 0 < float(test["low"]) < float(test["difference"]) < float(test["high"])
+    assert all(row["interval_over"] == "test items" for row in csv.DictReader((tmp_path / "out" / "cells.csv").open()))
 
 
 def test_baselines_and_a_probe_come_first(
