@@ -93,7 +93,8 @@ def _test(
         rows = data.splits[name]
         encoded = rows_of(rows, trainer.processing_class, spec.task, trainer.rows_on, windows=spec.windows)
         output, cut[name], split[name] = trainer.predict(encoded), encoded.cut, encoded.split
-        answers, labels = by_item(encoded, output.predictions, output.label_ids, spec.task)
+        answers, _ = by_item(encoded, output.predictions, output.label_ids, spec.task)
+        labels = label_array(rows["label"][:], spec.task)  # the model had targets in float32
         groups = rows["group"][:] if spec.task.votes else None
         scores[name] = metrics.score(spec.task, answers, labels, groups)
         if calibrated is not None:

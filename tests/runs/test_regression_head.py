@@ -1,11 +1,14 @@
 """A regression that starts at the mean of its targets, and leaves a stock model behind."""
 
+import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import small_config
+from own_files import own_table, train_own
+from scipy.stats import pearsonr
 from transformers import AutoModelForSequenceClassification
 
 from hf_bertx.configuration_discipline import DISCIPLINE_CONFIGS
@@ -68,3 +71,17 @@ def test_targets_without_spread_are_left_their_scale() -> None:
         assert torch.allclose(model(inputs()).logits, before + 2.0, atol=1e-5)
     with pytest.raises(ValueError, match="not a number"):
         standardize_output(regression("bert"), [1.0, float("nan")])
+
+
+def test_targets_far_from_zero_are_scored_as_they_are(tiny_backbone: Path, tmp_path: Path) -> None:
+    """The model has them in float32, in which numbers near a million are 0.06 apart."""
+    draw, items = random.Random(0), []
+    for _ in range(200):
+        sequence = "".join(draw.choices("ACGT", k=draw.randint(5, 30)))
+        items.append((sequence, round(1e6 + sequence.count("A") + draw.gauss(), 4)))
+    table = own_table(tmp_path / "far.csv", items)
+    options = ["--max_steps", "40", "--eval_steps", "40", "--learning_rate", "1e-2", "--global_batch_size", "8"]
+    run = train_own(tiny_backbone, tmp_path / "runs", table, *options)
+    found = run.predictions("test")  # of another score than was stated, it is refused
+    expected = pearsonr(found.logits[:, 0].astype(float), found.labels).statistic
+    assert run.scores["test"]["pearson"] == pytest.approx(expected, abs=1e-9)
