@@ -19,7 +19,7 @@ class SymbolCNNConfig(PreTrainedConfig):
         max_length (`int`, defaults to 512): symbols of the longest sequence; each position has an embedding.
         hidden_size (`int`, defaults to 64): channels.
         kernel_size (`int`, defaults to 9): symbols that a convolution sees; odd.
-        layers (`int`, defaults to 4): convolutions; behind each the sequence is halved, as long as two are left.
+        layers (`int`, defaults to 4): convolutions; behind each the sequence is halved, down to one position.
         dropout (`float`, defaults to 0.1): before the classifier.
 
     Raises:
@@ -120,9 +120,7 @@ class SymbolCNNForSequenceClassification(PreTrainedModel):
         places = torch.arange(width, device=input_ids.device)
         states = (self.symbols(input_ids) + self.positions(places)) * mask
         for layer in self.layers:
-            states = layer(states, mask)
-            if states.shape[1] > 2:
-                states, mask = _halved(states, mask)
+            states, mask = _halved(layer(states, mask), mask)
         states = self.norm(states)
         mean = (states * mask).sum(1) / mask.sum(1).clamp(min=1)
         highest = states.masked_fill(mask == 0, torch.finfo(states.dtype).min).amax(1)

@@ -136,9 +136,10 @@ def test_a_wrong_shape_is_named(config: type, fields: dict, message: str) -> Non
 def test_padding_changes_no_logit_of_the_small_cnn() -> None:
     torch.manual_seed(0)
     model = SymbolCNNForSequenceClassification(SymbolCNNConfig(num_labels=3)).eval()
-    ids = torch.randint(1, 16, (4, 37))
-    padded = functional.pad(ids, (0, 27))
-    assert torch.allclose(model(ids).logits, model(padded).logits, atol=1e-5)
+    for length in (1, 2, 9, 16, 37):  # the shortest are halved to one position
+        ids = torch.randint(1, 16, (4, length))
+        padded = functional.pad(ids, (0, 27))
+        assert torch.allclose(model(ids).logits, model(padded).logits, atol=1e-5), length
     assert not torch.allclose(model(ids).logits, model(ids.flip(1)).logits, atol=1e-3)
     with pytest.raises(ValueError, match="sequences have 513 symbols; the model takes 512"):
         model(torch.ones((1, 513), dtype=torch.long))
