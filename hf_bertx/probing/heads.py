@@ -49,6 +49,7 @@ def fit_head(features: np.ndarray, labels: np.ndarray, classes: int | None, weig
     x: np.ndarray = features.astype(np.float64)
     mean = np.average(x, axis=0, weights=weights)
     scale = np.sqrt(np.average((x - mean) ** 2, axis=0, weights=weights))
+    scale[scale <= 1e-12 * np.abs(mean)] = 0.0  # a weighted mean of equal values is rounded
     x = (x - mean) / np.where(scale > 0, scale, 1.0)
     if labels.ndim == 2:
         y: np.ndarray = 2.0 * labels - 1.0

@@ -84,6 +84,8 @@ def test_a_head_with_weights_is_ridge_with_weights() -> None:
         return error
 
     assert head.alpha == min(ALPHAS, key=left_out)
+    x[:, 7] = 0.1234  # does not vary
+    assert not fit_head(x, labels, 2, weights).weight[:, 7].any()
     assert head.alpha != fit_head(x, labels, 2).alpha
 
 
