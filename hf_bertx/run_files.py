@@ -285,12 +285,12 @@ def locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder: Path, half_written: str = "**/.*.tmp") -> None:
     """Removes what a killed process left: half-written files, and the checkpoints of a finished run.
 
     Call it while holding the lock ([`locked`]).
     """
-    for path in list(folder.rglob(".*.tmp")):
+    for path in list(folder.glob(half_written)):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

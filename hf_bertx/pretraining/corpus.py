@@ -199,7 +199,7 @@ def pack(
         if folder.exists() and not (folder / RECORD).is_file():
             raise ValueError(f"{folder}: holds no blocks of a pre-training, which would replace it; move it away")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".blocks-", dir=folder.parent) as scratch:
+        with tempfile.TemporaryDirectory(prefix=".blocks-", suffix=".tmp", dir=folder.parent) as scratch:
             blocks, record = _blocks(source, tokenizer, length - (3 if next_sentence else 2), scratch)
             if next_sentence:
                 blocks = _pairs(blocks, tokenizer, seed, scratch, source.name)

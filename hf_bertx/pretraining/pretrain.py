@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging as python_logging
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import fields
 from functools import partial
@@ -23,7 +23,6 @@ from ..backbones import load, resolve_backbone
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
-from ..runs import checkpoints as run_checkpoints
 from ..runs.order import machine, versions
 from ..runs.schedule import set_batch_size
 from ..runs.trainer import RunTrainer
@@ -63,7 +62,9 @@ class _Series(TrainerCallback):
         if state.global_step in self.steps and state.is_world_process_zero:
             run_files.write_folder(self.root / f"step-{state.global_step}", self._write)
 
-    on_step_end = on_train_begin
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_log |= control.should_save  # so that a run that goes on logs the same losses
+        self.on_train_begin(args, state, control)
 
     def _write(self, path: Path) -> None:
         save_stock(self.trainer.accelerator.unwrap_model(self.trainer.model), path, self.dtype)
@@ -101,6 +102,8 @@ def pretrain(options: PretrainingArguments, args: TrainingArguments) -> Path:
     """
     root, state = Path(args.output_dir or "runs/pretraining"), PartialState()
     with run_files.locked(root) if state.is_main_process else nullcontext():
+        if state.is_main_process:
+            run_files.sweep(root, ".*.tmp")  # not below, where there may be other runs
         return _pretrain(options, args, root, state)
 
 
@@ -152,11 +155,8 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
     trainer = _trainer(args, model, masks, [blocks for blocks, _ in packed], series)
     if state.is_main_process:
         run_files.write_json(root / run_files.PRETRAINING, {**order, "versions": versions(), "machine": machine()})
-    checkpoint = run_checkpoints.last_complete_checkpoint(root / run_files.CHECKPOINTS)
-    if checkpoint is not None:
-        logger.warning(f"going on from {checkpoint.name}")
     begun = time.perf_counter()
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    checkpoint, _ = trainer.go_on()
     if state.is_main_process:
         _finish(trainer, root, time.perf_counter() - begun, checkpoint)
     return last
@@ -192,18 +192,21 @@ def _trainer(
 def _packed(
     options: PretrainingArguments, texts: Sequence[Source | None], tokenizer: Any, root: Path, seed: int
 ) -> list[tuple[Dataset | None, dict[str, Any] | None]]:
-    """Blocks of each text and their record. Those of a pre-training of other text stay, and are refused."""
+    """Blocks of each text and their record. Those of another pre-training stay if one of the texts is refused."""
 
-    def accept(name: str, record: dict[str, Any]) -> None:
-        if options.resume:
-            _check_order(root, {"arguments": {}, name: record})
+    def packed(number: int, then: Callable[[], object] = lambda: None) -> tuple[Any, Any]:
+        def accept(record: dict[str, Any]) -> None:
+            if options.resume:
+                _check_order(root, {"arguments": {}, ("text", "validation_text")[number]: record})
+            then()
 
-    args = (tokenizer, options.sequence_length)
-    pairs = (options.next_sentence, seed)
-    return [
-        (None, None) if text is None else pack(text, *args, root / folder, *pairs, partial(accept, name))
-        for text, folder, name in zip(texts, _BLOCKS, ("text", "validation_text"), strict=True)
-    ]
+        text, folder, pairs = texts[number], root / _BLOCKS[number], (options.next_sentence, seed)
+        if text is None:
+            return None, None
+        return pack(text, tokenizer, options.sequence_length, folder, *pairs, accept)
+
+    validation = partial(packed, 1)
+    return [packed(0, validation), validation()]
 
 
 def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | None]) -> None:
@@ -213,9 +216,10 @@ def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | N
     unused = [root / name / BLOCKS_RECORD for name, text in zip(_BLOCKS, texts, strict=True) if text is None]
     unused += [root / "tokenizer" / TRAINED_ON] if options.vocabulary_size is None else []
     made = [record.parent for record in unused if record.is_file()]
+    (root / run_files.RESULTS).unlink(missing_ok=True)  # first, because what lacks a folder is not finished
     for folder in (*root.glob("step-*"), root / run_files.CHECKPOINTS, *made):
         shutil.rmtree(folder, ignore_errors=True)
-    for name in (run_files.RESULTS, run_files.LOG, run_files.PRETRAINING):
+    for name in (run_files.LOG, run_files.PRETRAINING):
         (root / name).unlink(missing_ok=True)
 
 

@@ -8,13 +8,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from torch.nn import functional
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerState, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import rotate_checkpoints
+from transformers.utils import logging
 
 from ..run_files import writing
+from . import checkpoints as run_checkpoints
+
+logger = logging.get_logger(__name__)
 
 
 class RunTrainer(Trainer):
@@ -40,6 +45,22 @@ class RunTrainer(Trainer):
         model = self.make_model()
         model.load_state_dict(weights)
         return model
+
+    def go_on(self) -> tuple[Path | None, bool]:
+        """Trains what the last whole checkpoint leaves to do; all of it if there is none.
+
+        Returns:
+            The checkpoint, and whether training was over when it was saved: then it is loaded, and nothing is trained.
+        """
+        with PartialState().main_process_first():
+            checkpoint = run_checkpoints.last_complete_checkpoint(Path(self.args.output_dir or "."))
+        if checkpoint is not None:
+            logger.warning(f"going on from {checkpoint.name}")
+            if run_checkpoints.was_last(checkpoint):
+                self.take_up(checkpoint)
+                return checkpoint, True
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return checkpoint, False
 
     def take_up(self, checkpoint: Path) -> None:
         """Loads a checkpoint of the end of training: selected weights, state and callbacks' states."""

@@ -23,7 +23,6 @@ from ..data.data_copies import BuildTask
 from ..data.device_rows import device_for_rows, identity_collator
 from ..data.labels import label_array
 from ..data.task_data import TaskData, count_duplicates, evaluation_subset, load_task_data, subset
-from . import checkpoints as run_checkpoints
 from .arguments import ResolvedRun
 from .calibration import check_calibration
 from .collapse import CollapseGuardCallback
@@ -224,15 +223,10 @@ def _write_order(order: dict[str, Any], folder: Path) -> bool:
 
 def _fit(trainer: RunTrainer) -> tuple[Path | None, str | None]:
     """Trains what is left; returns the checkpoint that it went on from, and why the run collapsed, if it did."""
-    with PartialState().main_process_first():
-        checkpoint = run_checkpoints.last_complete_checkpoint(Path(trainer.args.output_dir or "."))
+    checkpoint, was_over = trainer.go_on()
     guard = next(c for c in trainer.callback_handler.callbacks if isinstance(c, CollapseGuardCallback))
-    if checkpoint is not None:
-        logger.warning(f"going on from {checkpoint.name}")
-    if checkpoint is None or not run_checkpoints.was_last(checkpoint):
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    if not was_over:
         return checkpoint, guard.reason
-    trainer.take_up(checkpoint)
     select = trainer.args.load_best_model_at_end
     loader = trainer.get_eval_dataloader() if select else trainer.get_train_dataloader()
     return checkpoint, guard.judge(trainer.model, loader, trainer.state)

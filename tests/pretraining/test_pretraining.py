@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -198,6 +199,7 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     two.write_text(text.read_text().replace("word1 ", "word2 "))
     # a pass takes 26 steps: it is killed in the second one, whose pairs are others than the first one's
     more = ["--next_sentence", "1", "--global_batch_size", "32", "--train_files", str(text), str(two)]
+    more += ["--save_steps", "8"]  # some checkpoints lie between two logged steps
     whole, broken = ([*command(text, tiny_backbone, tmp_path / name), *more] for name in ("a", "b"))
     # processes of their own: with OMP_NUM_THREADS=2, what pytest's process computed before changes the last digits
     assert PythonProcess(SCRIPT, *whole).wait().returncode == 0
@@ -212,12 +214,30 @@ def test_a_killed_pretraining_goes_on_exactly(text: Path, tiny_backbone: Path, t
     process.wait()
     assert not (tmp_path / "b" / "results.json").exists()
     assert PythonProcess(SCRIPT, *broken).wait().returncode == 0
-    assert json.loads((tmp_path / "b" / "results.json").read_text())["resumed_from_step"] in (30, 40)
+    assert json.loads((tmp_path / "b" / "results.json").read_text())["resumed_from_step"] in (32, 40)
     first, second = (load_file(tmp_path / name / "step-60" / "model.safetensors") for name in ("a", "b"))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert losses(tmp_path / "a") == losses(tmp_path / "b")
-    assert len(losses(tmp_path / "a")) == 14  # every fifth step, and the ends of two epochs
+    assert len(losses(tmp_path / "a")) == 20  # every fifth and every eighth step, and the ends of two epochs
+
+
+def test_a_pretraining_that_breaks_off_behind_its_last_step_is_over(
+    text: Path, tiny_backbone: Path, tmp_path: Path
+) -> None:
+    argv = command(text, tiny_backbone, tmp_path / "out", "--max_steps", "7")
+    (tmp_path / "out" / "results.json").mkdir(parents=True)
+    with pytest.raises(OSError, match="results"):
+        in_this_process(argv)
+    before = losses(tmp_path / "out")
+    (tmp_path / "out" / "results.json").rmdir()
+    (tmp_path / "out" / ".blocks-left.tmp").mkdir()  # of a process that was killed while it read text
+    out = in_this_process(argv)
+    results = json.loads((out / "results.json").read_text())
+    assert (results["steps"], results["tokens_seen"], results["resumed_from_step"]) == (7, 7 * 16 * 32, 7)
+    assert losses(out) == before
+    assert results["train_loss"] == before[-1]
+    assert not (out / ".blocks-left.tmp").exists()
 
 
 def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
@@ -235,7 +255,9 @@ def test_two_processes_train_one_model(text: Path, tiny_backbone: Path, tmp_path
     assert (len(one), one[0], one[-1]) == (len(two), pytest.approx(two[0], rel=0.05), pytest.approx(two[-1], rel=0.1))
 
 
-def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+def test_no_resume_removes_only_what_a_pretraining_left(
+    text: Path, tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     (out / "step-1").mkdir(parents=True)
     (out / "tokenizer").mkdir()
@@ -253,6 +275,15 @@ def test_no_resume_removes_only_what_a_pretraining_left(text: Path, tiny_backbon
     assert sorted(path.name for path in out.glob("step-*")) == ["step-0", "step-3"]
     assert (out / "notes.txt").is_file()
 
+    def killed(path: Path, *args: Any, **kwargs: Any) -> None:
+        if path.name.startswith("step-"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        in_this_process([*argv, "--max_steps", "3", "--logging_steps", "1"])
+    assert not (out / "results.json").exists(), "what is being removed is not finished"
+
 
 def held(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -261,6 +292,8 @@ def held(folder: Path) -> dict[str, bytes]:
 REFUSED = {
     "--no_resume --hidden_size 100": "hidden size 100",
     "--no_resume --train_files SHORT": "fewer than the 30 tokens of one block",
+    "--no_resume --sequence_length 16 --validation_files SHORT": "fewer than the 14 tokens of one block",
+    "--no_resume --sequence_length 64 --train_files SHORT": "fewer than the 62 tokens of one block",
     "--train_files OTHER": "holds another pre-training: text is",
     "--sequence_length 16": "sequence_length is 32 there, 16 asked",
 }
@@ -278,6 +311,7 @@ def test_what_is_refused_leaves_a_finished_series_alone(
 ) -> None:
     model = 300 if vocabulary == "its own" else tiny_backbone
     argv = command(text, model, tmp_path / "out", "--max_steps", "2", "--checkpoint_steps", "0")
+    argv += ["--validation_files", str(text)]
     out = in_this_process(argv)
     before = held(out)
     (tmp_path / "SHORT").write_text("word1 word2\n")
@@ -366,6 +400,7 @@ def test_sequences_give_a_backbone_that_train_takes(
         (["--eval_strategy", "epoch"], "--eval_strategy cannot be set: pre-training sets it itself"),
         (["--push_to_hub", "true"], "--push_to_hub cannot be set"),
         (["--hub_token", "hf_x"], "--hub_token cannot be set"),
+        (["--dataloader_persistent_workers", "1"], "--dataloader_persistent_workers cannot be set"),
         (["--precision", "int8"], "unknown precision 'int8'; allowed: auto, float32, bfloat16"),
         (["--vocabulary_size", "500"], "give one of --vocabulary_from"),
         (["--initialize_from", "minilm-l6"], "give one of --vocabulary_from"),
