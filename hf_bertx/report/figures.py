@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 import re
 import textwrap
 from collections.abc import Sequence
@@ -50,22 +49,22 @@ def save_figures(panels: Sequence[Panel], folder: Path) -> list[Path]:
 def _save_grid(panels: Sequence[Panel], note: str, path: Path, columns: int) -> list[Path]:
     from matplotlib.figure import Figure
 
-    rows = math.ceil(len(panels) / columns)
-    width, height = (max(panel.size[i] for panel in panels) for i in (0, 1))
-    titles = [_wrapped(panel) for panel in panels]
-    head = 0.28 + 0.16 * max(title.count("\n") for title in titles)
+    rows = [panels[start : start + columns] for start in range(0, len(panels), columns)]
+    heads = [0.28 + 0.16 * max(_wrapped(panel).count("\n") for panel in row) for row in rows]
+    heights = [head + max(panel.size[1] for panel in row) for head, row in zip(heads, rows, strict=True)]
+    width = max(panel.size[0] for panel in panels)
     lines = textwrap.wrap(note, int(_CHARACTERS_AN_INCH * width * columns))
     foot = 0.11 + 0.14 * len(lines) if lines else 0.0
     with styled():
-        figure = Figure(figsize=(width * columns, (height + head) * rows + foot))
+        figure = Figure(figsize=(width * columns, sum(heights) + foot))
         if lines:
             place = 0.1 / (width * columns), 0.06 / figure.get_size_inches()[1]
             figure.text(*place, "\n".join(lines), fontsize=8, color=COLORS[7], va="bottom")
         for i, panel in enumerate(panels):
             row, column = divmod(i, columns)
-            top = (rows - row) * (height + head) + foot
-            axis = _axis(figure, panel, column * width, top - head - panel.size[1])
-            axis.set_title(titles[i], fontsize=10, fontweight="bold", loc="left")
+            top = sum(heights[row:]) + foot
+            axis = _axis(figure, panel, column * width, top - heads[row] - panel.size[1])
+            axis.set_title(_wrapped(panel), fontsize=10, fontweight="bold", loc="left")
         return save_figure(figure, path)
 
 

@@ -231,7 +231,7 @@ def _comparison_panel(family: list[ArmComparison]) -> Panel:
     color = arm_style(first.name)["color"]
 
     def draw(axis: Any) -> None:
-        axis.axvline(0, color=INK, lw=1)
+        axis.plot([0, 0], [-0.6, len(tasks) - 0.4], color=INK, lw=1)
         for place, test in enumerate(family):
             c, sure = test.comparison, test.significant
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2.2, alpha=1 if sure else 0.55)

@@ -199,7 +199,7 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
     names = [shortened(plain_name(task), 26) for task in tasks]
 
     def draw(axis: Any) -> None:
-        axis.axvline(0, color=INK, lw=1)
+        axis.plot([0, 0], [-0.6, len(tasks) - 0.4], color=INK, lw=1)
         for row, task in enumerate(tasks):
             paper = paper_difference(task)
             if paper is not None:

@@ -16,6 +16,7 @@ from conftest import ROOT
 from file_damage import damage, edit
 from made_runs import make_failure, make_items, make_run, make_study, make_study_runs
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from hf_bertx import run_files
 from hf_bertx.arms import ARMS
@@ -23,11 +24,12 @@ from hf_bertx.backbones import pretraining_series, pretraining_step
 from hf_bertx.cli import main
 from hf_bertx.report.cells import floors
 from hf_bertx.report.comparisons import compare_arms, not_compared
-from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, arm_style
+from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, Panel, arm_style
 from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.formatting import shown_backbone
 from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.page import page
+from hf_bertx.report.panels import COMPARISONS
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
 from hf_bertx.report.records import RunsFolder, collect_runs, read_runs
 from hf_bertx.report.tables import markdown as run_table_markdown
@@ -404,6 +406,12 @@ def test_figures_of_many_arms_and_of_long_names(tmp_path: Path) -> None:
     axis = Figure().subplots()
     shown["loss"].draw(axis)
     assert axis.get_ylim()[1] > 1.5 * max(max(line.get_ydata()) for line in axis.get_lines())  # room for the legend
+
+
+def test_a_row_of_a_picture_is_as_high_as_its_panels(tmp_path: Path) -> None:
+    panels = [Panel(COMPARISONS, str(n), lambda axis: None, size=(2.0, 6.0 if n == 0 else 1.0)) for n in range(5)]
+    picture = next(path for path in save_figures(panels, tmp_path) if path.suffix == ".png")
+    assert imread(picture).shape[:2] == (pytest.approx(192 * (6 + 1 + 2 * 0.28), abs=1), 4 * 2 * 192)
 
 
 def test_no_two_arms_look_alike() -> None:
