@@ -103,7 +103,6 @@ def write_analysis(analysis: dict[str, Any], output: Path) -> list[Path]:
 
 def _draw_layers(analysis: dict[str, Any], figure: Any) -> None:
     layers, partners = analysis["layers"], analysis["layers"]["partners"]
-    a, b = analysis["a"]["label"], analysis["b"]["label"]
     axes = figure.subplots(1, 3, width_ratios=(1, 1, 1.25))
     for axis, name, title in ((axes[0], "cka", "linear CKA"), (axes[1], "pwcca", "PWCCA")):
         values = np.array(layers[name])
@@ -111,7 +110,7 @@ def _draw_layers(analysis: dict[str, Any], figure: Any) -> None:
         for i, j in np.ndindex(values.shape) if values.size <= 64 else ():
             color = "black" if values[i, j] > 0.6 else "white"
             axis.text(j, i, f"{values[i, j]:.2f}", ha="center", va="center", color=color, fontsize=7)
-        axis.set(title=title, xlabel=f"layer of B: {b}", ylabel=f"layer of A: {a}")
+        axis.set(title=title, xlabel="layer of B", ylabel="layer of A")
         axis.set(xticks=range(values.shape[1]), yticks=range(values.shape[0]))
         axis.grid(visible=False)
         figure.colorbar(image, ax=axis, shrink=0.85)
@@ -124,7 +123,11 @@ def _draw_layers(analysis: dict[str, Any], figure: Any) -> None:
     axes[2].set(title="layer by layer" if same else "each layer of A with the nearest of B", ylim=(0, 1.02))
     axes[2].set(xlabel="layer (0: embeddings)", xticks=range(len(partners)))
     figure.legend(*axes[2].get_legend_handles_labels(), loc="outside lower right", ncols=3)
-    figure.suptitle(f"{analysis['task']}: A is {a}, B is {b}")
+    figure.suptitle(_title(analysis, "similarity of layers"))
+
+
+def _title(analysis: dict[str, Any], what: str) -> str:
+    return f"{analysis['task']}: {what}\nA: {analysis['a']['label']}\nB: {analysis['b']['label']}"
 
 
 def _draw_heads(analysis: dict[str, Any], figure: Any) -> None:
@@ -138,11 +141,8 @@ def _draw_heads(analysis: dict[str, Any], figure: Any) -> None:
             line(layer * size - 0.5, color="white", lw=0.5)
     axis.set_xticks([(n + 0.5) * in_b - 0.5 for n in range(layers_b)], [str(n + 1) for n in range(layers_b)])
     axis.set_yticks([(n + 0.5) * in_a - 0.5 for n in range(layers_a)], [str(n + 1) for n in range(layers_a)])
-    axis.set(
-        xlabel=f"heads of B by layer: {analysis['b']['label']}",
-        ylabel=f"heads of A by layer: {analysis['a']['label']}",
-    )
-    axis.set_title(f"{analysis['task']}: divergence of attention maps (o: matched)")
+    axis.set(xlabel="heads of B by layer", ylabel="heads of A by layer")
+    axis.set_title(_title(analysis, "divergence of attention maps (o: matched)"))
     axis.grid(visible=False)
     figure.colorbar(image, ax=axis, shrink=0.85, label="Jensen-Shannon divergence (bits)")
 

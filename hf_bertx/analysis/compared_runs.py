@@ -15,6 +15,7 @@ from ..backbones import resolve_backbone
 from ..data.task_data import TaskData, load_task_data, subset
 from ..disciplines import get_discipline
 from ..protocols import PROBE, get_protocol
+from ..report.formatting import shown_backbone
 from ..runs.arguments import ResolvedRun, windows_of
 from ..runs.model import build_model, build_tokenizer
 from ..runs.order import versions
@@ -141,7 +142,7 @@ def data_of(run: Run, data_dir: str | None, split: str) -> TaskData:
 
 def labels_of(runs: Sequence[Run]) -> list[str]:
     """Names for two models: arm and seed, with whatever else differs."""
-    s = [run.specification for run in runs]
+    s = [{**run.specification, "backbone": shown_backbone(run.specification["backbone"])} for run in runs]
     labels = [f"{each['arm']}, seed {each['seed']}" for each in s]
     if len(s) == 1:
         return [labels[0], f"{labels[0]}, before training"]
@@ -155,6 +156,7 @@ def identity(side: Compared, run: Run, finished: bool) -> dict[str, Any]:
     names = ("arm", "seed", "backbone", "protocol", "fraction", "start", "assignment", "shift")
     score = run.score(run.task.test_split, run.task.metric) if finished else None
     chosen = {name: run.specification[name] for name in names}
+    chosen["backbone"] = shown_backbone(chosen["backbone"])
     return {"label": side.label, **chosen, "metric": run.task.metric, "test_score": score}
 
 

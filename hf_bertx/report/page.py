@@ -176,8 +176,9 @@ def run_name(specification: dict[str, Any]) -> str:
     share = "" if s["fraction"] == 1 else f", {100 * s['fraction']:g}% of the data"
     split = "" if s["split"] == "paper" else f", split {s['split']}"
     overrides = "".join(f", {name} {value}" for name, value in s.get("overrides", {}).items())
-    backbone = shown_backbone(s["backbone"])
-    return f"{s['task']}, {s['arm']}, {backbone}, {s['protocol']}{split}{share}, seed {s['seed']}{overrides}"
+    further = "".join(f", {name} {s[name]}" for name in ("kmer", "window", "variant") if s.get(name))
+    backbone = f"{shown_backbone(s['backbone'])}, {s['protocol']}{split}{share}"
+    return f"{s['task']}, {s['arm']}, {backbone}, seed {s['seed']}{further}{overrides}"
 
 
 def _entry(cell: Cell | Floor | None) -> dict[str, str]:

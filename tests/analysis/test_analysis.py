@@ -135,7 +135,8 @@ def test_depth_and_width_may_differ(runs: dict[str, Path], tmp_path: Path, token
     assert np.shape(found["attention"]["divergence"]) == (2 * 2, 4 * 3)
     assert len(found["attention"]["pairs"]) == 4
     assert found["attention"]["same_number_mean"] is None
-    assert "backbone" in found["a"]["label"]
+    assert [found[side]["label"].split(", backbone ")[1] for side in "ab"] == [found["a"]["backbone"], "deeper"]
+    assert str(tmp_path) not in json.dumps(found)
     assert "heads of the same layer and number" not in markdown(found)
 
 

@@ -28,7 +28,7 @@ from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, Panel, arm_style
 from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.formatting import shown_backbone
 from hf_bertx.report.make_cells import make_cells
-from hf_bertx.report.page import page
+from hf_bertx.report.page import page, run_name
 from hf_bertx.report.panels import COMPARISONS
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
 from hf_bertx.report.records import RunsFolder, collect_runs, read_runs
@@ -512,13 +512,15 @@ def test_probes_of_several_sizes_are_told_apart(tmp_path: Path) -> None:
     make_run(tmp_path / "trained", "glue-rte", "bert")
     for size in (100, 300, 1000):
         for arm in ("bert", "rand"):
-            of = {"protocol": "probe", "specification": {"items": size}}
+            of = {"protocol": "probe", "specification": {"items": size, "variant": f"items={size}"}}
             results = make_run(tmp_path / str(size), "glue-rte", arm, **of) / "results.json"
             edit(results, tried=[{"layer": 1, "pooling": "mean", "test": 0.5}], train_items=size)
     report = build_report(read_runs(tmp_path), resamples=50)
     rows = report_rows(report)
     assert [row["train_items"] for row in rows["comparisons"]] == [100, 300, 1000]
     assert list(dict.fromkeys(row["items"] for row in rows["paper_tables"])) == [None, 100, 300, 1000]
+    names = [run_name(run.specification) for run in report.runs.records]
+    assert "glue-rte, bert, minilm-l6, probe, seed 0, variant items=300" in names
     assert "were chosen on held-out training items" in run_table_markdown(tables(report.runs)[0])
 
 
