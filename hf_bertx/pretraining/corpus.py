@@ -79,7 +79,9 @@ class Source:
 
     def key(self) -> dict[str, Any]:
         """Identifies the text: this source, and names, sizes and modification times of its files."""
-        inside = [p for path in self.paths for p in (paths_below(path) if path.is_dir() else [path])]
+        folder = Path(self.dataset or "")  # a data set may be one
+        read = [folder] if self.dataset and folder.is_dir() else self.paths
+        inside = [p for path in read for p in (paths_below(path) if path.is_dir() else [path])]
         files = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in inside]
         return json.loads(json.dumps({**asdict(self), "files": files}))
 

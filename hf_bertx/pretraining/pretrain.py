@@ -23,7 +23,7 @@ from ..backbones import load, resolve_backbone
 from ..callbacks import LastStepCallback, RunRecordCallback, ThroughputCallback
 from ..disciplines import get_discipline
 from ..modeling_discipline import load_whole
-from ..runs.order import machine, versions
+from ..runs.order import HYPERPARAMETERS, machine, versions
 from ..runs.schedule import set_batch_size
 from ..runs.trainer import RunTrainer
 from ..tokenization.subwords import PRETRAINED_ON
@@ -34,10 +34,7 @@ from .corpus import Source, pack
 from .masked_lm import SeededMasking, check_shape, model_class, new_config, save_stock
 from .vocabulary import TRAINED_ON, trained_tokenizer
 
-_HYPERPARAMETERS = (
-    "max_steps learning_rate lr_scheduler_type lr_scheduler_kwargs warmup_steps weight_decay adam_beta1 adam_beta2 "
-    "adam_epsilon max_grad_norm optim seed data_seed"
-).split()
+_HYPERPARAMETERS = ["seed", *(name for name in HYPERPARAMETERS if not name.startswith("eval_"))]
 _NO_IDENTITY = (  # arguments that do not affect results, or are recorded in another form
     "train_files validation_files dataset dataset_config dataset_split text_column checkpoint_steps precision threads "
     "resume"

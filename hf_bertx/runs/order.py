@@ -26,7 +26,7 @@ from .writer import RunWriter
 logger = logging.get_logger(__name__)
 
 # TrainingArguments fields that affect results; they are part of a run's identity.
-_HYPERPARAMETERS = (
+HYPERPARAMETERS = (
     "learning_rate num_train_epochs max_steps lr_scheduler_type lr_scheduler_kwargs warmup_steps "
     "weight_decay max_grad_norm optim optim_args adam_beta1 adam_beta2 adam_epsilon "
     "label_smoothing_factor data_seed train_sampling_strategy neftune_noise_alpha dataloader_drop_last "
@@ -48,7 +48,7 @@ _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "n
 def run_order(spec: ResolvedRun, args: TrainingArguments, data: TaskData) -> dict[str, Any]:
     """The order, JSON-ready. The same order with the same data gives the same run."""
     options = spec.options
-    of_trainer = {name: getattr(args, name) for name in _HYPERPARAMETERS}
+    of_trainer = {name: getattr(args, name) for name in HYPERPARAMETERS}
     hyperparameters = {
         **{name: getattr(value, "value", value) for name, value in of_trainer.items()},
         "learning_rate": spec.learning_rate,

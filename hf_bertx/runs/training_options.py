@@ -39,7 +39,10 @@ REFUSED = {name: why for why, names in _REASONS.items() for name in names.split(
 _OF_THE_HUB = ("hub_model_id", "hub_private_repo", "hub_revision", "hub_strategy", "hub_token")
 # Fields that pre-training refuses; it saves every --save_steps, and publishes nothing.
 REFUSED_IN_PRETRAINING = dict.fromkeys(
-    (*(REFUSED.keys() - {"save_steps"}), *_OF_THE_HUB, "push_to_hub", "dataloader_persistent_workers"),
+    (
+        *(REFUSED.keys() - {"save_steps"}),
+        *(*_OF_THE_HUB, "push_to_hub", "dataloader_persistent_workers", "label_smoothing_factor"),
+    ),
     "pre-training sets it itself, or has no use for it",
 )
 

@@ -114,6 +114,12 @@ def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path, tokenizer: Any
     (tmp_path / "blocks" / "corpus.json").unlink()
     with pytest.raises(ValueError, match="blocks: holds no blocks of a pre-training"):
         packed()
+    source = Source(dataset=str(tmp_path / "data"))
+    (tmp_path / "data").mkdir()
+    for words in ("word1 word2 word3 word4", "word1 word2 word3 word5"):
+        write(tmp_path / "data" / "a.jsonl", json.dumps({"text": words}))
+        _, record = pack(source, tokenizer, 6, tmp_path / "of_a_data_set")
+    assert record["sha256"] != first[0]
 
 
 def test_a_pair_follows_or_is_of_another_document(tmp_path: Path, tokenizer: Any) -> None:

@@ -296,6 +296,8 @@ REFUSED = {
     "--no_resume --sequence_length 64 --train_files SHORT": "fewer than the 62 tokens of one block",
     "--train_files OTHER": "holds another pre-training: text is",
     "--sequence_length 16": "sequence_length is 32 there, 16 asked",
+    "--neftune_noise_alpha 5": "neftune_noise_alpha is None there, 5.0 asked",
+    "--dataloader_drop_last 1": "dataloader_drop_last is False there, True asked",
 }
 
 
@@ -401,6 +403,7 @@ def test_sequences_give_a_backbone_that_train_takes(
         (["--push_to_hub", "true"], "--push_to_hub cannot be set"),
         (["--hub_token", "hf_x"], "--hub_token cannot be set"),
         (["--dataloader_persistent_workers", "1"], "--dataloader_persistent_workers cannot be set"),
+        (["--label_smoothing_factor", "0.1"], "--label_smoothing_factor cannot be set"),
         (["--precision", "int8"], "unknown precision 'int8'; allowed: auto, float32, bfloat16"),
         (["--vocabulary_size", "500"], "give one of --vocabulary_from"),
         (["--initialize_from", "minilm-l6"], "give one of --vocabulary_from"),
