@@ -34,6 +34,7 @@ from ..families import usable_positions
 from ..modeling_discipline import load_whole
 from ..registry import first_line
 from ..runs.model import write_model
+from ..runs.trainer import use_one_gpu
 from ..tasks import Task
 from ..tokenization.plain_tokenizer import reads_letters_apart
 from ..tokenization_discipline import DisciplineTokenizer
@@ -229,7 +230,7 @@ def _arguments(
     recipe: Recipe, epochs: float, task: Task, candidate: dict[str, Any], seed: int, folder: Path
 ) -> TrainingArguments:
     checkpoints = folder / run_files.CHECKPOINTS / "-".join(f"{key}-{value:g}" for key, value in candidate.items())
-    return TrainingArguments(
+    arguments = TrainingArguments(
         output_dir=str(checkpoints),
         num_train_epochs=epochs,
         per_device_train_batch_size=recipe.batch_size,
@@ -248,3 +249,5 @@ def _arguments(
         seed=seed,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    use_one_gpu(arguments)  # several would multiply the recipe's batch
+    return arguments

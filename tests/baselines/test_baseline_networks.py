@@ -21,7 +21,7 @@ from hf_bertx.baselines.hilbert_cnn import (
     SameConv2d,
     hilbert_curve,
 )
-from hf_bertx.baselines.networks import RECIPES
+from hf_bertx.baselines.networks import RECIPES, _arguments
 from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.baselines.symbol_cnn import SymbolCNNConfig, SymbolCNNForSequenceClassification
 from hf_bertx.data.task_data import load_task_data
@@ -148,6 +148,11 @@ def test_padding_changes_no_logit_of_the_small_cnn() -> None:
 def test_a_training_without_an_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="epochs is inf for 'symbol-cnn'; allowed: for networks, more than 0 and fin"):
         run_baseline(RunSpec.of_baseline("symbol-cnn"), root=tmp_path, epochs=float("inf"))
+
+
+def test_several_gpus_would_multiply_the_batch(tmp_path: Path) -> None:
+    args = _arguments(RECIPES["symbol-cnn"], 1, get_task("dna-splice"), {"learning_rate": 1e-3}, 0, tmp_path)
+    assert (args.n_gpu, args.train_batch_size) == (1, 64)
 
 
 @pytest.mark.parametrize("name", ["hilbert-cnn", "symbol-cnn"])
