@@ -162,13 +162,17 @@ def mean_answers(logits: np.ndarray, owners: np.ndarray, regression: bool, multi
     return (mean if regression else np.log(np.maximum(mean, np.finfo(np.float32).tiny))).astype(np.float32)
 
 
-def constant_answer_loss(labels: np.ndarray, regression: bool, balanced: bool = False) -> float:
+def constant_answer_loss(
+    labels: np.ndarray, regression: bool, balanced: bool = False, smoothing: float = 0.0, classes: int = 0
+) -> float:
     """The training loss of the best constant answer: the entropy of the classes (natural logarithm), or the variance
     of the targets.
 
     Args:
         labels: class numbers or targets of the training items; of several labels an item, rows of `label_rows`.
         balanced: every class has the same weight in the loss.
+        smoothing: `label_smoothing_factor`, the share of each label that is spread evenly over all classes.
+        classes: how many there are; by default as many as `labels` has.
     """
     if labels.ndim == 2:
         rates = labels.mean(axis=0)
@@ -176,9 +180,12 @@ def constant_answer_loss(labels: np.ndarray, regression: bool, balanced: bool = 
         return float(-(both * np.log(np.where(both > 0, both, 1))).sum(axis=0).mean())
     if regression:
         return float(labels.var())
-    counts = np.unique(labels, return_counts=True)[1]
-    shares = np.full(len(counts), 1 / len(counts)) if balanced else counts / len(labels)
-    return float(-(shares * np.log(shares)).sum())
+    counts = np.bincount(labels, minlength=classes)
+    of_loss = (1 - smoothing) * counts / len(labels) + smoothing / len(counts)
+    if balanced:
+        of_loss *= balanced_weights(labels, len(counts))
+    of_loss = of_loss[of_loss > 0]
+    return float(-(of_loss * np.log(of_loss / of_loss.sum())).sum())
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -53,7 +53,7 @@ class CollapseGuardCallback(TrainerCallback):
 
     Args:
         constant_loss: the training loss of the best constant answer; None computes it from the labels of the training
-            rows (column `labels` or `label`): whole numbers are classes, others targets of a regression.
+            rows (column `labels` or `label`). A model of one label is a regression.
 
     Attributes:
         reason: a sentence, once a collapse was found; `None` before and otherwise.
@@ -82,7 +82,8 @@ class CollapseGuardCallback(TrainerCallback):
         self.reason, self._warned = None, False
         if self.constant_loss is None:
             labels = _labels(kwargs["train_dataloader"].dataset)
-            self.constant_loss = constant_answer_loss(labels, regression=labels.dtype.kind == "f")
+            smoothing, classes = args.label_smoothing_factor, kwargs["model"].config.num_labels
+            self.constant_loss = constant_answer_loss(labels, classes == 1, False, smoothing, classes)
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._warned or not state.max_steps / 2 <= state.global_step < state.max_steps:

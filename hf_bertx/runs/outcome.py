@@ -31,9 +31,10 @@ def finish(
 
     Args:
         times: when this process began the run, and how many seconds it spent in training.
-        guarded: `collapsed`, why the run ended at the constant answer or None, and its `restarts`.
+        guarded: `constant_loss`, `collapsed`, why the run ended at the constant answer or None, and its `restarts`.
     """
     begun, seconds = times
+    trainer.compute_metrics = None  # it knows only the validation items
     calibrated = calibrate(trainer, spec, data) if spec.options.calibrate else None
     scores, cut, split = _test(trainer, spec, data, folder, calibrated)
     stop = next((c for c in trainer.callback_handler.callbacks if isinstance(c, LossConvergedCallback)), None)
@@ -43,8 +44,6 @@ def finish(
     parameters, trained = save_model(model, trainer, spec, folder)
     resumed = None if checkpoint is None else int(checkpoint.name.rpartition("-")[2])
     earlier = seconds_until(resumed or 0, state.log_history)
-    learned = label_array(subset(data.splits["train"], spec.fraction, spec.seed)["label"][:], spec.task)
-    balanced = spec.options.class_weights == "balanced"
     results = {
         "metrics": scores,
         "test_split": spec.task.test_split,
@@ -53,8 +52,7 @@ def finish(
         "cut": cut,
         **({} if spec.windows is None else {"split": split, "train_rows": len(trainer.train_dataset)}),
         **({} if calibrated is None else {"calibration": calibrated}),
-        "train_items": len(learned),
-        "constant_loss": metrics.constant_answer_loss(learned, spec.task.regression, balanced),
+        "train_items": len(subset(data.splits["train"], spec.fraction, spec.seed)),
         **guarded,
         "test_duplicates": data.test_duplicates,
         "steps": state.global_step,
@@ -87,7 +85,6 @@ def _test(
 ) -> tuple[dict[str, Any], dict[str, int], dict[str, int]]:
     """Scores and predictions of validation and test: metrics, and the items that were cut and split."""
     scores, cut, split = {}, {"train": trainer.train_dataset.cut}, {"train": trainer.train_dataset.split}
-    trainer.compute_metrics = None  # it knows only the groups of the validation items
     # the test split is used here for the first and only time
     for name in dict.fromkeys(("validation", spec.task.test_split)):
         rows = data.splits[name]

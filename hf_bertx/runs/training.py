@@ -70,10 +70,14 @@ def build_trainer(
         return metrics.score(spec.task, answers, labels, groups)
 
     labels, balanced = label_array(train_rows["label"][:], spec.task), spec.options.class_weights == "balanced"
-    weights = metrics.balanced_weights(labels, len(spec.task.labels or ())) if balanced else None
+    if learned.owners is not None:  # the loss is a mean over windows
+        labels = labels[learned.owners]
+    classes, smoothing = len(spec.task.labels or ()), args.label_smoothing_factor
+    weights = metrics.balanced_weights(labels, classes) if balanced else None
     # of a regression the model's: the Trainer counts no item whose label is -100, as a target may be
     custom_loss = balanced or (args.gradient_accumulation_steps > 1 and not spec.task.regression)
-    guard = CollapseGuardCallback(metrics.constant_answer_loss(labels, spec.task.regression, balanced))
+    constant_loss = metrics.constant_answer_loss(labels, spec.task.regression, balanced, smoothing, classes)
+    guard = CollapseGuardCallback(constant_loss)
     name = spec.options.optimizer
     chosen = None if name is None else optimizer(name, spec.learning_rate, args.weight_decay)
     trainer = RunTrainer(
@@ -85,7 +89,7 @@ def build_trainer(
         data_collator=identity_collator,
         processing_class=tokenizer,
         compute_metrics=compute_metrics,
-        compute_loss_func=item_loss(args.label_smoothing_factor, weights) if custom_loss else None,
+        compute_loss_func=item_loss(smoothing, weights) if custom_loss else None,
         callbacks=[guard, *_callbacks(spec, args, folder, len(learned))],
     )
     for callback in trainer.callback_handler.callbacks:
@@ -188,11 +192,12 @@ def _train(
             trainer.add_callback(callback)
         started = started or time.perf_counter()  # of the first start: all of them are time of the run
         try:
-            checkpoint, reason = _fit(trainer)
+            checkpoint, guard = _fit(trainer)
         except Exception:
             if begins and state.is_main_process and not trainer.state.global_step:  # no checkpoint to resume from
                 (folder / run_files.RUN).unlink(missing_ok=True)
             raise
+        reason = guard.reason
         if reason is None or len(restarts) == spec.restarts:
             break
         step = trainer.state.global_step
@@ -207,7 +212,8 @@ def _train(
     if reason is not None:
         logger.warning(f"collapsed: {reason}. Try --find_learning_rate, or another --learning_rate")
     seconds = time.perf_counter() - started
-    finish(trainer, spec, data, folder, (begun, seconds), checkpoint, {"collapsed": reason, "restarts": restarts})
+    guarded = {"constant_loss": guard.constant_loss, "collapsed": reason, "restarts": restarts}
+    finish(trainer, spec, data, folder, (begun, seconds), checkpoint, guarded)
 
 
 def _write_order(order: dict[str, Any], folder: Path) -> bool:
@@ -221,15 +227,16 @@ def _write_order(order: dict[str, Any], folder: Path) -> bool:
     return begins
 
 
-def _fit(trainer: RunTrainer) -> tuple[Path | None, str | None]:
-    """Trains what is left; returns the checkpoint that it went on from, and why the run collapsed, if it did."""
+def _fit(trainer: RunTrainer) -> tuple[Path | None, CollapseGuardCallback]:
+    """Trains what is left; returns the checkpoint that it went on from, and the guard, which has judged the run."""
     checkpoint, was_over = trainer.go_on()
     guard = next(c for c in trainer.callback_handler.callbacks if isinstance(c, CollapseGuardCallback))
     if not was_over:
-        return checkpoint, guard.reason
+        return checkpoint, guard
     select = trainer.args.load_best_model_at_end
     loader = trainer.get_eval_dataloader() if select else trainer.get_train_dataloader()
-    return checkpoint, guard.judge(trainer.model, loader, trainer.state)
+    guard.judge(trainer.model, loader, trainer.state)
+    return checkpoint, guard
 
 
 def _limited(data: TaskData, max_eval_items: int | None) -> TaskData:

@@ -6,17 +6,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from own_files import SHORT, own_table, train_own
 from saved_models import predict
 from scipy.special import expit, softmax
 from transformers import pipeline
 
 from hf_bertx import RunSpec
+from hf_bertx.data.task_data import load_task_data
 from hf_bertx.disciplines import DNA, MUSIC, Discipline
 from hf_bertx.launch import main
 from hf_bertx.metrics import mean_answers
 from hf_bertx.pipeline_discipline import TASK
+from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.run import Run
+from hf_bertx.runs.training import build_trainer
 from hf_bertx.selection.command import train_command
 from hf_bertx.tokenization.windows import Windows
 
@@ -73,6 +77,22 @@ def test_a_run_scores_items_and_says_how_many_were_split(windowed_run: Path) -> 
     card = (run.model_dir / "README.md").read_text(encoding="utf-8")
     assert "Items of more than 20 symbols were read in windows of so many, of which two share at least 5" in card
     assert "were cut" not in card
+
+
+def test_classes_weigh_the_same_over_all_windows(windowed_run: Path, tiny_backbone: Path, tmp_path: Path) -> None:
+    (data,) = (windowed_run.parents[4] / "data").glob("long-*")
+    argv = f"--task {data} --backbone {tiny_backbone} --window 20 --class_weights balanced --arm bert".split()
+    (spec,), args = parse_arguments(argv)
+    trainer = build_trainer(spec, args, load_task_data(spec.task, spec.split, spec.data_dir), tmp_path)
+    (batch,) = trainer.train_dataset.__getitems__([*range(len(trainer.train_dataset))])
+    labels = batch["labels"]
+    assert int(labels.sum()) * 2 != len(labels)  # the longer items are of one class more often
+
+    def loss(*logits: float) -> float:
+        answers = {"logits": torch.tensor([logits]).expand(len(labels), 2)}
+        return trainer.compute_loss_func(answers, labels, len(labels)).item()
+
+    assert loss(1.0, 0.0) == pytest.approx(loss(0.0, 1.0))
 
 
 def test_answers_say_how_many_windows_were_read(windowed_run: Path, table: Path, tmp_path: Path) -> None:

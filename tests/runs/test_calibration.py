@@ -69,6 +69,14 @@ def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, 
     assert [float(rows[name]["score_a"]) for name in tested.ids] == pytest.approx(expected, abs=1e-5)
 
 
+def test_items_in_windows_are_calibrated(tiny_backbone: Path, tmp_path: Path) -> None:
+    items = (("ACGT"[i % 4] * (5 + i % 60), "ab"[i % 2]) for i in range(160))  # test has other windows than validation
+    made = train_own(tiny_backbone, tmp_path, own_table(tmp_path / "long.csv", items), "--window", "20", "--calibrate")
+    for split, error in made.results["calibration"]["after"].items():
+        tested = made.predictions(split)
+        assert error == pytest.approx(calibration(tested.logits, tested.labels).error, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("rows", "label", "options", "message"),
     [

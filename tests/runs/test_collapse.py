@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 from datasets import Dataset
 from interrupted_runs import assert_same_run, interrupt
@@ -19,6 +20,7 @@ from hf_bertx.report.write import write_report
 from hf_bertx.runs.arguments import parse_arguments
 from hf_bertx.runs.collapse import near_constant_loss
 from hf_bertx.runs.run import Predictions, Run
+from hf_bertx.runs.trainer import item_loss
 from hf_bertx.runs.training import run
 from hf_bertx.tasks import TASKS
 
@@ -69,6 +71,32 @@ def test_a_stock_trainer_learns_whether_its_model_collapsed(learns: bool, rate: 
     assert (guard.reason is None) == learns
     if not learns:
         assert "that of the constant answer, 0.693, and every item gets the same answer" in guard.reason
+
+
+def test_the_constant_answers_loss_is_of_smoothed_labels(tmp_path: Path) -> None:
+    guard = CollapseGuardCallback()
+    trainer = make_trainer(tmp_path, [guard], max_steps=1, label_smoothing_factor=0.2)
+    trainer.train_dataset = trainer.train_dataset.map(lambda row: {"labels": 0})
+    trainer.train()
+    assert guard.constant_loss == pytest.approx(-0.9 * np.log(0.9) - 0.1 * np.log(0.1))
+
+
+@pytest.mark.parametrize("balanced", [False, True])
+def test_no_constant_answer_has_a_lower_loss_than_the_best(balanced: bool) -> None:
+    labels = np.array([0, 0, 0, 1, 0, 0, 1, 0])  # and none of class 2
+    weights = metrics.balanced_weights(labels, 3) if balanced else None
+    answer = torch.zeros(3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([answer], max_iter=100)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        logits = {"logits": answer.expand(len(labels), 3)}
+        value = item_loss(0.2, weights)(logits, torch.tensor(labels), len(labels))
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert metrics.constant_answer_loss(labels, False, balanced, 0.2, 3) == pytest.approx(loss().item(), abs=1e-5)
 
 
 def test_rows_without_labels_need_the_constant_loss(tmp_path: Path) -> None:
