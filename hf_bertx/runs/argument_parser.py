@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import string_to_bool
+from transformers.integrations import get_reporting_integration_callbacks
 
 from ..data.sequence_files import parse_json
 from ..data.text_files import open_text, read_yaml
@@ -114,6 +115,7 @@ class OneLineParser(HfArgumentParser):
         except json.JSONDecodeError as error:  # of an option that takes named values
             self.error(f"{error.doc!r} is not JSON ({error.msg})")
         self._check_rest(rest)
+        _check_trackers(next(arguments.report_to for arguments in parsed if isinstance(arguments, TrainingArguments)))
         return tuple(parsed)
 
     def _check_rest(self, rest: list[str]) -> None:
@@ -150,6 +152,19 @@ class OneLineParser(HfArgumentParser):
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         return [*words, *argv[1:]]
+
+
+def _check_trackers(names: list[str]) -> None:
+    """Makes the callbacks of `--report_to` once, as the Trainer does when data and model are loaded.
+
+    Raises:
+        ValueError: an unknown tracker, or one that is not installed.
+    """
+    try:
+        for callback in get_reporting_integration_callbacks(names):
+            callback()
+    except (ValueError, RuntimeError, ImportError) as error:
+        raise ValueError(f"--report_to: {error}") from None
 
 
 def _metavar(action: argparse.Action) -> str:

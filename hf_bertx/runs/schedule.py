@@ -11,10 +11,10 @@ from transformers.utils import logging
 
 from ..disciplines import get_discipline
 from .arguments import ResolvedRun
+from .spec import usual_eval_steps
 from .trainer import use_one_gpu
 
 logger = logging.get_logger(__name__)
-_EVALUATIONS_AN_EPOCH = 3
 
 
 def count_rows(items: Dataset, spec: ResolvedRun) -> int:
@@ -51,7 +51,7 @@ def set_schedule(args: TrainingArguments, spec: ResolvedRun, train_size: int) ->
     steps = math.ceil(train_size / spec.global_batch_size)
     args.logging_steps = max(1, min(int(args.logging_steps), steps))
     if args.eval_steps is None:
-        args.eval_steps = max(1, round(steps / _EVALUATIONS_AN_EPOCH / args.logging_steps)) * int(args.logging_steps)
+        args.eval_steps = usual_eval_steps(train_size, spec.global_batch_size, args.logging_steps)
     every, log = int(args.eval_steps), int(args.logging_steps)
     if every % log:
         args.logging_steps = min((n for n in range(1, every + 1) if every % n == 0), key=lambda n: abs(n - log))

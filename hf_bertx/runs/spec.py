@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
@@ -30,7 +31,15 @@ _DEFAULTS: dict[str, Any] = {
     "optimizer": None,
     "stop_at_loss": None,
     "max_steps": -1,
+    "optim": "adamw_torch_fused",
+    "optim_args": None,
+    "lr_scheduler_kwargs": None,
+    "neftune_noise_alpha": None,
+    "dataloader_drop_last": False,
+    "eval_delay": 0,
+    "eval_on_start": False,
 }
+_EVALUATIONS_AN_EPOCH = 3
 ALL = "all"  # of the training items
 # What to do about a folder that holds another run.
 OTHER_FOLDER = "another folder of runs (--output_dir of `bertx train`, else --runs), or remove that run's"
@@ -44,7 +53,7 @@ _OF_A_PROBE: dict[str, Any] = {
     "class_weights": None,
 }
 # Hyperparameters that a run's record omits if they have these values.
-LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0, "optim_target_modules": None}
+LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0, "optim_target_modules": None, "calibrate": False}
 
 
 @dataclass(frozen=True)
@@ -230,6 +239,13 @@ class RunSpec:
             if name in record
         }
         return cls(**{name: record[name] for name in needed}, **optional)
+
+
+def usual_eval_steps(rows: int, global_batch_size: int, logging_steps: float) -> int:
+    """How many steps lie between two validations by default: about a third of an epoch, in whole `logging_steps`."""
+    steps = math.ceil(rows / global_batch_size)
+    logged = max(1, min(int(logging_steps), steps))
+    return max(1, round(steps / _EVALUATIONS_AN_EPOCH / logged)) * logged
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:

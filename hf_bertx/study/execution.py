@@ -23,7 +23,7 @@ from ..arms import BASELINE
 from ..processor import TimeLimitReached, deadline
 from ..protocols import PROBE
 from ..runs.run import OF_TASK, Run
-from ..runs.spec import LEFT_OUT, OTHER_FOLDER, RunSpec
+from ..runs.spec import LEFT_OUT, OTHER_FOLDER, RunSpec, usual_eval_steps
 from ..runs.writer import RunWriter
 from ..tasks import get_task, rows_folder
 from .plan import FORMAT, Study
@@ -88,11 +88,17 @@ def is_finished(run: RunSpec, root: Path, fingerprint: str | None = None) -> boo
         return False
     recorded, task = Run.open(folder), get_task(run.task)
     record = {**LEFT_OUT, **recorded.specification, **(recorded.specification.get("hyperparameters") or {})}
-    hyperparameters = {name: value for name, value in run.hyperparameters().items() if name in record}
-    _compare(folder, "by other hyperparameters", record, hyperparameters)
+    asked = run.hyperparameters()
+    results = recorded.results or {}
+    rows = results.get("train_rows", results.get("train_items"))
+    if rows is not None and "eval_steps" in record:  # of a training
+        asked = {"eval_steps": usual_eval_steps(rows, asked["global_batch_size"], asked["logging_steps"]), **asked}
+    asked = {name: value for name, value in asked.items() if name in record}
+    _compare(folder, "by other hyperparameters", record, asked)
     if fingerprint is not None:
         _compare(folder, "on other data", {"sha256": recorded.fingerprint[:12]}, {"sha256": fingerprint[:12]})
-    _compare(folder, "of another task", vars(recorded.task), {name: getattr(task, name) for name in OF_TASK})
+    of_task = {name: getattr(task, name) for name in OF_TASK if run.window is None or name != "max_length"}
+    _compare(folder, "of another task", vars(recorded.task), of_task)
     if recorded.results is None:
         return False
     run_files.check_run(folder, content=False)
@@ -178,6 +184,7 @@ def _execute(run: RunSpec, context: StudyContext) -> Outcome:
     except run_files.LockedRunError:
         return Outcome(run, "elsewhere")
     except TimeLimitReached:
+        (run.folder(context.root) / run_files.FAILURE).unlink(missing_ok=True)
         return Outcome(run, "left")
     except Exception as error:  # a failed run must not stop the others; its folder has the error
         message = " ".join(f"{type(error).__name__}: {error}".split())

@@ -45,11 +45,13 @@ def overrides_of(value: Any, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{field}: holds {value!r}, not a mapping of arguments to values")
     check_names(value, OVERRIDES, "argument")
-    return {name: number(item) for name, item in value.items()}
+    return {name: number(name, item) for name, item in value.items()}
 
 
-def number(value: Any) -> Any:
-    """Converts strings such as `1e-5`, which YAML does not read as a number."""
+def number(name: str, value: Any) -> Any:
+    """The value of an argument. Converts strings such as `1e-5`, which YAML does not read as a number."""
+    if value is None:
+        raise ValueError(f"{name} has no value; give one, or leave it out")
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -65,7 +67,7 @@ def grid_points(value: Any) -> list[dict[str, Any]]:
     for name, values in value.items():
         if not isinstance(values, list) or not values:
             raise ValueError(f"grid, {name} is {values!r}; give a list of values")
-    points = itertools.product(*([number(item) for item in values] for values in value.values()))
+    points = itertools.product(*([number(name, item) for item in values] for name, values in value.items()))
     return [dict(zip(value, point, strict=True)) for point in points]
 
 

@@ -134,6 +134,10 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
     tasks, arms = named_overrides(content, "tasks", TASKS), named_overrides(content, "arms", ARMS)
     backbones = _backbones(content)
     seeds, kmers = list_of(content, "seeds", [0, 1, 2], int), list_of(content, "kmers", [None], (int, type(None)))
+    fractions = [float(value) for value in list_of(content, "fractions", [1.0], (int, float))]
+    for name, values in {"seed": seeds, "fraction": fractions}.items():
+        for value in values:
+            check_values({name: value})
     _check_fit(content.get("split"), tasks, arms, backbones, kmers)
     protocol_name = content.get("protocol", "recommended")
     if protocol_name == PROBE:
@@ -146,7 +150,6 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
         raise ValueError(f"items belongs to protocol {PROBE}; a training has fractions")
     check_names([protocol_name], PROTOCOLS, "protocol")
     protocol = get_protocol(protocol_name)
-    fractions = [float(value) for value in list_of(content, "fractions", [1.0], (int, float))]
     shared = overrides_of(content.get("overrides"), "overrides")
     for backbone, name in itertools.product(backbones, tasks):
         check_room(backbone, get_task(name))
@@ -165,7 +168,7 @@ def _part(content: dict[str, Any], choose_by: str) -> Iterator[RunSpec]:
             # restarts with half the rate would blur the search
             alone = {"restarts": 0} if "learning_rate" in point else {}
             overrides = {**alone, **shared, **tasks[name], **arms[arm], **point}
-            check_values({**overrides, "seed": seed, "fraction": fraction})
+            check_values(overrides)
             yield RunSpec(name, arm, backbone, protocol.name, split, seed, fraction, variant, overrides, kmer=kmer)
 
 

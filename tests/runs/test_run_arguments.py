@@ -16,8 +16,11 @@ from hf_bertx.launch import main, train
 from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.runs.arguments import USER_DATA_OPTIONS, parse_arguments, read_options
 from hf_bertx.runs.order import check_same, run_order
+from hf_bertx.runs.schedule import set_schedule
 from hf_bertx.runs.spec import RunSpec, option_words
 from hf_bertx.runs.training_options import REFUSED
+from hf_bertx.runs.writer import RunWriter
+from hf_bertx.study.execution import is_finished
 from hf_bertx.tasks import get_task
 
 
@@ -67,6 +70,8 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ("--split random", "unknown split 'random'; allowed: paper, authors, grouped"),
         ("--learning_rate fast", "argument --learning_rate"),
         ("--lr_scheduler_kwargs {x}", "'{x}' is not JSON (Expecting property name"),
+        ("--report_to wandbb", "--report_to: wandbb is not supported, only azure_ml"),
+        ("--report_to clearml", "--report_to: ClearMLCallback requires 'clearml' to be installed"),
         ("--optim adamm", "invalid choice: 'adamm' (choose from"),
         ("none.yaml", "no such file"),
         ("mine.txt", "arguments start with --, or come from a .yaml or .json file named first"),
@@ -211,6 +216,29 @@ def test_an_honoured_field_is_part_of_a_runs_identity(tiny_backbone: Path, tmp_p
         assert taken[0] == taken[1], name
         found |= {name} if taken[0] else set()
     assert found == SAME_RUN
+
+
+def test_a_study_takes_no_other_run_for_its_own(tiny_backbone: Path, tmp_path: Path) -> None:
+    data = load_task_data(get_task("dna-splice"))
+    items = len(data.splits["train"])
+    results = {"metrics": {"test": {"accuracy": 0.5}}, "train_items": items, "files": {}}
+
+    def is_taken_for(there: dict[str, Any], asked: dict[str, Any]) -> bool:
+        one, other = (RunSpec("dna-splice", "bert", str(tiny_backbone), overrides=each) for each in (there, asked))
+        (spec,), args = parse_arguments(one.arguments(tmp_path))
+        set_schedule(args, spec, items)
+        run_files.write_json(one.folder(tmp_path) / run_files.RUN, run_order(spec, args, data))
+        RunWriter(one.folder(tmp_path)).results(results)
+        try:
+            return is_finished(other, tmp_path)
+        except ValueError:
+            return False
+
+    for name, words in {**WORDS, "calibrate": ["--calibrate"]}.items():
+        options = read_options(words)
+        given = options.values(options.given)
+        if name != "seed":  # which the folder names
+            assert is_taken_for({}, given) == is_taken_for(given, {}) == (name in SAME_RUN), name
 
 
 def test_an_option_is_passed_on_as_it_was_given(tmp_path: Path) -> None:

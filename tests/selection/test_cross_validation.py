@@ -136,7 +136,7 @@ def train(fasta: Path, backbone: Path, root: Path, *more: str) -> tuple[Path, li
 
 
 def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path, tmp_path: Path) -> None:
-    options = ("--folds", "2", "--similarity_threshold", "0.5")
+    options = ("--folds", "2", "--similarity_threshold", "0.5", "--window", "40")
     folder, lines = train(fasta, tiny_backbone, tmp_path / "runs", *options)
     answers = pq.read_table(folder / "predictions.parquet").to_pandas()
     assert sorted(answers["id"]) == sorted(f"s{i}-{j}" for i in range(30) for j in range(3))
@@ -149,13 +149,13 @@ def test_a_cross_validation_is_its_runs_by_hand(fasta: Path, tiny_backbone: Path
     assert set(answers["class"]) == {"no", "yes"}
     assert (answers["class"] == answers["answer"]).tolist() == right.tolist()
     assert any(line.startswith("| bert | ") for line in lines)
-    assert sum(line.endswith(" bert seed 42, fold-2") for line in lines) == 1
+    assert sum(line.endswith(" bert seed 42, fold-2, windows of 40") for line in lines) == 1
     assert any("| all 30 groups of 90 items [95%] |" in line for line in lines)
 
     assert len(collect_runs(tmp_path / "runs")) == 10  # the folder of the table is no run
 
     (data,) = (tmp_path / "runs" / "data").glob("families-*")
-    by_hand = ("--task", str(data), "--split", "fold-2", "--baselines", "none", "--probe_items", "0")
+    by_hand = ("--task", str(data), "--split", "fold-2", "--window", "40", "--baselines", "none")
     hand, _ = train(fasta, tiny_backbone, tmp_path / "hand", *by_hand)
     assert Run.open_finished(hand).score("test", "accuracy") == rows["bert"]["folds"][1]
     again = train(fasta, tiny_backbone, tmp_path / "runs", *options)[1]

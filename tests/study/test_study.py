@@ -94,6 +94,11 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
         ({"overrides": {"max_steps": "many"}}, "mine.yaml: --max_steps is 'many'; allowed: a number"),
         ({"arms": {"bert": {"max_steps": [3]}}}, "mine.yaml: --max_steps is [3]; allowed: a number"),
         ({"seeds": [0, -1]}, "--seed is -1; allowed: 0 to"),
+        ({"seeds": [-1], "arms": [], "baselines": ["majority"]}, "--seed is -1; allowed: 0 to"),
+        ({"fractions": [2], "arms": [], "baselines": ["majority"]}, "--fraction is 2.0; allowed: more than 0"),
+        ({**PROBES, "seeds": [-1]}, "--seed is -1; allowed: 0 to"),
+        ({"overrides": {"learning_rate": None}}, "learning_rate has no value; give one, or leave it out"),
+        ({"grid": {"learning_rate": [1e-3, None]}}, "learning_rate has no value; give one, or leave it out"),
         ({"grid": {}}, "grid is {}; give arguments with lists of values, or leave it out"),
         ({"grid": {"learning_rate": []}}, "grid, learning_rate is []; give a list of values"),
         ({"arms": ["shift_1000"]}, "arm 'shift_1000' shifts the ids of text, and task dna-splice is dna"),
@@ -139,6 +144,7 @@ def test_a_wrong_file_is_one_message(change: dict[str, Any], message: str, tmp_p
         ({"class_weights": "equal"}, "--class_weights is 'equal'; allowed: balanced"),
         ({"max_eval_items": 10.0}, "invalid int value: '10.0'"),
         ({"lr_scheduler_type": "linea"}, "invalid choice: 'linea'"),
+        ({"report_to": "wandbb"}, "--report_to: wandbb is not supported"),
     ],
 )
 def test_a_study_with_a_wrong_option_does_not_begin(

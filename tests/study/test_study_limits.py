@@ -14,6 +14,7 @@ from hf_bertx.cli import main
 from hf_bertx.commands.study import _seconds
 from hf_bertx.processor import DEADLINE
 from hf_bertx.runs.outcome import seconds_until
+from hf_bertx.runs.writer import RunWriter
 from hf_bertx.study.archive import KEPT, read_archive, write_archive
 from hf_bertx.study.command import run_study
 from hf_bertx.study.estimate import room
@@ -26,9 +27,10 @@ def test_a_run_stopped_by_the_time_limit_resumes_exactly(
 ) -> None:
     file = small(tmp_path, tiny_backbone, arms=["bert"], seeds=[0])
     (run,), context = load_study(file).runs, StudyContext(tmp_path / "runs", threads=1)
+    folder = run.folder(context.root)
+    RunWriter(folder).failure("of an earlier try")
     monkeypatch.setenv(DEADLINE, "0")
     assert execute(run, context).state == "left"
-    folder = run.folder(context.root)
     assert [path.name for path in (folder / run_files.CHECKPOINTS).glob("checkpoint-*")] == ["checkpoint-1"]
     assert not (folder / run_files.FAILURE).exists()
     monkeypatch.delenv(DEADLINE)
