@@ -115,7 +115,7 @@ class OneLineParser(HfArgumentParser):
         except json.JSONDecodeError as error:  # of an option that takes named values
             self.error(f"{error.doc!r} is not JSON ({error.msg})")
         self._check_rest(rest)
-        _check_trackers(next(arguments.report_to for arguments in parsed if isinstance(arguments, TrainingArguments)))
+        _check_machine(next(arguments for arguments in parsed if isinstance(arguments, TrainingArguments)))
         return tuple(parsed)
 
     def _check_rest(self, rest: list[str]) -> None:
@@ -154,14 +154,18 @@ class OneLineParser(HfArgumentParser):
         return [*words, *argv[1:]]
 
 
-def _check_trackers(names: list[str]) -> None:
-    """Makes the callbacks of `--report_to` once, as the Trainer does when data and model are loaded.
+def _check_machine(training: TrainingArguments) -> None:
+    """Checks what the Trainer would refuse when data and model are loaded, and what accelerate would ignore.
 
     Raises:
-        ValueError: an unknown tracker, or one that is not installed.
+        ValueError: a tracker that is unknown or not installed, or an option that needs a GPU.
     """
+    if training.use_cpu or not torch.accelerator.is_available():
+        for name, instead in (("fsdp", "trains unsharded replicas"), ("fp16", "computes in float32")):
+            if getattr(training, name):
+                raise ValueError(f"--{name} needs a GPU: on a CPU accelerate {instead}, without a word")
     try:
-        for callback in get_reporting_integration_callbacks(names):
+        for callback in get_reporting_integration_callbacks(training.report_to):
             callback()
     except (ValueError, RuntimeError, ImportError) as error:
         raise ValueError(f"--report_to: {error}") from None

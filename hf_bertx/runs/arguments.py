@@ -8,7 +8,6 @@ from dataclasses import astuple, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import TrainingArguments
 
 from .. import run_files
@@ -139,8 +138,6 @@ def read_options(argv: list[str]) -> Options:
     check_user_data(run, given)
     check_quick(run, given)
     check_push(run, training)
-    if training.fsdp and (training.use_cpu or not torch.accelerator.is_available()):
-        raise ValueError("--fsdp needs a GPU: on a CPU accelerate trains unsharded replicas, without a word")
     return Options(run, training, frozenset(given), protocol)
 
 

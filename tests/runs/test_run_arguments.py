@@ -65,6 +65,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ("--backbone bert", "unknown backbone 'bert'"),
         ("--protocol best", "unknown protocol 'best'"),
         ("--fsdp full_shard", "--fsdp needs a GPU"),
+        ("--fp16", "--fp16 needs a GPU: on a CPU accelerate computes in float32"),
         ("--use_cpu perhaps", "argument --use_cpu/--use-cpu: Truthy value expected"),
         ("--precision float64", "unknown precision 'float64'; allowed: auto, float32, bfloat16"),
         ("--split random", "unknown split 'random'; allowed: paper, authors, grouped"),
@@ -266,6 +267,8 @@ def test_fp16_and_bf16_take_the_place_of_auto(
     words: str, expected: tuple[bool, bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    if expected[0]:  # which is refused without a GPU
+        monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
     monkeypatch.chdir(tmp_path)
     Path("half.yaml").write_text("fp16: true\n")
     for read in (lambda argv: read_options(argv).training, lambda argv: parse_pretraining(argv)[1]):
