@@ -85,6 +85,7 @@ METRICS: dict[str, Metric] = {
     "spearman": _correlation("spearmanr"),
     "pearson": _correlation("pearsonr"),
 }
+_OF_LABELS = ("accuracy", "macro_f1", "micro_f1")  # of items with several labels; an item is right if all labels are
 # Of the scores of all classes, in place of the class that was chosen.
 SCORED: dict[str, Metric] = {"auprc": average_precision}
 
@@ -121,6 +122,8 @@ def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Se
         raise ValueError(
             f"{name}: predictions {predicted.shape} and references {true.shape} must be as many, at least 1"
         )
+    if predicted.ndim == 2 and name not in _OF_LABELS:
+        raise ValueError(f"{name} is of one answer an item; allowed for several labels: {', '.join(_OF_LABELS)}")
     for what, values in (("prediction", predicted), ("reference", true)):
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: {what} {int(np.argmin(np.isfinite(values)))} is not a number")

@@ -97,6 +97,8 @@ def test_evaluate_loads_the_module_without_a_network() -> None:
     labels = {"predictions": [[1, 0], [1, 1]], "references": [[1, 0], [1, 0]]}  # several an item
     for name, value in {"micro_f1": 0.8, "accuracy": 0.5, "auprc": 1.0}.items():
         assert evaluate.load(evaluate_module(), name).compute(**labels) == {name: pytest.approx(value)}
+    with pytest.raises(ValueError, match=r"balanced_accuracy is of one answer .* accuracy, macro_f1, micro_f1"):
+        evaluate.load(evaluate_module(), "balanced_accuracy").compute(**labels)
     with pytest.raises(ValueError, match="name a metric or a task, not 'bleu'"):
         evaluate.load(evaluate_module(), "bleu")
 

@@ -270,6 +270,9 @@ def _add_legend(axis: Any) -> None:
 
 def _draw_line(axis: Any, line: Line) -> None:
     ends = [(p.mean, p.mean) if p.interval is None else (p.interval.low, p.interval.high) for p in line.points]
+    ends = [
+        (min(low, p.mean), max(high, p.mean)) for p, (low, high) in zip(line.points, ends, strict=True)
+    ]  # rounding
     bars = [(100 * (p.mean - low), 100 * (high - p.mean)) for p, (low, high) in zip(line.points, ends, strict=True)]
     axis.errorbar(
         [p.step for p in line.points], [100 * p.mean for p in line.points], yerr=list(zip(*bars, strict=True)),

@@ -16,7 +16,6 @@ from .figures import save_figures
 from .formatting import (
     csv_text,
     interval_columns,
-    items_of_data,
     markdown_section,
     markdown_text,
     percent,
@@ -175,9 +174,10 @@ def _problems(report: Report) -> Iterator[str]:
 
 def _test_cells(test: ArmComparison) -> dict[str, str]:
     """A comparison for a reader, by the heads of columns."""
-    c, s = test.comparison, test.first.specification
+    c = test.comparison
     return {
-        "task": test.first.task.name + share_of_data(s["fraction"]) + items_of_data(s.get("items")),
+        "task": test.first.task.name + share_of_data(test.first.fraction),
+        "backbone, protocol, split": test.first.setup,
         "arms": f"`{test.first.name}` - `{test.second.name}`",
         "difference x 100": percent(c.difference, "+"),
         "95% interval": f"{percent(c.low, '+')} to {percent(c.high, '+')}",

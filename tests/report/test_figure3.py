@@ -26,7 +26,7 @@ from hf_bertx.report.pretraining import (
     trajectories,
 )
 from hf_bertx.report.records import read_runs
-from hf_bertx.report.statistics import ratio_interval, seed_interval
+from hf_bertx.report.statistics import Interval, ratio_interval, seed_interval
 from hf_bertx.report.write import Report, build_report, report_markdown, report_rows
 from hf_bertx.runs.run import Run
 
@@ -131,6 +131,15 @@ def test_a_picture_is_of_one_task_and_one_series(report: Report) -> None:
     scores = next(c.scores for c in cells if c.task.name == "dna-splice")
     assert list(bert.points[1].by_seed.values()) == list(scores)
     assert bert.points[1].interval == seed_interval(scores, 0.0)
+
+
+def test_a_mean_beside_its_interval_by_rounding_is_drawn(report: Report) -> None:
+    one = panel_of(report, "protein-fluorescence")
+    points = tuple(
+        replace(p, by_seed={0: 1 - 1e-16}, interval=Interval(1.0, 1.0, "test items")) for p in one.lines[0].points
+    )
+    (panel,) = pretraining_panels([replace(one, lines=(replace(one.lines[0], points=points),))], report.floors)
+    assert inline_svg(panel, 0)[0].startswith("<svg")
 
 
 def test_references_are_other_backbones_and_the_random_start(report: Report) -> None:

@@ -506,6 +506,9 @@ def test_runs_on_other_test_items_stand_apart(tmp_path: Path) -> None:
         assert len(names) == len(rows), name  # a row says what it is of
     titles = sorted(run_table_markdown(table).splitlines()[0] for table in tables(runs))
     assert titles[1] == f"{titles[0]}, at most 60 test items"
+    lines = report_markdown(report).partition("## Tests of two arms")[2].splitlines()
+    setups = ["minilm-l6, recommended, paper", "minilm-l6, recommended, paper, at most 60 test items"]
+    assert sorted(line.split(" | ")[1] for line in lines if line.startswith("| dna-splice")) == setups
 
 
 def test_probes_of_several_sizes_are_told_apart(tmp_path: Path) -> None:
