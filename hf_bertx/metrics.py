@@ -58,10 +58,7 @@ def average_precision(scores: np.ndarray, references: np.ndarray) -> float:
     Args:
         scores: of shape `(items, classes)`: the higher, the likelier is the class.
         references: class numbers of shape `(items,)`, or rows of 0 and 1 for items with several labels. A class
-            without an item is left out; 0.0 where no item has a label.
-
-    Raises:
-        ValueError: a class number without a column of scores.
+            without an item is left out, one without scores is refused; 0.0 where no item has a label.
     """
     from sklearn.metrics import average_precision_score
 
@@ -85,7 +82,6 @@ METRICS: dict[str, Metric] = {
     "spearman": _correlation("spearmanr"),
     "pearson": _correlation("pearsonr"),
 }
-_OF_LABELS = ("accuracy", "macro_f1", "micro_f1")  # of items with several labels; an item is right if all labels are
 # Of the scores of all classes, in place of the class that was chosen.
 SCORED: dict[str, Metric] = {"auprc": average_precision}
 
@@ -122,8 +118,8 @@ def compute(name: str, predictions: Sequence[float] | np.ndarray, references: Se
         raise ValueError(
             f"{name}: predictions {predicted.shape} and references {true.shape} must be as many, at least 1"
         )
-    if predicted.ndim == 2 and name not in _OF_LABELS:
-        raise ValueError(f"{name} is of one answer an item; allowed for several labels: {', '.join(_OF_LABELS)}")
+    if predicted.ndim == 2 and name not in ("accuracy", "macro_f1", "micro_f1"):
+        raise ValueError(f"{name} is of one answer an item; of several labels, allowed: accuracy, macro_f1, micro_f1")
     for what, values in (("prediction", predicted), ("reference", true)):
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: {what} {int(np.argmin(np.isfinite(values)))} is not a number")

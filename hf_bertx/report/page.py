@@ -141,9 +141,10 @@ def _folder_link(runs: RunsFolder, output: Path, folder: Path, name: str) -> Mar
 
 
 def anchor(shown: Run | Cell) -> str:
-    """The same for the same specification and seed, wherever the folder lies."""
+    """The same for the same specification, seed and metric, wherever the folder lies."""
     kind = "cell" if isinstance(shown, Cell) else "run"
-    return f"{kind}-{hashlib.sha256(json.dumps(shown.specification, sort_keys=True).encode()).hexdigest()[:10]}"
+    text = json.dumps([shown.specification, shown.task.metric], sort_keys=True)
+    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
 
 def _href(cell: Cell) -> str:

@@ -28,7 +28,7 @@ from hf_bertx.report.drawing import _STYLE_OF, COLORS, INK, Panel, arm_style
 from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.formatting import shown_backbone
 from hf_bertx.report.make_cells import make_cells
-from hf_bertx.report.page import page, run_name
+from hf_bertx.report.page import anchor, page, run_name
 from hf_bertx.report.panels import COMPARISONS
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
 from hf_bertx.report.records import RunsFolder, collect_runs, read_runs
@@ -127,7 +127,7 @@ def test_runs_of_one_task_by_different_metrics_stand_apart(tmp_path: Path) -> No
     """As own data does that was given again with another `--metric`."""
     metric = {0: "accuracy", 1: "accuracy", 2: "mcc"}
     for arm, seed in (("bert", 0), ("bert", 1), ("bert", 2), ("rand", 2)):
-        order = make_run(tmp_path, arm=arm, seed=seed) / "run.json"
+        order = make_run(tmp_path / metric[seed], arm=arm, seed=min(seed, 1)) / "run.json"
         edit(order, lambda c, name=metric[seed]: c["task"].update(metric=name, extra_metrics=["accuracy", "mcc"]))
     report = build_report(read_runs(tmp_path), resamples=20)
     assert [(cell.name, cell.task.metric, len(cell.scores), cell.chosen) for cell in report.cells] == [
@@ -136,6 +136,7 @@ def test_runs_of_one_task_by_different_metrics_stand_apart(tmp_path: Path) -> No
     assert [test.first.column.split for test in report.tests] == ["paper, metric mcc"]
     assert sorted(floor.mean > 0 for floor in report.floors.values()) == [False, True]  # of accuracy alone
     assert sorted(table["metrics"][0] for table in tables(report.runs)) == ["accuracy", "mcc"]
+    assert len(set(map(anchor, report.runs.records))) == 4  # two are `bert`, seed 1
 
 
 @pytest.mark.parametrize(
