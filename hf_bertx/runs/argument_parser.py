@@ -17,11 +17,14 @@ import torch
 from transformers import HfArgumentParser, TrainingArguments
 from transformers.hf_argparser import string_to_bool
 from transformers.integrations import get_reporting_integration_callbacks
+from transformers.utils import logging
 
 from ..data.sequence_files import parse_json
 from ..data.text_files import open_text, read_yaml
 from ..processor import uses_bfloat16
 from .spec import option_words
+
+logger = logging.get_logger(__name__)
 
 # The Trainer's own options, on and off -> the precision whose defaults do not contradict them.
 _SWITCHES = {"bf16": ("bfloat16", "float32"), "fp16": ("float32", "auto")}
@@ -115,7 +118,14 @@ class OneLineParser(HfArgumentParser):
         except json.JSONDecodeError as error:  # of an option that takes named values
             self.error(f"{error.doc!r} is not JSON ({error.msg})")
         self._check_rest(rest)
-        _check_machine(next(arguments for arguments in parsed if isinstance(arguments, TrainingArguments)))
+        training = next(arguments for arguments in parsed if isinstance(arguments, TrainingArguments))
+        _check_machine(training)
+        if training.mixed_precision != "no" and not (training.fp16 or training.bf16):  # of accelerate's configuration
+            logger.warning_once(
+                f"accelerate's mixed_precision {training.mixed_precision} is not used: the precision is float32, see "
+                "--precision"
+            )
+            training.mixed_precision = "no"
         return tuple(parsed)
 
     def _check_rest(self, rest: list[str]) -> None:

@@ -276,6 +276,15 @@ def test_fp16_and_bf16_take_the_place_of_auto(
         assert (training.fp16, training.bf16) == expected
 
 
+def test_accelerate_does_not_choose_the_precision(
+    tiny_backbone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch --mixed_precision bf16` does
+    for precision, expected in {"float32": "no", "bfloat16": "bf16"}.items():
+        trainer = run_trainer(tiny_backbone, tmp_path, "--precision", precision)
+        assert trainer.accelerator.mixed_precision == expected
+
+
 @pytest.mark.parametrize(
     ("spec", "call"),
     [
