@@ -111,7 +111,7 @@ def test_a_bad_option_is_one_line(argv: str, message: str, refusal: Any, tmp_pat
         ("a.yaml", b"seed: \xff\n", "a.yaml: not UTF-8 at byte 6"),
         ("a.json", '{"seed": 1,\n x}', "a.json, line 2: not JSON"),
         ("a.json", '{"seed": 1, "seed": 2}', "a.json, line 1: the name 'seed' is there twice in an object"),
-        ("a.json", "[" * 50_000, "a.json, line 1: not JSON (nested too deep)"),
+        ("a.json", "[" * 200_000, "a.json, line 1: not JSON (nested too deep)"),
         ("a.yaml", "seed: true\n", "a.yaml: argument --seed: invalid int value: 'True'"),
         ("a.yaml", "arm: no\n", "unknown arm 'False'"),
         ("a.yaml", "arm: [bert, 5]\n", "unknown arm '5'"),
