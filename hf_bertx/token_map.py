@@ -131,7 +131,7 @@ def _rank(usable: list[int], vocabulary: Sequence[str], counts_file: str | Path 
 
 def _read_counts(content: bytes, path: Path) -> dict[str, int]:
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # spreadsheets write a byte order mark
         if text.lstrip().startswith("{"):
             return {token: int(count) for token, count in json.loads(text).items()}
     except (TypeError, ValueError) as error:

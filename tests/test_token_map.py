@@ -45,7 +45,8 @@ def test_frequent_leaves_out_specials_and_single_characters() -> None:
 def test_frequent_ranks_by_a_counts_file_and_records_it(tmp_path: Path, form: str) -> None:
     counts = {"of": 5, "the": 3, "▁and": 9, "a": 100}
     path = tmp_path / f"counts.{form}"
-    path.write_text(json.dumps(counts) if form == "json" else "".join(f"{k}\t{v}\n" for k, v in counts.items()))
+    text = json.dumps(counts) if form == "json" else "".join(f"{k}\t{v}\n" for k, v in counts.items())
+    path.write_text(text, encoding="utf-8-sig" if form == "tsv" else "utf-8")
     ids, record = assign(3, VOCABULARY, SPECIAL, counts_file=path)
     assert [VOCABULARY[i] for i in ids] == ["▁and", "of", "the"]
     assert record["ranked_by"].startswith(f"counts file counts.{form}, sha256 ")

@@ -135,22 +135,23 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
             saved.init_kwargs[PRETRAINED_ON] = made
         masks = [SeededMasking(used, options.mask_rate, options.whole_words, args.seed) for _ in texts]
         packed = _packed(options, texts, used, root, args.seed)
-        # nothing is refused from here on
-        if not options.resume and state.is_main_process:
-            _clear(root, options, texts)
         if write is not None:
             run_files.write_folder(root / "tokenizer", write)
     order |= {"vocabulary_entries": len(used), "text": packed[0][1], "validation_text": packed[1][1]}
-    _check_order(root, order)
+    if options.resume:
+        _check_order(root, order)
     state.wait_for_everyone()
     last = root / f"step-{args.max_steps}"
-    if (root / run_files.RESULTS).is_file():
+    if options.resume and (root / run_files.RESULTS).is_file():
         logger.warning(f"skipped: {root} holds this pre-training, finished")
         return last
     series = _Series(root, steps, saved, DTYPES[options.checkpoint_dtype])
     model = _model(options, saved, args.seed) if model is None else model
     trainer = _trainer(args, model, masks, [blocks for blocks, _ in packed], series)
+    trainer.get_optimizer_cls_and_kwargs(args, model)  # nothing is refused from here on
     if state.is_main_process:
+        if not options.resume:
+            _clear(root, options, texts)
         run_files.write_json(root / run_files.PRETRAINING, {**order, "versions": versions(), "machine": machine()})
     begun = time.perf_counter()
     checkpoint, _ = trainer.go_on()

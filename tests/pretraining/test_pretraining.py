@@ -294,6 +294,8 @@ REFUSED = {
     "--no_resume --train_files SHORT": "fewer than the 30 tokens of one block",
     "--no_resume --sequence_length 16 --validation_files SHORT": "fewer than the 14 tokens of one block",
     "--no_resume --sequence_length 64 --train_files SHORT": "fewer than the 62 tokens of one block",
+    "--no_resume --report_to dvclive": "requires dvclive",
+    "--no_resume --optim galore_adamw": "galore",
     "--train_files OTHER": "holds another pre-training: text is",
     "--sequence_length 16": "sequence_length is 32 there, 16 asked",
     "--neftune_noise_alpha 5": "neftune_noise_alpha is None there, 5.0 asked",
@@ -319,7 +321,7 @@ def test_what_is_refused_leaves_a_finished_series_alone(
     (tmp_path / "SHORT").write_text("word1 word2\n")
     (tmp_path / "OTHER").write_text(text.read_text().replace("word1 ", "word2 "))
     for words, message in (REFUSED | more).items():
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises((ValueError, RuntimeError, ImportError), match=message):
             in_this_process([*argv, *re.sub("SHORT|OTHER", lambda name: str(tmp_path / name[0]), words).split()])
         assert held(out) == before, words
 
