@@ -166,11 +166,8 @@ def _train(
 ) -> None:
     """Trains what is left of a run, whose folder this process has locked."""
     state = PartialState()
-    if state.is_main_process:
-        if spec.options.resume:
-            run_files.sweep(folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
+    if state.is_main_process and spec.options.resume:
+        run_files.sweep(folder)
     state.wait_for_everyone()
     data.log_summary()
     logger.warning(
@@ -182,6 +179,9 @@ def _train(
         tried = replace(spec, learning_rate=spec.learning_rate / 2 ** len(restarts))
         trainer = build_trainer(tried, copy.deepcopy(args), data, folder, len(restarts))
         if not restarts:
+            if state.is_main_process and not spec.options.resume:  # not before the model and its Trainer are made
+                shutil.rmtree(folder, ignore_errors=True)
+            state.wait_for_everyone()
             rows: Any = trainer.train_dataset
             items = len(rows) if rows.owners is None else int(rows.owners.max()) + 1
             long = (items, len(rows), rows.cut if spec.windows is None else rows.split)

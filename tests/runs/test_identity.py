@@ -106,6 +106,9 @@ def test_a_finished_run_is_checked_and_swept_not_rewritten(trained: Trained, ref
     assert weights.stat().st_mode & 0o777 == 0o644
     weights.write_bytes(weights.read_bytes()[:-64] + bytes(64))
     assert "model.safetensors: damaged or changed (its sha256 is" in refusal(main, *trained.order("x.csv"))
+    without_tracker = trained.order("x.csv", "--no_resume", "--report_to", "dvclive")
+    assert "requires dvclive" in refusal(main, *without_tracker)
+    assert weights.is_file(), "what cannot begin removes nothing"
     assert main(trained.order("x.csv", "--no_resume")) == 0  # trained again
     run_files.check_run(folder)
 
