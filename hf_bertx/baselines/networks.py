@@ -249,5 +249,6 @@ def _arguments(
         seed=seed,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
+    arguments.mixed_precision = "no"  # whatever accelerate's configuration says
     use_one_gpu(arguments)  # several would multiply the recipe's batch
     return arguments

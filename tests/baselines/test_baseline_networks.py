@@ -150,9 +150,10 @@ def test_a_training_without_an_end_is_refused(tmp_path: Path) -> None:
         run_baseline(RunSpec.of_baseline("symbol-cnn"), root=tmp_path, epochs=float("inf"))
 
 
-def test_several_gpus_would_multiply_the_batch(tmp_path: Path) -> None:
+def test_the_machine_chooses_neither_batch_nor_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as `accelerate launch` does by its configuration
     args = _arguments(RECIPES["symbol-cnn"], 1, get_task("dna-splice"), {"learning_rate": 1e-3}, 0, tmp_path)
-    assert (args.n_gpu, args.train_batch_size) == (1, 64)
+    assert (args.n_gpu, args.train_batch_size, args.mixed_precision) == (1, 64, "no")
 
 
 @pytest.mark.parametrize("name", ["hilbert-cnn", "symbol-cnn"])
