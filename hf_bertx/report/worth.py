@@ -65,9 +65,14 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
     return "\n".join([*parts, NOTE, ""])
 
 
+def _methods(members: Sequence[ArmComparison]) -> list[str]:
+    """Of trained models first."""
+    return list(dict.fromkeys(test.first.method for test in sorted(members, key=lambda test: test.first.is_probe)))
+
+
 def _differences(members: Sequence[ArmComparison]) -> str:
     """A row a task, a column a method; bold where the corrected p is small."""
-    methods = list(dict.fromkeys(test.first.method for test in members))
+    methods = _methods(members)
     rows = []
     for of_task in grouped(members, lambda test: test.first.task.name).values():
         task, by_method = of_task[0].first.task, {test.first.method: test for test in of_task}
@@ -195,7 +200,7 @@ def worth_panels(tests: Iterable[ArmComparison]) -> list[Panel]:
 
 def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
     tasks = list({test.first.task.name: test.first.task for test in members}.values())
-    methods = list(dict.fromkeys(test.first.method for test in members))
+    methods = _methods(members)
     names = [shortened(plain_name(task), 26) for task in tasks]
 
     def draw(axis: Any) -> None:
