@@ -27,6 +27,11 @@ def grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
     return groups
 
 
+def task_rank(name: str) -> int:
+    """The place of a task in every listing; a user's own come last."""
+    return list(TASKS).index(name) if name in TASKS else len(TASKS)
+
+
 def arm_rank(name: str) -> int:
     """The place of an arm in every listing; unknown arms come last."""
     return list(ARMS).index(name) if name in ARMS else len(ARMS)

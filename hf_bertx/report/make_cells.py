@@ -11,10 +11,9 @@ import numpy as np
 from .. import metrics
 from ..arms import BASELINE
 from ..runs.run import OF_TASK, Run, drawn_together, same_items
-from ..tasks import TASKS
 from . import statistics
 from .cells import LITTLE, Cell, Column, lowest_score, permuted
-from .formatting import grouped, probe_place
+from .formatting import grouped, probe_place, task_rank
 from .resampling import resampled_scores
 from .statistics import Interval
 
@@ -39,11 +38,10 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     siblings = grouped(groups, _arm_in_column).values()
     cells = [cell for alike in siblings for cell in _choose([_cell(runs, alike) for runs in alike])]
     cells = _mark_largest(_name_data_sets(cells))
-    place = {name: i for i, name in enumerate(TASKS)}
 
     def order(cell: Cell) -> tuple[int, float, bool, float]:
         s = cell.specification
-        return place.get(cell.task.name, len(place)), -s["fraction"], *probe_place(s["protocol"], s.get("items"))
+        return task_rank(cell.task.name), -s["fraction"], *probe_place(s["protocol"], s.get("items"))
 
     cells.sort(key=order)
     return _with_predictions(cells, resamples)

@@ -10,7 +10,17 @@ from ..tasks import TASKS, Task
 from .cells import LITTLE, Cell, best_baseline
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Kind, Panel
-from .formatting import bracketed, grouped, markdown_table, method_name, percent, short_name, shortened, shown_backbone
+from .formatting import (
+    bracketed,
+    grouped,
+    markdown_table,
+    method_name,
+    percent,
+    short_name,
+    shortened,
+    shown_backbone,
+    task_rank,
+)
 from .paper_tables import FLOOR, PaperRow, PaperTable, ours_text
 from .records import Planned
 
@@ -45,7 +55,8 @@ def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
             shown.append(test)
     of_column = grouped(shown, lambda test: test.first.column).values()
     shown = [max(members, key=lambda test: test.second.name != "rand") for members in of_column]  # its own control
-    return grouped(at_main_size(shown), lambda test: test.first.title)
+    shown = sorted(at_main_size(shown), key=lambda test: task_rank(test.first.task.name))
+    return grouped(shown, lambda test: test.first.title)
 
 
 def paper_difference(task: Task) -> float | None:

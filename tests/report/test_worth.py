@@ -126,6 +126,18 @@ def test_probes_of_one_size_are_compared(tmp_path: Path, sizes: list, shown: str
     assert f"the paper's score / probe, {shown} items." in side_by_side(paper_tables(cells, floors(cells)), cells)
 
 
+def test_trained_models_come_before_probes_and_tasks_keep_their_order(tmp_path: Path) -> None:
+    probe = {"protocol": "probe", "specification": {"items": 100}}
+    for task, of in (("dna-h3", probe), ("dna-h4", probe), ("dna-h4", {})):
+        for arm in ("bert", "rand"):
+            make_run(tmp_path / str(of), task, arm, **of)
+    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    lines = worth_markdown(compare_arms(cells), cells).splitlines()
+    head = next(place for place, line in enumerate(lines) if line.startswith("| task | score | paper |"))
+    assert lines[head].endswith("| paper | fine-tuned | probe, 100 items |")
+    assert [line.split(" | ")[0] for line in lines[head + 2 : head + 4]] == ["| DNA: h3", "| DNA: h4"]
+
+
 def test_a_planned_run_that_has_not_begun_is_no_dash(tmp_path: Path) -> None:
     for arm in ("bert", "rand"):
         make_run(tmp_path, "dna-splice", arm)
