@@ -13,6 +13,7 @@ from .formatting import grouped, items_of_data, limit_of_items, markdown_table, 
 from .make_cells import flat_specification, made_of
 from .records import RunsFolder
 
+_EPOCHS_SHOWN = 6  # in a Markdown table: the first, the last and some between; table.json has all
 _COLUMN = ("task", "protocol", "backbone", "split", "fraction", "precision")
 _OTHERS = ("kmer", "window", "overlap")  # of a specification; few runs have them
 
@@ -83,11 +84,14 @@ def markdown(table: dict[str, Any]) -> str:
     """One table as Markdown, with what its numbers depend on below it."""
     epochs = max((len(row["epoch_losses"]) for row in table["rows"]), default=0)
     head = ["arm", "seed", "learning rate", *(f"test {name}" for name in table["metrics"])]
-    head += [f"loss, epoch {n + 1}" for n in range(epochs)]
+    most = min(epochs, _EPOCHS_SHOWN)
+    shown = sorted({round(n * (epochs - 1) / max(most - 1, 1)) for n in range(most)})
+    head += [f"loss, epoch {n + 1}" for n in shown]
     head += ["best validation", "steps to rand's best", "minutes", "paper (BERT-base)"]
     rows = []
     for row in table["rows"]:
         losses = [*row["epoch_losses"], *[None] * (epochs - len(row["epoch_losses"]))]
+        losses = [losses[n] for n in shown]
         numbers = [*(row["test"][name] for name in table["metrics"]), *losses, row["best_validation"]]
         rows.append([
             f"`{row['arm']}`" + ("" if row["finished"] else f" ({row['state']})"),

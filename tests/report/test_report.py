@@ -535,6 +535,13 @@ def test_the_archived_demo_gives_its_table(tmp_path: Path) -> None:
     assert "\n".join(map(run_table_markdown, tables(runs))) == (ROOT / "results/demo/table.md").read_text()
 
 
+def test_a_table_of_many_epochs_can_be_read(tmp_path: Path) -> None:
+    made = "\n".join(map(run_table_markdown, tables(archived("one-percent", tmp_path))))
+    heads = [line for line in made.splitlines() if line.startswith("| arm ")]
+    assert max(line.count("loss, epoch") for line in heads) == 6
+    assert any("| loss, epoch 1 | loss, epoch 9 |" in line and "| loss, epoch 40 |" in line for line in heads)
+
+
 def test_runs_without_predictions_are_not_compared(tmp_path: Path) -> None:
     runs = [run for run in archived("learning-rates", tmp_path).records if run.task.name == "protein-fluorescence"]
     cells = make_cells(runs, resamples=10)
