@@ -23,6 +23,7 @@ from .compared_runs import (
     identity,
     labels_of,
     notes_on_start,
+    rows_read,
     trained,
     untrained,
 )
@@ -49,7 +50,7 @@ def analyse(
         run_b: without it, `run_a` is compared with its own start.
         items, positions: items of `split`, and positions of theirs without padding, drawn with `seed`; all if fewer.
         variance: share of the variance of each layer whose directions PWCCA compares.
-        mini_batches: of training items, in `run_a`'s batch size, whose gradients are compared.
+        mini_batches: of `run_a`'s training items, in its batch size, whose gradients are compared.
 
     Returns:
         What `analysis.json` holds: `layers`, `attention`, `gradients` and what they depend on.
@@ -69,10 +70,10 @@ def analyse(
     other = untrained(last, labels[1], data) if run_b is None else trained(last, labels[1])
     compared = [trained(first, labels[0]), other]
     generator = np.random.default_rng(seed)
-    rows = _drawn(data.splits[split], items, generator)
+    rows = _drawn(rows_read(first, data.splits[split]), items, generator)
     at, there, ((layers_a, maps_a), (layers_b, maps_b)) = _activations(compared, rows, first, positions, generator)
     batch = first.specification["hyperparameters"]["global_batch_size"]
-    training = _drawn(data.splits["train"], mini_batches * batch, generator)
+    training = _drawn(rows_read(first, data.splits["train"]), mini_batches * batch, generator)
     return {
         "task": first.task.name,
         "data_fingerprint": data.fingerprint,

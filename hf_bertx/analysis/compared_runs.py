@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, set_seed
 
 from ..arms import BASELINE, get_arm
@@ -87,8 +88,7 @@ def untrained(run: Run, label: str, data: TaskData) -> Compared:
     tokenizer = build_tokenizer(resolved)
     model = build_model(resolved, tokenizer)
     if resolved.standardize_targets and run.task.regression:
-        learned = subset(data.splits["train"], resolved.fraction, resolved.seed)
-        standardize_output(model, learned["label"][:])
+        standardize_output(model, data.splits["train"]["label"][:])
         restore_output(model)
     model.set_attn_implementation("eager")
     return _compared(run, label, model.float(), tokenizer)
@@ -119,7 +119,7 @@ def check_comparable(a: Run, b: Run) -> None:
 
 
 def data_of(run: Run, data_dir: str | None, split: str) -> TaskData:
-    """The data that a run was trained on, as the rows that it read: items, or their windows.
+    """The data of a run. Of the training split, only the items that it was trained on.
 
     Raises:
         ValueError: other rows, or no such split.
@@ -132,12 +132,17 @@ def data_of(run: Run, data_dir: str | None, split: str) -> TaskData:
         )
     if split not in data.splits:
         raise ValueError(f"unknown split {split!r} of task {run.task.name}; allowed: {', '.join(data.splits)}")
+    resolved = resolved_run(run)
+    learned = subset(data.splits["train"], resolved.fraction, resolved.seed)
+    return replace(data, splits={**data.splits, "train": learned})
+
+
+def rows_read(run: Run, rows: Dataset) -> Dataset:
+    """The items as a run read them: whole, or as windows."""
     windows = resolved_run(run).windows
     if windows is None:
-        return data
-    discipline = get_discipline(run.task.discipline, run.specification.get("kmer"))
-    splits = {name: in_windows(rows, windows, discipline)[0] for name, rows in data.splits.items()}
-    return replace(data, splits=splits)
+        return rows
+    return in_windows(rows, windows, get_discipline(run.task.discipline, run.specification.get("kmer")))[0]
 
 
 def labels_of(runs: Sequence[Run]) -> list[str]:

@@ -44,7 +44,9 @@ def runs(tiny_backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     found = {arm: trained_run(root, tiny_backbone, "--arm", arm) for arm in ("bert", "rand", "random_tokens")}
     found["windows"] = trained_run(root, tiny_backbone, "--window", "25", "--overlap", "5")
     # learns nothing: what is saved is the start
-    found["still"] = trained_run(root, tiny_backbone, "--arm", "rand", "--seed", "3", "--learning_rate", "1e-20")
+    found["still"] = trained_run(
+        root, tiny_backbone, "--arm", "rand", "--seed", "3", "--fraction", "0.01", "--learning_rate", "1e-20"
+    )
     return found
 
 
@@ -90,6 +92,7 @@ def test_the_start_is_drawn_again_as_it_was(runs: dict[str, Path]) -> None:
     found = analyse(runs["still"], **QUICK)
     assert found["b"]["label"] == "rand, seed 3, before training"
     assert found["b"]["test_score"] is None
+    assert found["gradients"][0]["mini_batches"] == 3  # it learned from 29 items, in batches of 8
     assert np.diag(found["layers"]["cka"]) == pytest.approx(np.ones(3), abs=1e-6)
     assert found["attention"]["same_number_mean"] == pytest.approx(0.0, abs=1e-6)
     assert found["gradients"][0]["cosines"] == pytest.approx(found["gradients"][1]["cosines"], abs=1e-4)
