@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import product
 from typing import Any
 
 _MOST_KMERS = 300_000  # more than any text vocabulary has entries
+SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space to Python, not to Unicode and `tokenizers`
+_SYMBOL = re.compile(rf"[\S{SEPARATORS}]+")
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,25 @@ class Discipline:
         others = (symbol for symbol in self.symbols if symbol not in plain)
         return replace(self, symbols=(*_kmers(plain, k), *plain, *others), k=k)
 
+    @cached_property
+    def _kmer_or_letter(self) -> re.Pattern[str]:
+        variants = case_variants if self.ignore_case else str
+        plain = "".join(variant for letter in self.plain_letters for variant in variants(letter))
+        return re.compile(f"[{re.escape(plain)}]{{{self.k}}}|.", re.DOTALL)
+
+    def split(self, text: str) -> Sequence[str]:
+        """The symbols of a text as they are written, k-mers from the left; they need not be in the alphabet.
+
+        Example:
+            ```python
+            >>> DNA.kmers(3).split("acgtNA")
+            ['acg', 't', 'N', 'A']
+            ```
+        """
+        if self.separator:
+            return text.split() if text.isprintable() else _SYMBOL.findall(text)
+        return text if self.k == 1 else self._kmer_or_letter.findall(text)
+
     def alphabet(self) -> str:
         """The letters or words as one readable line, shortened in the middle when there are more than 32."""
         symbols = self.letters
@@ -142,6 +166,12 @@ PROTEIN = Discipline("protein", tuple(_PLAIN["protein"] + "XBZJUO*"), ignore_cas
 MUSIC = Discipline("music", tuple(str(pitch) for pitch in range(128)), separator=" ")
 
 DISCIPLINES: dict[str, Discipline] = {discipline.name: discipline for discipline in (DNA, PROTEIN, MUSIC)}
+
+
+def case_variants(letter: str) -> set[str]:
+    """A letter and its other case, if that is a single letter."""
+    other = letter.swapcase()
+    return {letter, other} if len(other) == 1 and other.swapcase() == letter else {letter}
 
 
 def fold(text: str) -> str:

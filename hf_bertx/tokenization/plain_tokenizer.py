@@ -8,7 +8,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-from ..disciplines import Discipline, fold
+from ..disciplines import Discipline, case_variants, fold
 
 _LETTERS_OF_BOTH = "ACGT"  # nucleotides, and residues
 # With an unknown token that is not in the vocabulary, a WordLevel model raises an error instead of using [UNK].
@@ -18,12 +18,6 @@ _RAISES_ON_UNKNOWN = "<a symbol outside the alphabet>"
 def reads_letters_apart(tokenizer: Any) -> bool:
     """Whether a tokenizer of a protein or DNA model knows a letter alone but not in a word: ProtBert's does."""
     return tokenizer.unk_token_id is not None and tokenizer.unk_token_id in tokenizer(_LETTERS_OF_BOTH).input_ids
-
-
-def case_variants(letter: str) -> set[str]:
-    """A letter and its other case, if that is a single letter."""
-    other = letter.swapcase()
-    return {letter, other} if len(other) == 1 and other.swapcase() == letter else {letter}
 
 
 def _folding(discipline: Discipline) -> list[Any]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 
-from ..disciplines import Discipline, fold
-from .batch_layout import spans
-from .plain_tokenizer import case_variants
+from ..disciplines import SEPARATORS, Discipline, case_variants, fold
 
-_SEPARATORS = "\x1c\x1d\x1e\x1f"  # white space to Python, not to Unicode
-_SPACES = re.compile(rf"[^\S{_SEPARATORS}]+")
-_WHITE_SPACE = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in _SEPARATORS)
+_WHITE_SPACE = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in SEPARATORS)
 
 
 class UnknownSymbolError(ValueError):
@@ -43,8 +37,7 @@ class SymbolLookup:
     def __init__(self, discipline: Discipline, code_type: np.dtype) -> None:
         self.discipline, self._code_type = discipline, code_type
         self._no_code = np.iinfo(code_type).max
-        self._kmers = None if discipline.k == 1 else KmerCodes(discipline, code_type)
-        self._letters = None if discipline.separator else self._make_letter_table()
+        self._table = None if discipline.separator or discipline.k > 1 else self._make_letter_table()
         key = fold if discipline.ignore_case else str
         self._known = {key(symbol): code for code, symbol in enumerate(discipline.symbols)}
 
@@ -66,17 +59,10 @@ class SymbolLookup:
         Raises:
             UnknownSymbolError: a text holds a symbol outside the alphabet.
         """
-        if self._letters is None:
-            return self._separated(texts)
-        try:
-            return self._of_letters(texts, self._letters)
-        except UnknownSymbolError:
-            stripped = [text.strip(_WHITE_SPACE) for text in texts]
-            if stripped == list(texts):
-                raise
-            return self._of_letters(stripped, self._letters)
+        texts = [text.strip(_WHITE_SPACE) for text in texts]
+        return self._by_symbol(texts) if self._table is None else self._by_letter(texts, self._table)
 
-    def _of_letters(self, texts: Sequence[str], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _by_letter(self, texts: Sequence[str], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         joined = "".join(texts)
         if joined.isascii():
             points = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
@@ -89,21 +75,23 @@ class SymbolLookup:
             at = int(np.argmax(codes == self._no_code))
             row = int(np.searchsorted(np.cumsum(lengths), at, side="right"))
             raise self._unknown(joined[at], row, at - int(lengths[:row].sum()))
-        return (codes, lengths) if self._kmers is None else self._kmers.cut(codes, lengths)
-
-    def _separated(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        folded = [fold(text) for text in texts] if self.discipline.ignore_case else texts
-        rows = [text.split() if text.isprintable() else _split(text) for text in folded]
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        known = self._known
-        try:
-            codes: np.ndarray = np.fromiter(
-                map(known.__getitem__, chain.from_iterable(rows)), dtype=self._code_type, count=int(lengths.sum())
-            )
-        except KeyError:
-            row, at = next((r, i) for r, symbols in enumerate(rows) for i, s in enumerate(symbols) if s not in known)
-            raise self._unknown(rows[row][at], row, at) from None
         return codes, lengths
+
+    def _by_symbol(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Words and k-mers, which are looked up one by one."""
+        discipline, known = self.discipline, self._known
+        codes: list[np.ndarray] = [np.empty(0, dtype=self._code_type)]
+        for row, text in enumerate(texts):
+            symbols = discipline.split(fold(text) if discipline.ignore_case else text)
+            try:
+                codes.append(np.fromiter(map(known.__getitem__, symbols), self._code_type, len(symbols)))
+            except KeyError:
+                at = next(at for at, symbol in enumerate(symbols) if symbol not in known)
+                if discipline.separator:
+                    raise self._unknown(symbols[at], row, at) from None
+                at = sum(map(len, symbols[:at]))  # a letter
+                raise self._unknown(text[at], row, at) from None
+        return np.concatenate(codes), np.array([len(each) for each in codes[1:]], dtype=np.int64)
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
         which, allowed = f"symbol {symbol!r} at position {position + 1}", f"alphabet: {self.discipline.alphabet()}"
@@ -113,49 +101,3 @@ class SymbolLookup:
             row,
             f"{which} is not in the {name} {allowed}",
         )
-
-
-class KmerCodes:
-    """Codes of k-mers out of codes of letters, for all texts at once."""
-
-    def __init__(self, discipline: Discipline, code_type: np.dtype) -> None:
-        self._k, self._n_plain, self._code_type = discipline.k, len(discipline.plain_letters), code_type
-        self._n_kmers = self._n_plain**self._k
-
-    def cut(self, letters: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Cuts each run of plain letters into k-mers from the left; the other letters stay letters.
-
-        Args:
-            letters: places among the letters of the discipline, text after text, shape `(letters,)`.
-            lengths: letters of each text, shape `(texts,)`.
-
-        Returns:
-            Codes of shape `(symbols,)`, and the number of symbols of each text.
-        """
-        others = np.flatnonzero(letters >= self._n_plain)
-        text_ends = np.cumsum(lengths)
-        # a run ends at another letter or with its text; another letter is a run of length 1
-        edges = np.unique(np.concatenate([[0], text_ends, others, others + 1]))
-        kmers, rest = np.divmod(np.diff(edges), self._k)
-        symbols = np.cumsum(kmers + rest)
-        rest_at = spans(edges[1:] - rest, rest)
-        in_kmer: np.ndarray = np.ones(len(letters), dtype=bool)
-        in_kmer[rest_at] = False
-        digits = letters[in_kmer].reshape(-1, self._k)
-        values: np.ndarray = np.zeros(len(digits), dtype=np.int32)
-        for place in range(self._k):
-            values *= self._n_plain
-            values += digits[:, place]
-        codes: np.ndarray = np.empty(int(symbols.max(initial=0)), dtype=self._code_type)
-        alone = spans(symbols - rest, rest)
-        is_kmer: np.ndarray = np.ones(len(codes), dtype=bool)
-        is_kmer[alone] = False
-        codes[is_kmer] = values
-        codes[alone] = letters[rest_at].astype(np.int32) + self._n_kmers
-        done = np.concatenate([[0], symbols])[np.searchsorted(edges, text_ends)]
-        return codes, np.diff(done, prepend=0)
-
-
-def _split(text: str) -> list[str]:
-    """`str.split` by the white space that `tokenizers` knows: the separators 0x1c to 0x1f are none of it."""
-    return [symbol for symbol in _SPACES.split(text) if symbol]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,19 +49,9 @@ class Windows:
         """
         windowed, counts = [], []
         for text in texts:
-            symbols = _symbols(text.strip(), discipline)
+            symbols = discipline.split(text.strip())
             starts = self.starts(len(symbols))
             counts.append(len(starts))
             windows = (symbols[start : start + self.symbols] for start in starts)
             windowed += [w if isinstance(w, str) else discipline.separator.join(w) for w in windows]
         return windowed, np.repeat(np.arange(len(texts)), counts)
-
-
-def _symbols(text: str, discipline: Discipline) -> Sequence[str]:
-    """A text cut at its symbols; whether they are in the alphabet is not looked at."""
-    if discipline.separator:
-        return text.split()
-    if discipline.k == 1:
-        return text
-    plain = re.escape("".join(discipline.plain_letters))
-    return re.findall(f"[{plain}]{{{discipline.k}}}|.", text, re.DOTALL | re.IGNORECASE * discipline.ignore_case)
