@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import namedtuple
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,14 +13,80 @@ from .. import metrics
 from ..arms import BASELINE
 from ..protocols import PROBE
 from ..runs.run import Run
+from ..runs.spec import MAX_TEST_ITEMS
 from ..tasks import Task
-from . import statistics
-from .formatting import method_name, setup, share_of_data, shown_backbone
+from .formatting import share_of_data, shown_backbone
 from .statistics import Interval
 
-# A column of a table has one value of each; where cells of a column differ otherwise, `Cell.differs` says so.
-Column = namedtuple("Column", "task backbone protocol split fraction max_eval_items items")
 LITTLE = 0.01  # share of the training data that the paper has as a setting of its own
+
+
+class Column(NamedTuple):
+    """What the cells of a table's column share; where they differ otherwise, `Cell.differs` says so.
+
+    Args:
+        max_eval_items: the most test items; None: all.
+        items: training items of a probe, or `all`; None for a trained model.
+    """
+
+    task: str
+    backbone: str
+    protocol: str
+    split: str
+    fraction: float
+    max_eval_items: int | None = None
+    items: int | str | None = None
+
+    @classmethod
+    def of(cls, specification: Mapping[str, Any]) -> Column:
+        return cls(**{name: specification[name] for name in cls._fields if name in specification})
+
+    @property
+    def limits_text(self) -> str:
+        """`, 1000 items` of probes; `, at most 500 test items` of runs that were tested on fewer than is usual."""
+        drawn = "" if self.items is None else f", {self.items} items"
+        return drawn + self._test_limit
+
+    @property
+    def _test_limit(self) -> str:
+        limit = self.max_eval_items
+        usual = limit is None or (self.protocol == PROBE and limit == MAX_TEST_ITEMS)
+        return "" if usual else f", at most {limit} test items"
+
+    @property
+    def method(self) -> str:
+        """How it was scored: `probe, 1,000 items`, `fine-tuned`; `fine-tuned, protocol paper` by another protocol."""
+        if self.protocol == PROBE:
+            size = f"{self.items:,}" if isinstance(self.items, int) else self.items
+            name = f"probe, {size} items"
+        else:
+            name = "fine-tuned" if self.protocol == "recommended" else f"fine-tuned, protocol {self.protocol}"
+        return name + self._test_limit
+
+    @property
+    def title(self) -> str:
+        """`minilm-l6, split paper`: what methods share that are shown side by side."""
+        return f"{shown_backbone(self.backbone)}, split {self.split}"
+
+    @property
+    def setup(self) -> str:
+        """`minilm-l6, recommended, paper`: backbone, protocol and split; of a probe also its training items."""
+        return f"{shown_backbone(self.backbone)}, {self.protocol}, {self.split}{self.limits_text}"
+
+    @property
+    def place(self) -> tuple[bool, float]:
+        """Trained models stand first, then probes by their training items."""
+        return self.protocol == PROBE, self.items if isinstance(self.items, int) else math.inf
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What the best constant answer scores on the test items of a task."""
+
+    task: Task
+    split: str
+    mean: float
+    items: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +99,7 @@ class Cell:
         runs: finished runs by seed; `others` are unfinished or failed.
         scores: of the task's metric on the test items, a fraction, one a run.
         interval: of the mean; over seeds where there are several, else over test items, else None.
+        floor: on its test items; None where no cell with these has its predictions, or an item has several labels.
         validation: mean validation score of the task's metric.
         groups: of the test items, where several share one.
         answers, resampled: `(runs, items)` and `(resamples, runs)`; None where a run's predictions are missing.
@@ -50,6 +116,7 @@ class Cell:
     scores: tuple[float, ...]
     validation: float | None
     interval: Interval | None = None
+    floor: Floor | None = None
     truth: np.ndarray | None = field(default=None, repr=False)
     groups: tuple[str, ...] | None = field(default=None, repr=False)
     answers: np.ndarray | None = field(default=None, repr=False)
@@ -78,7 +145,7 @@ class Cell:
 
     @property
     def column(self) -> Column:
-        return Column(*map(self.specification.get, Column._fields))
+        return Column.of(self.specification)
 
     @property
     def test_items(self) -> tuple[str, str, int | None]:
@@ -115,22 +182,6 @@ class Cell:
         return permuted(self.specification)
 
     @property
-    def method(self) -> str:
-        """How it was scored: `fine-tuned`; `probe, 1,000 items`."""
-        s = self.specification
-        return method_name(s["protocol"], s.get("items"), s.get("max_eval_items"))
-
-    @property
-    def setup(self) -> str:
-        """`minilm-l6, recommended, paper`: backbone, protocol and split; of a probe also its training items."""
-        return setup(self.specification)
-
-    @property
-    def title(self) -> str:
-        """`minilm-l6, split paper`: what methods share that are shown side by side."""
-        return f"{shown_backbone(self.specification['backbone'])}, split {self.specification['split']}"
-
-    @property
     def name(self) -> str:
         """The arm, or which baseline."""
         return self.specification["backbone" if self.is_baseline else "arm"]
@@ -139,19 +190,6 @@ class Cell:
 def permuted(specification: dict[str, Any]) -> bool:
     """Whether a probe was fitted to permuted labels."""
     return bool((specification.get("hyperparameters") or {}).get("permute_labels"))
-
-
-@dataclass(frozen=True)
-class Floor:
-    """What the best constant answer scores on the test items of a task."""
-
-    task: Task
-    split: str
-    mean: float
-    items: int
-
-
-Floors = dict[tuple[str, str, int | None], Floor]  # by `Cell.test_items`
 
 
 def best_baseline(cells: Iterable[Cell], task: str, split: str, limit: int | None = None) -> Cell | None:
@@ -188,11 +226,6 @@ def limits(specification: dict[str, Any]) -> dict[str, Any]:
     return {name: specification[name] for name in names if specification.get(name) is not None}
 
 
-def floors(cells: Iterable[Cell]) -> Floors:
-    """The floor on each set of test items, of the first cell that has its predictions."""
-    first: Floors = {}
-    for cell in cells:
-        if cell.truth is not None and not cell.task.multi_label and cell.test_items not in first:
-            mean = statistics.floor(cell.task.metric, cell.truth, cell.task.regression)
-            first[cell.test_items] = Floor(cell.task, cell.column.split, mean, len(cell.truth))
-    return first
+def floors(cells: Iterable[Cell]) -> list[Floor]:
+    """The floor on each set of test items."""
+    return list({cell.test_items: cell.floor for cell in cells if cell.floor is not None}.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..tasks import Task
-from .cells import Cell, Floors
+from .cells import Cell
 from .formatting import share_of_data, short_name
 
 INK, LINE, GROUND = "#1d2430", "#c9ced6", "#ffffff"
@@ -114,8 +114,7 @@ def draw_legend(axis: Any, **options: Any) -> None:
     axis.legend(**options)
 
 
-def draw_floor(axis: Any, cell: Cell, floors: Floors) -> None:
+def draw_floor(axis: Any, cell: Cell) -> None:
     """The score of the best constant answer to the items of a cell, as a dotted line."""
-    floor = floors.get(cell.test_items)
-    if floor is not None:
-        axis.axhline(100 * floor.mean, color=INK, ls=":", lw=1, label="floor")
+    if cell.floor is not None:
+        axis.axhline(100 * cell.floor.mean, color=INK, ls=":", lw=1, label="floor")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,8 +9,6 @@ from typing import Any, TypeVar
 
 from ..arms import ARMS
 from ..data.text_files import spreadsheet_safe
-from ..protocols import PROBE
-from ..runs.spec import MAX_TEST_ITEMS
 from ..tasks import TASKS, Task
 from .statistics import Comparison, Interval
 
@@ -58,26 +55,6 @@ def share_of_data(fraction: float) -> str:
     return "" if fraction == 1 else f", {100 * fraction:g}% data"
 
 
-def items_of_data(items: int | str | None) -> str:
-    """`, 1000 items` after the name of probes, which draw their training items; else nothing."""
-    return "" if items is None else f", {items} items"
-
-
-def limit_of_items(protocol: str, limit: int | None) -> str:
-    """`, at most 500 test items` for runs that were tested on fewer than is usual; else nothing."""
-    usual = limit is None or (protocol == PROBE and limit == MAX_TEST_ITEMS)
-    return "" if usual else f", at most {limit} test items"
-
-
-def method_name(protocol: str, items: int | str | None, limit: int | None) -> str:
-    """How a score was made: `probe, 1,000 items`, `fine-tuned`; `fine-tuned, protocol paper` by another protocol."""
-    if protocol == PROBE:
-        name = f"probe, {items:,} items" if isinstance(items, int) else f"probe, {items} items"
-    else:
-        name = "fine-tuned" if protocol == "recommended" else f"fine-tuned, protocol {protocol}"
-    return name + limit_of_items(protocol, limit)
-
-
 def short_name(task: Task) -> str:
     """The head of a column: the task without its discipline or `glue`."""
     return task.name.partition("-")[2] if task.name in TASKS else task.name
@@ -88,22 +65,10 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 10]}…{name[-9:]}"
 
 
-def probe_place(protocol: str, items: int | str | None) -> tuple[bool, float]:
-    """Where a method stands: trained models first, then probes by their training items."""
-    return protocol == PROBE, math.inf if items in (None, "all") else float(items)
-
-
 def shown_backbone(name: str) -> str:
     """A Hub id or a short name as it is; the last part of a folder, since the rest of its path is private."""
     hub = re.fullmatch(r"[\w.-]+/[\w.-]+(@\w+)?", name) and not name.startswith(".")
     return name if hub or "/" not in name else Path(name).name
-
-
-def setup(specification: dict[str, Any]) -> str:
-    """`minilm-l6, recommended, paper`: backbone, protocol and split; of a probe also its training items."""
-    s = specification
-    named = f"{shown_backbone(s['backbone'])}, {s['protocol']}, {s['split']}"
-    return named + items_of_data(s.get("items")) + limit_of_items(s["protocol"], s.get("max_eval_items"))
 
 
 def markdown_table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

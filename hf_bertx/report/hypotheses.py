@@ -8,7 +8,7 @@ from typing import Any
 
 from .cells import LITTLE, Cell
 from .comparisons import FEWEST_RUNS, ArmComparison
-from .formatting import bracketed, grouped, markdown_table, percent, probe_place, setup, share_of_data, short_name
+from .formatting import bracketed, grouped, markdown_table, percent, share_of_data, short_name
 from .plateau import FEWEST_RUNS as FEWEST_ON_PLATEAU
 from .plateau import PlateauTest
 from .statistics import SIGNIFICANT
@@ -124,7 +124,7 @@ def judge(tests: Sequence[ArmComparison], plateau: Sequence[PlateauTest]) -> lis
 
 
 def _where(cell: Cell) -> str:
-    return setup(cell.specification) + ("" if cell.share == 1 else f", {100 * cell.share:g}% of the data")
+    return cell.column.setup + ("" if cell.share == 1 else f", {100 * cell.share:g}% of the data")
 
 
 def _scored(test: ArmComparison, claim: str) -> Finding:
@@ -175,17 +175,20 @@ def hypotheses_markdown(judgements: Sequence[Judgement]) -> str:
     ]  # fmt: skip
     tasks = ["", "where", "task", "arms", "difference x 100 [95%], corrected p", "", "runs"]
     parts = ["## Hypotheses", ""]
-    for title, members in grouped(judgements, lambda each: each.cell.title).items():
+    for title, members in grouped(judgements, lambda each: each.cell.column.title).items():
         parts += [f"{title}:", "", _at_a_glance(members), ""]
     return "\n".join([*parts, NOTE, "", markdown_table(tasks, rows), ""])
 
 
 def _at_a_glance(judgements: Sequence[Judgement]) -> str:
     def place(judgement: Judgement) -> tuple[bool, float]:
-        probed, size = probe_place(judgement.cell.specification["protocol"], judgement.cell.specification.get("items"))
+        probed, size = judgement.cell.column.place
         return not probed, size
 
-    methods = grouped(sorted(judgements, key=place), lambda each: each.cell.method + share_of_data(each.cell.share))
+    def method(judgement: Judgement) -> str:
+        return judgement.cell.column.method + share_of_data(judgement.cell.share)
+
+    methods = grouped(sorted(judgements, key=place), method)
     by_method = {name: {each.hypothesis.name: each for each in members} for name, members in methods.items()}
     rows = []
     for hypothesis in HYPOTHESES:

@@ -12,8 +12,8 @@ from .. import metrics
 from ..arms import BASELINE
 from ..runs.run import OF_TASK, Run, drawn_together, same_items
 from . import statistics
-from .cells import LITTLE, Cell, Column, lowest_score, permuted
-from .formatting import grouped, probe_place, task_rank
+from .cells import LITTLE, Cell, Column, Floor, lowest_score, permuted
+from .formatting import grouped, task_rank
 from .resampling import resampled_scores
 from .statistics import Interval
 
@@ -40,8 +40,7 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
     cells = _mark_largest(_name_data_sets(cells))
 
     def order(cell: Cell) -> tuple[int, float, bool, float]:
-        s = cell.specification
-        return task_rank(cell.task.name), -s["fraction"], *probe_place(s["protocol"], s.get("items"))
+        return task_rank(cell.task.name), -cell.fraction, *cell.column.place
 
     cells.sort(key=order)
     return _with_predictions(cells, resamples)
@@ -49,8 +48,7 @@ def make_cells(records: Iterable[Run], resamples: int = statistics.RESAMPLES) ->
 
 def _arm_in_column(runs: list[Run]) -> tuple:
     specification = runs[0].specification
-    column = Column(*map(specification.get, Column._fields))
-    return permuted(specification), specification["arm"], made_of(runs[0]), column
+    return permuted(specification), specification["arm"], made_of(runs[0]), Column.of(specification)
 
 
 def made_of(run: Run) -> tuple[tuple[str, Any], ...]:
@@ -186,7 +184,11 @@ def _read_together(cells: list[Cell], resamples: int) -> list[Cell]:
     if not answers:
         return cells
     _, _, truth, groups = items[0]
-    metric = cells[0].task.metric
+    task, metric = cells[0].task, cells[0].task.metric
+    if not task.multi_label:
+        mean = statistics.floor(metric, truth, task.regression)
+        floor = Floor(task, cells[0].column.split, mean, len(truth))
+        cells = [replace(cell, floor=floor) for cell in cells]
     if metric in ("spearman", "pearson"):
         resamples = min(resamples, _MOST_RANKED, max(300, _RANKED_ITEMS // len(truth)))
     scores = resampled_scores(metric, truth, np.concatenate(answers), resamples, groups=groups)

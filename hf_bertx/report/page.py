@@ -20,7 +20,7 @@ from markupsafe import Markup
 from .. import __version__
 from ..runs.run import Run
 from . import formatting, paper_tables, plateau, pretraining
-from .cells import Cell, Floor, Floors
+from .cells import Cell, Floor, floors
 from .comparisons import ArmComparison
 from .drawing import Kind, Panel, with_setups
 from .figures import inline_svg
@@ -38,7 +38,6 @@ class Report:
 
     runs: RunsFolder
     cells: list[Cell]
-    floors: Floors
     tests: list[ArmComparison]
     tables: list[PaperTable]
     panels: list[Panel]
@@ -84,7 +83,7 @@ def page(report: Report, output: Path) -> str:
             "plateau": (plateau.plateau_cells(report.survivals, report.plateau_tests), plateau.NOTE),
         },
         tasks=[(cells[0].task, cells) for cells in grouped(report.cells, lambda cell: cell.task.name).values()],
-        floors=grouped(report.floors.values(), lambda floor: floor.task.name),
+        floors=grouped(floors(report.cells), lambda floor: floor.task.name),
         runs=sorted(report.runs.records, key=lambda run: run_name(run.specification)),
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backbones import pretraining_step
 from ..runs.run import Run
-from .cells import Cell, Floors
+from .cells import Cell
 from .comparisons import ArmComparison, at_main_size
 from .drawing import (
     INK,
@@ -78,7 +78,7 @@ def curve_panels(cells: Sequence[Cell]) -> list[Panel]:
     return [panel for panel in curves if panel is not None]
 
 
-def answer_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
+def answer_panels(cells: Iterable[Cell]) -> list[Panel]:
     """Score by share of the data, calibration and confusion."""
     trained = _trained(cells)
     # Calibration and confusion are shown for the largest share of the data alone.
@@ -87,7 +87,7 @@ def answer_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
     columns = _columns([cell for cell in trained if id(cell) in largest])
     shown = [cell for column in columns for cell in column if cell.answers is not None and cell.task.one_label]
     return [
-        *_fraction_panels(trained, floors),
+        *_fraction_panels(trained),
         *(_calibration_panel(column) for column in columns if any(cell.calibration for cell in column)),
         *(_confusion_panel(cell) for cell in shown),
     ]
@@ -131,21 +131,21 @@ def _curve_panel(kind: Kind, column: list[Cell]) -> Panel | None:
         axis.set_ylim(bottom=min(0.0, min(float(values.min()) for _, _, values in lines)))
         draw_legend(axis)
 
-    return Panel(kind, panel_title(column[0]), draw, column[0].setup)
+    return Panel(kind, panel_title(column[0]), draw, column[0].column.setup)
 
 
-def _fraction_panels(cells: Sequence[Cell], floors: Floors) -> list[Panel]:
+def _fraction_panels(cells: Sequence[Cell]) -> list[Panel]:
     """Score by fraction: a panel a task, a line an arm, a band over seeds."""
     panels = []
     for cells_of_task in grouped((c for c in cells if c.scores), lambda c: c.column._replace(fraction=0)).values():
         arms = grouped(cells_of_task, lambda cell: cell.name)
         lines = {name: sorted(arm, key=lambda cell: cell.fraction) for name, arm in arms.items() if len(arm) > 1}
         if lines:
-            panels.append(_fraction_panel(lines, floors))
+            panels.append(_fraction_panel(lines))
     return panels
 
 
-def _fraction_panel(lines: dict[str, list[Cell]], floors: Floors) -> Panel:
+def _fraction_panel(lines: dict[str, list[Cell]]) -> Panel:
     places = sorted({cell.fraction for cells in lines.values() for cell in cells})
     first = next(iter(lines.values()))[0]
 
@@ -154,12 +154,12 @@ def _fraction_panel(lines: dict[str, list[Cell]], floors: Floors) -> Panel:
             scores = [100 * np.array(cell.scores) for cell in cells]
             bands = ([reduce(each) for each in scores] for reduce in (np.mean, np.min, np.max))
             draw_line(axis, name, [places.index(cell.fraction) for cell in cells], *bands, marker="o", ms=4)
-        draw_floor(axis, first, floors)
+        draw_floor(axis, first)
         axis.set_xticks(range(len(places)), [f"{100 * place:g}%" for place in places])
         axis.set(xlabel="share of the training data", ylabel=score_label(first.task))
         draw_legend(axis)
 
-    return Panel(FRACTIONS, short_name(first.task), draw, first.setup)
+    return Panel(FRACTIONS, short_name(first.task), draw, first.column.setup)
 
 
 def _calibration_panel(column: list[Cell]) -> Panel:
@@ -173,7 +173,7 @@ def _calibration_panel(column: list[Cell]) -> Panel:
         axis.set(xlabel="confidence of the model, %", ylabel="correct answers, %", ylim=(-3, 103))
         draw_legend(axis, loc="upper left")
 
-    return Panel(CALIBRATION, panel_title(column[0]), draw, column[0].setup)
+    return Panel(CALIBRATION, panel_title(column[0]), draw, column[0].column.setup)
 
 
 def confusion(cell: Cell) -> np.ndarray:
@@ -215,7 +215,7 @@ def _confusion_panel(cell: Cell) -> Panel:
 
     width = 0.07 * longest if named else 0.0
     margins = (0.4 + width, 0.45 + (0.66 * width if longest > 5 else 0.0))
-    return Panel(CONFUSION, f"{panel_title(cell)}: {cell.name}", draw, cell.setup, (3.9, 3.4), margins)
+    return Panel(CONFUSION, f"{panel_title(cell)}: {cell.name}", draw, cell.column.setup, (3.9, 3.4), margins)
 
 
 def _comparison_panels(tests: Iterable[ArmComparison]) -> list[Panel]:
@@ -241,4 +241,4 @@ def _comparison_panel(family: list[ArmComparison]) -> Panel:
 
     title = f"{first.name} − {second.name}" + share_of_data(first.fraction)  # noqa: RUF001
     margins = (0.3 + 0.07 * max(map(len, tasks)), 0.48)
-    return Panel(COMPARISONS, title, draw, first.setup, (3.9, 0.9 + 0.3 * len(tasks)), margins)
+    return Panel(COMPARISONS, title, draw, first.column.setup, (3.9, 0.9 + 0.3 * len(tasks)), margins)

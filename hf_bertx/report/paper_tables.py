@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,16 +10,14 @@ from ..arms import ARMS
 from ..backbones import pretraining_step
 from ..protocols import PROBE
 from ..tasks import TASKS, Task
-from .cells import Cell, Floor, Floors
+from .cells import Cell, Column, Floor
 from .formatting import (
     arm_rank,
     bracketed,
     grouped,
     interval_columns,
-    items_of_data,
     markdown_table,
     percent,
-    probe_place,
     share_of_data,
     short_name,
     shown_backbone,
@@ -31,7 +29,6 @@ _TITLES = {
     "other": "Tasks that the paper does not have",
 }
 FLOOR = "floor"  # the last row
-_Setup = tuple[str, str, str, int | None, int | str | None]
 # under every table
 NOTE = (
     "Scores x 100. Here: mean over seeds [95% interval] (number of seeds). The interval is a t interval over seeds "
@@ -43,7 +40,7 @@ NOTE = (
 
 @dataclass(frozen=True)
 class PaperRow:
-    """A row: `paper` (x 100, as printed) and `ours`, one entry a task; None where there is none.
+    """A row: `paper` (x 100, as printed) and `ours`, each by task.
 
     `kind` is `paper` for a row of the paper, `arm` for one that only we have, `baseline` or `floor`. `arm` names our
     arm of the row; it is empty for a row that only others have.
@@ -52,8 +49,8 @@ class PaperRow:
     label: str
     kind: str
     fraction: float
-    paper: tuple[float | None, ...]
-    ours: tuple[Cell | Floor | None, ...]
+    paper: Mapping[str, float]
+    ours: Mapping[str, Cell | Floor]
     arm: str = ""
 
 
@@ -63,15 +60,12 @@ class PaperTable:
 
     Args:
         number: `1`, `2`, or `other` for tasks that the paper does not have.
+        setup: what all columns share; its task is empty.
         undecided: cells that are empty since nothing may be chosen on test items.
     """
 
     number: str
-    backbone: str
-    protocol: str
-    split: str
-    max_eval_items: int | None
-    items: int | str | None
+    setup: Column
     tasks: tuple[Task, ...]
     rows: tuple[PaperRow, ...]
     undecided: tuple[str, ...]
@@ -87,12 +81,13 @@ class PaperTable:
     @property
     def filled(self) -> int:
         """How many cells of the paper's own rows that this backbone can fill have a finished run."""
-        return sum(isinstance(cell, Cell) and bool(cell.scores) for row in self._fillable for cell in row.ours)
+        ours = [cell for row in self._fillable for cell in row.ours.values()]
+        return sum(isinstance(cell, Cell) and bool(cell.scores) for cell in ours)
 
     @property
     def expected(self) -> int:
         """How many cells of the paper's own rows this backbone can fill."""
-        return sum(value is not None for row in self._fillable for value in row.paper)
+        return sum(len(row.paper) for row in self._fillable)
 
 
 def table_number(task: Task) -> str:
@@ -101,44 +96,37 @@ def table_number(task: Task) -> str:
     return next((number for number in ("2", "1") if f"Table {number} " in sources), "other")
 
 
-def paper_tables(cells: Sequence[Cell], floors: Floors) -> list[PaperTable]:
+def paper_tables(cells: Sequence[Cell]) -> list[PaperTable]:
     """One table for each of the paper's two (and one for other tasks), backbone, protocol and split that have runs.
 
     Trained models come first, then probes by their number of training items. Checkpoints in the middle of
     pre-training are left out: they make Figure 3.
     """
     shown = [c for c in cells if not c.is_baseline and pretraining_step(c.specification["backbone"]) is None]
-    groups = grouped(shown, lambda cell: (table_number(cell.task), _setup(cell)))
+    groups = grouped(shown, lambda cell: (table_number(cell.task), cell.column._replace(task="", fraction=1.0)))
 
-    def place(key: tuple[str, _Setup]) -> tuple[int, bool, float]:
-        number, (_, protocol, _, _, items) = key
-        return list(_TITLES).index(number), *probe_place(protocol, items)
+    def place(key: tuple[str, Column]) -> tuple[int, bool, float]:
+        number, setup = key
+        return list(_TITLES).index(number), *setup.place
 
-    order = sorted(groups, key=place)
-    baselines = [cell for cell in cells if cell.is_baseline]
-    return [_table(*key, groups[key], baselines, floors) for key in order]
+    return [_table(*key, groups[key], cells) for key in sorted(groups, key=place)]
 
 
-def _setup(cell: Cell) -> _Setup:
-    s = cell.specification
-    return s["backbone"], s["protocol"], s["split"], s.get("max_eval_items"), s.get("items")
-
-
-def _table(number: str, setup: _Setup, cells: list[Cell], baselines: list[Cell], floors: Floors) -> PaperTable:
-    backbone, protocol, split, limit, _ = setup
+def _table(number: str, setup: Column, cells: list[Cell], every: Sequence[Cell]) -> PaperTable:
+    """A table of the cells of a setup; `every` cell of the report may give it a baseline or a floor."""
     candidates = {cell.task.name: cell.task for cell in cells} if number == "other" else TASKS
     tasks = {name: task for name, task in candidates.items() if table_number(task) == number}
-    model = "ALBERT" if "albert" in shown_backbone(backbone).lower() else "BERT"
-    rows = _paper_rows(tasks, cells, model, protocol == PROBE)
+    model = "ALBERT" if "albert" in shown_backbone(setup.backbone).lower() else "BERT"
+    rows = _paper_rows(tasks, cells, model, setup.protocol == PROBE)
     taken = {(row.arm, row.fraction) for row in rows}
-    further = [row for row in _rows_beside("arm", tasks, cells) if (row.arm, row.fraction) not in taken]
+    further = [row for row in _rows_beside("arm", cells) if (row.arm, row.fraction) not in taken]
     rows += sorted(further, key=lambda row: (-row.fraction, arm_rank(row.arm)))
-    shown = [c for c in baselines if c.task.name in tasks and c.test_items == (c.task.name, split, limit)]
-    rows += _rows_beside("baseline", tasks, shown)
-    bottom = tuple(floors.get((name, split, limit)) for name in tasks)
-    rows.append(PaperRow(FLOOR, "floor", 1.0, (None,) * len(tasks), bottom))
+    same_items = [c for c in every if c.task.name in tasks and c.test_items[1:] == (setup.split, setup.max_eval_items)]
+    rows += _rows_beside("baseline", [cell for cell in same_items if cell.is_baseline])
+    bottom = {cell.task.name: cell.floor for cell in same_items if cell.floor is not None}
+    rows.append(PaperRow(FLOOR, "floor", 1.0, {}, bottom))
     undecided = dict.fromkeys(f"{cell.name} on {cell.task.name}" for cell in cells if _undecided(cell, cells))
-    return PaperTable(number, *setup, tuple(tasks.values()), tuple(rows), tuple(undecided))
+    return PaperTable(number, setup, tuple(tasks.values()), tuple(rows), tuple(undecided))
 
 
 def _undecided(cell: Cell, cells: Sequence[Cell]) -> bool:
@@ -164,23 +152,20 @@ def _paper_rows(tasks: dict[str, Task], cells: Sequence[Cell], model: str, probe
         arm = arms.get(row, "") if of == model else ""
         arm = "rand" if probe and arm.endswith("_rand") else arm
         label = f"{row}, {of}" if row.startswith(("shift", "random")) and row != of else row
-        published, ours = tuple(map(by_task.get, tasks)), _ours(tasks, cells, arm, share)
-        rows.append(PaperRow(label + share_of_data(share), "paper", share, published, ours, arm))
+        rows.append(PaperRow(label + share_of_data(share), "paper", share, by_task, _ours(cells, arm, share), arm))
     return rows
 
 
-def _rows_beside(kind: str, tasks: dict[str, Task], cells: Sequence[Cell]) -> list[PaperRow]:
+def _rows_beside(kind: str, cells: Sequence[Cell]) -> list[PaperRow]:
     """Rows without the paper's numbers, one an arm or baseline and fraction."""
-    none: tuple[None, ...] = (None,) * len(tasks)
     return [
-        PaperRow(name + share_of_data(share), kind, share, none, _ours(tasks, cells, name, share), name)
+        PaperRow(name + share_of_data(share), kind, share, {}, _ours(cells, name, share), name)
         for name, share in dict.fromkeys((cell.name, cell.share) for cell in cells)
     ]
 
 
-def _ours(tasks: Iterable[str], cells: Sequence[Cell], name: str, fraction: float) -> tuple[Cell | None, ...]:
-    cell_of = {c.task.name: c for c in cells if name and c.chosen and (c.name, c.share) == (name, fraction)}
-    return tuple(map(cell_of.get, tasks))
+def _ours(cells: Sequence[Cell], name: str, fraction: float) -> dict[str, Cell]:
+    return {c.task.name: c for c in cells if name and c.chosen and (c.name, c.share) == (name, fraction)}
 
 
 def ours_text(entry: Cell | Floor | None) -> str:
@@ -201,9 +186,10 @@ def markdown(table: PaperTable) -> str:
         head += [f"{name}, paper", "here"] if task.published else [name]
     for row in table.rows:
         line = [f"`{row.label}`" if row.kind in ("arm", "baseline") else row.label]
-        for task, paper, ours in zip(table.tasks, row.paper, row.ours, strict=True):
+        for task in table.tasks:
+            paper = row.paper.get(task.name)
             line += ["" if paper is None else f"{paper:.1f}"] if task.published else []
-            line.append(ours_text(ours))
+            line.append(ours_text(row.ours.get(task.name)))
         lines.append(line)
     parts = [f"## {table.title}", "", f"Here: {describe(table)}. {counted(table)}", "", markdown_table(head, lines)]
     return "\n".join([*parts, "", NOTE, *([undecided(table)] if table.undecided else []), ""])
@@ -224,16 +210,19 @@ def undecided(table: PaperTable) -> str:
 
 def describe(table: PaperTable) -> str:
     """Backbone, protocol and split, in words."""
-    limit = "" if table.max_eval_items is None else f", at most {table.max_eval_items} items of each test set"
-    setup = f"backbone {shown_backbone(table.backbone)}, protocol `{table.protocol}`, split `{table.split}`{limit}"
-    return setup + items_of_data(table.items)
+    setup = table.setup
+    limit = "" if setup.max_eval_items is None else f", at most {setup.max_eval_items} items of each test set"
+    drawn = "" if setup.items is None else f", {setup.items} items"
+    backbone = shown_backbone(setup.backbone)
+    return f"backbone {backbone}, protocol `{setup.protocol}`, split `{setup.split}`{limit}{drawn}"
 
 
 def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
     """One row for each cell of the tables, empty ones included; scores x 100."""
     rows = []
     for table, row in ((each, row) for each in tables for row in each.rows):
-        for task, paper, ours in zip(table.tasks, row.paper, row.ours, strict=True):
+        for task in table.tasks:
+            ours = row.ours.get(task.name)
             cell = ours if isinstance(ours, Cell) else None
             interval = interval_columns(None if cell is None else cell.interval, "interval_over")
             rows.append({
@@ -242,16 +231,16 @@ def flat_rows(tables: Iterable[PaperTable]) -> list[dict[str, Any]]:
                 "kind": row.kind,
                 "task": task.name,
                 "metric": task.metric,
-                "paper": paper,
+                "paper": row.paper.get(task.name),
                 "here": _times_100(None if ours is None else ours.mean),
                 **interval | {name: _times_100(interval[name]) for name in ("low", "high")},
                 "seeds": 0 if cell is None else len(cell.scores),
-                "backbone": shown_backbone(table.backbone),
-                "protocol": table.protocol,
-                "split": table.split,
+                "backbone": shown_backbone(table.setup.backbone),
+                "protocol": table.setup.protocol,
+                "split": table.setup.split,
                 "fraction": row.fraction,
-                "items": table.items,
-                "max_eval_items": table.max_eval_items,
+                "items": table.setup.items,
+                "max_eval_items": table.setup.max_eval_items,
             })  # fmt: skip
     return rows
 

@@ -216,4 +216,4 @@ def _panel(column: list[Survival]) -> Panel:
         axis.set_yticks(range(0, 101, 25))
         axis.legend(loc="upper left", ncols=2, columnspacing=0.8, handlelength=1.5, fontsize=7)
 
-    return Panel(PLATEAU, panel_title(column[0].cell), draw, column[0].cell.setup)
+    return Panel(PLATEAU, panel_title(column[0].cell), draw, column[0].cell.column.setup)

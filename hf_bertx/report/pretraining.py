@@ -10,9 +10,9 @@ import numpy as np
 
 from ..backbones import pretraining_series, pretraining_step
 from . import statistics
-from .cells import Cell, Floors, limits, lowest_score
+from .cells import Cell, limits, lowest_score
 from .drawing import COLORS, Kind, Panel, arm_style, draw_floor, panel_title, score_label
-from .formatting import grouped, interval_columns, percent, setup, share_of_data, shown_backbone
+from .formatting import grouped, interval_columns, percent, share_of_data, shown_backbone
 from .statistics import Interval
 
 EARLY = 0.02  # of the steps: the paper's 40,000 of two million
@@ -232,12 +232,12 @@ def _between(row: dict[str, Any], name: str, sign: str = "") -> str:
     return value + (f" [{low}, {high}]" if value and low else "")
 
 
-def pretraining_panels(shown: Iterable[Trajectory], floors: Floors) -> list[Panel]:
+def pretraining_panels(shown: Iterable[Trajectory]) -> list[Panel]:
     """A panel a task: a line an arm with 95% intervals, and what does not depend on the step as lines across."""
-    return [_panel(one, floors) for one in shown]
+    return [_panel(one) for one in shown]
 
 
-def _panel(one: Trajectory, floors: Floors) -> Panel:
+def _panel(one: Trajectory) -> Panel:
     task = one.cell.task
 
     def draw(axis: Any) -> None:
@@ -248,12 +248,12 @@ def _panel(one: Trajectory, floors: Floors) -> Panel:
             if cell.interval is not None:
                 axis.axhspan(100 * cell.interval.low, 100 * cell.interval.high, color=color, alpha=0.1, lw=0)
             axis.axhline(100 * (cell.mean or 0), color=color, ls="--", lw=1.4, label=label)
-        draw_floor(axis, one.cell, floors)
+        draw_floor(axis, one.cell)
         _lay_out_steps(axis, sorted({point.step for line in one.lines for point in line.points}))
         axis.set(xlabel="steps of pre-training (bars: 95% intervals)", ylabel=score_label(task))
         _add_legend(axis)
 
-    series = setup({**one.cell.specification, "backbone": one.series})
+    series = one.cell.column._replace(backbone=one.series).setup
     return Panel(PRETRAINING, panel_title(one.cell), draw, series, (3.9, 3.2))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..tasks import Task
-from .cells import Cell, Floors, lowest_score
+from .cells import Cell, lowest_score
 from .drawing import BAND, Kind, Panel, draw_floor, draw_legend, draw_line, score_label
-from .formatting import grouped, setup, short_name
+from .formatting import grouped, short_name
 from .statistics import seed_interval
 
 LAYERS = Kind("layers", "Probes: score by layer", "Probes by layer", f"A ridge head on the mean of positions. {BAND}")
@@ -22,7 +22,7 @@ SIZES = Kind(
 )
 
 
-def probe_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
+def probe_panels(cells: Iterable[Cell]) -> list[Panel]:
     """For each task and backbone: score by layer, then score by number of training items."""
     shown = [cell for cell in cells if cell.is_probe and cell.scores and cell.chosen]
     columns = grouped(shown, lambda cell: (cell.task.name, _setup(cell))).values()
@@ -31,12 +31,12 @@ def probe_panels(cells: Iterable[Cell], floors: Floors) -> list[Panel]:
         arms = {name: sorted(c, key=_items) for name, c in grouped(column, lambda cell: cell.name).items()}
         lines = {name: points for name, points in arms.items() if len(points) > 1}
         if lines:
-            panels.append(_sizes_panel(lines, floors))
+            panels.append(_sizes_panel(lines))
     return panels
 
 
 def _setup(cell: Cell) -> str:
-    return setup({**cell.specification, "items": None})
+    return cell.column._replace(items=None).setup
 
 
 def _items(cell: Cell) -> int:
@@ -74,13 +74,13 @@ def _layers_panel(column: Sequence[Cell]) -> Panel:
     return Panel(LAYERS, short_name(task), draw, _setup(column[0]))
 
 
-def _sizes_panel(lines: dict[str, list[Cell]], floors: Floors) -> Panel:
+def _sizes_panel(lines: dict[str, list[Cell]]) -> Panel:
     first = next(iter(lines.values()))[0]
 
     def draw(axis: Any) -> None:
         for name, points in lines.items():
             _draw(axis, name, [_items(cell) for cell in points], [cell.scores for cell in points], first.task)
-        draw_floor(axis, first, floors)
+        draw_floor(axis, first)
         sizes = sorted({_items(cell) for points in lines.values() for cell in points})
         axis.set(xscale="log", xlabel="training items", ylabel=score_label(first.task))
         axis.set_xticks(sizes, [f"{size:,}" for size in sizes], minor=False)

@@ -8,8 +8,9 @@ from typing import Any
 from ..arms import ARMS
 from ..protocols import PROBE
 from ..runs.run import Run
+from .cells import Column
 from .comparisons import OF_AN_ARM
-from .formatting import grouped, items_of_data, limit_of_items, markdown_table, markdown_text
+from .formatting import grouped, markdown_table, markdown_text
 from .make_cells import flat_specification, made_of
 from .records import RunsFolder
 
@@ -103,7 +104,7 @@ def markdown(table: dict[str, Any]) -> str:
             row["paper"],
         ])  # fmt: skip
     title = f"## {markdown_text(table['task'])}, {markdown_text(table['backbone'])}, protocol `{table['protocol']}`"
-    title += items_of_data(table["items"]) + limit_of_items(table["protocol"], table["max_eval_items"])
+    title += Column.of(table).limits_text
     title += "".join(f", {name} {table[name]}" for name in _OTHERS if name in table)
     return "\n".join([title, "", markdown_table(head, rows), "", *_footnotes(table), ""])
 

@@ -7,18 +7,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ..tasks import TASKS, Task
-from .cells import LITTLE, Cell, best_baseline
+from .cells import LITTLE, Cell, Column, best_baseline
 from .comparisons import ArmComparison, at_main_size
 from .drawing import COLORS, INK, Kind, Panel
 from .formatting import (
     bracketed,
     grouped,
     markdown_table,
-    method_name,
     percent,
     short_name,
     shortened,
-    shown_backbone,
     task_rank,
 )
 from .paper_tables import FLOOR, PaperRow, PaperTable, ours_text
@@ -56,7 +54,7 @@ def worth(tests: Iterable[ArmComparison]) -> dict[str, list[ArmComparison]]:
     of_column = grouped(shown, lambda test: test.first.column).values()
     shown = [max(members, key=lambda test: test.second.name != "rand") for members in of_column]  # its own control
     shown = sorted(at_main_size(shown), key=lambda test: task_rank(test.first.task.name))
-    return grouped(shown, lambda test: test.first.title)
+    return grouped(shown, lambda test: test.first.column.title)
 
 
 def paper_difference(task: Task) -> float | None:
@@ -71,14 +69,15 @@ def worth_markdown(tests: Sequence[ArmComparison], cells: Sequence[Cell]) -> str
     parts = ["## What pre-training on text was worth", ""]
     for title, members in worth(tests).items():
         parts += [f"{title}, pre-trained minus random:", "", _differences(members), ""]
-        for name, of_method in grouped(members, lambda test: test.first.method).items():
+        for name, of_method in grouped(members, lambda test: test.first.column.method).items():
             parts += [f"{title}, {name}:", "", _of_one_method(of_method, cells), ""]
     return "\n".join([*parts, NOTE, ""])
 
 
 def _methods(members: Sequence[ArmComparison]) -> list[str]:
     """Of trained models first."""
-    return list(dict.fromkeys(test.first.method for test in sorted(members, key=lambda test: test.first.is_probe)))
+    trained_first = sorted(members, key=lambda test: test.first.is_probe)
+    return list(dict.fromkeys(test.first.column.method for test in trained_first))
 
 
 def _differences(members: Sequence[ArmComparison]) -> str:
@@ -86,7 +85,7 @@ def _differences(members: Sequence[ArmComparison]) -> str:
     methods = _methods(members)
     rows = []
     for of_task in grouped(members, lambda test: test.first.task.name).values():
-        task, by_method = of_task[0].first.task, {test.first.method: test for test in of_task}
+        task, by_method = of_task[0].first.task, {test.first.column.method: test for test in of_task}
         shown = [_difference(by_method[name]) if name in by_method else "" for name in methods]
         rows.append([plain_name(task), task.metric, _paper_text(task), *shown])
     return markdown_table(["task", "score", "paper", *methods], rows)
@@ -145,36 +144,36 @@ def side_by_side(tables: Iterable[PaperTable], cells: Sequence[Cell], planned: I
     """
     parts: list[str] = []
     open_cells = set(map(_planned_cell, planned))
-    for members in grouped(tables, lambda table: (table.number, table.backbone, table.split)).values():
-        probes = [table for table in members if table.items is not None]
-        drawn = [table for table in probes if table.items != "all"]
-        main = max(drawn or probes, key=lambda table: (table.filled, table.items), default=None)
-        shown = [table for table in members if table.items is None or table is main]
+    for members in grouped(tables, lambda table: (table.number, table.setup.backbone, table.setup.split)).values():
+        probes = [table for table in members if table.setup.items is not None]
+        drawn = [table for table in probes if table.setup.items != "all"]
+        main = max(drawn or probes, key=lambda table: (table.filled, table.setup.items), default=None)
+        shown = [table for table in members if table.setup.items is None or table is main]
         first, rows = shown[0], [{row.label: row for row in each.rows if row.kind != "baseline"} for each in shown]
-        filled = {label for each in rows for label, row in each.items() if any(map(ours_text, row.ours))}
+        filled = {label for each in rows for label, row in each.items() if any(map(ours_text, row.ours.values()))}
         every = dict.fromkeys(itertools.chain(*rows))
         labels = sorted(filled, key=lambda label: (label == FLOOR, list(every).index(label)))
         lines = [
             [
                 f"{short_name(task)}, {task.metric}",
                 *(_values(shown, rows, label, task, open_cells) for label in labels),
-                _baseline_text(best_baseline(cells, task.name, first.split, first.max_eval_items)) or "-",
+                _baseline_text(best_baseline(cells, task.name, first.setup.split, first.setup.max_eval_items)) or "-",
             ]
             for task in {task.name: task for table in shown for task in table.tasks}.values()
         ]
-        ways = [method_name(table.protocol, table.items, table.max_eval_items) for table in shown]
-        title = f"{first.title}: {shown_backbone(first.backbone)}, split {first.split}"
+        ways = " / ".join(table.setup.method for table in shown)
         empty = "A dash: no run." + " `...`: planned, not finished." * bool(open_cells)
-        parts += [f"## {title}", "", f"Each cell: the paper's score / {' / '.join(ways)}. {empty}", ""]
+        parts += [f"## {first.title}: {first.setup.title}", ""]
+        parts += [f"Each cell: the paper's score / {ways}. {empty}", ""]
         parts += [markdown_table(["task, score", *labels, "best plain baseline"], lines), ""]
     return "\n".join(parts)
 
 
-def _planned_cell(run: Planned) -> tuple[Any, ...]:
-    """Task, arm, backbone, protocol, split, training items of a probe, share of the data."""
+def _planned_cell(run: Planned) -> tuple[str, Column]:
+    """The arm and the column of a planned run; a share of the data above 1% stands in the row of all data."""
     s = run.specification
-    share = s["fraction"] if s["fraction"] <= LITTLE else 1.0  # another share stands in the row of all data
-    return s["task"], s["arm"], s["backbone"], s["protocol"], s["split"], s["overrides"].get("items"), share
+    share = s["fraction"] if s["fraction"] <= LITTLE else 1.0
+    return s["arm"], Column.of({**s, "fraction": share, "items": s["overrides"].get("items")})
 
 
 def _values(
@@ -182,21 +181,20 @@ def _values(
     rows: Sequence[dict[str, PaperRow]],
     label: str,
     task: Task,
-    open_cells: set[tuple[Any, ...]],
+    open_cells: set[tuple[str, Column]],
 ) -> str:
     """The paper's score of a task and those of each method; of floors one, where all methods have the same."""
     paper, scores = "", []
     for table, each in zip(tables, rows, strict=True):
-        names = [known.name for known in table.tasks]
-        if label not in each or task.name not in names:
+        row = each.get(label)
+        if row is None:
             scores.append("")
             continue
-        row, place = each[label], names.index(task.name)
-        printed, ours = row.paper[place], row.ours[place]
+        printed, ours = row.paper.get(task.name), row.ours.get(task.name)
         paper = paper if printed is None else f"{printed:.1f}"
-        key = task.name, row.arm, table.backbone, table.protocol, table.split, table.items, row.fraction
         if ours is None or ours.mean is None:
-            scores.append("..." if key in open_cells else "")
+            column = table.setup._replace(task=task.name, fraction=row.fraction, max_eval_items=None)
+            scores.append("..." if (row.arm, column) in open_cells else "")
         else:
             scores.append(percent(ours.mean) + (ours.part if isinstance(ours, Cell) else ""))
     if label == FLOOR and len(set(filter(None, scores))) == 1:
@@ -221,7 +219,7 @@ def _panel(title: str, members: Sequence[ArmComparison]) -> Panel:
             if paper is not None:
                 axis.plot(paper, row, "D", ms=5, color=COLORS[7], mfc="none", zorder=1)
         for test in members:
-            number = methods.index(test.first.method)
+            number = methods.index(test.first.column.method)
             place = tasks.index(test.first.task) + 0.26 * (number - (len(methods) - 1) / 2)
             c, sure, color = test.comparison, test.significant, COLORS[number % len(COLORS)]
             axis.plot([100 * c.low, 100 * c.high], [place, place], color=color, lw=2, alpha=1 if sure else 0.5)

@@ -44,18 +44,12 @@ def build_report(runs: RunsFolder, resamples: int = statistics.RESAMPLES) -> Rep
         ValueError: see [`make_cells`].
     """
     cells = make_cells(runs.records, resamples)
-    bottoms, tests = floors(cells), compare_arms(cells)
+    tests = compare_arms(cells)
     series, curves = pretraining.trajectories(cells), plateau.survivals(cells)
     panels = [*worth_panels(tests), *training_panels(cells, tests), *plateau.plateau_panels(curves)]
-    panels += [
-        *pretraining.pretraining_panels(series, bottoms),
-        *probe_panels(cells, bottoms),
-        *answer_panels(cells, bottoms),
-    ]
-    tables = paper_tables.paper_tables(cells, bottoms)
-    return Report(
-        runs, cells, bottoms, tests, tables, panels, series, curves, plateau.plateau_tests(curves), not_compared(cells)
-    )
+    panels += [*pretraining.pretraining_panels(series), *probe_panels(cells), *answer_panels(cells)]
+    tables, left_plateau = paper_tables.paper_tables(cells), plateau.plateau_tests(curves)
+    return Report(runs, cells, tests, tables, panels, series, curves, left_plateau, not_compared(cells))
 
 
 def write_report(runs: RunsFolder | Path, output: Path) -> list[Path]:
@@ -128,7 +122,7 @@ def report_json(report: Report, rows: dict[str, list[dict[str, Any]]]) -> dict[s
         **{name: rows[name] for name in shown},
         "floors": [
             {"task": f.task.name, "split": f.split, "metric": f.task.metric, "score": f.mean, "items": f.items}
-            for f in report.floors.values()
+            for f in floors(report.cells)
         ],
         "failed": [{**asdict(f), "folder": below(f.folder)} for f in report.runs.failures],
         "collapsed": [below(run.folder) for run in report.collapsed],
@@ -177,7 +171,7 @@ def _test_cells(test: ArmComparison) -> dict[str, str]:
     c = test.comparison
     return {
         "task": test.first.task.name + share_of_data(test.first.fraction),
-        "backbone, protocol, split": test.first.setup,
+        "backbone, protocol, split": test.first.column.setup,
         "arms": f"`{test.first.name}` - `{test.second.name}`",
         "difference x 100": percent(c.difference, "+"),
         "95% interval": f"{percent(c.low, '+')} to {percent(c.high, '+')}",

@@ -310,7 +310,7 @@ def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp
     assert type(model).__name__ == "BertForSequenceClassification"
     assert model.config.num_hidden_layers == run.results["chosen"]["layer"] + 1
     assert [sorted(each) for each in run.results["tried"]] == [["alpha", "layer", "pooling", "validation"]] * 3
-    (layers,) = probe_panels(make_cells([run], resamples=10), {})
+    (layers,) = probe_panels(make_cells([run], resamples=10))
     axis = Figure().subplots()
     layers.draw(axis)
     assert axis.get_ylabel() == "accuracy on validation x 100"  # the model's own answers are its only ones on test

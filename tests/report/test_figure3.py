@@ -138,7 +138,7 @@ def test_a_mean_beside_its_interval_by_rounding_is_drawn(report: Report) -> None
     points = tuple(
         replace(p, by_seed={0: 1 - 1e-16}, interval=Interval(1.0, 1.0, "test items")) for p in one.lines[0].points
     )
-    (panel,) = pretraining_panels([replace(one, lines=(replace(one.lines[0], points=points),))], report.floors)
+    (panel,) = pretraining_panels([replace(one, lines=(replace(one.lines[0], points=points),))])
     assert inline_svg(panel, 0)[0].startswith("<svg")
 
 
@@ -196,7 +196,7 @@ def test_the_axis_has_room_for_0_and_for_every_label(report: Report) -> None:
     many = [Point(1000 * step, {0: 0.5, 1: 0.6}, None) for step in (0, *range(20, 201, 20), *range(300, 2001, 100))]
     crowded = replace(splice, lines=(Line("bert", "seeds", tuple(many)),))
     for one, fewest in ((splice, 4), (crowded, 6)):
-        (panel,) = pretraining_panels([one], {})
+        (panel,) = pretraining_panels([one])
         figure = plt.figure(figsize=panel.size)
         axis = figure.add_axes((0.16, 0.16, 0.8, 0.8))
         panel.draw(axis)
@@ -213,7 +213,7 @@ def test_the_axis_has_room_for_0_and_for_every_label(report: Report) -> None:
 
 def test_panels_say_in_words_what_they_show(report: Report, tmp_path: Path) -> None:
     shown = [panel_of(report, "dna-splice"), panel_of(report, "protein-fluorescence")]
-    panels = pretraining_panels(shown, {})
+    panels = pretraining_panels(shown)
     last = 100 * shown[0].lines[0].points[-1].mean
     words = inline_svg(panels[0], 0)[1]
     start = "accuracy on test x 100 by steps of pre-training (bars: 95% intervals); minilm-l6 ends at "

@@ -6,7 +6,7 @@ import pytest
 from file_damage import edit
 from made_runs import make_run, make_study
 
-from hf_bertx.report.cells import best_baseline, floors
+from hf_bertx.report.cells import best_baseline
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.figures import inline_svg, save_figures
 from hf_bertx.report.make_cells import make_cells
@@ -45,7 +45,7 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
     (panel,) = worth_panels(tests)
     assert [path.name for path in save_figures([panel], tmp_path)] == ["worth.png", "worth.svg"]
 
-    _, symbols, texts = side_by_side(paper_tables(cells, floors(cells)), cells).split("## Table ")
+    _, symbols, texts = side_by_side(paper_tables(cells), cells).split("## Table ")
     head, *rows = (fields(line) for line in symbols.splitlines() if line.startswith("| "))
     beside = dict(zip(head, next(row for row in rows if "splice" in row[0]), strict=True))
     assert beside["BERT"] == f"97.5 / {splice[2]}"  # the paper's score, ours
@@ -68,7 +68,7 @@ def test_a_method_has_one_difference_a_task(tmp_path: Path) -> None:
     (members,) = worth(tests).values()
     assert {test.second.name for test in members} == {"shift_1000_rand"}
     methods = ["fine-tuned", *(f"fine-tuned, at most {limit} test items" for limit in limits)]
-    assert sorted(test.first.method for test in members) == methods
+    assert sorted(test.first.column.method for test in members) == methods
     (panel,) = worth_panels(tests)
     assert methods[-1] in inline_svg(panel, 0)[1]
 
@@ -82,7 +82,7 @@ def test_side_by_side_each_value_is_of_its_task(tmp_path: Path) -> None:
             edit(order, lambda c, task=task: c["specification"].update(task=task))
             edit(order, lambda c, task=task: c["task"].update(name=task, published=[], hosted=False))
     cells = make_cells(collect_runs(tmp_path), resamples=20)
-    text = side_by_side(paper_tables(cells, floors(cells)), cells)
+    text = side_by_side(paper_tables(cells), cells)
     rows = {row[0]: row for line in text.splitlines() if line.startswith("| ") and (row := fields(line))}
     means = {(c.task.name, c.name, c.specification["protocol"]): f"{100 * c.mean:.1f}" for c in cells}
     place = rows["task, score"].index("rand")
@@ -96,7 +96,7 @@ def test_arms_stand_before_the_floor(tmp_path: Path) -> None:
     for arm in ("bert", "rand", "lora"):
         make_run(tmp_path, arm=arm)
     cells = make_cells(collect_runs(tmp_path), resamples=20)
-    head = side_by_side(paper_tables(cells, floors(cells)), cells).splitlines()[4]
+    head = side_by_side(paper_tables(cells), cells).splitlines()[4]
     assert fields(head) == ["task, score", "BERT", "rand", "lora", "floor", "best plain baseline"]
 
 
@@ -123,7 +123,7 @@ def test_probes_of_one_size_are_compared(tmp_path: Path, sizes: list, shown: str
     cells = make_cells(collect_runs(tmp_path), resamples=20)
     text = worth_markdown(compare_arms(cells), cells)
     assert f"| task | score | paper | probe, {shown} items |\n" in text
-    assert f"the paper's score / probe, {shown} items." in side_by_side(paper_tables(cells, floors(cells)), cells)
+    assert f"the paper's score / probe, {shown} items." in side_by_side(paper_tables(cells), cells)
 
 
 def test_trained_models_come_before_probes_and_tasks_keep_their_order(tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_a_planned_run_that_has_not_begun_is_no_dash(tmp_path: Path) -> None:
     make_study(tmp_path, "mine", [*missing, {"task": "dna-splice", "arm": "bert", "seed": 1}])
     runs = read_runs(tmp_path)
     cells = make_cells(runs.records, resamples=20)
-    text = side_by_side(paper_tables(cells, floors(cells)), cells, runs.planned)
+    text = side_by_side(paper_tables(cells), cells, runs.planned)
     assert "A dash: no run. `...`: planned, not finished." in text
     head, *rows = (fields(line) for line in text.splitlines() if line.startswith("| "))
     shown = {row[0].partition(",")[0]: dict(zip(head, row, strict=True)) for row in rows}
