@@ -144,8 +144,7 @@ def _layers(
 
 
 def _alike(a: Basis, b: Basis, variance: float) -> tuple[float, float]:
-    inner = similarity.overlap(a, b)
-    return similarity.linear_cka(a, b, inner), similarity.pwcca(a, b, variance, inner)
+    return similarity.linear_cka(a, b), similarity.pwcca(a, b, variance)
 
 
 def _heads(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:

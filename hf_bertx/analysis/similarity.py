@@ -60,20 +60,7 @@ def basis(rows: Any) -> Basis:
     return Basis(directions[:, :rank], scales[:rank], loadings[:rank])
 
 
-def overlap(a: Basis, b: Basis) -> np.ndarray:
-    """Inner products of the directions of both, `(rank of a, rank of b)`.
-
-    Raises:
-        ValueError: they have different numbers of rows.
-    """
-    if len(a.directions) != len(b.directions):
-        raise ValueError(
-            f"representations have {len(a.directions)} and {len(b.directions)} rows: rows belong together one by one"
-        )
-    return a.directions.T @ b.directions
-
-
-def linear_cka(a: Basis, b: Basis, inner: np.ndarray | None = None) -> float:
+def linear_cka(a: Basis, b: Basis) -> float:
     """Linear centred kernel alignment, 0 to 1. Rotation, reflection and scaling of either side leave it as it is.
 
     Other linear maps change it. It is not corrected for bias: for independent rows it is above 0, more so with few
@@ -81,14 +68,12 @@ def linear_cka(a: Basis, b: Basis, inner: np.ndarray | None = None) -> float:
 
     Source: Kornblith et al. 2019, arXiv 1905.00414, equation 3 with linear kernels.
     """
-    inner = overlap(a, b) if inner is None else inner
+    inner = a.directions.T @ b.directions  # (rank of a, rank of b)
     shared = np.square(a.scales[:, None] * inner * b.scales[None, :]).sum()
     return float(shared / np.sqrt(np.sum(a.scales**4) * np.sum(b.scales**4)))
 
 
-def canonical_correlations(
-    a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray]:
+def canonical_correlations(a: Basis, b: Basis, variance: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Canonical correlations of two matrices, largest first, and the weight of each; weights sum to 1.
 
     A weight is how much a canonical variate accounts for in the matrix with fewer directions (in `a` if both have as
@@ -96,36 +81,34 @@ def canonical_correlations(
     have no weight.
 
     Args:
-        variance: only the directions that hold this share of each side's variance are compared, as in SVCCA (Raghu et
-            al. 2017).
+        variance: only the directions that hold this share of each side's variance, above 0 and up to 1, are compared,
+            as in SVCCA (Raghu et al. 2017).
 
     Source: Morcos et al. 2018, arXiv 1806.05759, section 2.2; the choice of the matrix follows the article's code.
 
     Raises:
-        ValueError: a share outside (0, 1]; no more rows than directions, which would correlate whatever they hold.
+        ValueError: no more rows than directions, which would correlate whatever they hold.
     """
-    if not 0 < variance <= 1:
-        raise ValueError(f"variance is {variance}; allowed: more than 0, at most 1")
     kept_a, kept_b = a.kept(variance), b.kept(variance)
     if len(a.directions) <= kept_a + kept_b:
         raise ValueError(
             f"{len(a.directions)} positions are too few for canonical correlations of {kept_a} and {kept_b} "
             "directions: some would be 1 whatever was learned. Take more items or positions, or a lower variance"
         )
-    inner = overlap(a, b) if inner is None else inner
-    left, correlations, right = np.linalg.svd(inner[:kept_a, :kept_b], full_matrices=False)
+    inner = a.directions[:, :kept_a].T @ b.directions[:, :kept_b]
+    left, correlations, right = np.linalg.svd(inner, full_matrices=False)
     variates, side, kept = (left.T, a, kept_a) if kept_a <= kept_b else (right, b, kept_b)
     weights = np.abs(variates @ (side.scales[:kept, None] * side.loadings[:kept])).sum(axis=1)
     return np.clip(correlations, 0.0, 1.0), weights / weights.sum()
 
 
-def pwcca(a: Basis, b: Basis, variance: float = 1.0, inner: np.ndarray | None = None) -> float:
+def pwcca(a: Basis, b: Basis, variance: float = 1.0) -> float:
     """Projection-weighted canonical correlation, 0 to 1: the weighted mean of [`canonical_correlations`].
 
     With `variance` 1 an invertible linear map of the side that does not define the weights leaves it as it is. It is
     also near 1 if one side contains the other.
     """
-    correlations, weights = canonical_correlations(a, b, variance, inner)
+    correlations, weights = canonical_correlations(a, b, variance)
     return float(correlations @ weights)
 
 
@@ -148,12 +131,7 @@ def head_divergences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         a: attention of each head from each query to the keys, `(heads, queries, keys)`; sums to 1 over keys, with 0
             for padding.
         b: the same queries and keys, `(other heads, queries, keys)`.
-
-    Raises:
-        ValueError: queries or keys are not the same.
     """
-    if a.shape[1:] != b.shape[1:]:
-        raise ValueError(f"attention maps have (queries, keys) {a.shape[1:]} and {b.shape[1:]}; they must be the same")
     entropies = [entr(maps).sum(axis=2, dtype=np.float64).mean(axis=1) for maps in (a, b)]
     mixed = np.array([[entr((x + y) / 2).sum(axis=1, dtype=np.float64).mean() for y in b] for x in a])
     return np.clip((mixed - (entropies[0][:, None] + entropies[1][None, :]) / 2) / np.log(2), 0.0, 1.0)
@@ -163,10 +141,8 @@ def pair_cosines(inner: np.ndarray) -> np.ndarray:
     """Cosines of all pairs of vectors, `(pairs,)`, from their inner products, `(vectors, vectors)`.
 
     Raises:
-        ValueError: fewer than two vectors, or one of length zero, which has no direction.
+        ValueError: a vector of length zero, which has no direction.
     """
-    if len(inner) < 2:
-        raise ValueError(f"{len(inner)} gradients give no pair; needed: two or more")
     lengths = np.sqrt(np.diag(inner))
     if not (lengths > 0).all():
         raise ValueError(f"gradient {int(np.argmin(lengths))} is zero: it has no direction to compare")

@@ -19,8 +19,8 @@ def execute_on_ray(
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
-    Every machine of the cluster has to see the root of the runs. A worker takes a whole GPU, else `threads` cores.
-    `workers` are runs at once; by default as many as the cluster has room for.
+    Every machine of the cluster has to see the root of the runs. A run takes `threads` cores, and a whole GPU where
+    there are any. `workers` are runs at once; by default Ray starts as many as the cluster has room for.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
@@ -41,7 +41,7 @@ def execute_on_ray(
     remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}
-    room = workers or concurrent_runs(ray.cluster_resources(), context.threads)
+    room = workers or len(queue)
     while queue or running:
         while queue and len(running) < room:
             run = queue.pop(0)
@@ -51,12 +51,6 @@ def execute_on_ray(
         outcomes.append(outcome)
         report(outcome)
     return outcomes
-
-
-def concurrent_runs(resources: dict[str, float], threads: int | None) -> int:
-    """How many runs a cluster has room for at once: one a GPU, or without GPUs one for each `threads` cores."""
-    gpus = int(resources.get("GPU", 0))
-    return gpus or max(1, int(resources.get("CPU", 1) // (threads or 1)))
 
 
 def _execute_waiting(run: RunSpec, context: StudyContext, until: str) -> Outcome:

@@ -101,10 +101,6 @@ def test_too_few_rows_are_refused_and_not_called_alike(generator: np.random.Gene
     a, b = (basis(generator.normal(size=(20, 12))) for _ in range(2))
     with pytest.raises(ValueError, match="20 positions are too few for canonical correlations of 12 and 12"):
         pwcca(a, b)
-    with pytest.raises(ValueError, match="20 and 19 rows"):
-        linear_cka(a, basis(generator.normal(size=(19, 12))))
-    with pytest.raises(ValueError, match=r"variance is 1\.5"):
-        pwcca(a, b, variance=1.5)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +146,6 @@ def test_the_divergence_of_maps_without_a_common_key_is_one_bit() -> None:
     b[..., 0], b[..., 1] = 0.5, 0.5
     # H(3/4, 1/4) - (0 + 1) / 2 = 0.811278 - 0.5
     assert head_divergences(a, b)[0, 0] == pytest.approx(0.311278, abs=1e-6)
-    with pytest.raises(ValueError, match="\\(3, 4\\) and \\(2, 4\\)"):
-        head_divergences(a, b[:, :2])
 
 
 def test_cosines_of_opposite_equal_and_orthogonal_gradients() -> None:
@@ -163,5 +157,3 @@ def test_cosines_of_opposite_equal_and_orthogonal_gradients() -> None:
     assert shares["quantile_75"] == 0.0
     with pytest.raises(ValueError, match="gradient 1 is zero"):
         pair_cosines(np.diag([1.0, 0.0]))
-    with pytest.raises(ValueError, match="1 gradients give no pair"):
-        pair_cosines(np.eye(1))

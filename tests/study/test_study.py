@@ -27,7 +27,6 @@ from hf_bertx.study.estimate import _seconds_per_step as seconds_per_step
 from hf_bertx.study.estimate import estimate, measured_seconds
 from hf_bertx.study.execution import StudyContext, is_finished, missing, write_plan
 from hf_bertx.study.plan import NAMED, load_study, named_studies
-from hf_bertx.study.ray_cluster import concurrent_runs
 from hf_bertx.tasks import TASKS
 
 PROBES: dict[str, Any] = {"protocol": "probe", "overrides": {}}
@@ -408,20 +407,6 @@ def test_a_grid_is_chosen_from_for_each_protocol_split_and_k(tiny_backbone: Path
     of = [("recommended", "paper", None), ("paper", "paper", None), ("recommended", "authors", None)]
     assert [(each.protocol, each.split, each.kmer) for each in choices] == [*of, ("recommended", "paper", 3)]
     assert "recommended, paper, 3-mers: None" in choices[-1].line()
-
-
-@pytest.mark.parametrize(
-    ("resources", "threads", "runs"),
-    [
-        ({"GPU": 4.0, "CPU": 16.0}, 8, 4),
-        ({"GPU": 4.0, "CPU": 16.0}, None, 4),
-        ({"CPU": 16.0}, 8, 2),
-        ({"CPU": 16.0}, None, 16),
-        ({"CPU": 4.0}, 8, 1),
-    ],
-)
-def test_runs_at_once_on_a_cluster(resources: dict[str, float], threads: int | None, runs: int) -> None:
-    assert concurrent_runs(resources, threads) == runs
 
 
 _ON_RAY = """
