@@ -28,6 +28,8 @@ from transformers import (
 
 from .. import metrics, run_files
 from ..callbacks import RunRecordCallback
+from ..data.labels import label_fields
+from ..data.row_checks import sequence_columns
 from ..data.tokenized_data import tokenize, tokens_cut
 from ..disciplines import get_discipline
 from ..families import usable_positions
@@ -69,19 +71,12 @@ class Recipe:
     patience: int | None = None
 
 
-def _labels(task: Task) -> dict[str, Any]:
-    if task.labels is None:
-        return {"num_labels": 1, "problem_type": "regression"}
-    names = dict(enumerate(task.labels))
-    return {"id2label": names, "label2id": {name: i for i, name in names.items()}}
-
-
 def _symbols(task: Task, source: str | None) -> Any:
     return symbol_tokenizer(task)
 
 
 def _hilbert(variant: str, task: Task, source: str | None) -> PreTrainedModel:
-    config = HilbertCNNConfig(window_length=longest_sequence(task), variant=variant, **_labels(task))
+    config = HilbertCNNConfig(window_length=longest_sequence(task), variant=variant, **label_fields(task))
     return HilbertCNNForSequenceClassification(config)
 
 
@@ -95,20 +90,20 @@ def _hilbert_parameters(model: PreTrainedModel) -> list[dict[str, Any]]:
 def _symbol_cnn(task: Task, source: str | None) -> PreTrainedModel:
     size = len(get_discipline(task.discipline).symbols) + 1
     return SymbolCNNForSequenceClassification(
-        SymbolCNNConfig(vocab_size=size, max_length=longest_sequence(task), **_labels(task))
+        SymbolCNNConfig(vocab_size=size, max_length=longest_sequence(task), **label_fields(task))
     )
 
 
 def _plus_tfm(task: Task, source: str | None) -> PreTrainedModel:
     if source is None:
-        return PlusTFMForSequenceClassification(PlusTFMConfig(**_labels(task)))
-    return load_whole(PlusTFMForSequenceClassification, source, drawn="classifier.", **_labels(task))
+        return PlusTFMForSequenceClassification(PlusTFMConfig(**label_fields(task)))
+    return load_whole(PlusTFMForSequenceClassification, source, drawn="classifier.", **label_fields(task))
 
 
 def _encoder(task: Task, source: str | None) -> PreTrainedModel:
     """A pre-trained encoder (ESM-2, ProtBert, ...) in float32, with a random head."""
     return _loaded(
-        partial(load_whole, AutoModelForSequenceClassification), source, dtype=torch.float32, **_labels(task)
+        partial(load_whole, AutoModelForSequenceClassification), source, dtype=torch.float32, **label_fields(task)
     )
 
 
@@ -140,7 +135,7 @@ def as_written(rows: Dataset, tokenizer: Any) -> Dataset:
     """Rows with blanks between the letters, where the tokenizer knows a letter alone but not in a word."""
     if isinstance(tokenizer, DisciplineTokenizer) or not reads_letters_apart(tokenizer):
         return rows
-    names = [name for name in ("sequence", "second_sequence") if name in rows.column_names]
+    names = sequence_columns(rows.column_names)
 
     def spaced(row: dict[str, Any]) -> dict[str, str]:
         return {name: " ".join(row[name]) for name in names}

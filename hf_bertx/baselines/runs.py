@@ -16,6 +16,7 @@ from .. import metrics, run_files
 from ..arms import BASELINE
 from ..backbones import weights_revision
 from ..data.labels import label_array
+from ..data.row_checks import sequence_columns
 from ..data.task_data import TaskData, evaluation_subset, load_task_data, subset
 from ..publishing.cards import write_model_card
 from ..runs.order import machine, skip_finished, versions
@@ -138,9 +139,8 @@ def _held_out(train: Dataset) -> tuple[Dataset, Dataset]:
 
 
 def _items_of(rows: Dataset, task: Task) -> Items:
-    names = ["sequence", *(["second_sequence"] if task.pair else [])]
-    labels = label_array(rows["label"][:], task)
-    return Items(tuple(rows[name][:] for name in names), labels, rows["group"][:] if task.votes else None)
+    texts = tuple(rows[name][:] for name in sequence_columns(rows.column_names))
+    return Items(texts, label_array(rows["label"][:], task), rows["group"][:] if task.votes else None)
 
 
 def _write(folder: Path, task: Task, data: TaskData, rows: dict[str, Dataset], fitted: Fitted, seconds: float) -> None:

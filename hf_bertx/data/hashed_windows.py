@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .row_checks import sequence_columns
+
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -40,7 +42,7 @@ CHARACTERS = Notation("characters", window=None, k=6)
 
 def items_of(rows: Dataset, notation: Notation) -> Iterator[tuple[str, ...]]:
     """The sequence, or the pair of sequences, of each item."""
-    columns = [name for name in ("sequence", "second_sequence") if name in rows.column_names]
+    columns = sequence_columns(rows.column_names)
     for batch in rows.select_columns(columns).iter(_ROWS_READ):
         for item in zip(*(batch[name] for name in columns), strict=True):
             yield tuple(sequence.upper() for sequence in item) if notation.upper else item

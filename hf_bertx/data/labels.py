@@ -1,4 +1,4 @@
-"""Labels of items: as files write them, and as arrays."""
+"""Labels of items: as files write them, as arrays, and in the config of a model that gives them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,23 @@ LABEL_THRESHOLD = 0.5  # the lowest probability at which a label is predicted
 
 
 def label_array(labels: Sequence[Any], task: Task) -> np.ndarray:
-    """Labels of items as an array: class numbers, targets, or rows of [`label_rows`]."""
-    return label_rows(labels, task.labels or ()) if task.multi_label else np.asarray(labels)
+    """Labels of items as an array: class numbers, targets as floats, or rows of [`label_rows`]."""
+    if task.multi_label:
+        return label_rows(labels, task.labels or ())
+    return np.asarray(labels, dtype=float if task.regression else None)
+
+
+def label_fields(task: Task) -> dict[str, Any]:
+    """The fields by which a config of transformers says what a model of the task answers."""
+    if task.labels is None:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = dict(enumerate(task.labels))
+    kind = "multi" if task.multi_label else "single"
+    return {
+        "id2label": names,
+        "label2id": {name: number for number, name in names.items()},
+        "problem_type": f"{kind}_label_classification",
+    }
 
 
 def split_labels(label: str, place: str) -> list[str]:

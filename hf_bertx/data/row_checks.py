@@ -1,12 +1,17 @@
-"""Checks of the columns of a data set that is loaded: sequences are text, and no value is missing."""
+"""The columns of a data set that is loaded: which hold sequences, which are text, and that no value is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+def sequence_columns(names: Iterable[str]) -> list[str]:
+    """Those of a data set's columns that hold the sequence of an item, or the two of a pair."""
+    return [name for name in ("sequence", "second_sequence") if name in names]
 
 
 def kind_of(rows: Dataset, column: str) -> str:

@@ -17,7 +17,7 @@ from ..metrics import names_of_pieces
 from ..tasks import Task
 from .data_copies import BuildTask, load_copy
 from .labels import label_rows, split_labels
-from .row_checks import check_values, kind_of
+from .row_checks import check_values, kind_of, sequence_columns
 from .targets import balances, problem_of, sentence, to_number, understood
 
 logger = logging.get_logger(__name__)
@@ -277,8 +277,7 @@ def several_labels(rows: Dataset) -> int:
 
 
 def _items(rows: Dataset) -> Iterable[Any]:
-    columns = [rows[name][:] for name in ("sequence", "second_sequence") if name in rows.column_names]
-    return zip(*columns, strict=True)
+    return zip(*(rows[name][:] for name in sequence_columns(rows.column_names)), strict=True)
 
 
 def _fingerprint(splits: dict[str, Dataset], groups: bool) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,52 +14,42 @@ from ..disciplines import get_discipline
 from ..tasks import Task
 from ..tokenization_discipline import DisciplineTokenizer
 from .device_rows import flattened
-from .labels import label_array, label_rows
+from .labels import label_array
+from .row_checks import sequence_columns
 
 _BATCH = 1000  # rows in memory at a time, where rows are streamed
 
 
 def encode(
-    rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True
-) -> tuple[dict[str, list[list[int]]], np.ndarray]:
-    """`input_ids` and what else the model reads, cut to the task's `max_length`; and labels of shape `(rows,)`."""
-    return dict(_encode(rows, tokenizer, task, add_special_tokens)), _labels(rows, task)
-
-
-def _labels(rows: Dataset, task: Task) -> np.ndarray:
-    if task.multi_label:
-        return label_rows(rows["label"][:], task.labels or ())
-    return np.asarray(rows["label"][:], dtype=np.float32 if task.regression else np.int64)
+    rows: Dataset | Mapping[str, list[str]], tokenizer: Any, task: Task, add_special_tokens: bool = True
+) -> dict[str, list[list[int]]]:
+    """`input_ids` and what else the model reads of rows or of a batch of them, cut to the task's `max_length`."""
+    length = min(task.max_length, tokenizer.model_max_length)
+    special: dict[str, Any] = {"add_special_tokens": add_special_tokens, "verbose": False}
+    return dict(tokenizer(*_texts(rows), truncation=True, max_length=length, **special))
 
 
 def encode_flat(
     rows: Dataset, tokenizer: Any, task: Task
 ) -> tuple[dict[str, np.ndarray | int], np.ndarray, np.ndarray]:
     """What [`encode`] gives as flat arrays, the number of tokens of each row, and labels; for [`DeviceRows`]."""
+    labels = label_array(rows["label"][:], task)
     if not isinstance(tokenizer, DisciplineTokenizer):
-        encoded, labels = encode(rows, tokenizer, task)
-        return *flattened(encoded), labels
-    texts, length = _columns(rows), min(task.max_length, tokenizer.model_max_length)
+        return *flattened(encode(rows, tokenizer, task)), labels
+    texts, length = _texts(rows), min(task.max_length, tokenizer.model_max_length)
     pair = texts[1] if texts[1:] else None
-    flat, lengths = tokenizer.encode_flat(texts[0], pair, truncation=True, max_length=length, verbose=False)
-    return flat, lengths, _labels(rows, task)
+    return *tokenizer.encode_flat(texts[0], pair, truncation=True, max_length=length, verbose=False), labels
 
 
 def tokenize(rows: Dataset, tokenizer: Any, task: Task, add_special_tokens: bool = True) -> Dataset:
     """[`encode`] as a data set, the labels as its column `labels`."""
-    encoded, labels = encode(rows, tokenizer, task, add_special_tokens)
-    return Dataset.from_dict({**encoded, "labels": labels.tolist()})
+    labels = label_array(rows["label"][:], task).tolist()
+    return Dataset.from_dict({**encode(rows, tokenizer, task, add_special_tokens), "labels": labels})
 
 
-def _encode(rows: Any, tokenizer: Any, task: Task, add_special_tokens: bool) -> dict[str, Any]:
-    length = min(task.max_length, tokenizer.model_max_length)
-    special: dict[str, Any] = {"add_special_tokens": add_special_tokens, "verbose": False}
-    return tokenizer(*_columns(rows), truncation=True, max_length=length, **special)
-
-
-def _columns(rows: Any) -> list[list[str]]:
-    names = rows.column_names if isinstance(rows, Dataset) else rows.keys()
-    return [rows[name][:] for name in ("sequence", "second_sequence") if name in names]
+def _texts(rows: Dataset | Mapping[str, list[str]]) -> list[list[str]]:
+    names = rows.column_names if isinstance(rows, Dataset) else rows
+    return [rows[name][:] for name in sequence_columns(names)]
 
 
 def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -> np.ndarray:
@@ -70,7 +61,7 @@ def tokens_cut(rows: Dataset, tokenizer: Any, task: Task, lengths: np.ndarray) -
     length = min(task.max_length, tokenizer.model_max_length)
     cut, full = np.zeros_like(lengths), np.flatnonzero(lengths == length)
     if len(full):
-        texts = ([column[row] for row in full] for column in _columns(rows))
+        texts = ([column[row] for row in full] for column in _texts(rows))
         ids = tokenizer(*texts, verbose=False)["input_ids"]
         cut[full] = np.fromiter(map(len, ids), dtype=np.int64) - length
     return cut
@@ -98,12 +89,12 @@ def tokenized_rows(rows: Dataset, tokenizer: Any, task: Task) -> Dataset:
     label = List(Value("float32")) if task.multi_label else label
     ids = {name: List(Value("int32")) for name in names}
 
-    def encode(batch: dict[str, list[Any]]) -> dict[str, Any]:
-        encoded = _encode(batch, tokenizer, task, True)
+    def encoded_batch(batch: dict[str, list[Any]]) -> dict[str, Any]:
+        encoded = encode(batch, tokenizer, task)
         return {**{name: encoded[name] for name in names}, "labels": label_array(batch["label"], task).tolist()}
 
     return rows.map(
-        encode,
+        encoded_batch,
         batched=True,
         batch_size=_BATCH,
         remove_columns=rows.column_names,

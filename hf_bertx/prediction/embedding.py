@@ -11,6 +11,7 @@ import torch
 
 from .. import run_files
 from ..data.input_records import Columns, InputRecord
+from ..metrics import mean_answers
 from .batches import in_chunks
 from .inference import SequenceClassifier, check_finite
 from .prediction_rows import write_tables
@@ -65,9 +66,7 @@ def embed(
         classifier.count(chunk)  # so that an error names the position in the whole record
         readings, owners = classifier.readings(chunk)
         each = classifier.compute(readings, classifier.count(readings), pooled, hidden)
-        mean: np.ndarray = np.zeros((len(chunk), hidden), dtype=np.float32)
-        np.add.at(mean, owners, each)
-        mean /= np.bincount(owners)[:, None]
+        mean = mean_answers(each, owners, regression=True)
         for record, values in zip(chunk, mean, strict=True):
             check_finite(values, record.place)
         yield chunk, mean

@@ -17,6 +17,7 @@ from ..backbones import BACKBONES, resolve_backbone
 from ..baselines import hilbert_cnn as _hilbert_cnn  # noqa: F401  makes itself known to AutoModel
 from ..baselines import plus_tfm as _plus_tfm  # noqa: F401
 from ..baselines import symbol_cnn as _symbol_cnn  # noqa: F401
+from ..data.labels import label_fields
 from ..hub_answers import advice
 from ..modeling_discipline import load_whole
 from ..registry import one_line
@@ -155,11 +156,6 @@ def _load_adapter(name: str, revision: str | None) -> Any:
         base = specification["backbone"] if order_file == beside else config.base_model_name_or_path
     except (KeyError, TypeError):
         raise ValueError(f"{order_file}: damaged, its task cannot be read; train the run again") from None
-    fields: dict[str, Any] = {"num_labels": 1, "problem_type": "regression"}
-    if task.labels is not None:
-        fields = {"id2label": dict(enumerate(task.labels))}
-    if task.multi_label:
-        fields["problem_type"] = "multi_label_classification"
     known = next((b.name for b in BACKBONES.values() if b.hub_id == base), None)
     try:
         backbone = resolve_backbone(known or base)
@@ -170,7 +166,7 @@ def _load_adapter(name: str, revision: str | None) -> Any:
             AutoModelForSequenceClassification,
             backbone.source,
             revision=backbone.revision or config.revision or "main",
-            **fields,
+            **label_fields(task),
         )
         adapted = PeftModel.from_pretrained(model, name, revision=revision).merge_and_unload()
     except Exception as error:

@@ -93,7 +93,7 @@ class FrozenEncoder:
         owners: np.ndarray = np.arange(len(rows))
         if self.windows is not None:
             rows, owners = in_windows(rows, self.windows, self.tokenizer.discipline)
-        encoded, _ = encode(rows, self.tokenizer, self.task)
+        encoded = encode(rows, self.tokenizer, self.task)
         read = [name for name in ("input_ids", "token_type_ids") if name in self.tokenizer.model_input_names]
         columns = {name: encoded[name] for name in read if name in encoded}
         lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64)

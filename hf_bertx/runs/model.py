@@ -11,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer, set_seed
 
 from .. import run_files
 from ..backbones import load
+from ..data.labels import label_fields
 from ..disciplines import get_discipline
 from ..families import usable_positions
 from ..modeling_discipline import AutoModelForDisciplineClassification
@@ -102,17 +103,10 @@ def _discipline_tokenizer_of(spec: ResolvedRun) -> DisciplineTokenizer:
 def build_model(spec: ResolvedRun, tokenizer: Any) -> Any:
     """The arm's model: started as the arm says, with a random head of the task's size."""
     config = load(spec.backbone, AutoConfig.from_pretrained)
-    labels = spec.task.labels
-    fields: dict[str, Any] = {"discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
+    fields = {**label_fields(spec.task), "discipline": spec.task.discipline, "reads_pairs": spec.task.pair}
     fields |= {"started_from": backbone_origin(spec)}
     if spec.windows is not None:
         fields |= {"window_symbols": spec.windows.symbols, "window_overlap": spec.windows.overlap}
-    if labels is None:
-        fields |= {"num_labels": 1, "problem_type": "regression"}
-    else:
-        fields |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
-        kind = "multi" if spec.task.multi_label else "single"
-        fields |= {"problem_type": f"{kind}_label_classification"}
     if spec.attention_dropout is not None:
         fields |= {name: spec.attention_dropout for name in _ATTENTION_DROPOUTS if hasattr(config, name)}
     model = load(spec.backbone, AutoModelForDisciplineClassification.from_backbone, start=spec.arm.start, **fields)
