@@ -181,24 +181,11 @@ class HubUser:
             return run_python(*argv[1:], **given)
         return subprocess.run(argv, capture_output=True, text=True, timeout=300, **given)
 
-    def bertx(self, *argv: str, **settings: Any) -> subprocess.CompletedProcess:
-        return self.run(sys.executable, "-m", "hf_bertx.cli", *argv, PYTHONPATH=str(ROOT), **settings)
-
-    def published(self, *argv: str, **settings: Any) -> str:
+    def published(self, *argv: str) -> str:
         """What `bertx publish` says when it has done what it was told."""
-        done = self.bertx("publish", *argv, **settings)
+        done = self.run(sys.executable, "-m", "hf_bertx.cli", "publish", *argv, PYTHONPATH=str(ROOT))
         assert done.returncode == 0, done.stderr[-3000:]
         return done.stdout.strip()
-
-    def refused(self, *argv: str, **settings: Any) -> str:
-        """The one line of `bertx publish` that says why it has not."""
-        done = self.bertx("publish", *argv, **settings)
-        assert done.returncode == 2, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        assert "hf_owner" not in done.stdout + done.stderr
-        line = done.stderr.splitlines()[-1]
-        assert line.startswith("bertx: error: ")
-        return line.removeprefix("bertx: error: ")
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-# Columns of a batch besides labels, with the tokenizer's attribute for padding.
-_PADDED = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id", "attention_mask": None}
+# Columns of a batch besides labels and mask, with the tokenizer's attribute for padding.
+_PADDED = {"input_ids": "pad_token_id", "token_type_ids": "pad_token_type_id"}
 _BYTES_A_TOKEN = 8  # at most: ids and token types
 _SHARE_OF_MEMORY = 0.1
 
@@ -23,16 +23,13 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
     each row, without synchronization.
 
     Args:
-        columns: a model's inputs without padding, each flat, as [`flattened`] and `DisciplineTokenizer.encode_flat`
-            give them; an `attention_mask` may only contain ones.
+        columns: a model's inputs without padding and mask, each flat, as [`flattened`] and
+            `DisciplineTokenizer.encode_flat` give them.
         lengths: tokens of each row, of shape `(rows,)`.
         labels: of shape `(rows,)`; numbers with a fraction become float32, others int64.
         tokenizer: gives the padding values and the padding side.
         device: where the rows are, and their batches.
         cut: how many rows have more tokens than these.
-
-    Raises:
-        ValueError: a token is hidden by its `attention_mask`.
     """
 
     def __init__(
@@ -52,15 +49,11 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
         self._left = tokenizer.padding_side == "left"
         self._device = torch.device(device)
         self._labels = torch.from_numpy(labels.astype(np.float32 if labels.dtype.kind == "f" else np.int64)).to(device)
-        self._columns: dict[str, tuple[torch.Tensor | int, int]] = {}
-        for name, pad in _PADDED.items():
-            if name in columns:
-                value = 0 if pad is None else int(getattr(tokenizer, pad))
-                self._columns[name] = self._flat(columns[name]), value
-        if "attention_mask" in tokenizer.model_input_names:  # flat columns have none: every token is attended to
-            self._columns.setdefault("attention_mask", (1, 0))
-        if "attention_mask" in self._columns and not torch.as_tensor(self._columns["attention_mask"][0]).all():
-            raise ValueError("a token of a row is hidden by its attention_mask; allowed: ones alone")
+        self._columns: dict[str, tuple[torch.Tensor | int, int]] = {
+            name: (self._flat(column), int(getattr(tokenizer, _PADDED[name]))) for name, column in columns.items()
+        }
+        if "attention_mask" in tokenizer.model_input_names:
+            self._columns["attention_mask"] = 1, 0  # tokens are attended to, padding is not
 
     def _flat(self, column: np.ndarray | int) -> torch.Tensor | int:
         """All tokens of all rows; one number if all tokens are equal, as token types mostly are."""
@@ -109,7 +102,7 @@ class DeviceRows(torch.utils.data.Dataset[dict[str, torch.Tensor]]):
 
 
 def flattened(columns: Mapping[str, Sequence[Sequence[int]]]) -> tuple[dict[str, np.ndarray | int], np.ndarray]:
-    """A tokenizer's lists as flat arrays, and the number of tokens of each row."""
+    """A tokenizer's lists without padding as flat arrays, and the number of tokens of each row."""
     lengths = np.fromiter(map(len, columns["input_ids"]), dtype=np.int64, count=len(columns["input_ids"]))
     flat: dict[str, np.ndarray | int] = {
         name: np.fromiter(chain.from_iterable(columns[name]), dtype=np.int32, count=int(lengths.sum()))

@@ -63,12 +63,7 @@ def test_batches_of_pairs_have_the_stock_token_types(tokenizer: Any) -> None:
 def test_a_batch_without_padding_has_no_mask(tokenizer: Any) -> None:
     batch = identity_collator(our_rows(tokenizer, ["ACGT", "GGTT", "GG"], [0, 1, 2]).__getitems__([1, 0]))
     assert list(batch) == ["input_ids", "token_type_ids", "labels"]
-    columns = {**tokenizer(["ACGT", "GGTT"]), "attention_mask": [[1] * 6, [1, 1, 0, 0, 1, 1]]}
-    for mask in (columns["attention_mask"], [[0] * 6] * 2):
-        with pytest.raises(ValueError, match="hidden by its attention_mask"):
-            DeviceRows(*flattened({**columns, "attention_mask": mask}), np.zeros(2), tokenizer)
-    no_rows = flattened({"input_ids": [], "attention_mask": []})
-    assert len(DeviceRows(*no_rows, np.zeros(0), tokenizer)) == 0  # nothing is hidden
+    assert len(DeviceRows(*flattened({"input_ids": []}), np.zeros(0), tokenizer)) == 0
 
 
 def test_single_rows_are_as_long_as_they_are(tokenizer: Any) -> None:
