@@ -12,10 +12,11 @@ from typing import Any
 
 from hf_bertx.data.input_records import Columns, InputRecord, format_counts, read_input
 from hf_bertx.data.midi_files import files_below
+from hf_bertx.data.own_options import USER_DATA_OPTIONS
 from hf_bertx.data.record_labels import Labels
 from hf_bertx.data.similar_groups import similar_groups
 from hf_bertx.data.targets import doubts
-from hf_bertx.data.task_data import USER_DATA_OPTIONS, user_task
+from hf_bertx.data.task_data import user_task
 from hf_bertx.disciplines import DISCIPLINES
 from hf_bertx.tasks import Task
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..data.own_options import USER_DATA_OPTIONS
 from ..registry import beside
 from ..tasks import BUILDS, TASKS, get_task
 
@@ -52,48 +53,17 @@ def _add_build(verbs: Any) -> None:
         help="also write token ids for a plain Trainer, e.g. minilm-l6:frequent",
     )
     building.add_argument(
-        "--from",
-        dest="train_file",
-        metavar="FILE",
-        help="your own data: .fasta, .csv, .tsv, .jsonl, .parquet, or a folder of MIDI files",
+        "--from", dest="train_file", metavar="FILE", help=f"your own data. {USER_DATA_OPTIONS['train_file']}"
     )
-    _add_user_data(building)
-    building.set_defaults(act=_data_build)
-
-
-def _add_user_data(building: argparse.ArgumentParser) -> None:
     group = building.add_argument_group("with --from")
-    for name, what in (
-        ("validation_file", "(default: drawn from FILE, 200 items or 5%%, whichever is more; 15%% of a small file)"),
-        ("test_file", "(default: drawn in the same way)"),
-        ("discipline", "dna, protein, music or text"),
-        ("problem", "classification, regression or multi_label (a;b); labels with a decimal point are numbers"),
-        ("sequence_column", "(default: sequence)"),
-        ("second_sequence_column", "the second sequence of pairs"),
-        ("label_column", "(default: label)"),
-        ("id_column", "(default: id, if there is one)"),
-        (
-            "group_column",
-            "items of one group stay on one side of a split (default: group, if there is one)",
-        ),
-        ("label_pattern", "regular expression for FASTA headers; its ( ) encloses the label"),
-        (
-            "metric",
-            "metric that runs are selected by: accuracy, balanced_accuracy, mcc, macro_f1; or spearman, pearson",
-        ),
-        ("labels_file", "table with the columns file and label for MIDI, id and label for FASTA"),
-        ("license", "licence of the data, as the Hub writes it, e.g. cc-by-4.0; data without one is not published"),
-    ):
-        group.add_argument(f"--{name}", help=what, metavar=name.rpartition("_")[2].upper())
-    group.add_argument(
-        "--similarity_threshold",
-        type=float,
-        metavar="SHARE",
-        help="without groups: sequences that share this fraction of their k-mers, or more, are a group, e.g. 0.5",
-    )
-    group.add_argument(
-        "--skip_unreadable", action="store_const", const=True, help="leave out MIDI files that cannot be read"
-    )
+    for name in [*USER_DATA_OPTIONS][1:]:
+        settings: dict[str, Any] = {"metavar": name.rpartition("_")[2].upper()}
+        if name == "similarity_threshold":
+            settings = {"metavar": "SHARE", "type": float}
+        elif name == "skip_unreadable":
+            settings = {"action": "store_const", "const": True}
+        group.add_argument(f"--{name}", help=USER_DATA_OPTIONS[name], **settings)
+    building.set_defaults(act=_data_build)
 
 
 def _add_leaks(verbs: Any) -> None:
@@ -121,7 +91,6 @@ def _data_build(arguments: argparse.Namespace) -> None:
 
     from .. import run_files
     from ..data.targets import sentence
-    from ..data.task_data import USER_DATA_OPTIONS
 
     given = {name: getattr(arguments, name) for name in USER_DATA_OPTIONS}
     options = {name: value for name, value in given.items() if value is not None}

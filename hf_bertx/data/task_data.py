@@ -23,11 +23,6 @@ from .targets import balances, problem_of, sentence, to_number, understood
 logger = logging.get_logger(__name__)
 _LOGGED: set[str] = set()  # several runs of a command describe the same rows once
 SPLITS = ("paper", "authors", "grouped")
-# Options that describe a user's own data, the same for every command.
-USER_DATA_OPTIONS = (
-    "train_file validation_file test_file discipline problem sequence_column second_sequence_column label_column "
-    "id_column group_column label_pattern labels_file skip_unreadable metric similarity_threshold license"
-).split()
 # Metrics for a user's own data; the first one is the default.
 LABEL_METRICS = ("micro_f1", "macro_f1")
 CLASS_METRICS = ("accuracy", "balanced_accuracy", "mcc", "macro_f1")

@@ -13,7 +13,8 @@ from transformers import TrainingArguments
 from .. import run_files
 from ..arms import Arm, get_arm
 from ..backbones import ResolvedBackbone, resolve_backbone
-from ..data.task_data import USER_DATA_OPTIONS, check_split
+from ..data.own_options import USER_DATA_OPTIONS
+from ..data.task_data import check_split
 from ..disciplines import get_discipline
 from ..protocols import Protocol, get_protocol
 from ..registry import unknown

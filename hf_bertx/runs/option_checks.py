@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import TrainingArguments
 from transformers.trainer_utils import HubStrategy
 
-from ..data.task_data import USER_DATA_OPTIONS
+from ..data.own_options import USER_DATA_OPTIONS
 from ..tasks import Task
 from .options import RunArguments
 

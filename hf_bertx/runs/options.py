@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from transformers.hf_argparser import HfArg
 
 from ..arms import ARMS
 from ..backbones import BACKBONES
+from ..data.own_options import USER_DATA_OPTIONS
 from ..data.task_data import SPLITS
 from ..protocols import PROTOCOLS
 from ..tasks import TASKS
@@ -51,6 +53,10 @@ examples:
   bertx train my.yaml --learning_rate 1e-4
   accelerate launch train.py --task dna-h3 --data_dir data/dna-h3      (several devices)
 `bertx tasks` lists tasks, arms, backbones and protocols."""
+
+
+def _of_own_data(name: str, more: str = "") -> Any:
+    return HfArg(default=None, help=f"{USER_DATA_OPTIONS[name]} {more}".strip())
 
 
 @dataclass
@@ -100,47 +106,22 @@ class RunArguments:
     standardize_targets: bool | None = HfArg(
         default=None, help="Start a regression at the targets' mean and scale. By default the protocol's choice."
     )
-    train_file: str | None = HfArg(
-        default=None, help="A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files. --task names it."
-    )
-    validation_file: str | None = HfArg(
-        default=None, help="Choose the best weights on this file. By default on items of --train_file."
-    )
-    test_file: str | None = HfArg(default=None, help="Test on this file. By default on items of --train_file.")
-    discipline: str | None = HfArg(default=None, help="What the file holds: dna, protein, music or text.")
-    problem: str | None = HfArg(
-        default=None,
-        help="classification, regression, or multi_label: several labels an item, divided by `;`. By default "
-        "labels with a decimal point make a regression.",
-    )
-    sequence_column: str | None = HfArg(default=None, help="(default: sequence)")
-    second_sequence_column: str | None = HfArg(default=None, help="The second sequence of pairs.")
-    label_column: str | None = HfArg(default=None, help="(default: label)")
-    id_column: str | None = HfArg(default=None, help="(default: id, if there is one)")
-    group_column: str | None = HfArg(
-        default=None, help="Items of one group stay on one side of a split. (default: group, if there is one)"
-    )
-    label_pattern: str | None = HfArg(
-        default=None, help="Regular expression for FASTA headers; its ( ) encloses the label."
-    )
-    labels_file: str | None = HfArg(
-        default=None,
-        help="Table with the label of each MIDI file (columns file and label) or FASTA record (id and label).",
-    )
-    skip_unreadable: bool = HfArg(default=False, help="Leave out MIDI files that cannot be read.")
-    metric: str | None = HfArg(
-        default=None,
-        help="Metric that the best weights are chosen by: accuracy (default), balanced_accuracy, mcc or "
-        "macro_f1; for numbers spearman (default) or pearson. All are reported.",
-    )
-    similarity_threshold: float | None = HfArg(
-        default=None,
-        help="For your own data without a group column: items that share this fraction of their k-mers, or "
-        "more, form a group and stay on one side of a split. 0.5 keeps near copies together.",
-    )
-    license: str | None = HfArg(
-        default=None, help="Licence of the data, as the Hub writes it, e.g. cc-by-4.0; the card names it."
-    )
+    train_file: str | None = _of_own_data("train_file", "--task names it.")
+    validation_file: str | None = _of_own_data("validation_file")
+    test_file: str | None = _of_own_data("test_file")
+    discipline: str | None = _of_own_data("discipline")
+    problem: str | None = _of_own_data("problem")
+    sequence_column: str | None = _of_own_data("sequence_column")
+    second_sequence_column: str | None = _of_own_data("second_sequence_column")
+    label_column: str | None = _of_own_data("label_column")
+    id_column: str | None = _of_own_data("id_column")
+    group_column: str | None = _of_own_data("group_column")
+    label_pattern: str | None = _of_own_data("label_pattern")
+    labels_file: str | None = _of_own_data("labels_file")
+    skip_unreadable: bool = HfArg(default=False, help=USER_DATA_OPTIONS["skip_unreadable"])
+    metric: str | None = _of_own_data("metric")
+    similarity_threshold: float | None = _of_own_data("similarity_threshold")
+    license: str | None = _of_own_data("license")
     folds: int | None = HfArg(
         default=None,
         help="Cross-validation of your own data in N folds, stratified by class and by group: N runs, one "

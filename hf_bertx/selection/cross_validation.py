@@ -16,7 +16,7 @@ from .. import metrics, run_files
 from ..arms import BASELINE
 from ..baselines.catalog import baselines_for
 from ..data.labels import joined_labels
-from ..data.task_data import USER_DATA_OPTIONS
+from ..data.own_options import USER_DATA_OPTIONS
 from ..launch import OF_THE_COMMAND, build_user_data
 from ..publishing.compared import drawn_items
 from ..report.resampling import resampled_scores
