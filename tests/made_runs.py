@@ -1,5 +1,7 @@
 """Folders of runs as training leaves them, with answers drawn from a known skill: for the tests of what reports."""
 
+import itertools
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ from datasets import Dataset
 
 from hf_bertx import metrics, run_files
 from hf_bertx.arms import ARMS
+from hf_bertx.report.cells import Cell
+from hf_bertx.report.make_cells import make_cells
+from hf_bertx.report.records import collect_runs
 from hf_bertx.runs.writer import RunWriter
 from hf_bertx.tasks import TASKS, Task
 
@@ -142,6 +147,24 @@ def make_run(
     return folder
 
 
+def make_runs(
+    root: Path,
+    arms: Iterable[str] | Mapping[str, float] = ("bert", "rand"),
+    task_name: str = "dna-splice",
+    seeds: Iterable[int] = (0,),
+    **own: Any,
+) -> None:
+    """A run of each arm and seed; `arms` may name the skill of each."""
+    skills = arms if isinstance(arms, Mapping) else {}
+    for arm, seed in itertools.product(arms, seeds):
+        make_run(root, task_name, arm, seed, **({"skill": skills[arm]} if arm in skills else {}), **own)
+
+
+def cells_of(root: Path, resamples: int = 20) -> list[Cell]:
+    """The cells of all runs below a folder."""
+    return make_cells(collect_runs(root), resamples)
+
+
 def make_failure(folder: Path, error: str = "RuntimeError: out of memory", attempts: int = 2) -> None:
     run_files.write_json(
         folder / run_files.FAILURE, {"error": error, "attempts": attempts, "time": "2026-11-23T02:00:00+00:00"}
@@ -160,21 +183,16 @@ def make_study(root: Path, name: str, runs: list[dict[str, Any]]) -> None:
 def make_study_runs(root: Path, seeds: int = 3, items: int = 200) -> None:
     """Several tasks of each discipline, arms, seeds, fractions, steps of pre-training, baselines; one run collapsed,
     one failed, one unfinished, two not begun."""
+    every: dict[str, Any] = {"seeds": range(seeds), "items": items}
     for task in ("dna-splice", "dna-h3", "protein-localization", "protein-fluorescence", "music-maestro-v1"):
-        for arm in ("bert", "re_emb", "rand", "unused"):
-            for seed in range(seeds):
-                make_run(root, task, arm, seed, items=items, collapsed=(task, arm, seed) == ("dna-h3", "rand", 2))
+        make_runs(root, ("bert", "re_emb", "rand", "unused"), task, **every)
+    make_run(root, "dna-h3", "rand", 2, items=items, collapsed=True)
     for task in ("glue-stsb", "glue-mrpc", "glue-rte"):
-        for arm in ("shift_1000", "shift_1000_rand", "re_emb"):
-            for seed in range(seeds):
-                make_run(root, task, arm, seed, items=items)
-                if arm != "re_emb" and task != "glue-rte":
-                    make_run(root, task, arm, seed, items=items, fraction=0.01, skill=0.5 if "rand" in arm else 1.0)
+        make_runs(root, ("shift_1000", "shift_1000_rand", "re_emb"), task, **every)
+    for task in ("glue-stsb", "glue-mrpc"):
+        make_runs(root, {"shift_1000": 1.0, "shift_1000_rand": 0.5}, task, fraction=0.01, **every)
     for fraction in (0.01, 0.1, 0.3):
-        for arm in ("bert", "rand"):
-            for seed in range(seeds):
-                skill = SKILLS[arm] * (0.5 + fraction)
-                make_run(root, arm=arm, seed=seed, fraction=fraction, items=items, skill=skill)
+        make_runs(root, {arm: SKILLS[arm] * (0.5 + fraction) for arm in ("bert", "rand")}, fraction=fraction, **every)
     for step in (0, 20, 200, 500, 1000):
         for pretraining_seed in range(2):
             name = f"multiberts-seed_{pretraining_seed}-step_{step}k"

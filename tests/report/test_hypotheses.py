@@ -1,29 +1,22 @@
 """Verdicts on the paper's hypotheses."""
 
-import itertools
 from pathlib import Path
-from typing import Any
 
 import pytest
-from made_runs import make_run
+from made_runs import cells_of, make_run, make_runs
 
 from hf_bertx.report.comparisons import ArmComparison, compare_arms
 from hf_bertx.report.hypotheses import HYPOTHESES, Finding, Judgement, hypotheses_markdown, hypothesis_rows, judge
-from hf_bertx.report.make_cells import make_cells
-from hf_bertx.report.records import read_runs
 from hf_bertx.report.worth import worth_markdown
 
 BY_NAME = {hypothesis.name: hypothesis for hypothesis in HYPOTHESES}
 
 
-def make_pair(root: Path, task: str = "dna-splice", seeds: int = 3, skills: Any = (3.0, 0.5), **own: Any) -> None:
-    """Runs of `bert` and `rand`, which are far apart."""
-    for (arm, skill), seed in itertools.product(zip(("bert", "rand"), skills, strict=True), range(seeds)):
-        make_run(root, task, arm, seed, skill=skill, **own)
+FAR_APART = {"bert": 3.0, "rand": 0.5}
 
 
 def compared(root: Path) -> list[ArmComparison]:
-    return compare_arms(make_cells(read_runs(root).records, resamples=300))
+    return compare_arms(cells_of(root, 300))
 
 
 @pytest.mark.parametrize(
@@ -44,7 +37,7 @@ def compared(root: Path) -> list[ArmComparison]:
 )
 def test_a_verdict_follows_from_the_tasks(tmp_path: Path, name: str, signs: list[int], verdict: str) -> None:
     make_run(tmp_path)
-    (cell,) = make_cells(read_runs(tmp_path).records, resamples=10)
+    (cell,) = cells_of(tmp_path)
     row = {"first_runs": 3, "second_runs": 3}
     findings = tuple(Finding(cell, "a - b", sign, "", row) for sign in signs)
     judged = Judgement(BY_NAME[name], "here", findings)
@@ -54,9 +47,7 @@ def test_a_verdict_follows_from_the_tasks(tmp_path: Path, name: str, signs: list
 
 
 def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
-    make_pair(tmp_path, seeds=4)
-    for seed in range(4):
-        make_run(tmp_path, arm="re_emb", seed=seed, skill=0.52)
+    make_runs(tmp_path, {**FAR_APART, "re_emb": 0.52}, seeds=range(4))
     judgements = judge(compared(tmp_path), [])
     rows = {row["hypothesis"]: row for row in hypothesis_rows(judgements)}
     assert [rows["H1"][name] for name in ("verdict", "sign", "task")] == ["holds", 1, "dna-splice"]
@@ -70,13 +61,11 @@ def test_a_report_judges_what_its_runs_say(tmp_path: Path) -> None:
 
 def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
     shifts = ("shift_1000", "random_shift")
-    for arm in (*shifts, *(f"{shift}_rand" for shift in shifts)):
-        make_run(tmp_path, "glue-rte", arm, fraction=0.01)
-        make_run(tmp_path, "glue-rte", arm)
+    for fraction in (0.01, 1.0):
+        make_runs(tmp_path, (*shifts, *(f"{shift}_rand" for shift in shifts)), "glue-rte", fraction=fraction)
     of_probe = {"protocol": "probe", "specification": {"items": 100}}
-    for task, arms in (("glue-rte", (*shifts, "rand")), ("dna-splice", ("bert", "rand"))):
-        for arm in arms:
-            make_run(tmp_path, task, arm, **of_probe)
+    make_runs(tmp_path, (*shifts, "rand"), "glue-rte", **of_probe)
+    make_runs(tmp_path, **of_probe)
     judged = judge(compared(tmp_path), [])
     pairs = {(each.hypothesis.name, each.where): [finding.pair for finding in each.findings] for each in judged}
     trained, probed = "minilm-l6, recommended, paper", "minilm-l6, probe, paper, 100 items"
@@ -93,7 +82,7 @@ def test_little_data_has_a_verdict_of_its_own(tmp_path: Path) -> None:
 
 def test_comparisons_of_single_runs_are_shown_but_not_counted(tmp_path: Path) -> None:
     for task, seeds in (("dna-splice", 3), ("dna-h3", 3), ("dna-h4", 1)):
-        make_pair(tmp_path, task, seeds)
+        make_runs(tmp_path, FAR_APART, task, range(seeds))
     tests = compared(tmp_path)
     assert {test.first.task.name: test.tasks for test in tests} == {"dna-splice": 2, "dna-h3": 2, "dna-h4": 1}
     (judged,) = judge(tests, [])
@@ -106,9 +95,9 @@ def test_comparisons_of_single_runs_are_shown_but_not_counted(tmp_path: Path) ->
 
 
 def test_a_part_of_a_large_task_counts_beside_whole_tasks(tmp_path: Path) -> None:
-    make_pair(tmp_path)
-    make_pair(tmp_path, "protein-fluorescence", fraction=0.2)
-    make_pair(tmp_path, "protein-fluorescence", skills=(1.0, 1.0), fraction=0.1)
+    make_runs(tmp_path, FAR_APART, seeds=range(3))
+    make_runs(tmp_path, FAR_APART, "protein-fluorescence", range(3), fraction=0.2)
+    make_runs(tmp_path, {"bert": 1.0, "rand": 1.0}, "protein-fluorescence", range(3), fraction=0.1)
     tests = compared(tmp_path)
     judged = {each.where: each for each in judge(tests, [])}
     assert [len(each.findings) for each in judged.values()] == [2, 1]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from file_damage import damage, edit
-from made_runs import make_failure, make_items, make_run, make_study, make_study_runs
+from made_runs import cells_of, make_failure, make_items, make_run, make_runs, make_study, make_study_runs
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
@@ -31,7 +31,7 @@ from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.page import anchor, page, run_name
 from hf_bertx.report.panels import COMPARISONS
 from hf_bertx.report.paper_tables import flat_rows, markdown, ours_text, paper_tables
-from hf_bertx.report.records import RunsFolder, collect_runs, read_runs
+from hf_bertx.report.records import RunsFolder, read_runs
 from hf_bertx.report.tables import markdown as run_table_markdown
 from hf_bertx.report.tables import tables
 from hf_bertx.report.write import Report, build_report, report_markdown, report_rows, write_report
@@ -176,7 +176,7 @@ def test_failed_unfinished_and_planned_runs_are_counted(report: Report, tmp_path
 def test_a_cell_has_the_mean_and_interval_of_its_seeds(tmp_path: Path) -> None:
     folders = [make_run(tmp_path, seed=seed) for seed in range(3)]
     edit(folders[2] / "run.json", lambda order: order["specification"].update(precision="bfloat16"))
-    (cell,) = make_cells(collect_runs(tmp_path), resamples=100)  # precision is the machine's
+    (cell,) = cells_of(tmp_path, 100)  # precision is the machine's
     scores = [json.loads((folder / "results.json").read_text())["metrics"]["test"]["accuracy"] for folder in folders]
     assert list(cell.scores) == scores
     assert cell.mean == pytest.approx(np.mean(scores))
@@ -188,7 +188,7 @@ def test_a_cell_has_the_mean_and_interval_of_its_seeds(tmp_path: Path) -> None:
 
 def test_pieces_are_counted_where_a_task_votes(tmp_path: Path) -> None:
     make_run(tmp_path, "music-maestro-v1", items=160)
-    (cell,) = make_cells(collect_runs(tmp_path), resamples=100)
+    (cell,) = cells_of(tmp_path, 100)
     assert (len(cell.truth), cell.answers.shape) == (20, (1, 20))
     assert cell.scores[0] == (cell.answers[0] == cell.truth).mean()
     assert cell.floor.mean == np.bincount(cell.truth).max() / 20
@@ -205,7 +205,7 @@ def test_the_best_on_validation_stands_for_its_arm(report: Report, tmp_path: Pat
     # nothing is chosen where the validation set is the test set
     for rate in (1e-5, 1e-4):
         make_run(tmp_path, "glue-rte", "shift_1000", hyperparameters={"learning_rate": rate})
-    cells = make_cells(collect_runs(tmp_path), resamples=50)
+    cells = cells_of(tmp_path)
     assert [cell.chosen for cell in cells] == [False, False]
     (table,) = paper_tables(cells)
     assert (table.undecided, table.filled) == (("shift_1000 on glue-rte",), 0)
@@ -249,9 +249,8 @@ def test_arms_are_paired_over_the_seeds_they_share(
     tmp_path: Path, seeds: Any, compared: tuple[int, int], paired: bool
 ) -> None:
     for arm, numbers in zip(("bert", "rand"), seeds, strict=True):
-        for seed in numbers:
-            make_run(tmp_path, arm=arm, seed=seed)
-    (test,) = compare_arms(make_cells(collect_runs(tmp_path), resamples=50))
+        make_runs(tmp_path, [arm], seeds=numbers)
+    (test,) = compare_arms(cells_of(tmp_path))
     assert (test.comparison.seeds, test.comparison.paired_seeds) == (compared, paired)
     taken = set(seeds[0]) & set(seeds[1]) if paired else {*seeds[0], *seeds[1]}
     means = []
@@ -288,7 +287,7 @@ def test_a_check_of_permuted_labels_stands_for_no_arm(tmp_path: Path, task: str)
     for arm, permuted in (("bert", False), ("bert", True), ("rand", False)):
         make_run(tmp_path, task, arm, protocol="probe", specification={"items": 1000},
                  hyperparameters={"permute_labels": permuted})  # fmt: skip
-    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    cells = cells_of(tmp_path)
     assert [(cell.name, cell.chosen, cell.differs) for cell in cells] == [
         ("bert", True, {}), ("bert", False, {"permute_labels": True}), ("rand", True, {})
     ]  # fmt: skip
@@ -340,12 +339,12 @@ def test_the_papers_tables_stand_beside_ours(report: Report, tmp_path: Path) -> 
     order = make_run(tmp_path) / "run.json"
     edit(order, lambda c: c["specification"].update(task="promoters"))
     edit(order, lambda c: c["task"].update(name="promoters", published=[], hosted=False))
-    cells = make_cells(collect_runs(tmp_path), resamples=50)
+    cells = cells_of(tmp_path)
     (table,) = paper_tables(cells)  # a task that the paper does not have
     assert (table.number, [task.name for task in table.tasks], table.expected) == ("other", ["promoters"], 0)
     assert [row.label for row in table.rows] == ["bert", "floor"]
     make_run(tmp_path / "home", backbone="/home/albert/models/mine")  # no ALBERT
-    cells = make_cells(collect_runs(tmp_path / "home"), resamples=10)
+    cells = cells_of(tmp_path / "home")
     assert [table.filled for table in paper_tables(cells)] == [1]
 
 
@@ -396,8 +395,7 @@ def test_pictures_of_a_page_take_its_colors(report: Report) -> None:
 def test_figures_of_many_arms_and_of_long_names(tmp_path: Path) -> None:
     for arm in list(ARMS)[:12]:
         edit(make_run(tmp_path / "runs", arm=arm, items=20) / "run.json", lambda c: c["task"].update(name="n" * 90))
-    for arm in ("bert", "rand"):
-        make_run(tmp_path / "runs", "dna-h3", arm, items=20)
+    make_runs(tmp_path / "runs", task_name="dna-h3", items=20)
     panels = build_report(read_runs(tmp_path / "runs"), resamples=10).panels
     shown = {panel.kind.name: panel for panel in panels if panel.kind.name == "worth" or "n" in panel.title}
     assert {"worth", "comparisons", "loss", "confusion"} <= set(shown)
@@ -487,8 +485,7 @@ def archived(name: str, folder: Path) -> RunsFolder:
 def test_runs_on_other_test_items_stand_apart(tmp_path: Path) -> None:
     """Of two studies: one tests on at most 60 items."""
     for limit, items in ((None, 160), (60, 60)):
-        for arm in ("bert", "rand"):
-            make_run(tmp_path / str(limit), arm=arm, items=items, specification={"max_eval_items": limit})
+        make_runs(tmp_path / str(limit), items=items, specification={"max_eval_items": limit})
     runs = read_runs(tmp_path)
     report = build_report(runs, resamples=50)
     assert sorted(floor.items for floor in floors(report.cells)) == [60, 160]

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 from file_damage import edit
-from made_runs import make_run, make_study
+from made_runs import cells_of, make_run, make_runs, make_study
 
 from hf_bertx.report.cells import best_baseline
 from hf_bertx.report.comparisons import compare_arms
 from hf_bertx.report.figures import inline_svg, save_figures
-from hf_bertx.report.make_cells import make_cells
 from hf_bertx.report.paper_tables import paper_tables
-from hf_bertx.report.records import collect_runs, read_runs
+from hf_bertx.report.records import read_runs
 from hf_bertx.report.worth import side_by_side, worth, worth_markdown, worth_panels
 
 
@@ -20,15 +19,12 @@ def fields(line: str) -> list[str]:
 
 
 def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
-    for seed in range(3):
-        for arm, skill in (("bert", 3.0), ("rand", 0.5)):
-            make_run(tmp_path, "dna-splice", arm, seed, skill=skill)
-            make_run(tmp_path, "dna-splice", arm, seed, fraction=0.1, skill=1.0)
-        for arm, skill in (("shift_1000", 1.5), ("shift_1000_rand", 1.5), ("re_emb", 3.0)):
-            make_run(tmp_path, "glue-rte", arm, seed, skill=skill)
+    make_runs(tmp_path, {"bert": 3.0, "rand": 0.5}, seeds=range(3))
+    make_runs(tmp_path, {"bert": 1.0, "rand": 1.0}, seeds=range(3), fraction=0.1)
+    make_runs(tmp_path, {"shift_1000": 1.5, "shift_1000_rand": 1.5, "re_emb": 3.0}, "glue-rte", range(3))
     for baseline, skill in (("majority", 0.0), ("kmer-logistic", 1.9)):
         make_run(tmp_path, arm="baseline", backbone=baseline, protocol="baseline", skill=skill)
-    cells = make_cells(collect_runs(tmp_path), resamples=300)
+    cells = cells_of(tmp_path, 300)
     tests = compare_arms(cells)
     lines = worth_markdown(tests, cells).splitlines()
     start = lines.index("minilm-l6, split paper, fine-tuned:")
@@ -58,13 +54,11 @@ def test_starts_are_compared_beside_the_paper(tmp_path: Path) -> None:
 
 def test_a_method_has_one_difference_a_task(tmp_path: Path) -> None:
     """The arm's own control counts, and runs on other test items are methods of their own, however many."""
-    limits = range(40, 48)
-    for arm, skill in (("shift_1000", 1.5), ("shift_1000_rand", 0.5), ("rand", 1.4)):
-        make_run(tmp_path, "glue-rte", arm, skill=skill)
-        for limit in limits:
-            of = {"items": limit, "specification": {"max_eval_items": limit}}
-            make_run(tmp_path / str(limit), "glue-rte", arm, skill=skill, **of)
-    tests = compare_arms(make_cells(collect_runs(tmp_path), resamples=50))
+    limits, arms = range(40, 48), {"shift_1000": 1.5, "shift_1000_rand": 0.5, "rand": 1.4}
+    make_runs(tmp_path, arms, "glue-rte")
+    for limit in limits:
+        make_runs(tmp_path / str(limit), arms, "glue-rte", items=limit, specification={"max_eval_items": limit})
+    tests = compare_arms(cells_of(tmp_path))
     (members,) = worth(tests).values()
     assert {test.second.name for test in members} == {"shift_1000_rand"}
     methods = ["fine-tuned", *(f"fine-tuned, at most {limit} test items" for limit in limits)]
@@ -81,7 +75,7 @@ def test_side_by_side_each_value_is_of_its_task(tmp_path: Path) -> None:
             order = make_run(tmp_path / task, arm=arm, items=items, **of) / "run.json"
             edit(order, lambda c, task=task: c["specification"].update(task=task))
             edit(order, lambda c, task=task: c["task"].update(name=task, published=[], hosted=False))
-    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    cells = cells_of(tmp_path)
     text = side_by_side(paper_tables(cells), cells)
     rows = {row[0]: row for line in text.splitlines() if line.startswith("| ") and (row := fields(line))}
     means = {(c.task.name, c.name, c.specification["protocol"]): f"{100 * c.mean:.1f}" for c in cells}
@@ -93,9 +87,8 @@ def test_side_by_side_each_value_is_of_its_task(tmp_path: Path) -> None:
 
 def test_arms_stand_before_the_floor(tmp_path: Path) -> None:
     make_run(tmp_path, arm="bert", protocol="probe", specification={"items": 100})
-    for arm in ("bert", "rand", "lora"):
-        make_run(tmp_path, arm=arm)
-    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    make_runs(tmp_path, ("bert", "rand", "lora"))
+    cells = cells_of(tmp_path)
     head = side_by_side(paper_tables(cells), cells).splitlines()[4]
     assert fields(head) == ["task, score", "BERT", "rand", "lora", "floor", "best plain baseline"]
 
@@ -110,7 +103,7 @@ def glue_baseline(root: Path, name: str, skill: float, held_out: float, limit: i
 def test_a_baseline_is_of_the_same_test_items(tmp_path: Path) -> None:
     glue_baseline(tmp_path, "nearest", 0.5, 0.55)
     glue_baseline(tmp_path, "tfidf-logistic", 3.0, 0.8, limit=40)
-    cells = make_cells(collect_runs(tmp_path), resamples=20)
+    cells = cells_of(tmp_path)
     named = [best_baseline(cells, "glue-sst2", "paper", limit) for limit in (None, 40, 3000)]
     assert [cell and cell.name for cell in named] == ["nearest", "tfidf-logistic", "nearest"]
 
@@ -118,9 +111,8 @@ def test_a_baseline_is_of_the_same_test_items(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("sizes", "shown"), [(["all"], "all"), (["all", 100, 1000], "1,000")])
 def test_probes_of_one_size_are_compared(tmp_path: Path, sizes: list, shown: str) -> None:
     for size in sizes:
-        for arm in ("bert", "rand"):
-            make_run(tmp_path / str(size), arm=arm, protocol="probe", specification={"items": size})
-    cells = make_cells(collect_runs(tmp_path), resamples=20)
+        make_runs(tmp_path / str(size), protocol="probe", specification={"items": size})
+    cells = cells_of(tmp_path)
     text = worth_markdown(compare_arms(cells), cells)
     assert f"| task | score | paper | probe, {shown} items |\n" in text
     assert f"the paper's score / probe, {shown} items." in side_by_side(paper_tables(cells), cells)
@@ -129,9 +121,8 @@ def test_probes_of_one_size_are_compared(tmp_path: Path, sizes: list, shown: str
 def test_trained_models_come_before_probes_and_tasks_keep_their_order(tmp_path: Path) -> None:
     probe = {"protocol": "probe", "specification": {"items": 100}}
     for task, of in (("dna-h3", probe), ("dna-h4", probe), ("dna-h4", {})):
-        for arm in ("bert", "rand"):
-            make_run(tmp_path / str(of), task, arm, **of)
-    cells = make_cells(collect_runs(tmp_path), resamples=20)
+        make_runs(tmp_path / str(of), task_name=task, **of)
+    cells = cells_of(tmp_path)
     lines = worth_markdown(compare_arms(cells), cells).splitlines()
     head = next(place for place, line in enumerate(lines) if line.startswith("| task | score | paper |"))
     assert lines[head].endswith("| paper | fine-tuned | probe, 100 items |")
@@ -139,13 +130,11 @@ def test_trained_models_come_before_probes_and_tasks_keep_their_order(tmp_path: 
 
 
 def test_a_planned_run_that_has_not_begun_is_no_dash(tmp_path: Path) -> None:
-    for arm in ("bert", "rand"):
-        make_run(tmp_path, "dna-splice", arm)
+    make_runs(tmp_path)
     missing = [{"task": "dna-h4", "arm": "bert", "seed": 0}, {"task": "dna-h3", "arm": "rand", "seed": 0}]
     make_study(tmp_path, "mine", [*missing, {"task": "dna-splice", "arm": "bert", "seed": 1}])
-    runs = read_runs(tmp_path)
-    cells = make_cells(runs.records, resamples=20)
-    text = side_by_side(paper_tables(cells), cells, runs.planned)
+    cells = cells_of(tmp_path)
+    text = side_by_side(paper_tables(cells), cells, read_runs(tmp_path).planned)
     assert "A dash: no run. `...`: planned, not finished." in text
     head, *rows = (fields(line) for line in text.splitlines() if line.startswith("| "))
     shown = {row[0].partition(",")[0]: dict(zip(head, row, strict=True)) for row in rows}
@@ -157,4 +146,4 @@ def test_a_planned_run_that_has_not_begun_is_no_dash(tmp_path: Path) -> None:
 def test_on_glue_a_baseline_is_chosen_on_held_out_items(tmp_path: Path) -> None:
     glue_baseline(tmp_path, "tfidf-logistic", 0.5, 0.7)
     glue_baseline(tmp_path, "nearest", 3.0, 0.6)  # better on test
-    assert best_baseline(make_cells(collect_runs(tmp_path)), "glue-sst2", "paper").name == "tfidf-logistic"
+    assert best_baseline(cells_of(tmp_path), "glue-sst2", "paper").name == "tfidf-logistic"
