@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -19,8 +20,9 @@ def execute_on_ray(
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
-    Every machine of the cluster has to see the root of the runs. A run takes `threads` cores, and a whole GPU where
-    there are any. `workers` are runs at once; by default Ray starts as many as the cluster has room for.
+    Every machine of the cluster has to see the root of the runs. A run takes `threads` cores, or all if there are
+    fewer, and a whole GPU where there are any. `workers` are runs at once; by default Ray starts as many as the
+    cluster has room for.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
@@ -36,9 +38,11 @@ def execute_on_ray(
             ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
-    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    resources = ray.cluster_resources()
+    gpus = 1 if resources.get("GPU", 0) >= 1 else 0
+    cores = min(context.threads or 1, resources.get("CPU", math.inf))  # a run that asks for more would never start
     context = replace(context, root=context.root.resolve(), data=context.data and context.data.resolve())
-    remote = ray.remote(num_cpus=context.threads or 1, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
+    remote = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
     queue, outcomes = list(runs), []
     running: dict[Any, RunSpec] = {}
     room = workers or len(queue)

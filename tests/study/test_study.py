@@ -415,6 +415,9 @@ from pathlib import Path
 import psutil
 import ray
 from hf_bertx.cli import main
+from hf_bertx.study.execution import StudyContext
+from hf_bertx.study.plan import load_study
+from hf_bertx.study.ray_cluster import execute_on_ray
 
 root = Path(sys.argv[2])
 ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -429,7 +432,10 @@ def kill_one() -> None:
     print("killed one of", len(busy), "workers", flush=True)
 
 threading.Thread(target=kill_one, daemon=True).start()
-sys.exit(main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray", "--threads", "1"]))
+status = main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray", "--threads", "1"])
+signal.alarm(60)  # more threads than the machine has cores: a run starts all the same
+print(execute_on_ray(load_study(sys.argv[1]).runs[:1], StudyContext(root, threads=3), print, None)[0].state)
+sys.exit(status)
 """
 
 
@@ -443,6 +449,7 @@ def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "killed one of 2 workers" in done.stdout
     assert "3 finished, 0 failed" in done.stdout
+    assert done.stdout.strip().endswith("there")
     results = [run_files.read_json(run.folder(root) / run_files.RESULTS) for run in load_study(file).runs]
     assert [r["steps"] for r in results] == [200] * 3
     assert sum(r["resumed_from_step"] is not None for r in results) >= 1
