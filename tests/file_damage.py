@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from hf_bertx import run_files
+
 DAMAGES: dict[str, Callable[[bytes], bytes | None]] = {
     "empty": lambda content: b"",
     "half": lambda content: content[: len(content) // 2],
@@ -36,3 +38,13 @@ def edit(path: Path, change: Callable[[Any], Any] | None = None, **values: Any) 
     else:
         content |= values
     path.write_text(json.dumps(content))
+
+
+def respecify(run: Path, **values: Any) -> None:
+    """Changes the specification in the order of a run, or the settings of its training by `hyperparameters`."""
+
+    def change(order: dict[str, Any]) -> None:
+        hyperparameters = order["specification"]["hyperparameters"] | values.pop("hyperparameters", {})
+        order["specification"] |= {**values, "hyperparameters": hyperparameters}
+
+    edit(run / run_files.RUN, change)

@@ -14,8 +14,8 @@ from typing import Any
 import datasets
 import pretty_midi
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
+import raw_files
 from raw_files import parquet
 from saved_models import saved
 
@@ -34,13 +34,7 @@ CSV = "id,sequence,label\n"
 
 
 def write(folder: Path, name: str, content: Any) -> Path:
-    path = folder / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if isinstance(content, dict):
-        pq.write_table(pa.table(content), path)
-    else:
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
+    return raw_files.write(folder, {name: parquet(**content) if isinstance(content, dict) else content}) / name
 
 
 def read(path: Path, columns: Columns | None = None, labels: Labels | None = None) -> list[InputRecord]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from conftest import ROOT
-from file_damage import edit
+from file_damage import edit, respecify
 from huggingface_hub import DatasetCard, ModelCard
 from transformers import AutoTokenizer
 
@@ -86,8 +86,7 @@ def test_the_dataset_card_too() -> None:
 
 
 def test_a_card_says_what_was_kept_of_the_text_model(golden: dict[str, Path]) -> None:
-    order = json.loads((golden["dna"] / run_files.RUN).read_text())
-    edit(golden["dna"] / run_files.RUN, specification={**order["specification"], "arm": "shuffled"})
+    respecify(golden["dna"], arm="shuffled")
     assert "A text model with the entries of each weight matrix permuted, fine-tuned on" in model_card(golden["dna"])
 
 
@@ -101,10 +100,8 @@ def test_several_seeds_have_an_interval_and_one_has_none(golden: dict[str, Path]
     root = golden["dna"].parent
     for seed, accuracy in ((1, 0.9), (2, 0.93)):
         other = Path(shutil.copytree(golden["dna"], root / f"seed-{seed}"))
-        order, results = (json.loads((other / name).read_text()) for name in (run_files.RUN, run_files.RESULTS))
-        edit(other / run_files.RUN, specification={**order["specification"], "seed": seed})
-        scores = {name: {**values, "accuracy": accuracy} for name, values in results["metrics"].items()}
-        edit(other / run_files.RESULTS, metrics=scores)
+        respecify(other, seed=seed)
+        edit(other / run_files.RESULTS, lambda found, value=accuracy: found["metrics"]["test"].update(accuracy=value))
     stranger = Path(shutil.copytree(golden["dna"], root / "seed-3"))  # another data set: no seed of this cell
     edit(stranger / run_files.RUN, data_fingerprint="other")
     text = model_card(golden["dna"])
@@ -118,18 +115,15 @@ def test_several_seeds_have_an_interval_and_one_has_none(golden: dict[str, Path]
 
 
 def test_the_papers_number_stands_beside_what_was_done_otherwise(golden: dict[str, Path]) -> None:
-    order = json.loads((golden["dna"] / run_files.RUN).read_text())
-    h = {**order["specification"]["hyperparameters"], "learning_rate": 1e-5, "attention_dropout": None, "patience": 3}
-    h |= {"warmup_steps": 0, "max_grad_norm": 0.0}
-    same = {**order["specification"], "backbone": "bert-base-uncased", "hyperparameters": h}
-    edit(golden["dna"] / run_files.RUN, specification=same)
+    same = {"learning_rate": 1e-5, "attention_dropout": None, "patience": 3, "warmup_steps": 0, "max_grad_norm": 0.0}
+    respecify(golden["dna"], backbone="bert-base-uncased", hyperparameters=same)
     record = Run.open_finished(golden["dna"])
     draw = "another draw of the random 90/5/5 split, since the paper's is not known"
     assert card_facts.differences_from_paper(record) == [draw]
-    edit(golden["dna"] / run_files.RUN, specification={**same, "split": "grouped", "fraction": 0.01})
+    respecify(golden["dna"], split="grouped", fraction=0.01)
     record = Run.open_finished(golden["dna"])
     assert card_facts.differences_from_paper(record) == ["the split `grouped`", "1% of the training data"]
-    edit(golden["dna"] / run_files.RUN, specification={**same, "arm": "random_body", "start": "random_body"})
+    respecify(golden["dna"], arm="random_body", start="random_body")
     assert "The paper reports" not in model_card(golden["dna"])  # it has no such row
 
 

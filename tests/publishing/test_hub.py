@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import ROOT, HubUser
 from datasets import load_dataset
+from file_damage import edit, respecify
 from hub_server import File, HubServer, Repository
 from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
@@ -137,11 +138,8 @@ def test_an_adapter_names_its_base_and_merges_on_request(
     hub.repositories["model", "bertx/base"] = Repository("model", "bertx/base")
     base = {path.name: File(path.read_bytes(), path.suffix == ".safetensors") for path in tiny_backbone.iterdir()}
     hub.repository("bertx/base").add("main", "the backbone", base)
-    order = json.loads((run / run_files.RUN).read_text())
-    named = {**order["specification"], "backbone": "bertx/base"}
-    (run / run_files.RUN).write_text(
-        json.dumps({**order, "specification": named, "backbone_origin": "the Hub: bertx/base"})
-    )
+    respecify(run, backbone="bertx/base")
+    edit(run / run_files.RUN, backbone_origin="the Hub: bertx/base")
     user.published("model", str(run), "bertx/adapter")
     user.published("model", str(run), "bertx/merged", "--merge")
     files = hub.files("bertx/adapter")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import ROOT
-from file_damage import damage, edit
+from file_damage import damage, edit, respecify
 from hub_server import File, HubServer
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import RepositoryNotFoundError
@@ -255,20 +255,18 @@ def test_a_commit_whose_tag_fails_is_named(app: Path, publish: Publish, hub: Hub
 
 def test_a_study_gets_stable_names(run_copy: Path, publish: Publish, hub: HubServer) -> None:
     root = run_copy.parent
-    order = json.loads((run_copy / run_files.RUN).read_text())
     for folder, values in (("seed-3", {"seed": 3}), ("other", {"arm": "re_emb", "start": "re_emb"})):
-        shutil.copytree(run_copy, root / folder)
-        edit(root / folder / run_files.RUN, specification={**order["specification"], **values})
+        respecify(shutil.copytree(run_copy, root / folder), **values)
     shutil.copytree(run_copy, root / "unfinished")
     (root / "unfinished" / run_files.RESULTS).unlink()
     bare = Path(shutil.copytree(run_copy, root / "bare"))
     shutil.rmtree(bare / run_files.MODEL)
-    edit(bare / run_files.RUN, specification={**order["specification"], "arm": "random_body"})
+    respecify(bare, arm="random_body")
     code, out, error = publish("study", str(root), "--namespace", "owner")
     assert code == 0, error
     first, _, out = out.partition("\n")
     assert first == f"left out, for they hold no weights: {bare}"
-    name = f"owner/{Path(order['specification']['backbone']).name}-dna-splice"
+    name = "owner/tiny-bert0-dna-splice"
     assert [line.split()[1] for line in out.splitlines()] == [f"{hub.url}/{name}:", f"{hub.url}/{name}-re_emb:"]
     card = hub.files(name)["README.md"].decode()
     assert "| test | 160 | mean of 2 seeds | " in card
