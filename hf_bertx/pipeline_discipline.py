@@ -18,7 +18,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .data.input_records import INPUT_ENDINGS, Columns, InputRecord, ending_of, is_music
 from .metrics import names_of_pieces
 from .prediction.inference import SequenceClassifier, check_finite
-from .prediction.prediction_rows import has_votes, piece_votes
+from .prediction.prediction_rows import has_votes, piece_answer
 
 TASK = "discipline-classification"
 
@@ -119,11 +119,10 @@ class DisciplineClassificationPipeline(Pipeline):
         each = [answer if isinstance(answer, dict) else answer[0] for _, answer in segments]
         listed = [{"id": record.id, **best} for (record, _), best in zip(segments, each, strict=True)]
         if self.classifier.regression:
-            return {"piece": piece, "value": float(np.mean([best["value"] for best in each])), "segments": listed}
-        labels = self.classifier.labels
-        numbers = np.array([labels.index(best["label"]) for best in each])
-        (won,) = piece_votes(labels, numbers, [piece or ""] * len(each)).values()
-        return {"piece": piece, "label": won["piece_label"], "votes": won["votes"], "segments": listed}
+            found = piece_answer(self.classifier, np.array([best["value"] for best in each]))
+            return {"piece": piece, "value": found["piece_value"], "segments": listed}
+        found = piece_answer(self.classifier, np.array([self.classifier.number_of(best["label"]) for best in each]))
+        return {"piece": piece, "label": found["piece_label"], "votes": found["votes"], "segments": listed}
 
     def _answers(self, records: Iterable[InputRecord], top_k: int | str | None = "") -> Iterator[tuple[Any, Any]]:
         for chunk in self.classifier.predict(records):

@@ -16,7 +16,7 @@ from .. import run_files
 from ..data.input_records import Columns, is_music
 from ..data.labels import LABEL_THRESHOLD, joined_labels
 from ..data.text_files import spreadsheet_safe
-from ..metrics import names_of_pieces, vote
+from ..metrics import names_of_pieces
 from .inference import Chunk, SequenceClassifier
 
 _ORDER_KEY = b"hf_bertx order"
@@ -96,31 +96,24 @@ def votes(classifier: SequenceClassifier, parts: list[Path]) -> tuple[list[str],
     for _, each, _, _, logits in read_parts(parts):
         pieces += each
         answers.append(logits[:, 0].astype(np.float64) if classifier.regression else logits.argmax(axis=1))
-    names, answered = names_of_pieces(pieces), np.concatenate(answers)
-    if not classifier.regression:
-        return names, piece_votes(classifier.labels, answered, names)
-    values: dict[str, list[float]] = {}
-    for name, value in zip(names, answered.tolist(), strict=True):
-        values.setdefault(name, []).append(value)
-    return names, {name: {"piece_value": float(np.mean(each)), "segments": len(each)} for name, each in values.items()}
+    names = names_of_pieces(pieces)
+    grouped: dict[str, list[Any]] = {}
+    for name, answer in zip(names, np.concatenate(answers).tolist(), strict=True):
+        grouped.setdefault(name, []).append(answer)
+    return names, {name: piece_answer(classifier, np.array(each)) for name, each in grouped.items()}
 
 
-def piece_votes(labels: list[str], predicted: np.ndarray, pieces: list[str]) -> dict[str, Any]:
-    """The label that most segments of each piece were given, how many gave it, and how many there are.
+def piece_answer(classifier: SequenceClassifier, answers: np.ndarray) -> dict[str, Any]:
+    """The label that most segments of a piece were given, how many gave it, and how many there are; or their mean.
 
     Args:
-        predicted: class numbers, shape `(segments,)`.
-        pieces: the piece of each segment.
+        answers: class numbers, or values of a regression, shape `(segments,)`.
     """
-    won = vote(predicted, pieces)
-    counts = {piece: [0, 0] for piece in won}
-    for piece, number in zip(pieces, predicted.tolist(), strict=True):
-        counts[piece][0] += number == won[piece]
-        counts[piece][1] += 1
-    return {
-        piece: {"piece_label": labels[won[piece]], "votes": votes, "segments": segments}
-        for piece, (votes, segments) in counts.items()
-    }
+    if classifier.regression:
+        return {"piece_value": float(np.mean(answers)), "segments": len(answers)}
+    votes = np.bincount(answers)
+    won = int(votes.argmax())  # of labels with as many votes the first, as for [`metrics.vote`]
+    return {"piece_label": classifier.labels[won], "votes": int(votes[won]), "segments": len(answers)}
 
 
 def summary(classifier: SequenceClassifier, parts: list[Path], most: int = 10) -> tuple[int, int, str]:

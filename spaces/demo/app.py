@@ -31,7 +31,7 @@ from hf_bertx.prediction.attribution import METHODS, attribute
 from hf_bertx.prediction.inference import Chunk, SequenceClassifier
 from hf_bertx.prediction.loading import find_model
 from hf_bertx.prediction.mutations import draw, mutate
-from hf_bertx.prediction.prediction_rows import has_votes, piece_votes
+from hf_bertx.prediction.prediction_rows import has_votes, piece_answer
 from hf_bertx.registry import one_line
 
 MODELS: tuple[str, ...] = ()  # Hub ids that the page offers without --model; a Space needs one
@@ -158,18 +158,17 @@ def _of_file(classifier: SequenceClassifier, path: Path, method: str) -> str:
     voting = has_votes(classifier, path, Columns())
     records = list(islice(classifier.read(path), MOST_RECORDS + 1))
     more = len(records) > MOST_RECORDS
-    rows, pieces, predicted = [], [], []
+    rows, predicted = [], []
     chunks = list(classifier.predict(records[:MOST_RECORDS]))
     for chunk in chunks:
         for record, logits in zip(chunk.records, chunk.logits, strict=True):
             best = int(logits.argmax())
-            pieces.append(record.piece or "")
             predicted.append(best)
             score = f"{logits[0]:.4g}" if classifier.regression else f"{classifier.probabilities(logits)[best]:.3f}"
             rows.append((record.id, "" if classifier.regression else _label(classifier, logits), score))
     title = f"{len(rows)} sequence{'s' * (len(rows) != 1)} of {path.name}"
     if voting and not classifier.regression:
-        (won,) = piece_votes(classifier.labels, np.array(predicted), pieces).values()
+        won = piece_answer(classifier, np.array(predicted))
         title = f"{won['piece_label']}: {won['votes']} of {won['segments']} segments of {path.name}"
     limit = page.note(f"The first {MOST_RECORDS} records; `bertx predict` reads all.") if more else ""
     below = page.note(f"Below, the first of them, {records[0].id}.") if len(rows) > 1 else ""
