@@ -65,9 +65,8 @@ def symbol_ids(task: Task, sequences: Sequence[str]) -> np.ndarray:
 
 def count_cut(task: Task, columns: Sequence[Sequence[str]]) -> int:
     """How many items have a sequence with more symbols than [`symbol_ids`] keeps."""
-    tokenizer = symbol_tokenizer(task)
-    read = (tokenizer.encode_flat(list(column), add_special_tokens=False, verbose=False) for column in columns)
-    return int(np.any([lengths > longest_sequence(task) for _, lengths in read], axis=0).sum())
+    tokenizer, longest = symbol_tokenizer(task), longest_sequence(task)
+    return int(np.any([tokenizer.count_symbols(column) > longest for column in columns], axis=0).sum())
 
 
 def kmer_codes(ids: np.ndarray, length: int, common: int) -> np.ndarray:
