@@ -174,17 +174,15 @@ class SequenceClassifier:
         for chunk in in_chunks(records):
             counts, room = self.count(chunk), self.room(chunk)
             warned = warned or self._warn(chunk)
-            if self.windows is None:
-                logits = self.compute(chunk, counts, self._classify, self.model.config.num_labels)
-                windows = np.ones_like(counts)
-            else:
-                readings, owners = self.readings(chunk)
-                each = self.compute(readings, self.count(readings), self._classify, self.model.config.num_labels)
-                logits = mean_answers(each, owners, self.regression, self.multi_label)
-                windows, room = np.bincount(owners), max(room, int(counts.max()))
+            readings, owners = self.readings(chunk)
+            lengths = counts if self.windows is None else self.count(readings)
+            logits = self.compute(readings, lengths, self._classify, self.model.config.num_labels)
+            if self.windows is not None:
+                logits = mean_answers(logits, owners, self.regression, self.multi_label)
+                room = max(room, int(counts.max()))  # all is read
             for record, answer in zip(chunk, logits, strict=True):
                 check_finite(answer, record.place)
-            yield Chunk(chunk, logits, np.maximum(counts - room, 0), windows)
+            yield Chunk(chunk, logits, np.maximum(counts - room, 0), np.bincount(owners))
 
     def readings(self, chunk: Sequence[InputRecord]) -> tuple[list[InputRecord], np.ndarray]:
         """Each record in each of its windows, and the record that each is of, shape `(readings,)`."""

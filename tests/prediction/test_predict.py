@@ -23,7 +23,7 @@ from transformers import PreTrainedTokenizerFast, T5Config, T5ForSequenceClassif
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from hf_bertx.cli import main
-from hf_bertx.data.input_records import InputRecord, read_input
+from hf_bertx.data.input_records import Columns, InputRecord, read_input
 from hf_bertx.pipeline_discipline import DisciplineClassificationPipeline
 from hf_bertx.prediction import prediction_rows
 from hf_bertx.prediction.batches import CHUNK_RECORDS, in_chunks, length_batches
@@ -168,6 +168,9 @@ def test_pieces_of_a_regression_take_the_mean(tiny_backbone: Path, tmp_path: Pat
     assert [row["piece"] for row in read] == ["x", "y", "x", "y"]
     mean = np.mean([float(row["value"]) for row in read[::2]])
     assert float(read[2]["piece_value"]) == pytest.approx(mean, abs=1e-6)
+    classify = pipeline("discipline-classification", model=str(model), device="cpu")
+    first, _ = classify.read(tmp_path / "in.csv", Columns(piece="family"))
+    assert (first["piece"], first["value"]) == ("x", pytest.approx(mean, abs=1e-6))
 
 
 def test_killed_and_started_again_it_ends_with_the_same_file(dna_model: Path, tmp_path: Path) -> None:
