@@ -1,4 +1,4 @@
-"""Symbols of many sequences -> codes, by one table look-up for all of them."""
+"""Symbols of many sequences -> codes: letters by one table look-up for all of them, words and k-mers one by one."""
 
 from __future__ import annotations
 
