@@ -8,7 +8,7 @@ The first one is the default run: the arm `bert` of dna-splice, seed 42, in a fe
 
 import sys
 
-from hf_bertx.selection.command import main
+from hf_bertx.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["train", *sys.argv[1:]]))

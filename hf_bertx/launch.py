@@ -112,11 +112,8 @@ def train_plan(prepared: Prepared, plan: ResolvedRun) -> Path:
     return folder
 
 
-def train_all(argv: list[str], on_finished: Callable[[Path], None] = lambda folder: None) -> list[Path]:
+def train_all(argv: list[str]) -> list[Path]:
     """Trains the runs of a command line, one an arm, and publishes them if they are to be pushed.
-
-    Args:
-        on_finished: is given the folder of each run as soon as it is finished, in the main process.
 
     Returns:
         The folders of the runs.
@@ -132,10 +129,8 @@ def train_all(argv: list[str], on_finished: Callable[[Path], None] = lambda fold
     folders = []
     for plan in prepared.plans:
         folders.append(train_plan(prepared, plan))
-        if PartialState().is_main_process:
-            on_finished(folders[-1])
-            if prepared.push is not None:
-                prepared.push(folders[-1])
+        if prepared.push is not None and PartialState().is_main_process:
+            prepared.push(folders[-1])
     return folders
 
 
@@ -143,7 +138,9 @@ def main(argv: list[str] | None = None) -> int:
     """Trains the runs of a command line. Returns 2 after an error, which it prints as one line."""
 
     def act() -> None:
-        train_all(sys.argv[1:] if argv is None else argv, on_finished=lambda folder: print(f"wrote {folder}"))
+        folders = train_all(sys.argv[1:] if argv is None else argv)
+        if PartialState().is_main_process:
+            print(*(f"wrote {folder}" for folder in folders), sep="\n")
         end_process_group()
 
     return run_command("train.py", act)

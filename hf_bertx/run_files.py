@@ -161,27 +161,6 @@ def write_folder(path: Path, write: Callable[[Path], None]) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def write_predictions(path: Path, rows: Any, logits: Any) -> None:
-    """One row an item: `id`, `label` (number or target) and `logits`, shape `(classes,)` or `(1,)`.
-
-    Raises:
-        ValueError: another number of predictions than rows.
-    """
-    import numpy as np
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if len(logits) != len(rows):
-        raise ValueError(f"{path}: {len(logits)} predictions of {len(rows)} rows; each row needs one")
-    values = np.asarray(logits, dtype=np.float32).reshape(len(rows), -1)
-    columns: dict[str, Any] = {"id": rows["id"][:], "label": rows["label"][:], "logits": values.tolist()}
-    if "group" in rows.column_names:
-        columns["group"] = rows["group"][:]
-    table = pa.table(columns)
-    table = table.set_column(2, "logits", table["logits"].cast(pa.list_(pa.float32())))
-    write_whole(path, lambda temporary: pq.write_table(table, temporary))
-
-
 def read_json(path: Path) -> Any:
     """A JSON file of a run.
 

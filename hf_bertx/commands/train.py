@@ -19,6 +19,8 @@ def add_passthrough(verbs: Any, name: str, about: str, act: Callable[[argparse.N
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from ..selection.command import train_and_end
+    from ..processor import end_process_group
+    from ..selection.command import train_command
 
-    train_and_end(arguments.arguments)
+    train_command(arguments.arguments)
+    end_process_group()

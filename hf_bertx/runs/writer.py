@@ -43,9 +43,27 @@ class RunWriter:
         run_files.write_json(self.folder / run_files.CHECKPOINTS / _RESTARTS, restarts)
 
     def predictions(self, tested: bool, rows: Any, logits: Any) -> None:
-        """Writes the predictions of the test or the validation split, one row for each item."""
-        name = run_files.TEST_PREDICTIONS if tested else run_files.VALIDATION_PREDICTIONS
-        run_files.write_predictions(self.folder / name, rows, logits)
+        """Writes the predictions of the test or the validation split.
+
+        One row an item: `id`, `label` (number or target), `logits`, shape `(classes,)` or `(1,)`, and `group` where
+        the data has groups.
+
+        Raises:
+            ValueError: another number of predictions than rows.
+        """
+        import numpy as np
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / (run_files.TEST_PREDICTIONS if tested else run_files.VALIDATION_PREDICTIONS)
+        if len(logits) != len(rows):
+            raise ValueError(f"{path}: {len(logits)} predictions of {len(rows)} rows; each row needs one")
+        values = np.asarray(logits, dtype=np.float32).reshape(len(rows), -1)
+        columns = {"id": rows["id"][:], "label": rows["label"][:]}
+        columns["logits"] = pa.array(values.tolist(), pa.list_(pa.float32()))
+        if "group" in rows.column_names:
+            columns["group"] = rows["group"][:]
+        run_files.write_whole(path, lambda temporary: pq.write_table(pa.table(columns), temporary))
 
     def results(self, results: dict[str, Any], log: list[dict[str, float]] | None = None) -> None:
         """The log, then `results.json` with the digests of all files: from now on the run is finished.

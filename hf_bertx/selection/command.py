@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,6 @@ from accelerate import PartialState
 
 from ..data.task_data import load_task_data
 from ..launch import Prepared, prepare, train_plan
-from ..processor import end_process_group
-from ..registry import run_command
 from ..runs.arguments import Options, ResolvedRun, read_options
 from ..runs.calibration import check_calibration
 from ..runs.run import Run
@@ -25,17 +22,6 @@ from .learning_rate import find_learning_rate
 
 _PLAIN, _NONE = "plain", "none"
 PrintLine = Callable[[str], None]
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Returns 2 after an error, which is printed as one line; see `run_command`."""
-    return run_command("train.py", lambda: train_and_end(sys.argv[1:] if argv is None else argv))
-
-
-def train_and_end(argv: list[str]) -> None:
-    """[`train_command`], and the end of the process group that it may have begun."""
-    train_command(argv)
-    end_process_group()
 
 
 def train_command(argv: list[str], print_line: PrintLine = lambda line: print(line, flush=True)) -> Path:

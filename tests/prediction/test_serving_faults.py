@@ -34,6 +34,7 @@ from hf_bertx.prediction.inference import SequenceClassifier
 from hf_bertx.prediction.input_checks import unlikely
 from hf_bertx.prediction.prediction_files import predict_file
 from hf_bertx.prediction.prediction_rows import write_rows
+from hf_bertx.runs.writer import RunWriter
 from hf_bertx.tasks import TASKS
 
 # ---- the output ----
@@ -281,8 +282,8 @@ def test_scores_of_nan_and_missing_predictions_are_errors(tmp_path: Path) -> Non
         metrics.score(TASKS["dna-h3"], np.array([[0.0, 1.0], [np.nan, 1.0]]), [0, 1], None)
     rows = Dataset.from_dict({"id": list("abcd"), "label": [0, 1, 0, 1]})
     with pytest.raises(ValueError, match="2 predictions of 4 rows"):
-        run_files.write_predictions(tmp_path / "p.parquet", rows, np.zeros((2, 2)))
-    assert not (tmp_path / "p.parquet").exists()
+        RunWriter(tmp_path).predictions(True, rows, np.zeros((2, 2)))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("how", ["empty", "half", "missing", "braces", "zeros"])

@@ -16,6 +16,7 @@ from hf_bertx.publishing.cards import model_card
 from hf_bertx.report.records import collect_runs
 from hf_bertx.runs.arguments import read_options
 from hf_bertx.runs.run import Run
+from hf_bertx.runs.writer import RunWriter
 from hf_bertx.selection import command as selection
 from hf_bertx.selection.candidates import BASELINE, FINE_TUNED, PROBE, Candidate
 from hf_bertx.selection.comparison import compare_candidates, table
@@ -148,7 +149,7 @@ def answered(folder: Path, split: str, right: np.ndarray, groups: list[str] | No
     """Gives a run answers on a split: 0 to each item that is right, and all items are of class 0."""
     columns = {"id": [str(i) for i in range(len(right))], "label": [0] * len(right)}
     rows = Dataset.from_dict(columns | ({} if groups is None else {"group": groups}))
-    run_files.write_predictions(folder / f"predictions_{split}.parquet", rows, np.eye(3)[1 - right.astype(int)])
+    RunWriter(folder).predictions(split == "test", rows, np.eye(3)[1 - right.astype(int)])
     results = run_files.read_json(folder / run_files.RESULTS)
     results["metrics"][split] = {"accuracy": float(right.mean())}
     run_files.write_json(folder / run_files.RESULTS, results)
