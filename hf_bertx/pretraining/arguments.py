@@ -15,6 +15,7 @@ from ..disciplines import DISCIPLINES, get_discipline
 from ..runs.argument_parser import OneLineParser, precision_defaults, sections_of
 from ..runs.training_options import REFUSED_IN_PRETRAINING, check_given, check_values
 from .corpus import DOCUMENTS, Source
+from .masked_lm import HEAD_SIZE, model_class
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 _STARTS, _ASSIGNMENTS = ("pretrained", "random"), ("frequent", "unused")
@@ -76,6 +77,13 @@ class PretrainingArguments:
         for name, allowed in (("checkpoint_dtype", DTYPES), ("start", _STARTS), ("assignment", _ASSIGNMENTS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"--{name} is {getattr(self, name)!r}; allowed: {', '.join(allowed)}")
+        if not with_backbone:
+            model_class(self.model_type, self.next_sentence)
+        if self.hidden_size % HEAD_SIZE or self.hidden_size < HEAD_SIZE or self.layers < 1:
+            raise ValueError(
+                f"{self.layers} layers of hidden size {self.hidden_size}; allowed: at least one layer, a multiple of "
+                f"{HEAD_SIZE}"
+            )
         if self.sequence_length < 8:
             raise ValueError(f"--sequence_length is {self.sequence_length}; allowed: at least 8")
         if sum(value is not None for value in (self.vocabulary_from, self.vocabulary_size, self.backbone)) > 1:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset, Features, List, Value, load_from_disk
+from datasets import Dataset, Features, List, Value
 from datasets.exceptions import DatasetGenerationError
 
 from .. import run_files
@@ -171,25 +173,21 @@ class _Blocks:
         return made
 
 
-def pack(
-    source: Source,
-    tokenizer: Any,
-    length: int,
-    folder: Path,
-    next_sentence: bool = False,
-    seed: int = 0,
-    accept: Callable[[dict[str, Any]], None] = lambda record: None,
-) -> tuple[Dataset, dict[str, Any]]:
-    """Tokenizes text once into blocks below `folder`; a second call with the same arguments reads them.
+@contextmanager
+def packed(
+    source: Source, tokenizer: Any, length: int, folder: Path, next_sentence: bool = False, seed: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Tokenizes text into blocks, which are saved to `folder` at the end of the context, unless it ends by an error.
+
+    Blocks that are there by the same arguments stay. They have `input_ids`, shape `(length,)`, and the number of the
+    `block`; pairs also have `token_type_ids` and `next_sentence_label`.
 
     Args:
         length: tokens of a block, special tokens included. Every block is full.
         next_sentence: blocks are pairs `[CLS] A [SEP] B [SEP]`, drawn once: B follows A, or is of another document.
-        accept: raises ValueError for a record that `folder` must not get; it then stays as it is.
 
-    Returns:
-        Rows of `input_ids`, shape `(length,)`, and the number of the `block`, with `token_type_ids` and
-        `next_sentence_label` for pairs; and a record: tokens, documents, share of unknown tokens, sha256 of the ids.
+    Yields:
+        A record of the blocks: tokens, documents, share of unknown tokens, sha256 of the ids.
 
     Raises:
         ValueError: text that cannot be read or is shorter than a block, pairs of a single document.
@@ -197,24 +195,26 @@ def pack(
     vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()), ensure_ascii=False)
     key = {**source.key(), "length": length, "pairs": seed if next_sentence else None}
     key["vocabulary"] = hashlib.sha256(vocabulary.encode()).hexdigest()
-    if not (folder / RECORD).is_file() or run_files.read_json(folder / RECORD)["key"] != key:
-        if folder.exists() and not (folder / RECORD).is_file():
-            raise ValueError(f"{folder}: holds no blocks of a pre-training, which would replace it; move it away")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".blocks-", suffix=".tmp", dir=folder.parent) as scratch:
-            blocks, record = _blocks(source, tokenizer, length - (3 if next_sentence else 2), scratch)
-            if next_sentence:
-                blocks = _pairs(blocks, tokenizer, seed, scratch, source.name)
-            accept(record)
+    if (folder / RECORD).is_file():
+        saved = run_files.read_json(folder / RECORD)
+        if saved.pop("key") == key:
+            yield saved
+            return
+    elif folder.exists():
+        raise ValueError(f"{folder}: holds no blocks of a pre-training, which would replace it; move it away")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".blocks-", suffix=".tmp", dir=folder.parent) as scratch:
+        blocks, record = _blocks(source, tokenizer, length - (3 if next_sentence else 2), scratch)
+        if next_sentence:
+            blocks = _pairs(blocks, tokenizer, seed, scratch, source.name)
+        yield record
+        run_files.write_folder(folder, partial(_save, blocks, {**record, "key": key}))
+        del blocks  # it maps files of the scratch folder
 
-            def write(path: Path) -> None:
-                blocks.remove_columns("document").save_to_disk(path)
-                run_files.write_json(path / RECORD, {**record, "key": key})
 
-            run_files.write_folder(folder, write)
-            del blocks  # it maps files of the scratch folder
-    record = run_files.read_json(folder / RECORD)
-    return load_from_disk(folder), {name: value for name, value in record.items() if name != "key"}
+def _save(blocks: Dataset, record: dict[str, Any], path: Path) -> None:
+    blocks.remove_columns("document").save_to_disk(path)
+    run_files.write_json(path / RECORD, record)
 
 
 def _blocks(source: Source, tokenizer: Any, block_size: int, scratch: str) -> tuple[Dataset, dict[str, Any]]:

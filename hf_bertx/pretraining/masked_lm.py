@@ -140,23 +140,10 @@ def model_class(model_type: str, next_sentence: bool) -> Any:
     return AlbertForMaskedLM
 
 
-def check_shape(layers: int, hidden_size: int) -> None:
-    """Raises ValueError for no layer, or a hidden size that heads of 64 do not divide."""
-    if hidden_size % HEAD_SIZE or hidden_size < HEAD_SIZE or layers < 1:
-        raise ValueError(
-            f"{layers} layers of hidden size {hidden_size}; allowed: at least one layer, a multiple of {HEAD_SIZE}"
-        )
-
-
 def new_config(
     model_type: str, tokenizer: Any, layers: int, hidden_size: int, length: int, dropout: float
 ) -> PretrainedConfig:
-    """A config of any size in BERT's proportions: heads of 64, feed-forward layers of four times the hidden size.
-
-    Raises:
-        ValueError: see [`check_shape`].
-    """
-    check_shape(layers, hidden_size)
+    """A config of any size in BERT's proportions: heads of 64, feed-forward layers of four times the hidden size."""
     sizes: dict[str, Any] = {
         "vocab_size": len(tokenizer),
         "hidden_size": hidden_size,
@@ -170,7 +157,6 @@ def new_config(
     }
     if model_type == "bert":
         return BertConfig(**sizes)
-    model_class(model_type, False)
     ends = {"bos_token_id": tokenizer.cls_token_id, "eos_token_id": tokenizer.sep_token_id}
     return AlbertConfig(**sizes, **ends, embedding_size=min(128, hidden_size))
 

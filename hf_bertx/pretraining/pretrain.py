@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging as python_logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 from transformers import AutoConfig, AutoTokenizer, TrainerCallback, TrainingArguments, set_seed
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -30,8 +30,8 @@ from ..tokenization.subwords import PRETRAINED_ON
 from ..tokenization_discipline import DisciplineTokenizer
 from .arguments import DTYPES, PretrainingArguments, checkpoint_steps, sources
 from .corpus import RECORD as BLOCKS_RECORD
-from .corpus import Source, pack
-from .masked_lm import SeededMasking, check_shape, model_class, new_config, save_stock
+from .corpus import Source, packed
+from .masked_lm import SeededMasking, model_class, new_config, save_stock
 from .vocabulary import TRAINED_ON, trained_tokenizer
 
 _HYPERPARAMETERS = ["seed", *(name for name in HYPERPARAMETERS if not name.startswith("eval_"))]
@@ -106,17 +106,13 @@ def pretrain(options: PretrainingArguments, args: TrainingArguments) -> Path:
 
 def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path, state: PartialState) -> Path:
     steps, texts = checkpoint_steps(options.checkpoint_steps, args.max_steps), sources(options)
-    for text in texts:
-        _ = text is None or text.key()  # so that a missing file is an error before anything is replaced
+    folders = [root / name for name in _BLOCKS]
     set_batch_size(args, options.global_batch_size)
     order = _order(options, args, steps)
     if options.resume:
         _check_order(root, order)
     saved = model = write = None
-    if options.vocabulary_size is not None:
-        model_class(options.model_type, options.next_sentence)
-        check_shape(options.layers, options.hidden_size)
-    else:
+    if options.vocabulary_size is None:
         name = options.backbone or options.vocabulary_from or "minilm-l6"
         saved = load(resolve_backbone(name), AutoTokenizer.from_pretrained)
         if not (options.resume and (root / run_files.RESULTS).is_file()):
@@ -134,12 +130,15 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
             made = {"discipline": options.discipline, "assignment": options.assignment, "kmer": options.kmer}
             saved.init_kwargs[PRETRAINED_ON] = made
         masks = [SeededMasking(used, options.mask_rate, options.whole_words, args.seed) for _ in texts]
-        packed = _packed(options, texts, used, root, args.seed)
-        if write is not None:
-            run_files.write_folder(root / "tokenizer", write)
-    order |= {"vocabulary_entries": len(used), "text": packed[0][1], "validation_text": packed[1][1]}
-    if options.resume:
-        _check_order(root, order)
+        order["vocabulary_entries"] = len(used)
+        with ExitStack() as saving:  # blocks are saved at its end: all of them, or none where a text is refused
+            for name, folder, text in zip(("text", "validation_text"), folders, texts, strict=True):
+                shape = (options.sequence_length, folder, options.next_sentence, args.seed)
+                order[name] = None if text is None else saving.enter_context(packed(text, used, *shape))
+            if options.resume:
+                _check_order(root, order)
+            if write is not None:
+                run_files.write_folder(root / "tokenizer", write)
     state.wait_for_everyone()
     last = root / f"step-{args.max_steps}"
     if options.resume and (root / run_files.RESULTS).is_file():
@@ -147,7 +146,8 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
         return last
     series = _Series(root, steps, saved, DTYPES[options.checkpoint_dtype])
     model = _model(options, saved, args.seed) if model is None else model
-    trainer = _trainer(args, model, masks, [blocks for blocks, _ in packed], series)
+    blocks = [None if text is None else load_from_disk(folder) for text, folder in zip(texts, folders, strict=True)]
+    trainer = _trainer(args, model, masks, blocks, series)
     trainer.get_optimizer_cls_and_kwargs(args, model)  # nothing is refused from here on
     if state.is_main_process:
         if not options.resume:
@@ -185,26 +185,6 @@ def _trainer(
     )
     series.trainer, trainer.eval_masking = trainer, masks[1]
     return trainer
-
-
-def _packed(
-    options: PretrainingArguments, texts: Sequence[Source | None], tokenizer: Any, root: Path, seed: int
-) -> list[tuple[Dataset | None, dict[str, Any] | None]]:
-    """Blocks of each text and their record. Those of another pre-training stay if one of the texts is refused."""
-
-    def packed(number: int, then: Callable[[], object] = lambda: None) -> tuple[Any, Any]:
-        def accept(record: dict[str, Any]) -> None:
-            if options.resume:
-                _check_order(root, {"arguments": {}, ("text", "validation_text")[number]: record})
-            then()
-
-        text, folder, pairs = texts[number], root / _BLOCKS[number], (options.next_sentence, seed)
-        if text is None:
-            return None, None
-        return pack(text, tokenizer, options.sequence_length, folder, *pairs, accept)
-
-    validation = partial(packed, 1)
-    return [packed(0, validation), validation()]
 
 
 def _clear(root: Path, options: PretrainingArguments, texts: Sequence[Source | None]) -> None:

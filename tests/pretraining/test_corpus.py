@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset, load_from_disk
 from python_processes import run_python
 from transformers import AutoTokenizer, BertTokenizer
 
-from hf_bertx.pretraining.corpus import DOCUMENTS, Source, pack, read_rows
+from hf_bertx.pretraining.corpus import DOCUMENTS, Source, packed, read_rows
 from hf_bertx.pretraining.vocabulary import UNUSED, train_vocabulary
 from hf_bertx.tokenization_discipline import DisciplineTokenizer
 
@@ -20,6 +21,12 @@ def write(path: Path, text: str | bytes) -> str:
 
 def read(source: Source) -> list[tuple[str, bool]]:
     return [(row["text"], row["begins"]) for row in read_rows(source)]
+
+
+def pack(source: Source, tokenizer: Any, length: int, folder: Path, **pairs: Any) -> tuple[Dataset, dict[str, Any]]:
+    with packed(source, tokenizer, length, folder, **pairs) as record:
+        pass
+    return load_from_disk(folder), record
 
 
 @pytest.fixture
@@ -101,19 +108,19 @@ def test_blocks_run_on_from_batch_to_batch(tmp_path: Path, tokenizer: Any) -> No
 
 
 def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path, tokenizer: Any) -> None:
-    def packed(length: int = 6) -> tuple[str, int]:
+    def made(length: int = 6) -> tuple[str, int]:
         _, record = pack(Source((str(tmp_path / "a.txt"),)), tokenizer, length, tmp_path / "blocks")
         return record["sha256"], (tmp_path / "blocks" / "corpus.json").stat().st_mtime_ns
 
     write(tmp_path / "a.txt", "word1 word2 word3 word4")
-    first = packed()
-    assert packed() == first
+    first = made()
+    assert made() == first
     write(tmp_path / "a.txt", "word1 word2 word3 word5")
-    assert packed()[0] != first[0]
-    assert packed(5)[1] != packed(6)[1]
+    assert made()[0] != first[0]
+    assert made(5)[1] != made(6)[1]
     (tmp_path / "blocks" / "corpus.json").unlink()
     with pytest.raises(ValueError, match="blocks: holds no blocks of a pre-training"):
-        packed()
+        made()
     source = Source(dataset=str(tmp_path / "data"))
     (tmp_path / "data").mkdir()
     for words in ("word1 word2 word3 word4", "word1 word2 word3 word5"):
@@ -186,10 +193,11 @@ PACK = """
 import re, sys
 from pathlib import Path
 from transformers import AutoTokenizer
-from hf_bertx.pretraining.corpus import Source, pack
+from hf_bertx.pretraining.corpus import Source, packed
 tokenizer = AutoTokenizer.from_pretrained(sys.argv[1])
 for name in sys.argv[2:]:
-    pack(Source((name,), documents="line"), tokenizer, 64, Path(name + ".packed"))
+    with packed(Source((name,), documents="line"), tokenizer, 64, Path(name + ".packed")):
+        pass
     print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """
 
