@@ -137,12 +137,12 @@ class LossConvergedCallback(TrainerCallback, ExportableState):
         ```
     """
 
-    def __init__(self, threshold: float = 0.01, window: int = 5, recent: list[float] | None = None) -> None:
+    def __init__(self, threshold: float = 0.01, window: int = 5) -> None:
         if threshold <= 0 or window < 1:
             raise ValueError(f"threshold is {threshold} and window {window}; both must be positive")
         self.threshold = threshold
         self.window = window
-        self.recent = list(recent or [])
+        self.recent: list[float] = []
         self.reason: str | None = None
 
     def state(self) -> dict[str, Any]:

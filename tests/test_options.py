@@ -18,7 +18,7 @@ from hf_bertx.cli import build_parser, main
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import OF_THE_COMMAND, build_user_data
 from hf_bertx.pretraining.arguments import PretrainingArguments
-from hf_bertx.runs.arguments import parse_arguments
+from hf_bertx.runs.arguments import read_options, resolve
 from hf_bertx.runs.options import RunArguments
 from hf_bertx.runs.order import check_same, run_order
 
@@ -250,7 +250,7 @@ SAME_RUN = ("plan", "threads", "rows_on_device", "resume", "license")
 
 def run_of(argv: list[str]) -> Any:
     try:
-        return parse_arguments(argv, build_user_data)
+        return resolve(read_options(argv), build_user_data)
     except (ValueError, OSError) as error:
         return str(error)
 

@@ -107,11 +107,9 @@ class Options:
         return {name: value for name, value in self.values(USER_DATA_OPTIONS).items() if value is not False}
 
 
-def parse_arguments(
-    argv: list[str], build_user_data: Callable[[Options], str] | None = None
-) -> tuple[list[ResolvedRun], TrainingArguments]:
-    """[`resolve`] of [`read_options`]."""
-    return resolve(read_options(argv), build_user_data)
+def parse_arguments(argv: list[str]) -> tuple[list[ResolvedRun], TrainingArguments]:
+    """[`resolve`] of [`read_options`]; it builds no data."""
+    return resolve(read_options(argv))
 
 
 def read_options(argv: list[str]) -> Options:
