@@ -37,37 +37,6 @@ class LockedRunError(OSError):
     """Another process is writing to a run's folder."""
 
 
-def run_folder(
-    protocol: str,
-    task: str,
-    backbone: str,
-    arm: str,
-    seed: int,
-    fraction: float,
-    split: str,
-    variant: str,
-    kmer: int | None = None,
-    windows: tuple[int, int] | None = None,
-) -> Path:
-    """Where a run lies below the root of all runs.
-
-    Args:
-        windows: symbols and overlap of the windows that long items are read in.
-
-    Returns:
-        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-kmer-K][-window-N[-overlap-M]][-variant]`.
-    """
-    share = "" if fraction == 1 else f"-fraction-{fraction:g}"
-    grouped = "" if split == "paper" else f"-{split}"
-    varied = f"-{variant}" if variant else ""
-    cut = f"-kmer-{kmer}" if kmer else ""
-    if windows is not None:
-        cut += f"-window-{windows[0]}" + (f"-overlap-{windows[1]}" if windows[1] else "")
-    name = f"seed-{seed}{share}{grouped}{cut}{varied}"
-    # `./model` is no hidden folder, which reports would skip
-    return Path(protocol, task, backbone.strip("./").replace("/", "--") or "folder", arm, name)
-
-
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Adds the path to errors of a full disk, which torch and safetensors do not name.

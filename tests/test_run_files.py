@@ -11,6 +11,7 @@ import pytest
 from hf_bertx import run_files
 from hf_bertx.registry import one_line, run_command
 from hf_bertx.runs import checkpoints as run_checkpoints
+from hf_bertx.runs.spec import RunSpec
 
 
 def make_finished(folder: Path) -> Path:
@@ -197,5 +198,5 @@ def test_a_damaged_checkpoint_gives_way_to_the_last_whole_one(
     ],
 )
 def test_a_folder_of_runs_is_never_hidden(backbone: str, name: str) -> None:
-    folder = run_files.run_folder("recommended", "dna-h3", backbone, "bert", 0, 1.0, "paper", "")
+    folder = RunSpec("dna-h3", backbone=backbone, seed=0).folder()
     assert folder == Path("recommended/dna-h3", name, "bert/seed-0")

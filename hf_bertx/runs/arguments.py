@@ -10,7 +10,6 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from .. import run_files
 from ..arms import Arm, get_arm
 from ..backbones import ResolvedBackbone, resolve_backbone
 from ..data.own_options import USER_DATA_OPTIONS
@@ -24,6 +23,7 @@ from .argument_parser import OneLineParser, precision_defaults, sections_of
 from .optimizers import OPTIMIZERS
 from .option_checks import check_class_weights, check_has_classes, check_push, check_quick, check_user_data
 from .options import COMMON, EXAMPLES, SECTIONS, RunArguments
+from .spec import RunSpec
 from .training_options import REFUSED, check_given, check_values
 
 _PROGRAM = "bertx train"
@@ -74,12 +74,11 @@ class ResolvedRun:
         return not (self.protocol.name == "authors" and self.task.discipline == "music")
 
     def folder(self, root: Path) -> Path:
-        """Where the run writes; see [`run_files.run_folder`]."""
-        names = (self.protocol.name, self.task.name, self.backbone.name, self.arm.name)
-        windows = None if self.windows is None else astuple(self.windows)
-        return root / run_files.run_folder(
-            *names, self.seed, self.fraction, self.split, self.variant, self.kmer, windows
-        )
+        """Where the run writes; see [`RunSpec.folder`]."""
+        names = (self.options.task, self.arm.name, self.backbone.name, self.protocol.name)
+        window, overlap = (None, None) if self.windows is None else astuple(self.windows)
+        more = {"kmer": self.kmer, "window": window, "overlap": overlap}
+        return RunSpec(*names, self.split, self.seed, self.fraction, self.variant, **more).folder(root)
 
 
 @dataclass(frozen=True)

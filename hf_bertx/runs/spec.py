@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .. import run_files
 from ..arms import BASELINE, get_arm
 from ..backbones import weights_revision
 from ..baselines.catalog import get_baseline
@@ -162,17 +161,24 @@ class RunSpec:
         return get_protocol(self.protocol).split(get_task(self.task))
 
     def folder(self, root: Path = Path()) -> Path:
-        """Where the run lies below the root of all runs."""
+        """Where the run lies below the root of all runs:
+        `protocol/task/backbone/arm/seed-N[-fraction-F][-split][-kmer-K][-window-N[-overlap-M]][-variant]`.
+        """
         return root / self._folder
 
     @cached_property
     def _folder(self) -> Path:
+        name = f"seed-{self.seed}"
+        name += "" if self.fraction == 1 else f"-fraction-{self.fraction:g}"
+        name += "" if self.data_split == "paper" else f"-{self.data_split}"
+        name += f"-kmer-{self.kmer}" if self.kmer else ""
+        if self.window is not None:
+            name += f"-window-{self.window}" + (f"-overlap-{self.overlap}" if self.overlap else "")
+        name += f"-{self.variant}" if self.variant else ""
         backbone = get_baseline(self.backbone).name if self.arm == BASELINE else self.backbone
-        names = (self.protocol, task_name(self.task), backbone, self.arm)
-        windows = None if self.window is None else (self.window, self.overlap or 0)
-        return run_files.run_folder(
-            *names, self.seed, self.fraction, self.data_split, self.variant, self.kmer, windows
-        )
+        # `./model` is no hidden folder, which reports would skip
+        backbone = backbone.strip("./").replace("/", "--") or "folder"
+        return Path(self.protocol, task_name(self.task), backbone, self.arm, name)
 
     @property
     def label(self) -> str:
