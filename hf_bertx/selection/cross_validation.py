@@ -19,6 +19,7 @@ from ..data.labels import joined_labels
 from ..data.own_options import USER_DATA_OPTIONS
 from ..launch import OF_THE_COMMAND, build_user_data
 from ..publishing.compared import drawn_items
+from ..report.formatting import markdown_table
 from ..report.resampling import resampled_scores
 from ..report.statistics import RESAMPLES, drawn_from, item_interval
 from ..runs.arguments import Options
@@ -103,9 +104,9 @@ def _write(study: Study, task: Task, root: Path, print_line: Callable[[str], Non
     trained = {name: runs for name, runs in cells.items() if runs[0].specification["arm"] != BASELINE}
     run_files.write_whole(folder / PREDICTIONS, lambda path: pq.write_table(_answers(trained, task), path))
     run_files.write_json(folder / SCORES, {"task": task.name, "metric": task.metric, "rows": rows})
-    lines = _table(rows, task)
-    run_files.write_text(folder / TABLE, "\n".join([*lines, ""]))
-    for line in lines:
+    table = f"Test {task.metric} by fold:\n\n{_table(rows)}\n"
+    run_files.write_text(folder / TABLE, table)
+    for line in table.splitlines():
         print_line(line)
     print_line(f"wrote {folder}: {PREDICTIONS} has the answer to each item from the run that did not train on it")
     return folder
@@ -128,15 +129,14 @@ def _row(name: str, runs: list[Run], task: Task) -> dict[str, Any]:
     return {"name": name, **items, "all": pooled, "low": interval.low, "high": interval.high}
 
 
-def _table(rows: list[dict[str, Any]], task: Task) -> list[str]:
+def _table(rows: list[dict[str, Any]]) -> str:
     count, over = len(rows[0]["folds"]), drawn_items(rows[0]["items"], rows[0].get("groups"))
     head = ["", *(f"fold {i + 1}" for i in range(count)), "mean", f"all {over} [95%]"]
-    lines = [f"Test {task.metric} by fold:", "", "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    cells = []
     for row in sorted(rows, key=lambda row: -row["all"]):
-        scores = [*(f"{score:.3f}" for score in row["folds"]), f"{row['mean']:.3f}"]
-        between = f"{row['all']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-        lines.append("| " + " | ".join([row["name"], *scores, between]) + " |")
-    return lines
+        scores = [f"{score:.3f}" for score in (*row["folds"], row["mean"])]
+        cells.append([row["name"], *scores, f"{row['all']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"])
+    return markdown_table(head, cells)
 
 
 def _answers(cells: dict[str, list[Run]], task: Task) -> pa.Table:
