@@ -1,7 +1,9 @@
 """Every option of a run is honoured or refused, never ignored; see test_options.py for those of the verbs."""
 
 import json
-from dataclasses import fields
+import shutil
+from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,11 @@ import torch
 from interrupted_runs import run_trainer
 from transformers import TrainingArguments
 
-from hf_bertx import run_files
 from hf_bertx.data.task_data import load_task_data
 from hf_bertx.launch import main, train
 from hf_bertx.pretraining.arguments import parse_pretraining
 from hf_bertx.runs.arguments import USER_DATA_OPTIONS, parse_arguments, read_options
-from hf_bertx.runs.order import check_same, run_order
+from hf_bertx.runs.order import run_order, skip_finished
 from hf_bertx.runs.schedule import set_schedule
 from hf_bertx.runs.spec import RunSpec, option_words
 from hf_bertx.runs.training_options import REFUSED
@@ -195,51 +196,38 @@ SAME_RUN = frozenset(
 
 
 def test_an_honoured_field_is_part_of_a_runs_identity(tiny_backbone: Path, tmp_path: Path) -> None:
-    given = ["--backbone", str(tiny_backbone), "--precision", "float32", "--output_dir", str(tmp_path)]
-    data = load_task_data(get_task("dna-splice"))
-
-    def ordered(*more: str) -> tuple[Path, dict[str, Any]]:
-        (spec,), args = parse_arguments([*given, *more])
-        return spec.folder(tmp_path), run_order(spec, args, data)
-
-    def is_taken_for(there: tuple[Path, dict[str, Any]], asked: tuple[Path, dict[str, Any]]) -> bool:
-        run_files.write_json(tmp_path / run_files.RUN, there[1])
-        try:
-            check_same(tmp_path, asked[1])
-        except ValueError:
-            return False
-        return there[0] == asked[0]
-
-    found, plain = set(), ordered()
-    for name, words in WORDS.items():
-        other = ordered(*words)
-        taken = is_taken_for(plain, other), is_taken_for(other, plain)
-        assert taken[0] == taken[1], name
-        found |= {name} if taken[0] else set()
-    assert found == SAME_RUN
-
-
-def test_a_study_takes_no_other_run_for_its_own(tiny_backbone: Path, tmp_path: Path) -> None:
     data = load_task_data(get_task("dna-splice"))
     items = len(data.splits["train"])
     results = {"metrics": {"test": {"accuracy": 0.5}}, "train_items": items, "files": {}}
 
-    def is_taken_for(there: dict[str, Any], asked: dict[str, Any]) -> bool:
-        one, other = (RunSpec("dna-splice", "bert", str(tiny_backbone), overrides=each) for each in (there, asked))
-        (spec,), args = parse_arguments(one.arguments(tmp_path))
+    def ordered(words: list[str]) -> tuple[RunSpec, dict[str, Any]]:
+        given = read_options(words)
+        run = RunSpec("dna-splice", "bert", str(tiny_backbone), overrides=given.values(given.given - {"seed"}))
+        run = replace(run, seed=given.training.seed)
+        (spec,), args = parse_arguments(run.arguments(tmp_path))
         set_schedule(args, spec, items)
-        run_files.write_json(one.folder(tmp_path) / run_files.RUN, run_order(spec, args, data))
-        RunWriter(one.folder(tmp_path)).results(results)
-        try:
-            return is_finished(other, tmp_path)
-        except ValueError:
-            return False
+        return run, run_order(spec, args, data)
 
+    def is_taken_for(there: tuple[RunSpec, dict[str, Any]], asked: tuple[RunSpec, dict[str, Any]]) -> list[bool]:
+        """Whether a run that is there is skipped in place of another: by training, and by a study."""
+        folder, taken = asked[0].folder(tmp_path), []
+        shutil.rmtree(folder, ignore_errors=True)
+        RunWriter(there[0].folder(tmp_path)).order(there[1], {}, {})
+        RunWriter(there[0].folder(tmp_path)).results(results)
+        for check in (partial(skip_finished, folder, asked[1]), partial(is_finished, asked[0], tmp_path)):
+            try:
+                taken.append(check())
+            except ValueError:
+                taken.append(False)
+        return taken
+
+    found, plain = set(), ordered([])
     for name, words in {**WORDS, "calibrate": ["--calibrate"]}.items():
-        options = read_options(words)
-        given = options.values(options.given)
-        if name != "seed":  # which the folder names
-            assert is_taken_for({}, given) == is_taken_for(given, {}) == (name in SAME_RUN), name
+        other = ordered(words)
+        taken = {*is_taken_for(plain, other), *is_taken_for(other, plain)}
+        assert len(taken) == 1, name
+        found |= {name} if taken == {True} else set()
+    assert found == SAME_RUN
 
 
 def test_an_option_is_passed_on_as_it_was_given(tmp_path: Path) -> None:
