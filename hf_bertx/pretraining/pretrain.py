@@ -111,17 +111,19 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
     order = _order(options, args, steps)
     if options.resume:
         _check_order(root, order)
-    saved = model = write = None
+    saved = model = None
     if options.vocabulary_size is None:
         name = options.backbone or options.vocabulary_from or "minilm-l6"
         saved = load(resolve_backbone(name), AutoTokenizer.from_pretrained)
         if not (options.resume and (root / run_files.RESULTS).is_file()):
             model = _model(options, saved, args.seed)
-    with state.main_process_first():
+    # vocabulary and blocks are saved at the end: all of them, or none where a text is refused
+    with state.main_process_first(), ExitStack() as saving:
         if saved is None:
             size, longest = options.vocabulary_size or 0, max(512, options.sequence_length)
             compared = options.resume and (root / run_files.PRETRAINING).is_file()
-            saved, write = trained_tokenizer(texts[0], size, longest, root / "tokenizer", compared)
+            training = trained_tokenizer(texts[0], size, longest, root / "tokenizer", compared)
+            saved = saving.enter_context(training)
         used = saved
         if options.discipline is not None:
             used = DisciplineTokenizer.from_backbone(
@@ -131,14 +133,11 @@ def _pretrain(options: PretrainingArguments, args: TrainingArguments, root: Path
             saved.init_kwargs[PRETRAINED_ON] = made
         masks = [SeededMasking(used, options.mask_rate, options.whole_words, args.seed) for _ in texts]
         order["vocabulary_entries"] = len(used)
-        with ExitStack() as saving:  # blocks are saved at its end: all of them, or none where a text is refused
-            for name, folder, text in zip(("text", "validation_text"), folders, texts, strict=True):
-                shape = (options.sequence_length, folder, options.next_sentence, args.seed)
-                order[name] = None if text is None else saving.enter_context(packed(text, used, *shape))
-            if options.resume:
-                _check_order(root, order)
-            if write is not None:
-                run_files.write_folder(root / "tokenizer", write)
+        for name, folder, text in zip(("text", "validation_text"), folders, texts, strict=True):
+            shape = (options.sequence_length, folder, options.next_sentence, args.seed)
+            order[name] = None if text is None else saving.enter_context(packed(text, used, *shape))
+        if options.resume:
+            _check_order(root, order)
     state.wait_for_everyone()
     last = root / f"step-{args.max_steps}"
     if options.resume and (root / run_files.RESULTS).is_file():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,12 @@ def _count_words(lines: Iterator[str], tokenizer: Any) -> Counter[str]:
     return words
 
 
+@contextmanager
 def trained_tokenizer(
     source: Source, size: int, longest: int, folder: Path, compared: bool
-) -> tuple[BertTokenizer, Callable[[Path], None] | None]:
-    """The tokenizer in `folder`; for another size or text one that is trained on the text, with what writes it.
+) -> Iterator[BertTokenizer]:
+    """The tokenizer in `folder`. For another size or text one is trained, and saved to `folder` at the end of the
+    context, unless it ends by an error.
 
     Args:
         longest: tokens of an input.
@@ -98,13 +101,15 @@ def trained_tokenizer(
         raise ValueError(f"{folder}: holds no vocabulary of a pre-training, which would replace it; move it away")
     made_from = {"size": size, "text": source.key()}
     if compared or (record.is_file() and run_files.read_json(record) == made_from):
-        return BertTokenizer.from_pretrained(folder, trust_remote_code=False), None
+        yield BertTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return
     logger.warning(f"training a vocabulary of {size} entries")
     tokenizer = BertTokenizer(vocab=train_vocabulary(lambda: (row["text"] for row in read_rows(source)), size))
     tokenizer.model_max_length = longest
+    yield tokenizer
 
     def write(path: Path) -> None:
         tokenizer.save_pretrained(path)
         run_files.write_json(path / TRAINED_ON, made_from)
 
-    return tokenizer, write
+    run_files.write_folder(folder, write)
