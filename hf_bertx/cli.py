@@ -13,7 +13,6 @@ from .commands import (
     embed,
     mutate,
     predict,
-    pretrain,
     probe,
     publish,
     report,
@@ -23,7 +22,7 @@ from .commands import (
 )
 from .registry import run_command
 
-_VERBS = (tasks, data, train, pretrain, study, baseline, probe, report, analyse, predict, embed, mutate, publish)
+_VERBS = (tasks, data, train, study, baseline, probe, report, analyse, predict, embed, mutate, publish)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,21 +1,20 @@
-"""`bertx train`: one run, or several arms of it; the same as `train.py`."""
+"""`bertx train` and `bertx pretrain`: verbs whose options have a parser of their own."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from typing import Any
 
 
 def add(verbs: Any) -> None:
-    add_passthrough(verbs, "train", "fine-tune, test and save a model", _train)
-
-
-def add_passthrough(verbs: Any, name: str, about: str, act: Callable[[argparse.Namespace], None]) -> None:
-    """A verb that passes all its options on to a parser of its own; with another prefix character they are words."""
-    parser = verbs.add_parser(name, add_help=False, prefix_chars="\0", help=about)
-    parser.add_argument("arguments", nargs="*")
-    parser.set_defaults(act=act)
+    for name, about, act in (
+        ("train", "fine-tune, test and save a model", _train),
+        ("pretrain", "pre-train a masked-LM on text or sequences", _pretrain),
+    ):
+        # with another prefix character all options are words, which are passed on
+        parser = verbs.add_parser(name, add_help=False, prefix_chars="\0", help=about)
+        parser.add_argument("arguments", nargs="*")
+        parser.set_defaults(act=act)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -23,4 +22,16 @@ def _train(arguments: argparse.Namespace) -> None:
     from ..selection.command import train_command
 
     train_command(arguments.arguments)
+    end_process_group()
+
+
+def _pretrain(arguments: argparse.Namespace) -> None:
+    from ..pretraining.arguments import parse_pretraining
+    from ..pretraining.pretrain import pretrain
+    from ..processor import end_process_group, quiet_loading, use_processor
+
+    quiet_loading()
+    options, args = parse_pretraining(arguments.arguments)
+    use_processor(options.threads, args.use_cpu)
+    print(f"wrote {pretrain(options, args)}")
     end_process_group()
