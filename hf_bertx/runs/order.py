@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from .. import __version__, run_files
 from ..backbones import weights_revision
+from ..data.own_options import USER_DATA_OPTIONS
 from ..data.task_data import TaskData
 from .arguments import ResolvedRun
 from .options import RunArguments
@@ -36,12 +37,10 @@ HYPERPARAMETERS = (
 _ELSEWHERE = frozenset(
     """
     task data_dir split fraction max_eval_items kmer window overlap arm backbone protocol
-    attention_dropout standardize_targets train_file validation_file test_file discipline problem sequence_column
-    second_sequence_column label_column id_column group_column label_pattern labels_file skip_unreadable metric
-    precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device threads variant plan resume license
-    class_weights restarts baselines probe_items quick find_learning_rate similarity_threshold folds
+    attention_dropout standardize_targets precision global_batch_size optimizer stop_at_loss shortcuts rows_on_device
+    threads variant plan resume class_weights restarts baselines probe_items quick find_learning_rate folds
     """.split()
-)
+) | {*USER_DATA_OPTIONS}
 _PACKAGES = ("torch", "transformers", "datasets", "accelerate", "tokenizers", "numpy")
 
 
