@@ -20,14 +20,10 @@ class FileServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: FileServer
 
-    def do_HEAD(self) -> None:
-        self.do_GET()
-
     def do_GET(self) -> None:
         name = self.path.removeprefix("/")
         start = int((self.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        if self.command == "GET":
-            self.server.asked.append((name, start))
+        self.server.asked.append((name, start))
         if name not in self.server.files:
             self.send_error(404)
             return
@@ -35,8 +31,6 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        if self.command == "HEAD":
-            return
         if self.server.cuts:
             self.server.cuts -= 1
             content = content[: len(content) // 2]

@@ -207,13 +207,6 @@ class _Handler(BaseHTTPRequestHandler):
         if self.done_reading:
             return b""
         self.done_reading = True
-        if "chunked" in self.headers.get("Transfer-Encoding", ""):
-            pieces = []
-            while size := int(self.rfile.readline().split(b";")[0], 16):
-                pieces.append(self.rfile.read(size))
-                self.rfile.readline()
-            self.rfile.readline()
-            return b"".join(pieces)
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def json(self) -> Any:
