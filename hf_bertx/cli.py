@@ -1,4 +1,4 @@
-"""The `bertx` command: thin, one module of `commands` a verb. Imports no torch."""
+"""The `bertx` command: thin, its verbs are modules of `commands`. Imports no torch."""
 
 from __future__ import annotations
 

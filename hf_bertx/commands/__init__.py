@@ -1,1 +1,1 @@
-"""The verbs of the `bertx` command, one module each: `add` declares the arguments, the rest runs the verb."""
+"""The verbs of the `bertx` command: in each module `add` declares their arguments, the rest runs them."""
