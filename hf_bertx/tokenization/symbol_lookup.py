@@ -1,12 +1,14 @@
-"""Symbols of many sequences -> codes: letters by one table look-up for all of them, words and k-mers one by one."""
+"""Symbols of many sequences -> codes: letters and k-mers of all sequences at once, words one by one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 
 from ..disciplines import SEPARATORS, Discipline, case_variants, fold
+from .batch_layout import spans
 
 _WHITE_SPACE = "".join(c for c in map(chr, range(0x3001)) if c.isspace() and c not in SEPARATORS)
 
@@ -37,7 +39,7 @@ class SymbolLookup:
     def __init__(self, discipline: Discipline, code_type: np.dtype) -> None:
         self.discipline, self._code_type = discipline, code_type
         self._no_code = np.iinfo(code_type).max
-        self._table = None if discipline.separator or discipline.k > 1 else self._make_letter_table()
+        self._table = None if discipline.separator else self._make_letter_table()
         key = fold if discipline.ignore_case else str
         self._known = {key(symbol): code for code, symbol in enumerate(discipline.symbols)}
 
@@ -60,9 +62,12 @@ class SymbolLookup:
             UnknownSymbolError: a text holds a symbol outside the alphabet.
         """
         texts = [text.strip(_WHITE_SPACE) for text in texts]
-        return self._by_symbol(texts) if self._table is None else self._by_letter(texts, self._table)
+        if self._table is None:
+            return self._of_words(texts)
+        letters, lengths = self._of_letters(texts, self._table)
+        return (letters, lengths) if self.discipline.k == 1 else self._of_kmers(letters, lengths)
 
-    def _by_letter(self, texts: Sequence[str], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _of_letters(self, texts: Sequence[str], table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         joined = "".join(texts)
         if joined.isascii():
             points = np.frombuffer(joined.encode("ascii"), dtype=np.uint8)
@@ -77,21 +82,38 @@ class SymbolLookup:
             raise self._unknown(joined[at], row, at - int(lengths[:row].sum()))
         return codes, lengths
 
-    def _by_symbol(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Words and k-mers, which are looked up one by one."""
+    def _of_kmers(self, letters: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The same for k-mers, out of the places of letters among the letters; see [`Discipline.split`]."""
+        k, plain, ends = self.discipline.k, len(self.discipline.plain_letters), np.cumsum(lengths)
+        others = np.flatnonzero(letters >= plain)
+        # a run of plain letters ends with its text or before another letter, which is a run of its own
+        edges = np.unique(np.concatenate([[0], ends, others, others + 1]))
+        kmers, left = np.divmod(np.diff(edges), k)
+        symbols = np.cumsum(kmers + left)  # up to the end of each run
+        alone = spans(edges[1:] - left, left)  # letters that stay letters
+        in_kmer: np.ndarray = np.ones(len(letters), dtype=bool)
+        in_kmer[alone] = False
+        is_kmer: np.ndarray = np.ones(symbols.max(initial=0), dtype=bool)
+        is_kmer[spans(symbols - left, left)] = False
+        numbers: np.ndarray = np.zeros(kmers.sum(), dtype=np.int32)
+        for digits in letters[in_kmer].reshape(-1, k).T:
+            numbers = numbers * plain + digits
+        codes: np.ndarray = np.empty(len(is_kmer), dtype=self._code_type)
+        codes[is_kmer], codes[~is_kmer] = numbers, letters[alone].astype(np.int32) + plain**k
+        return codes, np.diff(np.append(0, symbols)[np.searchsorted(edges, ends)], prepend=0)
+
+    def _of_words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         discipline, known = self.discipline, self._known
-        codes: list[np.ndarray] = [np.empty(0, dtype=self._code_type)]
-        for row, text in enumerate(texts):
-            symbols = discipline.split(fold(text) if discipline.ignore_case else text)
-            try:
-                codes.append(np.fromiter(map(known.__getitem__, symbols), self._code_type, len(symbols)))
-            except KeyError:
-                at = next(at for at, symbol in enumerate(symbols) if symbol not in known)
-                if discipline.separator:
-                    raise self._unknown(symbols[at], row, at) from None
-                at = sum(map(len, symbols[:at]))  # a letter
-                raise self._unknown(text[at], row, at) from None
-        return np.concatenate(codes), np.array([len(each) for each in codes[1:]], dtype=np.int64)
+        rows = [discipline.split(fold(text) if discipline.ignore_case else text) for text in texts]
+        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
+        words = chain.from_iterable(rows)
+        try:
+            return np.fromiter(map(known.__getitem__, words), self._code_type, int(lengths.sum())), lengths
+        except KeyError:
+            row, at = next(
+                (row, at) for row, each in enumerate(rows) for at, word in enumerate(each) if word not in known
+            )
+            raise self._unknown(rows[row][at], row, at) from None
 
     def _unknown(self, symbol: str, row: int, position: int) -> UnknownSymbolError:
         which, allowed = f"symbol {symbol!r} at position {position + 1}", f"alphabet: {self.discipline.alphabet()}"
