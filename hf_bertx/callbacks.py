@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
@@ -17,6 +16,11 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from . import run_files
 from .processor import TimeLimitReached
 from .runs import checkpoints as run_checkpoints
+
+
+def _wait_for_all(args: TrainingArguments) -> None:
+    if args.world_size > 1:
+        torch.distributed.barrier()
 
 
 class RunRecordCallback(TrainerCallback):
@@ -61,7 +65,7 @@ class RunRecordCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         checkpoint = Path(args.output_dir or ".") / f"checkpoint-{state.global_step}"
-        PartialState().wait_for_everyone()  # each process writes the state of its random generators
+        _wait_for_all(args)  # each process writes the state of its random generators
         if state.is_world_process_zero and checkpoint.is_dir():
             run_checkpoints.mark_complete(checkpoint, state.global_step)
 
@@ -110,7 +114,7 @@ class TimeLimitCallback(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if self._over:
-            PartialState().wait_for_everyone()  # the end of one process ends the others, which may still write
+            _wait_for_all(args)  # the end of one process ends the others, which may still write
             raise TimeLimitReached(f"the time limit was reached at step {state.global_step}")
 
 
