@@ -154,9 +154,6 @@ class RunArguments:
     optimizer: str | None = HfArg(
         default=None, help=f"Instead of --optim, one of those the paper searched: {', '.join(OPTIMIZERS)}."
     )
-    head_learning_rate: float | None = HfArg(
-        default=None, help="Learning rate of the layers outside the encoder and of its pooler. By default that of all."
-    )
     class_weights: str | None = HfArg(
         default=None, help="balanced: all classes weigh the same in the loss, however many items each has."
     )

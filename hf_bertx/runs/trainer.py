@@ -29,7 +29,6 @@ class RunTrainer(Trainer):
     """
 
     _tokens: Any = 0
-    head_learning_rate: float | None = None
     make_model: Callable[[], Any]  # builds the model as it was before training
     rows_on: torch.device  # device of the rows for training and prediction
 
@@ -62,20 +61,6 @@ class RunTrainer(Trainer):
                 return checkpoint, True
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return checkpoint, False
-
-    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
-        """The stock optimizer. The head has groups of its own if it has a learning rate of its own."""
-        made = super().create_optimizer(model)
-        if self.head_learning_rate is None:
-            return made
-        whole = self.accelerator.unwrap_model(self.model if model is None else model)
-        prefix = f"{whole.base_model_prefix}."
-        head = {id(p) for name, p in whole.named_parameters() if not name.startswith(prefix) or ".pooler." in name}
-        for group in list(made.param_groups):
-            apart = [p for p in group["params"] if id(p) in head]
-            group["params"] = [p for p in group["params"] if id(p) not in head]
-            made.add_param_group({**group, "params": apart, "lr": self.head_learning_rate})
-        return made
 
     def take_up(self, checkpoint: Path) -> None:
         """Loads a checkpoint of the end of training: selected weights, state and callbacks' states."""

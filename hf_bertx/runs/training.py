@@ -96,7 +96,6 @@ def build_trainer(
         if getattr(callback, "logging_dir", "") is None:  # else they are deleted with the checkpoints
             callback.logging_dir = str(folder / run_files.TRACKER)
     trainer.make_model, trainer.rows_on = make_model, rows_on
-    trainer.head_learning_rate = spec.options.head_learning_rate
     return trainer
 
 

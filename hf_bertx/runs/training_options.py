@@ -68,10 +68,7 @@ _RANGES: dict[str, tuple[str, Callable[[float], bool]]] = {
     "seed": (f"0 to {2**32 - 1}", lambda number: 0 <= number < 2**32),
 }
 for _range, _names in (
-    (
-        _POSITIVE,
-        "learning_rate head_learning_rate num_train_epochs neftune_noise_alpha torch_empty_cache_steps stop_at_loss",
-    ),
+    (_POSITIVE, "learning_rate num_train_epochs neftune_noise_alpha torch_empty_cache_steps stop_at_loss"),
     (_NOT_NEGATIVE, "warmup_steps weight_decay max_grad_norm adam_epsilon eval_delay dataloader_num_workers"),
     (_BELOW_ONE, "adam_beta1 adam_beta2 label_smoothing_factor attention_dropout dropout"),
     (_SHARE, "fraction similarity_threshold variance"),

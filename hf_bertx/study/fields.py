@@ -12,10 +12,10 @@ from ..tasks import built_folder
 # Arguments of train.py that a study may override: those that a run records, or that do not affect results.
 OVERRIDES = (
     "adam_beta1 adam_beta2 adam_epsilon attention_dropout class_weights data_seed eval_steps "
-    "global_batch_size gradient_checkpointing head_learning_rate label_smoothing_factor learning_rate "
-    "logging_steps lr_scheduler_type max_eval_items max_grad_norm max_steps num_train_epochs optim optimizer "
-    "per_device_eval_batch_size per_device_train_batch_size precision report_to restarts rows_on_device "
-    "shortcuts standardize_targets stop_at_loss train_sampling_strategy warmup_steps weight_decay"
+    "global_batch_size gradient_checkpointing label_smoothing_factor learning_rate logging_steps lr_scheduler_type "
+    "max_eval_items max_grad_norm max_steps num_train_epochs optim optimizer per_device_eval_batch_size "
+    "per_device_train_batch_size precision report_to restarts rows_on_device shortcuts standardize_targets "
+    "stop_at_loss train_sampling_strategy warmup_steps weight_decay"
 ).split()
 
 
