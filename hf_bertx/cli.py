@@ -1,4 +1,4 @@
-"""The `bertx` command: thin, its verbs are modules of `commands`. Imports no torch."""
+"""The `bertx` command. Its verbs are declared in the modules of `commands`. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The verbs of the `bertx` command: in each module `add` declares their arguments, the rest runs them."""
+"""The verbs of the `bertx` command: `add` of each module declares arguments, the rest runs the verb."""

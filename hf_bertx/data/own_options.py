@@ -1,10 +1,10 @@
 """The options that describe a user's own data, the same for every command. Imports nothing, so that help is fast."""
 
-# The name of each option, and what `--help` says of it.
+# The name of each option, and what `--help` says of it; argparse prints %% as %.
 USER_DATA_OPTIONS: dict[str, str] = {
     "train_file": "A .fasta, .csv, .tsv, .jsonl or .parquet file, or a folder of MIDI files.",
     "validation_file": "Choose the best weights on this file. By default on items of the training file: 200 of them "
-    "or a twentieth, whichever is more; of a small file 15 in 100.",
+    "or 5%%, whichever is more; 15%% of a small file.",
     "test_file": "Test on this file. By default on items of the training file, as many.",
     "discipline": "What the file holds: dna, protein, music or text.",
     "problem": "classification, regression, or multi_label: several labels an item, divided by `;`. By default labels "

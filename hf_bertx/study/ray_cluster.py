@@ -38,7 +38,7 @@ def execute_on_ray(
             ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
-    resources = ray.cluster_resources()
+    resources = ray.cluster_resources()  # without what the cluster has none of
     gpus = 1 if resources.get("GPU", 0) >= 1 else 0
     cores = min(context.threads or 1, resources.get("CPU", math.inf))  # a run that asks for more would never start
     context = replace(context, root=context.root.resolve(), data=context.data and context.data.resolve())

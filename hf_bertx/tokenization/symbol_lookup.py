@@ -99,7 +99,8 @@ class SymbolLookup:
         for digits in letters[in_kmer].reshape(-1, k).T:
             numbers = numbers * plain + digits
         codes: np.ndarray = np.empty(len(is_kmer), dtype=self._code_type)
-        codes[is_kmer], codes[~is_kmer] = numbers, letters[alone].astype(np.int32) + plain**k
+        codes[is_kmer] = numbers
+        codes[~is_kmer] = letters[alone].astype(np.int32) + plain**k  # letters come after all k-mers
         return codes, np.diff(np.append(0, symbols)[np.searchsorted(edges, ends)], prepend=0)
 
     def _of_words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
