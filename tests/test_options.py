@@ -65,7 +65,7 @@ ORDERS: dict[str, tuple[str, str]] = {
         "--task {built} --backbone {tiny} --arm bert --items 20 --runs {out}",
         "--task {missing}; --data_dir {missing}; --split nonsense; --arm re_emb; --backbone {missing}; --items 30; "
         "--seed 1; --kmer 2; --window 5; --window 5 || --overlap 2; --class_weights balanced; --layers 1; "
-        "--permute_labels; --save_model; --max_test_items 2; --plan {csv}; "
+        "--permute_labels; --save_model; --save_model || --calibrate; --max_test_items 2; --plan {csv}; "
         "--runs {out}/below; --cache {out}/cache",
     ),
     "bertx study": ("{study} --runs {out} --dry_run", "--from_archive {missing}"),

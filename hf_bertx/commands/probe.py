@@ -38,6 +38,9 @@ def add(verbs: Any) -> None:
     )
     parser.add_argument("--permute_labels", action="store_true", help="shuffle the labels: the score has to be chance")
     parser.add_argument("--save_model", action="store_true", help="save the probe as a stock classifier")
+    parser.add_argument(
+        "--calibrate", action="store_true", help="divide the saved head by the temperature that fits validation"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: all cores)")
     parser.add_argument(
         "--max_test_items",
@@ -67,7 +70,7 @@ def _probe(arguments: argparse.Namespace) -> None:
     check_values({"max_test_items": arguments.max_test_items})
     quiet_loading()
     plan = None if arguments.plan is None else hashlib.sha256(arguments.plan.read_bytes()).hexdigest()
-    names = "task backbone split layers permute_labels save_model kmer window overlap class_weights".split()
+    names = "task backbone split layers permute_labels save_model calibrate kmer window overlap class_weights".split()
     named = {name: getattr(arguments, name) for name in names}
     named |= {"max_eval_items": arguments.max_test_items, "plan": plan}
     requested = itertools.product(arguments.seed, arguments.arm, arguments.items)

@@ -148,14 +148,17 @@ class EncodedRows:
         owners: np.ndarray = np.repeat(np.arange(len(places)), list(map(len, windows)))
         return EncodedRows(self.rows.select(places), self.labels[places], self.features[read], self.cut[read], owners)
 
-    def pooled(self, layer: int, pooling: str, eps: float) -> np.ndarray:
-        """The features of each row, the mean of its windows', of shape `(rows, hidden)`."""
+    def states(self, layer: int, pooling: str, eps: float) -> np.ndarray:
+        """The features of each window, of shape `(windows, hidden)`."""
         assert self.features is not None
         states = self.features[:, layer]
         if pooling == OF_A_MODEL:
-            states = pooled(states[:, 0], states[:, 1], eps)
-        else:
-            states = states[:, POOLINGS.index(pooling)]
+            return pooled(states[:, 0], states[:, 1], eps)
+        return states[:, POOLINGS.index(pooling)]
+
+    def pooled(self, layer: int, pooling: str, eps: float) -> np.ndarray:
+        """The features of each row, the mean of its windows', of shape `(rows, hidden)`."""
+        states = self.states(layer, pooling, eps)
         if len(self.owners) == len(self.rows):
             return states
         return metrics.mean_answers(states, self.owners, regression=True)

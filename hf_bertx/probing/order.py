@@ -33,6 +33,7 @@ def probe_order(spec: RunSpec, task: Task, arm: Arm, data: TaskData, number: int
     if POOL < number < available:
         chosen["filled_by_seed"] = True  # older runs of these sizes drew the same items for every seed
     chosen |= {} if requested["class_weights"] is None else {"class_weights": requested["class_weights"]}
+    chosen |= {"calibrate": True} if requested["calibrate"] else {}
     head = {"name": "ridge", "alphas": list(ALPHAS), "poolings": list(poolings(spec)), "version": VERSION}
     rare = {"kmer": spec.kmer, "window": spec.window, "overlap": spec.window and (spec.overlap or 0)}
     backbone = resolve_backbone(spec.backbone)

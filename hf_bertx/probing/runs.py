@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from datasets import Dataset
 from transformers import AutoConfig
 
 from .. import metrics, run_files
@@ -21,6 +22,7 @@ from ..data.task_data import TaskData, load_task_data
 from ..disciplines import get_discipline
 from ..prediction.inference import SequenceClassifier
 from ..runs.arguments import windows_of
+from ..runs.calibration import check_calibration, divide_head, fit_temperature
 from ..runs.model import write_model
 from ..runs.option_checks import check_class_weights
 from ..runs.order import machine, skip_finished, versions
@@ -31,6 +33,7 @@ from ..runs.writer import RunWriter
 from ..tasks import Task, get_task, rows_folder
 from .draws import count, draw, parts
 from .encoder import EncodedRows, FrozenEncoder, encoded, frozen_encoder
+from .features import OF_A_MODEL
 from .heads import Head, fit_head
 from .order import poolings, probe_order
 from .pooling_layer import add_pooling_layer, check_poolable, set_head
@@ -42,6 +45,7 @@ class _Fitted:
     tried: list[dict[str, Any]]
     head: Head
     logits: dict[str, np.ndarray]
+    calibration: dict[str, Any] | None = None
 
 
 def run_probes(
@@ -78,7 +82,7 @@ def run_probes(
     requested = spec.hyperparameters()
     train, selection, test = parts(data, task, requested["max_eval_items"])
     folders = [each.folder(root) for each in specs]
-    todo = _unfinished(specs, task, arm, data, len(train), root)
+    todo = _unfinished(specs, task, arm, data, (len(train), len(selection)), root)
     if not todo:
         return folders
     data.log_summary()
@@ -101,7 +105,7 @@ def run_probes(
             RunWriter(folder).order(order, versions(), machine())
             fitted = _fit(spec, task, learned, evaluated, layers, encoder.model.config)
             if requested["save_model"]:
-                fitted = replace(fitted, logits=_save(encoder, fitted, folder, evaluated, threads))
+                fitted = _save(encoder, fitted, folder, evaluated, threads, requested["calibrate"])
             _write(folder, task, data, learned, evaluated, fitted, encoder, time.perf_counter() - started)
     return folders
 
@@ -112,6 +116,8 @@ def _checked(spec: RunSpec, threads: int | None) -> tuple[Task, Arm]:
     arm.check_fits(task.name, task.discipline)
     requested = spec.hyperparameters()
     check_class_weights(requested["class_weights"], task)
+    if requested["calibrate"] and not requested["save_model"]:
+        raise ValueError("--calibrate has no effect without --save_model")
     if requested["save_model"]:
         check_poolable(load(resolve_backbone(spec.backbone), AutoConfig.from_pretrained).model_type)
     if spec.kmer is not None:
@@ -120,14 +126,19 @@ def _checked(spec: RunSpec, threads: int | None) -> tuple[Task, Arm]:
 
 
 def _unfinished(
-    specs: Sequence[RunSpec], task: Task, arm: Arm, data: TaskData, available: int, root: Path
+    specs: Sequence[RunSpec], task: Task, arm: Arm, data: TaskData, items: tuple[int, int], root: Path
 ) -> list[tuple[int, Path, dict[str, Any]]]:
     """Number of training items, folder and order of each run that is not finished.
 
+    Args:
+        items: how many there are to train on, and to select on.
+
     Raises:
-        ValueError: a folder holds another run, or a finished run's files are damaged.
+        ValueError: a folder holds another run, a finished run's files are damaged, or a run cannot be calibrated.
     """
-    todo = []
+    (available, selected), todo = items, []
+    if specs[0].hyperparameters()["calibrate"]:
+        check_calibration(task, selected)
     for spec in specs:
         number, folder = count(spec.hyperparameters()["items"], available, spec.task), spec.folder(root)
         order = probe_order(spec, task, arm, data, number, available)
@@ -179,24 +190,45 @@ def _fit(
 
 
 def _save(
-    encoder: FrozenEncoder, fitted: _Fitted, folder: Path, evaluated: dict[str, EncodedRows], threads: int | None
-) -> dict[str, np.ndarray]:
-    """Saves the probe as a model.
-
-    Returns:
-        The model's own answers, as `bertx predict` gives them: features of a probe are rounded to float16.
+    encoder: FrozenEncoder,
+    fitted: _Fitted,
+    folder: Path,
+    evaluated: dict[str, EncodedRows],
+    threads: int | None,
+    calibrated: bool,
+) -> _Fitted:
+    """Saves the probe as a model, whose own answers, as `bertx predict` gives them, take the place of the probe's:
+    features of a probe are rounded to float16.
     """
-    model = set_head(add_pooling_layer(encoder.model, fitted.chosen["layer"]), fitted.head)
-    write_model(folder / run_files.MODEL, model, encoder.tokenizer)
-    classifier = SequenceClassifier.from_pretrained(folder, threads=threads)
-    answers = {}
-    for name, part in evaluated.items():
-        rows = part.rows
-        second = rows["second_sequence"][:] if "second_sequence" in rows.column_names else [None] * len(rows)
-        columns = zip(rows["id"][:], rows["sequence"][:], second, strict=True)
-        records = (InputRecord(str(key), sequence, f"{name}, id {key}", other) for key, sequence, other in columns)
-        answers[name] = np.concatenate([chunk.logits for chunk in classifier.predict(records)])
-    return answers
+    layer = fitted.chosen["layer"]
+    model = set_head(add_pooling_layer(encoder.model, layer), fitted.head)
+
+    def answers() -> dict[str, np.ndarray]:
+        write_model(folder / run_files.MODEL, model, encoder.tokenizer)
+        classifier = SequenceClassifier.from_pretrained(folder, threads=threads)
+        return {name: _answers(classifier, name, part.rows) for name, part in evaluated.items()}
+
+    logits = answers()
+    if not calibrated:
+        return replace(fitted, logits=logits)
+    selected = evaluated["validation"]
+    of_windows = fitted.head(selected.states(layer, OF_A_MODEL, model.config.layer_norm_eps))
+    temperature = fit_temperature(of_windows, selected.labels, selected.owners)
+    divide_head(model, temperature)
+    scaled = answers()
+    before, after = (
+        {name: metrics.calibration(each[name], part.labels).error for name, part in evaluated.items()}
+        for each in (logits, scaled)
+    )
+    calibration = {"temperature": temperature, "before": before, "after": after}
+    return replace(fitted, logits=scaled, calibration=calibration)
+
+
+def _answers(classifier: SequenceClassifier, name: str, rows: Dataset) -> np.ndarray:
+    second = rows["second_sequence"][:] if "second_sequence" in rows.column_names else [None] * len(rows)
+    columns = zip(rows["id"][:], rows["sequence"][:], second, strict=True)
+    records = (InputRecord(str(key), sequence, f"{name}, id {key}", other) for key, sequence, other in columns)
+    return np.concatenate([chunk.logits for chunk in classifier.predict(records)])
 
 
 def _write(
@@ -226,6 +258,7 @@ def _write(
         "understood": data.understood(),
         "cut": cut,
         **({} if encoder.windows is None else {"split": split}),
+        **({} if fitted.calibration is None else {"calibration": fitted.calibration}),
         "train_items": len(learned.rows),
         "train_rows": hashlib.sha256("\n".join(map(str, learned.rows["id"][:])).encode()).hexdigest(),
         "evaluated_items": {named[name]: len(part.rows) for name, part in evaluated.items()},

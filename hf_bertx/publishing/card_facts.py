@@ -235,7 +235,7 @@ def metadata(run: Run, name: str, adapter: bool) -> ModelCardData:
 
 def facts(run: Run) -> dict[str, Any]:
     """The values of a model card's template."""
-    s, task, results = run.specification, run.task, run.results or {}
+    s, task = run.specification, run.task
     arm = ARMS[s["arm"]]
     return {
         **encoder_facts(run),
@@ -247,7 +247,6 @@ def facts(run: Run) -> dict[str, Any]:
         "rows": score_rows(run),
         "seeds": [each.specification["seed"] for each in run.seeds()],
         "epoch_losses": [round(loss, 3) for loss in run.epoch_losses()],
-        "calibration": results.get("calibration"),
     }
 
 
@@ -262,6 +261,7 @@ def encoder_facts(run: Run) -> dict[str, Any]:
         "backbone_name": backbone_name(run.order),
         "examples": examples(run.task),
         "longest": _tokenizer_config(run.folder)["model_max_length"],
+        "calibration": (run.results or {}).get("calibration"),
         "leaks": run.order["data_leaks"],
         "token_map": token_map(run.folder, run.task),
     }

@@ -10,6 +10,7 @@ import torch
 from .. import metrics
 from ..data.task_data import TaskData
 from ..modeling_discipline import last_linear
+from ..tasks import Task
 from .arguments import ResolvedRun
 from .option_checks import check_has_classes
 from .trainer import RunTrainer
@@ -19,13 +20,8 @@ FEWEST_ITEMS = 20  # of validation; with fewer the temperature is too noisy
 _BOUNDS = (0.1, 10.0)
 
 
-def check_calibration(spec: ResolvedRun, data: TaskData) -> None:
-    """Raises:
-    ValueError: the run is to be calibrated and has no classes, or too few items to fit the temperature on.
-    """
-    if not spec.options.calibrate:
-        return
-    task, items = spec.task, len(data.splits["validation"])
+def check_calibration(task: Task, items: int) -> None:
+    """Raises a ValueError for a task without classes, or with too few validation items to fit the temperature on."""
     check_has_classes("calibrate", task)
     if task.test_split == "validation":
         raise ValueError(f"--calibrate needs validation items, and task {task.name} is tested on them")
@@ -70,11 +66,13 @@ def calibrate(trainer: RunTrainer, spec: ResolvedRun, data: TaskData) -> dict[st
         errors[name] = metrics.calibration(answers, labels).error
         if name == "validation":
             temperature = fit_temperature(output.predictions, labels, rows.owners)
-    model = trainer.accelerator.unwrap_model(trainer.model)
-    layer = last_linear(model)
-    with torch.no_grad():
-        layer.weight.div_(temperature)
-        if layer.bias is not None:
-            layer.bias.div_(temperature)
-    model.config.calibration_temperature = round(temperature, 6)
+    divide_head(trainer.accelerator.unwrap_model(trainer.model), temperature)
     return {"temperature": temperature, "before": errors}
+
+
+@torch.no_grad()
+def divide_head(model: Any, temperature: float) -> None:
+    """Divides the output layer of a model by a temperature, in place; its config records it."""
+    for parameter in last_linear(model).parameters():
+        parameter.div_(temperature)
+    model.config.calibration_temperature = round(temperature, 6)

@@ -29,8 +29,8 @@ def check_user_data(run: RunArguments, given: set[str]) -> None:
 # Options that `--quick` uses. It fits baselines and a probe, and trains nothing.
 _QUICK = frozenset(
     """
-    task data_dir split fraction max_eval_items kmer window overlap class_weights arm backbone protocol baselines
-    probe_items quick threads plan output_dir seed use_cpu disable_tqdm log_level push_to_hub hub_model_id
+    task data_dir split fraction max_eval_items kmer window overlap class_weights calibrate arm backbone protocol
+    baselines probe_items quick threads plan output_dir seed use_cpu disable_tqdm log_level push_to_hub hub_model_id
     hub_private_repo hub_revision hub_strategy hub_token
     """.split()
 ) | {*USER_DATA_OPTIONS}

@@ -50,6 +50,7 @@ _OF_A_PROBE: dict[str, Any] = {
     "save_model": False,
     "max_eval_items": MAX_TEST_ITEMS,
     "class_weights": None,
+    "calibrate": False,
 }
 # Hyperparameters that a run's record omits if they have these values.
 LEFT_OUT: dict[str, Any] = {"class_weights": None, "restarts": 0, "optim_target_modules": None, "calibrate": False}
@@ -118,6 +119,7 @@ class RunSpec:
         save_model: bool = False,
         max_eval_items: int = MAX_TEST_ITEMS,
         class_weights: str | None = None,
+        calibrate: bool = False,
         **fields: Any,
     ) -> RunSpec:
         """A probe: frozen features of each layer and a closed-form head. The tuning of its arm is not used.
@@ -131,6 +133,7 @@ class RunSpec:
                 model that plain transformers loads, with the probe's logits.
             max_eval_items: larger test sets are drawn down to as many items, the same for every probe.
             class_weights: `balanced` lets each class weigh alike in the fit.
+            calibrate: the saved model's head is divided by the temperature that fits validation.
             **fields: `plan`, `kmer`, `window` and `overlap`, as for a training.
 
         Raises:
@@ -144,9 +147,10 @@ class RunSpec:
             "save_model": save_model,
             "max_eval_items": max_eval_items,
             "class_weights": class_weights,
+            "calibrate": calibrate,
         }
         chosen = {name: value for name, value in options.items() if value != _OF_A_PROBE[name]}
-        variant = f"items={items}" + "-permuted" * permute_labels + "-model" * save_model
+        variant = f"items={items}" + "-permuted" * permute_labels + "-model" * save_model + "-calibrated" * calibrate
         variant += f"-{class_weights}" if class_weights else ""
         variant += "" if layers is None else "-layers=" + "+".join(map(str, layers))
         return cls(task, arm, backbone, PROBE, split, seed, 1.0, variant, {"items": items, **chosen}, **fields)

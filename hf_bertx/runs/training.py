@@ -145,7 +145,8 @@ def run(
     state = PartialState()
     with state.main_process_first():
         data = _limited(load_task_data(spec.task, spec.split, spec.data_dir, build_task), spec.options.max_eval_items)
-    check_calibration(spec, data)
+    if spec.options.calibrate:
+        check_calibration(spec.task, len(data.splits["validation"]))
     set_schedule(args, spec, count_rows(subset(data.splits["train"], spec.fraction, spec.seed), spec))
     if spec.options.resume and skip_finished(folder, run_order(spec, args, data), OF_A_TRAINING):
         with suppress(OSError), run_files.locked(folder):  # locked by another process, or a read-only disk

@@ -70,6 +70,7 @@ def fit_probe(plan: ResolvedRun, root: Path, items: int | str) -> Candidate:
         max_eval_items=plan.options.max_eval_items or len(data.splits["test"]),
         save_model=True,
         class_weights=plan.options.class_weights,
+        calibrate=plan.options.calibrate,
         kmer=plan.kmer,
         window=windows and windows.symbols,
         overlap=windows and windows.overlap,

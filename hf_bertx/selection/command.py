@@ -98,7 +98,8 @@ def _first_look(
     if not PartialState().is_main_process:
         return []
     data = load_task_data(plan.task, plan.split, plan.data_dir)
-    check_calibration(plan, data)  # before fitting, which takes minutes
+    if plan.options.calibrate:  # before fitting, which takes minutes
+        check_calibration(plan.task, len(data.splits["validation"]))
     data.log_summary(print_line)
     print_line(f"First, what takes seconds to minutes ({plan.task.metric} on validation):")
     candidates: list[Candidate] = []

@@ -24,7 +24,7 @@ from hf_bertx import run_files
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import user_task
 from hf_bertx.disciplines import DNA
-from hf_bertx.metrics import balanced_weights
+from hf_bertx.metrics import balanced_weights, calibration
 from hf_bertx.modeling_discipline import BertForDisciplineClassification
 from hf_bertx.performance import speed_up_prediction
 from hf_bertx.probing.draws import draw
@@ -325,6 +325,34 @@ def test_a_saved_probe_is_a_stock_model_with_its_logits(tiny_backbone: Path, tmp
     assert main(["predict", str(run.folder), str(records), "--output", str(output)]) == 0
     answered = [line.split(",")[1] for line in output.read_text().splitlines()[1:]]
     assert answered == [model.config.id2label[int(i)] for i in logits.argmax(1)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"window": 25, "overlap": 5}])
+def test_a_calibrated_probe_differs_by_its_temperature_alone(
+    fields: dict[str, int], tiny_backbone: Path, tmp_path: Path
+) -> None:
+    plain, made = (
+        probe(tiny_backbone, tmp_path, items=500, save_model=True, calibrate=calibrate, **fields)
+        for calibrate in (False, True)
+    )
+    assert made.folder.name == plain.folder.name + "-calibrated"
+    found = made.results["calibration"]
+    config = json.loads((made.model_dir / "config.json").read_text())
+    assert config["calibration_temperature"] == pytest.approx(found["temperature"], abs=1e-6)
+    assert found["temperature"] < 0.9  # targets of -1 and 1 leave ridge regression too little sure
+    for split in ("validation", "test"):
+        raw, scaled = plain.predictions(split), made.predictions(split)
+        if not fields:
+            np.testing.assert_allclose(raw.logits / found["temperature"], scaled.logits, atol=5e-4)
+        for key, each in (("before", raw), ("after", scaled)):
+            assert calibration(each.logits, each.labels).error == pytest.approx(found[key][split], abs=1e-6)
+        assert found["after"][split] < found["before"][split]
+    assert "Calibrated: after training the head was divided by" in model_card(made.folder)
+
+
+def test_a_probe_without_a_model_is_not_calibrated(tiny_backbone: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="--calibrate has no effect without --save_model"):
+        probe(tiny_backbone, tmp_path, calibrate=True)
 
 
 def test_a_probe_reads_windows_and_weighs_classes(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -97,6 +97,8 @@ def test_quick_saves_the_probe_as_an_ordinary_model(fasta: Path, tiny_backbone: 
     assert np.abs(logits - predictions.logits).max() < 2e-3
     card = (run.model_dir / "README.md").read_text()
     assert "A probe: the embeddings and the lower " in card or "A probe: the embeddings alone of" in card
+    calibrated, _ = order(fasta, tiny_backbone, tmp_path / "runs", "--quick", "--baselines", "none", "--calibrate")
+    assert Run.open_finished(calibrated).results["calibration"]["temperature"] < 1
     assert "config: paper" not in card  # data of one's own are no configuration of a data set on the Hub
     assert "bertx predict" in lines[-1]
     measured = {"file": "onnx/model.onnx", "inputs": ["input_ids"], "opset": 18, "sequences": 8, "longest": 60}
