@@ -10,7 +10,7 @@ import numpy as np
 
 from ..runs.spec import LEFT_OUT
 from . import statistics
-from .cells import Cell
+from .cells import Cell, lowest_score
 from .formatting import arm_rank, grouped
 from .make_cells import flat_specification
 from .statistics import Comparison
@@ -144,4 +144,4 @@ def _compare(first: Cell, second: Cell) -> Comparison:
     one, other = np.array(first.scores)[taken[0]], np.array(second.scores)[taken[1]]
     resampled = first.resampled[:, taken[0]], second.resampled[:, taken[1]]
     items, over = statistics.drawn_from(len(first.truth), first.groups)
-    return statistics.compare(one, other, *resampled, items, paired, over)
+    return statistics.compare(one, other, *resampled, items, paired, over, lowest_score(first.task))

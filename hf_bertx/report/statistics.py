@@ -116,6 +116,7 @@ def compare(
     items: int,
     paired_seeds: bool,
     over: str = "test items",
+    lowest: float = -1.0,
 ) -> Comparison:
     """The multibootstrap's comparison of two arms on the same test items, over these and over seeds.
 
@@ -127,6 +128,7 @@ def compare(
         first, second: scores on all items, `(seeds,)`; with `paired_seeds` place n of both has the same seed.
         first_resampled, second_resampled: scores on the same resamples of items, `(resamples, seeds)`.
         items: how many were drawn from, and `over` what they are.
+        lowest: the least value of the metric, whose largest is 1: the interval ends where differences do.
 
     Raises:
         ValueError: seeds are to be paired and their numbers differ.
@@ -153,8 +155,8 @@ def compare(
         p_value = 1.0 if difference == 0 else 2 / (1 + len(first_resampled))
     return Comparison(
         difference=difference,
-        low=difference - half,
-        high=difference + half,
+        low=max(difference - half, lowest - 1.0),
+        high=min(difference + half, 1.0 - lowest),
         p_value=p_value,
         standard_error=error,
         degrees_of_freedom=None if np.isinf(freedom) else freedom,

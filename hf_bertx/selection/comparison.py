@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import metrics, run_files
 from ..publishing.compared import drawn_items
+from ..report.cells import lowest_score
 from ..report.resampling import resampled_scores
 from ..report.statistics import RESAMPLES, compare, drawn_from, item_interval
 from ..runs.run import Run, drawn_together
@@ -54,7 +55,8 @@ def compare_candidates(candidates: Sequence[Candidate]) -> dict[str, Any]:
     if baselines:
         best = _best(baselines, validation)
         one, other = (np.array([test[i]]) for i in (kept, best))
-        apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], drawn, False, over)
+        lowest = lowest_score(candidates[0].run.task)
+        apart = compare(one, other, resampled[:, [kept]], resampled[:, [best]], drawn, False, over, lowest)
         named, between = rows[best]["name"], f"95% interval {apart.low:+.3f} to {apart.high:+.3f} over {over}"
         verb = "beats" if apart.low > 0 else "is worse than" if apart.high < 0 else "cannot be told from"
         sentence = f"The model ({rows[kept]['name']}) {verb} the best baseline ({named}): test {metric} differs by "

@@ -131,6 +131,14 @@ def test_a_difference_is_detected_and_its_interval_holds_it() -> None:
     assert 0.91 <= inside / 200 <= 0.99
 
 
+@pytest.mark.parametrize(("lowest", "limit"), [(0.0, 1.0), (-1.0, 2.0)])
+def test_an_interval_ends_where_differences_do(lowest: float, limit: float) -> None:
+    first, second = np.array([0.0]), np.array([1.0])
+    drawn = np.random.default_rng(0).integers(2, size=(500, 2)).astype(float)
+    found = compare(first, second, drawn[:, :1], drawn[:, 1:], 2, False, lowest=lowest)  # two items: t = 12.7
+    assert (found.low, found.high) == (-limit, limit)
+
+
 def test_paired_seeds_narrow_the_interval() -> None:
     generator = np.random.default_rng(1)
     truth = np.ones(500, int)
