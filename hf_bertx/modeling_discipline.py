@@ -61,6 +61,15 @@ def last_linear(model: Any) -> Any:
     return [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
 
 
+@torch.no_grad()
+def draw_output(model: Any) -> None:
+    """Draws the output layer of a classifier anew if it was trained, which its bias tells: a new layer's is zero."""
+    layer = last_linear(model)
+    if layer.bias is not None and layer.bias.any():
+        layer.weight.normal_(std=model.config.initializer_range)
+        layer.bias.zero_()
+
+
 class DisciplineClassificationMixin:
     """Adds an arm's start to a stock sequence classifier: `class X(DisciplineClassificationMixin, StockClass)`."""
 
@@ -127,7 +136,7 @@ class DisciplineClassificationMixin:
         kwargs["revision"] = revision or "main"
         if start in ("pretrained", "re_emb", "shuffled"):
             model = load_whole(cls, source, dtype=torch.float32, **kwargs)
-            model.draw_output()
+            draw_output(model)
             if start == "shuffled":
                 model.shuffle_weights()
             return model
@@ -157,14 +166,6 @@ class DisciplineClassificationMixin:
         torch.nn.init.normal_(embedding.weight, mean=0.0, std=self.config.initializer_range)
         if embedding.padding_idx is not None:
             embedding.weight[embedding.padding_idx].zero_()
-
-    @torch.no_grad()
-    def draw_output(self) -> None:
-        """Draws the output layer anew if it was trained, which its bias tells; see [`draw_head`]."""
-        layer = last_linear(self)
-        if layer.bias is not None and layer.bias.any():
-            layer.weight.normal_(std=self.config.initializer_range)
-            layer.bias.zero_()
 
     @torch.no_grad()
     def draw_head(self, seed: int) -> None:

@@ -33,7 +33,7 @@ from ..data.row_checks import sequence_columns
 from ..data.tokenized_data import tokenize, tokens_cut
 from ..disciplines import get_discipline
 from ..families import usable_positions
-from ..modeling_discipline import load_whole
+from ..modeling_discipline import draw_output, load_whole
 from ..registry import first_line
 from ..runs.model import write_model
 from ..runs.trainer import use_one_gpu
@@ -101,10 +101,12 @@ def _plus_tfm(task: Task, source: str | None) -> PreTrainedModel:
 
 
 def _encoder(task: Task, source: str | None) -> PreTrainedModel:
-    """A pre-trained encoder (ESM-2, ProtBert, ...) in float32, with a random head."""
-    return _loaded(
+    """A pre-trained encoder (ESM-2, ProtBert, ...) in float32. Its output layer is random, of a classifier too."""
+    model = _loaded(
         partial(load_whole, AutoModelForSequenceClassification), source, dtype=torch.float32, **label_fields(task)
     )
+    draw_output(model)
+    return model
 
 
 def _encoder_tokenizer(task: Task, source: str | None) -> Any:

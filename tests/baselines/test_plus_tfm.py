@@ -15,11 +15,11 @@ import torch
 from conftest import broken_backbone
 from made_runs import recorded, write_rows
 from torch.nn import functional
-from transformers import AutoTokenizer, BertConfig, BertModel, BertTokenizer
+from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification, BertModel, BertTokenizer
 
 from hf_bertx.baselines.catalog import get_baseline
 from hf_bertx.baselines.conversion import convert_antiberty, convert_plus_tfm
-from hf_bertx.baselines.networks import as_written
+from hf_bertx.baselines.networks import RECIPES, as_written
 from hf_bertx.baselines.plus_tfm import (
     PlusTFMConfig,
     PlusTFMForSequenceClassification,
@@ -30,6 +30,7 @@ from hf_bertx.baselines.runs import run_baseline
 from hf_bertx.cli import main
 from hf_bertx.data.task_data import user_task
 from hf_bertx.runs.spec import RunSpec
+from hf_bertx.tasks import get_task
 
 SIZE, BLOCKS, INNER, LONGEST = 128, 2, 192, 40
 SMALL: dict[str, Any] = {
@@ -316,6 +317,18 @@ def test_an_encoder_reads_letters_by_its_own_tokenizer(residue_bert: Path, prote
     assert f"It started from `{residue_bert.name}`" in card
     assert "from scratch" not in card
     assert "import hf_bertx" not in card
+
+
+def test_the_output_layer_of_an_encoder_is_random(residue_bert: Path, proteins: str, tmp_path: Path) -> None:
+    task = get_task(str(Path(proteins).parent))
+    trained = BertForSequenceClassification.from_pretrained(residue_bert)
+    torch.nn.init.constant_(trained.classifier.weight, 3.0)
+    torch.nn.init.ones_(trained.classifier.bias)
+    trained.save_pretrained(tmp_path)
+    made = RECIPES["encoder"].build(task, str(tmp_path))
+    assert made.classifier.weight.abs().max() < 1
+    assert not made.classifier.bias.any()
+    assert torch.equal(made.bert.pooler.dense.weight, trained.bert.pooler.dense.weight)
 
 
 @pytest.mark.parametrize("how", ["other names", "other shapes"])
