@@ -73,6 +73,10 @@ class SeededMasking(DataCollatorForLanguageModeling):
         offsets = self._offsets(ids) if self.whole_word_mask else None
         special = torch.isin(ids, self.special_ids)
         batch["input_ids"], batch["labels"] = self.torch_mask_tokens(batch["input_ids"], special, offsets)
+        while (
+            batch["labels"] == -100
+        ).all() and not special.all():  # a few short blocks: draw again, or no loss is left
+            batch["input_ids"], batch["labels"] = self.torch_mask_tokens(ids.clone(), special, offsets)
         if self.symbol_ids is not None:
             replaced = (batch["input_ids"] != ids) & (batch["input_ids"] != self.tokenizer.mask_token_id)
             drawn = torch.randint(len(self.symbol_ids), (int(replaced.sum()),), generator=self.generator)

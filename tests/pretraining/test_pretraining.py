@@ -86,6 +86,15 @@ def test_whole_words_are_masked_as_a_whole() -> None:
     assert masked / (60 * 18) == pytest.approx(0.3, abs=0.05)
 
 
+def test_each_batch_has_a_masked_position(tokenizer: Any) -> None:
+    block = torch.tensor([[101, 1000, 1001, 102]])
+    for seed in range(50):  # at this rate 95 of 100 draws mask neither of the two words
+        batch = SeededMasking(tokenizer, 0.025, seed=seed)(rows(block))
+        assert (batch["labels"] != -100).any()
+        assert (batch["input_ids"][batch["labels"] == -100] == block[batch["labels"] == -100]).all()
+    SeededMasking(tokenizer)(rows(torch.tensor([[101, 102, 0, 0]])))  # nothing to mask, and an end
+
+
 def test_symbols_are_replaced_by_symbols(tokenizer: Any) -> None:
     dna = DisciplineTokenizer.from_backbone(tokenizer, "dna")
     ids = torch.tensor(dna.symbol_ids[:4])[torch.randint(4, (50, 100), generator=torch.Generator().manual_seed(0))]
