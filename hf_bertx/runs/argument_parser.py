@@ -117,6 +117,10 @@ class OneLineParser(HfArgumentParser):
             )
         except json.JSONDecodeError as error:  # of an option that takes named values
             self.error(f"{error.doc!r} is not JSON ({error.msg})")
+        except ValueError as error:
+            if "requires an eval strategy" not in str(error):
+                raise
+            self.error("--lr_scheduler_type reduce_lr_on_plateau cannot be set: a rate depends on the step alone here")
         self._check_rest(rest)
         training = next(arguments for arguments in parsed if isinstance(arguments, TrainingArguments))
         _check_machine(training)

@@ -96,7 +96,12 @@ class RunTrainer(Trainer):
 
     def _get_dataloader(self, *args: Any, is_training: bool = False, **kwargs: Any) -> Any:
         # the stock Trainer also drops the last items of validation and test
-        drop = self.args.dataloader_drop_last
+        drop, batch = self.args.dataloader_drop_last, self.args.train_batch_size * self.args.world_size
+        if drop and is_training and len(self.train_dataset) < batch:
+            raise ValueError(
+                f"--dataloader_drop_last drops all {len(self.train_dataset)} training rows: a batch has {batch}; "
+                "leave it out, or give a smaller --global_batch_size"
+            )
         self.args.dataloader_drop_last = drop and is_training
         try:
             return super()._get_dataloader(*args, is_training=is_training, **kwargs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -60,12 +61,23 @@ class StudyContext:
             package and on the Hub.
         threads: CPU threads of a run; by default all cores.
         launch: a command that starts each run in processes of its own, e.g. `accelerate launch --num_processes 4`.
+
+    Raises:
+        ValueError: there is no program of that name.
     """
 
     root: Path
     data: Path | None = None
     threads: int | None = None
     launch: str | None = None
+
+    def __post_init__(self) -> None:
+        try:
+            program = None if self.launch is None else next(iter(shlex.split(self.launch)), "")
+        except ValueError as error:
+            raise ValueError(f"--launch {self.launch!r}: {error}") from None
+        if program is not None and shutil.which(program) is None:
+            raise ValueError(f"--launch {self.launch!r}: there is no program {program!r}; e.g. 'accelerate launch'")
 
     def data_dir(self, task: str) -> str | None:
         rows = rows_folder(task)

@@ -92,8 +92,8 @@ def _study(name: str, content: dict[str, Any], series: str | None) -> Study:
         raise ValueError(f"choose_by is {choose_by!r}; allowed: {', '.join(_CHOOSE_BY)}{refused}")
     shared = {name: value for name, value in content.items() if name != "parts"}
     runs: list[RunSpec] = []
-    parts = content.get("parts") or [{}]
-    if not isinstance(parts, list):
+    parts = content.get("parts", [{}])
+    if not isinstance(parts, list) or not parts:
         raise ValueError(f"parts is {parts!r}; give a list of mappings of fields")
     for number, part in enumerate(parts, 1):
         try:

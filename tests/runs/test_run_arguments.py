@@ -75,6 +75,7 @@ def test_a_refused_option_says_what_the_run_does(name: str, refusal: Any, tmp_pa
         ("--report_to wandbb", "--report_to: wandbb is not supported, only azure_ml"),
         ("--report_to clearml", "--report_to: ClearMLCallback requires 'clearml' to be installed"),
         ("--optim adamm", "invalid choice: 'adamm' (choose from"),
+        ("--lr_scheduler_type reduce_lr_on_plateau", "a rate depends on the step alone"),
         ("none.yaml", "no such file"),
         ("mine.txt", "arguments start with --, or come from a .yaml or .json file named first"),
         ("--optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'?"),

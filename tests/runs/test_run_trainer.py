@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import small_config
 from datasets import Dataset
+from interrupted_runs import run_trainer
 from transformers import DataCollatorWithPadding, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from hf_bertx import DisciplineTokenizer
@@ -126,6 +127,14 @@ class KillBeforeTheMarkCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step == 8:
             raise Killed
+
+
+def test_rows_that_are_all_dropped_are_an_error(tiny_backbone: Path, tmp_path: Path) -> None:
+    dropping = ("--dataloader_drop_last", "true", "--max_steps", "1")
+    trainer = run_trainer(tiny_backbone, tmp_path, *dropping, "--fraction", "0.01")
+    with pytest.raises(ValueError, match="--dataloader_drop_last drops all 29 training rows: a batch has 32"):
+        trainer.train()
+    assert len(run_trainer(tiny_backbone, tmp_path, *dropping, "--fraction", "0.0115").get_train_dataloader()) == 1
 
 
 def test_a_kill_before_a_checkpoints_mark_leaves_the_one_before(tokenizer: Any, tmp_path: Path) -> None:

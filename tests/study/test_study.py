@@ -115,6 +115,8 @@ def test_a_grid_is_a_folder_a_point(tmp_path: Path) -> None:
         ({"baselines": "all"}, "baselines is 'all'; give a list of names, or the word plain"),
         ({"parts": ["bert"]}, "part 1: holds str, not a mapping of fields"),
         ({"parts": 3}, "parts is 3; give a list of mappings of fields"),
+        ({"parts": 0}, "parts is 0; give a list of mappings of fields"),
+        ({"parts": []}, "parts is []; give a list of mappings of fields"),
         ({"protocol": ["paper"]}, "unknown protocol ['paper']; did you mean 'paper'?"),
         ({**PROBES, "split": "groupd"}, "unknown split 'groupd'; allowed: paper"),
         ({"split": ["paper"]}, "unknown split ['paper']; allowed: paper"),
@@ -453,3 +455,17 @@ def test_a_study_on_ray_survives_the_death_of_a_worker(tiny_backbone: Path, tmp_
     results = [run_files.read_json(run.folder(root) / run_files.RESULTS) for run in load_study(file).runs]
     assert [r["steps"] for r in results] == [200] * 3
     assert sum(r["resumed_from_step"] is not None for r in results) >= 1
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("acelerate launch", "--launch 'acelerate launch': there is no program 'acelerate'"),
+        ("", "--launch '': there is no program ''"),
+        ("accelerate 'launch", "No closing quotation"),
+    ],
+)
+def test_a_mistyped_launch_starts_no_run(command: str, message: str, tmp_path: Path, refusal: Any) -> None:
+    file = write(tmp_path, SMALL)
+    assert message in refusal(main, "study", file, "--runs", tmp_path / "runs", "--launch", command)
+    assert not (tmp_path / "runs").exists()
