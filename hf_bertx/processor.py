@@ -77,9 +77,10 @@ def _not_of_the_head(record: logging.LogRecord) -> bool:  # one function object,
 
 
 def usable_cores() -> int:
-    """This process's share of the cores that it may run on, at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    """This process's share of the cores that it may run on, at least 1. A container may be given a part of them."""
+    from joblib import cpu_count
+
+    return max(1, cpu_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def keep_freed_memory() -> bool:

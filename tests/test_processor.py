@@ -84,11 +84,15 @@ def test_threads_bound_every_library_that_computes() -> None:
 def test_a_process_takes_its_share_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     threads = torch.get_num_threads()
     monkeypatch.setattr(processor, "keep_freed_memory", lambda: True)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     try:
         for processes, told, share in (("1", None, 8), ("4", None, 2), ("3", None, 2), ("16", None, 1), ("4", 3, 3)):
             monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
             processor.use_processor(told, use_cpu=True)
             assert torch.get_num_threads() == share
+        monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "2")  # as a container with a quota, which joblib reads too
+        monkeypatch.delenv("LOCAL_WORLD_SIZE")
+        assert processor.usable_cores() == 2
     finally:
         torch.set_num_threads(threads)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ..processor import usable_cores
 from .text_files import paths_below
 
 MIDI_ENDINGS = (".mid", ".midi", ".rmi", ".kar")
@@ -207,7 +207,7 @@ def read_all(paths: Sequence[Path], as_authors: bool = False, skip_unreadable: b
         skip_unreadable: a file that cannot be read is a piece without segments that says why, not an error.
     """
     read = partial(_read, as_authors=as_authors, skip_unreadable=skip_unreadable)
-    workers = min(os.cpu_count() or 1, len(paths))
+    workers = min(usable_cores(), len(paths))
     if len(paths) < 32 or workers == 1:  # for few files, starting processes takes longer than reading
         yield from map(read, paths)
         return
