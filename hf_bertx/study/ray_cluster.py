@@ -20,9 +20,9 @@ def execute_on_ray(
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
-    Every machine of the cluster has to see the root of the runs. A run takes `threads` cores, or all if there are
-    fewer, and a whole GPU where there are any. `workers` are runs at once; by default Ray starts as many as the
-    cluster has room for.
+    Every machine of the cluster has to see the root of the runs. A run takes `threads` cores, or all of the largest
+    machine if it has fewer, and a whole GPU where there are any. `workers` are runs at once; by default Ray starts as
+    many as the cluster has room for.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
@@ -38,9 +38,9 @@ def execute_on_ray(
             ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
-    resources = ray.cluster_resources()  # without what the cluster has none of
-    gpus = 1 if resources.get("GPU", 0) >= 1 else 0
-    cores = min(context.threads or 1, resources.get("CPU", math.inf))  # a run that asks for more would never start
+    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    cores = min(context.threads or 1, largest or math.inf)  # a run that asks for more would never start
     context = replace(context, root=context.root.resolve(), data=context.data and context.data.resolve())
     remote = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
     queue, outcomes = list(runs), []

@@ -416,13 +416,16 @@ import os, signal, sys, threading, time
 from pathlib import Path
 import psutil
 import ray
+from ray.cluster_utils import Cluster
 from hf_bertx.cli import main
 from hf_bertx.study.execution import StudyContext
 from hf_bertx.study.plan import load_study
 from hf_bertx.study.ray_cluster import execute_on_ray
 
 root = Path(sys.argv[2])
-ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+cluster.add_node(num_cpus=1)
+ray.init(address=cluster.address, log_to_driver=False)
 
 def kill_one() -> None:
     # until two runs have a checkpoint each, so that whichever is killed has one to go on from
@@ -435,8 +438,8 @@ def kill_one() -> None:
 
 threading.Thread(target=kill_one, daemon=True).start()
 status = main(["study", sys.argv[1], "--runs", sys.argv[2], "--executor", "ray", "--threads", "1"])
-signal.alarm(60)  # more threads than the machine has cores: a run starts all the same
-print(execute_on_ray(load_study(sys.argv[1]).runs[:1], StudyContext(root, threads=3), print, None)[0].state)
+signal.alarm(60)  # more threads than any machine has cores: a run starts all the same
+print(execute_on_ray(load_study(sys.argv[1]).runs[:1], StudyContext(root, threads=2), print, None)[0].state)
 sys.exit(status)
 """
 
