@@ -347,7 +347,7 @@ def test_a_calibrated_probe_differs_by_its_temperature_alone(
         for key, each in (("before", raw), ("after", scaled)):
             assert calibration(each.logits, each.labels).error == pytest.approx(found[key][split], abs=1e-6)
         assert found["after"][split] < found["before"][split]
-    assert "Calibrated: after training the head was divided by" in model_card(made.folder)
+    assert "Calibrated: the head was divided by" in model_card(made.folder)
 
 
 def test_a_probe_without_a_model_is_not_calibrated(tiny_backbone: Path, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_a_calibrated_run_differs_by_its_temperature_alone(tiny_backbone: Path, 
     assert plain.scores == made.scores
     config = json.loads((made.model_dir / "config.json").read_text())
     assert config["calibration_temperature"] == pytest.approx(found["temperature"], abs=1e-6)
-    assert "Calibrated: after training the head was divided by" in (made.model_dir / "README.md").read_text()
+    assert "Calibrated: the head was divided by" in (made.model_dir / "README.md").read_text()
     tested = made.predictions("test")
     assert predict(made.folder, table, "--output", tmp_path / "out.csv", "--precision", "float32") == 0
     rows = {row["id"]: row for row in csv.DictReader((tmp_path / "out.csv").open())}
