@@ -73,9 +73,8 @@ class SeededMasking(DataCollatorForLanguageModeling):
         offsets = self._offsets(ids) if self.whole_word_mask else None
         special = torch.isin(ids, self.special_ids)
         batch["input_ids"], batch["labels"] = self.torch_mask_tokens(batch["input_ids"], special, offsets)
-        while (
-            batch["labels"] == -100
-        ).all() and not special.all():  # a few short blocks: draw again, or no loss is left
+        # a few short blocks may have no masked position, and then no loss: they are drawn again
+        while not special.all() and (batch["labels"] == -100).all():
             batch["input_ids"], batch["labels"] = self.torch_mask_tokens(ids.clone(), special, offsets)
         if self.symbol_ids is not None:
             replaced = (batch["input_ids"] != ids) & (batch["input_ids"] != self.tokenizer.mask_token_id)

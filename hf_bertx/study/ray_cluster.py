@@ -20,9 +20,9 @@ def execute_on_ray(
 ) -> list[Outcome]:
     """Trains runs on the Ray cluster that `RAY_ADDRESS` names, or on a Ray of this machine.
 
-    Every machine of the cluster has to see the root of the runs. A run takes `threads` cores, or all of the largest
-    machine if it has fewer, and a whole GPU where there are any. `workers` are runs at once; by default Ray starts as
-    many as the cluster has room for.
+    Every machine of the cluster has to see the root of the runs. Where there are GPUs a run takes a whole one. It
+    takes `threads` cores, or all of the largest machine (with a GPU) if that has fewer. `workers` are runs at once; by
+    default Ray starts as many as the cluster has room for.
 
     Raises:
         ValueError: Ray is not installed, or the cluster cannot be reached.
@@ -38,8 +38,9 @@ def execute_on_ray(
             ray.init(address=os.environ.get("RAY_ADDRESS"), log_to_driver=False)
         except (ConnectionError, TimeoutError) as error:
             raise ValueError(f"no Ray cluster at RAY_ADDRESS={os.environ.get('RAY_ADDRESS')}: {error}") from None
-    gpus = 1 if ray.cluster_resources().get("GPU", 0) >= 1 else 0
-    largest = max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0)
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # each without what it has none of
+    gpus = int(any(machine.get("GPU", 0) >= 1 for machine in machines))
+    largest = max(machine.get("CPU", 0) for machine in machines if machine.get("GPU", 0) >= gpus)
     cores = min(context.threads or 1, largest or math.inf)  # a run that asks for more would never start
     context = replace(context, root=context.root.resolve(), data=context.data and context.data.resolve())
     remote = ray.remote(num_cpus=cores, num_gpus=gpus, max_retries=_TRIES)(_execute_waiting)
